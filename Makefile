@@ -1,0 +1,49 @@
+# Two commands: `make demo` runs the main job, `make test` runs every test. Both set up what they need in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: help demo test lint check setup clean
+
+help:
+	@echo "make demo    draw a sample catalog and tag it end to end (installs a small environment, no torch)"
+	@echo "make test    run every test (installs everything)"
+	@echo "make check   what CI runs: lint, types, import rules, every test"
+	@echo "make setup   install everything for development into $(VENV)"
+	@echo "make clean   remove $(VENV) and what demo wrote"
+
+demo: $(VENV)/.demo
+	$(BIN)/tagmill demo
+
+test: $(VENV)/.setup
+	$(BIN)/python -m pytest
+
+check: lint test
+
+lint: $(VENV)/.setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+setup: $(VENV)/.setup
+
+clean:
+	rm -rf $(VENV) demo
+
+$(BIN)/python:
+	@echo "creating $(VENV)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Tagmill needs Python 3.11 or newer; run: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+
+# An environment that make setup filled serves the demo, too.
+$(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
+	@echo "installing Tagmill with ONNX Runtime for the CPU into $(VENV) (about half a minute)"
+	$(PIP) -e '.[cpu]'
+	@touch $@
+
+$(VENV)/.setup: $(BIN)/python pyproject.toml constraints.txt
+	@echo "installing everything for development into $(VENV) (about 6 GB, some minutes)"
+	$(PIP) -e '.[cpu,train,postgres,ops,dev]'
+	@touch $@ $(VENV)/.demo

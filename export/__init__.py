@@ -1,0 +1,1 @@
+"""Makes bundles out of checkpoints, proves parity with torch, and publishes them to the registry."""

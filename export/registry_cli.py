@@ -1,0 +1,70 @@
+"""`tagmill model`: register bundles and choose the one in production."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import Engine
+
+from tagmill.database import connect, require_schema
+from tagmill.registry import Model, ModelStore, list_models, promote, register, resolve
+from tagmill.settings import load_settings
+from worker.session import Session
+
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+
+@click.group()
+def model() -> None:
+    """Register bundles and choose the one in production."""
+
+
+@model.command("add")
+@click.argument("bundle", type=click.Path(path_type=Path), metavar="FILE.onnx")
+@click.option("--name", help="Instead of the name in the bundle.")
+def add(bundle: Path, name: str | None) -> None:
+    """Load a bundle, copy it into TAGMILL_MODEL_STORE and record it under the next version of its name."""
+    settings = load_settings()
+    engine = _open()
+    session = Session(bundle, device="cpu")
+    stored = ModelStore(settings.model_store).add(bundle, session.sha256)
+    registered = register(engine, session.spec, session.sha256, name)
+    click.echo(f"{registered.title}: {registered.task}, {len(registered.labels)} labels, {stored}")
+
+
+@model.command("list")
+@AS_JSON
+def list_command(as_json: bool) -> None:
+    """Show every registered model, the newest version of each name first."""
+    models = list_models(_open())
+    if as_json:
+        click.echo(json.dumps([asdict(found) for found in models]))
+        return
+    table = Table("model", "task", "labels", "stage", "sha256")
+    for found in models:
+        table.add_row(found.title, found.task, str(len(found.labels)), found.stage, found.sha256[:12])
+    Console().print(table if models else "no model is registered; see `tagmill model add`")
+
+
+@model.command("show")
+@click.argument("wanted", metavar="NAME[@VERSION]")
+def show(wanted: str) -> None:
+    """Print everything recorded of one model, as JSON."""
+    click.echo(json.dumps(asdict(resolve(_open(), wanted)), indent=2))
+
+
+@model.command("promote")
+@click.argument("wanted", metavar="NAME@VERSION")
+def promote_command(wanted: str) -> None:
+    """Make this version the one that NAME alone means; runs that are queued keep the version they were given."""
+    chosen: Model = promote(_open(), wanted)
+    click.echo(f"{chosen.title} is in production")
+
+
+def _open() -> Engine:
+    engine = connect(load_settings().database_url)
+    require_schema(engine)
+    return engine

@@ -1,0 +1,179 @@
+"""`tagmill submit`, `tagmill run` and `tagmill results`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TextIO
+
+import click
+from rich.console import Console
+from sqlalchemy import Engine
+
+from producer.display import exit_code, progress_bar, runs_table, status_table, watch
+from producer.formats import Format, write_csv, write_jsonl
+from producer.manifest import open_sources, problems_of, roots_of
+from producer.mask_files import write_masks
+from producer.progress import list_runs, run_progress
+from producer.results import read_results, run_models, unique_names
+from producer.submit import create_run, publish_run
+from tagmill.broker import make_app
+from tagmill.database import connect, require_schema
+from tagmill.errors import ConfigurationError, ExitCode, InputError
+from tagmill.registry import resolve
+from tagmill.settings import Settings, load_settings
+
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+
+def open_database(settings: Settings) -> Engine:
+    """Connect and see that the tables are those of this version."""
+    engine = connect(settings.database_url)
+    require_schema(engine)
+    return engine
+
+
+@click.command()
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.option("--model", "models", multiple=True, required=True, metavar="NAME[@VERSION]", help="May be repeated.")
+@click.option("--batch-size", default=64, show_default=True, type=click.IntRange(1, 4096), help="Images a message.")
+@click.option(
+    "--allow-root",
+    "extra_roots",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A further folder that this run's manifest may point into.",
+)
+@click.option("--wait", is_flag=True, help="Watch until the run is done; exit code 3 if images failed.")
+@click.option("--dry-run", is_flag=True, help="Check the sources, list every problem, queue nothing.")
+@AS_JSON
+def submit(
+    sources: tuple[str, ...],
+    models: tuple[str, ...],
+    batch_size: int,
+    extra_roots: tuple[Path, ...],
+    wait: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> int:
+    """Enqueue folders and CSV manifests (columns image_key, uri) as one run.
+
+    Folders and the manifests' own folders may be read by the workers for this run.
+    """  # fmt: skip
+    console = Console(stderr=True)
+    if dry_run:
+        return _check_sources(sources, as_json)
+    settings = load_settings()
+    if settings.broker_url.startswith("memory://"):
+        raise ConfigurationError(
+            "TAGMILL_BROKER_URL is memory://, which no worker can see; set it to redis://..., or use `tagmill tag`"
+        )
+    engine = open_database(settings)
+    chosen = [resolve(engine, wanted) for wanted in dict.fromkeys(models)]
+    roots = [*roots_of(sources), *(root.resolve() for root in extra_roots)]
+    with progress_bar(console) as bar:
+        task = bar.add_task("submit", total=None, note="writing to SQL")
+        run_id = create_run(
+            *(engine, " ".join(sources), open_sources(sources), chosen, roots, batch_size),
+            progress=lambda images: bar.update(task, completed=images),
+        )
+        bar.update(task, note="publishing")
+        batches = publish_run(make_app(settings), engine, run_id)
+        bar.update(task, note=f"{batches} batches queued")
+    progress = watch(engine, run_id, console) if wait else run_progress(engine, run_id)
+    if as_json:
+        click.echo(json.dumps(progress.to_json()))
+    else:
+        click.echo(f"run {run_id}: {progress.images} images in {batches} batches, {progress.state}")
+        click.echo(
+            f"follow it with: tagmill run watch {run_id}" if not wait else f"read it with: tagmill results {run_id}"
+        )
+    return exit_code(progress)
+
+
+def _check_sources(sources: tuple[str, ...], as_json: bool) -> int:
+    report = problems_of(sources)
+    if as_json:
+        listed = [str(problem) for problem in report.problems]
+        click.echo(json.dumps({"images": report.entries, "problem_count": report.count, "problems": listed}))
+    else:
+        for problem in report.problems:
+            click.echo(str(problem))
+        click.echo(f"{report.entries} images, {report.count} problems; nothing was queued")
+    return ExitCode.USAGE if report.count else ExitCode.DONE
+
+
+@click.group()
+def run() -> None:
+    """List runs, show their progress, watch them."""
+
+
+@run.command("list")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="Newest runs to show.")
+@AS_JSON
+def list_command(limit: int, as_json: bool) -> None:
+    """Show the newest runs."""
+    runs = list_runs(open_database(load_settings()), limit)
+    if as_json:
+        click.echo(json.dumps([progress.to_json() for progress in runs]))
+    else:
+        Console().print(runs_table(runs) if runs else "no runs yet; see `tagmill submit`")
+
+
+@run.command("status")
+@click.argument("run_id", type=int, metavar="RUN")
+@AS_JSON
+def status_command(run_id: int, as_json: bool) -> None:
+    """Show how far one run is, and its failures by code."""
+    progress = run_progress(open_database(load_settings()), run_id)
+    if as_json:
+        click.echo(json.dumps(progress.to_json()))
+    else:
+        Console().print(status_table(progress))
+
+
+@run.command("watch")
+@click.argument("run_id", type=int, metavar="RUN")
+@AS_JSON
+def watch_command(run_id: int, as_json: bool) -> int:
+    """Show a live progress bar until the run is done. Ctrl-C ends the watching, not the run."""
+    progress = watch(open_database(load_settings()), run_id, Console(stderr=True))
+    if as_json:
+        click.echo(json.dumps(progress.to_json()))
+    else:
+        Console().print(status_table(progress))
+    return exit_code(progress)
+
+
+@click.command()
+@click.argument("run_id", type=int, metavar="RUN")
+@click.option("--format", "form", type=click.Choice([form.value for form in Format]), default="csv", show_default=True)
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, writable=True), default="-", help="A file; - is stdout."
+)
+@click.option("--masks", "masks", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+              help="Also write each mask as a PNG at its picture's own size.")  # fmt: skip
+def results(run_id: int, form: str, output: str, masks: Path | None) -> None:
+    """Write the labels and masks of a run, one row or JSON object an image, in the order of its manifest."""
+    engine = open_database(load_settings())
+    models = run_models(engine, run_id)
+    names = [(unique_names(models)[model.sha256], model) for model in models]
+    if output == "-":
+        count = _write(engine, run_id, form, sys.stdout)
+    else:
+        try:
+            with Path(output).open("w", encoding="utf-8", newline="") as out:
+                count = _write(engine, run_id, form, out)
+        except OSError as error:
+            raise InputError(f"{output}: {error.strerror}") from error
+    click.echo(f"run {run_id}: {count} images", err=True)
+    if masks is not None:
+        written = write_masks(read_results(engine, run_id, models), names, masks)
+        click.echo(f"{written} masks in {masks}", err=True)
+
+
+def _write(engine: Engine, run_id: int, form: str, out: TextIO) -> int:
+    models = run_models(engine, run_id)
+    rows = read_results(engine, run_id, models)
+    if form == Format.JSONL:
+        return write_jsonl(rows, out)
+    return write_csv(rows, [(unique_names(models)[model.sha256], model) for model in models], out)

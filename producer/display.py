@@ -1,0 +1,82 @@
+"""Show runs to people: tables, and a live progress bar."""
+
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+from rich.table import Table
+from sqlalchemy import Engine
+
+from producer.progress import RunProgress, run_progress
+from tagmill.errors import ExitCode
+
+#: seconds between two looks at the database
+LOOK_SECONDS = 0.5
+
+
+def progress_bar(console: Console) -> Progress:
+    """Return the bar that every long command over images shows."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=console,
+    )
+
+
+def note(progress: RunProgress) -> str:
+    """Return rate, time to go and failures in a few words."""
+    words = [f"{progress.images_per_second:.0f} images/s"]
+    if progress.pending and progress.eta_seconds is not None:
+        words.append(f"{timedelta(seconds=round(progress.eta_seconds))} to go")
+    if progress.failed:
+        words.append(f"{progress.failed} failed")
+    return ", ".join(words)
+
+
+def watch(engine: Engine, run_id: int, console: Console) -> RunProgress:
+    """Show a live bar until every image of the run has an outcome."""
+    with progress_bar(console) as bar:
+        progress = run_progress(engine, run_id)
+        task = bar.add_task(f"run {run_id}", total=progress.images, note="")
+        while True:
+            progress = run_progress(engine, run_id)
+            bar.update(task, completed=progress.tagged + progress.failed, note=note(progress))
+            if progress.state == "done":
+                return progress
+            time.sleep(LOOK_SECONDS)
+
+
+def exit_code(progress: RunProgress) -> ExitCode:
+    """Return 3 where images of a finished run failed, else 0."""
+    return ExitCode.FAILED_IMAGES if progress.state == "done" and progress.failed else ExitCode.DONE
+
+
+def status_table(progress: RunProgress) -> Table:
+    """Return the facts of one run."""
+    table = Table(title=f"run {progress.run}: {progress.state}", show_header=False, title_justify="left")
+    table.add_row("source", progress.source)
+    table.add_row("models", ", ".join(progress.models))
+    table.add_row("images", f"{progress.images} ({progress.tagged} tagged, {progress.failed} failed)")
+    table.add_row("batches", ", ".join(f"{count} {status}" for status, count in progress.batches.items() if count))
+    table.add_row("inferences", f"{progress.inferences} new")
+    table.add_row("speed", note(progress))
+    for code, count in progress.failures.items():
+        table.add_row(f"failed: {code}", str(count))
+    return table
+
+
+def runs_table(runs: Iterable[RunProgress]) -> Table:
+    """Return one line a run."""
+    table = Table("run", "state", "images", "tagged", "failed", "images/s", "models", "created", "source")
+    for progress in runs:
+        created = datetime.fromtimestamp(progress.created_at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        table.add_row(
+            *(str(progress.run), progress.state, str(progress.images), str(progress.tagged), str(progress.failed)),
+            *(f"{progress.images_per_second:.0f}", ", ".join(progress.models), created, progress.source),
+        )
+    return table

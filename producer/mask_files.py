@@ -1,0 +1,72 @@
+"""Write masks as palette PNGs at each picture's own size."""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from producer.results import ImageResult, StoredMask
+from tagmill.bundle import Task
+from tagmill.errors import InputError
+from tagmill.masks import decode_mask, to_picture
+from tagmill.preprocess import PreprocessSpec
+from tagmill.registry import Model
+
+
+def write_masks(results: Iterable[ImageResult], names: Sequence[tuple[str, Model]], folder: Path) -> int:
+    """Write FOLDER/MODEL/<image_key>.png, pixels index into FOLDER/MODEL/labels.json; return how many.
+
+    Raises InputError where no model of the run makes masks.
+    """
+    segmenters = [(name, model) for name, model in names if model.task == Task.SEGMENT]
+    if not segmenters:
+        raise InputError("no model of this run makes masks; leave --masks out")
+    for name, model in segmenters:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        (folder / name / "labels.json").write_text(json.dumps(model.labels) + "\n")
+    written = 0
+    for result in results:
+        for name, model in segmenters:
+            if name in result.masks:
+                _write(result, result.masks[name], model, folder / name / safe_name(result.image_key))
+                written += 1
+    return written
+
+
+def index_map(masks: Sequence[StoredMask], model: Model, width: int, height: int) -> NDArray[np.uint8]:
+    """Return uint8 [height, width] at the picture's own size, index into the model's labels."""
+    background = model.spec["background"]
+    fill = model.labels.index(background) if background in model.labels else 0
+    index = np.full((masks[0].height, masks[0].width), fill, dtype=np.uint8)
+    for found in masks:
+        index[decode_mask(found.rle, found.height, found.width)] = model.labels.index(found.label)
+    return to_picture(index, PreprocessSpec.from_dict(model.spec["preprocess"]), width, height)
+
+
+def safe_name(image_key: str) -> PurePosixPath:
+    """Return a relative path for an image_key, which may hold anything: it never leads out of its folder."""
+    parts = [re.sub(r"[^\w.\- ]", "_", part) for part in image_key.split("/") if part.strip(". ")]
+    return PurePosixPath(*(parts or ["_"])).with_name(f"{parts[-1] if parts else '_'}.png")
+
+
+def palette(labels: int) -> list[int]:
+    """Return RGB triples, black first, then colours apart from each other by the golden angle."""
+    colours = [0, 0, 0]
+    for number in range(1, labels):
+        hue = round(number * 0.618034 * 255) % 256
+        colours += Image.new("HSV", (1, 1), (hue, 170, 235)).convert("RGB").getpixel((0, 0))  # type: ignore[arg-type]
+    return colours
+
+
+def _write(result: ImageResult, masks: Sequence[StoredMask], model: Model, path: PurePosixPath) -> None:
+    assert result.width is not None, "a tagged image has a size"
+    assert result.height is not None, "a tagged image has a size"
+    picture = Image.fromarray(index_map(masks, model, result.width, result.height))
+    picture.putpalette(palette(len(model.labels)))
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(target, optimize=False)

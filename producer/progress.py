@@ -1,0 +1,152 @@
+"""How far a run is, read from SQL alone."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Engine, func, select
+
+from tagmill.database import epoch_now, reading
+from tagmill.errors import InputError
+from tagmill.outcome import ImageStatus
+from tagmill.tables import BatchStatus, batch, inference, model, run, run_image, run_model
+
+
+@dataclass(frozen=True)
+class RunProgress:
+    """Counts of one run at one moment. Times are Unix seconds."""
+
+    run: int
+    source: str
+    models: tuple[str, ...]
+    created_at: float
+    images: int
+    tagged: int
+    failed: int
+    failures: Mapping[str, int]
+    batches: Mapping[str, int]
+    #: results computed by this run; the others were known from earlier ones
+    inferences: int
+    started_at: float | None
+    #: of the last finished batch
+    finished_at: float | None
+    #: by the database's clock
+    read_at: float
+
+    @property
+    def pending(self) -> int:
+        """Images without an outcome."""
+        return self.images - self.tagged - self.failed
+
+    @property
+    def state(self) -> str:
+        """queued, running, or done."""
+        if self.pending == 0:
+            return "done"
+        return "queued" if self.started_at is None else "running"
+
+    @property
+    def seconds(self) -> float:
+        """From the first claim to the last result, or until now."""
+        if self.started_at is None:
+            return 0.0
+        end = self.finished_at if self.pending == 0 and self.finished_at is not None else self.read_at
+        return max(0.0, end - self.started_at)
+
+    @property
+    def images_per_second(self) -> float:
+        """Images with an outcome for each second since the first claim."""
+        return (self.tagged + self.failed) / self.seconds if self.seconds else 0.0
+
+    @property
+    def eta_seconds(self) -> float | None:
+        """Seconds to go at the rate so far; None before the first result."""
+        return self.pending / self.images_per_second if self.images_per_second else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values, derived ones included."""
+        return vars(self) | {
+            "failures": dict(self.failures),
+            "batches": dict(self.batches),
+            "models": list(self.models),
+            "pending": self.pending,
+            "state": self.state,
+            "seconds": round(self.seconds, 3),
+            "images_per_second": round(self.images_per_second, 1),
+            "eta_seconds": None if self.eta_seconds is None else round(self.eta_seconds, 1),
+        }
+
+
+def run_progress(engine: Engine, run_id: int) -> RunProgress:
+    """Read one run; raises InputError where there is none of that id."""
+    with reading(engine) as connection:
+        return _progress(connection, run_id)
+
+
+def list_runs(engine: Engine, limit: int) -> list[RunProgress]:
+    """Read the newest runs, newest first."""
+    with reading(engine) as connection:
+        newest = connection.execute(select(run.c.id).order_by(run.c.id.desc()).limit(limit)).scalars().all()
+        return [_progress(connection, run_id) for run_id in newest]
+
+
+def unfinished_run(engine: Engine, source: str, models: list[str]) -> int | None:
+    """Return the newest run over the same source and models (sha256) that still has images to do."""
+    waiting = select(run_image.c.run_id).where(
+        run_image.c.run_id == run.c.id, run_image.c.status == ImageStatus.PENDING
+    )
+    candidates = select(run.c.id).where(run.c.source == source, waiting.exists()).order_by(run.c.id.desc())
+    with reading(engine) as connection:
+        for run_id in connection.execute(candidates).scalars().all():
+            chosen = select(run_model.c.model_sha256).where(run_model.c.run_id == run_id)
+            if set(connection.execute(chosen).scalars()) == set(models):
+                return int(run_id)
+    return None
+
+
+def _progress(connection: Connection, run_id: int) -> RunProgress:
+    found = connection.execute(select(run).where(run.c.id == run_id)).one_or_none()
+    if found is None:
+        raise InputError(f"no run {run_id}; see `tagmill run list`")
+    models = connection.execute(
+        select(model.c.name, model.c.version)
+        .join(run_model, run_model.c.model_sha256 == model.c.sha256)
+        .where(run_model.c.run_id == run_id)
+        .order_by(model.c.name, model.c.version)
+    )
+    grouped = connection.execute(
+        select(run_image.c.status, run_image.c.error_code, func.count())
+        .where(run_image.c.run_id == run_id)
+        .group_by(run_image.c.status, run_image.c.error_code)
+    ).all()
+    by_status = dict.fromkeys(ImageStatus, 0)
+    for status, _, count in grouped:
+        by_status[ImageStatus(status)] += count
+    started, finished, now = connection.execute(
+        select(func.min(batch.c.started_at), func.max(batch.c.finished_at), epoch_now()).where(batch.c.run_id == run_id)
+    ).one()
+    return RunProgress(
+        run=run_id,
+        source=found.source,
+        models=tuple(f"{row.name}@{row.version}" for row in models),
+        created_at=found.created_at,
+        images=sum(by_status.values()),
+        tagged=by_status[ImageStatus.TAGGED],
+        failed=by_status[ImageStatus.FAILED],
+        failures={str(code): count for _, code, count in sorted(grouped, key=lambda row: -row[2]) if code},
+        batches=_batches(connection, run_id),
+        inferences=connection.execute(
+            select(func.count()).select_from(inference).join(batch).where(batch.c.run_id == run_id)
+        ).scalar_one(),
+        started_at=started,
+        finished_at=finished,
+        read_at=now,
+    )
+
+
+def _batches(connection: Connection, run_id: int) -> dict[str, int]:
+    counted = connection.execute(
+        select(batch.c.status, func.count()).where(batch.c.run_id == run_id).group_by(batch.c.status)
+    )
+    found = {status: count for status, count in counted}
+    return {status.value: found.get(status.value, 0) for status in BatchStatus}

@@ -1,0 +1,110 @@
+"""Write a run to SQL in one transaction, then put one small message a batch on the queue."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+from celery import Celery
+from sqlalchemy import Connection, Engine, insert, select, update
+
+from producer.manifest import Entry
+from tagmill.broker import publish
+from tagmill.database import epoch_now
+from tagmill.errors import NothingToDo
+from tagmill.outcome import ImageStatus
+from tagmill.registry import Model
+from tagmill.tables import BatchStatus, RunState, batch, run, run_image, run_model
+
+#: batches inserted by one statement
+INSERT_CHUNK = 64
+
+Progress = Callable[[int], None]
+
+
+def create_run(
+    engine: Engine,
+    source: str,
+    entries: Iterable[Entry],
+    models: Sequence[Model],
+    roots: Sequence[Path],
+    batch_size: int,
+    progress: Progress = lambda images: None,
+) -> int:
+    """Insert run, batches and images; return the run's id. All of it or, where `entries` raises, nothing.
+
+    `progress` is called with the images written so far. Memory does not depend on the number of entries.
+    """
+    with engine.begin() as connection:
+        run_id = _insert_run(connection, source, models, roots, batch_size)
+        seq, position = 0, 0
+        for chunk in _chunks(entries, INSERT_CHUNK * batch_size):
+            batches = -(-len(chunk) // batch_size)
+            batch_ids = _insert_batches(connection, run_id, seq, batches)
+            rows = [
+                {
+                    "run_id": run_id,
+                    "position": position + number,
+                    "batch_id": batch_ids[number // batch_size],
+                    "image_key": entry.image_key,
+                    "uri": entry.uri,
+                    "status": ImageStatus.PENDING,
+                }
+                for number, entry in enumerate(chunk)
+            ]
+            connection.execute(insert(run_image), rows)
+            seq, position = seq + batches, position + len(chunk)
+            progress(position)
+        if position == 0:
+            raise NothingToDo(f"{source}: no images in it")
+    return run_id
+
+
+def publish_run(app: Celery, engine: Engine, run_id: int) -> int:
+    """Put every batch of a run on the queue; return how many.
+
+    The batches are marked first: one whose message is then lost is published again by a worker's reaper.
+    """
+    mark = (
+        update(batch)
+        .where(batch.c.run_id == run_id, batch.c.status == BatchStatus.QUEUED)
+        .values(published_at=epoch_now())
+    )
+    waiting = (
+        select(batch.c.run_id, batch.c.id)
+        .where(batch.c.run_id == run_id, batch.c.status == BatchStatus.QUEUED)
+        .order_by(batch.c.seq)
+    )
+    with engine.begin() as connection:
+        connection.execute(mark)
+        batches = [(row.run_id, row.id) for row in connection.execute(waiting)]
+    publish(app, batches)
+    return len(batches)
+
+
+def _insert_run(
+    connection: Connection, source: str, models: Sequence[Model], roots: Sequence[Path], batch_size: int
+) -> int:
+    statement = insert(run).values(
+        source=source,
+        parameters={"batch_size": batch_size, "roots": [str(root) for root in roots]},
+        state=RunState.OPEN,
+        created_at=epoch_now(),
+    )
+    run_id = int(connection.execute(statement.returning(run.c.id)).scalar_one())
+    connection.execute(insert(run_model), [{"run_id": run_id, "model_sha256": model.sha256} for model in models])
+    return run_id
+
+
+def _insert_batches(connection: Connection, run_id: int, first: int, count: int) -> list[int]:
+    rows = [
+        {"run_id": run_id, "seq": first + number, "status": BatchStatus.QUEUED, "attempts": 0}
+        for number in range(count)
+    ]
+    statement = insert(batch).returning(batch.c.id, sort_by_parameter_order=True)
+    return list(connection.execute(statement, rows).scalars())
+
+
+def _chunks(entries: Iterable[Entry], size: int) -> Iterator[list[Entry]]:
+    remaining = iter(entries)
+    while chunk := list(islice(remaining, size)):
+        yield chunk

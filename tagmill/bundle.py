@@ -1,0 +1,103 @@
+"""The bundle: one self-describing `.onnx` file. This module reads and writes what it says of itself."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Self
+
+from tagmill.errors import BundleError
+from tagmill.preprocess import PreprocessSpec
+
+#: Version of the metadata layout; a reader refuses any other.
+LAYOUT = "1"
+
+#: Names of the graph's input and outputs.
+INPUT = "images"  # uint8 [N, height, width, 3], RGB
+SCORES = "scores"  # float32 [N, labels]
+MASK = "mask"  # uint8 [N, height, width], index into labels
+
+
+class Task(StrEnum):
+    """What a model gives for an image."""
+
+    #: one label an image; `scores` sum to 1
+    CLASSIFY = "classify"
+    #: any number of labels an image; each score is of its own
+    MULTILABEL = "multilabel"
+    #: a label a pixel in `mask`; `scores` is each label's mean probability over its own pixels, 0 where it has none
+    SEGMENT = "segment"
+
+
+@dataclass(frozen=True)
+class BundleSpec:
+    """What a bundle says of itself in `metadata_props`."""
+
+    name: str
+    task: Task
+    labels: tuple[str, ...]
+    preprocess: PreprocessSpec
+    #: the label of a segmenter that is not stored as a mask, or None
+    background: str | None = None
+    #: softmax temperature folded into the graph; 1.0 means not calibrated
+    temperature: float = 1.0
+    #: suggested least score for each label
+    thresholds: dict[str, float] = field(default_factory=dict)
+    #: measured on the test split, e.g. {"accuracy": 0.71, "images": 10000}
+    metrics: dict[str, Any] = field(default_factory=dict)
+    #: where it came from: recipe, command, data, seed, versions
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.labels or len(set(self.labels)) != len(self.labels):
+            raise BundleError(f"bundle {self.name}: labels must be named, and each only once")
+        if self.task is Task.SEGMENT and len(self.labels) > 256:
+            raise BundleError(f"bundle {self.name}: a mask is uint8 and holds at most 256 labels")
+        if self.background is not None and self.background not in self.labels:
+            raise BundleError(f"bundle {self.name}: background {self.background!r} is not one of its labels")
+
+    def to_metadata(self) -> dict[str, str]:
+        """Return the strings for ONNX `metadata_props`, in a fixed order."""
+        values: dict[str, Any] = {
+            "name": self.name,
+            "task": self.task,
+            "labels": self.labels,
+            "preprocess": self.preprocess.to_dict(),
+            "background": self.background,
+            "temperature": self.temperature,
+            "thresholds": self.thresholds,
+            "metrics": self.metrics,
+            "provenance": self.provenance,
+        }
+        return {"tagmill": LAYOUT} | {key: json.dumps(value, sort_keys=True) for key, value in values.items()}
+
+    @classmethod
+    def from_metadata(cls, metadata: dict[str, str]) -> Self:
+        """Raise BundleError where the metadata is missing, of another layout, or holds unknown values."""
+        if metadata.get("tagmill") != LAYOUT:
+            raise BundleError(f"not a Tagmill bundle of layout {LAYOUT}; write one with `tagmill export`")
+        try:
+            value = {key: json.loads(text) for key, text in metadata.items() if key != "tagmill"}
+            return cls(
+                name=str(value["name"]),
+                task=Task(value["task"]),
+                labels=tuple(str(label) for label in value["labels"]),
+                preprocess=PreprocessSpec.from_dict(value["preprocess"]),
+                background=value["background"],
+                temperature=float(value["temperature"]),
+                thresholds={str(label): float(least) for label, least in value["thresholds"].items()},
+                metrics=dict(value["metrics"]),
+                provenance=dict(value["provenance"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise BundleError(f"bundle metadata is not understood: {error!r}; export it again") from error
+
+
+def sha256_of(path: Path) -> str:
+    """Return the hex digest of a file: a bundle's identity."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise BundleError(f"{path}: {error.strerror or error}; name an .onnx bundle") from error

@@ -1,0 +1,127 @@
+"""Engines for SQLite (WAL) and PostgreSQL, the database's clock, and the schema's version."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, Table, create_engine, event
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.expression import FunctionElement
+from sqlalchemy.types import Double
+
+from tagmill.errors import ConfigurationError
+
+#: seconds a SQLite writer waits for another one
+SQLITE_BUSY_SECONDS = 60
+
+
+class epoch_now(FunctionElement[float]):  # noqa: N801 - reads as the SQL function it is
+    """Unix seconds by the database's clock, so that leases never depend on a worker's own."""
+
+    type = Double()
+    inherit_cache = True
+
+
+@compiles(epoch_now, "postgresql")
+def _epoch_now_postgresql(element: epoch_now, compiler: SQLCompiler, **kw: Any) -> str:
+    return "extract(epoch from clock_timestamp())::double precision"
+
+
+@compiles(epoch_now, "sqlite")
+def _epoch_now_sqlite(element: epoch_now, compiler: SQLCompiler, **kw: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+def connect(url: str) -> Engine:
+    """Return an engine. SQLite gets WAL; a transaction that may write takes the lock at its begin."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        if parsed.database and parsed.database != ":memory:" and not Path(parsed.database).absolute().parent.is_dir():
+            raise ConfigurationError(f"database {parsed.database}: its folder does not exist; create it first")
+        engine = create_engine(parsed, connect_args={"timeout": SQLITE_BUSY_SECONDS, "check_same_thread": False})
+        event.listen(engine, "connect", _configure_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    try:
+        return create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, pool_size=10)
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(f"PostgreSQL needs {error.name}; run: pip install 'tagmill[postgres]'") from error
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """Open one consistent read; on SQLite it does not wait for a writer."""
+    options: dict[str, Any] = {"tagmill_read": True}
+    if engine.dialect.name == "postgresql":
+        options["isolation_level"] = "REPEATABLE READ"
+    with engine.connect().execution_options(**options) as connection:
+        yield connection
+
+
+def insert_ignore(connection: Connection, table: Table) -> "postgresql.Insert | sqlite.Insert":
+    """Return an INSERT that passes over rows whose key is there already."""
+    if connection.dialect.name == "postgresql":
+        return postgresql.insert(table).on_conflict_do_nothing()
+    return sqlite.insert(table).on_conflict_do_nothing()
+
+
+def upgrade(engine: Engine) -> None:
+    """Bring the schema to this version's; does nothing where it is there already."""
+    if schema_version(engine) == newest_version():
+        return
+    config = _alembic_config()
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def schema_version(engine: Engine) -> str | None:
+    """Return the revision the database is at, None for an empty one."""
+    with reading(engine) as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def newest_version() -> str:
+    """Return the revision this code needs."""
+    head = ScriptDirectory.from_config(_alembic_config()).get_current_head()
+    assert head is not None, "the package holds at least one migration"
+    return head
+
+
+def require_schema(engine: Engine) -> None:
+    """Raise ConfigurationError where the tables are missing or of another version."""
+    found, needed = schema_version(engine), newest_version()
+    if found != needed:
+        state = f"is at schema {found}" if found else "has no tables"
+        raise ConfigurationError(f"the database {state}, {needed} is needed; run: tagmill db upgrade")
+
+
+def _alembic_config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def _configure_sqlite(connection: Any, record: object) -> None:
+    # The driver's own transaction handling would begin late and as a reader: see _begin_sqlite.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A reader that turns writer in mid-transaction fails at once when another one writes; BEGIN IMMEDIATE waits.
+    reads = connection.get_execution_options().get("tagmill_read", False)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")

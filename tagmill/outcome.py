@@ -1,0 +1,54 @@
+"""What happened to one image: its status in SQL and the code of a failure."""
+
+from enum import StrEnum
+
+
+class ImageStatus(StrEnum):
+    """`run_image.status`."""
+
+    #: waits for a worker
+    PENDING = "pending"
+    #: every model of the run has a result for the image's bytes
+    TAGGED = "tagged"
+    #: could not be tagged; `error_code` says why
+    FAILED = "failed"
+
+
+class ErrorCode(StrEnum):
+    """`run_image.error_code`: why one image failed. The rest of its batch is not affected."""
+
+    #: no file at the path, or HTTP 404 or 410
+    NOT_FOUND = "fetch_404"
+    #: the location is outside the allowed roots, or a network address that is not allowed
+    FORBIDDEN_LOCATION = "forbidden_location"
+    #: the scheme of the uri is none of: path, file, http, https
+    UNSUPPORTED_LOCATION = "unsupported_location"
+    #: the server refused or broke off, or the file could not be read
+    FETCH_FAILED = "fetch_failed"
+    #: the location did not answer in time
+    FETCH_TIMEOUT = "fetch_timeout"
+    #: more bytes than `TAGMILL_MAX_IMAGE_BYTES`
+    TOO_MANY_BYTES = "too_many_bytes"
+    #: zero bytes
+    EMPTY = "empty"
+    #: the bytes are not a picture in a supported format
+    NOT_AN_IMAGE = "not_an_image"
+    #: the picture ends before its last row
+    TRUNCATED = "truncated"
+    #: the bytes are damaged inside
+    CORRUPT = "corrupt"
+    #: more pixels than `TAGMILL_MAX_IMAGE_PIXELS`
+    TOO_MANY_PIXELS = "too_many_pixels"
+    #: the model raised on this image
+    INFERENCE_FAILED = "inference_failed"
+    #: its batch ended the worker process `TAGMILL_MAX_ATTEMPTS` times
+    BATCH_DEAD = "batch_dead"
+
+
+class ImageFailure(Exception):
+    """Raised while reading one image; becomes its outcome. `code` says what happened, the message says where."""
+
+    def __init__(self, code: ErrorCode, detail: str) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail

@@ -1,0 +1,142 @@
+"""The registered models in SQL, and the folder that holds their bundles by sha256."""
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, func, insert, select, update
+
+from tagmill.bundle import BundleSpec, sha256_of
+from tagmill.database import epoch_now, reading
+from tagmill.errors import BundleError, InputError
+from tagmill.tables import model
+
+CANDIDATE = "candidate"
+PRODUCTION = "production"
+
+
+@dataclass(frozen=True)
+class Model:
+    """One registered bundle."""
+
+    sha256: str
+    name: str
+    version: int
+    task: str
+    labels: tuple[str, ...]
+    spec: dict[str, Any]
+    metrics: dict[str, Any]
+    stage: str
+
+    @property
+    def title(self) -> str:
+        """Return NAME@VERSION."""
+        return f"{self.name}@{self.version}"
+
+
+class ModelStore:
+    """A folder of bundles named `<sha256>.onnx`, shared by all workers."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def add(self, path: Path, sha256: str) -> Path:
+        """Copy a bundle in; an interrupted copy is never seen under its final name."""
+        target = self._folder / f"{sha256}.onnx"
+        if target.exists():
+            return target
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            partial = target.with_suffix(f".{os.getpid()}.partial")
+            shutil.copyfile(path, partial)
+            partial.replace(target)
+        except OSError as error:
+            raise InputError(
+                f"{self._folder}: {error.strerror}; set TAGMILL_MODEL_STORE to a writable folder"
+            ) from error
+        return target
+
+    def path(self, sha256: str) -> Path:
+        """Return the file of a registered bundle. Raises BundleError where it is missing or was changed."""
+        found = self._folder / f"{sha256}.onnx"
+        if not found.is_file():
+            raise BundleError(f"{found} is missing; share TAGMILL_MODEL_STORE with this worker, or add the model again")
+        if sha256_of(found) != sha256:
+            raise BundleError(f"{found}: sha256 differs from the registered one; add the model again")
+        return found
+
+
+def register(engine: Engine, spec: BundleSpec, sha256: str, name: str | None = None) -> Model:
+    """Record a bundle under the next version of its name; the same bytes again give the record that is there."""
+    name = name or spec.name
+    if not name or "@" in name or len(name) > 200:
+        raise InputError(f"model name {name!r} must have 1 to 200 characters and no @")
+    with engine.begin() as connection:
+        found = _one(connection, model.c.sha256 == sha256)
+        if found is not None:
+            return found
+        newest = select(func.coalesce(func.max(model.c.version), 0)).where(model.c.name == name)
+        row = {
+            "sha256": sha256,
+            "name": name,
+            "version": connection.execute(newest).scalar_one() + 1,
+            "task": spec.task,
+            "labels": list(spec.labels),
+            "spec": {"preprocess": spec.preprocess.to_dict(), "background": spec.background},
+            "metrics": spec.metrics,
+            "stage": CANDIDATE,
+        }
+        connection.execute(insert(model).values(created_at=epoch_now(), **row))
+        registered = _one(connection, model.c.sha256 == sha256)
+    assert registered is not None, "it was inserted in this transaction"
+    return registered
+
+
+def resolve(engine: Engine, wanted: str) -> Model:
+    """Find NAME@VERSION, or NAME: the version in production, else the newest. Raises InputError."""
+    name, at, version = wanted.partition("@")
+    if at and not version.isdecimal():
+        raise InputError(f"model {wanted}: the version after @ must be a number")
+    with reading(engine) as connection:
+        if at:
+            found = _one(connection, (model.c.name == name) & (model.c.version == int(version)))
+        else:
+            in_production = (model.c.name == name) & (model.c.stage == PRODUCTION)
+            found = _one(connection, in_production) or _one(connection, model.c.name == name)
+        known = connection.execute(select(model.c.name).distinct().order_by(model.c.name)).scalars().all()
+    if found is None:
+        listed = f"registered are: {', '.join(known)}" if known else "none is registered; see `tagmill model add`"
+        raise InputError(f"no model {wanted}; {listed}")
+    return found
+
+
+def promote(engine: Engine, wanted: str) -> Model:
+    """Put NAME@VERSION into production; the one before goes back to candidate."""
+    chosen = resolve(engine, wanted)
+    with engine.begin() as connection:
+        connection.execute(update(model).where(model.c.name == chosen.name).values(stage=CANDIDATE))
+        connection.execute(update(model).where(model.c.sha256 == chosen.sha256).values(stage=PRODUCTION))
+    return resolve(engine, chosen.title)
+
+
+def list_models(engine: Engine) -> list[Model]:
+    """Return every registered model by name, newest version first."""
+    with reading(engine) as connection:
+        return [_model(row) for row in connection.execute(select(model).order_by(model.c.name, model.c.version.desc()))]
+
+
+def models_by_sha256(engine: Engine, shas: list[str]) -> dict[str, Model]:
+    """Return the registered models with these sha256."""
+    with reading(engine) as connection:
+        return {row.sha256: _model(row) for row in connection.execute(select(model).where(model.c.sha256.in_(shas)))}
+
+
+def _one(connection: Connection, condition: Any) -> Model | None:
+    row = connection.execute(select(model).where(condition).order_by(model.c.version.desc()).limit(1)).one_or_none()
+    return None if row is None else _model(row)
+
+
+def _model(row: Any) -> Model:
+    return Model(row.sha256, row.name, row.version, row.task, tuple(row.labels), row.spec, row.metrics, row.stage)

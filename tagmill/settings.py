@@ -1,0 +1,105 @@
+"""Settings from `TAGMILL_*` environment variables and an `.env` file, each with its unit."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from tagmill.errors import ConfigurationError
+
+
+class Settings(BaseSettings):
+    """Everything that differs between installations. Build it once at the edge with `load_settings`."""
+
+    model_config = SettingsConfigDict(env_prefix="TAGMILL_", env_file=".env", extra="ignore", frozen=True)
+
+    #: SQLAlchemy URL: sqlite:///file.db or postgresql+psycopg://user:password@host/database
+    database_url: str = Field("sqlite:///tagmill.db", repr=False)
+    #: Celery broker URL: redis://:password@host:6379/0; memory:// works inside one process only
+    broker_url: str = Field("memory://", repr=False)
+    #: folder that holds the registered bundles, one `<sha256>.onnx` each; shared by all workers
+    model_store: Path = Path("models")
+    #: Redis list that workers take batches from
+    queue: str = "tagmill"
+
+    #: where inference runs: auto, cpu, or cuda:N
+    device: str = "auto"
+    #: batches in work at the same time in one worker process
+    concurrency: int = Field(3, ge=1, le=64)
+    #: threads that fetch and decode; 0 means one for each core
+    decode_threads: int = Field(0, ge=0, le=256)
+    #: threads of one inference call on the CPU; 0 means cores / concurrency
+    inference_threads: int = Field(0, ge=0, le=256)
+    #: images of one inference call
+    inference_batch: int = Field(16, ge=1, le=1024)
+
+    #: seconds a claimed batch belongs to its worker; renewed by a heartbeat every third of it
+    lease_seconds: float = Field(30.0, gt=0)
+    #: times a batch may be claimed before it is given up as dead
+    max_attempts: int = Field(4, ge=1)
+    #: seconds between two looks for expired leases and lost messages
+    reap_seconds: float = Field(5.0, gt=0)
+    #: seconds a batch may wait on an empty queue before its message counts as lost
+    queued_grace_seconds: float = Field(10.0, gt=0)
+
+    #: folders that workers may read, separated by `:`; the folders named to `tagmill submit` are added for that run
+    allowed_roots: Annotated[tuple[Path, ...], NoDecode] = ()
+    #: true lets workers fetch from private network addresses, too
+    allow_private_hosts: bool = False
+    #: bytes of one image file
+    max_image_bytes: int = Field(64 * 2**20, ge=1)
+    #: pixels of one image
+    max_image_pixels: int = Field(100_000_000, ge=1)
+    #: seconds for one image to be fetched
+    fetch_timeout: float = Field(20.0, gt=0)
+
+    @field_validator("allowed_roots", mode="before")
+    @classmethod
+    def _split_roots(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(Path(part) for part in value.split(":") if part)
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _database_is_known(cls, value: str) -> str:
+        try:
+            backend = make_url(value).get_backend_name()
+        except ArgumentError as error:
+            raise ValueError("is not a database URL, e.g. sqlite:///tagmill.db") from error
+        if backend not in {"sqlite", "postgresql"}:
+            raise ValueError(f"names {backend}; sqlite and postgresql are supported")
+        return value
+
+    @field_validator("broker_url")
+    @classmethod
+    def _broker_is_known(cls, value: str) -> str:
+        scheme = value.partition("://")[0]
+        if scheme not in {"redis", "rediss", "memory"}:
+            raise ValueError("must start with redis://, rediss:// or memory://")
+        if scheme == "rediss" and "ssl_cert_reqs=required" not in value:
+            raise ValueError("is rediss:// without certificate checking; add ?ssl_cert_reqs=required&ssl_ca_certs=FILE")
+        return value
+
+    @field_validator("device")
+    @classmethod
+    def _device_is_known(cls, value: str) -> str:
+        kind, _, index = value.partition(":")
+        if value in {"auto", "cpu", "cuda"} or (kind == "cuda" and index.isdecimal()):
+            return value
+        raise ValueError("must be auto, cpu or cuda:N")
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the environment; `overrides` are what the command line gave, None meaning not given."""
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**given)  # type: ignore[arg-type]  # pydantic validates what a shell typed
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = f"TAGMILL_{str(first['loc'][0]).upper()}"
+        reason = first["msg"].removeprefix("Value error, ")
+        raise ConfigurationError(f"{name}: {reason}") from error

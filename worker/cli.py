@@ -1,0 +1,123 @@
+"""`tagmill worker`, `tagmill tag`, `tagmill predict` and `tagmill demo`."""
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from producer.display import exit_code, note, progress_bar, status_table
+from producer.progress import RunProgress
+from tagmill import logs
+from tagmill.database import connect, require_schema
+from tagmill.errors import ExitCode
+from tagmill.settings import Settings, load_settings
+from worker.demo import run_demo
+from worker.device import require_device
+from worker.embedded import TaggedRun, embedded_settings, tag_here
+from worker.predict import predict as predict_files
+from worker.session import Session
+from worker.supervisor import Supervisor, worker_command
+
+DEVICE = click.option("--device", metavar="auto|cpu|cuda:N", help="Where inference runs.  [default: auto]")
+BUNDLES = click.option(
+    "--bundle", "bundles", multiple=True, required=True, type=click.Path(path_type=Path), metavar="FILE.onnx",
+    help="May be repeated: each picture is decoded once for all.",
+)  # fmt: skip
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+
+@click.group()
+def worker() -> None:
+    """Start a supervised worker."""
+
+
+@worker.command("start")
+@click.option("--queue", help="Instead of TAGMILL_QUEUE.")
+@click.option("--concurrency", type=click.IntRange(1, 64), help="Batches in work at the same time.  [default: 3]")
+@click.option("--name", default="worker", show_default=True, help="Name shown in Flower, before the host's.")
+@DEVICE
+def start(queue: str | None, concurrency: int | None, name: str, device: str | None) -> int:
+    """Run one worker process and start it again when it dies. SIGTERM finishes the batches in hand."""
+    settings = load_settings(queue=queue, concurrency=concurrency, device=device)
+    logs.configure(os.environ.get("TAGMILL_LOG_LEVEL", "INFO"))
+    require_schema(connect(settings.database_url))
+    require_device(settings.device)
+    given = {"TAGMILL_QUEUE": settings.queue, "TAGMILL_DEVICE": settings.device}
+    given["TAGMILL_CONCURRENCY"] = str(settings.concurrency)
+    return Supervisor(worker_command(settings, name), os.environ | given).run()
+
+
+@click.command()
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@BUNDLES
+@click.option("--db", "database_url", metavar="URL", help="Instead of TAGMILL_DATABASE_URL.")
+@click.option("--batch-size", default=64, show_default=True, type=click.IntRange(1, 4096), help="Images a batch.")
+@DEVICE
+@AS_JSON
+def tag(
+    sources: tuple[str, ...],
+    bundles: tuple[Path, ...],
+    database_url: str | None,
+    batch_size: int,
+    device: str | None,
+    as_json: bool,
+) -> int:
+    """Tag folders and manifests here and now, with no servers. The same command again goes on where it ended."""  # fmt: skip
+    settings = load_settings(database_url=database_url, device=device)
+    done = tag_with_bar(embedded_settings(settings, settings.database_url), sources, bundles, batch_size)
+    if as_json:
+        click.echo(json.dumps(done.progress.to_json()))
+    else:
+        Console().print(status_table(done.progress))
+        url = done.engine.url.render_as_string(hide_password=True)
+        click.echo(f"read it with: TAGMILL_DATABASE_URL={url} tagmill results {done.progress.run}")
+    return exit_code(done.progress)
+
+
+def tag_with_bar(settings: Settings, sources: tuple[str, ...], bundles: tuple[Path, ...], batch_size: int) -> TaggedRun:
+    """Run `tag_here` under a progress bar."""
+    with progress_bar(Console(stderr=True)) as bar:
+        shown = bar.add_task("tagging", total=None, note="loading bundles")
+
+        def show(progress: RunProgress) -> None:
+            bar.update(shown, total=progress.images, completed=progress.images - progress.pending, note=note(progress))
+
+        return tag_here(settings, sources, bundles, batch_size, show)
+
+
+@click.command()
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGE...")
+@BUNDLES
+@DEVICE
+@AS_JSON
+def predict(images: tuple[Path, ...], bundles: tuple[Path, ...], device: str | None, as_json: bool) -> int:
+    """Tag single images with no queue and no database, through the worker's own code."""
+    settings = load_settings(device=device)
+    predictions = predict_files(settings, images, [Session(path, settings.device) for path in bundles])
+    for found in predictions:
+        if as_json:
+            answers = {
+                name: {"labels": row.labels, "masks": [asdict(m) for m in row.masks]} for name, row in found.answers
+            }
+            click.echo(json.dumps({"image": str(found.path), "failure": found.failure, "models": answers}))
+        elif found.failure:
+            click.echo(f"{found.path}: {found.failure}")
+        for name, row in () if as_json else found.answers:
+            words = [f"{label} {score:.2f}" for label, score in row.labels]
+            words += [f"{mask.label} {mask.area_share:.0%} of the picture" for mask in row.masks]
+            click.echo(f"{found.path}: {name}: {', '.join(words) or 'nothing'}")
+    return ExitCode.FAILED_IMAGES if any(found.failure for found in predictions) else ExitCode.DONE
+
+
+@click.command()
+@click.option("--images", default=300, show_default=True, type=click.IntRange(10), help="Pictures to draw.")
+@click.option("--seed", default=7, show_default=True, help="The same seed draws the same catalog.")
+@click.option("--out", default="demo", show_default=True, type=click.Path(file_okay=False, path_type=Path),
+              help="Folder for the catalog and everything made of it.")  # fmt: skip
+@AS_JSON
+def demo(images: int, seed: int, out: Path, as_json: bool) -> None:
+    """Draw a sample catalog and tag it end to end with the starter bundles: no servers, no GPU, no network."""
+    run_demo(load_settings(), images, seed, out, as_json, tag_with_bar)

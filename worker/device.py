@@ -1,0 +1,38 @@
+"""Checks that the device asked for is really active, in a process of its own."""
+
+import subprocess
+import sys
+
+from tagmill.errors import ConfigurationError
+from tagmill.starter import starter_bundles
+
+#: seconds for a first CUDA context on a busy machine
+PROBE_SECONDS = 120
+
+
+def require_device(device: str) -> None:
+    """Raise ConfigurationError where `device` asks for CUDA and a session does not get it.
+
+    Only a session's own providers tell the truth, and a CUDA context must not exist before a pool forks: so the
+    session is made in a child process.
+    """
+    if device in {"auto", "cpu"}:
+        return
+    probe = [sys.executable, "-m", "worker.device", device]
+    done = subprocess.run(probe, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False)
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines() or ["the probe ended without a word"]
+        raise ConfigurationError(lines[-1].removeprefix("error: "))
+
+
+def _probe(device: str) -> None:
+    from worker.session import Session  # only the child process loads ONNX Runtime
+
+    try:
+        Session(starter_bundles()[0], device)
+    except ConfigurationError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    _probe(sys.argv[1])

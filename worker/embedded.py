@@ -1,0 +1,110 @@
+"""Producer and worker in one process, with no servers: the same code on `memory://` and SQLite."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from celery import Celery
+from producer.manifest import open_sources, roots_of
+from sqlalchemy import Engine
+
+from producer.progress import RunProgress, run_progress, unfinished_run
+from producer.submit import create_run, publish_run
+from tagmill.broker import make_app
+from tagmill.database import connect, upgrade
+from tagmill.errors import InputError
+from tagmill.registry import Model, register
+from tagmill.settings import Settings
+from worker import task
+from worker.runtime import Runtime
+from worker.session import Session
+
+#: seconds between two looks at the progress
+LOOK_SECONDS = 0.1
+#: seconds after which a killed process's batches are taken up again
+LEASE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class NamedBundles:
+    """The bundle files named on the command line, by sha256."""
+
+    files: dict[str, Path]
+
+    def path(self, sha256: str) -> Path:
+        """Return the file whose sha256 this is."""
+        return self.files[sha256]
+
+
+@dataclass(frozen=True)
+class TaggedRun:
+    """A run that is done, and the engine to read it with."""
+
+    engine: Engine
+    progress: RunProgress
+    models: tuple[Model, ...]
+    resumed: bool
+
+
+def embedded_settings(settings: Settings, database_url: str) -> Settings:
+    """Return the settings for one process that is producer, broker and worker."""
+    changes = {"database_url": database_url, "broker_url": "memory://", "lease_seconds": LEASE_SECONDS}
+    return settings.model_copy(update=changes)
+
+
+def tag_here(
+    settings: Settings,
+    sources: Sequence[str],
+    bundles: Sequence[Path],
+    batch_size: int,
+    progress: Callable[[RunProgress], None],
+) -> TaggedRun:
+    """Tag `sources` in this process and return when every image has an outcome.
+
+    A run over the same sources and bundles that was interrupted goes on; images and bundles that were seen before are
+    not inferred again. `progress` is called about ten times a second.
+    """
+    engine = connect(settings.database_url)
+    upgrade(engine)
+    sessions = [Session(path, settings.device) for path in bundles]
+    files = NamedBundles({session.sha256: session.path for session in sessions})
+    if len(files.files) < len(bundles):
+        raise InputError("the same bundle is named twice")
+    models = tuple(register(engine, session.spec, session.sha256) for session in sessions)
+    del sessions  # the worker loads its own, with its own number of threads
+    source = " ".join(str(Path(source).resolve()) for source in sources)
+    open_run = unfinished_run(engine, source, list(files.files))
+    run_id = open_run or create_run(engine, source, open_sources(sources), models, roots_of(sources), batch_size)
+    app = make_app(settings)
+    with _worker(app, settings, files):
+        publish_run(app, engine, run_id)
+        while True:
+            seen = run_progress(engine, run_id)
+            progress(seen)
+            if seen.state == "done":
+                return TaggedRun(engine, seen, models, open_run is not None)
+            task.reap(app, engine, settings)
+            time.sleep(LOOK_SECONDS)
+
+
+@contextmanager
+def _worker(app: Celery, settings: Settings, files: NamedBundles) -> Iterator[None]:
+    runtime = Runtime(settings, files)
+    task.register(app, lambda: runtime)
+    worker = app.WorkController(
+        pool="threads",
+        concurrency=settings.concurrency,
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+    )
+    thread = threading.Thread(target=worker.start, name="embedded-worker", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        worker.stop()
+        runtime.close()

@@ -1,0 +1,54 @@
+"""Tag single files with the worker's own reading and inference, with no queue and no database."""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from tagmill.ledger import InferenceRow, Outcome, PendingImage
+from tagmill.preprocess import DecodeLimits
+from tagmill.settings import Settings
+from worker.fetch import Fetcher, FetchLimits
+from worker.reader import BatchReader, FetchedImage
+from worker.session import Session
+from worker.tagging import tag_images
+
+
+@dataclass(frozen=True)
+class PredictedImage:
+    """One file with each bundle's answer, or the reason why there is none."""
+
+    path: Path
+    answers: tuple[tuple[str, InferenceRow], ...]
+    failure: str | None
+
+
+def predict(settings: Settings, paths: Sequence[Path], sessions: Sequence[Session]) -> list[PredictedImage]:
+    """Return one answer a file, in the order of `paths`. The files named may be read wherever they lie."""
+    absolute = [path.resolve() for path in paths]
+    limits = FetchLimits(settings.max_image_bytes, settings.fetch_timeout, settings.allow_private_hosts)
+    fetcher = Fetcher([path.parent for path in absolute], limits)
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        reader = BatchReader(pool, fetcher.fetch, DecodeLimits(settings.max_image_pixels))
+        fetched = reader.fetch(PendingImage(number, str(path)) for number, path in enumerate(absolute))
+        specs = {session.spec.preprocess for session in sessions}
+        found = [image for image in fetched if isinstance(image, FetchedImage)]
+        decoded = reader.decode(found, {image.sha256: specs for image in found})
+    failures = {image.position: image for image in [*fetched, *decoded] if isinstance(image, Outcome)}
+    distinct = {image.row.sha256: image for image in decoded if not isinstance(image, Outcome)}
+    sha256_at = {image.position: image.sha256 for image in found}
+    answers: dict[str, list[tuple[str, InferenceRow]]] = {sha256: [] for sha256 in distinct}
+    reasons: dict[str, str] = {}
+    for session in sessions:
+        tagged = tag_images(session, list(distinct.values()), settings.inference_batch)
+        reasons |= tagged.failed
+        for row in tagged.rows:
+            answers[row.image_sha256].append((session.spec.name, row))
+    predictions = []
+    for number, path in enumerate(paths):
+        failed = failures.get(number)
+        sha256 = sha256_at.get(number, "")
+        reason = f"{failed.error_code}: {failed.error_detail}" if failed else reasons.get(sha256)
+        predictions.append(PredictedImage(path, tuple(answers.get(sha256, ())), reason))
+    return predictions

@@ -1,0 +1,91 @@
+"""Fetch and decode the images of one batch in a pool of threads."""
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import TypeVar
+
+from tagmill.ledger import ImageRow, Outcome, PendingImage
+from tagmill.outcome import ErrorCode, ImageFailure
+from tagmill.preprocess import DecodeLimits, Pixels, PreprocessSpec, decode, fit
+
+#: bytes of fetched files that one batch keeps in memory; what is over is fetched again when it is decoded
+KEPT_BYTES = 128 * 2**20
+
+Fetch = Callable[[str], bytes]
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class FetchedImage:
+    """A file's identity and, unless the batch already holds too much, its bytes."""
+
+    position: int
+    uri: str
+    sha256: str
+    data: bytes | None
+
+
+@dataclass(frozen=True)
+class DecodedImage:
+    """One picture as the models read it: uint8 [height, width, 3] for each distinct spec."""
+
+    row: ImageRow
+    inputs: dict[PreprocessSpec, Pixels]
+
+
+class BatchReader:
+    """Reads one batch. A bad image becomes an Outcome in place of its result; nothing is raised for it."""
+
+    def __init__(self, pool: Executor, fetch: Fetch, limits: DecodeLimits) -> None:
+        self._pool = pool
+        self._fetch = fetch
+        self._limits = limits
+        self._kept = 0
+        self._lock = threading.Lock()
+
+    def fetch(self, images: Iterable[PendingImage]) -> list[FetchedImage | Outcome]:
+        """Fetch every image and name it by its bytes."""
+        return self._each(self._fetch_one, [(image.position, image) for image in images])
+
+    def decode(
+        self, images: Sequence[FetchedImage], specs: dict[str, set[PreprocessSpec]]
+    ) -> list[DecodedImage | Outcome]:
+        """Decode each image once for the specs that `specs` asks for its sha256."""
+        return self._each(
+            lambda image: self._decode_one(image, specs[image.sha256]), [(image.position, image) for image in images]
+        )
+
+    def _each(self, work: Callable[[_Item], _Result], items: Sequence[tuple[int, _Item]]) -> list[_Result | Outcome]:
+        def guarded(entry: tuple[int, _Item]) -> _Result | Outcome:
+            position, item = entry
+            try:
+                return work(item)
+            except ImageFailure as failure:
+                return Outcome(position, error_code=failure.code, error_detail=failure.detail)
+
+        return list(self._pool.map(guarded, items))
+
+    def _fetch_one(self, image: PendingImage) -> FetchedImage:
+        data = self._fetch(image.uri)
+        sha256 = hashlib.sha256(data).hexdigest()
+        with self._lock:
+            keep = self._kept + len(data) <= KEPT_BYTES
+            self._kept += len(data) if keep else 0
+        return FetchedImage(image.position, image.uri, sha256, data if keep else None)
+
+    def _decode_one(self, image: FetchedImage, specs: set[PreprocessSpec]) -> DecodedImage:
+        data = image.data if image.data is not None else self._fetch(image.uri)
+        if image.data is None and hashlib.sha256(data).hexdigest() != image.sha256:
+            raise ImageFailure(ErrorCode.FETCH_FAILED, "the file changed while it was read")
+        inputs: dict[PreprocessSpec, Pixels] = {}
+        row = None
+        for side in sorted({spec.decode_side for spec in specs}):
+            picture = decode(data, side, self._limits)
+            row = ImageRow(image.sha256, picture.width, picture.height, picture.format, len(data))
+            inputs |= {spec: fit(picture.rgb, spec) for spec in specs if spec.decode_side == side}
+        assert row is not None, "an image is decoded for at least one spec"
+        return DecodedImage(row, inputs)

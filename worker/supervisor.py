@@ -1,0 +1,71 @@
+"""Keeps one `celery worker` process running: starts it again when it dies, passes SIGTERM on, waits for its end."""
+
+import logging
+import signal
+import subprocess
+import sys
+import time
+from types import FrameType
+
+from tagmill.errors import ExitCode
+from tagmill.settings import Settings
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 60.0
+#: a process that ran this long did start well: the next pause is short again
+HEALTHY_SECONDS = 60.0
+
+
+def worker_command(settings: Settings, name: str) -> list[str]:
+    """Return the command of the worker process; the same as typing `celery -A worker worker ...`."""
+    return [
+        *(sys.executable, "-m", "celery", "-A", "worker", "worker"),
+        *("--pool", "threads", "--concurrency", str(settings.concurrency), "--queues", settings.queue),
+        *("--hostname", f"{name}@%h", "--task-events", "--without-gossip", "--without-mingle"),
+    ]
+
+
+class Supervisor:
+    """Runs `command` until it ends by itself or a signal says stop."""
+
+    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
+        self._command = command
+        self._environment = environment
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stopping = False
+
+    def run(self) -> int:
+        """Return the exit code: 0 after a signal, 78 where the worker's configuration does not fit."""
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGINT, self._stop)
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            started = time.monotonic()
+            # A session of its own: Ctrl-C reaches the worker through this process alone, once.
+            self._process = subprocess.Popen(self._command, env=self._environment, start_new_session=True)
+            if self._stopping:
+                self._process.terminate()
+            code = self._process.wait()
+            if self._stopping:
+                return ExitCode.DONE
+            if code in (ExitCode.CONFIGURATION, ExitCode.USAGE):
+                return code
+            pause = FIRST_PAUSE_SECONDS if time.monotonic() - started > HEALTHY_SECONDS else pause
+            log.warning("worker ended", extra={"action": "worker_ended", "code": code, "restart_in_seconds": pause})
+            self._wait(pause)
+            if self._stopping:
+                return ExitCode.DONE
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self._stopping = True
+        log.info("stopping after the batches in hand", extra={"action": "worker_stopping", "signal": number})
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+
+    def _wait(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while not self._stopping and time.monotonic() < end:
+            time.sleep(0.1)
