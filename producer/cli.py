@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from producer.display import exit_code, progress_bar, runs_table, status_table, watch
 from producer.formats import Format, write_csv, write_jsonl
-from producer.manifest import open_sources, problems_of, roots_of
+from producer.manifest import check, open_sources, roots_of
 from producer.mask_files import write_masks
 from producer.progress import list_runs, run_progress
 from producer.results import read_results, run_models, unique_names
@@ -91,15 +91,15 @@ def submit(
 
 
 def _check_sources(sources: tuple[str, ...], as_json: bool) -> int:
-    report = problems_of(sources)
+    report = check(sources)
     if as_json:
         listed = [str(problem) for problem in report.problems]
-        click.echo(json.dumps({"images": report.entries, "problem_count": report.count, "problems": listed}))
+        click.echo(json.dumps({"images": report.entries, "problem_count": report.problem_count, "problems": listed}))
     else:
         for problem in report.problems:
             click.echo(str(problem))
-        click.echo(f"{report.entries} images, {report.count} problems; nothing was queued")
-    return ExitCode.USAGE if report.count else ExitCode.DONE
+        click.echo(f"{report.entries} images, {report.problem_count} problems; nothing was queued")
+    return ExitCode.USAGE if report.problem_count else ExitCode.DONE
 
 
 @click.group()

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
@@ -72,11 +73,12 @@ def status_table(progress: RunProgress) -> Table:
 
 def runs_table(runs: Iterable[RunProgress]) -> Table:
     """Return one line a run."""
-    table = Table("run", "state", "images", "tagged", "failed", "images/s", "models", "created", "source")
+    table = Table("run", "created", "state", "images", "tagged", "failed", "images/s", "models", box=SIMPLE_HEAD)
+    table.add_column("source", overflow="ellipsis", no_wrap=True)
     for progress in runs:
-        created = datetime.fromtimestamp(progress.created_at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        created = datetime.fromtimestamp(progress.created_at, UTC).strftime("%m-%d %H:%M")
         table.add_row(
-            *(str(progress.run), progress.state, str(progress.images), str(progress.tagged), str(progress.failed)),
-            *(f"{progress.images_per_second:.0f}", ", ".join(progress.models), created, progress.source),
+            *(str(progress.run), created, progress.state, str(progress.images), str(progress.tagged)),
+            *(str(progress.failed), f"{progress.images_per_second:.0f}", " ".join(progress.models), progress.source),
         )
     return table

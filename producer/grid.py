@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from producer.mask_files import index_map
@@ -64,7 +65,7 @@ def _picture(result: ImageResult, segmenter: tuple[str, Model] | None) -> Image.
     return square
 
 
-def _outlined(picture: Image.Image, index: np.ndarray) -> Image.Image:  # type: ignore[type-arg]  # any integer dtype
+def _outlined(picture: Image.Image, index: NDArray[np.uint8]) -> Image.Image:
     """Fade what is outside the masks and draw a line around them."""
     inside = index > 0
     edge = np.zeros_like(inside)

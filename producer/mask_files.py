@@ -62,11 +62,10 @@ def palette(labels: int) -> list[int]:
     return colours
 
 
-def _write(result: ImageResult, masks: Sequence[StoredMask], model: Model, path: PurePosixPath) -> None:
+def _write(result: ImageResult, masks: Sequence[StoredMask], model: Model, target: Path) -> None:
     assert result.width is not None, "a tagged image has a size"
     assert result.height is not None, "a tagged image has a size"
     picture = Image.fromarray(index_map(masks, model, result.width, result.height))
     picture.putpalette(palette(len(model.labels)))
-    target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     picture.save(target, optimize=False)

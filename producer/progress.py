@@ -148,5 +148,5 @@ def _batches(connection: Connection, run_id: int) -> dict[str, int]:
     counted = connection.execute(
         select(batch.c.status, func.count()).where(batch.c.run_id == run_id).group_by(batch.c.status)
     )
-    found = {status: count for status, count in counted}
+    found = {row.status: row[1] for row in counted}
     return {status.value: found.get(status.value, 0) for status in BatchStatus}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from celery import Celery
-from kombu import Queue
+from kombu.entity import Queue
 from kombu.exceptions import ChannelError
 
 from tagmill.settings import Settings
@@ -55,7 +55,7 @@ def make_app(settings: Settings) -> Celery:
         task_soft_time_limit=240,
         task_default_queue=settings.queue,
         task_create_missing_queues=False,
-        task_queues=[Queue(settings.queue)],
+        task_queues=[Queue(settings.queue)],  # type: ignore[no-untyped-call]  # kombu is partly typed
         task_send_sent_event=False,
         worker_send_task_events=True,
         worker_pool="threads",

@@ -73,6 +73,7 @@ def main() -> NoReturn:
     logging.basicConfig(
         level=os.environ.get("TAGMILL_LOG_LEVEL", "WARNING"), format="%(levelname)s %(name)s: %(message)s"
     )
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
         code = cli.main(standalone_mode=False)
     except click.exceptions.Abort:

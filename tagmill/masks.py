@@ -30,7 +30,7 @@ def encode_masks(
     content = index[top:bottom, left:right]
     seen = np.bincount(content.ravel(), minlength=len(labels))
     rows = []
-    for number in np.flatnonzero(seen):
+    for number in np.flatnonzero(seen).tolist():
         name = labels[number]
         if name == background:
             continue

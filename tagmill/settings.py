@@ -19,7 +19,7 @@ class Settings(BaseSettings):
     #: SQLAlchemy URL: sqlite:///file.db or postgresql+psycopg://user:password@host/database
     database_url: str = Field("sqlite:///tagmill.db", repr=False)
     #: Celery broker URL: redis://:password@host:6379/0; memory:// works inside one process only
-    broker_url: str = Field("memory://", repr=False)
+    broker_url: str = Field("memory://localhost/", repr=False)
     #: folder that holds the registered bundles, one `<sha256>.onnx` each; shared by all workers
     model_store: Path = Path("models")
     #: Redis list that workers take batches from

@@ -14,7 +14,6 @@ from tagmill import logs
 from tagmill.database import connect, require_schema
 from tagmill.errors import ExitCode
 from tagmill.settings import Settings, load_settings
-from worker.demo import run_demo
 from worker.device import require_device
 from worker.embedded import TaggedRun, embedded_settings, tag_here
 from worker.predict import predict as predict_files
@@ -65,7 +64,10 @@ def tag(
     device: str | None,
     as_json: bool,
 ) -> int:
-    """Tag folders and manifests here and now, with no servers. The same command again goes on where it ended."""  # fmt: skip
+    """Tag folders and manifests here and now, with no servers.
+
+    The same command again goes on where it was interrupted.
+    """
     settings = load_settings(database_url=database_url, device=device)
     done = tag_with_bar(embedded_settings(settings, settings.database_url), sources, bundles, batch_size)
     if as_json:
@@ -120,4 +122,6 @@ def predict(images: tuple[Path, ...], bundles: tuple[Path, ...], device: str | N
 @AS_JSON
 def demo(images: int, seed: int, out: Path, as_json: bool) -> None:
     """Draw a sample catalog and tag it end to end with the starter bundles: no servers, no GPU, no network."""
+    from worker.demo import run_demo  # what draws pictures is not for a worker's start
+
     run_demo(load_settings(), images, seed, out, as_json, tag_with_bar)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
@@ -49,7 +50,7 @@ class Score:
     right: Counter[str]
     failures: Counter[str]
     #: pixels by (truth, prediction), index into the segmenter's labels
-    confusion: np.ndarray  # type: ignore[type-arg]  # int64 [labels, labels]
+    confusion: NDArray[np.int64]
 
     @property
     def accuracy(self) -> float:

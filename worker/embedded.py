@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from celery import Celery
-from producer.manifest import open_sources, roots_of
 from sqlalchemy import Engine
 
+from producer.manifest import open_sources, roots_of
 from producer.progress import RunProgress, run_progress, unfinished_run
 from producer.submit import create_run, publish_run
 from tagmill.broker import make_app
@@ -51,7 +51,7 @@ class TaggedRun:
 
 def embedded_settings(settings: Settings, database_url: str) -> Settings:
     """Return the settings for one process that is producer, broker and worker."""
-    changes = {"database_url": database_url, "broker_url": "memory://", "lease_seconds": LEASE_SECONDS}
+    changes = {"database_url": database_url, "broker_url": "memory://localhost/", "lease_seconds": LEASE_SECONDS}
     return settings.model_copy(update=changes)
 
 

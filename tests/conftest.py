@@ -1,0 +1,68 @@
+"""Fixtures: real Redis and PostgreSQL servers, one each for a test session, and fresh databases on them."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from services import DATABASE_URL, REDIS_URL, ExternalRedis, PostgresServer, RedisServer, create_database, drop_database
+
+
+@pytest.fixture(scope="session")
+def session_redis() -> Iterator[RedisServer | ExternalRedis]:
+    """The Redis of this session (under pytest-xdist: of this worker)."""
+    if url := os.environ.get(REDIS_URL):
+        yield ExternalRedis(url)
+        return
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_server(session_redis: RedisServer | ExternalRedis) -> RedisServer | ExternalRedis:
+    """The session's Redis, emptied. Use its `url`; to end a Redis take `own_redis_server`."""
+    session_redis.flush()
+    return session_redis
+
+
+@pytest.fixture
+def own_redis_server() -> Iterator[Callable[..., RedisServer]]:
+    """A factory of running servers for one test, which may kill them. It takes the arguments of `RedisServer`."""
+    with ExitStack() as stack:
+
+        def start(*, appendonly: bool = False, password: str = "") -> RedisServer:
+            return stack.enter_context(RedisServer(appendonly=appendonly, password=password))
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def postgres_server_url() -> Iterator[str]:
+    """The URL of a maintenance database on the session's PostgreSQL."""
+    if url := os.environ.get(DATABASE_URL):
+        yield url
+        return
+    with PostgresServer() as server:
+        yield server.url
+
+
+@pytest.fixture
+def postgres_url(postgres_server_url: str) -> Iterator[str]:
+    """The SQLAlchemy URL of a new, empty PostgreSQL database."""
+    url = create_database(postgres_server_url)
+    yield url
+    drop_database(postgres_server_url, url)
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """The SQLAlchemy URL of a SQLite file that does not exist yet."""
+    return f"sqlite:///{tmp_path / 'tagmill.db'}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """The SQLAlchemy URL of an empty database; a test that takes it runs once on each backend."""
+    name = "sqlite_url" if request.param == "sqlite" else "postgres_url"
+    return str(request.getfixturevalue(name))

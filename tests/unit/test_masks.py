@@ -1,0 +1,82 @@
+"""Masks: encoded at the model's resolution, given back in the picture's own pixels."""
+
+import numpy as np
+import pytest
+
+from producer.mask_files import index_map, safe_name
+from producer.results import StoredMask
+from tagmill.masks import decode_mask, encode_masks, to_picture
+from tagmill.preprocess import Geometry, PreprocessSpec
+from tagmill.registry import Model
+
+LABELS = ("background", "hat", "shoes")
+SCORES = (0.5, 0.8, 0.9)
+
+
+def square(top: int, left: int, bottom: int, right: int, value: int = 1, size: int = 64) -> np.ndarray:
+    index = np.zeros((size, size), dtype=np.uint8)
+    index[top:bottom, left:right] = value
+    return index
+
+
+def test_a_mask_holds_its_share_and_its_box_in_the_pictures_pixels() -> None:
+    (row,) = encode_masks(square(16, 0, 32, 32), SCORES, LABELS, "background", PreprocessSpec(64, 64), 640, 128)
+    assert (row.label, row.score) == ("hat", 0.8)
+    assert row.area_share == pytest.approx(16 * 32 / 64**2)
+    assert row.box == (0.0, 32.0, 320.0, 64.0)
+
+
+def test_the_background_is_not_a_mask() -> None:
+    assert encode_masks(square(0, 0, 0, 0), SCORES, LABELS, "background", PreprocessSpec(64, 64), 64, 64) == ()
+
+
+def test_a_mask_survives_encoding() -> None:
+    index = np.random.default_rng(3).integers(0, 3, (48, 64)).astype(np.uint8)
+    rows = encode_masks(index, SCORES, LABELS, "background", PreprocessSpec(48, 64), 640, 480)
+    for row in rows:
+        assert np.array_equal(decode_mask(row.rle, 48, 64), index == LABELS.index(row.label))
+
+
+def test_the_white_border_of_a_letterbox_counts_for_nothing() -> None:
+    spec = PreprocessSpec(64, 64, Geometry.LETTERBOX)  # a picture of 100x50 fills rows 16 to 48
+    (row,) = encode_masks(np.ones((64, 64), dtype=np.uint8), SCORES, LABELS, "background", spec, 100, 50)
+    assert row.area_share == 1.0
+    assert row.box == (0.0, 0.0, 100.0, 50.0)
+
+
+def test_a_centre_crop_puts_its_box_into_the_middle() -> None:
+    spec = PreprocessSpec(64, 64, Geometry.CENTER_CROP)
+    (row,) = encode_masks(np.ones((64, 64), dtype=np.uint8), SCORES, LABELS, "background", spec, 192, 64)
+    assert row.box == (64.0, 0.0, 128.0, 64.0)
+
+
+@pytest.mark.parametrize("geometry", list(Geometry))
+def test_an_index_map_comes_back_at_the_pictures_size(geometry: Geometry) -> None:
+    back = to_picture(square(20, 20, 44, 44, 2), PreprocessSpec(64, 64, geometry), 300, 200)
+    assert back.shape == (200, 300)
+    assert back[100, 150] == 2
+    assert set(np.unique(back)) == {0, 2}
+
+
+def test_stored_masks_make_one_map_again() -> None:
+    index = square(4, 4, 20, 20) + square(30, 30, 60, 60, 2)
+    spec = PreprocessSpec(64, 64)
+    rows = encode_masks(index, SCORES, LABELS, "background", spec, 64, 64)
+    stored = [StoredMask(row.label, row.score, row.area_share, row.box, row.rle, row.height, row.width) for row in rows]
+    details = {"preprocess": spec.to_dict(), "background": "background"}
+    model = Model("0" * 64, "masks", 1, "segment", LABELS, details, {}, "candidate")
+    assert np.array_equal(index_map(stored, model, 64, 64), index)
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("shop/item-1.jpg", "shop/item-1.jpg.png"),
+        ("../../etc/passwd", "etc/passwd.png"),
+        ("/root/x", "root/x.png"),
+        ("a\x00b?*", "a_b__.png"),
+        ("..", "_.png"),
+    ],
+)
+def test_an_image_key_never_leads_out_of_its_folder(key: str, name: str) -> None:
+    assert str(safe_name(key)) == name
