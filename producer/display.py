@@ -18,7 +18,7 @@ LOOK_SECONDS = 0.5
 
 
 def progress_bar(console: Console) -> Progress:
-    """Return the bar that every long command over images shows."""
+    """Return the bar that every long command over images shows; it leaves nothing behind in a log file."""
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -26,6 +26,7 @@ def progress_bar(console: Console) -> Progress:
         MofNCompleteColumn(),
         TextColumn("{task.fields[note]}"),
         console=console,
+        transient=not console.is_terminal,
     )
 
 

@@ -1,0 +1,185 @@
+"""The installed command as a user meets it: help, one-line errors, exit codes, interruption."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import onnx
+import pytest
+from bundles import write_classifier, write_segmenter
+from pictures import write_folder, write_picture
+from processes import TAGMILL, environment, tagmill, tagmill_json
+from services import free_port
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import OperationalError
+
+from tagmill.cli import COMMANDS
+
+
+@pytest.fixture
+def env(sqlite_url: str) -> dict[str, str]:
+    return environment(database_url=sqlite_url)
+
+
+def one_line(stderr: str) -> str:
+    lines = [line for line in stderr.splitlines() if line.strip()]
+    assert len(lines) == 1, stderr
+    return lines[0]
+
+
+def test_help_lists_every_command() -> None:
+    shown = tagmill("--help").stdout
+    assert all(f"  {name}" in shown for name in COMMANDS)
+    for name in COMMANDS:
+        assert tagmill(name, "--help").stdout.startswith(f"Usage: tagmill {name}")
+
+
+def test_a_producer_loads_neither_torch_nor_onnxruntime() -> None:
+    code = (
+        "import sys, producer.cli, tagmill.cli, tagmill.registry, producer.grid; "
+        "print(sorted({'torch', 'onnxruntime', 'onnx', 'matplotlib'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_worker_never_loads_torch(env: dict[str, str]) -> None:
+    code = "import sys, worker.celery, worker.cli, worker.embedded; print(sorted({'torch', 'onnx'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["run", "status", "7"], 2, "no run 7; see `tagmill run list`"),
+        (["results", "7"], 2, "no run 7"),
+        (["submit", "nowhere", "--model", "x"], 78, "TAGMILL_BROKER_URL is memory://"),
+        (["tag", "nowhere", "--bundle", "missing.onnx"], 78, "missing.onnx: No such file or directory"),
+        (["model", "show", "shirts"], 2, "no model shirts; none is registered"),
+        (
+            ["predict", "x.jpg", "--bundle", "x.jpg", "--device", "gpu"],
+            78,
+            "TAGMILL_DEVICE: must be auto, cpu or cuda:N",
+        ),
+    ],
+)
+def test_a_mistake_is_one_line_with_its_exit_code(
+    arguments: list[str], code: int, words: str, env: dict[str, str], tmp_path: Path
+) -> None:
+    tagmill("db", "upgrade", env=env)
+    assert words in one_line(tagmill(*arguments, env=env, cwd=tmp_path, expect=code).stderr)
+
+
+def test_an_empty_database_says_what_to_run(env: dict[str, str]) -> None:
+    assert "run: tagmill db upgrade" in one_line(tagmill("run", "list", env=env, expect=78).stderr)
+
+
+def test_services_that_are_down_are_75(env: dict[str, str], tmp_path: Path) -> None:
+    port = free_port()
+    away = env | {"TAGMILL_DATABASE_URL": f"postgresql://user:secret@127.0.0.1:{port}/db"}
+    said = one_line(tagmill("run", "list", env=away, expect=75).stderr)
+    assert "check TAGMILL_DATABASE_URL" in said
+    assert "secret" not in said
+    tagmill("db", "upgrade", env=env)
+    tagmill("model", "add", write_classifier(tmp_path / "colours.onnx"), env=env, cwd=tmp_path)
+    write_folder(tmp_path / "shop", 3)
+    away = env | {"TAGMILL_BROKER_URL": f"redis://:secret@127.0.0.1:{port}/0"}
+    said = tagmill("submit", tmp_path / "shop", "--model", "colours", env=away, expect=75).stderr
+    assert "check TAGMILL_BROKER_URL" in said
+    assert "secret" not in said
+    assert tagmill_json("run", "list", env=env)[0]["images"] == 3, "the run is in SQL; a worker's reaper publishes it"
+
+
+def test_bad_settings_name_themselves(env: dict[str, str]) -> None:
+    for name, value in (
+        ("TAGMILL_DATABASE_URL", "mysql://x"),
+        ("TAGMILL_BROKER_URL", "rediss://host/0"),
+        ("TAGMILL_MAX_ATTEMPTS", "none"),
+    ):
+        assert name in one_line(tagmill("run", "list", env=env | {name: value}, expect=78).stderr)
+
+
+def test_a_dry_run_shows_every_problem_and_queues_nothing(env: dict[str, str], tmp_path: Path) -> None:
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("image_key,uri\na,a.jpg\na,b.jpg\n,c.jpg\nd,ftp://host/d.jpg\ne,e.jpg\n")
+    found = tagmill_json("submit", manifest, "--model", "x", "--dry-run", env=env, expect=2)
+    assert (found["images"], found["problem_count"]) == (2, 3)
+    assert [problem.split(":")[1] for problem in found["problems"]] == ["3", "4", "5"]
+
+
+def test_tag_needs_no_server_and_a_second_run_infers_nothing(env: dict[str, str], tmp_path: Path) -> None:
+    truth = write_folder(tmp_path / "shop", 50)
+    bundles = ["--bundle", write_classifier(tmp_path / "c.onnx"), "--bundle", write_segmenter(tmp_path / "s.onnx")]
+    first = tagmill_json("tag", tmp_path / "shop", *bundles, env=env)
+    second = tagmill_json("tag", tmp_path / "shop", *bundles, env=env)
+    assert (first["tagged"], first["inferences"], second["inferences"]) == (50, 100, 0)
+    lines = tagmill("results", 1, "--format", "jsonl", "--masks", tmp_path / "masks", env=env).stdout.splitlines()
+    found = {row["image_key"]: row["models"] for row in map(json.loads, lines)}
+    assert {key: models["colours"]["labels"][0]["label"] for key, models in found.items()} == truth
+    assert all(models["colour-masks"]["masks"][0]["area_share"] == 1.0 for models in found.values())
+    assert len(list((tmp_path / "masks").rglob("*.png"))) == 50
+
+
+def test_the_same_bytes_under_five_names_are_inferred_once(env: dict[str, str], tmp_path: Path) -> None:
+    picture = write_picture(tmp_path / "shop" / "one.png", "green")
+    for number in range(4):
+        (tmp_path / "shop" / f"copy-{number}.png").write_bytes(picture.read_bytes())
+    done = tagmill_json("tag", tmp_path / "shop", "--bundle", write_classifier(tmp_path / "c.onnx"), env=env)
+    assert (done["tagged"], done["inferences"]) == (5, 1)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_run_goes_on_with_the_same_command(
+    how: signal.Signals, env: dict[str, str], tmp_path: Path
+) -> None:
+    truth = write_folder(tmp_path / "shop", 3000)
+    bundle = write_classifier(tmp_path / "c.onnx")
+    command = ["tag", str(tmp_path / "shop"), "--bundle", str(bundle), "--batch-size", "4"]
+    process = subprocess.Popen([TAGMILL, *command], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    end = time.monotonic() + 60
+    while time.monotonic() < end and not _tagged(env):
+        time.sleep(0.02)
+    process.send_signal(how)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == (130 if how is signal.SIGINT else -signal.SIGKILL)
+    assert "Traceback" not in stderr
+    before = _tagged(env)
+    assert 0 < before < 3000
+    done = tagmill_json(*command, env=env)
+    assert (done["run"], done["tagged"]) == (1, 3000)
+    rows = [json.loads(line) for line in tagmill("results", 1, "--format", "jsonl", env=env).stdout.splitlines()]
+    assert {row["image_key"]: row["models"]["colours"]["labels"][0]["label"] for row in rows} == truth
+
+
+def _tagged(env: dict[str, str]) -> int:
+    engine = create_engine(env["TAGMILL_DATABASE_URL"])
+    try:
+        with engine.connect() as connection:
+            return int(connection.execute(text("SELECT count(*) FROM run_image WHERE status = 'tagged'")).scalar_one())
+    except OperationalError:
+        return 0  # the tables are not there yet
+    finally:
+        engine.dispose()
+
+
+def test_predict_needs_nothing_but_a_file_and_a_bundle(env: dict[str, str], tmp_path: Path) -> None:
+    bundle = write_classifier(tmp_path / "c.onnx")
+    picture = write_picture(tmp_path / "anywhere" / "x.png", "blue")
+    done = tagmill("predict", picture, tmp_path / "none.png", "--bundle", bundle, env=env, expect=3)
+    assert "x.png: colours: blue 1.00" in done.stdout
+    assert "none.png: fetch_404" in done.stdout
+
+
+def test_an_onnx_file_that_is_no_bundle_is_refused(env: dict[str, str], tmp_path: Path) -> None:
+    bundle = write_classifier(tmp_path / "c.onnx")
+    model = onnx.load(bundle)
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / "plain.onnx")
+    (tmp_path / "noise.onnx").write_bytes(b"\x08noise")
+    write_folder(tmp_path / "shop", 1)
+    for name, words in (("plain.onnx", "not a Tagmill bundle"), ("noise.onnx", "ONNX Runtime cannot load it")):
+        said = tagmill("tag", tmp_path / "shop", "--bundle", tmp_path / name, env=env, expect=78).stderr
+        assert words in said.splitlines()[-1]

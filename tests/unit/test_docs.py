@@ -1,0 +1,86 @@
+"""What the documents promise exists: commands, options, settings, files, error codes."""
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+
+from tagmill.cli import COMMANDS, cli
+from tagmill.outcome import ErrorCode
+from tagmill.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").glob("*.md"))]
+#: read by the command itself, before settings are
+OTHER_VARIABLES = {"TAGMILL_LOG_LEVEL"}
+#: read by the tests and by docker-compose.yml, not by the product
+OUTSIDE_VARIABLES = {"TAGMILL_TEST_REDIS_URL", "TAGMILL_TEST_DATABASE_URL", "TAGMILL_CATALOG"}
+
+
+def commands_in(text: str) -> list[list[str]]:
+    """Return the words of every `tagmill ...` command in code blocks and inline code."""
+    blocks = re.findall(r"```[a-z]*\n(.*?)```", text, flags=re.S)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    lines += re.findall(r"`(tagmill [^`\n]+)`", text)
+    found = re.findall(r"(?:^|[\s&;(/])tagmill ((?:[a-z]+)(?: [^#\n&;|)]*)?)", "\n".join(lines))
+    return [shlex.split(words.replace("...", "")) for words in found]
+
+
+def resolve(words: list[str]) -> tuple[click.Command, list[str]]:
+    command: click.Command = cli
+    rest = list(words)
+    while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
+        context = click.Context(command)
+        inner = command.get_command(context, rest[0])
+        assert inner is not None, f"there is no command `tagmill {' '.join(words)}`"
+        command, rest = inner, rest[1:]
+    return command, rest
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_command_and_option_a_document_names_exists(document: Path) -> None:
+    for words in commands_in(document.read_text(encoding="utf-8")):
+        command, rest = resolve(words)
+        known = {option for parameter in command.params for option in parameter.opts} | {"--help", "-h", "--version"}
+        for word in rest:
+            if word.startswith("-") and word != "-":
+                assert word.partition("=")[0] in known, f"{document.name}: tagmill {' '.join(words)}: no option {word}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_setting_a_document_names_exists(document: Path) -> None:
+    known = {f"TAGMILL_{name.upper()}" for name in Settings.model_fields} | OTHER_VARIABLES | OUTSIDE_VARIABLES
+    named = set(re.findall(r"TAGMILL_[A-Z_]+[A-Z]", document.read_text(encoding="utf-8")))
+    assert named <= known
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_file_a_document_links_to_exists(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+@pytest.mark.parametrize("path", re.findall(r"`([a-z]+/[a-z_/]+\.py)`", (ROOT / "ARCHITECTURE.md").read_text()))
+def test_every_module_the_architecture_names_exists(path: str) -> None:
+    assert (ROOT / path).is_file()
+
+
+def test_every_command_has_help_and_is_in_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name in COMMANDS:
+        command, _ = resolve([name])
+        assert command.help, f"tagmill {name} has no help"
+        assert re.search(rf"tagmill {name}\b", readme), f"tagmill {name} is not in README.md"
+        for inner in getattr(command, "commands", {}).values():
+            assert inner.help, f"tagmill {name} {inner.name} has no help"
+
+
+def test_every_setting_and_error_code_is_in_the_operations_guide() -> None:
+    guide = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    for name in Settings.model_fields:
+        assert f"TAGMILL_{name.upper()}" in guide
+    for code in ErrorCode:
+        assert f"`{code}`" in guide
