@@ -32,6 +32,8 @@ def progress_bar(console: Console) -> Progress:
 
 def note(progress: RunProgress) -> str:
     """Return rate, time to go and failures in a few words."""
+    if progress.state == "queued":
+        return "waiting for a worker"
     words = [f"{progress.images_per_second:.0f} images/s"]
     if progress.pending and progress.eta_seconds is not None:
         words.append(f"{timedelta(seconds=round(progress.eta_seconds))} to go")

@@ -38,7 +38,9 @@ class Process:
     def check(self, sender: object, **_: object) -> None:
         """End the worker with one line and its exit code where the database or the device does not fit."""
         try:
-            require_schema(connect(self.settings.database_url))
+            engine = connect(self.settings.database_url)
+            require_schema(engine)
+            engine.dispose()  # nothing of it may pass a fork
             require_device(self.settings.device)
         except TagmillError as error:
             print(f"error: {error}", file=sys.stderr)  # noqa: T201 - before logging is set up

@@ -13,15 +13,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
-from tagmill.sample.catalog import CATEGORIES, write_catalog
 
-from producer.display import progress_bar
 from producer.grid import Cell, draw_grid
 from producer.mask_files import index_map, write_masks
 from producer.results import ImageResult, read_results, unique_names
 from tagmill.bundle import Task
-from tagmill.errors import InputError
 from tagmill.registry import Model
+from tagmill.sample.catalog import CATEGORIES
+from tagmill.sample.cli import draw
 from tagmill.settings import Settings
 from tagmill.starter import starter_bundles
 from worker.embedded import TaggedRun, embedded_settings
@@ -68,7 +67,8 @@ def run_demo(settings: Settings, images: int, seed: int, out: Path, as_json: boo
     """Make everything under `out`; a second run, or one after Ctrl-C, goes on with what is there."""
     console = Console(stderr=True)
     bundles = starter_bundles()
-    manifest = _draw(out / "catalog", images, seed, console)
+    console.print(f"drawing {images} pictures and {BROKEN} broken files into {out / 'catalog'}", soft_wrap=True)
+    manifest = draw(out / "catalog", images, seed, BROKEN)
     url = f"sqlite:///{out / 'tagmill.db'}"
     console.print(f"tagging them with {' and '.join(path.name for path in bundles)} on one machine, no servers")
     done = tag(embedded_settings(settings, url), (str(manifest),), bundles, 32)
@@ -87,20 +87,6 @@ def run_demo(settings: Settings, images: int, seed: int, out: Path, as_json: boo
         click.echo(json.dumps(_summary(done, score, out)))
     else:
         _print(Console(), done, score, out)
-
-
-def _draw(folder: Path, images: int, seed: int, console: Console) -> Path:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with progress_bar(console) as bar:
-        task = bar.add_task("drawing the sample catalog", total=images, note="")
-        try:
-            return write_catalog(folder, images, seed, BROKEN, lambda drawn: bar.update(task, completed=drawn))
-        except ValueError as error:
-            raise InputError(str(error)) from error
-        except OSError as error:
-            raise InputError(
-                f"{error.filename or folder}: {error.strerror}; choose another folder with --out"
-            ) from error
 
 
 def _results(done: TaggedRun) -> Iterator[ImageResult]:

@@ -26,6 +26,7 @@ from worker.session import Session
 LOOK_SECONDS = 0.1
 #: seconds after which a killed process's batches are taken up again
 LEASE_SECONDS = 5.0
+REAP_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,12 @@ class TaggedRun:
     engine: Engine
     progress: RunProgress
     models: tuple[Model, ...]
-    resumed: bool
 
 
 def embedded_settings(settings: Settings, database_url: str) -> Settings:
     """Return the settings for one process that is producer, broker and worker."""
-    changes = {"database_url": database_url, "broker_url": "memory://localhost/", "lease_seconds": LEASE_SECONDS}
-    return settings.model_copy(update=changes)
+    changes = {"lease_seconds": LEASE_SECONDS, "reap_seconds": REAP_SECONDS}
+    return settings.model_copy(update={"database_url": database_url, "broker_url": "memory://localhost/"} | changes)
 
 
 def tag_here(
@@ -76,18 +76,30 @@ def tag_here(
     models = tuple(register(engine, session.spec, session.sha256) for session in sessions)
     del sessions  # the worker loads its own, with its own number of threads
     source = " ".join(str(Path(source).resolve()) for source in sources)
-    open_run = unfinished_run(engine, source, list(files.files))
-    run_id = open_run or create_run(engine, source, open_sources(sources), models, roots_of(sources), batch_size)
+    run_id = unfinished_run(engine, source, list(files.files)) or create_run(
+        engine, source, open_sources(sources), models, roots_of(sources), batch_size
+    )
     app = make_app(settings)
     with _worker(app, settings, files):
         publish_run(app, engine, run_id)
-        while True:
-            seen = run_progress(engine, run_id)
-            progress(seen)
-            if seen.state == "done":
-                return TaggedRun(engine, seen, models, open_run is not None)
-            task.reap(app, engine, settings)
-            time.sleep(LOOK_SECONDS)
+        reaper = task.ReaperThread(app, engine, settings)
+        reaper.start()
+        try:
+            seen = _watch(engine, run_id, progress)
+        finally:
+            reaper.stop()
+    return TaggedRun(engine, seen, models)
+
+
+def _watch(engine: Engine, run_id: int, progress: Callable[[RunProgress], None]) -> RunProgress:
+    while True:
+        started = time.monotonic()
+        seen = run_progress(engine, run_id)
+        progress(seen)
+        if seen.state == "done":
+            return seen
+        # Counting a large run takes a while: look at most a tenth of the time.
+        time.sleep(max(LOOK_SECONDS, 9 * (time.monotonic() - started)))
 
 
 @contextmanager

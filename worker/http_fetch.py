@@ -131,12 +131,11 @@ class HttpReader:
         try:
             yield
         except http_errors.HTTPError as error:
-            if time.monotonic() >= deadline:
-                error = http_errors.TimeoutError()
-            failure, code, reason = _explain(error, self._timeout)
+            late = time.monotonic() >= deadline
+            failure, code, reason = _explain(http_errors.TimeoutError() if late else error, self._timeout)
         else:
             return
-        raise failure(code, f"{without_secrets(url)}: {reason}")
+        raise failure(code, f"{without_secrets(url)}: {reason}") from None
 
 
 def is_public(address: str) -> bool:
@@ -169,14 +168,14 @@ def _pool_classes(may_connect: MayConnect) -> dict[str, type[HTTPConnectionPool]
         def _new_conn(self) -> socket.socket:
             return _connect(self, may_connect)
 
-        def getresponse(self) -> HTTPResponse:
+        def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as urllib3's own
             return _headers_in_time(self, super().getresponse)
 
     class TlsConnection(HTTPSConnection):
         def _new_conn(self) -> socket.socket:
             return _connect(self, may_connect)
 
-        def getresponse(self) -> HTTPResponse:
+        def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as urllib3's own
             return _headers_in_time(self, super().getresponse)
 
     class PlainPool(HTTPConnectionPool):
@@ -263,7 +262,7 @@ def _redirected(url: str, location: str) -> str:
     except ValueError:
         raise ImageFailure(ErrorCode.FETCH_FAILED, f"{without_secrets(url)}: redirects to no valid URL") from None
     if scheme not in {"http", "https"}:
-        detail = f"{without_secrets(url)}: redirects to {ascii(scheme[:30])}, not http or https"
+        detail = f"{without_secrets(url)}: redirects to {scheme[:30]!a}, not http or https"
         raise ImageFailure(ErrorCode.UNSUPPORTED_LOCATION, detail)
     return target
 
@@ -278,22 +277,23 @@ def _check_status(response: BaseHTTPResponse, url: str) -> None:
         raise ImageFailure(ErrorCode.FETCH_FAILED, f"{place}: HTTP {status}")
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in {"", "identity"}:
-        detail = f"{place}: came with Content-Encoding {ascii(encoding[:30])}, asked was identity"
+        detail = f"{place}: came with Content-Encoding {encoding[:30]!a}, asked was identity"
         raise ImageFailure(ErrorCode.FETCH_FAILED, detail)
 
 
 def _explain(error: http_errors.HTTPError, timeout: float) -> tuple[type[ImageFailure], ErrorCode, str]:
     """Return what to raise for the library's error."""
-    if isinstance(error, (http_errors.TimeoutError, http_errors.EmptyPoolError)):
-        return ImageFailure, ErrorCode.FETCH_TIMEOUT, f"no complete answer within {timeout:g} s"
     if isinstance(error, http_errors.LocationValueError):
         return ImageFailure, ErrorCode.UNSUPPORTED_LOCATION, "is not a valid URL"
     if isinstance(error, http_errors.NameResolutionError):
         return ImageFailure, ErrorCode.FETCH_FAILED, "the host name does not resolve"
-    if isinstance(error, http_errors.SSLError):
-        return ImageFailure, ErrorCode.FETCH_FAILED, f"TLS failed: {_root_cause(error)}"
     if isinstance(error, (http_errors.ProtocolError, http_errors.NewConnectionError)):
         return _TransientFailure, ErrorCode.FETCH_FAILED, f"the connection failed: {_root_cause(error)}"
+    # After NewConnectionError, which urllib3 makes a TimeoutError, too.
+    if isinstance(error, (http_errors.TimeoutError, http_errors.EmptyPoolError)):
+        return ImageFailure, ErrorCode.FETCH_TIMEOUT, f"no complete answer within {timeout:g} s"
+    if isinstance(error, http_errors.SSLError):
+        return ImageFailure, ErrorCode.FETCH_FAILED, f"TLS failed: {_root_cause(error)}"
     return ImageFailure, ErrorCode.FETCH_FAILED, f"not valid HTTP: {type(error).__name__}"
 
 

@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from tagmill import ledger
 from tagmill.broker import BatchMessage
 from tagmill.database import connect
+from tagmill.errors import TagmillError
 from tagmill.ledger import BatchResult, Claim, InferenceRow, Outcome
 from tagmill.outcome import ErrorCode
 from tagmill.preprocess import DecodeLimits
@@ -76,9 +77,13 @@ class Runtime:
                 self._tag(claimed)
             except SQLAlchemyError:
                 raise  # the database is down: the lease ends by itself
+            except TagmillError as error:
+                self._give_back(claimed, error)
+                log.error(
+                    "batch failed", extra={"action": "batch_failed", "batch": message.batch, "reason": str(error)}
+                )
             except Exception as error:
-                delay = RETRY_SECONDS * 2 ** (claimed.attempts - 1)
-                ledger.release(self.engine, claimed, f"{type(error).__name__}: {error}", delay)
+                self._give_back(claimed, error)
                 raise
 
     def close(self) -> None:
@@ -86,6 +91,10 @@ class Runtime:
         self._heartbeat.stop()
         self._pool.shutdown(wait=False, cancel_futures=True)
         self.engine.dispose()
+
+    def _give_back(self, claimed: Claim, error: Exception) -> None:
+        delay = RETRY_SECONDS * 2 ** (claimed.attempts - 1)
+        ledger.release(self.engine, claimed, f"{type(error).__name__}: {error}", delay)
 
     def _tag(self, claimed: Claim) -> None:
         started = time.perf_counter()

@@ -1,0 +1,146 @@
+"""The bundle's own words, and the session that loads it."""
+
+import json
+import threading
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from bundles import COLOURS, write_classifier, write_segmenter
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tagmill.broker import BatchMessage
+from tagmill.bundle import BundleSpec, Task, sha256_of
+from tagmill.errors import BundleError, ConfigurationError
+from tagmill.preprocess import Geometry, PreprocessSpec
+from worker.session import CPU, Session
+from worker.tagging import top_labels
+
+SPEC = BundleSpec("shirts", Task.CLASSIFY, ("red", "blue"), PreprocessSpec(32, 48, Geometry.LETTERBOX))
+
+names = st.text(st.characters(blacklist_categories=["Cs"]), min_size=1, max_size=20)
+specs = st.builds(
+    BundleSpec,
+    name=names,
+    task=st.sampled_from(Task),
+    labels=st.lists(names, min_size=1, max_size=9, unique=True).map(tuple),
+    preprocess=st.builds(PreprocessSpec, st.integers(1, 4096), st.integers(1, 4096), st.sampled_from(Geometry)),
+    temperature=st.floats(0.05, 20),
+    thresholds=st.dictionaries(names, st.floats(0, 1)),
+    metrics=st.dictionaries(names, st.floats(0, 1)),
+    provenance=st.dictionaries(names, names),
+)
+
+
+@given(specs)
+def test_metadata_survives_its_way_through_strings(spec: BundleSpec) -> None:
+    assert BundleSpec.from_metadata(spec.to_metadata()) == spec
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tagmill": "2"},
+        {"task": '"detect"'},
+        {"labels": '["a", "a"]'},
+        {"labels": "[]"},
+        {"labels": "{"},
+        {"preprocess": '{"height": 1, "width": 1, "geometry": "squash"}'},
+        {"background": '"sky"'},
+        {"temperature": '"warm"'},
+    ],
+)
+def test_unknown_metadata_raises(change: dict[str, str]) -> None:
+    with pytest.raises(BundleError):
+        BundleSpec.from_metadata(SPEC.to_metadata() | change)
+
+
+def test_missing_metadata_raises() -> None:
+    for key in SPEC.to_metadata():
+        with pytest.raises(BundleError):
+            BundleSpec.from_metadata({name: text for name, text in SPEC.to_metadata().items() if name != key})
+
+
+def test_a_session_reads_what_the_bundle_says_and_answers(tmp_path: Path) -> None:
+    path = write_classifier(tmp_path / "c.onnx")
+    session = Session(path, "cpu")
+    assert (session.spec.labels, session.provider, session.sha256) == (COLOURS, CPU, sha256_of(path))
+    pictures = np.zeros((3, 16, 16, 3), dtype=np.uint8)
+    pictures[0, ..., 0] = pictures[1, ..., 1] = pictures[2, ..., 2] = 255
+    prediction = session.run(pictures)
+    assert prediction.scores.argmax(1).tolist() == [0, 1, 2]
+    assert prediction.scores.sum(1) == pytest.approx(1.0)
+    assert prediction.mask is None
+
+
+def test_a_segmenter_gives_a_mask_at_its_own_resolution(tmp_path: Path) -> None:
+    session = Session(write_segmenter(tmp_path / "s.onnx"), "cpu")
+    picture = np.full((1, 32, 32, 3), 255, dtype=np.uint8)
+    picture[0, 8:16, :, 1:] = 0
+    mask = session.run(picture).mask
+    assert mask is not None
+    assert mask.dtype == np.uint8
+    assert (mask[0] == 1).sum() == 8 * 32
+
+
+def test_any_batch_size_and_any_thread_gives_the_same_answer(tmp_path: Path) -> None:
+    session = Session(write_classifier(tmp_path / "c.onnx"), "cpu", threads=1)
+    pictures = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
+    whole = session.run(pictures).scores
+    parts: dict[int, np.ndarray] = {}
+
+    def infer(start: int) -> None:
+        parts[start] = session.run(pictures[start : start + 7]).scores
+
+    threads = [threading.Thread(target=infer, args=(start,)) for start in range(0, 40, 7)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert np.allclose(np.concatenate([parts[start] for start in sorted(parts)]), whole, atol=1e-6)
+
+
+def test_a_graph_that_does_not_fit_its_own_words_is_refused(tmp_path: Path) -> None:
+    path = write_classifier(tmp_path / "c.onnx")
+    model = onnx.load(path)
+    for entry in model.metadata_props:
+        if entry.key == "preprocess":
+            entry.value = json.dumps(PreprocessSpec(64, 64).to_dict())
+    onnx.save(model, path)
+    with pytest.raises(BundleError, match="its input is not uint8"):
+        Session(path, "cpu")
+
+
+def test_cuda_that_is_not_active_is_an_error_and_not_the_cpu(tmp_path: Path) -> None:
+    path = write_classifier(tmp_path / "c.onnx")
+    if Session(path, "auto").provider != CPU:
+        pytest.fail("this machine has a card: run the GPU benchmark, which checks the CUDA provider")
+    with pytest.raises(ConfigurationError, match="not CUDA"):
+        Session(path, "cuda:0")
+
+
+def test_labels_come_best_first_and_equal_scores_in_their_order() -> None:
+    scores = np.array([0.1, 0.4, 0.1, 0.2, 0.1, 0.1], dtype=np.float32)
+    assert [name for name, _ in top_labels(scores, "abcdef")] == ["b", "d", "a", "c", "e"]
+
+
+@given(st.integers(1, 2**63 - 1), st.integers(1, 2**63 - 1))
+def test_a_message_survives(run: int, batch: int) -> None:
+    message = BatchMessage(run, batch)
+    assert BatchMessage.from_json(json.loads(json.dumps(message.to_json()))) == message
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["layout", "run", "batch", "x"]), inner),
+    )
+)
+def test_anything_else_in_a_message_is_refused_with_a_value_error(data: object) -> None:
+    try:
+        message = BatchMessage.from_json(data)
+    except ValueError:
+        return
+    assert message.to_json() == data
