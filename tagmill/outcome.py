@@ -21,7 +21,7 @@ class ErrorCode(StrEnum):
     NOT_FOUND = "fetch_404"
     #: the location is outside the allowed roots, or a network address that is not allowed
     FORBIDDEN_LOCATION = "forbidden_location"
-    #: the scheme of the uri is none of: path, file, http, https
+    #: the uri is neither an absolute path nor an http(s) URL
     UNSUPPORTED_LOCATION = "unsupported_location"
     #: the server refused or broke off, or the file could not be read
     FETCH_FAILED = "fetch_failed"

@@ -54,7 +54,8 @@ class Site:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         if context:
             self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
-            self.server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a refused handshake is the test
+        # A client that hangs up is what many tests are about.
+        self.server.handle_error = lambda *_: None  # type: ignore[method-assign]
         self.port = self.server.server_address[1]
         self.url = f"{'https' if context else 'http'}://127.0.0.1:{self.port}"
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
@@ -208,35 +209,22 @@ def test_a_link_inside_the_roots_and_a_root_behind_a_link_are_followed(disk: Fet
     assert Fetcher([shop.parent / "current"], LIMITS).fetch(str(shop.parent / "current" / "a.jpg")) == b"picture"
 
 
-def test_a_folder_that_keeps_turning_into_a_link_never_gives_the_secret_away(disk: Fetcher, shop: Path) -> None:
-    real, link, place = shop / "real", shop / "link", shop / "place"
-    real.mkdir()
-    (real / "key.jpg").write_bytes(b"public")
-    link.symlink_to(shop.parent / "secret")
-    place.symlink_to(real)
-    stop = threading.Event()
+def test_a_folder_that_becomes_a_link_after_it_was_checked_does_not_give_the_secret_away(
+    disk: Fetcher, shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (shop / "new").mkdir()
+    (shop / "new" / "key.jpg").write_bytes(b"public")
+    resolve: Callable[[str], str] = os.path.realpath
 
-    def swap() -> None:
-        while not stop.is_set():
-            for target in (shop.parent / "secret", real):
-                (shop / "new").symlink_to(target)
-                (shop / "new").replace(place)
+    def resolve_and_lose_the_race(path: str) -> str:
+        found = resolve(path)
+        monkeypatch.undo()
+        (shop / "new").rename(shop / "old")
+        (shop / "new").symlink_to(shop.parent / "secret")
+        return found
 
-    swapper = threading.Thread(target=swap)
-    swapper.start()
-    seen = set()
-    try:
-        until = time.monotonic() + 0.5
-        while time.monotonic() < until:
-            try:
-                seen.add(disk.fetch(str(place / "key.jpg")))
-            except ImageFailure as failure:
-                seen.add(failure.code.encode())
-    finally:
-        stop.set()
-        swapper.join()
-    assert b"secret" not in seen
-    assert seen >= {b"public", b"forbidden_location"}
+    monkeypatch.setattr(os.path, "realpath", resolve_and_lose_the_race)
+    assert code_of(disk, shop / "new" / "key.jpg") == ErrorCode.FORBIDDEN_LOCATION
 
 
 def test_a_loop_of_links_is_forbidden(disk: Fetcher, shop: Path) -> None:
@@ -373,7 +361,7 @@ def test_a_retry_does_not_wait_beyond_the_timeout(site: Site) -> None:
     site.replies["/a.jpg"] = reply(500)
     started = time.monotonic()
     assert code_of(Fetcher([], FetchLimits(10, 0.1, True)), f"{site.url}/a.jpg") == ErrorCode.FETCH_FAILED
-    assert time.monotonic() - started < 0.5
+    assert time.monotonic() - started < 2
 
 
 def test_a_refused_connection_is_a_failed_fetch(web: Fetcher, site: Site) -> None:
@@ -433,7 +421,7 @@ def test_a_server_that_drips_is_left_at_the_timeout(site: Site, reply_: Reply) -
     site.replies["/a.jpg"] = reply_
     started = time.monotonic()
     assert code_of(Fetcher([], HURRY), f"{site.url}/a.jpg") == ErrorCode.FETCH_TIMEOUT
-    assert HURRY.timeout <= time.monotonic() - started < HURRY.timeout + 0.5
+    assert HURRY.timeout <= time.monotonic() - started < HURRY.timeout + 1.5
 
 
 def test_after_a_timeout_the_next_image_of_that_server_is_read(site: Site) -> None:
