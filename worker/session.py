@@ -1,7 +1,10 @@
 """A loaded bundle: ONNX Runtime behind one call, on the provider that was asked for."""
 
+import contextlib
 import os
+import sys
 import threading
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,10 +84,13 @@ def _create(path: Path, device: str, threads: int) -> ort.InferenceSession:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     providers: list[str | tuple[str, dict[str, str]]] = [CPU]
     if device != "cpu":
+        with contextlib.redirect_stdout(sys.stderr):
+            ort.preload_dlls()  # CUDA and cuDNN come as wheels with tagmill[gpu], where the loader does not look
         cuda = {"device_id": device.partition(":")[2], "arena_extend_strategy": "kSameAsRequested"}
         providers.insert(0, (CUDA, cuda | {"cudnn_conv_algo_search": "HEURISTIC"}))
     try:
-        return ort.InferenceSession(str(path), options, providers=providers)
+        with warnings.catch_warnings(action="ignore", category=UserWarning):  # a missing provider is our own error
+            return ort.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # onnxruntime raises a family of its own without a common base
         raise BundleError(f"{path}: ONNX Runtime cannot load it: {str(error).splitlines()[0]}") from error
 

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tagmill.sample.catalog import CATEGORIES, MASK_LABELS, draw_item, write_catalog
+from tagmill.sample.plan import CatalogPlan
 
 IMAGES, BROKEN, SEED = 60, 5, 7
 ORIENTATION = 0x0112
@@ -95,7 +96,7 @@ def test_every_category_covers_a_fair_part_of_a_picture_of_fair_size(category: s
         item = draw_item(category, np.random.default_rng((9, seed)))
         assert item.mask.shape == item.image.size[::-1]
         assert item.mask.dtype == np.uint8
-        assert 240 <= min(item.image.size)
+        assert min(item.image.size) >= 240
         assert max(item.image.size) <= 640
         assert 0.05 < (item.mask > 0).mean() < 0.8
 
@@ -114,8 +115,6 @@ def test_all_formats_are_present_in_their_shares(catalog: Path, truth: list[dict
 
 
 def test_a_turned_picture_is_upright_after_exif(catalog: Path, truth: list[dict[str, str]]) -> None:
-    from tagmill.sample.plan import CatalogPlan
-
     plan = CatalogPlan(IMAGES, SEED, BROKEN)
     for row in truth:
         with Image.open(catalog / row["uri"]) as image:
