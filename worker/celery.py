@@ -13,8 +13,9 @@ from tagmill.errors import TagmillError
 from tagmill.registry import ModelStore
 from tagmill.settings import Settings, load_settings
 from worker.device import require_device
+from worker.periodic import Periodic
 from worker.runtime import Runtime
-from worker.task import ReaperThread, register
+from worker.task import reaper, register
 
 
 class Process:
@@ -25,7 +26,7 @@ class Process:
         self._runtime: Runtime | None = None
         self._pid = 0
         self._lock = threading.Lock()
-        self._reaper: ReaperThread | None = None
+        self._reaper: Periodic | None = None
 
     def runtime(self) -> Runtime:
         """Return the Runtime of the process that calls."""
@@ -48,7 +49,7 @@ class Process:
 
     def start_reaper(self, **_: object) -> None:
         """Begin to look for lost work."""
-        self._reaper = ReaperThread(app, connect(self.settings.database_url), self.settings)
+        self._reaper = reaper(app, connect(self.settings.database_url), self.settings)
         self._reaper.start()
 
     def stop_reaper(self, **_: object) -> None:

@@ -82,7 +82,7 @@ def tag_here(
     app = make_app(settings)
     with _worker(app, settings, files):
         publish_run(app, engine, run_id)
-        reaper = task.ReaperThread(app, engine, settings)
+        reaper = task.reaper(app, engine, settings)
         reaper.start()
         try:
             seen = _watch(engine, run_id, progress)

@@ -1,16 +1,13 @@
 """Renews the leases of the batches in work, so that no other worker takes them."""
 
-import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
 
 from tagmill.ledger import renew
-
-log = logging.getLogger(__name__)
+from worker.periodic import Periodic
 
 
 class Heartbeat:
@@ -21,8 +18,7 @@ class Heartbeat:
         self._lease_seconds = lease_seconds
         self._tokens: set[str] = set()
         self._lock = threading.Lock()
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._thread = Periodic("heartbeat", lease_seconds / 3, self._beat)
         self._thread.start()
 
     @contextmanager
@@ -38,22 +34,10 @@ class Heartbeat:
 
     def stop(self) -> None:
         """End the thread."""
-        self._stopped.set()
+        self._thread.stop()
 
     def _beat(self) -> None:
-        failing = False
-        while not self._stopped.wait(self._lease_seconds / 3):
-            with self._lock:
-                tokens = set(self._tokens)
-            if not tokens:
-                continue
-            try:
-                renew(self._engine, tokens, self._lease_seconds)
-            except SQLAlchemyError as error:
-                if not failing:
-                    log.warning("heartbeat failed", extra={"action": "heartbeat_failed", "reason": str(error)})
-                failing = True
-            else:
-                if failing:
-                    log.info("heartbeat works again", extra={"action": "heartbeat_restored"})
-                failing = False
+        with self._lock:
+            tokens = set(self._tokens)
+        if tokens:
+            renew(self._engine, tokens, self._lease_seconds)

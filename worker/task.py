@@ -1,19 +1,16 @@
-"""The Celery task, and the thread that looks for work nobody does any more."""
+"""The Celery task, and the look for work that nobody does any more."""
 
 import logging
-import threading
 from collections.abc import Callable
 
 from celery import Celery
 from celery.exceptions import Reject
-from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
 
 from tagmill.broker import TAG_BATCH, BatchMessage, publish, queue_length
 from tagmill.reaper import bury_dead, reclaim_lost, requeue_expired
 from tagmill.settings import Settings
+from worker.periodic import Periodic
 from worker.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -44,28 +41,6 @@ def reap(app: Celery, engine: Engine, settings: Settings) -> int:
     return len(overdue)
 
 
-class ReaperThread(threading.Thread):
-    """Looks every `reap_seconds`. Several workers may run one each: each batch goes to one of them."""
-
-    def __init__(self, app: Celery, engine: Engine, settings: Settings) -> None:
-        super().__init__(name="reaper", daemon=True)
-        self._app, self._engine, self._settings = app, engine, settings
-        self._stopped = threading.Event()
-
-    def stop(self) -> None:
-        """End after the look in hand."""
-        self._stopped.set()
-
-    def run(self) -> None:
-        failing = False
-        while not self._stopped.wait(self._settings.reap_seconds):
-            try:
-                reap(self._app, self._engine, self._settings)
-            except (SQLAlchemyError, OperationalError, RedisError, OSError) as error:
-                if not failing:
-                    log.warning("reaper failed", extra={"action": "reap_failed", "reason": str(error)})
-                failing = True
-            else:
-                if failing:
-                    log.info("reaper works again", extra={"action": "reap_restored"})
-                failing = False
+def reaper(app: Celery, engine: Engine, settings: Settings) -> Periodic:
+    """Return the thread that reaps. Several workers may run one each: each batch goes to one of them."""
+    return Periodic("reaper", settings.reap_seconds, lambda: reap(app, engine, settings))
