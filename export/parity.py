@@ -1,0 +1,82 @@
+"""Prove that a bundle answers as torch does, through the session that workers use."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from tagmill.bundle import Task
+from tagmill.errors import BundleError
+from training.inference import logits
+from worker.session import Session
+
+#: largest difference of one score
+SCORE_TOLERANCE = 1e-4
+#: largest share of mask pixels that may differ: there two labels are equally likely
+MASK_TOLERANCE = 1e-3
+#: pictures of one call; the last call is a smaller one, so that the batch size is seen to be free
+BATCH = 16
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far a bundle is from torch, over a number of pictures."""
+
+    images: int
+    max_score_difference: float
+    #: share of mask pixels with another label; None for a classifier
+    mask_difference: float | None = None
+
+    def check(self) -> None:
+        """Raise BundleError where the bundle is not what was trained."""
+        if not self.max_score_difference <= SCORE_TOLERANCE:
+            raise BundleError(
+                f"the exported graph differs from torch by {self.max_score_difference:.2g} in a score "
+                f"({SCORE_TOLERANCE:g} allowed, {self.images} pictures): no bundle written"
+            )
+        if self.mask_difference is not None and self.mask_difference > MASK_TOLERANCE:
+            raise BundleError(
+                f"the exported graph gives another label than torch to {self.mask_difference:.2%} of the pixels "
+                f"({MASK_TOLERANCE:.1%} allowed, {self.images} pictures): no bundle written"
+            )
+
+
+def compare(session: Session, network: nn.Module, images: NDArray[np.uint8]) -> Parity:
+    """Run both on uint8 [N, H, W, 3]. Torch goes the way that training measured it, not through the exported module."""
+    worst, other, pixels = 0.0, 0, 0
+    for start in range(0, len(images), BATCH):
+        batch = images[start : start + BATCH]
+        found = session.run(batch)
+        probabilities = np.concatenate([part.softmax(1).numpy() for part in logits(network, batch)])
+        if session.spec.task is Task.SEGMENT:
+            assert found.mask is not None
+            mask = probabilities.argmax(1).astype(np.uint8)
+            other += int((mask != found.mask).sum())
+            pixels += mask.size
+            difference = _label_differences(probabilities, mask, found.mask, found.scores)
+        else:
+            difference = np.abs(probabilities - found.scores)
+        if not np.isfinite(found.scores).all():
+            raise BundleError("the exported graph gives scores that are no numbers; look at the training's curves.png")
+        worst = max(worst, float(difference.max(initial=0.0)))
+    return Parity(len(images), worst, other / pixels if pixels else None)
+
+
+def _label_differences(
+    probabilities: NDArray[np.float32], mask: NDArray[np.uint8], found: NDArray[np.uint8], scores: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """Return how far each label's score is off, [N, labels]; 0 for labels whose pixels differ.
+
+    One pixel that changes sides between two equally likely labels moves the mean of a label of few pixels by much more
+    than the arithmetic does. Such pixels are counted as mask difference, so their labels are left out here.
+    """
+    top = probabilities.max(1)
+    differences = np.zeros(scores.shape)
+    for label in range(scores.shape[1]):
+        own = mask == label
+        same = (own == (found == label)).all(axis=(1, 2))
+        areas = own.sum(axis=(1, 2))
+        means = np.where(own, top, 0.0).sum(axis=(1, 2), dtype=np.float64) / np.maximum(areas, 1)
+        differences[:, label] = np.where(same, np.abs(means - scores[:, label]), 0.0)
+    return differences

@@ -1,0 +1,54 @@
+"""Predictions of a network in torch, from the uint8 pixels of `tagmill.preprocess`."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tagmill.errors import ConfigurationError
+
+#: pictures of one call
+BATCH = 128
+
+
+def device_for(wanted: str) -> torch.device:
+    """Return the device for auto, cpu, cuda or cuda:N. Raises ConfigurationError where CUDA is asked for in vain."""
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if wanted.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigurationError(f"device {wanted}: torch finds no CUDA card; check nvidia-smi, or choose --device cpu")
+    return torch.device(wanted)
+
+
+def fast_in_bf16(device: torch.device) -> bool:
+    """Return whether bfloat16 is quicker: on CUDA, and on a CPU with AMX. AVX-512 BF16 alone was measured slower."""
+    return device.type == "cuda" or bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+
+
+def to_pixels(images: NDArray[np.uint8] | Tensor, device: torch.device | str = "cpu") -> Tensor:
+    """Return uint8 [N, H, W, 3] as float32 [N, 3, H, W] of 0..255, in channels-last memory."""
+    stored = torch.from_numpy(images) if isinstance(images, np.ndarray) else images
+    return stored.to(device).permute(0, 3, 1, 2).float()
+
+
+@torch.inference_mode()
+def logits(network: nn.Module, images: NDArray[np.uint8], device: torch.device | str = "cpu") -> Iterator[Tensor]:
+    """Give the logits of one batch of pictures after the other, in float32."""
+    network.eval()
+    for start in range(0, len(images), BATCH):
+        yield network(to_pixels(images[start : start + BATCH], device)).float()
+
+
+def classify(network: nn.Module, images: NDArray[np.uint8], device: torch.device | str = "cpu") -> NDArray[np.float32]:
+    """Return the probability of each label, float32 [N, labels]."""
+    found: NDArray[np.float32] = torch.cat([part.softmax(1).cpu() for part in logits(network, images, device)]).numpy()
+    return found
+
+
+def segment(network: nn.Module, images: NDArray[np.uint8], device: torch.device | str = "cpu") -> NDArray[np.uint8]:
+    """Return the label of each pixel, uint8 [N, H, W]."""
+    parts = (part.argmax(1).to(torch.uint8).cpu() for part in logits(network, images, device))
+    found: NDArray[np.uint8] = torch.cat(list(parts)).numpy()
+    return found
