@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 from sqlalchemy import Engine
 
+from producer.control import cancel_run, reconcile, retry_run
 from producer.display import exit_code, progress_bar, runs_table, status_table, watch
 from producer.formats import Format, write_csv, write_jsonl
 from producer.manifest import check, open_sources, roots_of
@@ -19,6 +20,7 @@ from producer.submit import create_run, publish_run
 from tagmill.broker import make_app
 from tagmill.database import connect, require_schema
 from tagmill.errors import ConfigurationError, ExitCode, InputError
+from tagmill.outcome import ErrorCode
 from tagmill.registry import resolve
 from tagmill.settings import Settings, load_settings
 
@@ -30,6 +32,15 @@ def open_database(settings: Settings) -> Engine:
     engine = connect(settings.database_url)
     require_schema(engine)
     return engine
+
+
+def require_queue(settings: Settings) -> Settings:
+    """Raise ConfigurationError where the broker is one that lives in this process alone."""
+    if settings.broker_url.startswith("memory://"):
+        raise ConfigurationError(
+            "TAGMILL_BROKER_URL is memory://, which no worker can see; set it to redis://..., or use `tagmill tag`"
+        )
+    return settings
 
 
 @click.command()
@@ -62,11 +73,7 @@ def submit(
     console = Console(stderr=True)
     if dry_run:
         return _check_sources(sources, as_json)
-    settings = load_settings()
-    if settings.broker_url.startswith("memory://"):
-        raise ConfigurationError(
-            "TAGMILL_BROKER_URL is memory://, which no worker can see; set it to redis://..., or use `tagmill tag`"
-        )
+    settings = require_queue(load_settings())
     engine = open_database(settings)
     chosen = [resolve(engine, wanted) for wanted in dict.fromkeys(models)]
     roots = [*roots_of(sources), *(root.resolve() for root in extra_roots)]
@@ -104,7 +111,7 @@ def _check_sources(sources: tuple[str, ...], as_json: bool) -> int:
 
 @click.group()
 def run() -> None:
-    """List runs, show their progress, watch them."""
+    """List runs, show and watch their progress, cancel them, take failed images again."""
 
 
 @run.command("list")
@@ -142,6 +149,42 @@ def watch_command(run_id: int, as_json: bool) -> int:
     else:
         Console().print(status_table(progress))
     return exit_code(progress)
+
+
+@run.command("cancel")
+@click.argument("run_id", type=int, metavar="RUN")
+def cancel_command(run_id: int) -> None:
+    """Take the waiting batches of a run off. Batches in work are finished, results stay; `retry` takes the rest up."""
+    cancelled = cancel_run(open_database(load_settings()), run_id)
+    click.echo(f"run {run_id}: {cancelled} waiting batches cancelled")
+
+
+@run.command("retry")
+@click.argument("run_id", type=int, metavar="RUN")
+@click.option(
+    "--code",
+    "codes",
+    multiple=True,
+    type=click.Choice([code.value for code in ErrorCode]),
+    metavar="CODE",
+    help="Only images that failed with this code; may be repeated.",
+)
+@click.option("--wait", is_flag=True, help="Watch until the run is done; exit code 3 if images failed.")
+def retry_command(run_id: int, codes: tuple[str, ...], wait: bool) -> int:
+    """Take failed images again, and what a cancelled run left."""
+    settings = require_queue(load_settings())
+    engine = open_database(settings)
+    images = retry_run(make_app(settings), engine, run_id, [ErrorCode(code) for code in codes])
+    click.echo(f"run {run_id}: {images} images queued again")
+    return exit_code(watch(engine, run_id, Console(stderr=True))) if wait else ExitCode.DONE
+
+
+@run.command("reconcile")
+def reconcile_command() -> None:
+    """Publish what waits or lost its worker, after Redis was emptied. Workers do it by themselves, later."""
+    settings = require_queue(load_settings())
+    batches = reconcile(make_app(settings), open_database(settings), settings.max_attempts)
+    click.echo(f"{batches} batches published")
 
 
 @click.command()

@@ -35,7 +35,7 @@ def note(progress: RunProgress) -> str:
     if progress.state == "queued":
         return "waiting for a worker"
     words = [f"{progress.images_per_second:.0f} images/s"]
-    if progress.pending and progress.eta_seconds is not None:
+    if not progress.ended and progress.eta_seconds is not None:
         words.append(f"{timedelta(seconds=round(progress.eta_seconds))} to go")
     if progress.failed:
         words.append(f"{progress.failed} failed")
@@ -43,21 +43,21 @@ def note(progress: RunProgress) -> str:
 
 
 def watch(engine: Engine, run_id: int, console: Console) -> RunProgress:
-    """Show a live bar until every image of the run has an outcome."""
+    """Show a live bar until every image of the run has an outcome, or the run is cancelled."""
     with progress_bar(console) as bar:
         progress = run_progress(engine, run_id)
         task = bar.add_task(f"run {run_id}", total=progress.images, note="")
         while True:
             progress = run_progress(engine, run_id)
             bar.update(task, completed=progress.tagged + progress.failed, note=note(progress))
-            if progress.state == "done":
+            if progress.ended:
                 return progress
             time.sleep(LOOK_SECONDS)
 
 
 def exit_code(progress: RunProgress) -> ExitCode:
-    """Return 3 where images of a finished run failed, else 0."""
-    return ExitCode.FAILED_IMAGES if progress.state == "done" and progress.failed else ExitCode.DONE
+    """Return 3 where images of an ended run failed or were left out, else 0."""
+    return ExitCode.FAILED_IMAGES if progress.ended and progress.tagged < progress.images else ExitCode.DONE
 
 
 def status_table(progress: RunProgress) -> Table:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, func, select
 from tagmill.database import epoch_now, reading
 from tagmill.errors import InputError
 from tagmill.outcome import ImageStatus
-from tagmill.tables import BatchStatus, batch, inference, model, run, run_image, run_model
+from tagmill.tables import BatchStatus, RunState, batch, inference, model, run, run_image, run_model
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,7 @@ class RunProgress:
 
     run: int
     source: str
+    cancelled: bool
     models: tuple[str, ...]
     created_at: float
     images: int
@@ -40,17 +41,24 @@ class RunProgress:
 
     @property
     def state(self) -> str:
-        """queued, running, or done."""
+        """queued, running, done, or cancelled; a cancelled run is running until its batches in work are finished."""
         if self.pending == 0:
             return "done"
+        if self.cancelled and not self.batches[BatchStatus.RUNNING]:
+            return "cancelled"
         return "queued" if self.started_at is None else "running"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more happens by itself."""
+        return self.state in {"done", "cancelled"}
 
     @property
     def seconds(self) -> float:
         """From the first claim to the last result, or until now."""
         if self.started_at is None:
             return 0.0
-        end = self.finished_at if self.pending == 0 and self.finished_at is not None else self.read_at
+        end = self.finished_at if self.ended and self.finished_at is not None else self.read_at
         return max(0.0, end - self.started_at)
 
     @property
@@ -95,7 +103,11 @@ def unfinished_run(engine: Engine, source: str, models: list[str]) -> int | None
     waiting = select(run_image.c.run_id).where(
         run_image.c.run_id == run.c.id, run_image.c.status == ImageStatus.PENDING
     )
-    candidates = select(run.c.id).where(run.c.source == source, waiting.exists()).order_by(run.c.id.desc())
+    candidates = (
+        select(run.c.id)
+        .where(run.c.source == source, run.c.state == RunState.OPEN, waiting.exists())
+        .order_by(run.c.id.desc())
+    )
     with reading(engine) as connection:
         for run_id in connection.execute(candidates).scalars().all():
             chosen = select(run_model.c.model_sha256).where(run_model.c.run_id == run_id)
@@ -128,6 +140,7 @@ def _progress(connection: Connection, run_id: int) -> RunProgress:
     return RunProgress(
         run=run_id,
         source=found.source,
+        cancelled=found.state == RunState.CANCELLED,
         models=tuple(f"{row.name}@{row.version}" for row in models),
         created_at=found.created_at,
         images=sum(by_status.values()),

@@ -19,7 +19,7 @@ COMMANDS: dict[str, tuple[str, str, str, str]] = {
     "sample": ("tagmill.sample.cli", "sample", "", "Draw a sample catalog with its true categories and masks."),
     "tag": ("worker.cli", "tag", "cpu", "Tag a folder or manifest here and now, with no servers."),
     "submit": ("producer.cli", "submit", "", "Enqueue folders and manifests as a run."),
-    "run": ("producer.cli", "run", "", "List runs, show their progress, watch them."),
+    "run": ("producer.cli", "run", "", "List runs, watch, cancel and retry them."),
     "results": ("producer.cli", "results", "", "Write the labels and masks of a run."),
     "worker": ("worker.cli", "worker", "cpu", "Start a supervised worker."),
     "predict": ("worker.cli", "predict", "cpu", "Tag single images with no queue and no database."),

@@ -36,6 +36,8 @@ class RunState(StrEnum):
 
     #: workers may claim its batches
     OPEN = "open"
+    #: waiting batches are taken off
+    CANCELLED = "cancelled"
 
 
 class BatchStatus(StrEnum):
@@ -49,6 +51,8 @@ class BatchStatus(StrEnum):
     DONE = "done"
     #: claimed `TAGMILL_MAX_ATTEMPTS` times without an end; `error` holds the last reason
     DEAD = "dead"
+    #: its run was cancelled before a worker took it
+    CANCELLED = "cancelled"
 
 
 #: A registered bundle.

@@ -108,7 +108,7 @@ def test_results_outcomes_and_done_are_written_together(engine: Engine, model: M
     progress = run_progress(engine, run_id)
     assert (progress.state, progress.tagged, progress.failed) == ("done", 2, 1)
     assert progress.failures == {"truncated": 1}
-    assert progress.batches == {"queued": 0, "running": 0, "done": 1, "dead": 0}
+    assert progress.batches == {"queued": 0, "running": 0, "done": 1, "dead": 0, "cancelled": 0}
     first, _, third = read_results(engine, run_id, run_models(engine, run_id))
     assert first.labels == {"shirts": [("red", 0.9), ("other", 0.1)]}
     assert first.masks["shirts"][0].box == (0.0, 0.0, 4.0, 4.0)

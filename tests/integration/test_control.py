@@ -1,0 +1,125 @@
+"""Cancel, retry and reconcile, on SQLite and PostgreSQL."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from celery import Celery
+from services import ExternalRedis, RedisServer
+from sqlalchemy import Engine, select
+
+from producer.control import cancel_run, reconcile, retry_run
+from producer.manifest import Entry
+from producer.progress import run_progress, unfinished_run
+from producer.submit import create_run, publish_run
+from tagmill import ledger
+from tagmill.broker import make_app, queue_length
+from tagmill.bundle import BundleSpec, Task
+from tagmill.database import connect, upgrade
+from tagmill.errors import InputError, NothingToDo
+from tagmill.ledger import BatchResult, Claim, ImageRow, Outcome
+from tagmill.outcome import ErrorCode
+from tagmill.preprocess import PreprocessSpec
+from tagmill.registry import register
+from tagmill.settings import Settings
+from tagmill.tables import batch
+
+SHA = "a" * 64
+QUEUE = Settings().queue
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    engine = connect(database_url)
+    upgrade(engine)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def app(redis_server: RedisServer | ExternalRedis) -> Celery:
+    return make_app(Settings(broker_url=redis_server.url))
+
+
+@pytest.fixture
+def run_id(engine: Engine, app: Celery) -> int:
+    """A published run of four batches of two images."""
+    model = register(engine, BundleSpec("shirts", Task.CLASSIFY, ("red", "blue"), PreprocessSpec(8, 8)), "f" * 64)
+    entries = [Entry(f"key-{number}", f"/pictures/{number}.jpg") for number in range(8)]
+    run_id = create_run(engine, "test", entries, [model], [Path("/pictures")], 2)
+    assert publish_run(app, engine, run_id) == 4
+    return run_id
+
+
+def work(engine: Engine, run_id: int, outcome: ErrorCode | None, batches: int = 99) -> list[Claim]:
+    """Be a worker: claim and complete batches, every image with this outcome."""
+    with engine.connect() as connection:
+        ids = (
+            connection.execute(select(batch.c.id).where(batch.c.run_id == run_id).order_by(batch.c.seq)).scalars().all()
+        )
+    done = []
+    for batch_id in ids:
+        claimed = ledger.claim(engine, batch_id, "me", 30, 3) if len(done) < batches else None
+        if claimed is None:
+            continue
+        outcomes = [Outcome(found.position, None if outcome else SHA, outcome) for found in claimed.images]
+        assert ledger.complete(engine, claimed, BatchResult(outcomes, [ImageRow(SHA, 1, 1, "PNG", 1)], []), "me")
+        done.append(claimed)
+    return done
+
+
+def test_a_cancelled_run_ends_and_keeps_what_it_has(engine: Engine, run_id: int) -> None:
+    work(engine, run_id, None, batches=1)
+    assert cancel_run(engine, run_id) == 3
+    assert work(engine, run_id, None) == []
+    progress = run_progress(engine, run_id)
+    assert (progress.state, progress.tagged, progress.pending) == ("cancelled", 2, 6)
+    assert unfinished_run(engine, "test", ["f" * 64]) is None
+
+
+def test_a_batch_in_work_is_finished_after_a_cancel(engine: Engine, run_id: int) -> None:
+    with engine.connect() as connection:
+        first = connection.execute(select(batch.c.id).order_by(batch.c.seq).limit(1)).scalar_one()
+    claimed = ledger.claim(engine, first, "me", 30, 3)
+    assert claimed is not None
+    cancel_run(engine, run_id)
+    assert run_progress(engine, run_id).state == "running"
+    outcomes = [Outcome(found.position, SHA) for found in claimed.images]
+    assert ledger.complete(engine, claimed, BatchResult(outcomes, [ImageRow(SHA, 1, 1, "PNG", 1)], []), "me")
+    assert run_progress(engine, run_id).state == "cancelled"
+
+
+def test_retry_takes_what_a_cancelled_run_left(engine: Engine, app: Celery, run_id: int) -> None:
+    work(engine, run_id, None, batches=1)
+    cancel_run(engine, run_id)
+    assert retry_run(app, engine, run_id, []) == 6
+    assert [len(claimed.images) for claimed in work(engine, run_id, None)] == [2, 2, 2]
+    assert run_progress(engine, run_id).state == "done"
+
+
+def test_retry_by_code_takes_just_those(engine: Engine, app: Celery, run_id: int) -> None:
+    work(engine, run_id, ErrorCode.NOT_FOUND, batches=1)
+    work(engine, run_id, ErrorCode.TRUNCATED, batches=1)
+    work(engine, run_id, None)
+    assert retry_run(app, engine, run_id, [ErrorCode.NOT_FOUND]) == 2
+    (claimed,) = work(engine, run_id, None)
+    assert [found.position for found in claimed.images] == [0, 1]
+    progress = run_progress(engine, run_id)
+    assert (progress.tagged, progress.failures) == (6, {"truncated": 2})
+
+
+def test_retry_where_nothing_failed_says_so(engine: Engine, app: Celery, run_id: int) -> None:
+    work(engine, run_id, None)
+    with pytest.raises(NothingToDo):
+        retry_run(app, engine, run_id, [])
+    with pytest.raises(InputError, match="no run 99"):
+        cancel_run(engine, 99)
+
+
+def test_reconcile_fills_a_flushed_redis(
+    engine: Engine, app: Celery, run_id: int, redis_server: RedisServer | ExternalRedis
+) -> None:
+    work(engine, run_id, None, batches=1)
+    redis_server.flush()
+    assert reconcile(app, engine, max_attempts=3) == 3
+    assert queue_length(app, QUEUE) == 3
