@@ -1,5 +1,6 @@
 """Keeps one `celery worker` process running: starts it again when it dies, passes SIGTERM on, waits for its end."""
 
+import ctypes
 import logging
 import signal
 import subprocess
@@ -16,6 +17,8 @@ FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
 #: a process that ran this long did start well: the next pause is short again
 HEALTHY_SECONDS = 60.0
+#: of prctl(2)
+PR_SET_PDEATHSIG = 1
 
 
 def worker_command(settings: Settings, name: str) -> list[str]:
@@ -25,6 +28,12 @@ def worker_command(settings: Settings, name: str) -> list[str]:
         *("--pool", "threads", "--concurrency", str(settings.concurrency), "--queues", settings.queue),
         *("--hostname", f"{name}@%h", "--task-events", "--without-gossip", "--without-mingle"),
     ]
+
+
+def _end_with_parent() -> None:
+    """Ask Linux for SIGTERM when the supervisor is killed, so that no worker goes on without one."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class Supervisor:
@@ -44,7 +53,9 @@ class Supervisor:
         while True:
             started = time.monotonic()
             # A session of its own: Ctrl-C reaches the worker through this process alone, once.
-            self._process = subprocess.Popen(self._command, env=self._environment, start_new_session=True)
+            self._process = subprocess.Popen(
+                self._command, env=self._environment, start_new_session=True, preexec_fn=_end_with_parent
+            )
             if self._stopping:
                 self._process.terminate()
             code = self._process.wait()

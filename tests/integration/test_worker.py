@@ -144,6 +144,14 @@ def test_the_supervisor_starts_a_killed_worker_again(site: Site) -> None:
         assert site.submit(site.folder / "shop", "--model", "colours", "--wait")["tagged"] == 30
 
 
+def test_no_worker_goes_on_without_its_supervisor(site: Site) -> None:
+    with Worker(site.env, site.folder / "worker.log") as worker:
+        worker.wait_ready()
+        (child,) = Path(f"/proc/{worker.process.pid}/task/{worker.process.pid}/children").read_text().split()
+        worker.kill()
+        wait_until(lambda: not Path(f"/proc/{child}/cmdline").exists(), 20, "the worker to follow its supervisor")
+
+
 def test_a_flushed_redis_loses_nothing(site: Site, redis_server: RedisServer) -> None:
     write_folder(site.folder / "shop", 60)
     run = site.submit(site.folder / "shop", "--model", "colours", "--batch-size", 4)["run"]
