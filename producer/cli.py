@@ -1,11 +1,15 @@
 """`tagmill submit`, `tagmill run` and `tagmill results`."""
 
 import json
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
 import click
+from kombu.exceptions import OperationalError
 from rich.console import Console
 from sqlalchemy import Engine
 
@@ -13,13 +17,13 @@ from producer.control import cancel_run, reconcile, retry_run
 from producer.display import exit_code, progress_bar, runs_table, status_table, watch
 from producer.formats import Format, write_csv, write_jsonl
 from producer.manifest import check, open_sources, roots_of
-from producer.mask_files import write_masks
+from producer.mask_files import require_segmenter, write_masks
 from producer.progress import list_runs, run_progress
 from producer.results import read_results, run_models, unique_names
 from producer.submit import create_run, publish_run
-from tagmill.broker import make_app
+from tagmill.broker import make_app, require_shared_broker
 from tagmill.database import connect, require_schema
-from tagmill.errors import ConfigurationError, ExitCode, InputError
+from tagmill.errors import ExitCode, InputError, ServiceDown
 from tagmill.outcome import ErrorCode
 from tagmill.registry import resolve
 from tagmill.settings import Settings, load_settings
@@ -34,13 +38,16 @@ def open_database(settings: Settings) -> Engine:
     return engine
 
 
-def require_queue(settings: Settings) -> Settings:
-    """Raise ConfigurationError where the broker is one that lives in this process alone."""
-    if settings.broker_url.startswith("memory://"):
-        raise ConfigurationError(
-            "TAGMILL_BROKER_URL is memory://, which no worker can see; set it to redis://..., or use `tagmill tag`"
-        )
-    return settings
+@contextmanager
+def publishing(run_id: int) -> Iterator[None]:
+    """Say of a broker that is down what became of the run: it is in SQL, and submitting it again would double it."""
+    try:
+        yield
+    except OperationalError as error:
+        raise ServiceDown(
+            f"the broker does not answer; run {run_id} is in SQL, do not submit it again: workers take it up once "
+            "TAGMILL_BROKER_URL answers, or at once after `tagmill run reconcile`"
+        ) from error
 
 
 @click.command()
@@ -73,18 +80,19 @@ def submit(
     console = Console(stderr=True)
     if dry_run:
         return _check_sources(sources, as_json)
-    settings = require_queue(load_settings())
+    settings = require_shared_broker(load_settings())
     engine = open_database(settings)
-    chosen = [resolve(engine, wanted) for wanted in dict.fromkeys(models)]
+    chosen = list({found.sha256: found for found in (resolve(engine, wanted) for wanted in models)}.values())
     roots = [*roots_of(sources), *(root.resolve() for root in extra_roots)]
     with progress_bar(console) as bar:
         task = bar.add_task("submit", total=None, note="writing to SQL")
         run_id = create_run(
-            *(engine, " ".join(sources), open_sources(sources), chosen, roots, batch_size),
+            *(engine, " ".join(sources), open_sources(sources), chosen, roots, batch_size, settings.queue),
             progress=lambda images: bar.update(task, completed=images),
         )
         bar.update(task, note="publishing")
-        batches = publish_run(make_app(settings), engine, run_id)
+        with publishing(run_id):
+            batches = publish_run(make_app(settings), engine, run_id)
         bar.update(task, note=f"{batches} batches queued")
     progress = watch(engine, run_id, console) if wait else run_progress(engine, run_id)
     if as_json:
@@ -127,7 +135,7 @@ def list_command(limit: int, as_json: bool) -> None:
 
 
 @run.command("status")
-@click.argument("run_id", type=int, metavar="RUN")
+@click.argument("run_id", type=click.IntRange(1, 2**31 - 1), metavar="RUN")
 @AS_JSON
 def status_command(run_id: int, as_json: bool) -> None:
     """Show how far one run is, and its failures by code."""
@@ -139,7 +147,7 @@ def status_command(run_id: int, as_json: bool) -> None:
 
 
 @run.command("watch")
-@click.argument("run_id", type=int, metavar="RUN")
+@click.argument("run_id", type=click.IntRange(1, 2**31 - 1), metavar="RUN")
 @AS_JSON
 def watch_command(run_id: int, as_json: bool) -> int:
     """Show a live progress bar until the run is done. Ctrl-C ends the watching, not the run."""
@@ -152,7 +160,7 @@ def watch_command(run_id: int, as_json: bool) -> int:
 
 
 @run.command("cancel")
-@click.argument("run_id", type=int, metavar="RUN")
+@click.argument("run_id", type=click.IntRange(1, 2**31 - 1), metavar="RUN")
 def cancel_command(run_id: int) -> None:
     """Take the waiting batches of a run off. Batches in work are finished, results stay; `retry` takes the rest up."""
     cancelled = cancel_run(open_database(load_settings()), run_id)
@@ -160,7 +168,7 @@ def cancel_command(run_id: int) -> None:
 
 
 @run.command("retry")
-@click.argument("run_id", type=int, metavar="RUN")
+@click.argument("run_id", type=click.IntRange(1, 2**31 - 1), metavar="RUN")
 @click.option(
     "--code",
     "codes",
@@ -172,9 +180,10 @@ def cancel_command(run_id: int) -> None:
 @click.option("--wait", is_flag=True, help="Watch until the run is done; exit code 3 if images failed.")
 def retry_command(run_id: int, codes: tuple[str, ...], wait: bool) -> int:
     """Take failed images again, and what a cancelled run left."""
-    settings = require_queue(load_settings())
+    settings = require_shared_broker(load_settings())
     engine = open_database(settings)
-    images = retry_run(make_app(settings), engine, run_id, [ErrorCode(code) for code in codes])
+    with publishing(run_id):
+        images = retry_run(make_app(settings), engine, run_id, [ErrorCode(code) for code in codes], settings.queue)
     click.echo(f"run {run_id}: {images} images queued again")
     return exit_code(watch(engine, run_id, Console(stderr=True))) if wait else ExitCode.DONE
 
@@ -182,13 +191,13 @@ def retry_command(run_id: int, codes: tuple[str, ...], wait: bool) -> int:
 @run.command("reconcile")
 def reconcile_command() -> None:
     """Publish what waits or lost its worker, after Redis was emptied. Workers do it by themselves, later."""
-    settings = require_queue(load_settings())
-    batches = reconcile(make_app(settings), open_database(settings), settings.max_attempts)
+    settings = require_shared_broker(load_settings())
+    batches = reconcile(make_app(settings), open_database(settings), settings.queue, settings.max_attempts)
     click.echo(f"{batches} batches published")
 
 
 @click.command()
-@click.argument("run_id", type=int, metavar="RUN")
+@click.argument("run_id", type=click.IntRange(1, 2**31 - 1), metavar="RUN")
 @click.option("--format", "form", type=click.Choice([form.value for form in Format]), default="csv", show_default=True)
 @click.option(
     "-o", "--output", type=click.Path(dir_okay=False, writable=True), default="-", help="A file; - is stdout."
@@ -200,8 +209,10 @@ def results(run_id: int, form: str, output: str, masks: Path | None) -> None:
     engine = open_database(load_settings())
     models = run_models(engine, run_id)
     names = [(unique_names(models)[model.sha256], model) for model in models]
+    if masks is not None:
+        require_segmenter(models)
     if output == "-":
-        count = _write(engine, run_id, form, sys.stdout)
+        count = _write_stdout(engine, run_id, form)
     else:
         try:
             with Path(output).open("w", encoding="utf-8", newline="") as out:
@@ -210,8 +221,22 @@ def results(run_id: int, form: str, output: str, masks: Path | None) -> None:
             raise InputError(f"{output}: {error.strerror}") from error
     click.echo(f"run {run_id}: {count} images", err=True)
     if masks is not None:
-        written = write_masks(read_results(engine, run_id, models), names, masks)
+        try:
+            written = write_masks(read_results(engine, run_id, models), names, masks)
+        except OSError as error:
+            raise InputError(f"{error.filename or masks}: {error.strerror}; name another folder") from error
         click.echo(f"{written} masks in {masks}", err=True)
+
+
+def _write_stdout(engine: Engine, run_id: int, form: str) -> int:
+    try:
+        count = _write(engine, run_id, form, sys.stdout)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # `| head` has seen enough; Python would complain once more when it closes the pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(int(ExitCode.DONE)) from None
+    return count
 
 
 def _write(engine: Engine, run_id: int, form: str, out: TextIO) -> int:

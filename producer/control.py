@@ -1,5 +1,6 @@
 """Cancel a run, and take images of it again."""
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,7 +24,7 @@ def cancel_run(engine: Engine, run_id: int) -> int:
         return connection.execute(update(batch).where(waiting).values(status=BatchStatus.CANCELLED)).rowcount
 
 
-def retry_run(app: Celery, engine: Engine, run_id: int, codes: Sequence[ErrorCode]) -> int:
+def retry_run(app: Celery, engine: Engine, run_id: int, codes: Sequence[ErrorCode], queue: str) -> int:
     """Put failed images (of these codes; none means all), and those of a cancelled run, into new batches.
 
     Returns the number of images. Raises NothingToDo where there is none.
@@ -32,28 +33,37 @@ def retry_run(app: Celery, engine: Engine, run_id: int, codes: Sequence[ErrorCod
     if codes:
         failed = and_(failed, run_image.c.error_code.in_(codes))
     cancelled = select(batch.c.id).where(batch.c.run_id == run_id, batch.c.status == BatchStatus.CANCELLED)
+    # A batch that was in work when its run was cancelled, and then failed, waits in a run that nobody serves.
+    stranded = and_(batch.c.run_id == run_id, batch.c.status == BatchStatus.QUEUED, run.c.state == RunState.CANCELLED)
+    stranded_ids = select(batch.c.id).join(run, run.c.id == batch.c.run_id).where(stranded)
     left = and_(run_image.c.status == ImageStatus.PENDING, run_image.c.batch_id.in_(cancelled))
     wanted = select(run_image.c.position).where(run_image.c.run_id == run_id, or_(failed, left))
     with engine.begin() as connection:
         batch_size = int(_require(connection, run_id)["batch_size"])
+        connection.execute(update(batch).where(batch.c.id.in_(stranded_ids)).values(status=BatchStatus.CANCELLED))
         positions = list(connection.execute(wanted.order_by(run_image.c.position)).scalars())
         if not positions:
             raise NothingToDo(f"run {run_id}: no image to take again; see `tagmill run status {run_id}`")
-        connection.execute(update(run).where(run.c.id == run_id).values(state=RunState.OPEN))
+        connection.execute(update(run).where(run.c.id == run_id).values(state=RunState.OPEN, queue=queue))
         _rebatch(connection, run_id, positions, batch_size)
     publish_run(app, engine, run_id)
     return len(positions)
 
 
-def reconcile(app: Celery, engine: Engine, max_attempts: int) -> int:
+def reconcile(app: Celery, engine: Engine, queue: str, max_attempts: int) -> int:
     """Publish every batch that waits or whose worker is gone, whatever the queue holds; return how many.
 
     Workers do this by themselves as soon as the queue runs dry; a batch that is published twice is tagged once.
     """
-    bury_dead(engine, max_attempts)
-    batches = requeue_expired(engine, max_attempts) + reclaim_lost(engine, grace_seconds=0.0)
-    publish(app, batches)
-    return len(batches)
+    bury_dead(engine, queue, max_attempts)
+    published = 0
+    started = time.monotonic()
+    batches = requeue_expired(engine, queue, max_attempts)
+    while batches := batches + reclaim_lost(engine, queue, grace_seconds=time.monotonic() - started):
+        publish(app, batches)
+        published += len(batches)
+        batches = []
+    return published
 
 
 def _require(connection: Connection, run_id: int) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Write masks as palette PNGs at each picture's own size."""
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -18,13 +19,8 @@ from tagmill.registry import Model
 
 
 def write_masks(results: Iterable[ImageResult], names: Sequence[tuple[str, Model]], folder: Path) -> int:
-    """Write FOLDER/MODEL/<image_key>.png, pixels index into FOLDER/MODEL/labels.json; return how many.
-
-    Raises InputError where no model of the run makes masks.
-    """
+    """Write FOLDER/MODEL/<image_key>.png, pixels index into FOLDER/MODEL/labels.json; return how many."""
     segmenters = [(name, model) for name, model in names if model.task == Task.SEGMENT]
-    if not segmenters:
-        raise InputError("no model of this run makes masks; leave --masks out")
     for name, model in segmenters:
         (folder / name).mkdir(parents=True, exist_ok=True)
         (folder / name / "labels.json").write_text(json.dumps(model.labels) + "\n")
@@ -37,6 +33,12 @@ def write_masks(results: Iterable[ImageResult], names: Sequence[tuple[str, Model
     return written
 
 
+def require_segmenter(models: Iterable[Model]) -> None:
+    """Raise InputError where no model of a run makes masks."""
+    if not any(model.task == Task.SEGMENT for model in models):
+        raise InputError("no model of this run makes masks; leave --masks out")
+
+
 def index_map(masks: Sequence[StoredMask], model: Model, width: int, height: int) -> NDArray[np.uint8]:
     """Return uint8 [height, width] at the picture's own size, index into the model's labels."""
     background = model.spec["background"]
@@ -44,13 +46,18 @@ def index_map(masks: Sequence[StoredMask], model: Model, width: int, height: int
     index = np.full((masks[0].height, masks[0].width), fill, dtype=np.uint8)
     for found in masks:
         index[decode_mask(found.rle, found.height, found.width)] = model.labels.index(found.label)
-    return to_picture(index, PreprocessSpec.from_dict(model.spec["preprocess"]), width, height)
+    return to_picture(index, PreprocessSpec.from_dict(model.spec["preprocess"]), width, height, fill)
 
 
 def safe_name(image_key: str) -> PurePosixPath:
-    """Return a relative path for an image_key, which may hold anything: it never leads out of its folder."""
-    parts = [re.sub(r"[^\w.\- ]", "_", part) for part in image_key.split("/") if part.strip(". ")]
-    return PurePosixPath(*(parts or ["_"])).with_name(f"{parts[-1] if parts else '_'}.png")
+    """Return a relative path for an image_key, which may hold anything: it never leads out of its folder.
+
+    A key that cannot be a file name as it is gets a few digits of its sha256, so that two keys never share a file.
+    """
+    parts = [re.sub(r"[^\w.\- ]", "_", part)[:80] for part in image_key.split("/") if part.strip(". ")] or ["_"]
+    if "/".join(parts) != image_key:
+        parts[-1] += "-" + hashlib.sha256(image_key.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return PurePosixPath(*parts[:-1], f"{parts[-1]}.png")
 
 
 def palette(labels: int) -> list[int]:

@@ -4,12 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine, and_, func, select
 
 from tagmill.database import epoch_now, reading
 from tagmill.errors import InputError
 from tagmill.outcome import ImageStatus
 from tagmill.tables import BatchStatus, RunState, batch, inference, model, run, run_image, run_model
+
+#: what the speed is measured over
+RATE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class RunProgress:
     finished_at: float | None
     #: by the database's clock
     read_at: float
+    #: images with an outcome for each second of the last minute of work
+    images_per_second: float
 
     @property
     def pending(self) -> int:
@@ -56,19 +61,12 @@ class RunProgress:
     @property
     def seconds(self) -> float:
         """From the first claim to the last result, or until now."""
-        if self.started_at is None:
-            return 0.0
-        end = self.finished_at if self.ended and self.finished_at is not None else self.read_at
-        return max(0.0, end - self.started_at)
-
-    @property
-    def images_per_second(self) -> float:
-        """Images with an outcome for each second since the first claim."""
-        return (self.tagged + self.failed) / self.seconds if self.seconds else 0.0
+        end = self.finished_at if self.ended else self.read_at
+        return max(0.0, end - self.started_at) if self.started_at is not None and end is not None else 0.0
 
     @property
     def eta_seconds(self) -> float | None:
-        """Seconds to go at the rate so far; None before the first result."""
+        """Seconds to go at the rate of the last minute; None before the first result."""
         return self.pending / self.images_per_second if self.images_per_second else None
 
     def to_json(self) -> dict[str, Any]:
@@ -98,22 +96,14 @@ def list_runs(engine: Engine, limit: int) -> list[RunProgress]:
         return [_progress(connection, run_id) for run_id in newest]
 
 
-def unfinished_run(engine: Engine, source: str, models: list[str]) -> int | None:
-    """Return the newest run over the same source and models (sha256) that still has images to do."""
+def unfinished_run(engine: Engine, queue: str) -> int | None:
+    """Return the newest open run of a queue that still has images to do."""
     waiting = select(run_image.c.run_id).where(
         run_image.c.run_id == run.c.id, run_image.c.status == ImageStatus.PENDING
     )
-    candidates = (
-        select(run.c.id)
-        .where(run.c.source == source, run.c.state == RunState.OPEN, waiting.exists())
-        .order_by(run.c.id.desc())
-    )
+    candidates = select(run.c.id).where(run.c.queue == queue, run.c.state == RunState.OPEN, waiting.exists())
     with reading(engine) as connection:
-        for run_id in connection.execute(candidates).scalars().all():
-            chosen = select(run_model.c.model_sha256).where(run_model.c.run_id == run_id)
-            if set(connection.execute(chosen).scalars()) == set(models):
-                return int(run_id)
-    return None
+        return connection.execute(candidates.order_by(run.c.id.desc()).limit(1)).scalar_one_or_none()
 
 
 def _progress(connection: Connection, run_id: int) -> RunProgress:
@@ -154,7 +144,21 @@ def _progress(connection: Connection, run_id: int) -> RunProgress:
         started_at=started,
         finished_at=finished,
         read_at=now,
+        images_per_second=_recent_rate(connection, run_id, finished),
     )
+
+
+def _recent_rate(connection: Connection, run_id: int, finished_at: float | None) -> float:
+    # Of the last minute before the last result: a pause before it, or since, says nothing about the speed.
+    recent = and_(batch.c.run_id == run_id, batch.c.finished_at > (finished_at or 0.0) - RATE_SECONDS)
+    started, images = connection.execute(
+        select(func.min(batch.c.started_at), func.count())
+        .join(run_image, run_image.c.batch_id == batch.c.id)
+        .where(recent)
+    ).one()
+    if not images or started is None or finished_at is None:
+        return 0.0
+    return float(images / max(1e-3, finished_at - max(started, finished_at - RATE_SECONDS)))
 
 
 def _batches(connection: Connection, run_id: int) -> dict[str, int]:

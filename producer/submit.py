@@ -28,6 +28,7 @@ def create_run(
     models: Sequence[Model],
     roots: Sequence[Path],
     batch_size: int,
+    queue: str,
     progress: Progress = lambda images: None,
 ) -> int:
     """Insert run, batches and images; return the run's id. All of it or, where `entries` raises, nothing.
@@ -35,7 +36,7 @@ def create_run(
     `progress` is called with the images written so far. Memory does not depend on the number of entries.
     """
     with engine.begin() as connection:
-        run_id = _insert_run(connection, source, models, roots, batch_size)
+        run_id = _insert_run(connection, source, models, roots, batch_size, queue)
         seq, position = 0, 0
         for chunk in _chunks(entries, INSERT_CHUNK * batch_size):
             batches = -(-len(chunk) // batch_size)
@@ -82,11 +83,12 @@ def publish_run(app: Celery, engine: Engine, run_id: int) -> int:
 
 
 def _insert_run(
-    connection: Connection, source: str, models: Sequence[Model], roots: Sequence[Path], batch_size: int
+    connection: Connection, source: str, models: Sequence[Model], roots: Sequence[Path], batch_size: int, queue: str
 ) -> int:
     statement = insert(run).values(
         source=source,
         parameters={"batch_size": batch_size, "roots": [str(root) for root in roots]},
+        queue=queue,
         state=RunState.OPEN,
         created_at=epoch_now(),
     )

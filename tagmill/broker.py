@@ -8,6 +8,7 @@ from celery import Celery
 from kombu.entity import Queue
 from kombu.exceptions import ChannelError
 
+from tagmill.errors import ConfigurationError
 from tagmill.settings import Settings
 
 TAG_BATCH = "worker.tag_batch"
@@ -72,6 +73,15 @@ def make_app(settings: Settings) -> Celery:
         broker_transport_options=_transport_options(settings.broker_url),
     )
     return app
+
+
+def require_shared_broker(settings: Settings) -> Settings:
+    """Raise ConfigurationError where the broker is one that lives in this process alone."""
+    if settings.broker_url.startswith("memory://"):
+        raise ConfigurationError(
+            "TAGMILL_BROKER_URL is memory://, which lives in one process; set it to redis://..., or use `tagmill tag`"
+        )
+    return settings
 
 
 def publish(app: Celery, batches: Iterable[tuple[int, int]]) -> None:

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import click
 from kombu.exceptions import OperationalError as BrokerDown
-from sqlalchemy.exc import InterfaceError
+from sqlalchemy.exc import DatabaseError, InterfaceError
 from sqlalchemy.exc import OperationalError as DatabaseDown
 
 from tagmill.errors import ConfigurationError, ExitCode, TagmillError
@@ -70,9 +70,10 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command; end with one line and the exit code of `tagmill.errors` where it goes wrong."""
-    logging.basicConfig(
-        level=os.environ.get("TAGMILL_LOG_LEVEL", "WARNING"), format="%(levelname)s %(name)s: %(message)s"
-    )
+    level = os.environ.get("TAGMILL_LOG_LEVEL", "WARNING").upper()
+    if level not in logging.getLevelNamesMapping():
+        _end(f"error: TAGMILL_LOG_LEVEL: {level} is none of DEBUG, INFO, WARNING, ERROR", ExitCode.CONFIGURATION)
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
         code = cli.main(standalone_mode=False)
@@ -95,9 +96,8 @@ def main() -> NoReturn:
         _end(f"error: the broker does not answer ({_line(error)}); check TAGMILL_BROKER_URL", ExitCode.SERVICE_DOWN)
     except (DatabaseDown, InterfaceError) as error:
         _end(f"error: the database does not answer ({_line(error)}); check TAGMILL_DATABASE_URL", ExitCode.SERVICE_DOWN)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(ExitCode.DONE)
+    except DatabaseError as error:
+        _end(f"error: the database refuses ({_line(error)}); check TAGMILL_DATABASE_URL", ExitCode.CONFIGURATION)
     sys.exit(code if isinstance(code, int) else ExitCode.DONE)
 
 

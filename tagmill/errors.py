@@ -36,6 +36,12 @@ class NothingToDo(TagmillError):
     exit_code = ExitCode.NOTHING_TO_DO
 
 
+class ServiceDown(TagmillError):
+    """Broker or database does not answer."""
+
+    exit_code = ExitCode.SERVICE_DOWN
+
+
 class ConfigurationError(TagmillError):
     """A setting or the installation does not allow what was asked."""
 

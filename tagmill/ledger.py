@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, and_, bindparam, func, insert, or_, select, update
+from sqlalchemy import Connection, Engine, and_, bindparam, insert, or_, select, update
 
 from tagmill.database import epoch_now, insert_ignore, reading
 from tagmill.outcome import ErrorCode, ImageStatus
@@ -108,7 +108,7 @@ def claim(engine: Engine, batch_id: int, token: str, lease_seconds: float, max_a
             attempts=batch.c.attempts + 1,
             owner=token,
             lease_until=now + lease_seconds,
-            started_at=func.coalesce(batch.c.started_at, now),
+            started_at=now,
         )
         .returning(batch.c.run_id, batch.c.attempts)
     )

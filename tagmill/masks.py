@@ -1,5 +1,6 @@
 """Masks: from a model's index map to COCO run-length encoding, and back onto the picture."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -57,19 +58,25 @@ def decode_mask(rle: str, mask_height: int, mask_width: int) -> NDArray[np.bool_
     return np.asarray(decoded, dtype=bool)
 
 
-def to_picture(index: Index, spec: PreprocessSpec, width: int, height: int) -> Index:
+def to_picture(index: Index, spec: PreprocessSpec, width: int, height: int, fill: int = 0) -> Index:
     """Bring an index map uint8 [H, W] from the model's resolution to the picture's own size, nearest neighbour.
 
-    What a centre crop cut off is 0.
+    What a centre crop cut off is `fill`.
     """
     left, top, right, bottom = content_box(width, height, spec)
     content = Image.fromarray(np.ascontiguousarray(index[top:bottom, left:right]))
     box = source_box(width, height, spec)
-    x0, y0 = max(0, round(box[0])), max(0, round(box[1]))
-    x1, y1 = min(width, round(box[2])), min(height, round(box[3]))
-    picture = np.zeros((height, width), dtype=np.uint8)
+    x0, x1 = _span(box[0], box[2], width)
+    y0, y1 = _span(box[1], box[3], height)
+    picture = np.full((height, width), fill, dtype=np.uint8)
     picture[y0:y1, x0:x1] = np.asarray(content.resize((x1 - x0, y1 - y0), Image.Resampling.NEAREST))
     return picture
+
+
+def _span(start: float, end: float, length: int) -> tuple[int, int]:
+    """Return the pixels from start to end within the picture, at least one."""
+    first = min(max(0, math.floor(start + 0.5)), length - 1)
+    return first, max(first + 1, min(length, math.floor(end + 0.5)))
 
 
 def _picture_box(

@@ -14,7 +14,9 @@ from tagmill.errors import ConfigurationError
 class Settings(BaseSettings):
     """Everything that differs between installations. Build it once at the edge with `load_settings`."""
 
-    model_config = SettingsConfigDict(env_prefix="TAGMILL_", env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="TAGMILL_", env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
 
     #: SQLAlchemy URL: sqlite:///file.db or postgresql+psycopg://user:password@host/database
     database_url: str = Field("sqlite:///tagmill.db", repr=False)
@@ -102,4 +104,5 @@ def load_settings(**overrides: object) -> Settings:
         first = error.errors()[0]
         name = f"TAGMILL_{str(first['loc'][0]).upper()}"
         reason = first["msg"].removeprefix("Value error, ")
-        raise ConfigurationError(f"{name}: {reason}") from error
+        # Not chained: what pydantic says may hold a password.
+        raise ConfigurationError(f"{name}: {reason}") from None

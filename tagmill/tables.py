@@ -81,6 +81,8 @@ run = Table(
     Column("source", Text, nullable=False),
     #: batch_size, and roots: the folders workers may read for this run
     Column("parameters", JSON, nullable=False),
+    #: whose workers it is for; an embedded run has a queue of its own that no worker serves
+    Column("queue", String(100), nullable=False),
     Column("state", String(20), nullable=False),
     Column("created_at", Double, nullable=False),
 )

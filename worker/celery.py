@@ -3,6 +3,7 @@
 import os
 import sys
 import threading
+from typing import NoReturn
 
 from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown
 
@@ -44,8 +45,7 @@ class Process:
             engine.dispose()  # nothing of it may pass a fork
             require_device(self.settings.device)
         except TagmillError as error:
-            print(f"error: {error}", file=sys.stderr)  # noqa: T201 - before logging is set up
-            raise SystemExit(int(error.exit_code)) from error
+            _end(error)
 
     def start_reaper(self, **_: object) -> None:
         """Begin to look for lost work."""
@@ -58,7 +58,19 @@ class Process:
             self._reaper.stop()
 
 
-process = Process(load_settings())
+def _settings() -> Settings:
+    try:
+        return load_settings()
+    except TagmillError as error:
+        _end(error)
+
+
+def _end(error: TagmillError) -> NoReturn:
+    print(f"error: {error}", file=sys.stderr)  # noqa: T201 - before logging is set up
+    raise SystemExit(int(error.exit_code)) from None
+
+
+process = Process(_settings())
 app = make_app(process.settings)
 register(app, process.runtime)
 

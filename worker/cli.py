@@ -11,6 +11,7 @@ from rich.console import Console
 from producer.display import exit_code, note, progress_bar, status_table
 from producer.progress import RunProgress
 from tagmill import logs
+from tagmill.broker import require_shared_broker
 from tagmill.database import connect, require_schema
 from tagmill.errors import ExitCode
 from tagmill.settings import Settings, load_settings
@@ -41,6 +42,7 @@ def worker() -> None:
 def start(queue: str | None, concurrency: int | None, name: str, device: str | None) -> int:
     """Run one worker process and start it again when it dies. SIGTERM finishes the batches in hand."""
     settings = load_settings(queue=queue, concurrency=concurrency, device=device)
+    require_shared_broker(settings)
     logs.configure(os.environ.get("TAGMILL_LOG_LEVEL", "INFO"))
     require_schema(connect(settings.database_url))
     require_device(settings.device)

@@ -1,5 +1,7 @@
 """Producer and worker in one process, with no servers: the same code on `memory://` and SQLite."""
 
+import hashlib
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +17,7 @@ from producer.progress import RunProgress, run_progress, unfinished_run
 from producer.submit import create_run, publish_run
 from tagmill.broker import make_app
 from tagmill.database import connect, upgrade
-from tagmill.errors import InputError
+from tagmill.errors import BundleError, InputError
 from tagmill.registry import Model, register
 from tagmill.settings import Settings
 from worker import task
@@ -37,6 +39,8 @@ class NamedBundles:
 
     def path(self, sha256: str) -> Path:
         """Return the file whose sha256 this is."""
+        if sha256 not in self.files:
+            raise BundleError(f"bundle {sha256[:12]} of this run is not among those named with --bundle")
         return self.files[sha256]
 
 
@@ -62,7 +66,7 @@ def tag_here(
     batch_size: int,
     progress: Callable[[RunProgress], None],
 ) -> TaggedRun:
-    """Tag `sources` in this process and return when every image has an outcome.
+    """Tag `sources` in this process and return when every image has an outcome, or the run is cancelled.
 
     A run over the same sources and bundles that was interrupted goes on; images and bundles that were seen before are
     not inferred again. `progress` is called about ten times a second.
@@ -76,8 +80,9 @@ def tag_here(
     models = tuple(register(engine, session.spec, session.sha256) for session in sessions)
     del sessions  # the worker loads its own, with its own number of threads
     source = " ".join(str(Path(source).resolve()) for source in sources)
-    run_id = unfinished_run(engine, source, list(files.files)) or create_run(
-        engine, source, open_sources(sources), models, roots_of(sources), batch_size
+    settings = settings.model_copy(update={"queue": _own_queue(source, files)})
+    run_id = unfinished_run(engine, settings.queue) or create_run(
+        engine, source, open_sources(sources), models, roots_of(sources), batch_size, settings.queue
     )
     app = make_app(settings)
     with _worker(app, settings, files):
@@ -91,12 +96,18 @@ def tag_here(
     return TaggedRun(engine, seen, models)
 
 
+def _own_queue(source: str, files: NamedBundles) -> str:
+    """Name a queue for these sources and bundles: no worker serves it, and the same command finds its run again."""
+    named = json.dumps([source, sorted(files.files)])
+    return f"embedded-{hashlib.sha256(named.encode()).hexdigest()[:16]}"
+
+
 def _watch(engine: Engine, run_id: int, progress: Callable[[RunProgress], None]) -> RunProgress:
     while True:
         started = time.monotonic()
         seen = run_progress(engine, run_id)
         progress(seen)
-        if seen.state == "done":
+        if seen.ended:
             return seen
         # Counting a large run takes a while: look at most a tenth of the time.
         time.sleep(max(LOOK_SECONDS, 9 * (time.monotonic() - started)))

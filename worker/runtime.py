@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from tagmill import ledger
 from tagmill.broker import BatchMessage
@@ -75,7 +75,7 @@ class Runtime:
         with self._heartbeat.holding(token):
             try:
                 self._tag(claimed)
-            except SQLAlchemyError:
+            except (OperationalError, InterfaceError):
                 raise  # the database is down: the lease ends by itself
             except TagmillError as error:
                 self._give_back(claimed, error)

@@ -50,7 +50,10 @@ def _tag_call(session: Session, images: Sequence[DecodedImage], tagged: TaggedIm
         _tag_call(session, images[middle:], tagged)
         return
     for number, image in enumerate(images):
-        tagged.rows.append(_row(session, image, prediction, number))
+        if np.isfinite(prediction.scores[number]).all():
+            tagged.rows.append(_row(session, image, prediction, number))
+        else:
+            tagged.failed[image.row.sha256] = f"{session.spec.name}: a score is not a finite number"
 
 
 def _row(session: Session, image: DecodedImage, prediction: Prediction, number: int) -> InferenceRow:

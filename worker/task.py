@@ -8,7 +8,7 @@ from celery.exceptions import Reject
 from sqlalchemy import Engine
 
 from tagmill.broker import TAG_BATCH, BatchMessage, publish, queue_length
-from tagmill.reaper import bury_dead, reclaim_lost, requeue_expired
+from tagmill.reaper import bury_dead, reclaim_due, reclaim_lost, requeue_expired
 from tagmill.settings import Settings
 from worker.periodic import Periodic
 from worker.runtime import Runtime
@@ -31,10 +31,11 @@ def register(app: Celery, runtime: Callable[[], Runtime]) -> None:
 
 def reap(app: Celery, engine: Engine, settings: Settings) -> int:
     """Publish the batches that lost their worker or their message; return how many."""
-    bury_dead(engine, settings.max_attempts)
-    overdue = requeue_expired(engine, settings.max_attempts)
-    if queue_length(app, settings.queue) == 0:
-        overdue += reclaim_lost(engine, settings.queued_grace_seconds)
+    queue = settings.queue
+    bury_dead(engine, queue, settings.max_attempts)
+    overdue = requeue_expired(engine, queue, settings.max_attempts) + reclaim_due(engine, queue)
+    if queue_length(app, queue) == 0:
+        overdue += reclaim_lost(engine, queue, settings.queued_grace_seconds)
     if overdue:
         publish(app, overdue)
         log.info("batches published again", extra={"action": "reaped", "batches": len(overdue)})

@@ -46,7 +46,7 @@ def run_id(engine: Engine, app: Celery) -> int:
     """A published run of four batches of two images."""
     model = register(engine, BundleSpec("shirts", Task.CLASSIFY, ("red", "blue"), PreprocessSpec(8, 8)), "f" * 64)
     entries = [Entry(f"key-{number}", f"/pictures/{number}.jpg") for number in range(8)]
-    run_id = create_run(engine, "test", entries, [model], [Path("/pictures")], 2)
+    run_id = create_run(engine, "test", entries, [model], [Path("/pictures")], 2, QUEUE)
     assert publish_run(app, engine, run_id) == 4
     return run_id
 
@@ -74,7 +74,7 @@ def test_a_cancelled_run_ends_and_keeps_what_it_has(engine: Engine, run_id: int)
     assert work(engine, run_id, None) == []
     progress = run_progress(engine, run_id)
     assert (progress.state, progress.tagged, progress.pending) == ("cancelled", 2, 6)
-    assert unfinished_run(engine, "test", ["f" * 64]) is None
+    assert unfinished_run(engine, QUEUE) is None
 
 
 def test_a_batch_in_work_is_finished_after_a_cancel(engine: Engine, run_id: int) -> None:
@@ -92,8 +92,21 @@ def test_a_batch_in_work_is_finished_after_a_cancel(engine: Engine, run_id: int)
 def test_retry_takes_what_a_cancelled_run_left(engine: Engine, app: Celery, run_id: int) -> None:
     work(engine, run_id, None, batches=1)
     cancel_run(engine, run_id)
-    assert retry_run(app, engine, run_id, []) == 6
+    assert retry_run(app, engine, run_id, [], QUEUE) == 6
     assert [len(claimed.images) for claimed in work(engine, run_id, None)] == [2, 2, 2]
+    assert run_progress(engine, run_id).state == "done"
+
+
+def test_retry_takes_a_batch_that_failed_after_the_cancel(engine: Engine, app: Celery, run_id: int) -> None:
+    with engine.connect() as connection:
+        first = connection.execute(select(batch.c.id).order_by(batch.c.seq).limit(1)).scalar_one()
+    claimed = ledger.claim(engine, first, "me", 30, 3)
+    assert claimed is not None
+    cancel_run(engine, run_id)
+    ledger.release(engine, claimed, "the model is gone", 0.0)
+    assert run_progress(engine, run_id).state == "cancelled"
+    assert retry_run(app, engine, run_id, [], QUEUE) == 8
+    assert len(work(engine, run_id, None)) == 4
     assert run_progress(engine, run_id).state == "done"
 
 
@@ -101,7 +114,7 @@ def test_retry_by_code_takes_just_those(engine: Engine, app: Celery, run_id: int
     work(engine, run_id, ErrorCode.NOT_FOUND, batches=1)
     work(engine, run_id, ErrorCode.TRUNCATED, batches=1)
     work(engine, run_id, None)
-    assert retry_run(app, engine, run_id, [ErrorCode.NOT_FOUND]) == 2
+    assert retry_run(app, engine, run_id, [ErrorCode.NOT_FOUND], QUEUE) == 2
     (claimed,) = work(engine, run_id, None)
     assert [found.position for found in claimed.images] == [0, 1]
     progress = run_progress(engine, run_id)
@@ -111,7 +124,7 @@ def test_retry_by_code_takes_just_those(engine: Engine, app: Celery, run_id: int
 def test_retry_where_nothing_failed_says_so(engine: Engine, app: Celery, run_id: int) -> None:
     work(engine, run_id, None)
     with pytest.raises(NothingToDo):
-        retry_run(app, engine, run_id, [])
+        retry_run(app, engine, run_id, [], QUEUE)
     with pytest.raises(InputError, match="no run 99"):
         cancel_run(engine, 99)
 
@@ -121,5 +134,5 @@ def test_reconcile_fills_a_flushed_redis(
 ) -> None:
     work(engine, run_id, None, batches=1)
     redis_server.flush()
-    assert reconcile(app, engine, max_attempts=3) == 3
+    assert reconcile(app, engine, QUEUE, max_attempts=3) == 3
     assert queue_length(app, QUEUE) == 3

@@ -20,11 +20,12 @@ from tagmill.errors import ConfigurationError, NothingToDo
 from tagmill.ledger import BatchResult, Claim, ImageRow, InferenceRow, MaskRow, Outcome
 from tagmill.outcome import ErrorCode
 from tagmill.preprocess import PreprocessSpec
-from tagmill.reaper import bury_dead, reclaim_lost, requeue_expired
+from tagmill.reaper import bury_dead, reclaim_due, reclaim_lost, requeue_expired
 from tagmill.registry import Model, list_models, promote, register, resolve
 from tagmill.tables import batch, image, inference, label, mask, metadata, run
 
 SHA = ["a" * 64, "b" * 64, "c" * 64]
+QUEUE = "tagmill"
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def model(engine: Engine) -> Model:
 
 def new_run(engine: Engine, model: Model, images: int = 3, batch_size: int = 3) -> int:
     entries = [Entry(f"key-{number}", f"/pictures/{number}.jpg") for number in range(images)]
-    return create_run(engine, "test", entries, [model], [Path("/pictures")], batch_size)
+    return create_run(engine, "test", entries, [model], [Path("/pictures")], batch_size, QUEUE)
 
 
 def batches(engine: Engine, run_id: int) -> list[int]:
@@ -171,10 +172,10 @@ def test_a_heartbeat_keeps_a_batch_and_its_end_frees_it(engine: Engine, model: M
     assert take(engine, batch_id, "me", lease=0.2)
     ledger.renew(engine, ["me"], 30.0)
     time.sleep(0.3)
-    assert requeue_expired(engine, max_attempts=3) == []
+    assert requeue_expired(engine, QUEUE, max_attempts=3) == []
     ledger.renew(engine, ["me"], 0.01)
     time.sleep(0.05)
-    assert [found for _, found in requeue_expired(engine, max_attempts=3)] == [batch_id]
+    assert [found for _, found in requeue_expired(engine, QUEUE, max_attempts=3)] == [batch_id]
     assert take(engine, batch_id, "next") is not None
 
 
@@ -184,17 +185,29 @@ def test_a_released_batch_waits_for_its_time(engine: Engine, model: Model) -> No
     assert claimed is not None
     ledger.release(engine, claimed, "BundleError: gone", delay_seconds=0.3)
     assert take(engine, batch_id) is None
-    assert reclaim_lost(engine, grace_seconds=0) == []
+    assert reclaim_due(engine, QUEUE) == []
+    assert reclaim_lost(engine, QUEUE, grace_seconds=0) == []
     time.sleep(0.4)
-    assert [found for _, found in reclaim_lost(engine, grace_seconds=0)] == [batch_id]
+    assert [found for _, found in reclaim_due(engine, QUEUE)] == [batch_id]
+    assert reclaim_due(engine, QUEUE) == []
     assert take(engine, batch_id) is not None
 
 
 def test_a_lost_message_is_found_once_its_grace_is_over(engine: Engine, model: Model) -> None:
     run_id = new_run(engine, model, images=3, batch_size=1)
-    assert reclaim_lost(engine, grace_seconds=60) == [(run_id, found) for found in batches(engine, run_id)]
-    assert reclaim_lost(engine, grace_seconds=60) == []
-    assert len(reclaim_lost(engine, grace_seconds=0)) == 3
+    assert reclaim_lost(engine, QUEUE, grace_seconds=60) == [(run_id, found) for found in batches(engine, run_id)]
+    assert reclaim_lost(engine, QUEUE, grace_seconds=60) == []
+    assert len(reclaim_lost(engine, QUEUE, grace_seconds=0)) == 3
+
+
+def test_a_reaper_leaves_the_runs_of_other_queues_alone(engine: Engine, model: Model) -> None:
+    (batch_id,) = batches(engine, new_run(engine, model))
+    assert take(engine, batch_id, lease=0.01)
+    time.sleep(0.03)
+    assert requeue_expired(engine, "other", max_attempts=3) == []
+    assert bury_dead(engine, "other", max_attempts=1) == 0
+    assert requeue_expired(engine, QUEUE, max_attempts=3) != []
+    assert reclaim_lost(engine, "other", grace_seconds=0) == []
 
 
 def test_a_batch_out_of_attempts_is_dead_and_its_images_say_so(engine: Engine, model: Model) -> None:
@@ -204,8 +217,8 @@ def test_a_batch_out_of_attempts_is_dead_and_its_images_say_so(engine: Engine, m
         assert take(engine, batch_id, f"worker-{attempt}", lease=0.01)
         time.sleep(0.03)
     assert take(engine, batch_id, "a fourth") is None
-    assert requeue_expired(engine, max_attempts=3) == []
-    assert bury_dead(engine, max_attempts=3) == 1
+    assert requeue_expired(engine, QUEUE, max_attempts=3) == []
+    assert bury_dead(engine, QUEUE, max_attempts=3) == 1
     progress = run_progress(engine, run_id)
     assert (progress.state, progress.failures, progress.batches["dead"]) == ("done", {"batch_dead": 3}, 1)
 
@@ -216,9 +229,9 @@ def test_a_run_is_written_whole_or_not_at_all(engine: Engine, model: Model) -> N
         raise ValueError("line 201")
 
     with pytest.raises(ValueError, match="line 201"):
-        create_run(engine, "test", broken(), [model], [], 10)
+        create_run(engine, "test", broken(), [model], [], 10, QUEUE)
     with pytest.raises(NothingToDo):
-        create_run(engine, "test", [], [model], [], 10)
+        create_run(engine, "test", [], [model], [], 10, QUEUE)
     assert (count(engine, run), count(engine, batch)) == (0, 0)
 
 

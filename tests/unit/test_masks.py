@@ -68,15 +68,40 @@ def test_stored_masks_make_one_map_again() -> None:
     assert np.array_equal(index_map(stored, model, 64, 64), index)
 
 
-@pytest.mark.parametrize(
-    ("key", "name"),
-    [
-        ("shop/item-1.jpg", "shop/item-1.jpg.png"),
-        ("../../etc/passwd", "etc/passwd.png"),
-        ("/root/x", "root/x.png"),
-        ("a\x00b?*", "a_b__.png"),
-        ("..", "_.png"),
-    ],
-)
-def test_an_image_key_never_leads_out_of_its_folder(key: str, name: str) -> None:
-    assert str(safe_name(key)) == name
+def test_a_plain_image_key_is_its_own_file_name() -> None:
+    assert str(safe_name("shop/item-1.jpg")) == "shop/item-1.jpg.png"
+
+
+KEYS = [
+    "../../etc/passwd",
+    "/etc/passwd",
+    "etc/passwd",
+    "a:b",
+    "a_b",
+    "a\x00b",
+    "..",
+    ".",
+    "",
+    "x" * 500,
+    "x" * 501,
+    "a/./b",
+]
+
+
+def test_an_image_key_never_leads_out_of_its_folder_and_never_shares_a_file() -> None:
+    paths = [safe_name(key) for key in KEYS]
+    assert len(set(paths)) == len(KEYS)
+    for path in paths:
+        assert not path.is_absolute()
+        assert ".." not in path.parts
+        assert all(len(part) < 120 for part in path.parts)
+
+
+@pytest.mark.parametrize("size", [(1000, 1), (1, 1000), (1000, 101), (3, 2)])
+@pytest.mark.parametrize("geometry", list(Geometry))
+def test_odd_sizes_come_back_whole(size: tuple[int, int], geometry: Geometry) -> None:
+    back = to_picture(np.ones((64, 64), dtype=np.uint8), PreprocessSpec(64, 64, geometry), *size, fill=7)
+    assert back.shape == (size[1], size[0])
+    seen = set(np.unique(back).tolist())
+    assert 1 in seen
+    assert seen <= ({1, 7} if geometry is Geometry.CENTER_CROP else {1})

@@ -103,6 +103,29 @@ def test_too_many_pixels_are_refused_from_the_header_alone() -> None:
         decode(header_only, 256)
 
 
+def test_damaged_exif_is_a_code_and_not_a_crash() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(Image.new("RGB", (64, 48), "red"), "JPEG", exif=exif)
+    start = data.index(b"Exif")
+    generator = np.random.default_rng(0)
+    for _ in range(500):
+        damaged = bytearray(data)
+        for place in generator.integers(start + 6, start + 40, 3):
+            damaged[place] = generator.integers(256)
+        try:
+            decode(bytes(damaged), 256)
+        except ImageFailure as failure:
+            assert failure.code in ErrorCode
+
+
+def test_a_picture_between_pillows_limits_is_decided_by_ours_alone() -> None:
+    data = encoded(Image.new("1", (13_400, 13_400)), "PNG")
+    assert decode(data, 256, DecodeLimits(max_pixels=200_000_000)).width == 13_400
+    with pytest.raises(ImageFailure):
+        decode(data, 256, DecodeLimits(max_pixels=150_000_000))
+
+
 @pytest.mark.parametrize("size", [(1, 1), (20_000, 1), (1, 3000), (257, 255)])
 @pytest.mark.parametrize("geometry", list(Geometry))
 def test_odd_sizes_fit_every_geometry(size: tuple[int, int], geometry: Geometry) -> None:

@@ -77,6 +77,7 @@ def upgrade() -> None:
         sa.Column("id", ROW_ID, nullable=False),
         sa.Column("source", sa.Text(), nullable=False),
         sa.Column("parameters", sa.JSON(), nullable=False),
+        sa.Column("queue", sa.String(length=100), nullable=False),
         sa.Column("state", sa.String(length=20), nullable=False),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_run")),

@@ -1,0 +1,287 @@
+"""`tagmill export`: the bundle agrees with torch and says what it is, or there is no bundle."""
+
+import io
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from click.testing import CliRunner
+from onnx import numpy_helper
+from test_train_cnn import draw_noisy
+from test_train_segment import draw_shapes
+from torch import nn
+
+from export import bundle_file
+from export.bundle_file import describe, export_bundle, sample_pictures
+from export.cli import export
+from export.onnx_graph import build_graph
+from export.parity import Parity, compare
+from tagmill.bundle import BundleSpec, Task
+from tagmill.errors import BundleError, ExitCode, InputError
+from tagmill.preprocess import Geometry, PreprocessSpec
+from training.checkpoint import FILE, Checkpoint, load, save
+from training.cnn import DEFAULTS as CNN
+from training.cnn import train_cnn
+from training.dataset import Folders
+from training.inference import classify, segment
+from training.networks import Arch, build
+from training.segment import DEFAULTS as SEGMENT
+from training.segment import train_segment
+from worker.session import Session
+
+
+@pytest.fixture(scope="module")
+def classifier_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("classifier")
+    data = draw_noisy(folder / "pictures", each=6)
+    train_cnn(Folders((data,), (), (data,)), folder / "run", replace(CNN[Arch.SEED], epochs=1))
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def segmenter_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("segmenter")
+    data = draw_shapes(folder / "pictures", 16)
+    train_segment(Folders((data,)), folder / "run", replace(SEGMENT, size=64, epochs=2, batch_size=4))
+    return folder / "run"
+
+
+@dataclass(frozen=True)
+class Exported:
+    run: Path
+    bundle: Path
+    spec: BundleSpec
+    parity: Parity
+    #: what the export wrote on standard output and error
+    said: str
+
+    @property
+    def session(self) -> Session:
+        return Session(self.bundle, device="cpu")
+
+
+def exported(run: Path, said: io.StringIO) -> Exported:
+    bundle = run.parent / "exported" / "bundle.onnx"
+    bundle.parent.mkdir()
+    with redirect_stdout(said), redirect_stderr(said):
+        spec, parity = export_bundle(run, bundle, name="fine")
+    return Exported(run, bundle, spec, parity, said.getvalue())
+
+
+@pytest.fixture(scope="module")
+def classifier(classifier_run: Path) -> Exported:
+    return exported(classifier_run, io.StringIO())
+
+
+@pytest.fixture(scope="module")
+def segmenter(segmenter_run: Path) -> Exported:
+    return exported(segmenter_run, io.StringIO())
+
+
+def graph_that(change: Callable[[onnx.TensorProto], None]) -> Callable[..., onnx.ModelProto]:
+    """Return a `build_graph` that changes the last weights of what it built."""
+
+    def tampered(network: nn.Module, task: Task, labels: int, spec: PreprocessSpec) -> onnx.ModelProto:
+        model = build_graph(network, task, labels, spec)
+        change([entry for entry in model.graph.initializer if len(entry.dims) > 1][-1])
+        return model
+
+    return tampered
+
+
+def scale(factor: float) -> Callable[[onnx.TensorProto], None]:
+    def change(entry: onnx.TensorProto) -> None:
+        values = numpy_helper.to_array(entry) * np.float32(factor)
+        entry.CopyFrom(numpy_helper.from_array(values.astype(np.float32), entry.name))
+
+    return change
+
+
+def test_a_classifier_bundle_answers_as_torch_does(classifier: Exported) -> None:
+    assert classifier.parity.images == 18
+    assert classifier.parity.max_score_difference < 1e-5
+    checkpoint = load(classifier.run)
+    images = sample_pictures(checkpoint)
+    found = classifier.session.run(images)
+    assert found.mask is None
+    assert found.scores == pytest.approx(classify(checkpoint.network(), images), abs=1e-5)
+    assert found.scores.sum(1) == pytest.approx(1.0, abs=1e-5)
+    assert classifier.spec.task is Task.CLASSIFY
+
+
+def test_a_segmenter_bundle_answers_as_torch_does(segmenter: Exported) -> None:
+    assert segmenter.parity.mask_difference == pytest.approx(0.0, abs=1e-3)
+    assert segmenter.spec.background == "background"
+    checkpoint = load(segmenter.run)
+    images = sample_pictures(checkpoint)
+    found = segmenter.session.run(images)
+    assert found.mask is not None
+    assert found.mask.dtype == np.uint8
+    assert (found.mask == segment(checkpoint.network(), images)).mean() > 0.999
+    for mask, scores in zip(found.mask, found.scores, strict=True):
+        present = np.isin(np.arange(3), mask)
+        assert (scores[~present] == 0).all()
+        assert (scores[present] > 1 / 3).all()
+        assert (scores[present] <= 1.00001).all()
+
+
+def test_a_bundle_takes_any_number_of_pictures(classifier: Exported, segmenter: Exported) -> None:
+    for made in (classifier, segmenter):
+        images = sample_pictures(load(made.run))
+        together = made.session.run(images[:7])
+        for number in range(7):
+            alone = made.session.run(images[number : number + 1])
+            assert alone.scores[0] == pytest.approx(together.scores[number], abs=1e-5)
+
+
+def test_a_bundle_says_what_it_is_and_where_it_came_from(classifier: Exported) -> None:
+    read = classifier.session.spec
+    assert read == BundleSpec.from_metadata(classifier.spec.to_metadata())
+    assert read.name == "fine"
+    assert read.labels == ("blue", "green", "red")
+    assert read.preprocess == PreprocessSpec(32, 32, Geometry.STRETCH)
+    assert read.metrics["images"] == 18
+    assert read.metrics["accuracy"] == load(classifier.run).metrics["accuracy"]
+    assert read.provenance["parity"]["images"] == 18
+    assert read.provenance["exported_with"]["opset"] == onnx.load(classifier.bundle).opset_import[0].version
+    assert read.provenance["hyperparameters"]["seed"] == 0
+
+
+def test_a_bundle_does_not_name_the_machine_it_was_made_on(classifier: Exported, segmenter: Exported) -> None:
+    for made in (classifier, segmenter):
+        content = made.bundle.read_bytes()
+        for secret in (str(made.run.parent), str(Path(torch.__file__).parent), str(Path.cwd()), ".py"):
+            assert secret.encode() not in content
+
+
+def test_the_same_checkpoint_gives_the_same_bytes(classifier: Exported, segmenter: Exported, tmp_path: Path) -> None:
+    for made in (classifier, segmenter):
+        export_bundle(made.run, tmp_path / "again.onnx", name="fine")
+        assert (tmp_path / "again.onnx").read_bytes() == made.bundle.read_bytes()
+
+
+def test_a_bundle_is_one_file_that_onnx_accepts(classifier: Exported, segmenter: Exported) -> None:
+    for made in (classifier, segmenter):
+        assert [path.name for path in made.bundle.parent.iterdir()] == ["bundle.onnx"]
+        onnx.checker.check_model(onnx.load(made.bundle), full_check=True)
+
+
+def test_the_exporter_itself_says_nothing(classifier: Exported, segmenter: Exported) -> None:
+    assert classifier.said == segmenter.said == ""
+
+
+@pytest.mark.parametrize("kind", ["classifier_run", "segmenter_run"])
+def test_a_graph_that_differs_by_a_thousandth_is_refused_and_leaves_no_file(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = request.getfixturevalue(kind)
+    monkeypatch.setattr(bundle_file, "build_graph", graph_that(scale(1.01)))
+    with pytest.raises(BundleError, match=r"differs from torch|gives another label than torch") as caught:
+        export_bundle(run, tmp_path / "bundle.onnx")
+    assert caught.value.exit_code == ExitCode.CONFIGURATION
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_graph_of_other_weights_is_refused(classifier: Exported) -> None:
+    checkpoint = load(classifier.run)
+    changed = checkpoint.network()
+    with torch.no_grad():
+        next(changed.parameters()).add_(1e-2)
+    parity = compare(classifier.session, changed, sample_pictures(checkpoint))
+    with pytest.raises(BundleError, match="differs from torch"):
+        parity.check()
+
+
+def test_scores_that_are_no_numbers_are_refused(
+    classifier_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundle_file, "build_graph", graph_that(scale(float("nan"))))
+    with pytest.raises(BundleError, match="no numbers"):
+        export_bundle(classifier_run, tmp_path / "bundle.onnx")
+
+
+def test_a_refused_export_keeps_the_bundle_that_was_there(
+    classifier_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bundle.onnx").write_bytes(before := b"the bundle in production")
+    monkeypatch.setattr(bundle_file, "build_graph", graph_that(scale(2.0)))
+    with pytest.raises(BundleError):
+        export_bundle(classifier_run, tmp_path / "bundle.onnx")
+    assert (tmp_path / "bundle.onnx").read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("parity", "fine"),
+    [
+        (Parity(1, 1e-4), True),
+        (Parity(1, 1.1e-4), False),
+        (Parity(1, float("nan")), False),
+        (Parity(1, 0.0, 0.001), True),
+        (Parity(1, 0.0, 0.0011), False),
+    ],
+)
+def test_parity_has_limits(parity: Parity, fine: bool) -> None:
+    if fine:
+        parity.check()
+    else:
+        with pytest.raises(BundleError, match="no bundle written"):
+            parity.check()
+
+
+def test_a_run_whose_pictures_are_gone_asks_for_samples(classifier_run: Path, tmp_path: Path) -> None:
+    checkpoint = load(classifier_run)
+    (tmp_path / "run").mkdir()
+    save(replace(checkpoint, data={"train": [str(tmp_path / "gone")]}), tmp_path / "run")
+    with pytest.raises(InputError, match=r"are gone .*--samples"):
+        export_bundle(tmp_path / "run", tmp_path / "bundle.onnx")
+    _, parity = export_bundle(
+        tmp_path / "run", tmp_path / "bundle.onnx", samples=draw_noisy(tmp_path / "other", each=1)
+    )
+    assert parity.images == 3
+
+
+def test_at_most_two_hundred_pictures_of_all_categories_are_compared(classifier_run: Path, tmp_path: Path) -> None:
+    images = sample_pictures(load(classifier_run), draw_noisy(tmp_path / "many", each=90))
+    assert len(images) == 200
+    assert set(images.mean((1, 2)).argmax(1).tolist()) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("arch", [Arch.SEED, Arch.RESNET])
+def test_an_untrained_network_of_every_arch_exports(arch: Arch, classifier_run: Path, tmp_path: Path) -> None:
+    known = load(classifier_run)
+    network = build(arch, 40, 4)
+    fields = vars(known) | {"arch": arch, "labels": ("a", "b", "c", "d"), "preprocess": PreprocessSpec(40, 40)}
+    save(Checkpoint(**(fields | {"state": network.state_dict()})), tmp_path)
+    spec, _ = export_bundle(tmp_path, tmp_path / "bundle.onnx")
+    assert spec.labels == ("a", "b", "c", "d")
+
+
+def test_a_description_keeps_the_end_of_each_path_only(classifier_run: Path) -> None:
+    checkpoint = replace(load(classifier_run), data={"train": ["/home/ada/secret/shop/train"], "test": []})
+    assert describe(checkpoint, "shop").provenance["data"] == {"train": ["shop/train"]}
+
+
+def test_the_command_writes_a_bundle_and_says_how_far_it_is_from_torch(segmenter_run: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(export, [str(segmenter_run), "-o", str(tmp_path / "shapes.onnx"), "--name", "forms"])
+    assert done.exit_code == 0, done.output
+    assert "segment bundle forms, 3 labels" in done.stdout
+    assert "16 pictures" in done.stdout
+
+
+def test_a_name_that_does_not_end_in_onnx_or_a_missing_folder_is_refused(classifier_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"ends in \.onnx"):
+        export_bundle(classifier_run, tmp_path / "bundle")
+    with pytest.raises(InputError, match="is not a folder; create it"):
+        export_bundle(classifier_run, tmp_path / "nowhere" / "bundle.onnx")
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_bytes(b"damaged")
+    with pytest.raises(InputError, match="is damaged"):
+        export_bundle(tmp_path, tmp_path / "bundle.onnx")

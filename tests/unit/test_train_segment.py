@@ -1,0 +1,213 @@
+"""`tagmill train segment`: real small trainings on drawn shapes, and the masks on their way to the loss."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from tagmill.errors import InputError
+from tagmill.outcome import ImageFailure
+from tagmill.preprocess import Geometry, PreprocessSpec
+from training.augment import Augmentation, augment
+from training.checkpoint import load
+from training.cli import train
+from training.cnn import DEFAULTS as CNN
+from training.cnn import train_cnn
+from training.dataset import IGNORE, Folders, mask_labels, masked_pictures, read_mask, translation
+from training.metrics import confusion, segmentation
+from training.networks import Arch, build, unet
+from training.segment import DEFAULTS, label_weights, segmentation_loss, train_segment
+
+LABELS = ("background", "square", "stripe")
+SMALL = replace(DEFAULTS, size=64, epochs=6, batch_size=8, lr=1e-2)
+
+
+def draw_shapes(folder: Path, images: int = 24, seed: int = 0, labels: tuple[str, ...] = LABELS) -> Path:
+    """Write pictures of a red square and a blue stripe with palette masks, in nested folders."""
+    random = np.random.default_rng(seed)
+    for number in range(images):
+        pixels = random.integers(150, 255, (64, 80, 3))
+        mask = np.zeros((64, 80), dtype=np.uint8)
+        top, left = random.integers(2, 30, 2)
+        mask[top : top + 26, left : left + 26] = 1
+        mask[:, 62:74] = 2
+        pixels[mask == 1] = random.integers(0, 60, 3) + np.array([180, 0, 0])
+        pixels[mask == 2] = random.integers(0, 60, 3) + np.array([0, 0, 180])
+        stem = f"{'ab'[number % 2]}/{number:03d}"
+        for name in ("images", "masks"):
+            (folder / name / stem).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / "images" / f"{stem}.jpg", quality=95)
+        stored = Image.fromarray(mask)
+        stored.putpalette([0, 0, 0, 255, 0, 0, 0, 0, 255])
+        stored.save(folder / "masks" / f"{stem}.png")
+    (folder / "labels.json").write_text(json.dumps(labels))
+    return folder
+
+
+def test_a_training_learns_shapes_and_writes_a_complete_run(tmp_path: Path) -> None:
+    folders = Folders((draw_shapes(tmp_path / "train"),), (), (draw_shapes(tmp_path / "test", 6, seed=1),))
+    report = train_segment(folders, tmp_path / "run", SMALL)
+    assert report["mean_iou"] > 0.6
+    assert set(report["per_class_iou"]) == set(LABELS)
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["mean_iou"] == report["mean_iou"]
+    for name in ("curves.png", "predictions.png"):
+        with Image.open(tmp_path / "run" / name) as picture:
+            assert picture.width > 300
+    checkpoint = load(tmp_path / "run")
+    assert (checkpoint.recipe, checkpoint.arch, checkpoint.labels) == ("segment", Arch.UNET, LABELS)
+
+
+def test_a_training_starts_from_the_body_of_a_resnet_classifier(tmp_path: Path) -> None:
+    data = draw_shapes(tmp_path / "train", 8)
+    (tmp_path / "catalog").mkdir()
+    (tmp_path / "catalog" / "red").symlink_to(data / "images" / "a")
+    (tmp_path / "catalog" / "blue").symlink_to(data / "images" / "b")
+    classifier = replace(CNN[Arch.RESNET], size=32, epochs=1, batch_size=4)
+    train_cnn(Folders((tmp_path / "catalog",)), tmp_path / "classifier", classifier)
+    known = load(tmp_path / "classifier")
+    network = unet(64, 3)
+    network.take_body(known.state)
+    for stage in range(7):
+        for name, value in network.body[stage].state_dict().items():
+            assert torch.equal(value, known.state[f"{stage + 1}.{name}"])
+    assert torch.equal(network.normalise.mean, known.state["0.mean"])
+    train_segment(Folders((data,)), tmp_path / "run", replace(SMALL, epochs=1), start=tmp_path / "classifier")
+    assert load(tmp_path / "run").hyperparameters["start"] == f"{tmp_path.name}/classifier"
+
+
+def test_a_training_cannot_start_from_another_network(tmp_path: Path) -> None:
+    data = draw_shapes(tmp_path / "train", 8)
+    train_segment(Folders((data,)), tmp_path / "run", replace(SMALL, epochs=1))
+    with pytest.raises(InputError, match="holds a unet network; --start takes a run of"):
+        train_segment(Folders((data,)), tmp_path / "other", SMALL, start=tmp_path / "run")
+
+
+def test_the_same_seed_trains_the_same_weights(tmp_path: Path) -> None:
+    data = draw_shapes(tmp_path / "train", 8)
+    for name in "ab":
+        train_segment(Folders((data,)), tmp_path / name, replace(SMALL, epochs=1))
+    one, two = load(tmp_path / "a").state, load(tmp_path / "b").state
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_the_network_answers_at_the_size_of_the_picture() -> None:
+    network = build(Arch.UNET, 128, 5).eval()
+    assert network(torch.zeros(2, 3, 128, 128)).shape == (2, 5, 128, 128)
+
+
+def test_a_size_that_64_does_not_divide_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="a size that 64 divides, not 100; choose another --size"):
+        train_segment(Folders((draw_shapes(tmp_path / "train", 8),)), tmp_path / "run", replace(SMALL, size=100))
+
+
+def test_an_unreadable_picture_and_a_mask_of_another_kind_are_skipped(tmp_path: Path) -> None:
+    data = draw_shapes(tmp_path / "train", 10)
+    (data / "images" / "a" / "000.jpg").write_bytes(b"damaged")
+    Image.new("RGB", (80, 64)).save(data / "masks" / "b" / "001.png")
+    report = train_segment(Folders((data,)), tmp_path / "run", replace(SMALL, epochs=1))
+    assert report["unreadable"] == 2
+
+
+def test_a_folder_without_masks_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    with pytest.raises(InputError, match="has no masks/"):
+        masked_pictures(tmp_path)
+    (tmp_path / "masks").mkdir()
+    with pytest.raises(InputError, match="no picture in images/ has a mask"):
+        masked_pictures(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '["one"]', '["a", "a"]', '{"a": 1}'])
+def test_labels_that_cannot_name_the_masks_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "labels.json").write_text(text)
+    with pytest.raises(InputError, match=r"labels\.json"):
+        mask_labels(tmp_path)
+
+
+def test_a_second_folder_may_number_the_same_labels_in_another_order(tmp_path: Path) -> None:
+    table = translation(("background", "stripe", "square"), LABELS, tmp_path)
+    assert table[[0, 1, 2, 3, 255]].tolist() == [0, 2, 1, IGNORE, IGNORE]
+    with pytest.raises(InputError, match="label 'hat' is not one of the model's"):
+        translation(("background", "hat"), LABELS, tmp_path)
+
+
+def test_a_mask_goes_the_way_of_its_picture(tmp_path: Path) -> None:
+    mask = np.zeros((20, 40), dtype=np.uint8)
+    mask[:, 20:] = 1
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    same = np.arange(256, dtype=np.uint8)
+    stretched = read_mask(tmp_path / "mask.png", PreprocessSpec(32, 32), same)
+    assert np.array_equal(stretched, np.repeat([[0] * 16 + [1] * 16], 32, axis=0))
+    boxed = read_mask(tmp_path / "mask.png", PreprocessSpec(32, 32, Geometry.LETTERBOX), same)
+    assert (boxed[:8] == IGNORE).all()
+    assert (boxed[24:] == IGNORE).all()
+    assert np.array_equal(boxed[8:24], np.repeat([[0] * 16 + [1] * 16], 16, axis=0))
+    cropped = read_mask(tmp_path / "mask.png", PreprocessSpec(20, 20, Geometry.CENTER_CROP), same)
+    assert np.array_equal(cropped, mask[:, 10:30])
+
+
+def test_a_mask_in_colours_is_an_image_failure(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "mask.png")
+    with pytest.raises(ImageFailure, match="not palette or grey"):
+        read_mask(tmp_path / "mask.png", PreprocessSpec(8, 8), np.arange(256, dtype=np.uint8))
+
+
+@pytest.mark.parametrize("strength", [Augmentation(shift=0.2), Augmentation(shift=0.1, zoom=0.3, angle=20.0)])
+def test_augmentation_moves_picture_and_mask_together(strength: Augmentation) -> None:
+    masks = torch.zeros(8, 64, 64, dtype=torch.uint8)
+    masks[:, 16:40, 20:30] = 1
+    pixels = (masks.float() * 200)[:, None].expand(8, 3, 64, 64).contiguous()
+    moved, turned = augment(pixels, masks, strength, torch.Generator().manual_seed(1))
+    assert turned is not None
+    inside = turned != IGNORE
+    assert ((moved[:, 0] > 100) == (turned == 1))[inside].float().mean() > 0.99
+
+
+def test_ignored_pixels_change_neither_loss_nor_metric() -> None:
+    logits = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    truth = torch.ones(2, 8, 8, dtype=torch.long)
+    truth[:, :4] = IGNORE
+    changed = logits.clone()
+    changed[:, :, :4] = 50 * torch.randn(2, 3, 4, 8)
+    weights = torch.ones(3)
+    for dice in (0.0, 0.5):
+        one, two = (segmentation_loss(value, truth, weights, dice) for value in (logits, changed))
+        assert torch.allclose(one, two)
+    table = confusion(np.zeros((2, 8), dtype=np.uint8), np.full((2, 8), IGNORE, dtype=np.uint8), 3)
+    assert table.sum() == 0
+
+
+def test_a_right_answer_has_no_dice_loss() -> None:
+    truth = torch.randint(0, 3, (2, 8, 8), generator=torch.Generator().manual_seed(0))
+    logits = torch.nn.functional.one_hot(truth, 3).permute(0, 3, 1, 2).float() * 40
+    assert segmentation_loss(logits, truth, torch.ones(3), 1.0) < 1e-4
+
+
+def test_a_rare_label_weighs_more() -> None:
+    masks = np.zeros((4, 16, 16), dtype=np.uint8)
+    masks[:, 0, 0] = 1
+    weights = label_weights(masks, 2)
+    assert weights[1] > 5 * weights[0]
+    assert weights.mean() == pytest.approx(1.0)
+
+
+def test_the_mean_iou_is_over_the_labels_that_occur() -> None:
+    true = np.array([[0, 0, 1, 1]])
+    metrics = segmentation(confusion(np.array([[0, 1, 1, 1]]), true, 3), LABELS, 1)
+    assert metrics["per_class_iou"] == {"background": 0.5, "square": 0.66667}
+    assert metrics["mean_iou"] == pytest.approx((0.5 + 2 / 3) / 2, abs=1e-5)
+    assert metrics["pixel_accuracy"] == 0.75
+
+
+def test_the_command_trains_with_the_options_it_was_given(tmp_path: Path) -> None:
+    data, run = draw_shapes(tmp_path / "train", 8), tmp_path / "run"
+    words = ["segment", "--data", str(data), "--validation", str(data), "--out", str(run), "--size", "64"]
+    done = CliRunner().invoke(train, [*words, "--epochs", "1", "--batch-size", "4", "--no-augment"])
+    assert done.exit_code == 0, done.output
+    assert "validation mean iou" in done.stdout
+    assert load(run).preprocess == PreprocessSpec(64, 64)
