@@ -1,6 +1,7 @@
 """From the bytes of a picture to the uint8 array a model reads: the one way used by training, export and worker."""
 
 import io
+import warnings
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Self
@@ -17,6 +18,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
 # Pillow's own limit is a global with a warning, which threads cannot handle; DecodeLimits is checked on every header.
 Image.MAX_IMAGE_PIXELS = None
+# What Pillow warns of in a file's metadata is not this file's fate: that is what `decode` returns or raises.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 Pixels = NDArray[np.uint8]
 #: left, top, right, bottom

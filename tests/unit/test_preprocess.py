@@ -1,5 +1,6 @@
 """Decoding and fitting: every kind of picture is right, or refused with its code."""
 
+import contextlib
 import io
 
 import numpy as np
@@ -113,10 +114,8 @@ def test_damaged_exif_is_a_code_and_not_a_crash() -> None:
         damaged = bytearray(data)
         for place in generator.integers(start + 6, start + 40, 3):
             damaged[place] = generator.integers(256)
-        try:
-            decode(bytes(damaged), 256)
-        except ImageFailure as failure:
-            assert failure.code in ErrorCode
+        with contextlib.suppress(ImageFailure):  # anything else fails the test
+            assert decode(bytes(damaged), 256).rgb.mode == "RGB"
 
 
 def test_a_picture_between_pillows_limits_is_decided_by_ours_alone() -> None:
