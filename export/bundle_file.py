@@ -22,6 +22,9 @@ from worker.session import Session
 #: real pictures that torch and the bundle are compared on
 SAMPLES = 200
 
+#: the label of a segmenter that is not stored as a mask
+BACKGROUND = "background"
+
 TASKS = {"cnn": Task.CLASSIFY, "segment": Task.SEGMENT}
 
 
@@ -63,7 +66,7 @@ def describe(checkpoint: Checkpoint, name: str) -> BundleSpec:
         task=task,
         labels=checkpoint.labels,
         preprocess=checkpoint.preprocess,
-        background=checkpoint.labels[0] if task is Task.SEGMENT else None,
+        background=BACKGROUND if task is Task.SEGMENT and BACKGROUND in checkpoint.labels else None,
         metrics=checkpoint.metrics,
         provenance={
             "recipe": checkpoint.recipe,

@@ -1,6 +1,8 @@
 """`tagmill train`: a subcommand for each recipe."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -70,7 +72,8 @@ def cnn(
         hyper = replace(hyper, geometry=Geometry(geometry))
     if not augment:
         hyper = replace(hyper, augmentation=None)
-    report = train_cnn(_with_cifar10(Folders(data, validation, test)), out, hyper, device)
+    with _keeping(out):
+        report = train_cnn(_with_cifar10(Folders(data, validation, test)), out, hyper, device)
     figure = "accuracy" if "accuracy" in report else "validation_accuracy"
     click.echo(f"{out}: {figure.replace('_', ' ')} {report[figure]:.4f} after {report['seconds']:.0f} s")
 
@@ -82,7 +85,8 @@ def cnn(
 @click.option("--validation", multiple=True, type=FOLDER, help="Held-out pictures  [default: a tenth of --data]")
 @click.option("--test", multiple=True, type=FOLDER, help="Pictures measured once, at the end. May be repeated.")
 @click.option("--out", required=True, type=FOLDER, help="Run folder to write.")
-@click.option("--size", type=click.IntRange(32, 1024), help="Pixels of both sides, a multiple of 32  [default: 256]")
+@click.option("--start", type=FOLDER, help="Start from the run of a `train cnn --arch resnet`.")
+@click.option("--size", type=click.IntRange(64, 1024), help="Pixels of both sides, a multiple of 64  [default: 256]")
 @click.option("--epochs", type=click.IntRange(1), help="[default: 20]")
 @click.option("--batch-size", type=click.IntRange(2), help="[default: 16]")
 @click.option("--lr", type=click.FloatRange(0, min_open=True), help="Highest learning rate of the one-cycle schedule.")
@@ -94,6 +98,7 @@ def segment(
     validation: tuple[Path, ...],
     test: tuple[Path, ...],
     out: Path,
+    start: Path | None,
     augment: bool,
     seed: int,
     device: str,
@@ -107,9 +112,23 @@ def segment(
     hyper = replace(DEFAULTS, seed=seed, **_chosen(given))
     if not augment:
         hyper = replace(hyper, augmentation=None)
-    report = train_segment(Folders(data, validation, test), out, hyper, device)
+    with _keeping(out):
+        report = train_segment(Folders(data, validation, test), out, hyper, device, start=start)
     figure = "mean_iou" if "mean_iou" in report else "validation_mean_iou"
     click.echo(f"{out}: {figure.replace('_', ' ')} {report[figure]:.4f} after {report['seconds']:.0f} s")
+
+
+@contextmanager
+def _keeping(out: Path) -> Iterator[None]:
+    """Say on Ctrl-C what is left of the training."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        from training.checkpoint import FILE
+
+        if (out / FILE).exists():
+            click.echo(f"{out}: keeps its best epoch so far, which `tagmill export` takes", err=True)
+        raise
 
 
 def _chosen(given: dict[str, Any]) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from training.metrics import classification, rounded
 from training.networks import Arch, build, normalisation, parameters
 from training.progress import Display
 from training.sampling import balancing_weights, batches
+from training.schedule import one_cycle
 
 
 @dataclass(frozen=True)
@@ -139,8 +140,8 @@ def train_cnn(
         "epoch": best.epoch,
         "parameters": parameters(network),
         "labels": labels,
-        "images": {"train": len(train), "validation": len(validation), "test": len(test) if test else 0},
-        "unreadable": len(train.unreadable) + len(test.unreadable if test else []),
+        "pictures": {"train": len(train), "validation": len(validation), "test": len(test) if test else 0},
+        "unreadable": sum(len(arrays.unreadable) for arrays in (train, validation, test) if arrays),
         "device": str(device),
         "hyperparameters": best.hyperparameters,
         "versions": best.versions,
@@ -168,9 +169,7 @@ def fit(
     optimiser = torch.optim.Adam(
         network.parameters(), lr=hyper.lr, weight_decay=hyper.weight_decay, decoupled_weight_decay=True, fused=True
     )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, max_lr=hyper.lr, total_steps=hyper.epochs * steps, pct_start=0.25, cycle_momentum=False
-    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: one_cycle(step, hyper.epochs * steps))
     bf16 = hyper.arch is not Arch.SEED and fast_in_bf16(device)
     with display.training(hyper.epochs, steps) as stepped:
         for epoch in range(1, hyper.epochs + 1):
@@ -191,7 +190,7 @@ def fit(
                 losses += loss.item() * len(chosen)
                 right += int((logits.argmax(1) == truth).sum())
                 seen += len(chosen)
-                stepped(epoch, loss.item())
+                stepped(epoch, f"loss {losses / seen:.3f}  accuracy {right / seen:.3f}")
             if not math.isfinite(losses):
                 raise ConfigurationError(f"the loss left the numbers in epoch {epoch}; try a --lr below {hyper.lr:g}")
             held = _validate(network, validation, device)

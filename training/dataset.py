@@ -1,6 +1,7 @@
 """Find labelled pictures in folders and decode each once into one uint8 array. Needs no torch."""
 
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tagmill.errors import InputError, NothingToDo
+from tagmill.errors import ConfigurationError, InputError, NothingToDo
 from tagmill.outcome import ErrorCode, ImageFailure
 from tagmill.preprocess import Geometry, PreprocessSpec, content_box, decode, fit, source_box
 
@@ -185,7 +186,7 @@ def load_categories(
 ) -> Arrays:
     """Decode every example on all cores; unreadable ones are left out and named. `step` is told how many are done."""
     numbers = {label: number for number, label in enumerate(labels)}
-    pixels = np.empty((len(examples), spec.height, spec.width, 3), dtype=np.uint8)
+    pixels = _room((len(examples), spec.height, spec.width, 3))
     targets = np.array([numbers[str(example.target)] for example in examples], dtype=np.int64)
     return _load(examples, pixels, targets, lambda position: _read_one(examples, pixels, spec, position), step)
 
@@ -197,8 +198,8 @@ def load_masks(
     step: Step = lambda done: None,
 ) -> Arrays:
     """Decode pictures and masks; `tables` translate the mask values of each source."""
-    pixels = np.empty((len(examples), spec.height, spec.width, 3), dtype=np.uint8)
-    targets = np.empty((len(examples), spec.height, spec.width), dtype=np.uint8)
+    pixels = _room((len(examples), spec.height, spec.width, 3))
+    targets = _room((len(examples), spec.height, spec.width))
 
     def read(position: int) -> None:
         example = examples[position]
@@ -241,6 +242,16 @@ def _existing(directory: Path) -> Path:
     if not directory.is_dir():
         raise InputError(f"{directory}: is not a folder; name the folder that holds the pictures")
     return directory
+
+
+def _room(shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    try:
+        return np.empty(shape, dtype=np.uint8)
+    except MemoryError as error:
+        need = f"{math.prod(shape) / 2**30:.1f} GiB"
+        raise ConfigurationError(
+            f"{shape[0]} pictures of {shape[2]}x{shape[1]} pixels need {need} of memory; choose a smaller --size"
+        ) from error
 
 
 def _read_one(examples: Sequence[Example], pixels: NDArray[np.uint8], spec: PreprocessSpec, position: int) -> None:

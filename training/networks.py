@@ -84,12 +84,9 @@ class Residual(nn.Module):
         return F.relu(self.second(self.first(features)) + self.shortcut(features))
 
 
-def resnet(size: int, labels: int) -> nn.Sequential:
-    """A stem, seven residual blocks over four scales, and the mean over all places: 0.95 million parameters."""
-    if size < 32:
-        raise ValueError(f"the resnet needs pictures of at least 32 pixels, not {size}")
-    return nn.Sequential(
-        Normalise(),
+def body() -> list[nn.Module]:
+    """Return the stages that resnet and unet share: strides 2, 4, 8, 8, 16, 16, 32."""
+    return [
         convolution(3, 24, 2),
         Residual(24, 24, 2),
         Residual(24, 48, 2),
@@ -97,6 +94,16 @@ def resnet(size: int, labels: int) -> nn.Sequential:
         Residual(48, 96, 2),
         Residual(96, 96),
         Residual(96, 128, 2),
+    ]
+
+
+def resnet(size: int, labels: int) -> nn.Sequential:
+    """A stem, seven residual blocks over four scales, and the mean over all places: 0.95 million parameters."""
+    if size < 32:
+        raise ValueError(f"the resnet needs pictures of at least 32 pixels, not {size}")
+    return nn.Sequential(
+        Normalise(),
+        *body(),
         Residual(128, 128),
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
@@ -106,39 +113,57 @@ def resnet(size: int, labels: int) -> nn.Sequential:
 
 
 class UNet(nn.Module):
-    """Residual encoder down to 1/32, additive skips back up to 1/2, logits scaled up to the picture's size."""
+    """The resnet's body on the picture at half its size, additive skips back up, logits scaled up to the whole size.
+
+    Half the size is a quarter of the work, and it is the scale that the body of a classifier of about 100 pixels knows.
+    """
+
+    #: pixels of the picture for one of the logits, each way
+    STRIDE = 4
+    #: stages of the body whose output a skip takes, with their channels
+    SKIPS = ((0, 24), (1, 24), (3, 48), (5, 96), (6, 128))
 
     def __init__(self, labels: int) -> None:
         super().__init__()
         self.normalise = Normalise()
-        self.stem = convolution(3, 16, 2)
-        widths = (16, 32, 56, 88, 112)
-        self.encoder = nn.ModuleList([Residual(a, b, 2) for a, b in pairwise(widths)])
+        self.body = nn.ModuleList(body())
+        widths = [width for _, width in self.SKIPS]
         self.lateral = nn.ModuleList([nn.Conv2d(b, a, 1) for a, b in pairwise(widths)])
-        self.decoder = nn.ModuleList([convolution(b, b) for b in widths[:-1]])
+        self.decoder = nn.ModuleList([convolution(width, width) for width in widths[:-1]])
         self.head = nn.Conv2d(widths[0], labels, 1)
 
     def coarse(self, pixels: Tensor) -> Tensor:
-        """Return the logits at half the picture's size, float [N, labels, H/2, W/2]."""
-        features = [self.stem(self.normalise(pixels))]
-        for stage in self.encoder:
-            features.append(stage(features[-1]))
-        top = features.pop()
+        """Return the logits at a quarter of the picture's size, float [N, labels, H/4, W/4]."""
+        top = self.normalise(F.avg_pool2d(pixels, 2))
+        features = []
+        for stage in self.body:
+            top = stage(top)
+            features.append(top)
+        skips = [features[stage] for stage, _ in self.SKIPS[:-1]]
         for lateral, decode in zip(reversed(self.lateral), reversed(self.decoder), strict=True):
-            skip = features.pop()
             # The 1x1 convolution comes before the scaling up: the same result at a quarter of the work.
-            top = decode(skip + F.interpolate(lateral(top), scale_factor=2.0, mode="bilinear"))
+            top = decode(skips.pop() + F.interpolate(lateral(top), scale_factor=2.0, mode="bilinear"))
         logits: Tensor = self.head(top)
         return logits
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return F.interpolate(self.coarse(pixels).float(), scale_factor=2.0, mode="bilinear")
+        return F.interpolate(self.coarse(pixels).float(), scale_factor=float(self.STRIDE), mode="bilinear")
+
+    def take_body(self, resnet_state: dict[str, Tensor]) -> None:
+        """Start from what a resnet learned, its normalisation included."""
+        own = self.state_dict()
+        for name, value in resnet_state.items():
+            layer, _, rest = name.partition(".")
+            taken = f"normalise.{rest}" if layer == "0" else f"body.{int(layer) - 1}.{rest}"
+            if taken in own:
+                own[taken] = value
+        self.load_state_dict(own)
 
 
 def unet(size: int, labels: int) -> UNet:
-    """An encoder-decoder for sizes that 32 divides."""
-    if size % 32:
-        raise ValueError(f"the unet needs a size that 32 divides, not {size}")
+    """An encoder-decoder for sizes that 64 divides."""
+    if size % 64:
+        raise ValueError(f"the unet needs a size that 64 divides, not {size}")
     return UNet(labels)
 
 

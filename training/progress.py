@@ -30,13 +30,13 @@ class Display:
             yield lambda done: bar.update(task, completed=done)
 
     @contextmanager
-    def training(self, epochs: int, steps: int) -> Iterator[Callable[[int, float], None]]:
-        """Show a bar over all epochs; give the function that is told of each step: its epoch and loss."""
+    def training(self, epochs: int, steps: int) -> Iterator[Callable[[int, str], None]]:
+        """Show a bar over all epochs; give the function that is told of each step: its epoch and figures."""
         with self._bar("{task.description}") as bar:
             task = bar.add_task(f"epoch 1/{epochs}", total=epochs * steps)
 
-            def step(epoch: int, loss: float) -> None:
-                bar.update(task, advance=1, description=f"epoch {epoch}/{epochs}  loss {loss:.3f}")
+            def step(epoch: int, figures: str) -> None:
+                bar.update(task, advance=1, description=f"epoch {epoch}/{epochs}  {figures}")
 
             yield step
 

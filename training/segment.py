@@ -1,8 +1,11 @@
-"""Train a network that labels every pixel, on pictures with masks.
+r"""Train a network that labels every pixel, on pictures with masks.
 
-    tagmill train segment --data drawn-train --test drawn-test --out runs/segment
+    tagmill train segment --start runs/classifier --epochs 6 --data drawn-train \
+        --validation drawn-val --test drawn-test --out runs/segmenter
 
-RESULT_BLOCK
+Result: mean IoU 0.929 over 11 labels, pixel accuracy 0.973, on 1,000 drawn pictures of a seed that was not
+trained on; 507 s, 786,491 parameters. 8,000 drawn pictures to train on, 2 shared Xeon vCPUs without GPU, torch 2.15.0,
+n = 1 run. docs/starter-bundles.md has all of it.
 """
 
 import json
@@ -22,7 +25,7 @@ from torch.nn import functional as F  # noqa: N812  # the name every reader of t
 from tagmill.errors import ConfigurationError, InputError
 from tagmill.preprocess import Geometry, PreprocessSpec
 from training.augment import Augmentation, augment
-from training.checkpoint import Checkpoint, claim_run, copied_state, plain, save, versions
+from training.checkpoint import Checkpoint, claim_run, copied_state, load, plain, save, versions
 from training.curves import draw_curves, draw_masks
 from training.dataset import (
     IGNORE,
@@ -41,6 +44,7 @@ from training.metrics import confusion, rounded, segmentation
 from training.networks import Arch, UNet, normalisation, parameters, unet
 from training.progress import Display
 from training.sampling import batches
+from training.schedule import one_cycle
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ DEFAULTS = Hyperparameters(
     geometry=Geometry.STRETCH,
     epochs=20,
     batch_size=16,
-    lr=4e-3,
+    lr=3e-3,
     weight_decay=0.02,
     dice=0.5,
     augmentation=Augmentation(flip=0.5, shift=0.06, zoom=0.2, angle=10.0, colour=0.3),
@@ -81,18 +85,27 @@ MEASURED_ON = 500
 
 
 def train_segment(
-    folders: Folders, out: Path, hyper: Hyperparameters, device_name: str = "auto", display: Display | None = None
+    folders: Folders,
+    out: Path,
+    hyper: Hyperparameters,
+    device_name: str = "auto",
+    display: Display | None = None,
+    start: Path | None = None,
 ) -> dict[str, Any]:
-    """Write checkpoint.pt, metrics.json, curves.png and predictions.png into `out`; return the metrics."""
+    """Write checkpoint.pt, metrics.json, curves.png and predictions.png into `out`; return the metrics.
+
+    `start` is the run of a resnet classifier whose body the network starts from.
+    """
     display = display or Display()
     device = device_for(device_name)
+    started_from = _resnet_state(start) if start else None
     spec = PreprocessSpec(hyper.size, hyper.size, hyper.geometry)
     claim_run(out)
     labels = mask_labels(folders.data[0])
     train, validation, test = _read(folders, labels, spec, hyper, display)
 
     torch.manual_seed(hyper.seed)
-    network = _new_network(hyper, len(labels), train).to(memory_format=torch.channels_last).to(device)
+    network = _new_network(hyper, len(labels), train, started_from).to(memory_format=torch.channels_last).to(device)
     display.say(
         f"unet: {parameters(network):,} parameters, {len(labels)} labels; {len(train)} pictures to train on, "
         f"{len(validation)} held out, {len(test) if test else 0} to test on; {device}"
@@ -103,7 +116,7 @@ def train_segment(
         labels=labels,
         preprocess=spec,
         state={},
-        hyperparameters=plain(asdict(hyper)),
+        hyperparameters=plain(asdict(hyper)) | {"start": short_name(start) if start else None},
         data=folders.to_dict(),
         epoch=0,
         metrics={},
@@ -133,8 +146,8 @@ def train_segment(
         "epoch": best.epoch,
         "parameters": parameters(network),
         "labels": labels,
-        "images": {"train": len(train), "validation": len(validation), "test": len(test) if test else 0},
-        "unreadable": len(train.unreadable) + len(test.unreadable if test else []),
+        "pictures": {"train": len(train), "validation": len(validation), "test": len(test) if test else 0},
+        "unreadable": sum(len(arrays.unreadable) for arrays in (train, validation, test) if arrays),
         "device": str(device),
         "hyperparameters": best.hyperparameters,
         "versions": best.versions,
@@ -162,9 +175,8 @@ def fit(
     optimiser = torch.optim.Adam(
         network.parameters(), lr=hyper.lr, weight_decay=hyper.weight_decay, decoupled_weight_decay=True, fused=True
     )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, max_lr=hyper.lr, total_steps=hyper.epochs * steps, pct_start=0.25, cycle_momentum=False
-    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: one_cycle(step, hyper.epochs * steps))
+    reached = 0.0
     bf16 = fast_in_bf16(device)
     with display.training(hyper.epochs, steps) as stepped:
         for epoch in range(1, hyper.epochs + 1):
@@ -178,17 +190,18 @@ def fit(
                     truth = truth if changed is None else changed
                 with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                     logits = network.coarse(batch)
-                loss = segmentation_loss(logits.float(), _halved(truth, generator), weights, hyper.dice)
+                loss = segmentation_loss(logits.float(), _thinned(truth, generator), weights, hyper.dice)
                 optimiser.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]  # torch leaves backward untyped
                 optimiser.step()
                 schedule.step()
                 losses += loss.item() * len(chosen)
                 seen += len(chosen)
-                stepped(epoch, loss.item())
+                stepped(epoch, f"loss {losses / seen:.3f}  held out mean IoU {reached:.3f}")
             if not math.isfinite(losses):
                 raise ConfigurationError(f"the loss left the numbers in epoch {epoch}; try a --lr below {hyper.lr:g}")
             held = segmentation(_table(network, validation, device), _names(network), len(validation))
+            reached = held["mean_iou"]
             entry = {
                 "epoch": epoch,
                 "loss": rounded(losses / seen),
@@ -226,14 +239,15 @@ def label_weights(masks: NDArray[np.uint8], labels: int) -> Tensor:
     return torch.from_numpy(weights / weights.mean()).float()
 
 
-def _halved(masks: Tensor, generator: torch.Generator) -> Tensor:
-    """Return every second pixel of uint8 [N, H, W] as int64.
+def _thinned(masks: Tensor, generator: torch.Generator) -> Tensor:
+    """Return one pixel for each of the network's coarse logits, of uint8 [N, H, W], as int64.
 
-    The loss is taken at half the size, a quarter of the work. Which of the four pixels is taken changes from batch to
-    batch: always the upper left one would teach masks that are shifted by half a pixel.
+    The loss on them is a sixteenth of the work. Which pixel is taken changes from batch to batch: always the upper left
+    one would teach masks that are shifted.
     """
-    down, across = torch.randint(0, 2, (2,), generator=generator).tolist()
-    return masks[:, down::2, across::2].long()
+    stride = UNet.STRIDE
+    down, across = torch.randint(0, stride, (2,), generator=generator).tolist()
+    return masks[:, down::stride, across::stride].long()
 
 
 def _names(network: UNet) -> list[str]:
@@ -282,11 +296,21 @@ def _main_labels(masks: NDArray[np.uint8]) -> NDArray[np.int64]:
     return np.array(found, dtype=np.int64)
 
 
-def _new_network(hyper: Hyperparameters, labels: int, train: Arrays) -> UNet:
+def _resnet_state(run: Path) -> dict[str, Tensor]:
+    checkpoint = load(run)
+    if checkpoint.arch is not Arch.RESNET:
+        raise InputError(f"{run}: holds a {checkpoint.arch} network; --start takes a run of `train cnn --arch resnet`")
+    return checkpoint.state
+
+
+def _new_network(hyper: Hyperparameters, labels: int, train: Arrays, start: dict[str, Tensor] | None) -> UNet:
     try:
         network = unet(hyper.size, labels)
     except ValueError as error:
         raise InputError(f"{error}; choose another --size") from error
+    if start:
+        network.take_body(start)
+        return network
     some = to_pixels(train.pixels[:: max(1, len(train) // MEASURED_ON)])
     normalisation(network).fit(some.mean(dim=(0, 2, 3)), some.std(dim=(0, 2, 3)))
     return network

@@ -1,0 +1,21 @@
+"""The learning rate over a training: up for a quarter of the steps, then down to nothing."""
+
+import math
+
+#: share of the steps on which the rate rises
+RISING = 0.25
+#: rate of the first and of the last step, as a share of the highest
+FIRST, LAST = 1 / 25, 1 / 250_000
+
+
+def one_cycle(step: int, steps: int) -> float:
+    """Return the rate of a step, counted from 0, as a share of the highest: two half cosines."""
+    # torch's OneCycleLR has the same shape but divides by zero where a training has four steps.
+    peak = max(1.0, RISING * steps - 1)
+    if step <= peak:
+        return _half_cosine(FIRST, 1.0, step / peak)
+    return _half_cosine(1.0, LAST, min(1.0, (step - peak) / max(1.0, steps - 1 - peak)))
+
+
+def _half_cosine(start: float, end: float, share: float) -> float:
+    return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
