@@ -88,7 +88,7 @@ def test_services_that_are_down_are_75(env: dict[str, str], tmp_path: Path) -> N
     write_folder(tmp_path / "shop", 3)
     away = env | {"TAGMILL_BROKER_URL": f"redis://:secret@127.0.0.1:{port}/0"}
     said = tagmill("submit", tmp_path / "shop", "--model", "colours", env=away, expect=75).stderr
-    assert "check TAGMILL_BROKER_URL" in said
+    assert "run 1 is in SQL, do not submit it again" in said
     assert "secret" not in said
     assert tagmill_json("run", "list", env=env)[0]["images"] == 3, "the run is in SQL; a worker's reaper publishes it"
 
@@ -100,6 +100,42 @@ def test_bad_settings_name_themselves(env: dict[str, str]) -> None:
         ("TAGMILL_MAX_ATTEMPTS", "none"),
     ):
         assert name in one_line(tagmill("run", "list", env=env | {name: value}, expect=78).stderr)
+
+
+def test_a_bad_broker_url_never_shows_its_password(env: dict[str, str]) -> None:
+    command = [sys.executable, "-m", "celery", "-A", "worker", "worker"]
+    env = env | {"TAGMILL_BROKER_URL": "rediss://:hunter2@host/0"}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 78
+    assert "TAGMILL_BROKER_URL: is rediss:// without certificate checking" in one_line(done.stderr)
+    assert "hunter2" not in done.stdout + done.stderr
+
+
+def test_a_pipe_that_closes_early_is_no_error(env: dict[str, str], tmp_path: Path) -> None:
+    write_folder(tmp_path / "shop", 2000)
+    tagmill("tag", tmp_path / "shop", "--bundle", write_classifier(tmp_path / "c.onnx"), env=env)
+    command = f"{TAGMILL} results 1 | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.startswith("image_key,uri"), done.stderr) == (0, True, "")
+
+
+def test_an_embedded_run_leaves_the_runs_of_others_alone(env: dict[str, str], tmp_path: Path) -> None:
+    write_folder(tmp_path / "one", 2000)
+    write_folder(tmp_path / "two", 30)
+    first = [TAGMILL, "tag", str(tmp_path / "one"), "--bundle", str(write_classifier(tmp_path / "a.onnx"))]
+    process = subprocess.Popen([*first, "--batch-size", "4"], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    end = time.monotonic() + 60
+    while time.monotonic() < end and not _tagged(env):
+        time.sleep(0.02)
+    process.kill()
+    process.communicate(timeout=60)
+    time.sleep(6)  # its leases end
+    other = write_classifier(tmp_path / "b.onnx", name="other", sharpness=9.0)
+    assert tagmill_json("tag", tmp_path / "two", "--bundle", other, env=env)["tagged"] == 30
+    waiting = tagmill_json("run", "status", 1, env=env)
+    assert waiting["pending"] > 0
+    assert waiting["failed"] == 0
+    assert tagmill_json(*first[1:], env=env)["tagged"] == 2000
 
 
 def test_a_dry_run_shows_every_problem_and_queues_nothing(env: dict[str, str], tmp_path: Path) -> None:
