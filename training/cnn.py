@@ -2,8 +2,8 @@
 
     tagmill train cnn --data cifar10 --test cifar10 --epochs 10 --out runs/cifar10
 
-Result: 0.757 and 0.756 test accuracy on CIFAR-10 (stored as JPEG; 45,000 pictures to train on, 5,000 held out, 10,000 to
-test on), 122,570 parameters, 145 s for 10 epochs. 2 shared Xeon vCPUs without GPU, torch 2.15.0, n = 2 runs.
+Result: 0.757 and 0.756 test accuracy on CIFAR-10 (stored as JPEG; 45,000 pictures to train on, 5,000 held out, 10,000
+to test on), 122,570 parameters, 145 s for 10 epochs. 2 shared Xeon vCPUs without GPU, torch 2.15.0, n = 2 runs.
 `--arch resnet`: docs/starter-bundles.md.
 """
 

@@ -54,11 +54,13 @@ def _claim(directory: Path, plan: CatalogPlan) -> bool:
             break
     else:
         _check_no_catalog(directory)
+    # The marker comes first: whatever an interruption leaves behind then counts as this catalog's.
+    directory.mkdir(parents=True, exist_ok=True)
+    write_file(directory / UNFINISHED, json.dumps(plan.to_dict()).encode())
     for folder in ("images", "masks"):
         for category in CATEGORIES:
             (directory / folder / category).mkdir(parents=True, exist_ok=True)
     (directory / "broken").mkdir(exist_ok=True)
-    write_file(directory / UNFINISHED, json.dumps(plan.to_dict()).encode())
     return False
 
 

@@ -31,7 +31,7 @@ def test_it_prints_what_it_made_and_where(demo: tuple[Path, str]) -> None:
     for words in ("dress", "t-shirt", "mean IoU", "failures: 5 broken files", "images/s"):
         assert words in printed
     for name in ("picture grid", "SQLite file", "masks", "catalog"):
-        found = re.search(rf"{name}: (\S+)", printed)
+        found = re.search(rf"^{name}: (\S+)$", printed, flags=re.M)
         assert found is not None
         assert (folder.parent / found[1]).exists()
     with Image.open(folder / "grid.png") as grid:
@@ -62,7 +62,7 @@ def test_another_seed_in_the_same_folder_is_refused_in_one_line(demo: tuple[Path
     assert refused.stderr.strip().splitlines()[-1].startswith("error: ")
 
 
-@pytest.mark.parametrize("moment", ["catalog/images", "tagmill.db"])
+@pytest.mark.parametrize("moment", ["catalog", "catalog/images", "tagmill.db"])
 def test_after_ctrl_c_the_same_command_goes_on(moment: str, tmp_path: Path) -> None:
     command = [TAGMILL, "demo", "--images", "150", "--out", str(tmp_path / "demo"), "--json"]
     process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -23,6 +23,9 @@ from training.metrics import confusion, segmentation
 from training.networks import Arch, build, unet
 from training.segment import DEFAULTS, label_weights, segmentation_loss, train_segment
 
+# Such small networks gain nothing from threads, and on busy cores threads that wait for each other take minutes.
+torch.set_num_threads(1)
+
 LABELS = ("background", "square", "stripe")
 SMALL = replace(DEFAULTS, size=64, epochs=6, batch_size=8, lr=1e-2)
 
