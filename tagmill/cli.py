@@ -78,12 +78,12 @@ def main() -> NoReturn:
     try:
         code = cli.main(standalone_mode=False)
     except click.exceptions.Abort:
-        _end("interrupted; the same command goes on from here", ExitCode.INTERRUPTED)
+        _end("interrupted; it is safe to run the command again", ExitCode.INTERRUPTED)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        _end("interrupted; the same command goes on from here", ExitCode.INTERRUPTED)
+        _end("interrupted; it is safe to run the command again", ExitCode.INTERRUPTED)
     except TagmillError as error:
         _end(f"error: {error}", error.exit_code)
     except ModuleNotFoundError as error:
