@@ -1,6 +1,5 @@
 """Cancel, retry and reconcile, on SQLite and PostgreSQL."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ from producer.submit import create_run, publish_run
 from tagmill import ledger
 from tagmill.broker import make_app, queue_length
 from tagmill.bundle import BundleSpec, Task
-from tagmill.database import connect, upgrade
 from tagmill.errors import InputError, NothingToDo
 from tagmill.ledger import BatchResult, Claim, ImageRow, Outcome
 from tagmill.outcome import ErrorCode
@@ -26,14 +24,6 @@ from tagmill.tables import batch
 
 SHA = "a" * 64
 QUEUE = Settings().queue
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    engine = connect(database_url)
-    upgrade(engine)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture

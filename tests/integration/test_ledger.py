@@ -15,7 +15,7 @@ from producer.results import read_results, run_models
 from producer.submit import create_run
 from tagmill import ledger
 from tagmill.bundle import BundleSpec, Task
-from tagmill.database import connect, newest_version, require_schema, schema_version, upgrade
+from tagmill.database import connect, newest_version, require_schema, schema_version
 from tagmill.errors import ConfigurationError, NothingToDo
 from tagmill.ledger import BatchResult, Claim, ImageRow, InferenceRow, MaskRow, Outcome
 from tagmill.outcome import ErrorCode
@@ -26,14 +26,6 @@ from tagmill.tables import batch, image, inference, label, mask, metadata, run
 
 SHA = ["a" * 64, "b" * 64, "c" * 64]
 QUEUE = "tagmill"
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    engine = connect(database_url)
-    upgrade(engine)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture
