@@ -5,8 +5,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import hypothesis
 import pytest
 from services import DATABASE_URL, REDIS_URL, ExternalRedis, PostgresServer, RedisServer, create_database, drop_database
+
+# A busy machine is no finding: examples are judged by what they do, not by how long they take.
+hypothesis.settings.register_profile("tagmill", deadline=None)
+hypothesis.settings.load_profile("tagmill")
 
 
 @pytest.fixture(scope="session")
