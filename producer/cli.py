@@ -76,7 +76,7 @@ def submit(
     """Enqueue folders and CSV manifests (columns image_key, uri) as one run.
 
     Folders and the manifests' own folders may be read by the workers for this run.
-    """  # fmt: skip
+    """
     console = Console(stderr=True)
     if dry_run:
         return _check_sources(sources, as_json)
