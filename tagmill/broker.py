@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from celery import Celery
 from kombu.entity import Queue
-from kombu.exceptions import ChannelError
+from kombu.exceptions import BatchPublishError, ChannelError, OperationalError
 
 from tagmill.errors import ConfigurationError
 from tagmill.settings import Settings
@@ -85,14 +85,23 @@ def require_shared_broker(settings: Settings) -> Settings:
 
 
 def publish(app: Celery, batches: Iterable[tuple[int, int]]) -> None:
-    """Send one message for each (run id, batch id), pipelined. An interrupted call is harmless: the reaper repeats."""
-    with app.producer_or_acquire() as producer, producer.batch(max_size=PUBLISH_CHUNK):
-        for run_id, batch_id in batches:
-            message = BatchMessage(run_id, batch_id)
-            note = f"(run={run_id}, batch={batch_id})"
-            app.send_task(
-                TAG_BATCH, args=[message.to_json()], producer=producer, argsrepr=note, kwargsrepr="", ignore_result=True
-            )
+    """Send one message for each (run id, batch id), pipelined. An interrupted call is harmless: the reaper repeats.
+
+    Raises kombu's OperationalError where the broker is down or goes away meanwhile.
+    """
+    try:
+        with app.producer_or_acquire() as producer, producer.batch(max_size=PUBLISH_CHUNK):
+            for run_id, batch_id in batches:
+                app.send_task(
+                    TAG_BATCH,
+                    args=[BatchMessage(run_id, batch_id).to_json()],
+                    producer=producer,
+                    argsrepr=f"(run={run_id}, batch={batch_id})",
+                    kwargsrepr="",
+                    ignore_result=True,
+                )
+    except BatchPublishError as error:
+        raise OperationalError(str(error)) from error
 
 
 def queue_length(app: Celery, queue: str) -> int:

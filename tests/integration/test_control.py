@@ -1,9 +1,11 @@
 """Cancel, retry and reconcile, on SQLite and PostgreSQL."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from celery import Celery
+from kombu.exceptions import OperationalError
 from services import ExternalRedis, RedisServer
 from sqlalchemy import Engine, select
 
@@ -12,7 +14,7 @@ from producer.manifest import Entry
 from producer.progress import run_progress, unfinished_run
 from producer.submit import create_run, publish_run
 from tagmill import ledger
-from tagmill.broker import make_app, queue_length
+from tagmill.broker import make_app, publish, queue_length
 from tagmill.bundle import BundleSpec, Task
 from tagmill.errors import InputError, NothingToDo
 from tagmill.ledger import BatchResult, Claim, ImageRow, Outcome
@@ -126,3 +128,22 @@ def test_reconcile_fills_a_flushed_redis(
     redis_server.flush()
     assert reconcile(app, engine, QUEUE, max_attempts=3) == 3
     assert queue_length(app, QUEUE) == 3
+
+
+def test_a_broker_that_dies_while_it_is_published_to_is_a_broker_that_is_down(
+    own_redis_server: Callable[..., RedisServer],
+) -> None:
+    server = own_redis_server()
+    app = make_app(Settings(broker_url=server.url))
+
+    def batches() -> Iterator[tuple[int, int]]:
+        for number in range(1, 1000):
+            if number == 500:
+                server.kill()
+            yield 1, number
+
+    with pytest.raises(OperationalError):
+        publish(app, batches())
+    server.start()
+    publish(app, [(1, 1)])
+    assert queue_length(app, QUEUE) == 1
