@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -129,5 +130,9 @@ def _worker(app: Celery, settings: Settings, files: NamedBundles) -> Iterator[No
     try:
         yield
     finally:
+        # What was not begun waits in SQL. A pool that closes must not be handed more: Celery calls that unrecoverable.
+        with app.connection_for_write() as connection:
+            connection.default_channel.queue_purge(app.conf.task_default_queue)
+        logging.getLogger("celery.worker").setLevel(logging.CRITICAL + 1)
         worker.stop()
         runtime.close()
