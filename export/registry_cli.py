@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Engine
 
-from tagmill.database import connect, require_schema
+from tagmill.database import open_database
 from tagmill.registry import Model, ModelStore, list_models, promote, register, resolve
 from tagmill.settings import load_settings
 from worker.session import Session
@@ -65,6 +65,4 @@ def promote_command(wanted: str) -> None:
 
 
 def _open() -> Engine:
-    engine = connect(load_settings().database_url)
-    require_schema(engine)
-    return engine
+    return open_database(load_settings().database_url)

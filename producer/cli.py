@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
@@ -11,7 +11,6 @@ from typing import TextIO
 import click
 from kombu.exceptions import OperationalError
 from rich.console import Console
-from sqlalchemy import Engine
 
 from producer.control import cancel_run, reconcile, retry_run
 from producer.display import exit_code, progress_bar, runs_table, status_table, watch
@@ -19,23 +18,16 @@ from producer.formats import Format, write_csv, write_jsonl
 from producer.manifest import check, open_sources, roots_of
 from producer.mask_files import require_segmenter, write_masks
 from producer.progress import list_runs, run_progress
-from producer.results import read_results, run_models, unique_names
+from producer.results import ImageResult, read_results, run_models, unique_names
 from producer.submit import create_run, publish_run
 from tagmill.broker import make_app, require_shared_broker
-from tagmill.database import connect, require_schema
+from tagmill.database import open_database
 from tagmill.errors import ExitCode, InputError, ServiceDown
 from tagmill.outcome import ErrorCode
-from tagmill.registry import resolve
-from tagmill.settings import Settings, load_settings
+from tagmill.registry import Model, resolve
+from tagmill.settings import load_settings
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-
-
-def open_database(settings: Settings) -> Engine:
-    """Connect and see that the tables are those of this version."""
-    engine = connect(settings.database_url)
-    require_schema(engine)
-    return engine
 
 
 @contextmanager
@@ -81,7 +73,7 @@ def submit(
     if dry_run:
         return _check_sources(sources, as_json)
     settings = require_shared_broker(load_settings())
-    engine = open_database(settings)
+    engine = open_database(settings.database_url)
     chosen = list({found.sha256: found for found in (resolve(engine, wanted) for wanted in models)}.values())
     roots = [*roots_of(sources), *(root.resolve() for root in extra_roots)]
     with progress_bar(console) as bar:
@@ -127,7 +119,7 @@ def run() -> None:
 @AS_JSON
 def list_command(limit: int, as_json: bool) -> None:
     """Show the newest runs."""
-    runs = list_runs(open_database(load_settings()), limit)
+    runs = list_runs(open_database(load_settings().database_url), limit)
     if as_json:
         click.echo(json.dumps([progress.to_json() for progress in runs]))
     else:
@@ -139,7 +131,7 @@ def list_command(limit: int, as_json: bool) -> None:
 @AS_JSON
 def status_command(run_id: int, as_json: bool) -> None:
     """Show how far one run is, and its failures by code."""
-    progress = run_progress(open_database(load_settings()), run_id)
+    progress = run_progress(open_database(load_settings().database_url), run_id)
     if as_json:
         click.echo(json.dumps(progress.to_json()))
     else:
@@ -151,7 +143,7 @@ def status_command(run_id: int, as_json: bool) -> None:
 @AS_JSON
 def watch_command(run_id: int, as_json: bool) -> int:
     """Show a live progress bar until the run is done. Ctrl-C ends the watching, not the run."""
-    progress = watch(open_database(load_settings()), run_id, Console(stderr=True))
+    progress = watch(open_database(load_settings().database_url), run_id, Console(stderr=True))
     if as_json:
         click.echo(json.dumps(progress.to_json()))
     else:
@@ -163,7 +155,7 @@ def watch_command(run_id: int, as_json: bool) -> int:
 @click.argument("run_id", type=click.IntRange(1, 2**31 - 1), metavar="RUN")
 def cancel_command(run_id: int) -> None:
     """Take the waiting batches of a run off. Batches in work are finished, results stay; `retry` takes the rest up."""
-    cancelled = cancel_run(open_database(load_settings()), run_id)
+    cancelled = cancel_run(open_database(load_settings().database_url), run_id)
     click.echo(f"run {run_id}: {cancelled} waiting batches cancelled")
 
 
@@ -181,7 +173,7 @@ def cancel_command(run_id: int) -> None:
 def retry_command(run_id: int, codes: tuple[str, ...], wait: bool) -> int:
     """Take failed images again, and what a cancelled run left."""
     settings = require_shared_broker(load_settings())
-    engine = open_database(settings)
+    engine = open_database(settings.database_url)
     with publishing(run_id):
         images = retry_run(make_app(settings), engine, run_id, [ErrorCode(code) for code in codes], settings.queue)
     click.echo(f"run {run_id}: {images} images queued again")
@@ -192,7 +184,7 @@ def retry_command(run_id: int, codes: tuple[str, ...], wait: bool) -> int:
 def reconcile_command() -> None:
     """Publish what waits or lost its worker, after Redis was emptied. Workers do it by themselves, later."""
     settings = require_shared_broker(load_settings())
-    batches = reconcile(make_app(settings), open_database(settings), settings.queue, settings.max_attempts)
+    batches = reconcile(make_app(settings), open_database(settings.database_url), settings.queue, settings.max_attempts)
     click.echo(f"{batches} batches published")
 
 
@@ -206,17 +198,17 @@ def reconcile_command() -> None:
               help="Also write each mask as a PNG at its picture's own size.")  # fmt: skip
 def results(run_id: int, form: str, output: str, masks: Path | None) -> None:
     """Write the labels and masks of a run, one row or JSON object an image, in the order of its manifest."""
-    engine = open_database(load_settings())
+    engine = open_database(load_settings().database_url)
     models = run_models(engine, run_id)
     names = [(unique_names(models)[model.sha256], model) for model in models]
     if masks is not None:
         require_segmenter(models)
     if output == "-":
-        count = _write_stdout(engine, run_id, form)
+        count = _write_stdout(read_results(engine, run_id, models), names, form)
     else:
         try:
             with Path(output).open("w", encoding="utf-8", newline="") as out:
-                count = _write(engine, run_id, form, out)
+                count = _write(read_results(engine, run_id, models), names, form, out)
         except OSError as error:
             raise InputError(f"{output}: {error.strerror}") from error
     click.echo(f"run {run_id}: {count} images", err=True)
@@ -228,9 +220,9 @@ def results(run_id: int, form: str, output: str, masks: Path | None) -> None:
         click.echo(f"{written} masks in {masks}", err=True)
 
 
-def _write_stdout(engine: Engine, run_id: int, form: str) -> int:
+def _write_stdout(rows: Iterable[ImageResult], names: Sequence[tuple[str, Model]], form: str) -> int:
     try:
-        count = _write(engine, run_id, form, sys.stdout)
+        count = _write(rows, names, form, sys.stdout)
         sys.stdout.flush()
     except BrokenPipeError:
         # `| head` has seen enough; Python would complain once more when it closes the pipe.
@@ -239,9 +231,5 @@ def _write_stdout(engine: Engine, run_id: int, form: str) -> int:
     return count
 
 
-def _write(engine: Engine, run_id: int, form: str, out: TextIO) -> int:
-    models = run_models(engine, run_id)
-    rows = read_results(engine, run_id, models)
-    if form == Format.JSONL:
-        return write_jsonl(rows, out)
-    return write_csv(rows, [(unique_names(models)[model.sha256], model) for model in models], out)
+def _write(rows: Iterable[ImageResult], names: Sequence[tuple[str, Model]], form: str, out: TextIO) -> int:
+    return write_jsonl(rows, out) if form == Format.JSONL else write_csv(rows, names, out)

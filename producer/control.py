@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from celery import Celery
-from sqlalchemy import Connection, Engine, and_, bindparam, func, insert, or_, select, update
+from sqlalchemy import Connection, Engine, and_, bindparam, func, or_, select, update
 
-from producer.submit import publish_run
+from producer.submit import insert_batches, publish_run
 from tagmill.broker import publish
 from tagmill.errors import InputError, NothingToDo
 from tagmill.outcome import ErrorCode, ImageStatus
@@ -75,14 +75,7 @@ def _require(connection: Connection, run_id: int) -> dict[str, Any]:
 
 def _rebatch(connection: Connection, run_id: int, positions: Sequence[int], batch_size: int) -> None:
     last = connection.execute(select(func.max(batch.c.seq)).where(batch.c.run_id == run_id)).scalar_one()
-    count = -(-len(positions) // batch_size)
-    rows = [
-        {"run_id": run_id, "seq": last + number, "status": BatchStatus.QUEUED, "attempts": 0}
-        for number in range(1, count + 1)
-    ]
-    batch_ids = list(
-        connection.execute(insert(batch).returning(batch.c.id, sort_by_parameter_order=True), rows).scalars()
-    )
+    batch_ids = insert_batches(connection, run_id, last + 1, -(-len(positions) // batch_size))
     again = (
         update(run_image)
         .where(run_image.c.run_id == run_id, run_image.c.position == bindparam("at"))

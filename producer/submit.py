@@ -40,7 +40,7 @@ def create_run(
         seq, position = 0, 0
         for chunk in _chunks(entries, INSERT_CHUNK * batch_size):
             batches = -(-len(chunk) // batch_size)
-            batch_ids = _insert_batches(connection, run_id, seq, batches)
+            batch_ids = insert_batches(connection, run_id, seq, batches)
             rows = [
                 {
                     "run_id": run_id,
@@ -97,7 +97,8 @@ def _insert_run(
     return run_id
 
 
-def _insert_batches(connection: Connection, run_id: int, first: int, count: int) -> list[int]:
+def insert_batches(connection: Connection, run_id: int, first: int, count: int) -> list[int]:
+    """Insert waiting batches numbered from `first`; return their ids in that order."""
     rows = [
         {"run_id": run_id, "seq": first + number, "status": BatchStatus.QUEUED, "attempts": 0}
         for number in range(count)

@@ -104,6 +104,13 @@ def require_schema(engine: Engine) -> None:
         raise ConfigurationError(f"the database {state}, {needed} is needed; run: tagmill db upgrade")
 
 
+def open_database(url: str) -> Engine:
+    """Connect to a database whose tables are those of this version; raises as `connect` and `require_schema` do."""
+    engine = connect(url)
+    require_schema(engine)
+    return engine
+
+
 def _alembic_config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))

@@ -2,7 +2,7 @@
 
 import click
 
-from tagmill.database import connect, newest_version, require_schema, upgrade
+from tagmill.database import connect, newest_version, open_database, upgrade
 from tagmill.settings import load_settings
 
 DATABASE_OPTION = click.option("--db", "database_url", metavar="URL", help="Instead of TAGMILL_DATABASE_URL.")
@@ -26,6 +26,5 @@ def upgrade_tables(database_url: str | None) -> None:
 @DATABASE_OPTION
 def check_tables(database_url: str | None) -> None:
     """End with exit code 78 where the tables do not fit this version."""
-    engine = connect(load_settings(database_url=database_url).database_url)
-    require_schema(engine)
+    engine = open_database(load_settings(database_url=database_url).database_url)
     click.echo(f"database {engine.url.render_as_string(hide_password=True)} is at schema {newest_version()}")

@@ -9,7 +9,7 @@ from celery.signals import setup_logging, worker_init, worker_ready, worker_shut
 
 from tagmill import logs
 from tagmill.broker import make_app
-from tagmill.database import connect, require_schema
+from tagmill.database import connect, open_database
 from tagmill.errors import TagmillError
 from tagmill.registry import ModelStore
 from tagmill.settings import Settings, load_settings
@@ -40,9 +40,7 @@ class Process:
     def check(self, sender: object, **_: object) -> None:
         """End the worker with one line and its exit code where the database or the device does not fit."""
         try:
-            engine = connect(self.settings.database_url)
-            require_schema(engine)
-            engine.dispose()  # nothing of it may pass a fork
+            open_database(self.settings.database_url).dispose()  # nothing of it may pass a fork
             require_device(self.settings.device)
         except TagmillError as error:
             _end(error)

@@ -12,7 +12,7 @@ from producer.display import exit_code, note, progress_bar, status_table
 from producer.progress import RunProgress
 from tagmill import logs
 from tagmill.broker import require_shared_broker
-from tagmill.database import connect, require_schema
+from tagmill.database import open_database
 from tagmill.errors import ExitCode
 from tagmill.settings import Settings, load_settings
 from worker.device import require_device
@@ -44,7 +44,7 @@ def start(queue: str | None, concurrency: int | None, name: str, device: str | N
     settings = load_settings(queue=queue, concurrency=concurrency, device=device)
     require_shared_broker(settings)
     logs.configure(os.environ.get("TAGMILL_LOG_LEVEL", "INFO"))
-    require_schema(connect(settings.database_url))
+    open_database(settings.database_url).dispose()
     require_device(settings.device)
     given = {"TAGMILL_QUEUE": settings.queue, "TAGMILL_DEVICE": settings.device}
     given["TAGMILL_CONCURRENCY"] = str(settings.concurrency)
