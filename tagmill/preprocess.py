@@ -1,27 +1,17 @@
 """From the bytes of a picture to the uint8 array a model reads: the one way used by training, export and worker."""
 
-import io
-import warnings
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from tagmill.errors import BundleError
 from tagmill.outcome import ErrorCode, ImageFailure
+from tagmill.picture import DecodeLimits, Picture, Pixels
 
-#: Formats that are decoded; SVG, EPS and the rest are refused.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-
-# Pillow's own limit is a global with a warning, which threads cannot handle; DecodeLimits is checked on every header.
-Image.MAX_IMAGE_PIXELS = None
-# What Pillow warns of in a file's metadata is not this file's fate: that is what `decode` returns or raises.
-warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
-
-Pixels = NDArray[np.uint8]
+#: least length in pixels that decoding shrinks a side to, whatever the model: most models share one decoded picture
+_SHARED_SIDE = 256
 #: left, top, right, bottom
 Box = tuple[float, float, float, float]
 
@@ -64,62 +54,45 @@ class PreprocessSpec:
 
     @property
     def decode_side(self) -> int:
-        """Least length in pixels that JPEG decoding may shrink a side to: 256, or the next power of two.
+        """Least length in pixels that decoding may shrink a side to: 256, or the longer side of a larger input.
 
         It depends on nothing but the spec, so that a result never depends on which other models ran beside.
         """
-        return max(256, 1 << (max(self.height, self.width) - 1).bit_length())
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A decoded picture: upright RGB pixels, with the size that the file announces (upright, before shrinking)."""
-
-    rgb: Image.Image
-    width: int
-    height: int
-    format: str
-
-
-@dataclass(frozen=True)
-class DecodeLimits:
-    """Checked before any pixel is decoded."""
-
-    max_pixels: int = 100_000_000
+        return max(_SHARED_SIDE, self.height, self.width)
 
 
 def decode(data: bytes, side: int, limits: DecodeLimits | None = None) -> Picture:
-    """Decode to upright RGB, alpha on white; JPEGs are shrunk while decoding, no side below `side` pixels.
+    """Decode to upright sRGB, alpha on white; large pictures are shrunk on the way, no side below `side` pixels.
 
     Raises ImageFailure with the code of what is wrong with the bytes.
     """
+    # here and in `fit`, because those who queue work read specs and never pixels: they need none of the decoders
+    from tagmill import jpeg, raster
+
     limits = limits or DecodeLimits()
     if not data:
         raise ImageFailure(ErrorCode.EMPTY, "0 bytes")
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            return _decode_opened(image, side, limits)
-    except ImageFailure:
-        raise
-    except UnidentifiedImageError as error:
-        raise ImageFailure(ErrorCode.NOT_AN_IMAGE, "no format that is read can be seen in its bytes") from error
-    except (OSError, EOFError) as error:
-        code = ErrorCode.TRUNCATED if "truncated" in str(error).lower() else ErrorCode.CORRUPT
-        raise ImageFailure(code, str(error)) from error
-    except Exception as error:  # Pillow's plugins raise nearly anything on damaged files: struct.error, AttributeError
-        raise ImageFailure(ErrorCode.CORRUPT, f"{type(error).__name__}: {error}") from error
+    if data.startswith(jpeg.START):
+        return jpeg.read_jpeg(data, side, limits)
+    return raster.read_raster(data, side, limits)
 
 
-def fit(rgb: Image.Image, spec: PreprocessSpec) -> Pixels:
-    """Return uint8 [height, width, 3], bilinear with antialiasing (Pillow's `resize`)."""
-    target = (spec.width, spec.height)
+def fit(rgb: Pixels, spec: PreprocessSpec, out: Pixels | None = None) -> Pixels:
+    """Return uint8 [height, width, 3]: `out`, if given (C-contiguous, of that shape), else a new array.
+
+    Shrinking by 2 or more in either direction averages areas (OpenCV's INTER_AREA), the rest is bilinear.
+    """
+    from tagmill.resize import resize
+
+    if out is None:
+        out = np.empty((spec.height, spec.width, 3), dtype=np.uint8)
+    height, width = rgb.shape[:2]
+    left, top, right, bottom = content_box(width, height, spec)
     if spec.geometry is Geometry.LETTERBOX:
-        left, top, right, bottom = _letterbox(rgb.width, rgb.height, spec)
-        canvas = Image.new("RGB", target, "white")
-        canvas.paste(rgb.resize((right - left, bottom - top), Image.Resampling.BILINEAR), (left, top))
-        return np.asarray(canvas)
-    box = source_box(rgb.width, rgb.height, spec)
-    return np.asarray(rgb.resize(target, Image.Resampling.BILINEAR, box=box))
+        out[:] = 255
+    x0, y0, x1, y1 = _whole_pixels(source_box(width, height, spec), width, height)
+    resize(rgb[y0:y1, x0:x1], out[top:bottom, left:right])
+    return out
 
 
 def source_box(width: int, height: int, spec: PreprocessSpec) -> Box:
@@ -158,33 +131,7 @@ def _letterbox(width: int, height: int, spec: PreprocessSpec) -> tuple[int, int,
     return (left, top, left + inner_width, top + inner_height)
 
 
-def _decode_opened(image: ImageFile.ImageFile, side: int, limits: DecodeLimits) -> Picture:
-    width, height = image.size
-    if width * height > limits.max_pixels:
-        raise ImageFailure(ErrorCode.TOO_MANY_PIXELS, f"{width}x{height} is over {limits.max_pixels} pixels")
-    name = image.format or "unknown"
-    image.draft("RGB", (side, side))
-    upright = ImageOps.exif_transpose(image)
-    if (upright.width > upright.height) != (image.width > image.height):
-        width, height = height, width
-    return Picture(_to_rgb(upright), width, height, name)
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB":
-        image.load()
-        return image.copy() if isinstance(image, ImageFile.ImageFile) else image
-    if image.mode.startswith("I") or image.mode == "F":
-        return _sixteen_bit_to_rgb(image)
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        white = Image.new("RGBA", layer.size, "white")
-        return Image.alpha_composite(white, layer).convert("RGB")
-    return image.convert("RGB")
-
-
-def _sixteen_bit_to_rgb(image: Image.Image) -> Image.Image:
-    values = np.asarray(image, dtype=np.float64)
-    top = 65535.0 if values.max(initial=0.0) > 255 else 255.0
-    grey = np.clip(values * (255.0 / top), 0, 255).astype(np.uint8)
-    return Image.fromarray(grey, "L").convert("RGB")
+def _whole_pixels(box: Box, width: int, height: int) -> tuple[int, int, int, int]:
+    """Return the pixels of a box that lie in the picture, at least one in each direction."""
+    left, top = min(max(0, round(box[0])), width - 1), min(max(0, round(box[1])), height - 1)
+    return left, top, max(left + 1, min(width, round(box[2]))), max(top + 1, min(height, round(box[3])))

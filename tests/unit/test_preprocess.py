@@ -1,21 +1,18 @@
 """Decoding and fitting: every kind of picture is right, or refused with its code."""
 
 import contextlib
-import io
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+from encoded import encoded
 from PIL import Image
 
 from tagmill.errors import BundleError
 from tagmill.outcome import ErrorCode, ImageFailure
-from tagmill.preprocess import DecodeLimits, Geometry, PreprocessSpec, content_box, decode, fit, source_box
-
-
-def encoded(image: Image.Image, form: str, **options: object) -> bytes:
-    out = io.BytesIO()
-    image.save(out, form, **options)
-    return out.getvalue()
+from tagmill.picture import DecodeLimits
+from tagmill.preprocess import Geometry, PreprocessSpec, content_box, decode, fit, source_box
 
 
 def noise(width: int, height: int, mode: str = "RGB") -> Image.Image:
@@ -27,8 +24,8 @@ def noise(width: int, height: int, mode: str = "RGB") -> Image.Image:
 def test_each_format_is_decoded_to_rgb_with_its_own_size(form: str) -> None:
     picture = decode(encoded(Image.new("RGB", (40, 30), (200, 30, 30)), form), 256)
     assert (picture.width, picture.height, picture.format) == (40, 30, form)
-    assert picture.rgb.mode == "RGB"
-    assert np.allclose(np.asarray(picture.rgb).mean((0, 1)), (200, 30, 30), atol=4)
+    assert picture.rgb.shape == (30, 40, 3)
+    assert np.allclose(picture.rgb.mean((0, 1)), (200, 30, 30), atol=4)
 
 
 @pytest.mark.parametrize(
@@ -36,21 +33,8 @@ def test_each_format_is_decoded_to_rgb_with_its_own_size(form: str) -> None:
 )
 def test_every_colour_mode_becomes_rgb(mode: str, form: str) -> None:
     picture = decode(encoded(Image.new("RGB", (20, 20), "white").convert(mode), form), 256)
-    assert picture.rgb.mode == "RGB"
-    assert np.asarray(picture.rgb).min() >= 250
-
-
-def test_transparent_pixels_are_white() -> None:
-    image = Image.new("RGBA", (10, 10), (255, 0, 0, 0))
-    image.putpixel((3, 4), (0, 0, 255, 255))
-    rgb = np.asarray(decode(encoded(image, "PNG"), 256).rgb)
-    assert tuple(rgb[0, 0]) == (255, 255, 255)
-    assert tuple(rgb[4, 3]) == (0, 0, 255)
-
-
-def test_a_sixteen_bit_png_keeps_its_brightness() -> None:
-    grey = Image.fromarray(np.full((8, 8), 32896, dtype=np.uint16))
-    assert np.asarray(decode(encoded(grey, "PNG"), 256).rgb).mean() == pytest.approx(128, abs=1)
+    assert picture.rgb.shape == (20, 20, 3)
+    assert picture.rgb.min() >= 250
 
 
 @pytest.mark.parametrize("side", [16, 256])
@@ -61,7 +45,7 @@ def test_exif_orientation_turns_the_picture_and_its_size(side: int) -> None:
     exif[0x0112] = 6
     picture = decode(encoded(image, "JPEG", exif=exif), side)
     assert (picture.width, picture.height) == (400, 600)
-    rgb = np.asarray(picture.rgb)
+    rgb = picture.rgb
     assert rgb[: len(rgb) // 3].mean() < 5
     assert rgb[-len(rgb) // 3 :].mean() > 250
 
@@ -69,12 +53,12 @@ def test_exif_orientation_turns_the_picture_and_its_size(side: int) -> None:
 def test_a_large_jpeg_is_shrunk_while_decoding_and_tells_its_own_size() -> None:
     picture = decode(encoded(noise(1600, 1200), "JPEG"), 256)
     assert (picture.width, picture.height) == (1600, 1200)
-    assert 256 <= min(picture.rgb.size) < 1200
+    assert 256 <= min(picture.rgb.shape[:2]) < 1200
 
 
 def test_what_a_model_reads_does_not_depend_on_the_models_beside_it() -> None:
     assert PreprocessSpec(32, 32).decode_side == PreprocessSpec(256, 256).decode_side == 256
-    assert PreprocessSpec(257, 32).decode_side == 512
+    assert PreprocessSpec(257, 32).decode_side == 257
 
 
 @pytest.mark.parametrize(
@@ -115,14 +99,14 @@ def test_damaged_exif_is_a_code_and_not_a_crash() -> None:
         for place in generator.integers(start + 6, start + 40, 3):
             damaged[place] = generator.integers(256)
         with contextlib.suppress(ImageFailure):  # anything else fails the test
-            assert decode(bytes(damaged), 256).rgb.mode == "RGB"
+            assert decode(bytes(damaged), 256).rgb.shape[2] == 3
 
 
 def test_a_picture_between_pillows_limits_is_decided_by_ours_alone() -> None:
-    data = encoded(Image.new("1", (13_400, 13_400)), "PNG")
-    assert decode(data, 256, DecodeLimits(max_pixels=200_000_000)).width == 13_400
+    data = encoded(Image.new("1", (9_600, 9_600)), "PNG")
+    assert decode(data, 256, DecodeLimits(max_pixels=100_000_000)).width == 9_600
     with pytest.raises(ImageFailure):
-        decode(data, 256, DecodeLimits(max_pixels=150_000_000))
+        decode(data, 256, DecodeLimits(max_pixels=90_000_000))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (20_000, 1), (1, 3000), (257, 255)])
@@ -135,7 +119,7 @@ def test_odd_sizes_fit_every_geometry(size: tuple[int, int], geometry: Geometry)
 
 
 def test_a_letterbox_keeps_the_aspect_ratio_on_white() -> None:
-    array = fit(Image.new("RGB", (100, 50), "black"), PreprocessSpec(64, 64, Geometry.LETTERBOX))
+    array = fit(np.zeros((50, 100, 3), np.uint8), PreprocessSpec(64, 64, Geometry.LETTERBOX))
     assert array[:15].min() == 255
     assert array[16:48].max() == 0
     assert content_box(100, 50, PreprocessSpec(64, 64, Geometry.LETTERBOX)) == (0, 16, 64, 48)
@@ -144,7 +128,7 @@ def test_a_letterbox_keeps_the_aspect_ratio_on_white() -> None:
 def test_a_centre_crop_shows_the_middle() -> None:
     image = Image.new("RGB", (90, 30), "white")
     image.paste((0, 0, 0), (30, 0, 60, 30))
-    assert fit(image, PreprocessSpec(30, 30, Geometry.CENTER_CROP)).max() == 0
+    assert fit(np.asarray(image), PreprocessSpec(30, 30, Geometry.CENTER_CROP)).max() == 0
     assert source_box(90, 30, PreprocessSpec(30, 30, Geometry.CENTER_CROP)) == (30.0, 0.0, 60.0, 30.0)
 
 
@@ -160,3 +144,31 @@ def test_a_centre_crop_shows_the_middle() -> None:
 def test_an_unknown_spec_raises(data: dict[str, object]) -> None:
     with pytest.raises(BundleError):
         PreprocessSpec.from_dict(data)
+
+
+@pytest.mark.parametrize("geometry", list(Geometry))
+def test_a_row_of_a_batch_is_filled_in_place(geometry: Geometry) -> None:
+    rgb = np.asarray(noise(90, 50))
+    spec = PreprocessSpec(32, 40, geometry)
+    batch = np.full((3, 32, 40, 3), 7, dtype=np.uint8)
+    assert fit(rgb, spec, batch[1]).base is batch
+    assert (batch[1] == fit(rgb, spec)).all()
+    assert (batch[[0, 2]] == 7).all()
+
+
+@pytest.mark.parametrize("size", [(500, 400), (280, 300), (100, 120)])
+def test_fitting_a_photo_agrees_with_an_antialiased_resize(size: tuple[int, int]) -> None:
+    photo = noise(30, 30).resize(size, Image.Resampling.BICUBIC)
+    wanted = np.asarray(photo.resize((224, 224), Image.Resampling.BILINEAR)).astype(int)
+    assert np.abs(fit(np.asarray(photo), PreprocessSpec(224, 224)) - wanted).mean() < 2
+
+
+def test_shrinking_averages_every_pixel() -> None:
+    checkered = np.indices((256, 256)).sum(0) % 2 * 255
+    rgb = np.repeat(checkered[..., None], 3, axis=2).astype(np.uint8)
+    assert np.abs(fit(rgb, PreprocessSpec(64, 64)).astype(int) - 128).max() <= 1
+
+
+def test_specs_are_read_without_any_decoder() -> None:
+    code = "import sys, tagmill.preprocess; sys.exit(bool({'cv2', 'simplejpeg', 'PIL'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,120 @@
+"""How much faster `tagmill.preprocess` is than Pillow, from a file's bytes to 224x224x3 pixels, on one thread.
+
+`python benchmarks/decode.py --pairs 15 [--folder PHOTOS]` prints, for each set of pictures, the ratio of Pillow's time
+to Tagmill's: the median and the range over pairs of rounds that alternate. Time is the thread's own (CPU), because a
+shared machine's clock also counts its neighbours.
+"""
+
+import argparse
+import io
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import PIL
+import simplejpeg
+from numpy.typing import NDArray
+from PIL import Image
+
+from tagmill.preprocess import PreprocessSpec, decode, fit
+
+SPEC = PreprocessSpec(224, 224)
+#: pictures of a set
+COUNT = 24
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+
+Pixels = NDArray[np.uint8]
+
+
+def tagmill(data: bytes) -> Pixels:
+    """The way of training, export and worker."""
+    return fit(decode(data, SPEC.decode_side).rgb, SPEC)
+
+
+def pillow(data: bytes) -> Pixels:
+    """What most programs do."""
+    image = Image.open(io.BytesIO(data)).convert("RGB")
+    return np.asarray(image.resize((SPEC.width, SPEC.height), Image.Resampling.BILINEAR))
+
+
+def pillow_draft(data: bytes) -> Pixels:
+    """Pillow at its best: JPEGs are shrunk to 1/2, 1/4 or 1/8 while they are decoded."""
+    image = Image.open(io.BytesIO(data))
+    image.draft("RGB", (SPEC.width, SPEC.height))
+    return np.asarray(image.convert("RGB").resize((SPEC.width, SPEC.height), Image.Resampling.BILINEAR))
+
+
+def photo_like(side: int, seed: int) -> Image.Image:
+    """Noise of all scales, which compresses about as well as a photo."""
+    random = np.random.default_rng(seed)
+    pixels = np.full((side, side, 3), 128.0)
+    for cells in (4, 8, 16, 32, 64, 128, 256):
+        noise = random.normal(0, 60 / cells**0.6, (cells, cells, 3))
+        pixels += cv2.resize(noise, (side, side), interpolation=cv2.INTER_CUBIC)
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+def sets(folder: Path | None) -> dict[str, list[bytes]]:
+    """Return encoded pictures by the name of their set."""
+
+    def drawn(side: int, form: str, **options: object) -> list[bytes]:
+        files = []
+        for seed in range(COUNT):
+            out = io.BytesIO()
+            photo_like(side, seed).save(out, form, **options)
+            files.append(out.getvalue())
+        return files
+
+    found = {
+        "JPEG 500": drawn(500, "JPEG", quality=90),
+        "JPEG 800": drawn(800, "JPEG", quality=90),
+        "JPEG 1200": drawn(1200, "JPEG", quality=90),
+        "JPEG 800 progressive": drawn(800, "JPEG", quality=90, progressive=True),
+        "WebP 800": drawn(800, "WEBP", quality=90),
+        "PNG 800": drawn(800, "PNG"),
+    }
+    if folder:
+        paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+        found[folder.name] = [path.read_bytes() for path in paths[:: max(1, len(paths) // COUNT)][:COUNT]]
+    return found
+
+
+def seconds(method: Callable[[bytes], Pixels], files: Sequence[bytes]) -> float:
+    """Return the thread's time for one picture."""
+    start = time.thread_time()
+    for data in files:
+        method(data)
+    return (time.thread_time() - start) / len(files)
+
+
+def main() -> None:
+    """Print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=15, help="rounds of each method")
+    parser.add_argument("--folder", type=Path, help="real pictures, for one more set")
+    options = parser.parse_args()
+    print(
+        f"Pillow {PIL.__version__}, simplejpeg {simplejpeg.__version__}, OpenCV {cv2.__version__}, "
+        f"{COUNT} pictures a set, {options.pairs} pairs, one thread: median [range]"
+    )
+    print("| pictures | KB | ms a picture | x Pillow | x Pillow with draft | grey levels from Pillow |")
+    print("|---|---|---|---|---|---|")
+    for name, files in sets(options.folder).items():
+        rounds = [[seconds(way, files) for way in (tagmill, pillow, pillow_draft)] for _ in range(options.pairs)]
+        own = statistics.median(row[0] for row in rounds)
+        plain, draft = ([row[other] / row[0] for row in rounds] for other in (1, 2))
+        apart = statistics.fmean(np.abs(tagmill(data).astype(int) - pillow(data)).mean() for data in files)
+        size = statistics.fmean(len(data) for data in files) / 1000
+        print(f"| {name} | {size:.0f} | {own * 1000:.2f} | {spread(plain)} | {spread(draft)} | {apart:.2f} |")
+
+
+def spread(ratios: Sequence[float]) -> str:
+    """Return median and range."""
+    return f"{statistics.median(ratios):.2f} [{min(ratios):.2f}-{max(ratios):.2f}]"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""Colours as sRGB: embedded ICC profiles, CMYK, alpha on white."""
+
+import io
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from PIL import Image, ImageCms
+
+#: bytes of a profile; what is larger is not read
+_MAX_PROFILE = 4 * 2**20
+#: grey levels that a profile may differ from sRGB and still count as sRGB
+_SAME = 3
+#: Pillow's mode for a profile's colour space
+_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
+
+
+@dataclass(frozen=True)
+class _Conversion:
+    mode: str
+    transform: ImageCms.ImageCmsTransform
+
+
+def needs_conversion(icc: bytes | None) -> bool:
+    """Return whether the profile is another than sRGB."""
+    return icc is not None and _conversion(icc) is not None
+
+
+def to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
+    """Return mode RGB. Alpha lies on white; a profile that does not fit the picture is not followed.
+
+    CMYK without a profile becomes RGB by Pillow's formula, (255 - ink) * (255 - black) / 255.
+    """
+    if image.has_transparency_data:
+        image = _on_white(image)
+    conversion = _conversion(icc) if icc else None
+    if conversion is None:
+        return image if image.mode == "RGB" else image.convert("RGB")
+    if conversion.mode == "RGB" and image.mode != "CMYK":
+        image = image.convert("RGB")
+    if image.mode != conversion.mode:
+        return image.convert("RGB")
+    converted = ImageCms.applyTransform(image, conversion.transform)
+    assert converted is not None, "only a transform in place returns nothing"
+    return converted
+
+
+@lru_cache(maxsize=16)
+def _conversion(icc: bytes) -> _Conversion | None:
+    """Return how to get from the profile to sRGB; None for sRGB itself and for what is no usable profile."""
+    if len(icc) > _MAX_PROFILE:
+        return None
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+        mode = _MODES.get(profile.profile.xcolor_space.strip())
+        if mode is None:
+            return None
+        transform = ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), mode, "RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):  # a damaged profile is metadata, not the picture
+        return None
+    return None if mode == "RGB" and _is_srgb(transform) else _Conversion(mode, transform)
+
+
+def _is_srgb(transform: ImageCms.ImageCmsTransform) -> bool:
+    levels = np.linspace(0, 255, 6, dtype=np.uint8)
+    colours = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(6, 36, 3)
+    shown = ImageCms.applyTransform(Image.fromarray(colours), transform)
+    return shown is not None and int(np.abs(np.asarray(shown).astype(int) - colours).max()) <= _SAME
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    layer = image if image.mode == "RGBA" else image.convert("RGBA")
+    white = Image.new("RGB", layer.size, "white")
+    white.paste(layer, mask=layer)
+    return white

@@ -1,0 +1,43 @@
+"""Decode and fit the files that come on stdin: 4 bytes of length, then the file; answer one JSON line for each."""
+
+import json
+import resource
+import struct
+import sys
+
+from tagmill.outcome import ImageFailure
+from tagmill.preprocess import Geometry, PreprocessSpec, decode, fit
+
+_SPECS = [PreprocessSpec(32, 48, geometry) for geometry in Geometry]
+
+
+def _outcome(data: bytes) -> str:
+    """Return tagged, a failure's code, or what else was raised."""
+    try:
+        picture = decode(data, 64)
+        for spec in _SPECS:
+            if fit(picture.rgb, spec).shape != (32, 48, 3):
+                return "error: shape"
+    except ImageFailure as failure:
+        return failure.code.value
+    except Exception as error:  # the finding that this is here to make
+        return f"error: {type(error).__name__}: {error}"
+    return "tagged"
+
+
+def _memory() -> int:
+    """Return the bytes that the process holds now."""
+    with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+
+def main() -> None:
+    """Answer until stdin ends."""
+    while header := sys.stdin.buffer.read(4):
+        outcome = _outcome(sys.stdin.buffer.read(struct.unpack(">I", header)[0]))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        print(json.dumps({"outcome": outcome, "memory": _memory(), "peak": peak}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

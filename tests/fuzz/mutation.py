@@ -1,0 +1,197 @@
+"""Pictures of every format, and ways to damage them. The same seed gives the same files."""
+
+import io
+import itertools
+import random
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from encoded import encoded, grey_tiff, interlaced_png, png_chunks, swapped_profile
+from PIL import Image
+
+#: values that lengths, counts and sizes go wrong at
+_EDGES = (
+    b"\x00",
+    b"\xff",
+    b"\x7f",
+    b"\x80",
+    b"\x01",
+    b"\x00\x00",
+    b"\xff\xff",
+    b"\x7f\xff\xff\xff",
+    b"\xff\xff\xff\xff",
+)
+#: compressions of a TIFF
+_PACKED = ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg")
+
+
+def originals() -> list[bytes]:
+    """Return undamaged files of the formats that are read, every kind of each."""
+    noisy = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 12, 3), dtype=np.uint8))
+    picture = noisy.resize((72, 56), Image.Resampling.BICUBIC)
+    clear = picture.convert("RGBA")
+    clear.putalpha(picture.convert("L"))
+    frames = {"save_all": True, "append_images": [picture.rotate(90), picture.rotate(180)]}
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    tagged = {"exif": exif, "icc_profile": swapped_profile()}
+    deep = Image.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 257)
+    return [
+        encoded(picture, "JPEG"),
+        encoded(picture, "JPEG", progressive=True, **tagged),
+        encoded(picture, "JPEG", subsampling=0, restart_marker_blocks=3),
+        encoded(picture.convert("CMYK"), "JPEG"),
+        encoded(picture.convert("L"), "JPEG", optimize=True),
+        encoded(picture, "PNG", **tagged),
+        encoded(clear, "PNG"),
+        encoded(picture.quantize(16), "PNG", transparency=3),
+        encoded(deep, "PNG"),
+        encoded(picture, "PNG", **frames),
+        interlaced_png(picture),
+        encoded(picture, "WEBP", **tagged),
+        encoded(clear, "WEBP", lossless=True),
+        encoded(picture, "WEBP", **frames),
+        encoded(picture, "GIF"),
+        encoded(picture.quantize(8), "GIF", transparency=2, interlace=True),
+        encoded(picture, "GIF", **frames),
+        encoded(picture, "BMP"),
+        encoded(picture.quantize(16), "BMP"),
+        encoded(clear, "BMP"),
+        encoded(picture, "TIFF", **tagged),
+        *(
+            encoded(picture, "TIFF", compression=name)
+            for name in ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg")
+        ),
+        encoded(picture.convert("1"), "TIFF", compression="group4"),
+        encoded(deep, "TIFF", **frames | {"append_images": [deep]}),
+        encoded(picture.convert("CMYK"), "TIFF"),
+        grey_tiff(bytes(range(96)), 64, 12),
+    ]
+
+
+def mutated(seed: int) -> Iterator[bytes]:
+    """Give damaged files without end, each format as often as it has originals."""
+    files = originals()
+    number = 0
+    while True:
+        rng = random.Random(f"{seed}-{number}")
+        data = files[number % len(files)]
+        for _ in range(rng.choice((1, 1, 2, 4))):
+            data = rng.choice(_MUTATIONS)(rng, data, files)
+        if data.startswith(b"\x89PNG") and rng.random() < 0.5:
+            data = _with_right_checksums(data)
+        yield data
+        number += 1
+
+
+def _flip_bits(rng: random.Random, data: bytes, files: list[bytes]) -> bytes:
+    damaged = bytearray(data)
+    for _ in range(rng.choice((1, 2, 8, 32)) if data else 0):
+        damaged[rng.randrange(len(damaged))] ^= 1 << rng.randrange(8)
+    return bytes(damaged)
+
+
+def _edit_header(rng: random.Random, data: bytes, files: list[bytes]) -> bytes:
+    place, value = rng.randrange(min(len(data), 160) or 1), rng.choice(_EDGES)
+    return data[:place] + value + data[place + len(value) :]
+
+
+def _overwrite(rng: random.Random, data: bytes, files: list[bytes]) -> bytes:
+    start, end = _range(rng, data)
+    return data[:start] + rng.choice((bytes, rng.randbytes))(end - start) + data[end:]
+
+
+def _truncate(rng: random.Random, data: bytes, files: list[bytes]) -> bytes:
+    return data[: rng.randrange(len(data) + 1)]
+
+
+def _delete(rng: random.Random, data: bytes, files: list[bytes]) -> bytes:
+    start, end = _range(rng, data)
+    return data[:start] + data[end:]
+
+
+def _insert(rng: random.Random, data: bytes, files: list[bytes]) -> bytes:
+    place = rng.randrange(len(data) + 1)
+    return data[:place] + rng.randbytes(rng.choice((1, 2, 4, 100))) + data[place:]
+
+
+def _repeat(rng: random.Random, data: bytes, files: list[bytes]) -> bytes:
+    start, end = _range(rng, data)
+    return data[:end] + data[start:end] * rng.choice((1, 2, 50)) + data[end:]
+
+
+def _swap(rng: random.Random, data: bytes, files: list[bytes]) -> bytes:
+    first, second, third, fourth = sorted(rng.randrange(len(data) + 1) for _ in range(4))
+    return data[:first] + data[third:fourth] + data[second:third] + data[first:second] + data[fourth:]
+
+
+def _swap_parts(rng: random.Random, data: bytes, files: list[bytes]) -> bytes:
+    """Swap two chunks of a PNG or WebP, or two segments of a JPEG's header."""
+    places = _parts(data)
+    if len(places) < 3:
+        return data
+    first, second = sorted(rng.sample(range(len(places) - 1), 2))
+    parts = [data[start:end] for start, end in itertools.pairwise(places)]
+    parts[first], parts[second] = parts[second], parts[first]
+    return data[: places[0]] + b"".join(parts) + data[places[-1] :]
+
+
+def _splice(rng: random.Random, data: bytes, files: list[bytes]) -> bytes:
+    other = rng.choice(files)
+    return data[: rng.randrange(len(data) + 1)] + other[rng.randrange(len(other)) :]
+
+
+_MUTATIONS: tuple[Callable[[random.Random, bytes, list[bytes]], bytes], ...] = (
+    _flip_bits,
+    _flip_bits,
+    _edit_header,
+    _edit_header,
+    _overwrite,
+    _truncate,
+    _delete,
+    _insert,
+    _repeat,
+    _swap,
+    _swap_parts,
+    _splice,
+)
+
+
+def _range(rng: random.Random, data: bytes) -> tuple[int, int]:
+    start = rng.randrange(len(data) + 1)
+    return start, min(len(data), start + rng.choice((1, 2, 4, 16, 64, 512)))
+
+
+def _parts(data: bytes) -> list[int]:
+    """Return where the parts of a file begin, and where the last one ends."""
+    if data.startswith(b"\xff\xd8"):
+        place, head, order, more = 2, 2, ">H", 2
+    elif data.startswith(b"RIFF"):
+        place, head, order, more = 12, 4, "<I", 8
+    elif data.startswith(b"\x89PNG"):
+        place, head, order, more = 8, 0, ">I", 12
+    else:
+        return []
+    places = [place]
+    while place + 8 <= len(data) and data[place : place + 2] != b"\xff\xda":
+        place += struct.unpack_from(order, data, place + head)[0] + more
+        if place > len(data):
+            break
+        places.append(place)
+    return places
+
+
+def _with_right_checksums(data: bytes) -> bytes:
+    """Return a PNG that only its contents can give away, as far as its chunks can be followed."""
+    repaired = io.BytesIO(data)
+    try:
+        for _, start, end in png_chunks(data):
+            if end > len(data):
+                break
+            repaired.seek(end - 4)
+            repaired.write(struct.pack(">I", zlib.crc32(data[start + 4 : end - 4])))
+    except struct.error:  # cut inside a chunk's header
+        pass
+    return repaired.getvalue()
