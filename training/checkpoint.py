@@ -11,13 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tagmill.errors import BundleError, InputError
+from tagmill.bundle import Task
+from tagmill.errors import BundleError, ConfigurationError, InputError, NothingToDo
 from tagmill.preprocess import PreprocessSpec
-from training.networks import Arch, build
+from training.architectures import build
 
+#: the best weights so far
 FILE = "checkpoint.pt"
+#: all that a training needs to go on; gone once it is finished
+STATE = "state.pt"
+#: written last: a run that has it is finished
+METRICS = "metrics.json"
 #: version of the layout; a reader refuses any other
-LAYOUT = 1
+LAYOUT = 2
 
 
 @dataclass(frozen=True)
@@ -25,30 +31,44 @@ class Checkpoint:
     """A trained network as it lies in a run folder."""
 
     recipe: str
-    arch: Arch
+    task: Task
+    #: name of the network in `training.architectures`
+    arch: str
     labels: tuple[str, ...]
     preprocess: PreprocessSpec
-    #: weights and buffers
-    state: dict[str, Tensor]
     hyperparameters: dict[str, Any]
-    #: which folders served as "train", "validation" and "test"
+    #: what served as "train", "validation" and "test"
     data: dict[str, list[str]]
+    #: how this arch was shaped, e.g. {"head": 256}
+    options: dict[str, Any] = field(default_factory=dict)
+    #: weights and buffers
+    state: dict[str, Tensor] = field(default_factory=dict)
     #: the epoch these weights are from, counted from 1
-    epoch: int
-    metrics: dict[str, Any]
+    epoch: int = 0
+    #: what the logits are divided by before softmax or sigmoid
+    temperature: float = 1.0
+    #: suggested least score for each label
+    thresholds: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
 
     def network(self) -> nn.Module:
         """Return the network in evaluation mode, on the CPU."""
-        network = build(self.arch, self.preprocess.width, len(self.labels))
+        network = build(self.arch, self.preprocess.width, len(self.labels), **self.options)
         network.load_state_dict(self.state)
         return network.eval()
 
 
-def claim_run(run: Path) -> None:
-    """Create the folder of a new run. Raises InputError where one is already."""
-    if (run / FILE).exists():
-        raise InputError(f"{run}: already holds a run; name another folder with --out, or remove this one")
+def claim_run(run: Path, resume: bool = False) -> None:
+    """Create the folder of a new run, or take up one that was interrupted.
+
+    Raises InputError where a run is already that is not to be taken up, and NothingToDo where it is finished.
+    """
+    if resume and (run / METRICS).exists():
+        raise NothingToDo(f"{run}: this run is finished; name another folder with --out to train again")
+    if not resume and (run / FILE).exists():
+        hint = "" if (run / METRICS).exists() else "; --resume goes on with it"
+        raise InputError(f"{run}: already holds a run{hint}; name another folder with --out, or remove this one")
     try:
         run.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -58,12 +78,38 @@ def claim_run(run: Path) -> None:
 def save(checkpoint: Checkpoint, run: Path) -> Path:
     """Write checkpoint.pt so that there is always a whole one, however the process ends."""
     values = {key: value for key, value in vars(checkpoint).items() if key != "state"}
-    values |= {"arch": str(checkpoint.arch), "labels": list(checkpoint.labels), "layout": LAYOUT}
+    values |= {
+        "task": str(checkpoint.task),
+        "arch": str(checkpoint.arch),
+        "labels": list(checkpoint.labels),
+        "layout": LAYOUT,
+    }
     values |= {"preprocess": plain(asdict(checkpoint.preprocess))}
-    temporary = run / f".{FILE}.partial"
-    torch.save({"state": checkpoint.state, "meta": values}, temporary)
-    temporary.replace(run / FILE)
-    return run / FILE
+    return write({"state": checkpoint.state, "meta": values}, run / FILE)
+
+
+def write(values: dict[str, Any], path: Path) -> Path:
+    """Write tensors and plain values in one step. Raises ConfigurationError where the disk does not take them."""
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        torch.save(values, temporary)
+        temporary.replace(path)
+    except (OSError, RuntimeError) as error:  # torch's zip writer raises RuntimeError on a full disk
+        temporary.unlink(missing_ok=True)
+        reason = getattr(error, "strerror", None) or "the file could not be written whole; is the disk full?"
+        raise ConfigurationError(f"{path}: {reason}; make room, then the same command with --resume goes on") from error
+    return path
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return what `write` wrote. Raises InputError for a damaged file."""
+    try:
+        stored: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, LookupError, TypeError, ValueError, AttributeError,
+            pickle.UnpicklingError) as error:  # fmt: skip
+        # torch has no error of its own for a damaged file: zip and pickle raise all of these.
+        raise InputError(f"{path}: is damaged or none of Tagmill's; train again, or name another run") from error
+    return stored
 
 
 def load(run: Path) -> Checkpoint:
@@ -71,23 +117,32 @@ def load(run: Path) -> Checkpoint:
     path = run / FILE if run.is_dir() else run
     if not path.is_file():
         raise InputError(f"{path}: no checkpoint; name the --out folder of a `tagmill train` that went past one epoch")
+    stored = read(path)
     try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
         meta = stored["meta"]
         if meta["layout"] != LAYOUT:
             raise InputError(f"{path}: is of layout {meta['layout']}, this Tagmill reads {LAYOUT}; train again")
+        plain_fields = (
+            "hyperparameters",
+            "data",
+            "options",
+            "epoch",
+            "temperature",
+            "thresholds",
+            "metrics",
+            "versions",
+        )
         checkpoint = Checkpoint(
             recipe=str(meta["recipe"]),
-            arch=Arch(meta["arch"]),
+            task=Task(meta["task"]),
+            arch=str(meta["arch"]),
             labels=tuple(meta["labels"]),
             preprocess=PreprocessSpec.from_dict(meta["preprocess"]),
             state=stored["state"],
-            **{key: meta[key] for key in ("hyperparameters", "data", "epoch", "metrics", "versions")},
+            **{key: meta[key] for key in plain_fields},
         )
         checkpoint.network()
-    except (OSError, RuntimeError, EOFError, LookupError, TypeError, ValueError, AttributeError, BundleError,
-            pickle.UnpicklingError) as error:  # fmt: skip
-        # torch has no error of its own for a damaged file: zip, pickle and state dict raise all of these.
+    except (RuntimeError, LookupError, TypeError, ValueError, AttributeError, BundleError) as error:
         raise InputError(f"{path}: is damaged or no Tagmill checkpoint; train again, or name another run") from error
     return checkpoint
 

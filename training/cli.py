@@ -1,17 +1,65 @@
 """`tagmill train`: a subcommand for each recipe."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from tagmill.errors import InputError
 
-FOLDER = click.Path(path_type=Path)
+PATH = click.Path(path_type=Path)
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+#: what every recipe is told of its pictures, and where to write
+PLACES = (
+    click.option("--validation", multiple=True, type=PATH, help="Held-out pictures  [default: a tenth of --data]"),
+    click.option("--test", multiple=True, type=PATH, help="Pictures measured once, at the end. May be repeated."),
+    click.option("--out", required=True, type=PATH, help="Run folder to write."),
+)
+SEED = click.option("--seed", type=int, default=0, show_default=True, help="The same seed trains the same on a CPU.")
+#: what every network is told besides
+SHARED = (
+    *PLACES,
+    click.option("--batch-size", type=click.IntRange(2), help="Pictures of one step."),
+    click.option("--lr", type=click.FloatRange(0, min_open=True), help="Highest rate of the one-cycle schedule."),
+    click.option("--weight-decay", type=click.FloatRange(0), help="What each step takes off the weights."),
+    click.option(
+        "--average", type=click.FloatRange(0, 0.99999), help="Decay of the running mean of the weights; 0: none."
+    ),
+    click.option("--patience", type=click.IntRange(0), help="Epochs without a better figure that end it; 0: never."),
+    SEED,
+    click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="Where to train."),
+    click.option("--resume", is_flag=True, help="Go on with the run in --out where it was stopped."),
+)
+LABELLED = click.option(
+    "--data", required=True, multiple=True, type=PATH,
+    help="Labelled pictures: folders, CSV or COCO (docs/data.md), or a name such as cifar10. May be repeated.",
+)  # fmt: skip
+AUGMENT = click.option("--augment/--no-augment", default=True, show_default=True, help="Change the pictures at random.")
+GEOMETRY = click.option(
+    "--geometry", type=click.Choice(["stretch", "letterbox", "center_crop"]), help="How a picture is brought to --size."
+)
+MULTILABEL = click.option("--multilabel", is_flag=True, help="A picture may have any number of labels.")
+BALANCE = click.option("--balance", is_flag=True, help="Draw each category of each --data equally often.")
+
+
+def places(command: Command) -> Command:
+    """Add the options that every recipe has."""
+    for option in reversed(PLACES):
+        command = option(command)
+    return command
+
+
+def shared(command: Command) -> Command:
+    """Add the options that every network has."""
+    for option in reversed(SHARED):
+        command = option(command)
+    return command
 
 
 @click.group()
@@ -23,99 +71,160 @@ def train() -> None:
 
 
 @train.command()
+@LABELLED
+@shared
+@click.option("--size", type=click.IntRange(4, 512), help="Pixels of both sides  [default: 28]")
+@click.option("--epochs", type=click.IntRange(1), help="[default: 10]")
+def mlp(**given: Any) -> None:
+    """Train two dense layers on grey pictures, the tutorials' network for MNIST."""
+    _train_cnn("mlp", **given)
+
+
+@train.command()
+@LABELLED
+@places
+@click.option("--features", type=click.Choice(["pixels", "hog"]), help="What of a picture is seen  [default: pixels]")
+@click.option("--size", type=click.IntRange(4, 512), help="Pixels of both sides  [default: 28]")
+@click.option("--c", type=click.FloatRange(0, min_open=True), help="Cost of a picture on the wrong side  [default: 10]")
+@click.option("--limit", type=click.IntRange(2), help="Pictures to train on, evenly of each category  [default: all]")
+@SEED
+def svc(data: tuple[Path, ...], validation: tuple[Path, ...], test: tuple[Path, ...], out: Path, **given: Any) -> None:
+    """Train a support vector classifier on pixels or HOG features: a baseline to beat."""
+    from training.support_vectors import Features
+    from training.svc import DEFAULTS, train_svc
+
+    values = {name: value for name, value in given.items() if value is not None}
+    hyper = replace(DEFAULTS, **values | {"features": Features(values.get("features", DEFAULTS.features))})
+    _say(out, train_svc(_folders(data, validation, test), out, hyper))
+
+
+@train.command()
+@LABELLED
+@shared
 @click.option(
-    "--data",
-    required=True,
-    multiple=True,
-    type=FOLDER,
-    help="A folder for each category; cifar10 is downloaded. May be repeated.",
+    "--arch",
+    type=click.Choice(["seed", "resnet", "airbench"]),
+    default="seed",
+    show_default=True,
+    help="The network.",
 )
-@click.option("--validation", multiple=True, type=FOLDER, help="Held-out pictures  [default: a tenth of --data]")
-@click.option("--test", multiple=True, type=FOLDER, help="Pictures measured once, at the end. May be repeated.")
-@click.option("--out", required=True, type=FOLDER, help="Run folder to write.")
-@click.option("--arch", type=click.Choice(["seed", "resnet"]), default="seed", show_default=True, help="The network.")
-@click.option("--size", type=click.IntRange(18, 512), help="Pixels of both sides  [default: seed 32, resnet 96]")
-@click.option(
-    "--geometry",
-    type=click.Choice(["stretch", "letterbox", "center_crop"]),
-    help="How a picture is brought to --size  [default: seed stretch, resnet letterbox]",
-)
-@click.option("--epochs", type=click.IntRange(1), help="[default: seed 10, resnet 30]")
-@click.option("--batch-size", type=click.IntRange(2), help="[default: 64]")
-@click.option("--lr", type=click.FloatRange(0, min_open=True), help="Highest learning rate of the one-cycle schedule.")
-@click.option("--augment/--no-augment", default=True, show_default=True, help="Flip, shift and recolour the pictures.")
-@click.option("--balance", is_flag=True, help="Draw each category of each --data folder equally often.")
-@click.option("--seed", type=int, default=0, show_default=True, help="The same seed trains the same network on a CPU.")
-@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="Where to train.")
-def cnn(
+@AUGMENT
+@click.option("--size", type=click.IntRange(17, 512), help="Pixels of both sides  [default: 32, resnet 96]")
+@GEOMETRY
+@click.option("--epochs", type=click.IntRange(1), help="[default: seed 10, resnet 30, airbench 11]")
+@MULTILABEL
+@BALANCE
+def cnn(arch: str, **given: Any) -> None:
+    """Train a convolutional network from scratch."""
+    _train_cnn(arch, **given)
+
+
+def _train_cnn(
+    arch: str,
     data: tuple[Path, ...],
     validation: tuple[Path, ...],
     test: tuple[Path, ...],
     out: Path,
-    arch: str,
-    geometry: str | None,
-    augment: bool,
-    balance: bool,
-    seed: int,
     device: str,
+    resume: bool,
+    multilabel: bool = False,
     **given: Any,
 ) -> None:
-    """Train a classifier on a folder of pictures for each category."""
     _check_device(device)
-    from tagmill.preprocess import Geometry
     from training.cnn import DEFAULTS, train_cnn
-    from training.dataset import Folders
     from training.networks import Arch
 
-    hyper = replace(DEFAULTS[Arch(arch)], balance=balance, seed=seed, **_chosen(given))
-    if geometry:
-        hyper = replace(hyper, geometry=Geometry(geometry))
-    if not augment:
-        hyper = replace(hyper, augmentation=None)
+    hyper = _chosen(DEFAULTS[Arch(arch)], given)
+    folders = _folders(data, validation, test)
     with _keeping(out):
-        report = train_cnn(_with_cifar10(Folders(data, validation, test)), out, hyper, device)
-    figure = "accuracy" if "accuracy" in report else "validation_accuracy"
-    click.echo(f"{out}: {figure.replace('_', ' ')} {report[figure]:.4f} after {report['seconds']:.0f} s")
+        _say(out, train_cnn(folders, out, Arch(arch), hyper, device, multilabel=multilabel, resume=resume))
+
+
+@train.command()
+@LABELLED
+@shared
+@click.option(
+    "--weights",
+    required=True,
+    metavar="imagenet|none|PATH",
+    help="Where to start: torchvision's ImageNet weights, random ones, a run folder or a file of weights.",
+)
+@click.option("--backbone", help="The network: resnet18, vgg16, any of torchvision's  [default: that of the run]")
+@click.option("--head", type=click.IntRange(0), help="Width of a dense layer before the labels, 0: none  [default: 0]")
+@click.option("--head-epochs", type=click.IntRange(0), help="Epochs of the head on the frozen backbone  [default: 10]")
+@click.option("--fine-tune-epochs", "epochs", type=click.IntRange(0), help="Epochs of all of it  [default: 20]")
+@click.option("--head-lr", type=click.FloatRange(0, min_open=True), help="Highest rate of the head alone.")
+@click.option("--lr-decay", type=click.FloatRange(0, 1), help="Rate of a stage, as a share of that of the one above.")
+@AUGMENT
+@click.option("--size", type=click.IntRange(17, 512), help="Pixels of both sides  [default: 96]")
+@GEOMETRY
+@MULTILABEL
+def transfer(
+    data: tuple[Path, ...],
+    validation: tuple[Path, ...],
+    test: tuple[Path, ...],
+    out: Path,
+    weights: str,
+    backbone: str | None,
+    device: str,
+    resume: bool,
+    multilabel: bool,
+    **given: Any,
+) -> None:
+    """Train a classifier out of a network that was trained before."""
+    _check_device(device)
+    from training.transfer import DEFAULTS, train_transfer
+
+    hyper = _chosen(DEFAULTS, given)
+    folders = _folders(data, validation, test)
+    with _keeping(out):
+        _say(
+            out,
+            train_transfer(
+                folders, out, weights, hyper, backbone, device, multilabel=multilabel, resume=resume
+            ),
+        )  # fmt: skip
 
 
 @train.command()
 @click.option(
-    "--data", required=True, multiple=True, type=FOLDER, help="Holds images/, masks/ and labels.json. May be repeated."
+    "--data", required=True, multiple=True, type=PATH,
+    help="Pictures with masks: images/, masks/ and labels.json, COCO (docs/data.md), or voc. May be repeated.",
+)  # fmt: skip
+@shared
+@click.option(
+    "--arch",
+    type=click.Choice(
+        ["unet", "seed-unet", "lraspp_mobilenet_v3_large", "deeplabv3_mobilenet_v3_large", "deeplabv3_resnet50"]
+    ),
+    default="unet",
+    show_default=True,
+    help="The network.",
 )
-@click.option("--validation", multiple=True, type=FOLDER, help="Held-out pictures  [default: a tenth of --data]")
-@click.option("--test", multiple=True, type=FOLDER, help="Pictures measured once, at the end. May be repeated.")
-@click.option("--out", required=True, type=FOLDER, help="Run folder to write.")
-@click.option("--start", type=FOLDER, help="Start from the run of a `train cnn --arch resnet`.")
-@click.option("--size", type=click.IntRange(64, 1024), help="Pixels of both sides, a multiple of 64  [default: 256]")
+@click.option("--start", type=PATH, help="Start from a run of the same network or of `train cnn --arch resnet`.")
+@AUGMENT
+@click.option("--size", type=click.IntRange(64, 1024), help="Pixels of both sides  [default: 256]")
+@click.option("--shrink", type=click.IntRange(1, 4), help="The unet works at this part of the size  [default: 2]")
 @click.option("--epochs", type=click.IntRange(1), help="[default: 20]")
-@click.option("--batch-size", type=click.IntRange(2), help="[default: 16]")
-@click.option("--lr", type=click.FloatRange(0, min_open=True), help="Highest learning rate of the one-cycle schedule.")
-@click.option("--augment/--no-augment", default=True, show_default=True, help="Flip, turn and recolour the pictures.")
-@click.option("--seed", type=int, default=0, show_default=True, help="The same seed trains the same network on a CPU.")
-@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="Where to train.")
 def segment(
     data: tuple[Path, ...],
     validation: tuple[Path, ...],
     test: tuple[Path, ...],
     out: Path,
+    arch: str,
     start: Path | None,
-    augment: bool,
-    seed: int,
     device: str,
+    resume: bool,
     **given: Any,
 ) -> None:
     """Train a network that labels every pixel."""
     _check_device(device)
-    from training.dataset import Folders
     from training.segment import DEFAULTS, train_segment
 
-    hyper = replace(DEFAULTS, seed=seed, **_chosen(given))
-    if not augment:
-        hyper = replace(hyper, augmentation=None)
+    hyper = _chosen(DEFAULTS, given)
+    folders = _folders(data, validation, test)
     with _keeping(out):
-        report = train_segment(Folders(data, validation, test), out, hyper, device, start=start)
-    figure = "mean_iou" if "mean_iou" in report else "validation_mean_iou"
-    click.echo(f"{out}: {figure.replace('_', ' ')} {report[figure]:.4f} after {report['seconds']:.0f} s")
+        _say(out, train_segment(folders, out, arch, hyper, device, start=start, resume=resume))
 
 
 @contextmanager
@@ -127,27 +236,39 @@ def _keeping(out: Path) -> Iterator[None]:
         from training.checkpoint import FILE
 
         if (out / FILE).exists():
-            click.echo(f"{out}: keeps its best epoch so far, which `tagmill export` takes", err=True)
+            kept = "keeps its best epoch so far, which `tagmill export` takes; the same command with --resume goes on"
+            click.echo(f"{out}: {kept}", err=True)
         raise
 
 
-def _chosen(given: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in given.items() if value is not None}
+def _say(out: Path, report: dict[str, Any]) -> None:
+    names = ("accuracy", "mean_ap", "mean_iou")
+    figure = next(name for name in (*names, *(f"validation_{name}" for name in names)) if name in report)
+    click.echo(f"{out}: {figure.replace('_', ' ')} {report[figure]:.4f} after {report['seconds']:.0f} s")
+
+
+def _chosen(defaults: Any, given: dict[str, Any]) -> Any:
+    """Return hyperparameters with what the command line says instead of the defaults."""
+    from tagmill.preprocess import Geometry
+
+    values = {name: value for name, value in given.items() if value is not None}
+    if not values.pop("augment", True):
+        values["augmentation"] = None
+    if "geometry" in values:
+        values["geometry"] = Geometry(values["geometry"])
+    course = {
+        name: values.pop(name) for name in ("epochs", "batch_size", "seed", "average", "patience") if name in values
+    }
+    return replace(defaults, course=replace(defaults.course, **course), **values)
+
+
+def _folders(data: tuple[Path, ...], validation: tuple[Path, ...], test: tuple[Path, ...]) -> Any:
+    from training.dataset import Folders
+    from training.downloads import resolved
+
+    return resolved(Folders(data, validation, test))
 
 
 def _check_device(device: str) -> None:
     if device not in {"auto", "cpu", "cuda"} and not device.startswith("cuda:"):
         raise InputError(f"--device {device}: must be auto, cpu or cuda:N")
-
-
-def _with_cifar10(folders: Any) -> Any:
-    """Put the downloaded folders in the place of the name cifar10, unless a folder of that name is there."""
-    from training.cifar10 import NAME, cifar10
-
-    named = Path(NAME)
-    if named.is_dir() or named not in {*folders.data, *folders.test}:
-        return folders
-    train_folder, test_folder = cifar10()
-    data = tuple(train_folder if folder == named else folder for folder in folders.data)
-    test = tuple(test_folder if folder == named else folder for folder in folders.test)
-    return replace(folders, data=data, test=test or (test_folder,))

@@ -41,9 +41,11 @@ def logits(network: nn.Module, images: NDArray[np.uint8], device: torch.device |
         yield network(to_pixels(images[start : start + BATCH], device)).float()
 
 
-def classify(network: nn.Module, images: NDArray[np.uint8], device: torch.device | str = "cpu") -> NDArray[np.float32]:
-    """Return the probability of each label, float32 [N, labels]."""
-    found: NDArray[np.float32] = torch.cat([part.softmax(1).cpu() for part in logits(network, images, device)]).numpy()
+def all_logits(
+    network: nn.Module, images: NDArray[np.uint8], device: torch.device | str = "cpu"
+) -> NDArray[np.float32]:
+    """Return the logit of each label, float32 [N, labels]."""
+    found: NDArray[np.float32] = torch.cat([part.cpu() for part in logits(network, images, device)]).numpy()
     return found
 
 

@@ -1,4 +1,4 @@
-"""How good predictions are: accuracy, F1, IoU. Needs no torch."""
+"""How good predictions are: accuracy, F1, average precision, IoU, calibration. Needs no torch."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,11 +6,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tagmill.errors import ConfigurationError
 from training.dataset import IGNORE
+
+#: equal-width bins that confidences are sorted into
+BINS = 15
+#: a multi-label score from which on its label counts as given
+GIVEN = 0.5
 
 
 def classification(scores: NDArray[np.float32], targets: NDArray[np.int64], labels: Sequence[str]) -> dict[str, Any]:
-    """Return accuracy, top5, macro_f1 and per_class accuracy for scores [N, labels]; labels without picture are out."""
+    """Return accuracy, top5, macro_f1, ece and per_class accuracy for scores [N, labels].
+
+    Labels without picture are in none of them.
+    """
     predicted = scores.argmax(axis=1)
     table = confusion(predicted, targets, len(labels))
     right, true, found = np.diag(table), table.sum(axis=1), table.sum(axis=0)
@@ -22,8 +31,64 @@ def classification(scores: NDArray[np.float32], targets: NDArray[np.int64], labe
         "images": len(targets),
         "top5": rounded((best == targets[:, None]).any(axis=1).mean()) if len(targets) else 0.0,
         "macro_f1": rounded(f1.mean()) if seen.any() else 0.0,
+        "ece": rounded(calibration_error(scores, targets)),
         "per_class": {labels[i]: rounded(right[i] / true[i]) for i in np.flatnonzero(seen).tolist()},
     }
+
+
+def multilabel(scores: NDArray[np.float32], targets: NDArray[np.uint8], labels: Sequence[str]) -> dict[str, Any]:
+    """Return mean_ap, macro_f1 at a score of 0.5, ece and per_class_ap for scores and targets of 0 and 1, [N, labels].
+
+    Average precision is scikit-learn's: the area under the steps of precision over recall. Labels that no picture has
+    are in none of them.
+    """
+    try:
+        from sklearn.metrics import average_precision_score
+    except ImportError as error:
+        raise ConfigurationError("average precision needs scikit-learn: pip install 'tagmill[train]'") from error
+    seen = np.flatnonzero(targets.any(axis=0))
+    precisions = {labels[i]: rounded(average_precision_score(targets[:, i], scores[:, i])) for i in seen.tolist()}
+    given = scores[:, seen] >= GIVEN
+    right, named = (given & (targets[:, seen] == 1)).sum(axis=0), given.sum(axis=0) + targets[:, seen].sum(axis=0)
+    return {
+        "mean_ap": rounded(sum(precisions.values()) / len(precisions)) if precisions else 0.0,
+        "images": len(targets),
+        "macro_f1": rounded((2 * right / named).mean()) if precisions else 0.0,
+        "ece": rounded(calibration_error(scores, targets)),
+        "per_class_ap": precisions,
+    }
+
+
+def calibration_error(scores: NDArray[np.float32], targets: NDArray[Any], bins: int = BINS) -> float:
+    """Return the expected calibration error: how far the mean score of a bin is from how often it is right, on average.
+
+    For scores [N, labels] and targets int64 [N] it is that of the top score (Guo et al. 2017, On Calibration of Modern
+    Neural Networks, section 2); for multi-label targets [N, labels] each score is one of its own.
+    """
+    if not len(targets):
+        return 0.0
+    if targets.ndim == 2:
+        confidence, right = scores.ravel(), targets.ravel().astype(np.float64)
+    else:
+        confidence, right = scores.max(axis=1), (scores.argmax(axis=1) == targets).astype(np.float64)
+    place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    gaps = np.bincount(place, weights=right - confidence, minlength=bins)
+    return float(np.abs(gaps).sum() / len(confidence))
+
+
+def uncalibrated(scores: NDArray[np.float32], temperature: float, multilabel: bool = False) -> NDArray[np.float32]:
+    """Return the scores at temperature 1 of scores [N, labels] that a softmax or, multi-label, sigmoids gave.
+
+    Probabilities and odds of logits divided by T are the T-th roots of those of the logits.
+    """
+    known = np.clip(scores.astype(np.float64), np.finfo(np.float32).tiny, 1.0)
+    if multilabel:
+        odds = known / np.clip(1.0 - known, np.finfo(np.float32).eps, 1.0)
+        found = 1.0 / (1.0 + odds**-temperature)
+    else:
+        powers = (known / known.max(axis=1, keepdims=True)) ** temperature
+        found = powers / powers.sum(axis=1, keepdims=True)
+    return np.asarray(found, dtype=np.float32)
 
 
 def segmentation(table: NDArray[np.int64], labels: Sequence[str], images: int) -> dict[str, Any]:

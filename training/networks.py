@@ -1,23 +1,26 @@
-"""The networks of the recipes. Each takes float32 [N, 3, H, W] pixels of 0..255 and normalises them itself."""
+"""Our own classifiers. Each takes float32 [N, 3, H, W] pixels of 0..255 and normalises them itself."""
 
 from collections.abc import Callable
 from enum import StrEnum
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  # the name every reader of torch code knows
 
+from training.airbench import Whitening, airbench_layers
+
 
 class Arch(StrEnum):
-    """Which network a checkpoint holds."""
+    """Which of our own classifiers a checkpoint holds."""
 
+    #: the tutorials' network for MNIST: two dense layers
+    MLP = "mlp"
     #: the network of TensorFlow's CIFAR-10 tutorial, layer for layer
     SEED = "seed"
     #: a small residual network for photos of about 100 pixels
     RESNET = "resnet"
-    #: a small encoder-decoder that labels every pixel
-    UNET = "unet"
+    #: a network for pictures of 32 pixels that learns quickly
+    AIRBENCH = "airbench"
 
 
 class Normalise(nn.Module):
@@ -112,67 +115,33 @@ def resnet(size: int, labels: int) -> nn.Sequential:
     )
 
 
-class UNet(nn.Module):
-    """The resnet's body on the picture at half its size, additive skips back up, logits scaled up to the whole size.
+def airbench(size: int, labels: int) -> nn.Sequential:
+    """The network of training.airbench behind a normalisation."""
+    if size < 17:
+        raise ValueError(f"the airbench network needs pictures of at least 17 pixels, not {size}")
+    return nn.Sequential(Normalise(), *airbench_layers(labels))
 
-    Half the size is a quarter of the work, and it is the scale that the body of a classifier of about 100 pixels knows.
-    """
 
-    #: pixels of the picture for one of the logits, each way
-    STRIDE = 4
-    #: stages of the body whose output a skip takes, with their channels
-    SKIPS = ((0, 24), (1, 24), (3, 48), (5, 96), (6, 128))
+def mlp(size: int, labels: int) -> nn.Sequential:
+    """Flatten, Dense 128, Dense n: 101,770 parameters for 28 grey pixels and 10 labels."""
+    return nn.Sequential(
+        Normalise(), Grey(), nn.Flatten(), nn.Linear(size * size, 128), nn.ReLU(), nn.Linear(128, labels)
+    )
 
-    def __init__(self, labels: int) -> None:
-        super().__init__()
-        self.normalise = Normalise()
-        self.body = nn.ModuleList(body())
-        widths = [width for _, width in self.SKIPS]
-        self.lateral = nn.ModuleList([nn.Conv2d(b, a, 1) for a, b in pairwise(widths)])
-        self.decoder = nn.ModuleList([convolution(width, width) for width in widths[:-1]])
-        self.head = nn.Conv2d(widths[0], labels, 1)
 
-    def coarse(self, pixels: Tensor) -> Tensor:
-        """Return the logits at a quarter of the picture's size, float [N, labels, H/4, W/4]."""
-        top = self.normalise(F.avg_pool2d(pixels, 2))
-        features = []
-        for stage in self.body:
-            top = stage(top)
-            features.append(top)
-        skips = [features[stage] for stage, _ in self.SKIPS[:-1]]
-        for lateral, decode in zip(reversed(self.lateral), reversed(self.decoder), strict=True):
-            # The 1x1 convolution comes before the scaling up: the same result at a quarter of the work.
-            top = decode(skips.pop() + F.interpolate(lateral(top), scale_factor=2.0, mode="bilinear"))
-        logits: Tensor = self.head(top)
-        return logits
+class Grey(nn.Module):
+    """The mean of the channels, [N, 1, H, W]."""
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return F.interpolate(self.coarse(pixels).float(), scale_factor=float(self.STRIDE), mode="bilinear")
-
-    def take_body(self, resnet_state: dict[str, Tensor]) -> None:
-        """Start from what a resnet learned, its normalisation included."""
-        own = self.state_dict()
-        for name, value in resnet_state.items():
-            layer, _, rest = name.partition(".")
-            taken = f"normalise.{rest}" if layer == "0" else f"body.{int(layer) - 1}.{rest}"
-            if taken in own:
-                own[taken] = value
-        self.load_state_dict(own)
+        return pixels.mean(1, keepdim=True)
 
 
-def unet(size: int, labels: int) -> UNet:
-    """An encoder-decoder for sizes that 64 divides."""
-    if size % 64:
-        raise ValueError(f"the unet needs a size that 64 divides, not {size}")
-    return UNet(labels)
-
-
-BUILDERS: dict[Arch, Callable[[int, int], nn.Module]] = {Arch.SEED: seed_network, Arch.RESNET: resnet, Arch.UNET: unet}
-
-
-def build(arch: Arch, size: int, labels: int) -> nn.Module:
-    """Return a new network. Raises ValueError for a size it cannot take."""
-    return BUILDERS[arch](size, labels)
+BUILDERS: dict[str, Callable[[int, int], nn.Sequential]] = {
+    Arch.MLP: mlp,
+    Arch.SEED: seed_network,
+    Arch.RESNET: resnet,
+    Arch.AIRBENCH: airbench,
+}
 
 
 def normalisation(network: nn.Module) -> Normalise:
@@ -180,6 +149,15 @@ def normalisation(network: nn.Module) -> Normalise:
     return next(layer for layer in network.modules() if isinstance(layer, Normalise))
 
 
+def fit_to_pixels(network: nn.Module, pixels: Tensor) -> None:
+    """Set what is measured and not learned, the normalisation and a whitening, from float32 [N, 3, H, W]."""
+    normalise = normalisation(network)
+    normalise.fit(pixels.mean(dim=(0, 2, 3)), pixels.std(dim=(0, 2, 3)))
+    for layer in network.modules():
+        if isinstance(layer, Whitening):
+            layer.fit(normalise(pixels))
+
+
 def parameters(network: nn.Module) -> int:
-    """Return how many values training changes."""
+    """Return how many values there are to learn."""
     return sum(parameter.numel() for parameter in network.parameters())

@@ -1,5 +1,6 @@
 """What a training shows while it runs: bars on a terminal, a line an epoch everywhere."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -8,6 +9,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from training.dataset import Unreadable
 
+#: seconds between two looks at the figures of a running epoch
+SECONDS_A_LOOK = 0.5
 #: unreadable pictures that are named; the rest are counted
 NAMED = 5
 
@@ -30,13 +33,22 @@ class Display:
             yield lambda done: bar.update(task, completed=done)
 
     @contextmanager
-    def training(self, epochs: int, steps: int) -> Iterator[Callable[[int, str], None]]:
-        """Show a bar over all epochs; give the function that is told of each step: its epoch and figures."""
-        with self._bar("{task.description}") as bar:
-            task = bar.add_task(f"epoch 1/{epochs}", total=epochs * steps)
+    def training(self, epochs: int, steps: int, done: int = 0) -> Iterator[Callable[[int, Callable[[], str]], None]]:
+        """Show a bar over all epochs, `done` of them before; give the function that is told of each step.
 
-            def step(epoch: int, figures: str) -> None:
-                bar.update(task, advance=1, description=f"epoch {epoch}/{epochs}  {figures}")
+        It takes the epoch and a function for the figures, which is called a few times a second at most: on a GPU
+        figures have to be waited for.
+        """
+        with self._bar("{task.description}") as bar:
+            task = bar.add_task(f"epoch {done + 1}/{epochs}", total=epochs * steps, completed=done * steps)
+            shown = 0.0
+
+            def step(epoch: int, figures: Callable[[], str]) -> None:
+                nonlocal shown
+                bar.advance(task)
+                if not bar.disable and (now := time.monotonic()) - shown > SECONDS_A_LOOK:
+                    shown = now
+                    bar.update(task, description=f"epoch {epoch}/{epochs}  {figures()}")
 
             yield step
 

@@ -4,14 +4,19 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from training.dataset import Arrays
+from training.parts import label_groups
 
-def balancing_weights(sources: NDArray[np.int64], targets: NDArray[np.int64]) -> Tensor:
-    """Return a weight a picture that makes every (source, category) as likely as every other; float64 [N]."""
-    groups = sources * (int(targets.max()) + 1) + targets
-    _, group, counts = np.unique(groups, return_inverse=True, return_counts=True)
+
+def balancing_weights(arrays: Arrays) -> Tensor:
+    """Return a weight a picture that makes every (source, category) as likely as every other; float64 [N].
+
+    A picture with several labels counts for its rarest.
+    """
+    labels = arrays.targets.shape[1] if arrays.targets.ndim == 2 else int(arrays.targets.max()) + 1
+    _, group, counts = np.unique(label_groups(arrays, labels), return_inverse=True, return_counts=True)
     return torch.from_numpy(1.0 / counts[group])
 
 

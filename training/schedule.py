@@ -8,10 +8,13 @@ RISING = 0.25
 FIRST, LAST = 1 / 25, 1 / 250_000
 
 
-def one_cycle(step: int, steps: int) -> float:
-    """Return the rate of a step, counted from 0, as a share of the highest: two half cosines."""
+def one_cycle(step: int, steps: int, rising: float = RISING) -> float:
+    """Return the rate of a step, counted from 0, as a share of the highest: two half cosines.
+
+    One-cycle policy (Smith, arXiv 1803.09820); `rising` is the share of the steps on which the rate rises.
+    """
     # torch's OneCycleLR has the same shape but divides by zero where a training has four steps.
-    peak = max(1.0, RISING * steps - 1)
+    peak = max(1.0, rising * steps - 1)
     if step <= peak:
         return _half_cosine(FIRST, 1.0, step / peak)
     return _half_cosine(1.0, LAST, min(1.0, (step - peak) / max(1.0, steps - 1 - peak)))

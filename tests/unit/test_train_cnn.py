@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,26 +11,30 @@ import torch
 from click.testing import CliRunner
 from pictures import RGB
 from PIL import Image
+from recipes import short
 
 from tagmill.errors import ConfigurationError, InputError, NothingToDo
 from tagmill.preprocess import Geometry, PreprocessSpec
-from training import cifar10 as cifar10_module
+from training.architectures import build
 from training.augment import Augmentation, augment
-from training.checkpoint import FILE, load
-from training.cifar10 import cifar10
+from training.checkpoint import FILE, LAYOUT, load
 from training.cli import train
 from training.cnn import DEFAULTS, train_cnn
-from training.dataset import Folders, load_categories, split
-from training.inference import classify, device_for
-from training.networks import Arch, build, parameters
+from training.dataset import Arrays, Folders
+from training.inference import all_logits, device_for
+from training.labelled import known_examples
+from training.loading import load_categories
+from training.networks import Arch, parameters
+from training.parts import split
 from training.progress import Display
 from training.sampling import balancing_weights, batches
 from training.schedule import one_cycle
+from training.unets import SegmentArch
 
 # Such small networks gain nothing from threads, and on busy cores threads that wait for each other take minutes.
 torch.set_num_threads(1)
 
-SMALL = replace(DEFAULTS[Arch.SEED], epochs=3, batch_size=16, lr=5e-3)
+SMALL = short(DEFAULTS[Arch.SEED], epochs=3, batch_size=16, lr=5e-3)
 
 
 def draw_noisy(folder: Path, categories: tuple[str, ...] = tuple(RGB), each: int = 12, seed: int = 0) -> Path:
@@ -51,7 +54,7 @@ def test_the_seed_network_has_the_parameters_of_the_tutorial() -> None:
 
 def test_the_other_networks_stay_below_four_mebibytes_of_weights() -> None:
     assert 600_000 < parameters(build(Arch.RESNET, 96, 10)) <= 950_000
-    assert parameters(build(Arch.UNET, 256, 11)) <= 950_000
+    assert parameters(build(SegmentArch.UNET, 256, 11)) <= 950_000
 
 
 @pytest.mark.parametrize("size", [32, 96, 97, 128])
@@ -61,12 +64,12 @@ def test_the_resnet_takes_any_size_of_at_least_32(size: int) -> None:
 
 def test_a_training_learns_and_writes_a_complete_run(tmp_path: Path) -> None:
     folders = Folders((draw_noisy(tmp_path / "train"),), (), (draw_noisy(tmp_path / "test", seed=1),))
-    report = train_cnn(folders, tmp_path / "run", SMALL)
+    report = train_cnn(folders, tmp_path / "run", Arch.SEED, SMALL)
     assert report["accuracy"] >= 0.9
     written = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert written["accuracy"] == report["accuracy"]
     assert [entry["epoch"] for entry in written["history"]] == [1, 2, 3]
-    for name in ("curves.png", "predictions.png"):
+    for name in ("curves.png", "predictions.png", "confusion.png"):
         with Image.open(tmp_path / "run" / name) as picture:
             assert picture.width > 300
     checkpoint = load(tmp_path / "run")
@@ -78,21 +81,19 @@ def test_a_training_learns_and_writes_a_complete_run(tmp_path: Path) -> None:
 
 def test_the_checkpoint_holds_the_weights_that_were_measured(tmp_path: Path) -> None:
     folders = Folders((draw_noisy(tmp_path / "train"),), (), (draw_noisy(tmp_path / "test", seed=1),))
-    report = train_cnn(folders, tmp_path / "run", replace(SMALL, epochs=2))
+    report = train_cnn(folders, tmp_path / "run", Arch.SEED, short(SMALL, epochs=2))
     checkpoint = load(tmp_path / "run")
-    from training.dataset import categories
-
-    examples = [example for found in categories(tmp_path / "test").values() for example in found]
+    examples = known_examples([tmp_path / "test"], checkpoint.labels, False, "known", Display())
     test = load_categories(examples, checkpoint.labels, checkpoint.preprocess)
-    scores = classify(checkpoint.network(), test.pixels)
+    scores = all_logits(checkpoint.network(), test.pixels)
     assert (scores.argmax(1) == test.targets).mean() == pytest.approx(report["accuracy"], abs=1e-5)
 
 
 def test_the_same_seed_trains_the_same_weights_and_another_seed_others(tmp_path: Path) -> None:
     data = draw_noisy(tmp_path / "train", each=6)
-    quick = replace(SMALL, epochs=1)
+    quick = short(SMALL, epochs=1)
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        train_cnn(Folders((data,)), tmp_path / name, replace(quick, seed=seed))
+        train_cnn(Folders((data,)), tmp_path / name, Arch.SEED, short(quick, seed=seed))
     first, same, other = (load(tmp_path / name).state for name in "abc")
     assert all(torch.equal(first[key], same[key]) for key in first)
     assert not all(torch.equal(first[key], other[key]) for key in first)
@@ -101,7 +102,7 @@ def test_the_same_seed_trains_the_same_weights_and_another_seed_others(tmp_path:
 def test_an_unreadable_picture_is_counted_and_skipped(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     data = draw_noisy(tmp_path / "train", each=4)
     (data / "red" / "broken.jpg").write_bytes(b"<html>404</html>")
-    report = train_cnn(Folders((data,)), tmp_path / "run", replace(SMALL, epochs=1))
+    report = train_cnn(Folders((data,)), tmp_path / "run", Arch.SEED, short(SMALL, epochs=1))
     assert report["unreadable"] == 1
     assert "broken.jpg" in capfd.readouterr().err
 
@@ -109,27 +110,28 @@ def test_an_unreadable_picture_is_counted_and_skipped(tmp_path: Path, capfd: pyt
 def test_two_data_folders_are_merged_category_by_category(tmp_path: Path) -> None:
     first = draw_noisy(tmp_path / "one", ("red", "green"), each=4)
     second = draw_noisy(tmp_path / "two", ("green", "blue"), each=4)
-    report = train_cnn(Folders((first, second), (), (first, second)), tmp_path / "run", replace(SMALL, epochs=1))
+    tests = draw_noisy(tmp_path / "three", each=3, seed=1), draw_noisy(tmp_path / "four", each=2, seed=2)
+    report = train_cnn(Folders((first, second), (), tests), tmp_path / "run", Arch.SEED, short(SMALL, epochs=1))
     assert report["labels"] == ("blue", "green", "red")
     assert report["pictures"]["train"] + report["pictures"]["validation"] == 16
     assert {name: part["images"] for name, part in report["folders"].items()} == {
-        f"{tmp_path.name}/one": 8,
-        f"{tmp_path.name}/two": 8,
+        f"{tmp_path.name}/three": 9,
+        f"{tmp_path.name}/four": 6,
     }
 
 
 def test_a_sample_catalogs_root_is_read_without_its_masks(tmp_path: Path) -> None:
     draw_noisy(tmp_path / "catalog" / "images", each=3)
     draw_noisy(tmp_path / "catalog" / "masks", each=3)
-    report = train_cnn(Folders((tmp_path / "catalog",)), tmp_path / "run", replace(SMALL, epochs=1))
+    report = train_cnn(Folders((tmp_path / "catalog",)), tmp_path / "run", Arch.SEED, short(SMALL, epochs=1))
     assert report["labels"] == ("blue", "green", "red")
 
 
 def test_the_test_pictures_take_no_part_in_training(tmp_path: Path) -> None:
     data = draw_noisy(tmp_path / "train", each=6)
-    quick = replace(SMALL, epochs=2)
-    train_cnn(Folders((data,)), tmp_path / "without", quick)
-    train_cnn(Folders((data,), (), (draw_noisy(tmp_path / "test", seed=5),)), tmp_path / "with", quick)
+    quick = short(SMALL, epochs=2)
+    train_cnn(Folders((data,)), tmp_path / "without", Arch.SEED, quick)
+    train_cnn(Folders((data,), (), (draw_noisy(tmp_path / "test", seed=5),)), tmp_path / "with", Arch.SEED, quick)
     without, with_test = load(tmp_path / "without"), load(tmp_path / "with")
     assert without.epoch == with_test.epoch
     assert all(torch.equal(without.state[key], with_test.state[key]) for key in without.state)
@@ -143,57 +145,59 @@ def test_an_interrupted_training_keeps_its_last_checkpoint(tmp_path: Path) -> No
 
     data = draw_noisy(tmp_path / "train", each=4)
     with pytest.raises(KeyboardInterrupt):
-        train_cnn(Folders((data,)), tmp_path / "run", SMALL, display=Interrupting())
-    assert load(tmp_path / "run").epoch == 1
+        train_cnn(Folders((data,)), tmp_path / "run", Arch.SEED, SMALL, display=Interrupting())
+    assert load(tmp_path / "run").epoch == 2
 
 
 def test_a_folder_that_holds_a_run_is_not_written_over(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / FILE).write_bytes(b"precious")
-    with pytest.raises(InputError, match="already holds a run; name another folder with --out"):
-        train_cnn(Folders((draw_noisy(tmp_path / "train", each=2),)), tmp_path / "run", SMALL)
+    with pytest.raises(InputError, match="already holds a run; --resume goes on"):
+        train_cnn(Folders((draw_noisy(tmp_path / "train", each=2),)), tmp_path / "run", Arch.SEED, SMALL)
     assert (tmp_path / "run" / FILE).read_bytes() == b"precious"
 
 
 def test_one_category_is_not_enough(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds one category, red; a classifier needs at least two"):
-        train_cnn(Folders((draw_noisy(tmp_path / "train", ("red",)),)), tmp_path / "run", SMALL)
+        train_cnn(Folders((draw_noisy(tmp_path / "train", ("red",)),)), tmp_path / "run", Arch.SEED, SMALL)
 
 
 def test_an_empty_category_is_named(tmp_path: Path) -> None:
     data = draw_noisy(tmp_path / "train", each=2)
     (data / "violet").mkdir()
     with pytest.raises(InputError, match="category violet holds no picture"):
-        train_cnn(Folders((data,)), tmp_path / "run", SMALL)
+        train_cnn(Folders((data,)), tmp_path / "run", Arch.SEED, SMALL)
 
 
 def test_a_folder_of_empty_folders_is_nothing_to_do(tmp_path: Path) -> None:
     (tmp_path / "train" / "red").mkdir(parents=True)
     with pytest.raises(NothingToDo, match="none of its 1 folders holds a picture"):
-        train_cnn(Folders((tmp_path / "train",)), tmp_path / "run", SMALL)
+        train_cnn(Folders((tmp_path / "train",)), tmp_path / "run", Arch.SEED, SMALL)
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere: is not a folder"):
-        train_cnn(Folders((tmp_path / "nowhere",)), tmp_path / "run", SMALL)
+        train_cnn(Folders((tmp_path / "nowhere",)), tmp_path / "run", Arch.SEED, SMALL)
 
 
 def test_a_test_folder_with_another_category_is_refused(tmp_path: Path) -> None:
     data = draw_noisy(tmp_path / "train", ("red", "green"), each=2)
     test = draw_noisy(tmp_path / "test", ("red", "blue"), each=2)
     with pytest.raises(InputError, match="category blue is not one of the training pictures': green, red"):
-        train_cnn(Folders((data,), (), (test,)), tmp_path / "run", SMALL)
+        train_cnn(Folders((data,), (), (test,)), tmp_path / "run", Arch.SEED, SMALL)
 
 
 def test_a_size_that_the_network_cannot_take_is_refused(tmp_path: Path) -> None:
-    resnet = replace(DEFAULTS[Arch.RESNET], size=20, epochs=1)
+    resnet = short(DEFAULTS[Arch.RESNET], size=20, epochs=1)
     with pytest.raises(InputError, match=r"at least 32 pixels, not 20; choose another --size"):
-        train_cnn(Folders((draw_noisy(tmp_path / "train", each=2),)), tmp_path / "run", resnet)
+        train_cnn(Folders((draw_noisy(tmp_path / "train", each=2),)), tmp_path / "run", Arch.RESNET, resnet)
 
 
 def test_a_loss_that_leaves_the_numbers_ends_the_training_with_advice(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="try a --lr below 1e"):
-        train_cnn(Folders((draw_noisy(tmp_path / "train", each=4),)), tmp_path / "run", replace(SMALL, lr=1e30))
+        train_cnn(
+            Folders((draw_noisy(tmp_path / "train", each=4),)), tmp_path / "run", Arch.SEED, short(SMALL, lr=1e30)
+        )
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA card")
@@ -205,12 +209,12 @@ def test_cuda_is_not_silently_replaced_by_the_cpu() -> None:
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04" + bytes(200)])
 def test_a_damaged_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / FILE).write_bytes(content)
-    with pytest.raises(InputError, match="is damaged or no Tagmill checkpoint"):
+    with pytest.raises(InputError, match="is damaged or none of Tagmill's"):
         load(tmp_path)
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
-    torch.save({"state": torch.nn.Linear(2, 2).state_dict(), "meta": {"layout": 1}}, tmp_path / FILE)
+    torch.save({"state": torch.nn.Linear(2, 2).state_dict(), "meta": {"layout": LAYOUT}}, tmp_path / FILE)
     with pytest.raises(InputError, match="is damaged or no Tagmill checkpoint"):
         load(tmp_path)
 
@@ -232,8 +236,9 @@ def test_the_split_holds_out_a_share_of_every_category_and_is_the_same_for_a_see
 def test_balancing_draws_every_category_of_every_source_equally_often() -> None:
     sources = np.repeat([0, 0, 1], [90, 10, 2])
     targets = np.repeat([0, 1, 1], [90, 10, 2])
-    drawn = torch.cat(list(batches(102, 17, balancing_weights(sources, targets), torch.Generator().manual_seed(0))))
-    many = torch.cat([drawn, *batches(102, 102, balancing_weights(sources, targets), torch.Generator().manual_seed(1))])
+    weights = balancing_weights(Arrays(np.zeros((102, 1, 1, 3), np.uint8), targets, sources, [], []))
+    drawn = torch.cat(list(batches(102, 17, weights, torch.Generator().manual_seed(0))))
+    many = torch.cat([drawn, *batches(102, 102, weights, torch.Generator().manual_seed(1))])
     share = np.bincount(sources[many] * 2 + targets[many], minlength=4) / len(many)
     assert share[[0, 1, 3]] == pytest.approx([1 / 3] * 3, abs=0.1)
 
@@ -273,43 +278,6 @@ def test_a_shift_moves_whole_pixels_and_a_flip_mirrors() -> None:
     assert set(shifted.unique().tolist()) <= set(pixels.unique().tolist())
 
 
-class FakeCifar10:
-    """Four pictures of two categories in the shape of torchvision's data set."""
-
-    classes = ("cat", "dog")
-
-    def __init__(self, root: Path, train: bool, download: bool) -> None:
-        self.train = train
-
-    def __len__(self) -> int:
-        return 4
-
-    def __iter__(self):  # type: ignore[no-untyped-def]  # stands in for an untyped class
-        for number in range(4):
-            yield Image.new("RGB", (32, 32), (number * 60, 0, 90)), number % 2
-
-
-def test_cifar10_becomes_folders_of_pictures_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cifar10_module.torchvision.datasets, "CIFAR10", FakeCifar10)
-    train_folder, test_folder = cifar10(tmp_path)
-    assert sorted(path.name for path in train_folder.rglob("*.png")) == [f"{n:05d}.png" for n in range(4)]
-    with Image.open(test_folder / "dog" / "00001.png") as picture:
-        assert picture.getpixel((0, 0)) == (60, 0, 90)
-    monkeypatch.delattr(cifar10_module.torchvision.datasets, "CIFAR10")
-    assert cifar10(tmp_path) == (train_folder, test_folder)
-
-
-def test_cifar10_that_cannot_be_downloaded_says_what_else_works(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*args: object, **options: object) -> None:
-        raise OSError("<urlopen error no network>")
-
-    monkeypatch.setattr(cifar10_module.torchvision.datasets, "CIFAR10", fail)
-    with pytest.raises(InputError, match=r"cannot be downloaded .*no network.*--data"):
-        cifar10(tmp_path)
-
-
 def test_the_command_trains_with_the_options_it_was_given(tmp_path: Path) -> None:
     data, run = draw_noisy(tmp_path / "train", each=4), tmp_path / "run"
     words = ["cnn", "--data", str(data), "--out", str(run), "--arch", "resnet", "--size", "32", "--epochs", "1"]
@@ -317,7 +285,8 @@ def test_the_command_trains_with_the_options_it_was_given(tmp_path: Path) -> Non
     assert done.exit_code == 0, done.output
     assert "validation accuracy" in done.stdout
     used = load(run).hyperparameters
-    assert (used["arch"], used["size"], used["batch_size"], used["seed"]) == ("resnet", 32, 6, 5)
+    assert (load(run).arch, used["size"]) == ("resnet", 32)
+    assert (used["course"]["batch_size"], used["course"]["seed"]) == (6, 5)
     assert used["augmentation"] is None
     assert used["balance"] is True
 

@@ -1,0 +1,66 @@
+"""Runs for tests of export: real checkpoints of networks that learned little pictures, without figures and report."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional as F  # noqa: N812  # the name every reader of torch code knows
+
+from tagmill.bundle import Task
+from tagmill.preprocess import PreprocessSpec
+from training.architectures import build
+from training.checkpoint import Checkpoint, copied_state, save, versions
+from training.dataset import IGNORE, Arrays, Folders
+from training.inference import to_pixels
+from training.labelled import read_labelled
+from training.masked import read_masked
+from training.networks import fit_to_pixels
+from training.progress import Display
+
+#: steps over all pictures at once
+STEPS = 12
+
+
+def write_classifier_run(run: Path, folders: Folders, arch: str = "seed", size: int = 32) -> Path:
+    """Fit a classifier to a folder of pictures for each category."""
+    spec = PreprocessSpec(size, size)
+    data = read_labelled(folders, spec, 0, Display())
+    return _write(run, folders, Task.CLASSIFY, arch, data.labels, spec, data.train)
+
+
+def write_segmenter_run(run: Path, folders: Folders, arch: str = "unet", size: int = 64) -> Path:
+    """Fit a segmenter to pictures and masks."""
+    spec = PreprocessSpec(size, size)
+    data = read_masked(folders, spec, 0, Display())
+    return _write(run, folders, Task.SEGMENT, arch, data.labels, spec, data.train)
+
+
+def _write(
+    run: Path, folders: Folders, task: Task, arch: str, labels: tuple[str, ...], spec: PreprocessSpec, train: Arrays
+) -> Path:
+    torch.manual_seed(0)
+    network = build(arch, spec.width, len(labels))
+    pixels, targets = to_pixels(train.pixels), torch.from_numpy(train.targets.astype(np.int64))
+    fit_to_pixels(network, pixels)
+    optimiser = torch.optim.Adam(network.parameters(), lr=3e-3)
+    for _ in range(STEPS):
+        loss = F.cross_entropy(network(pixels), targets, ignore_index=IGNORE)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    run.mkdir(parents=True)
+    checkpoint = Checkpoint(
+        recipe="segment" if task is Task.SEGMENT else "cnn",
+        task=task,
+        arch=arch,
+        labels=labels,
+        preprocess=spec,
+        hyperparameters={"seed": 0},
+        data=folders.to_dict(),
+        state=copied_state(network),
+        epoch=STEPS,
+        temperature=1.0 if task is Task.SEGMENT else 1.5,
+        versions=versions(),
+    )
+    save(checkpoint, run)
+    return run

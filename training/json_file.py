@@ -1,0 +1,29 @@
+"""Read the JSON files that describe pictures, and say where one is not what it should be."""
+
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tagmill.errors import InputError
+
+Kind = TypeVar("Kind", int, str, list[Any], dict[str, Any])
+
+_NAMES: dict[type, str] = {int: "a whole number", str: "text", list: "a list", dict: "an object"}
+
+
+def read_json(path: Path) -> Any:
+    """Return what a JSON file holds. Raises InputError."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise InputError(f"{path}: is not JSON: {error}") from error
+
+
+def field(entry: Any, name: str, kind: type[Kind], place: str) -> Kind:
+    """Return a field of a JSON object. Raises InputError where it is missing or of another kind."""
+    value = entry.get(name) if isinstance(entry, dict) else None
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise InputError(f"{place}: has no {name}, or it is not {_NAMES[kind]}")
+    return value

@@ -1,0 +1,66 @@
+"""Find the weights that a transfer starts from: torchvision's by name, a file, or a run of ours."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.error import URLError
+
+from torch import Tensor
+
+from tagmill.errors import InputError
+from training.checkpoint import FILE, load, read
+from training.networks import BUILDERS
+
+#: start from random weights
+NONE = "none"
+#: torchvision's weights of that name's best training on ImageNet
+IMAGENET = "imagenet"
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A network's name, and weights and buffers, or None for random ones."""
+
+    arch: str
+    state: dict[str, Tensor] | None
+
+
+def find_weights(weights: str, backbone: str | None) -> Pretrained:
+    """Return the weights. `backbone` may be left out where they are a run of ours.
+
+    Raises InputError where they cannot be read or downloaded, or are of another network.
+    """
+    if weights in {NONE, IMAGENET}:
+        if backbone is None:
+            raise InputError(f"--weights {weights} needs --backbone, e.g. resnet18, vgg16 or resnet")
+        return Pretrained(backbone, _download(backbone) if weights == IMAGENET else None)
+    path = Path(weights)
+    if path.is_dir() or path.name == FILE:
+        checkpoint = load(path)
+        if backbone not in {None, checkpoint.arch}:
+            raise InputError(f"{weights}: holds a {checkpoint.arch}, not a {backbone}")
+        return Pretrained(checkpoint.arch, checkpoint.state)
+    if not path.is_file():
+        raise InputError(f"--weights {weights}: must be {NONE}, {IMAGENET}, a run folder or a file of weights")
+    if backbone is None:
+        raise InputError(f"--weights {weights}: name the network it holds with --backbone")
+    state = read(path)
+    return Pretrained(backbone, state.get("state_dict", state))
+
+
+def _download(backbone: str) -> dict[str, Tensor]:
+    from torchvision.models import get_model_weights
+
+    if backbone in BUILDERS:
+        raise InputError(f"{backbone} is Tagmill's own: there are no ImageNet weights; name a run of `train cnn`")
+    try:
+        entry = get_model_weights(backbone).DEFAULT
+    except ValueError as error:
+        raise InputError(f"no network is called {backbone}; torchvision knows resnet18, vgg16, …") from error
+    try:
+        state: dict[str, Tensor] = entry.get_state_dict(progress=True, check_hash=True)
+    except (URLError, OSError, RuntimeError) as error:
+        reason = str(getattr(error, "reason", error)).partition("\n")[0]
+        raise InputError(
+            f"the weights of {backbone} cannot be downloaded ({reason}); name a file or a run with --weights"
+        ) from error
+    return state
