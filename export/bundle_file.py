@@ -1,72 +1,101 @@
-"""Write the bundle of a training run: graph, proof, metadata, one file."""
+"""Write the bundle of a training run: graph, proof, golden samples, metadata, one file."""
 
-from dataclasses import asdict, replace
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import onnxruntime
-from numpy.typing import NDArray
+from torch import nn
 
+from export.golden import golden_samples
 from export.onnx_graph import OPSET, build_graph
-from export.parity import Parity, compare
-from tagmill.bundle import BundleSpec, Task
+from export.parity import Parity, compare, torch_reference
+from export.pictures import labelled_pictures, sample_pictures, seed_of
+from export.precision import Comparison, reduce
+from export.svc_graph import build_svc_graph
+from tagmill.bundle import GOLDEN, BundleSpec, Precision, Task
 from tagmill.errors import BundleError, InputError
-from tagmill.outcome import ImageFailure
-from tagmill.preprocess import PreprocessSpec
 from training.checkpoint import Checkpoint, load
-from training.dataset import pictures_in, read_picture
+from training.progress import Display
+from training.support_vectors import SupportVectors
 from worker.session import Session
-
-#: real pictures that torch and the bundle are compared on
-SAMPLES = 200
 
 #: the label of a segmenter that is not stored as a mask
 BACKGROUND = "background"
 
-TASKS = {"cnn": Task.CLASSIFY, "segment": Task.SEGMENT}
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written, how far it is from its origin, and what fewer bits cost."""
+
+    spec: BundleSpec
+    parity: Parity
+    #: None for fp32
+    comparison: Comparison | None
+    #: size of the file as a share of that in fp32
+    size_ratio: float
 
 
 def export_bundle(
-    run: Path, out: Path, name: str | None = None, samples: Path | None = None
-) -> tuple[BundleSpec, Parity]:
-    """Write `out` from the checkpoint of `run`, proven on real pictures; nothing is written where the proof fails."""
+    run: Path,
+    out: Path,
+    name: str | None = None,
+    samples: Path | None = None,
+    precision: Precision = Precision.FP32,
+    top_k: int = 0,
+    display: Display | None = None,
+) -> Exported:
+    """Write `out` from the checkpoint of `run`, proven on real pictures; nothing is written where a proof fails."""
     checkpoint = load(run)
-    if checkpoint.recipe not in TASKS:
-        raise InputError(f"{run}: recipe {checkpoint.recipe!r} cannot be exported; known are {', '.join(TASKS)}")
     _check_destination(out)
+    _check_top_k(checkpoint, top_k)
+    _check_precision(checkpoint, precision)
     images = sample_pictures(checkpoint, samples)
-    network = checkpoint.network()
     spec = describe(checkpoint, name or out.stem)
-    model = build_graph(network, spec.task, len(spec.labels), spec.preprocess)
-    partial = out.with_name(f".{out.name}.partial")
-    try:
-        _write(model, spec, partial)
-        parity = compare(Session(partial, device="cpu"), network, images)
+    network = checkpoint.network()
+    whole = _graph_of(network, spec, top_k)
+    reference = torch_reference(network, spec)
+    with tempfile.TemporaryDirectory() as folder:
+        opened = _opener(spec, Path(folder) / out.name)
+        parity = compare(opened(whole, Precision.FP32), reference, images)
         parity.check()
-        proven = replace(spec, provenance=spec.provenance | {"parity": asdict(parity)})
-        _write(model, proven, partial)
-        # The file that takes its place is one that the production session has opened.
-        Session(partial, device="cpu")
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
-    return proven, parity
+        graph, comparison = whole, None
+        if precision is not Precision.FP32:
+            data = labelled_pictures(checkpoint, display or Display())
+            graph, comparison = reduce(whole, precision, data, seed_of(checkpoint), opened)
+            spec = replace(spec, precision=precision)
+            parity = compare(opened(graph, precision), reference, images)
+        golden = golden_samples(opened(graph, precision), images, whole.ByteSize()).to_text()
+    rest = len(golden) + sum(map(len, spec.to_metadata().values()))
+    ratio = round((graph.ByteSize() + rest) / (whole.ByteSize() + rest), 3)
+    proven = _with_proof(spec, parity, comparison, ratio)
+    _put(graph, proven.to_metadata() | {GOLDEN: golden}, out)
+    return Exported(proven, parity, comparison, ratio)
+
+
+def _graph_of(network: nn.Module, spec: BundleSpec, top_k: int) -> onnx.ModelProto:
+    if isinstance(network, SupportVectors):
+        return build_svc_graph(network, spec, top_k)
+    return build_graph(network, spec, top_k)
 
 
 def describe(checkpoint: Checkpoint, name: str) -> BundleSpec:
     """Return what the bundle says of itself. Of folders only the last two names go into it."""
-    task = TASKS[checkpoint.recipe]
     folders = {
         use: ["/".join(Path(folder).parts[-2:]) for folder in named] for use, named in checkpoint.data.items() if named
     }
+    segments = checkpoint.task is Task.SEGMENT
     return BundleSpec(
         name=name,
-        task=task,
+        task=checkpoint.task,
         labels=checkpoint.labels,
         preprocess=checkpoint.preprocess,
-        background=BACKGROUND if task is Task.SEGMENT and BACKGROUND in checkpoint.labels else None,
+        background=BACKGROUND if segments and BACKGROUND in checkpoint.labels else None,
+        temperature=checkpoint.temperature,
+        thresholds=checkpoint.thresholds,
         metrics=checkpoint.metrics,
         provenance={
             "recipe": checkpoint.recipe,
@@ -80,43 +109,38 @@ def describe(checkpoint: Checkpoint, name: str) -> BundleSpec:
     )
 
 
-def sample_pictures(checkpoint: Checkpoint, samples: Path | None = None) -> NDArray[np.uint8]:
-    """Return up to 200 pictures, uint8 [N, H, W, 3]: of `samples`, or of the run's test, validation or train folders.
-
-    Raises InputError where there is none that can be read.
-    """
-    if samples is not None:
-        return _read_some([samples], checkpoint.preprocess)
-    for use in ("test", "validation", "train"):
-        if folders := [Path(folder) for folder in checkpoint.data.get(use, []) if Path(folder).is_dir()]:
-            return _read_some(folders, checkpoint.preprocess)
-    named = ", ".join(folder for folders in checkpoint.data.values() for folder in folders)
-    raise InputError(f"the pictures of this run are gone ({named}); name a folder of pictures with --samples")
+def _with_proof(spec: BundleSpec, parity: Parity, comparison: Comparison | None, ratio: float) -> BundleSpec:
+    found: dict[str, Any] = {"parity": asdict(parity)}
+    if comparison is not None:
+        found["precision"] = comparison.to_dict() | {"size_ratio": ratio}
+    return replace(spec, provenance=spec.provenance | found)
 
 
-def _read_some(folders: list[Path], spec: PreprocessSpec) -> NDArray[np.uint8]:
-    found: list[Path] = []
-    for folder in folders:
-        if not folder.is_dir():
-            raise InputError(f"{folder}: is not a folder; name a folder of pictures with --samples")
-        inner = folder / "images" if (folder / "masks").is_dir() else folder
-        pictures = pictures_in(inner)
-        share = -(-SAMPLES // len(folders))
-        # Evenly over the sorted names, so that every category takes part.
-        found += (
-            [pictures[index] for index in np.unique(np.linspace(0, len(pictures) - 1, share).astype(int))]
-            if pictures
-            else []
-        )
-    images = []
-    for path in found:
-        try:
-            images.append(read_picture(path, spec))
-        except ImageFailure:
-            continue  # training named it; here the readable ones decide
-    if not images:
-        raise InputError(f"{folders[0]}: no readable picture to prove the bundle on; name a folder with --samples")
-    return np.stack(images)
+def _opener(spec: BundleSpec, path: Path) -> Callable[[onnx.ModelProto, Precision], Session]:
+    def opened(model: onnx.ModelProto, precision: Precision) -> Session:
+        _write(model, replace(spec, precision=precision).to_metadata(), path)
+        return Session(path, device="cpu")
+
+    return opened
+
+
+def _put(graph: onnx.ModelProto, metadata: dict[str, str], out: Path) -> None:
+    partial = out.with_name(f".{out.name}.partial")
+    try:
+        _write(graph, metadata, partial)
+        # The file that takes its place is one that the production session has opened and checked.
+        Session(partial, device="cpu")
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _write(model: onnx.ModelProto, metadata: dict[str, str], path: Path) -> None:
+    onnx.helper.set_model_props(model, metadata)
+    try:
+        path.write_bytes(model.SerializeToString(deterministic=True))
+    except OSError as error:
+        raise BundleError(f"{path.parent}: {error.strerror or error}; name another -o") from error
 
 
 def _check_destination(out: Path) -> None:
@@ -126,9 +150,13 @@ def _check_destination(out: Path) -> None:
         raise InputError(f"{out.parent}: is not a folder; create it or name another -o")
 
 
-def _write(model: Any, spec: BundleSpec, path: Path) -> None:
-    onnx.helper.set_model_props(model, spec.to_metadata())
-    try:
-        path.write_bytes(model.SerializeToString(deterministic=True))
-    except OSError as error:
-        raise BundleError(f"{path.parent}: {error.strerror or error}; name another -o") from error
+def _check_precision(checkpoint: Checkpoint, precision: Precision) -> None:
+    if checkpoint.recipe == "svc" and precision is not Precision.FP32:
+        raise InputError(f"--precision {precision}: a run of `train svc` is exported in fp32 alone")
+
+
+def _check_top_k(checkpoint: Checkpoint, top_k: int) -> None:
+    if top_k and checkpoint.task is Task.SEGMENT:
+        raise InputError("--top-k picks the best labels of a picture; a segmenter gives a label for each pixel")
+    if top_k >= len(checkpoint.labels):
+        raise InputError(f"--top-k {top_k}: the run has {len(checkpoint.labels)} labels, so it must be below that")

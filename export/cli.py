@@ -11,21 +11,34 @@ from tagmill.errors import InputError
 FILE = click.Path(path_type=Path)
 FOLDER = click.Path(path_type=Path)
 
+#: what `tagmill evaluate` shows of a report, and how its figures a label are called
+SHARES = (
+    *("accuracy", "top5", "mean_ap", "macro_f1", "mean_iou", "pixel_accuracy"),
+    *("ece", "ece_uncalibrated"),
+)
+PER_CLASS = {"per_class": "accuracy", "per_class_ap": "average precision", "per_class_iou": "IoU"}
+
 
 @click.command()
 @click.argument("run", type=FOLDER)
 @click.option("-o", "--out", required=True, type=FILE, help="The bundle to write, FILE.onnx.")
 @click.option("--name", help="Name in the bundle  [default: that of the file]")
 @click.option("--samples", type=FOLDER, help="Pictures to prove the bundle on, where the run's own are gone.")
-def export(run: Path, out: Path, name: str | None, samples: Path | None) -> None:
+@click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), default="fp32", show_default=True,
+              help="Bits of the weights; what fewer cost is measured.")  # fmt: skip
+@click.option("--top-k", type=click.IntRange(1), help="Let the graph pick out the best K labels of each picture.")
+def export(run: Path, out: Path, name: str | None, samples: Path | None, precision: str, top_k: int | None) -> None:
     """Make a bundle out of a training run.
 
     RUN is the folder that `tagmill train` wrote. The bundle is compared with torch on up to 200 pictures,
-    and is written only where both agree.
+    and is written only where both agree. With --precision fp16 or int8 it is written only where its accuracy, mean
+    average precision or mean IoU on the run's test pictures falls by no more than 0.5 points.
     """
     from export.bundle_file import export_bundle
+    from tagmill.bundle import Precision
 
-    spec, parity = export_bundle(run, out, name, samples)
+    done = export_bundle(run, out, name, samples, Precision(precision), top_k or 0)
+    spec, parity = done.spec, done.parity
     masks = "" if parity.mask_difference is None else f", masks by {parity.mask_difference:.4%} of the pixels"
     click.echo(
         f"{out}: {spec.task} bundle {spec.name}, {len(spec.labels)} labels, {out.stat().st_size / 2**20:.2f} MiB"
@@ -33,6 +46,12 @@ def export(run: Path, out: Path, name: str | None, samples: Path | None) -> None
     click.echo(
         f"scores differ from torch by at most {parity.max_score_difference:.1e}{masks} ({parity.images} pictures)"
     )
+    if done.comparison is not None:
+        cost = done.comparison
+        click.echo(
+            f"{cost.metric.replace('_', ' ')} {cost.figure:.4f} in {spec.precision}, {cost.fp32:.4f} in fp32 "
+            f"({cost.images} {cost.use} pictures); {done.size_ratio:.2f} of the size"
+        )
 
 
 @click.command()
@@ -43,19 +62,16 @@ def export(run: Path, out: Path, name: str | None, samples: Path | None) -> None
 def evaluate(bundle: Path, data: tuple[Path, ...], device: str, as_json: bool) -> None:
     """Measure a bundle on labelled pictures.
 
-    For a classifier --data is a folder with a folder for each category; for a segmenter it holds images/, masks/ and
-    labels.json. A drawn sample catalog is both.
+    --data is any kind of labelled pictures that training takes: folders, CSV, COCO, a reviewed run, or the name of a
+    known data set, whose test pictures are measured (docs/data.md).
     """
-    from export.evaluate import count
     from export.evaluate import evaluate as measure
-    from training.progress import Display
+    from training.downloads import for_testing
     from worker.session import Session
 
     if device not in {"auto", "cpu", "cuda"} and not device.startswith("cuda:"):
         raise InputError(f"--device {device}: must be auto, cpu or cuda:N")
-    session = Session(bundle, device=device)
-    with Display().reading("pictures", count(session, data)) as step:
-        report = measure(session, data, step)
+    report = measure(Session(bundle, device=device), for_testing(data))
     if as_json:
         click.echo(json.dumps(report))
     else:
@@ -68,16 +84,15 @@ def _print(report: dict[str, Any]) -> None:
 
     console = Console()
     summary = Table("metric", "value", title=report["bundle"]["name"])
-    for key in ("accuracy", "top5", "macro_f1", "mean_iou", "pixel_accuracy", "images", "images_per_second"):
+    for key in SHARES:
         if key in report:
-            value = report[key]
-            summary.add_row(
-                key.replace("_", " "), f"{value:.4f}" if key not in {"images", "images_per_second"} else str(value)
-            )
+            summary.add_row(key.replace("_", " "), f"{report[key]:.4f}")
+    for key in ("images", "images_per_second"):
+        summary.add_row(key.replace("_", " "), str(report[key]))
     summary.add_row("unreadable", str(len(report["failures"])))
     console.print(summary)
-    kind = "per_class" if "per_class" in report else "per_class_iou"
-    table = Table("label", "accuracy" if kind == "per_class" else "IoU")
+    kind = next(kind for kind in PER_CLASS if kind in report)
+    table = Table("label", PER_CLASS[kind])
     for label, value in report[kind].items():
         table.add_row(label, f"{value:.4f}")
     console.print(table)

@@ -13,20 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagmill.bundle import Task
-from tagmill.errors import InputError, NothingToDo
+from tagmill.errors import NothingToDo
 from tagmill.outcome import ImageFailure
 from tagmill.preprocess import PreprocessSpec
-from training.dataset import (
-    Example,
-    Step,
-    categories,
-    mask_labels,
-    masked_pictures,
-    read_mask,
-    read_picture,
-    translation,
+from training.dataset import Example
+from training.labelled import known_examples
+from training.loading import Step, category_targets, read_mask, read_picture
+from training.masked import read_all
+from training.metrics import (
+    calibration_error,
+    classification,
+    confusion,
+    multilabel,
+    rounded,
+    segmentation,
+    uncalibrated,
 )
-from training.metrics import classification, confusion, segmentation
+from training.progress import Display
 from worker.session import Session
 
 #: pictures of one inference call
@@ -45,19 +48,18 @@ class Failure:
     reason: str
 
 
-def evaluate(session: Session, data: Sequence[Path], step: Step = lambda done: None) -> dict[str, Any]:
-    """Return the metrics of a classifier or a segmenter on folders, with failures and images_per_second."""
-    if session.spec.task is Task.CLASSIFY:
-        examples, tables = _classified(session, data), []
-    elif session.spec.task is Task.SEGMENT:
-        examples = [example for source, folder in enumerate(data) for example in masked_pictures(folder, source)]
-        tables = [translation(mask_labels(folder), session.spec.labels, folder) for folder in data]
-    else:
-        raise InputError(f"{session.path}: a {session.spec.task} bundle cannot be evaluated yet")
+def evaluate(session: Session, data: Sequence[Path], display: Display | None = None) -> dict[str, Any]:
+    """Return the metrics of a bundle on labelled pictures, with failures and images_per_second.
+
+    Raises InputError for labels that the bundle does not have, and NothingToDo where no picture can be read.
+    """
+    display = display or Display()
+    examples, tables = _labelled(session, data, display)
     failures: list[Failure] = []
     started = time.perf_counter()
-    batches = _decoded(examples, session.spec.preprocess, tables, failures, step)
-    metrics = _segments(session, batches) if tables else _classes(session, batches)
+    with display.reading("pictures", len(examples)) as step:
+        batches = _decoded(examples, session.spec.preprocess, tables, failures, step)
+        metrics = _segments(session, batches) if tables else _scores(session, batches)
     seconds = time.perf_counter() - started
     if not metrics["images"]:
         raise NothingToDo(f"{data[0]}: none of {len(examples)} pictures could be read; the first: {failures[0].reason}")
@@ -69,34 +71,37 @@ def evaluate(session: Session, data: Sequence[Path], step: Step = lambda done: N
     }
 
 
-def count(session: Session, data: Sequence[Path]) -> int:
-    """Return how many pictures `evaluate` will read, for a progress bar."""
+def _labelled(
+    session: Session, data: Sequence[Path], display: Display
+) -> tuple[list[Example], list[NDArray[np.uint8]]]:
+    """Return the pictures and, for a segmenter, what turns each source's mask values into its labels."""
+    labels = session.spec.labels
     if session.spec.task is Task.SEGMENT:
-        return sum(len(masked_pictures(folder)) for folder in data)
-    return len(_classified(session, data))
+        sources = read_all(data)
+        return [example for source in sources for example in source.examples], [
+            source.table(labels) for source in sources
+        ]
+    whose = f"a label of {session.path.name}, which has"
+    return known_examples(data, labels, session.spec.task is Task.MULTILABEL, whose, display), []
 
 
-def _classified(session: Session, data: Sequence[Path]) -> list[Example]:
-    found = []
-    for source, folder in enumerate(data):
-        for category, examples in categories(folder, source).items():
-            if examples and category not in session.spec.labels:
-                raise InputError(
-                    f"{folder}: category {category} is not a label of {session.path.name}, "
-                    f"which has: {', '.join(session.spec.labels)}"
-                )
-            found += examples
-    return found
-
-
-def _classes(session: Session, batches: Iterator[tuple[list[Example], list[Read]]]) -> dict[str, Any]:
-    numbers = {label: number for number, label in enumerate(session.spec.labels)}
-    scores = [np.empty((0, len(numbers)), dtype=np.float32)]
-    targets: list[int] = []
+def _scores(session: Session, batches: Iterator[tuple[list[Example], list[Read]]]) -> dict[str, Any]:
+    """Return the metrics of a classifier: calibrated as it is and, where it has a temperature, without that."""
+    spec = session.spec
+    found: list[NDArray[np.float32]] = []
+    read: list[Example] = []
     for examples, pictures in batches:
-        scores.append(session.run(np.stack([pixels for pixels, _ in pictures])).scores)
-        targets += [numbers[str(example.target)] for example in examples]
-    return classification(np.concatenate(scores), np.array(targets, dtype=np.int64), session.spec.labels)
+        found.append(session.run(np.stack([pixels for pixels, _ in pictures])).scores)
+        read += examples
+    if not read:
+        return {"images": 0}
+    scores, targets = np.concatenate(found), category_targets(read, spec.labels)
+    several = spec.task is Task.MULTILABEL
+    metrics = (multilabel if several else classification)(scores, targets, spec.labels)
+    if spec.temperature != 1.0:
+        before = uncalibrated(scores, spec.temperature, several)
+        metrics["ece_uncalibrated"] = rounded(calibration_error(before, targets))
+    return metrics
 
 
 def _segments(session: Session, batches: Iterator[tuple[list[Example], list[Read]]]) -> dict[str, Any]:
@@ -122,8 +127,10 @@ def _decoded(
     """Give batches of readable examples, decoded on all cores while the session works; note the others."""
 
     def read(example: Example) -> Read:
-        mask = read_mask(Path(example.target), spec, tables[example.source]) if tables else None
-        return read_picture(example.picture, spec), mask
+        if not tables:
+            return read_picture(example.picture, spec), None
+        assert not isinstance(example.target, str | tuple)
+        return read_picture(example.picture, spec), read_mask(example.target, spec, tables[example.source])
 
     done = 0
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:

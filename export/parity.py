@@ -1,15 +1,16 @@
-"""Prove that a bundle answers as torch does, through the session that workers use."""
+"""Prove that a bundle answers as its origin does, through the session that workers use."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from tagmill.bundle import Task
+from tagmill.bundle import BundleSpec, Task
 from tagmill.errors import BundleError
 from training.inference import logits
-from worker.session import Session
+from worker.session import Prediction, Session
 
 #: largest difference of one score
 SCORE_TOLERANCE = 1e-4
@@ -18,15 +19,20 @@ MASK_TOLERANCE = 1e-3
 #: pictures of one call; the last call is a smaller one, so that the batch size is seen to be free
 BATCH = 16
 
+#: from uint8 [N, H, W, 3] to the probabilities float32 [N, labels], of a segmenter [N, labels, H, W]
+Reference = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
 
 @dataclass(frozen=True)
 class Parity:
-    """How far a bundle is from torch, over a number of pictures."""
+    """How far a bundle is from its origin, over a number of pictures."""
 
     images: int
     max_score_difference: float
     #: share of mask pixels with another label; None for a classifier
     mask_difference: float | None = None
+    #: share of pictures with the same best label; None for a segmenter
+    label_agreement: float | None = None
 
     def check(self) -> None:
         """Raise BundleError where the bundle is not what was trained."""
@@ -42,25 +48,48 @@ class Parity:
             )
 
 
-def compare(session: Session, network: nn.Module, images: NDArray[np.uint8]) -> Parity:
-    """Run both on uint8 [N, H, W, 3]. Torch goes the way that training measured it, not through the exported module."""
-    worst, other, pixels = 0.0, 0, 0
+def torch_reference(network: nn.Module, spec: BundleSpec) -> Reference:
+    """Return the way that training measured the network, which is not the way through the exported module."""
+
+    def probabilities(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        scaled = (part / spec.temperature for part in logits(network, images))
+        several = spec.task is Task.MULTILABEL
+        return np.concatenate([(part.sigmoid() if several else part.softmax(1)).numpy() for part in scaled])
+
+    return probabilities
+
+
+def compare(session: Session, reference: Reference, images: NDArray[np.uint8]) -> Parity:
+    """Run both on uint8 [N, H, W, 3]. Raises BundleError where scores are no numbers, or top-k is not of them."""
+    worst, other, pixels, same = 0.0, 0, 0, 0
     for start in range(0, len(images), BATCH):
         batch = images[start : start + BATCH]
         found = session.run(batch)
-        probabilities = np.concatenate([part.softmax(1).numpy() for part in logits(network, batch)])
-        if session.spec.task is Task.SEGMENT:
-            assert found.mask is not None
-            mask = probabilities.argmax(1).astype(np.uint8)
+        if not np.isfinite(found.scores).all():
+            raise BundleError("the exported graph gives scores that are no numbers; look at the run's report.html")
+        expected = reference(batch)
+        if found.mask is not None:
+            mask = expected.argmax(1).astype(np.uint8)
             other += int((mask != found.mask).sum())
             pixels += mask.size
-            difference = _label_differences(probabilities, mask, found.mask, found.scores)
+            difference = _label_differences(expected, mask, found.mask, found.scores)
         else:
-            difference = np.abs(probabilities - found.scores)
-        if not np.isfinite(found.scores).all():
-            raise BundleError("the exported graph gives scores that are no numbers; look at the training's curves.png")
+            difference = np.abs(expected - found.scores)
+            same += int((expected.argmax(1) == found.scores.argmax(1)).sum())
+            _check_top(found, session.run(batch, best_only=True))
         worst = max(worst, float(difference.max(initial=0.0)))
-    return Parity(len(images), worst, other / pixels if pixels else None)
+    if pixels:
+        return Parity(len(images), worst, mask_difference=other / pixels)
+    return Parity(len(images), worst, label_agreement=same / len(images))
+
+
+def _check_top(whole: Prediction, best: Prediction) -> None:
+    """Raise BundleError where the labels that a graph picks out are not the best of its own scores."""
+    if best.labels is None:
+        return
+    order = np.argsort(-whole.scores, axis=1, kind="stable")[:, : best.labels.shape[1]]
+    if not ((order == best.labels).all() and (np.take_along_axis(whole.scores, order, 1) == best.scores).all()):
+        raise BundleError("the exported graph's top-k is not the best of its own scores: no bundle written")
 
 
 def _label_differences(

@@ -56,6 +56,21 @@ def show(wanted: str) -> None:
     click.echo(json.dumps(asdict(resolve(_open(), wanted)), indent=2))
 
 
+@model.command("verify")
+@click.argument("wanted", metavar="NAME[@VERSION]")
+@click.option("--device", metavar="auto|cpu|cuda:N", help="Where inference runs.  [default: auto]")
+def verify(wanted: str, device: str | None) -> None:
+    """Check a model's file in the store, and its golden samples on this machine."""
+    settings = load_settings(device=device)
+    found = resolve(_open(), wanted)
+    session = Session(ModelStore(settings.model_store).path(found.sha256), settings.device)
+    if session.golden_difference is None:
+        samples = "it has no golden samples; a bundle exported anew has some"
+    else:
+        samples = f"its golden samples differ by at most {session.golden_difference:.1e}"
+    click.echo(f"{found.title}: the file is the registered one; on {session.provider} {samples}")
+
+
 @model.command("promote")
 @click.argument("wanted", metavar="NAME@VERSION")
 def promote_command(wanted: str) -> None:

@@ -13,10 +13,15 @@ from tagmill.preprocess import PreprocessSpec
 #: Version of the metadata layout; a reader refuses any other.
 LAYOUT = "1"
 
+#: The metadata key of the golden samples, see `tagmill.golden`.
+GOLDEN = "golden"
+
 #: Names of the graph's input and outputs.
 INPUT = "images"  # uint8 [N, height, width, 3], RGB
 SCORES = "scores"  # float32 [N, labels]
 MASK = "mask"  # uint8 [N, height, width], index into labels
+TOP_SCORES = "top_scores"  # float32 [N, K], best first; only where exported with --top-k
+TOP_LABELS = "top_labels"  # int64 [N, K], index into labels
 
 
 class Task(StrEnum):
@@ -28,6 +33,17 @@ class Task(StrEnum):
     MULTILABEL = "multilabel"
     #: a label a pixel in `mask`; `scores` is each label's mean probability over its own pixels, 0 where it has none
     SEGMENT = "segment"
+
+
+class Precision(StrEnum):
+    """How a bundle's weights are stored and its layers computed."""
+
+    #: float32 throughout
+    FP32 = "fp32"
+    #: float16 between the first and the last layer with weights; half the file
+    FP16 = "fp16"
+    #: 8-bit weights and activations, as QuantizeLinear and DequantizeLinear; a quarter of the file
+    INT8 = "int8"
 
 
 @dataclass(frozen=True)
@@ -48,6 +64,7 @@ class BundleSpec:
     metrics: dict[str, Any] = field(default_factory=dict)
     #: where it came from: recipe, command, data, seed, versions
     provenance: dict[str, Any] = field(default_factory=dict)
+    precision: Precision = Precision.FP32
 
     def __post_init__(self) -> None:
         if not self.labels or len(set(self.labels)) != len(self.labels):
@@ -69,6 +86,7 @@ class BundleSpec:
             "thresholds": self.thresholds,
             "metrics": self.metrics,
             "provenance": self.provenance,
+            "precision": self.precision,
         }
         return {"tagmill": LAYOUT} | {key: json.dumps(value, sort_keys=True) for key, value in values.items()}
 
@@ -78,7 +96,7 @@ class BundleSpec:
         if metadata.get("tagmill") != LAYOUT:
             raise BundleError(f"not a Tagmill bundle of layout {LAYOUT}; write one with `tagmill export`")
         try:
-            value = {key: json.loads(text) for key, text in metadata.items() if key != "tagmill"}
+            value = {key: json.loads(text) for key, text in metadata.items() if key not in {"tagmill", GOLDEN}}
             return cls(
                 name=str(value["name"]),
                 task=Task(value["task"]),
@@ -89,6 +107,8 @@ class BundleSpec:
                 thresholds={str(label): float(least) for label, least in value["thresholds"].items()},
                 metrics=dict(value["metrics"]),
                 provenance=dict(value["provenance"]),
+                # bundles of before there was a choice do not say it
+                precision=Precision(value.get("precision", Precision.FP32)),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BundleError(f"bundle metadata is not understood: {error!r}; export it again") from error

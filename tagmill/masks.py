@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coco
 
-from tagmill.ledger import MaskRow
+from tagmill.batch_result import MaskRow
 from tagmill.preprocess import PreprocessSpec, content_box, source_box
 
 Index = NDArray[np.uint8]

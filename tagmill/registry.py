@@ -84,7 +84,11 @@ def register(engine: Engine, spec: BundleSpec, sha256: str, name: str | None = N
             "version": connection.execute(newest).scalar_one() + 1,
             "task": spec.task,
             "labels": list(spec.labels),
-            "spec": {"preprocess": spec.preprocess.to_dict(), "background": spec.background},
+            "spec": {
+                "preprocess": spec.preprocess.to_dict(),
+                "background": spec.background,
+                "precision": spec.precision,
+            },
             "metrics": spec.metrics,
             "stage": CANDIDATE,
         }

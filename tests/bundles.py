@@ -16,16 +16,39 @@ from tagmill.preprocess import Geometry, PreprocessSpec
 COLOURS = ("red", "green", "blue")
 
 
-def write_classifier(path: Path, size: int = 16, name: str = "colours", sharpness: float = 20.0) -> Path:
-    """Write a classifier of the three colours; another `sharpness` is another bundle."""
+def write_classifier(
+    path: Path, size: int = 16, name: str = "colours", sharpness: float = 20.0, temperature: float = 1.0
+) -> Path:
+    """Write a classifier of the three colours; another `sharpness` or `temperature` is another bundle."""
     nodes = [
         helper.make_node("Cast", [INPUT], ["float"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["float", "axes"], ["mean"], keepdims=0),
         helper.make_node("Mul", ["mean", "scale"], ["logits"]),
         helper.make_node("Softmax", ["logits"], [SCORES], axis=1),
     ]
-    constants = {"axes": np.array([1, 2], dtype=np.int64), "scale": np.array(sharpness / 255, dtype=np.float32)}
-    spec = BundleSpec(name, Task.CLASSIFY, COLOURS, PreprocessSpec(size, size))
+    constants = {
+        "axes": np.array([1, 2], dtype=np.int64),
+        "scale": np.array(sharpness / temperature / 255, dtype=np.float32),
+    }
+    spec = BundleSpec(name, Task.CLASSIFY, COLOURS, PreprocessSpec(size, size), temperature=temperature)
+    return _write(path, spec, nodes, constants, {SCORES: (TensorProto.FLOAT, ["n", 3])})
+
+
+def write_tagger(path: Path, size: int = 16, temperature: float = 1.0) -> Path:
+    """Write a multi-label model: a colour's score is 0.5 where it is 128 on average, and sure of it far from that."""
+    nodes = [
+        helper.make_node("Cast", [INPUT], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["float", "axes"], ["mean"], keepdims=0),
+        helper.make_node("Sub", ["mean", "middle"], ["distance"]),
+        helper.make_node("Mul", ["distance", "scale"], ["logits"]),
+        helper.make_node("Sigmoid", ["logits"], [SCORES]),
+    ]
+    constants = {
+        "axes": np.array([1, 2], dtype=np.int64),
+        "middle": np.array(128, dtype=np.float32),
+        "scale": np.array(0.05 / temperature, dtype=np.float32),
+    }
+    spec = BundleSpec("colour-tags", Task.MULTILABEL, COLOURS, PreprocessSpec(size, size), temperature=temperature)
     return _write(path, spec, nodes, constants, {SCORES: (TensorProto.FLOAT, ["n", 3])})
 
 

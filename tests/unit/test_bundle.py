@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tagmill.broker import BatchMessage
-from tagmill.bundle import BundleSpec, Task, sha256_of
+from tagmill.bundle import BundleSpec, Precision, Task, sha256_of
 from tagmill.errors import BundleError, ConfigurationError
 from tagmill.preprocess import Geometry, PreprocessSpec
 from worker.session import CPU, Session
@@ -29,6 +29,7 @@ specs = st.builds(
     preprocess=st.builds(PreprocessSpec, st.integers(1, 4096), st.integers(1, 4096), st.sampled_from(Geometry)),
     temperature=st.floats(0.05, 20),
     thresholds=st.dictionaries(names, st.floats(0, 1)),
+    precision=st.sampled_from(Precision),
     metrics=st.dictionaries(names, st.floats(0, 1)),
     provenance=st.dictionaries(names, names),
 )
@@ -50,6 +51,7 @@ def test_metadata_survives_its_way_through_strings(spec: BundleSpec) -> None:
         {"preprocess": '{"height": 1, "width": 1, "geometry": "squash"}'},
         {"background": '"sky"'},
         {"temperature": '"warm"'},
+        {"precision": '"int4"'},
     ],
 )
 def test_unknown_metadata_raises(change: dict[str, str]) -> None:
@@ -58,9 +60,23 @@ def test_unknown_metadata_raises(change: dict[str, str]) -> None:
 
 
 def test_missing_metadata_raises() -> None:
-    for key in SPEC.to_metadata():
+    for key in set(SPEC.to_metadata()) - {"precision"}:
         with pytest.raises(BundleError):
             BundleSpec.from_metadata({name: text for name, text in SPEC.to_metadata().items() if name != key})
+
+
+def test_a_bundle_that_does_not_say_its_precision_is_of_before_there_was_a_choice() -> None:
+    metadata = SPEC.to_metadata()
+    del metadata["precision"]
+    assert BundleSpec.from_metadata(metadata).precision is Precision.FP32
+
+
+def test_weights_in_another_file_are_refused_wherever_that_lies(tmp_path: Path) -> None:
+    path = write_classifier(tmp_path / "c.onnx")
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    assert (tmp_path / "weights.bin").is_file()
+    with pytest.raises(BundleError, match="its weights lie in another file"):
+        Session(path, "cpu")
 
 
 def test_a_session_reads_what_the_bundle_says_and_answers(tmp_path: Path) -> None:
@@ -124,6 +140,11 @@ def test_cuda_that_is_not_active_is_an_error_and_not_the_cpu(tmp_path: Path) -> 
 def test_labels_come_best_first_and_equal_scores_in_their_order() -> None:
     scores = np.array([0.1, 0.4, 0.1, 0.2, 0.1, 0.1], dtype=np.float32)
     assert [name for name, _ in top_labels(scores, "abcdef")] == ["b", "d", "a", "c", "e"]
+
+
+def test_labels_that_the_graph_picked_out_are_taken_as_they_come() -> None:
+    scores, numbers = np.array([0.5, 0.3], dtype=np.float32), np.array([2, 0], dtype=np.int64)
+    assert top_labels(scores, "abc", numbers) == (("c", pytest.approx(0.5)), ("a", pytest.approx(0.3)))
 
 
 @given(st.integers(1, 2**63 - 1), st.integers(1, 2**63 - 1))

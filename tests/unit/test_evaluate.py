@@ -3,15 +3,15 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from bundles import COLOURS, write_classifier, write_segmenter
+from bundles import COLOURS, write_classifier, write_segmenter, write_tagger
 from click.testing import CliRunner
 from pictures import write_picture
 from PIL import Image
+from recipes import short
 from test_train_cnn import draw_noisy
 from test_train_segment import draw_shapes
 
@@ -25,6 +25,7 @@ from training.dataset import Folders
 from training.networks import Arch
 from training.segment import DEFAULTS as SEGMENT
 from training.segment import train_segment
+from training.unets import SegmentArch
 from worker.session import Session
 
 
@@ -97,6 +98,83 @@ def test_a_category_that_the_bundle_does_not_know_is_named(classifier: Session, 
         evaluate(classifier, [tmp_path / "data"])
 
 
+def test_a_table_of_labels_is_measured_like_folders(classifier: Session, tmp_path: Path) -> None:
+    data = write_colours(tmp_path / "data", wrong=6)
+    rows = [f"{path.relative_to(data)},{path.parent.name}" for path in sorted(data.rglob("*.png"))]
+    (data / "labels.csv").write_text("\n".join(["uri,label", *rows]))
+    by_table, by_folder = evaluate(classifier, [data / "labels.csv"]), evaluate(classifier, [data])
+    for figure in ("accuracy", "images", "macro_f1", "ece", "per_class"):
+        assert by_table[figure] == by_folder[figure]
+
+
+def test_a_calibrated_bundle_is_measured_with_and_without_its_temperature(tmp_path: Path) -> None:
+    data = write_colours(tmp_path / "data", wrong=6)
+    plain = evaluate(Session(write_classifier(tmp_path / "one.onnx"), device="cpu"), [data])
+    tempered = evaluate(Session(write_classifier(tmp_path / "two.onnx", temperature=8.0), device="cpu"), [data])
+    assert "ece_uncalibrated" not in plain
+    assert tempered["accuracy"] == plain["accuracy"] == 0.8
+    assert tempered["ece_uncalibrated"] == pytest.approx(plain["ece"], abs=1e-4)
+    assert plain["ece"] == pytest.approx(0.2, abs=1e-3)
+    assert tempered["ece"] < plain["ece"]
+
+
+def write_tags(folder: Path) -> Path:
+    """Write a table of red, green and yellow pictures, yellow being red and green, and a black one of no label."""
+    folder.mkdir(parents=True)
+    rows = []
+    for name, rgb, labels in (
+        ("red", (240, 0, 0), "red"),
+        ("green", (0, 240, 0), "green"),
+        ("yellow", (240, 200, 0), "red|green"),
+        ("black", (0, 0, 0), ""),
+    ):
+        Image.new("RGB", (20, 20), rgb).save(folder / f"{name}.png")
+        rows.append(f"{name}.png,{labels}")
+    (folder / "tags.csv").write_text("\n".join(["uri,labels", *rows]))
+    return folder / "tags.csv"
+
+
+def test_a_multi_label_bundle_is_measured_by_average_precision(tmp_path: Path) -> None:
+    table = write_tags(tmp_path / "data")
+    report = evaluate(Session(write_tagger(tmp_path / "tags.onnx"), device="cpu"), [table])
+    assert report["per_class_ap"] == {"red": 1.0, "green": 1.0}
+    assert (report["mean_ap"], report["macro_f1"], report["images"]) == (1.0, 1.0, 4)
+    tempered = evaluate(Session(write_tagger(tmp_path / "other.onnx", temperature=4.0), device="cpu"), [table])
+    assert tempered["mean_ap"] == 1.0
+    assert tempered["ece"] > report["ece"]
+    assert tempered["ece_uncalibrated"] == pytest.approx(report["ece"], abs=1e-3)
+
+
+def test_a_bundle_of_one_label_a_picture_refuses_several(classifier: Session, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"tags\.csv:4: yellow\.png has 2 labels, red, green"):
+        evaluate(classifier, [write_tags(tmp_path / "data")])
+
+
+def test_a_coco_file_is_measured_by_its_shapes(tmp_path: Path) -> None:
+    session = Session(write_segmenter(tmp_path / "masks.onnx"), device="cpu")
+    folder = write_masked(tmp_path / "data")
+    quarter = {"image_id": 1, "category_id": 1, "segmentation": [[0, 0, 16, 0, 16, 64, 0, 64]]}
+    content = {
+        "images": [{"id": 1, "file_name": "one.png", "width": 64, "height": 64}],
+        "categories": [{"id": number, "name": name} for number, name in enumerate(COLOURS, start=1)],
+        "annotations": [quarter],
+    }
+    (folder / "coco.json").write_text(json.dumps(content))
+    by_shapes, by_masks = evaluate(session, [folder / "coco.json"]), evaluate(session, [folder])
+    for figure in ("mean_iou", "pixel_accuracy", "per_class_iou", "images"):
+        assert by_shapes[figure] == by_masks[figure]
+
+
+def test_groups_of_labels_are_measured_as_the_bundles_labels(tmp_path: Path) -> None:
+    session = Session(write_segmenter(tmp_path / "masks.onnx"), device="cpu")
+    plain = write_masked(tmp_path / "data")
+    grouped = write_masked(tmp_path / "grouped")
+    (grouped / "labels.json").write_text(json.dumps(["null", "crimson", "lime", "sky"]))
+    groups = {"blue": ["sky"], "background": ["null"], "red": ["crimson"], "green": ["lime"]}
+    (grouped / "groups.json").write_text(json.dumps(groups))
+    assert evaluate(session, [grouped])["per_class_iou"] == evaluate(session, [plain])["per_class_iou"]
+
+
 def test_the_mean_iou_of_masks_is_known_by_arithmetic(tmp_path: Path) -> None:
     session = Session(write_segmenter(tmp_path / "masks.onnx"), device="cpu")
     report = evaluate(session, [write_masked(tmp_path / "data")])
@@ -109,7 +187,7 @@ def test_the_mean_iou_of_masks_is_known_by_arithmetic(tmp_path: Path) -> None:
 
 def test_accuracy_equals_that_of_torch(tmp_path: Path) -> None:
     data, test = draw_noisy(tmp_path / "train", each=4), draw_noisy(tmp_path / "test", each=40, seed=1)
-    measured = train_cnn(Folders((data,), (), (test,)), tmp_path / "run", replace(CNN[Arch.SEED], epochs=1))
+    measured = train_cnn(Folders((data,), (), (test,)), tmp_path / "run", Arch.SEED, short(CNN[Arch.SEED], epochs=1))
     export_bundle(tmp_path / "run", tmp_path / "bundle.onnx")
     report = evaluate(Session(tmp_path / "bundle.onnx", device="cpu"), [test])
     for figure in ("accuracy", "images", "top5", "macro_f1", "per_class"):
@@ -118,8 +196,8 @@ def test_accuracy_equals_that_of_torch(tmp_path: Path) -> None:
 
 def test_mean_iou_equals_that_of_torch(tmp_path: Path) -> None:
     data, test = draw_shapes(tmp_path / "train", 8), draw_shapes(tmp_path / "test", 20, seed=1)
-    hyper = replace(SEGMENT, size=64, epochs=2, batch_size=4)
-    measured = train_segment(Folders((data,), (), (test,)), tmp_path / "run", hyper)
+    hyper = short(SEGMENT, size=64, epochs=2, batch_size=4)
+    measured = train_segment(Folders((data,), (), (test,)), tmp_path / "run", SegmentArch.UNET, hyper)
     export_bundle(tmp_path / "run", tmp_path / "bundle.onnx")
     report = evaluate(Session(tmp_path / "bundle.onnx", device="cpu"), [test])
     assert report["mean_iou"] == pytest.approx(measured["mean_iou"], abs=1e-3)
@@ -131,6 +209,24 @@ def test_the_command_prints_json_alone(tmp_path: Path) -> None:
     done = CliRunner().invoke(command, [*words, "--device", "cpu", "--json"])
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["accuracy"] == 1.0
+
+
+def test_the_command_prints_a_multi_label_bundle(tmp_path: Path) -> None:
+    words = [str(write_tagger(tmp_path / "tags.onnx", temperature=2.0)), "--data", str(write_tags(tmp_path / "data"))]
+    done = CliRunner().invoke(command, [*words, "--device", "cpu"])
+    assert done.exit_code == 0, done.output
+    for word in ("mean ap", "average precision", "ece uncalibrated"):
+        assert word in done.stdout
+
+
+def test_the_name_of_a_data_set_stands_for_its_test_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (tmp_path / "tagmill" / "cifar10" / "train").mkdir(parents=True)
+    write_colours(tmp_path / "tagmill" / "cifar10" / "test")
+    words = [str(write_classifier(tmp_path / "colours.onnx")), "--data", "cifar10", "--device", "cpu", "--json"]
+    done = CliRunner().invoke(command, words)
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["images"] == 30
 
 
 def test_the_command_prints_tables(tmp_path: Path) -> None:
