@@ -169,13 +169,15 @@ def cancel_command(run_id: int) -> None:
     metavar="CODE",
     help="Only images that failed with this code; may be repeated.",
 )
+@click.option("--failed", "failed_only", is_flag=True, help="Only failed images, not what a cancelled run left.")
 @click.option("--wait", is_flag=True, help="Watch until the run is done; exit code 3 if images failed.")
-def retry_command(run_id: int, codes: tuple[str, ...], wait: bool) -> int:
+def retry_command(run_id: int, codes: tuple[str, ...], failed_only: bool, wait: bool) -> int:
     """Take failed images again, and what a cancelled run left."""
     settings = require_shared_broker(load_settings())
     engine = open_database(settings.database_url)
     with publishing(run_id):
-        images = retry_run(make_app(settings), engine, run_id, [ErrorCode(code) for code in codes], settings.queue)
+        app, chosen = make_app(settings), [ErrorCode(code) for code in codes]
+        images = retry_run(app, engine, run_id, chosen, settings.queue, failed_only=failed_only)
     click.echo(f"run {run_id}: {images} images queued again")
     return exit_code(watch(engine, run_id, Console(stderr=True))) if wait else ExitCode.DONE
 

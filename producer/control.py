@@ -24,10 +24,12 @@ def cancel_run(engine: Engine, run_id: int) -> int:
         return connection.execute(update(batch).where(waiting).values(status=BatchStatus.CANCELLED)).rowcount
 
 
-def retry_run(app: Celery, engine: Engine, run_id: int, codes: Sequence[ErrorCode], queue: str) -> int:
-    """Put failed images (of these codes; none means all), and those of a cancelled run, into new batches.
+def retry_run(
+    app: Celery, engine: Engine, run_id: int, codes: Sequence[ErrorCode], queue: str, *, failed_only: bool = False
+) -> int:
+    """Put failed images, and what a cancelled run left, into new batches; return how many images these are.
 
-    Returns the number of images. Raises NothingToDo where there is none.
+    With codes just those that failed with one of them, with `failed_only` just failed ones. Raises NothingToDo.
     """
     failed = run_image.c.status == ImageStatus.FAILED
     if codes:
@@ -37,7 +39,8 @@ def retry_run(app: Celery, engine: Engine, run_id: int, codes: Sequence[ErrorCod
     stranded = and_(batch.c.run_id == run_id, batch.c.status == BatchStatus.QUEUED, run.c.state == RunState.CANCELLED)
     stranded_ids = select(batch.c.id).join(run, run.c.id == batch.c.run_id).where(stranded)
     left = and_(run_image.c.status == ImageStatus.PENDING, run_image.c.batch_id.in_(cancelled))
-    wanted = select(run_image.c.position).where(run_image.c.run_id == run_id, or_(failed, left))
+    chosen = failed if failed_only or codes else or_(failed, left)
+    wanted = select(run_image.c.position).where(run_image.c.run_id == run_id, chosen)
     with engine.begin() as connection:
         batch_size = int(_require(connection, run_id)["batch_size"])
         connection.execute(update(batch).where(batch.c.id.in_(stranded_ids)).values(status=BatchStatus.CANCELLED))
@@ -55,14 +58,14 @@ def reconcile(app: Celery, engine: Engine, queue: str, max_attempts: int) -> int
 
     Workers do this by themselves as soon as the queue runs dry; a batch that is published twice is tagged once.
     """
+    while requeue_expired(engine, queue):
+        pass
     bury_dead(engine, queue, max_attempts)
     published = 0
     started = time.monotonic()
-    batches = requeue_expired(engine, queue, max_attempts)
-    while batches := batches + reclaim_lost(engine, queue, grace_seconds=time.monotonic() - started):
+    while batches := reclaim_lost(engine, queue, grace_seconds=time.monotonic() - started):
         publish(app, batches)
         published += len(batches)
-        batches = []
     return published
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 
 from producer.progress import RunProgress, run_progress
 from tagmill.errors import ExitCode
+from tagmill.outcome import ErrorCode
 
 #: seconds between two looks at the database
 LOOK_SECONDS = 0.5
@@ -70,7 +71,8 @@ def status_table(progress: RunProgress) -> Table:
     table.add_row("inferences", f"{progress.inferences} new")
     table.add_row("speed", note(progress))
     for code, count in progress.failures.items():
-        table.add_row(f"failed: {code}", str(count))
+        advice = f" (tagmill run retry {progress.run} --code {code})" if ErrorCode(code).worth_retrying else ""
+        table.add_row(f"failed: {code}", f"{count}{advice}")
     return table
 
 

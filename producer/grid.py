@@ -53,7 +53,7 @@ def draw_grid(cells: Sequence[Cell], segmenter: tuple[str, Model] | None, column
 
 def _picture(result: ImageResult, segmenter: tuple[str, Model] | None) -> Image.Image:
     try:
-        picture = decode(Path(result.uri).read_bytes(), CELL).rgb
+        picture = Image.fromarray(decode(Path(result.uri).read_bytes(), CELL).rgb)
     except (OSError, ImageFailure):
         return _failed(result)
     if segmenter and result.width and result.height and (masks := result.masks.get(segmenter[0])):

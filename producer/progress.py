@@ -49,7 +49,8 @@ class RunProgress:
         """queued, running, done, or cancelled; a cancelled run is running until its batches in work are finished."""
         if self.pending == 0:
             return "done"
-        if self.cancelled and not self.batches[BatchStatus.RUNNING]:
+        waiting = 0 if self.cancelled else self.batches[BatchStatus.QUEUED]
+        if self.batches[BatchStatus.CANCELLED] + self.cancelled and not waiting + self.batches[BatchStatus.RUNNING]:
             return "cancelled"
         return "queued" if self.started_at is None else "running"
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any, Self
 
 from celery import Celery
@@ -14,6 +15,15 @@ from tagmill.settings import Settings
 TAG_BATCH = "worker.tag_batch"
 #: messages sent in one round trip
 PUBLISH_CHUNK = 200
+
+
+class Priority(IntEnum):
+    """Which messages are served first; each has a Redis list of its own. Redis serves the lowest number first."""
+
+    #: of a batch that was in work already: it must not wait behind a long queue
+    AGAIN = 0
+    #: of a run as it was submitted
+    NORMAL = 6
 
 
 @dataclass(frozen=True)
@@ -84,7 +94,7 @@ def require_shared_broker(settings: Settings) -> Settings:
     return settings
 
 
-def publish(app: Celery, batches: Iterable[tuple[int, int]]) -> None:
+def publish(app: Celery, batches: Iterable[tuple[int, int]], priority: Priority = Priority.NORMAL) -> None:
     """Send one message for each (run id, batch id), pipelined. An interrupted call is harmless: the reaper repeats.
 
     Raises kombu's OperationalError where the broker is down or goes away meanwhile.
@@ -96,6 +106,7 @@ def publish(app: Celery, batches: Iterable[tuple[int, int]]) -> None:
                     TAG_BATCH,
                     args=[BatchMessage(run_id, batch_id).to_json()],
                     producer=producer,
+                    priority=int(priority),
                     argsrepr=f"(run={run_id}, batch={batch_id})",
                     kwargsrepr="",
                     ignore_result=True,
@@ -117,6 +128,8 @@ def _transport_options(url: str) -> dict[str, Any]:
     if url.startswith("memory://"):
         return {"polling_interval": 0.005}
     return {
+        # The list of a priority is called QUEUE:6; Redis orders nothing itself.
+        "sep": ":",
         # A backstop only: leases in SQL bring a dead worker's batches back within seconds.
         "visibility_timeout": 1800,
         "unacked_restore_interval": 10,

@@ -5,13 +5,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, Table, create_engine, event
+from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement
@@ -21,6 +18,21 @@ from tagmill.errors import ConfigurationError
 
 #: seconds a SQLite writer waits for another one
 SQLITE_BUSY_SECONDS = 60
+#: each file is named after its revision, four digits
+_MIGRATIONS = Path(__file__).parent / "migrations"
+#: libpq's parameters, unless the URL has its own: a host that is gone is noticed after about 15 seconds, not 15 minutes
+LIBPQ_DEFAULTS = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 15_000,
+}
+#: of sqlite3.h, without their extensions: BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN
+_SQLITE_OUTAGES = {5, 6, 8, 10, 13, 14}
+#: SQLSTATEs of PostgreSQL, or how they begin: connection, rolled back, resources (disk full), ended by an operator,
+#: read only, silent for too long in a transaction
+_POSTGRESQL_OUTAGES = ("08", "40", "53", "57", "25006", "25P03")
 
 
 class epoch_now(FunctionElement[float]):  # noqa: N801 - reads as the SQL function it is
@@ -40,8 +52,12 @@ def _epoch_now_sqlite(element: epoch_now, compiler: SQLCompiler, **kw: Any) -> s
     return "((julianday('now') - 2440587.5) * 86400.0)"
 
 
-def connect(url: str) -> Engine:
-    """Return an engine. SQLite gets WAL; a transaction that may write takes the lock at its begin."""
+def connect(url: str, patience_seconds: float | None = None) -> Engine:
+    """Return an engine. SQLite gets WAL; a transaction that may write takes the lock at its begin.
+
+    With `patience_seconds` PostgreSQL ends a connection that is silent for so long inside a transaction: a frozen
+    process, or one behind a cut network, would lock out the others. SQLite has no such means.
+    """
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         if parsed.database and parsed.database != ":memory:" and not Path(parsed.database).absolute().parent.is_dir():
@@ -51,7 +67,11 @@ def connect(url: str) -> Engine:
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     try:
-        return create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, pool_size=10)
+        parameters: dict[str, Any] = {name: value for name, value in LIBPQ_DEFAULTS.items() if name not in parsed.query}
+        parsed = parsed.set(drivername="postgresql+psycopg")
+        if patience_seconds is not None and "options" not in parsed.query:
+            parameters["options"] = f"-c idle_in_transaction_session_timeout={round(1000 * patience_seconds)}"
+        return create_engine(parsed, pool_pre_ping=True, pool_size=10, connect_args=parameters)
     except ModuleNotFoundError as error:
         raise ConfigurationError(f"PostgreSQL needs {error.name}; run: pip install 'tagmill[postgres]'") from error
 
@@ -66,6 +86,23 @@ def reading(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
+def is_outage(error: Exception) -> bool:
+    """Return whether the database is down, full or busy: the same statement may well work later.
+
+    What it refuses for what it says, such as an unknown column, is none.
+    """
+    if not isinstance(error, DBAPIError):
+        return False
+    if error.connection_invalidated or isinstance(error, InterfaceError):
+        return True
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    if code is not None:
+        return code & 0xFF in _SQLITE_OUTAGES
+    state = getattr(error.orig, "sqlstate", None)
+    # psycopg has no SQLSTATE for a connection that was refused or broke.
+    return isinstance(error, OperationalError) if state is None else state.startswith(_POSTGRESQL_OUTAGES)
+
+
 def insert_ignore(connection: Connection, table: Table) -> "postgresql.Insert | sqlite.Insert":
     """Return an INSERT that passes over rows whose key is there already."""
     if connection.dialect.name == "postgresql":
@@ -77,7 +114,13 @@ def upgrade(engine: Engine) -> None:
     """Bring the schema to this version's; does nothing where it is there already."""
     if schema_version(engine) == newest_version():
         return
-    config = _alembic_config()
+    # here alone: what every command needs of it are two words, and its import takes a quarter of a command's start
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.set_main_option("path_separator", "os")
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
@@ -86,14 +129,15 @@ def upgrade(engine: Engine) -> None:
 def schema_version(engine: Engine) -> str | None:
     """Return the revision the database is at, None for an empty one."""
     with reading(engine) as connection:
-        return MigrationContext.configure(connection).get_current_revision()
+        if not inspect(connection).has_table("alembic_version"):
+            return None
+        found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one_or_none()
+        return None if found is None else str(found)
 
 
 def newest_version() -> str:
     """Return the revision this code needs."""
-    head = ScriptDirectory.from_config(_alembic_config()).get_current_head()
-    assert head is not None, "the package holds at least one migration"
-    return head
+    return max(path.name[:4] for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
 
 
 def require_schema(engine: Engine) -> None:
@@ -109,13 +153,6 @@ def open_database(url: str) -> Engine:
     engine = connect(url)
     require_schema(engine)
     return engine
-
-
-def _alembic_config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    config.set_main_option("path_separator", "os")
-    return config
 
 
 def _configure_sqlite(connection: Any, record: object) -> None:

@@ -31,7 +31,7 @@ class ErrorCode(StrEnum):
     TOO_MANY_BYTES = "too_many_bytes"
     #: zero bytes
     EMPTY = "empty"
-    #: the bytes are not a picture in a supported format
+    #: the bytes are not a picture of a kind that is read
     NOT_AN_IMAGE = "not_an_image"
     #: the picture ends before its last row
     TRUNCATED = "truncated"
@@ -39,10 +39,33 @@ class ErrorCode(StrEnum):
     CORRUPT = "corrupt"
     #: more pixels than `TAGMILL_MAX_IMAGE_PIXELS`
     TOO_MANY_PIXELS = "too_many_pixels"
+    #: more frames or pages than `TAGMILL_MAX_IMAGE_FRAMES`, or more than 100 scans in a progressive JPEG
+    TOO_MANY_FRAMES = "too_many_frames"
     #: the model raised on this image
     INFERENCE_FAILED = "inference_failed"
-    #: its batch ended the worker process `TAGMILL_MAX_ATTEMPTS` times
+    #: reading, decoding or inferring it did not end within `TAGMILL_STALL_SECONDS`
+    TIMED_OUT = "timed_out"
+    #: it alone needs more memory than there is
+    OUT_OF_MEMORY = "out_of_memory"
+    #: taken alone, it ended the process that tagged it
+    CRASHED_WORKER = "crashed_worker"
+    #: its batch ended without a result `TAGMILL_MAX_ATTEMPTS` times
     BATCH_DEAD = "batch_dead"
+
+    @property
+    def worth_retrying(self) -> bool:
+        """Whether the image may come out otherwise once something around it is mended."""
+        return self in _WORTH_RETRYING
+
+
+_WORTH_RETRYING = {
+    ErrorCode.NOT_FOUND,
+    ErrorCode.FETCH_FAILED,
+    ErrorCode.FETCH_TIMEOUT,
+    ErrorCode.TIMED_OUT,
+    ErrorCode.OUT_OF_MEMORY,
+    ErrorCode.BATCH_DEAD,
+}
 
 
 class ImageFailure(Exception):

@@ -1,25 +1,53 @@
-"""Finds batches that nobody works on any more: expired leases, lost messages, batches out of attempts."""
+"""Finds batches that nobody works on any more: dead workers, lost messages, batches out of attempts."""
 
-from sqlalchemy import ColumnElement, Engine, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Engine, and_, func, not_, or_, select, update
 
-from tagmill.database import epoch_now
+from tagmill.attempts import attempts_left
+from tagmill.database import epoch_now, insert_ignore
 from tagmill.outcome import ErrorCode, ImageStatus
-from tagmill.tables import BatchStatus, RunState, batch, run, run_image
+from tagmill.tables import BatchStatus, RunState, batch, reaper, run, run_image
 
 #: batches taken up by one look
 REAP_LIMIT = 1000
+#: `batch.error` of a crash
+CRASHED = "its worker ended without a word"
+
+
+def take_turn(engine: Engine, queue: str, seconds: float) -> bool:
+    """Return whether the caller is the one to look now; for `seconds` nobody else of this queue is.
+
+    A worker that dies in its turn holds nobody up: the turn ends by itself.
+    """
+    mine = (
+        update(reaper)
+        .where(reaper.c.queue == queue, reaper.c.next_look <= epoch_now())
+        .values(next_look=epoch_now() + seconds)
+    )
+    with engine.begin() as connection:
+        connection.execute(insert_ignore(connection, reaper), {"queue": queue, "next_look": 0.0})
+        return connection.execute(mine).rowcount == 1
+
+
+def requeue_expired(engine: Engine, queue: str) -> int:
+    """Put batches whose lease ended back to queued, each with a crash more; return how many.
+
+    Those of a cancelled run, too: they wait there for `tagmill run retry`, and the run is seen to have ended.
+    """
+    served = batch.c.run_id.in_(select(run.c.id).where(run.c.queue == queue))
+    return _requeue(engine, and_(batch.c.lease_until < epoch_now(), served))
+
+
+def requeue_owned(engine: Engine, process: str) -> int:
+    """Put the batches of a process that is known to be dead back to queued, before their leases end."""
+    return _requeue(engine, batch.c.owner.startswith(f"{process}:", autoescape=True))
 
 
 def bury_dead(engine: Engine, queue: str, max_attempts: int) -> int:
-    """Give up batches whose last allowed attempt ended without a result; their images get `batch_dead`."""
-    worn_out = or_(
-        and_(batch.c.status == BatchStatus.RUNNING, batch.c.lease_until < epoch_now()),
-        batch.c.status == BatchStatus.QUEUED,
-    )
+    """Give up queued batches that are out of attempts; their images get `batch_dead`."""
     bury = (
         update(batch)
-        .where(worn_out, batch.c.attempts >= max_attempts, _of(queue))
-        .values(status=BatchStatus.DEAD, owner=None, lease_until=None, finished_at=epoch_now())
+        .where(batch.c.status == BatchStatus.QUEUED, not_(attempts_left(max_attempts)), _of(queue))
+        .values(status=BatchStatus.DEAD, finished_at=epoch_now())
         .returning(batch.c.id, batch.c.error)
     )
     with engine.begin() as connection:
@@ -28,37 +56,15 @@ def bury_dead(engine: Engine, queue: str, max_attempts: int) -> int:
             connection.execute(
                 update(run_image)
                 .where(run_image.c.batch_id == batch_id, run_image.c.status == ImageStatus.PENDING)
-                .values(
-                    status=ImageStatus.FAILED,
-                    error_code=ErrorCode.BATCH_DEAD,
-                    error_detail=error or "its worker ended without a word, each time",
-                )
+                .values(status=ImageStatus.FAILED, error_code=ErrorCode.BATCH_DEAD, error_detail=error or CRASHED)
             )
     return len(dead)
 
 
-def requeue_expired(engine: Engine, queue: str, max_attempts: int) -> list[tuple[int, int]]:
-    """Put batches whose lease ended back to queued; return (run id, batch id) of each, to be published."""
-    ended = and_(
-        batch.c.status == BatchStatus.RUNNING,
-        batch.c.lease_until < epoch_now(),
-        batch.c.attempts < max_attempts,
-        _of(queue),
-    )
-    statement = (
-        update(batch)
-        .where(batch.c.id.in_(select(batch.c.id).where(ended).limit(REAP_LIMIT)), ended)
-        .values(status=BatchStatus.QUEUED, owner=None, lease_until=None, published_at=epoch_now())
-        .returning(batch.c.run_id, batch.c.id)
-    )
-    with engine.begin() as connection:
-        return sorted((row.run_id, row.id) for row in connection.execute(statement))
-
-
 def reclaim_due(engine: Engine, queue: str) -> list[tuple[int, int]]:
-    """Return (run id, batch id) of batches that were given back and whose pause is over, marked as published now.
+    """Return (run id, batch id) of batches that were given back or lost their worker, marked as published now.
 
-    Nothing was ever published for them, so it does not matter what the queue holds.
+    Nothing was published for them since, so it does not matter what the queue holds.
     """
     return _publish(engine, and_(_waiting(queue), batch.c.published_at.is_(None), batch.c.not_before.is_not(None)))
 
@@ -72,8 +78,27 @@ def reclaim_lost(engine: Engine, queue: str, grace_seconds: float) -> list[tuple
     return _publish(engine, and_(_waiting(queue), overdue))
 
 
+def _requeue(engine: Engine, lost: ColumnElement[bool]) -> int:
+    lost = and_(batch.c.status == BatchStatus.RUNNING, lost)
+    statement = (
+        update(batch)
+        .where(batch.c.id.in_(select(batch.c.id).where(lost).limit(REAP_LIMIT)), lost)
+        .values(
+            status=BatchStatus.QUEUED,
+            owner=None,
+            lease_until=None,
+            crashes=batch.c.crashes + 1,
+            not_before=epoch_now(),
+            published_at=None,
+            error=CRASHED,
+        )
+    )
+    with engine.begin() as connection:
+        return connection.execute(statement).rowcount
+
+
 def _publish(engine: Engine, wanted: ColumnElement[bool]) -> list[tuple[int, int]]:
-    # One UPDATE decides, so of several reapers one gets each batch.
+    # One UPDATE decides, so of several that publish one gets each batch.
     statement = (
         update(batch)
         .where(batch.c.id.in_(select(batch.c.id).where(wanted).order_by(batch.c.id).limit(REAP_LIMIT)), wanted)

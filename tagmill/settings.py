@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -38,12 +39,12 @@ class Settings(BaseSettings):
     #: images of one inference call
     inference_batch: int = Field(16, ge=1, le=1024)
 
-    #: seconds a claimed batch belongs to its worker; renewed by a heartbeat every third of it
-    lease_seconds: float = Field(30.0, gt=0)
-    #: times a batch may be claimed before it is given up as dead
+    #: seconds a claimed batch belongs to its worker; renewed by a heartbeat every fifth of it
+    lease_seconds: float = Field(10.0, gt=0)
+    #: times a batch may be claimed before it is given up as dead; the first two deaths of its worker do not count
     max_attempts: int = Field(4, ge=1)
     #: seconds between two looks for expired leases and lost messages
-    reap_seconds: float = Field(5.0, gt=0)
+    reap_seconds: float = Field(2.0, gt=0)
     #: seconds a batch may wait on an empty queue before its message counts as lost
     queued_grace_seconds: float = Field(10.0, gt=0)
 
@@ -55,8 +56,14 @@ class Settings(BaseSettings):
     max_image_bytes: int = Field(64 * 2**20, ge=1)
     #: pixels of one image
     max_image_pixels: int = Field(100_000_000, ge=1)
+    #: frames of one animation, pages of one TIFF; the first is tagged
+    max_image_frames: int = Field(1000, ge=1)
     #: seconds for one image to be fetched
     fetch_timeout: float = Field(20.0, gt=0)
+    #: seconds after which an image that is read or decoded, or an inference call, is taken for stuck and given up
+    stall_seconds: float = Field(120.0, gt=0)
+    #: bytes that a worker process may hold before it is started anew between two batches; 0 means 3/4 of the machine's
+    max_worker_memory: int = Field(0, ge=0)
 
     @field_validator("allowed_roots", mode="before")
     @classmethod
@@ -82,7 +89,8 @@ class Settings(BaseSettings):
         scheme = value.partition("://")[0]
         if scheme not in {"redis", "rediss", "memory"}:
             raise ValueError("must start with redis://, rediss:// or memory://")
-        if scheme == "rediss" and "ssl_cert_reqs=required" not in value:
+        # redis-py's default is not to look at the certificate; of a name given twice it is not said which one counts.
+        if scheme == "rediss" and parse_qs(urlsplit(value).query).get("ssl_cert_reqs") != ["required"]:
             raise ValueError("is rediss:// without certificate checking; add ?ssl_cert_reqs=required&ssl_ca_certs=FILE")
         return value
 

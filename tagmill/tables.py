@@ -49,7 +49,7 @@ class BatchStatus(StrEnum):
     RUNNING = "running"
     #: every image has an outcome
     DONE = "done"
-    #: claimed `TAGMILL_MAX_ATTEMPTS` times without an end; `error` holds the last reason
+    #: out of attempts without an end; `error` holds the last reason
     DEAD = "dead"
     #: its run was cancelled before a worker took it
     CANCELLED = "cancelled"
@@ -105,6 +105,8 @@ batch = Table(
     Column("status", String(20), nullable=False),
     #: how often a worker claimed it
     Column("attempts", Integer, nullable=False, default=0),
+    #: how often its worker ended without a word; see tagmill.attempts
+    Column("crashes", Integer, nullable=False, server_default="0"),
     #: token of the claim that may write its results
     Column("owner", String(200)),
     Column("lease_until", Double),
@@ -198,4 +200,22 @@ mask = Table(
     Column("box_bottom", Double, nullable=False),
     #: mean probability over the mask's pixels
     Column("score", Double, nullable=False),
+)
+
+#: A local file whose bytes were hashed: while it is the same file, it need not be read again.
+file_seen = Table(
+    "file_seen",
+    metadata,
+    #: sha256 of path, size, times and inode; see worker.unchanged
+    Column("identity", Sha256, primary_key=True),
+    #: of its bytes
+    Column("sha256", Sha256, nullable=False),
+)
+
+#: Whose turn it is to look for lost work: one worker a queue, the first that asks after `next_look`.
+reaper = Table(
+    "reaper",
+    metadata,
+    Column("queue", String(100), primary_key=True),
+    Column("next_look", Double, nullable=False),
 )

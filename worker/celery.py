@@ -1,11 +1,13 @@
 """The application that `celery -A worker worker` and `celery -A worker flower` start."""
 
+import logging
 import os
 import sys
 import threading
 from typing import NoReturn
 
 from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown
+from celery.worker import state
 
 from tagmill import logs
 from tagmill.broker import make_app
@@ -13,10 +15,16 @@ from tagmill.database import connect, open_database
 from tagmill.errors import TagmillError
 from tagmill.registry import ModelStore
 from tagmill.settings import Settings, load_settings
+from worker.broker_log import BrokerLog
 from worker.device import require_device
+from worker.outage import Services
 from worker.periodic import Periodic
-from worker.runtime import Runtime
+from worker.process import ProcessEnd
+from worker.runtime import Host, Runtime
 from worker.task import reaper, register
+from worker.watchdog import Overdue
+
+log = logging.getLogger(__name__)
 
 
 class Process:
@@ -24,6 +32,7 @@ class Process:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.services = Services(stopping=_stopping)
         self._runtime: Runtime | None = None
         self._pid = 0
         self._lock = threading.Lock()
@@ -33,27 +42,45 @@ class Process:
         """Return the Runtime of the process that calls."""
         with self._lock:
             if self._runtime is None or self._pid != os.getpid():
-                self._runtime = Runtime(self.settings, ModelStore(self.settings.model_store))
+                host = Host(self.services, _recycle, supervised=True)
+                self._runtime = Runtime(self.settings, ModelStore(self.settings.model_store), host)
                 self._pid = os.getpid()
             return self._runtime
 
     def check(self, sender: object, **_: object) -> None:
-        """End the worker with one line and its exit code where the database or the device does not fit."""
+        """End the worker with one line and its exit code where the database or the device does not fit.
+
+        A database that is away is waited for.
+        """
+        _log_json()
         try:
-            open_database(self.settings.database_url).dispose()  # nothing of it may pass a fork
+            engine = self.services.patiently(lambda: open_database(self.settings.database_url))
+            engine.dispose()  # nothing of it may pass a fork
             require_device(self.settings.device)
         except TagmillError as error:
             _end(error)
 
     def start_reaper(self, **_: object) -> None:
         """Begin to look for lost work."""
-        self._reaper = reaper(app, connect(self.settings.database_url), self.settings)
+        engine = connect(self.settings.database_url, self.settings.lease_seconds)
+        self._reaper = reaper(app, engine, self.settings, self.services)
         self._reaper.start()
 
     def stop_reaper(self, **_: object) -> None:
         """End the reaper with the worker."""
         if self._reaper is not None:
             self._reaper.stop()
+
+
+def _stopping() -> bool:
+    return state.should_stop is not None or state.should_terminate is not None
+
+
+def _recycle(reason: Overdue) -> None:
+    """Take no new batch, finish those in hand, end. Celery's own loop looks at this variable, as after SIGTERM."""
+    if not _stopping():
+        log.warning("ending to be started anew", extra={"action": "worker_recycles", "reason": reason})
+        state.should_stop = ProcessEnd.RECYCLED
 
 
 def _settings() -> Settings:
@@ -70,12 +97,14 @@ def _end(error: TagmillError) -> NoReturn:
 
 process = Process(_settings())
 app = make_app(process.settings)
+broker_log = BrokerLog(process.services.broker)
 register(app, process.runtime)
 
 
 @setup_logging.connect  # type: ignore[untyped-decorator]  # celery ships no types
 def _log_json(loglevel: int | str | None = None, **_: object) -> None:
     logs.configure(os.environ.get("TAGMILL_LOG_LEVEL", "INFO"))
+    broker_log.install()
 
 
 worker_init.connect(process.check, weak=False)

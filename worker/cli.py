@@ -1,12 +1,14 @@
 """`tagmill worker`, `tagmill tag`, `tagmill predict` and `tagmill demo`."""
 
 import json
+import logging
 import os
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 from rich.console import Console
+from sqlalchemy.exc import SQLAlchemyError
 
 from producer.display import exit_code, note, progress_bar, status_table
 from producer.progress import RunProgress
@@ -14,12 +16,15 @@ from tagmill import logs
 from tagmill.broker import require_shared_broker
 from tagmill.database import open_database
 from tagmill.errors import ExitCode
+from tagmill.reaper import requeue_owned
 from tagmill.settings import Settings, load_settings
 from worker.device import require_device
 from worker.embedded import TaggedRun, embedded_settings, tag_here
 from worker.predict import predict as predict_files
 from worker.session import Session
 from worker.supervisor import Supervisor, worker_command
+
+log = logging.getLogger(__name__)
 
 DEVICE = click.option("--device", metavar="auto|cpu|cuda:N", help="Where inference runs.  [default: auto]")
 BUNDLES = click.option(
@@ -44,11 +49,20 @@ def start(queue: str | None, concurrency: int | None, name: str, device: str | N
     settings = load_settings(queue=queue, concurrency=concurrency, device=device)
     require_shared_broker(settings)
     logs.configure(os.environ.get("TAGMILL_LOG_LEVEL", "INFO"))
-    open_database(settings.database_url).dispose()
+    engine = open_database(settings.database_url)
     require_device(settings.device)
     given = {"TAGMILL_QUEUE": settings.queue, "TAGMILL_DEVICE": settings.device}
     given["TAGMILL_CONCURRENCY"] = str(settings.concurrency)
-    return Supervisor(worker_command(settings, name), os.environ | given).run()
+
+    def free(process: str) -> None:
+        try:
+            freed = requeue_owned(engine, process)
+        except SQLAlchemyError:
+            return  # the database is away: their leases end by themselves
+        if freed:
+            log.info("batches of a dead worker are free", extra={"action": "batches_freed", "batches": freed})
+
+    return Supervisor(worker_command(settings, name), os.environ | given, free).run()
 
 
 @click.command()

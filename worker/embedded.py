@@ -22,7 +22,8 @@ from tagmill.errors import BundleError, InputError
 from tagmill.registry import Model, register
 from tagmill.settings import Settings
 from worker import task
-from worker.runtime import Runtime
+from worker.outage import Services
+from worker.runtime import Host, Runtime
 from worker.session import Session
 
 #: seconds between two looks at the progress
@@ -86,9 +87,11 @@ def tag_here(
         engine, source, open_sources(sources), models, roots_of(sources), batch_size, settings.queue
     )
     app = make_app(settings)
-    with _worker(app, settings, files):
+    stopping = threading.Event()
+    services = Services(stopping.is_set)
+    with _worker(app, settings, files, services, stopping):
         publish_run(app, engine, run_id)
-        reaper = task.reaper(app, engine, settings)
+        reaper = task.reaper(app, engine, settings, services)
         reaper.start()
         try:
             seen = _watch(engine, run_id, progress)
@@ -115,8 +118,11 @@ def _watch(engine: Engine, run_id: int, progress: Callable[[RunProgress], None])
 
 
 @contextmanager
-def _worker(app: Celery, settings: Settings, files: NamedBundles) -> Iterator[None]:
-    runtime = Runtime(settings, files)
+def _worker(
+    app: Celery, settings: Settings, files: NamedBundles, services: Services, stopping: threading.Event
+) -> Iterator[None]:
+    # The process is the user's command: nobody starts it again, so nothing but a stuck model ends it.
+    runtime = Runtime(settings, files, Host(services, lambda reason: None, supervised=False))
     task.register(app, lambda: runtime)
     worker = app.WorkController(
         pool="threads",
@@ -130,6 +136,7 @@ def _worker(app: Celery, settings: Settings, files: NamedBundles) -> Iterator[No
     try:
         yield
     finally:
+        stopping.set()
         # What was not begun waits in SQL. A pool that closes must not be handed more: Celery calls that unrecoverable.
         with app.connection_for_write() as connection:
             connection.default_channel.queue_purge(app.conf.task_default_queue)

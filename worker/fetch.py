@@ -5,7 +5,8 @@ import os
 import re
 import stat
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,12 +52,22 @@ class Fetcher:
             )
         return self._http.read(uri)
 
+    def status(self, path: str) -> os.stat_result:
+        """Return the status of a file that `fetch` would read; raise ImageFailure as `fetch` does."""
+        with self._opened(path) as descriptor:
+            return os.fstat(descriptor)
+
     def _read_file(self, path: str) -> bytes:
         deadline = time.monotonic() + self._limits.timeout
+        with self._opened(path) as descriptor:
+            return self._read_descriptor(descriptor, path, deadline)
+
+    @contextmanager
+    def _opened(self, path: str) -> Iterator[int]:
         try:
             descriptor = self._open(path)
             try:
-                return self._read_descriptor(descriptor, path, deadline)
+                yield descriptor
             finally:
                 os.close(descriptor)
         except OSError as error:

@@ -1,24 +1,33 @@
 """Renews the leases of the batches in work, so that no other worker takes them."""
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from tagmill.ledger import renew
+from worker.outage import Services
 from worker.periodic import Periodic
+
+#: beats within a lease: all but one may come late or fail
+BEATS = 5
+#: seconds that a lease lasts while a bundle is loaded: no thread of the process, the heartbeat's neither, runs then
+LOADING_SECONDS = 120.0
 
 
 class Heartbeat:
-    """One thread for all batches of a process; it beats three times within a lease."""
+    """One thread for all batches of a process; it beats `BEATS` times within a lease."""
 
-    def __init__(self, engine: Engine, lease_seconds: float) -> None:
+    def __init__(self, engine: Engine, lease_seconds: float, services: Services) -> None:
         self._engine = engine
+        self._services = services
         self._lease_seconds = lease_seconds
         self._tokens: set[str] = set()
         self._lock = threading.Lock()
-        self._thread = Periodic("heartbeat", lease_seconds / 3, self._beat)
+        self._thread = Periodic("heartbeat", lease_seconds / BEATS, self._beat, services)
         self._thread.start()
 
     @contextmanager
@@ -32,12 +41,25 @@ class Heartbeat:
             with self._lock:
                 self._tokens.discard(token)
 
+    def stretch(self) -> None:
+        """Renew all leases for `LOADING_SECONDS`; the next beat makes them short again."""
+        try:
+            self._renew(max(self._lease_seconds, LOADING_SECONDS))
+        except SQLAlchemyError as error:
+            if not self._services.note(error):
+                raise
+
     def stop(self) -> None:
         """End the thread."""
         self._thread.stop()
 
     def _beat(self) -> None:
+        self._renew(self._lease_seconds)
+
+    def _renew(self, seconds: float) -> None:
         with self._lock:
             tokens = set(self._tokens)
         if tokens:
-            renew(self._engine, tokens, self._lease_seconds)
+            asked = time.monotonic()
+            renew(self._engine, tokens, seconds)
+            self._services.database.answered(asked)

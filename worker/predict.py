@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from tagmill.ledger import InferenceRow, Outcome, PendingImage
-from tagmill.preprocess import DecodeLimits
+from tagmill.batch_result import InferenceRow, Outcome, PendingImage
+from tagmill.picture import DecodeLimits
 from tagmill.settings import Settings
 from worker.fetch import Fetcher, FetchLimits
 from worker.reader import BatchReader, FetchedImage
@@ -30,7 +30,7 @@ def predict(settings: Settings, paths: Sequence[Path], sessions: Sequence[Sessio
     limits = FetchLimits(settings.max_image_bytes, settings.fetch_timeout, settings.allow_private_hosts)
     fetcher = Fetcher([path.parent for path in absolute], limits)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        reader = BatchReader(pool, fetcher.fetch, DecodeLimits(settings.max_image_pixels))
+        reader = BatchReader(pool, fetcher.fetch, DecodeLimits(settings.max_image_pixels, settings.max_image_frames))
         fetched = reader.fetch(PendingImage(number, str(path)) for number, path in enumerate(absolute))
         specs = {session.spec.preprocess for session in sessions}
         found = [image for image in fetched if isinstance(image, FetchedImage)]
@@ -42,7 +42,7 @@ def predict(settings: Settings, paths: Sequence[Path], sessions: Sequence[Sessio
     reasons: dict[str, str] = {}
     for session in sessions:
         tagged = tag_images(session, list(distinct.values()), settings.inference_batch)
-        reasons |= tagged.failed
+        reasons |= {sha256: f"{code}: {detail}" for sha256, (code, detail) in tagged.failed.items()}
         for row in tagged.rows:
             answers[row.image_sha256].append((session.spec.name, row))
     predictions = []

@@ -1,15 +1,19 @@
 """Fetch and decode the images of one batch in a pool of threads."""
 
 import hashlib
+import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import TypeVar
 
-from tagmill.ledger import ImageRow, Outcome, PendingImage
+from tagmill.batch_result import ImageRow, Outcome, PendingImage
 from tagmill.outcome import ErrorCode, ImageFailure
-from tagmill.preprocess import DecodeLimits, Pixels, PreprocessSpec, decode, fit
+from tagmill.picture import DecodeLimits, Pixels
+from tagmill.preprocess import PreprocessSpec, decode, fit
+
+log = logging.getLogger(__name__)
 
 #: bytes of fetched files that one batch keeps in memory; what is over is fetched again when it is decoded
 KEPT_BYTES = 128 * 2**20
@@ -49,25 +53,32 @@ class BatchReader:
 
     def fetch(self, images: Iterable[PendingImage]) -> list[FetchedImage | Outcome]:
         """Fetch every image and name it by its bytes."""
-        return self._each(self._fetch_one, [(image.position, image) for image in images])
+        wanted = [(image.position, image) for image in images]
+        return self._each(self._fetch_one, wanted, ErrorCode.FETCH_FAILED)
 
     def decode(
         self, images: Sequence[FetchedImage], specs: dict[str, set[PreprocessSpec]]
     ) -> list[DecodedImage | Outcome]:
         """Decode each image once for the specs that `specs` asks for its sha256."""
-        return self._each(
-            lambda image: self._decode_one(image, specs[image.sha256]), [(image.position, image) for image in images]
-        )
+        wanted = [(image.position, image) for image in images]
+        return self._each(lambda image: self._decode_one(image, specs[image.sha256]), wanted, ErrorCode.CORRUPT)
 
-    def _each(self, work: Callable[[_Item], _Result], items: Sequence[tuple[int, _Item]]) -> list[_Result | Outcome]:
-        def guarded(entry: tuple[int, _Item]) -> _Result | Outcome:
-            position, item = entry
+    def _each(
+        self, work: Callable[[_Item], _Result], items: Sequence[tuple[int, _Item]], unforeseen: ErrorCode
+    ) -> list[_Result | Outcome]:
+        def result(position: int, future: Future[_Result]) -> _Result | Outcome:
             try:
-                return work(item)
-            except ImageFailure as failure:
+                return future.result()
+            except ImageFailure as failure:  # of the image, or of a pool that gave it up
                 return Outcome(position, error_code=failure.code, error_detail=failure.detail)
+            except MemoryError:
+                return Outcome(position, error_code=ErrorCode.OUT_OF_MEMORY, error_detail="no memory to decode it")
+            except Exception as error:  # a fault of ours or of a decoder: it must not take the whole batch along
+                log.exception("image failed", extra={"action": "image_failed", "position": position})
+                return Outcome(position, error_code=unforeseen, error_detail=f"{type(error).__name__}: {error}"[:300])
 
-        return list(self._pool.map(guarded, items))
+        futures = [(position, self._pool.submit(work, item)) for position, item in items]
+        return [result(position, future) for position, future in futures]
 
     def _fetch_one(self, image: PendingImage) -> FetchedImage:
         data = self._fetch(image.uri)

@@ -1,183 +1,161 @@
-"""What one worker process holds: engine, sessions, decode pool and heartbeat; and its way through one batch."""
+"""What one worker process holds, and its way through one batch: claim, tag, write."""
 
 import logging
 import os
 import socket
 import time
 import uuid
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
-from typing import TypeVar
-
-from sqlalchemy.exc import InterfaceError, OperationalError
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 from tagmill import ledger
+from tagmill.batch_result import BatchResult, Outcome
 from tagmill.broker import BatchMessage
 from tagmill.database import connect
 from tagmill.errors import TagmillError
-from tagmill.ledger import BatchResult, Claim, InferenceRow, Outcome
-from tagmill.outcome import ErrorCode
-from tagmill.preprocess import DecodeLimits
+from tagmill.ledger import Claim, Lease
 from tagmill.settings import Settings
-from worker.fetch import Fetcher, FetchLimits
+from worker.decode_pool import DecodePool
 from worker.heartbeat import Heartbeat
-from worker.reader import BatchReader, DecodedImage, FetchedImage
-from worker.session import Session
-from worker.sessions import BundleFiles, Sessions
-from worker.tagging import tag_images
+from worker.memory import memory_limit
+from worker.outage import Services, StoppedError
+from worker.process import process_name
+from worker.quarantine import Quarantine
+from worker.sessions import BundleFiles
+from worker.tagger import Tagged, Tagger
+from worker.unchanged import identities, seen_files
+from worker.watchdog import Overdue, Watchdog
 
 log = logging.getLogger(__name__)
-_Read = TypeVar("_Read", FetchedImage, DecodedImage)
 
 #: seconds before a batch that failed as a whole is tried again; doubled with each attempt
 RETRY_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
-class StageTimes:
-    """Milliseconds each stage of a batch took."""
+class Host:
+    """What the process around a Runtime does for it."""
 
-    read_ms: float
-    infer_ms: float
-    write_ms: float
+    services: Services
+    #: asks it to end after the batches in hand
+    recycle: Callable[[Overdue], None]
+    #: something starts the process again when it ends
+    supervised: bool
 
 
 class Runtime:
     """Built once a process, after any fork, and used from all its threads."""
 
-    def __init__(self, settings: Settings, files: BundleFiles) -> None:
-        cores = os.cpu_count() or 1
+    def __init__(self, settings: Settings, files: BundleFiles, host: Host) -> None:
         self.settings = settings
-        self.engine = connect(settings.database_url)
-        threads = settings.inference_threads or max(1, cores // settings.concurrency)
-        self.sessions = Sessions(files, settings.device, threads)
+        self.engine = connect(settings.database_url, settings.lease_seconds)
         self.name = f"{socket.gethostname()}:{os.getpid()}"
-        self._pool = ThreadPoolExecutor(settings.decode_threads or cores, thread_name_prefix="decode")
-        self._heartbeat = Heartbeat(self.engine, settings.lease_seconds)
-        self._decode_limits = DecodeLimits(settings.max_image_pixels)
-        limits = FetchLimits(settings.max_image_bytes, settings.fetch_timeout, settings.allow_private_hosts)
-        self._fetcher = lru_cache(maxsize=16)(
-            lambda roots: Fetcher([*settings.allowed_roots, *map(Path, roots)], limits)
-        )
+        self._process = process_name()
+        self._services = host.services
+        self._pool = DecodePool(settings.decode_threads or os.cpu_count() or 1)
+        self._heartbeat = Heartbeat(self.engine, settings.lease_seconds, host.services)
+        self._tagger = Tagger(settings, files, self._pool, self._heartbeat.stretch)
+        self._quarantine = Quarantine(settings, files)
+        limit = memory_limit(settings.max_worker_memory)
+        sessions, stall = self._tagger.sessions, settings.stall_seconds
+        self._watchdog = Watchdog(self._pool, sessions, stall, limit, host.recycle, last_resort=host.supervised)
 
     def process(self, message: BatchMessage) -> None:
-        """Tag one batch. A message for a batch that is done or taken is dropped; that is normal on Redis."""
-        token = f"{self.name}:{uuid.uuid4().hex}"
-        claimed = ledger.claim(
-            self.engine, message.batch, token, self.settings.lease_seconds, self.settings.max_attempts
+        """Tag one batch. A message for a batch that is done or taken is dropped; that is normal on Redis.
+
+        Waits for a database that is away. Raises StoppedError where the process is to end meanwhile.
+        """
+        settings = self.settings
+        lease = Lease(f"{self._process}:{uuid.uuid4().hex}", settings.lease_seconds, settings.max_attempts)
+        claimed = self._services.patiently(
+            lambda: ledger.claim(self.engine, message.run, message.batch, settings.queue, lease)
         )
         if claimed is None:
-            log.info("batch not free", extra={"action": "batch_dropped", "batch": message.batch})
+            self._drop(message)
             return
-        with self._heartbeat.holding(token):
+        with self._heartbeat.holding(lease.token):
             try:
-                self._tag(claimed)
-            except (OperationalError, InterfaceError):
-                raise  # the database is down: the lease ends by itself
-            except TagmillError as error:
-                self._give_back(claimed, error)
-                log.error(
-                    "batch failed", extra={"action": "batch_failed", "batch": message.batch, "reason": str(error)}
-                )
+                self._work(claimed)
+            except StoppedError:
+                raise  # nobody knows whether the database took it: the lease ends by itself
             except Exception as error:
                 self._give_back(claimed, error)
-                raise
+                if not isinstance(error, TagmillError):
+                    raise
 
     def close(self) -> None:
         """End the threads and connections."""
+        self._watchdog.stop()
         self._heartbeat.stop()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool.shutdown()
         self.engine.dispose()
+
+    def _drop(self, message: BatchMessage) -> None:
+        known = self._services.patiently(
+            lambda: ledger.exists(self.engine, message.run, message.batch, self.settings.queue)
+        )
+        fields = {"run": message.run, "batch": message.batch}
+        if known:
+            log.info("batch not free", extra={"action": "batch_dropped", **fields})
+        else:
+            reason = f"no such batch in queue {self.settings.queue}"
+            log.error("message refused", extra={"action": "message_refused", "reason": reason, **fields})
 
     def _give_back(self, claimed: Claim, error: Exception) -> None:
         delay = RETRY_SECONDS * 2 ** (claimed.attempts - 1)
-        ledger.release(self.engine, claimed, f"{type(error).__name__}: {error}", delay)
+        reason = f"{type(error).__name__}: {error}"
+        self._services.patiently(lambda: ledger.release(self.engine, claimed, reason, delay))
+        log.error("batch failed", extra={"action": "batch_failed", "batch": claimed.batch_id, "reason": str(error)})
 
-    def _tag(self, claimed: Claim) -> None:
+    def _work(self, claimed: Claim) -> None:
+        status = self._tagger.fetcher(claimed.roots).status
+        before = identities(claimed.images, status, self._pool)
+        unchanged = self._unchanged(claimed, before)
+        rest = replace(claimed, images=tuple(image for image in claimed.images if image.position not in unchanged))
+        tagged = self._tag(rest)
+        files = seen_files(rest.images, before, tagged.result.outcomes, status, self._pool)
+        outcomes = [*(Outcome(position, sha256) for position, sha256 in unchanged.items()), *tagged.result.outcomes]
+        result = replace(tagged.result, outcomes=outcomes, files=files)
         started = time.perf_counter()
-        sessions = [self.sessions.get(sha256) for sha256 in claimed.models]
-        reader = BatchReader(self._pool, self._fetcher(claimed.roots).fetch, self._decode_limits)
-        fetched, outcomes = _split(reader.fetch(claimed.images))
-        known = ledger.known_inferences(self.engine, {image.sha256 for image in fetched}, claimed.models)
-        missing = _missing(fetched, sessions, known)
-        distinct = {image.sha256: image for image in fetched if image.sha256 in missing}
-        specs = {sha256: {session.spec.preprocess for session in wanted} for sha256, wanted in missing.items()}
-        decoded, undecodable = _split(reader.decode(list(distinct.values()), specs))
-        read = time.perf_counter()
-        rows, failed = self._infer(decoded, sessions, missing)
-        inferred = time.perf_counter()
-        failed |= _failures_by_sha256(undecodable, distinct.values())
-        outcomes += [_outcome(image, failed) for image in fetched]
-        result = BatchResult(outcomes, [image.row for image in decoded], rows)
-        written = ledger.complete(self.engine, claimed, result, self.name)
-        times = StageTimes(
-            *(round(1000 * span, 1) for span in (read - started, inferred - read, time.perf_counter() - inferred))
-        )
+        written = self._services.patiently(lambda: ledger.complete(self.engine, claimed, result, self.name))
+        times = {"read_ms": tagged.read_ms, "infer_ms": tagged.infer_ms}
+        times["write_ms"] = round(1000 * (time.perf_counter() - started), 1)
         _log_batch(claimed, result, written, times)
 
-    def _infer(
-        self, decoded: Sequence[DecodedImage], sessions: Sequence[Session], missing: dict[str, list[Session]]
-    ) -> tuple[list[InferenceRow], dict[str, tuple[ErrorCode, str]]]:
-        rows: list[InferenceRow] = []
-        failed: dict[str, tuple[ErrorCode, str]] = {}
-        for session in sessions:
-            images = [image for image in decoded if session in missing[image.row.sha256]]
-            tagged = tag_images(session, images, self.settings.inference_batch)
-            rows += tagged.rows
-            failed |= {sha256: (ErrorCode.INFERENCE_FAILED, reason) for sha256, reason in tagged.failed.items()}
-        return rows, failed
+    def _unchanged(self, claimed: Claim, before: dict[int, str]) -> dict[int, str]:
+        """Return position -> sha256 of the local files that were hashed before and lack no result."""
+        hashed = self._services.patiently(lambda: ledger.known_files(self.engine, before.values())) if before else {}
+        if not hashed:
+            return {}
+        known = self._known(claimed, set(hashed.values()))
+        whole = {sha256 for sha256 in hashed.values() if all((sha256, model) in known for model in claimed.models)}
+        found = {position: hashed[identity] for position, identity in before.items() if identity in hashed}
+        return {position: sha256 for position, sha256 in found.items() if sha256 in whole}
+
+    def _tag(self, claimed: Claim) -> Tagged:
+        if not claimed.images:
+            return Tagged(BatchResult([], [], []), 0.0, 0.0)
+        if not claimed.suspect:
+            return self._tagger.tag(
+                claimed.images, claimed.models, claimed.roots, lambda shas: self._known(claimed, shas)
+            )
+        started = time.perf_counter()
+        result = self._quarantine.tag(claimed)
+        return Tagged(result, 0.0, round(1000 * (time.perf_counter() - started), 1))
+
+    def _known(self, claimed: Claim, shas: set[str]) -> set[tuple[str, str]]:
+        return self._services.patiently(lambda: ledger.known_inferences(self.engine, shas, claimed.models))
 
 
-def _split(results: Iterable[_Read | Outcome]) -> tuple[list[_Read], list[Outcome]]:
-    read: list[_Read] = []
-    outcomes: list[Outcome] = []
-    for result in results:
-        if isinstance(result, Outcome):
-            outcomes.append(result)
-        else:
-            read.append(result)
-    return read, outcomes
-
-
-def _missing(
-    fetched: Iterable[FetchedImage], sessions: Sequence[Session], known: set[tuple[str, str]]
-) -> dict[str, list[Session]]:
-    """Return, for each sha256 that lacks a result, the sessions to run."""
-    wanted = {
-        image.sha256: [session for session in sessions if (image.sha256, session.sha256) not in known]
-        for image in fetched
-    }
-    return {sha256: lacking for sha256, lacking in wanted.items() if lacking}
-
-
-def _failures_by_sha256(
-    outcomes: Iterable[Outcome], images: Iterable[FetchedImage]
-) -> dict[str, tuple[ErrorCode, str]]:
-    sha256_at = {image.position: image.sha256 for image in images}
-    return {
-        sha256_at[outcome.position]: (outcome.error_code, outcome.error_detail or "")
-        for outcome in outcomes
-        if outcome.error_code is not None
-    }
-
-
-def _outcome(image: FetchedImage, failed: dict[str, tuple[ErrorCode, str]]) -> Outcome:
-    code, detail = failed.get(image.sha256, (None, None))
-    return Outcome(image.position, None if code else image.sha256, code, detail)
-
-
-def _log_batch(claimed: Claim, result: BatchResult, written: bool, times: StageTimes) -> None:
-    failures = sum(1 for outcome in result.outcomes if outcome.error_code)
-    fields = {
+def _log_batch(claimed: Claim, result: BatchResult, written: bool, times: dict[str, float]) -> None:
+    fields: dict[str, Any] = {
         "action": "batch_tagged" if written else "batch_lost",
         "run": claimed.run_id,
         "batch": claimed.batch_id,
         "images": len(result.outcomes),
-        "failed": failures,
+        "failed": sum(1 for outcome in result.outcomes if outcome.error_code),
         "inferences": len(result.inferences),
-        **vars(times),
+        **times,
     }
     log.info("batch tagged" if written else "batch was taken over; results dropped", extra=fields)

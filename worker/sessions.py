@@ -1,6 +1,8 @@
 """The sessions of one process: each bundle loaded once, when its first batch comes."""
 
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -18,16 +20,39 @@ class BundleFiles(Protocol):
 class Sessions:
     """Loaded bundles by sha256, shared by all threads."""
 
-    def __init__(self, files: BundleFiles, device: str, threads: int) -> None:
+    def __init__(
+        self, files: BundleFiles, device: str, threads: int, before_loading: Callable[[], None] = lambda: None
+    ) -> None:
         self._files = files
         self._device = device
         self._threads = threads
+        self._before_loading = before_loading
         self._loaded: dict[str, Session] = {}
         self._lock = threading.Lock()
+        self._loading_since: float | None = None
 
     def get(self, sha256: str) -> Session:
         """Return the loaded bundle; raises BundleError or ConfigurationError where it cannot be."""
         with self._lock:
             if sha256 not in self._loaded:
-                self._loaded[sha256] = Session(self._files.path(sha256), self._device, self._threads)
+                # ONNX Runtime holds Python's lock while it loads: no other thread gets on meanwhile.
+                self._before_loading()
+                self._loading_since = time.monotonic()
+                try:
+                    self._loaded[sha256] = Session(self._files.path(sha256), self._device, self._threads)
+                finally:
+                    self._loading_since = None
             return self._loaded[sha256]
+
+    def cut(self, seconds: float) -> int:
+        """Cut off the inference calls that run longer than `seconds`; return how many."""
+        return sum(session.calls.cut(seconds) for session in list(self._loaded.values()))
+
+    def longest_call(self) -> float:
+        """Return the seconds of the inference call that runs the longest."""
+        return max((session.calls.longest() for session in list(self._loaded.values())), default=0.0)
+
+    def loading(self) -> float:
+        """Return since how many seconds a bundle is being loaded; 0 where none is."""
+        since = self._loading_since
+        return 0.0 if since is None else time.monotonic() - since

@@ -1,15 +1,16 @@
 """Keeps one `celery worker` process running: starts it again when it dies, passes SIGTERM on, waits for its end."""
 
-import ctypes
 import logging
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from types import FrameType
 
 from tagmill.errors import ExitCode
 from tagmill.settings import Settings
+from worker.process import NAME_VARIABLE, ProcessEnd, end_with_parent, new_name
 
 log = logging.getLogger(__name__)
 
@@ -17,8 +18,8 @@ FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
 #: a process that ran this long did start well: the next pause is short again
 HEALTHY_SECONDS = 60.0
-#: of prctl(2)
-PR_SET_PDEATHSIG = 1
+#: a process that asked to be started anew is, at once, if it did so after this time; sooner, its limits are too tight
+RECYCLE_SECONDS = 10.0
 
 
 def worker_command(settings: Settings, name: str) -> list[str]:
@@ -30,18 +31,18 @@ def worker_command(settings: Settings, name: str) -> list[str]:
     ]
 
 
-def _end_with_parent() -> None:
-    """Ask Linux for SIGTERM when the supervisor is killed, so that no worker goes on without one."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
 class Supervisor:
-    """Runs `command` until it ends by itself or a signal says stop."""
+    """Runs `command` until it ends by itself or a signal says stop.
 
-    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
+    `after_death` is told the name of each process that ended, to free at once what it had in hand.
+    """
+
+    def __init__(
+        self, command: list[str], environment: dict[str, str], after_death: Callable[[str], None] = lambda name: None
+    ) -> None:
         self._command = command
         self._environment = environment
+        self._after_death = after_death
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping = False
 
@@ -52,18 +53,27 @@ class Supervisor:
         pause = FIRST_PAUSE_SECONDS
         while True:
             started = time.monotonic()
+            name = new_name()
             # A session of its own: Ctrl-C reaches the worker through this process alone, once.
             self._process = subprocess.Popen(
-                self._command, env=self._environment, start_new_session=True, preexec_fn=_end_with_parent
+                self._command,
+                env=self._environment | {NAME_VARIABLE: name},
+                start_new_session=True,
+                preexec_fn=lambda: end_with_parent(signal.SIGTERM),
             )
             if self._stopping:
                 self._process.terminate()
             code = self._process.wait()
+            self._after_death(name)
             if self._stopping:
                 return ExitCode.DONE
             if code in (ExitCode.CONFIGURATION, ExitCode.USAGE):
                 return code
-            pause = FIRST_PAUSE_SECONDS if time.monotonic() - started > HEALTHY_SECONDS else pause
+            seconds = time.monotonic() - started
+            pause = FIRST_PAUSE_SECONDS if seconds > HEALTHY_SECONDS else pause
+            if code == ProcessEnd.RECYCLED and seconds > RECYCLE_SECONDS:
+                log.info("worker starts anew", extra={"action": "worker_recycled"})
+                continue
             log.warning("worker ended", extra={"action": "worker_ended", "code": code, "restart_in_seconds": pause})
             self._wait(pause)
             if self._stopping:

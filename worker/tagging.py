@@ -1,65 +1,113 @@
 """Run the pictures of one batch through one session: inference rows, and the pictures the model failed on."""
 
+import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tagmill.batch_result import InferenceRow, MaskRow
 from tagmill.bundle import BundleSpec
-from tagmill.ledger import InferenceRow, MaskRow
 from tagmill.masks import encode_masks
+from tagmill.outcome import ErrorCode
+from worker.calls import StalledCallError
 from worker.reader import DecodedImage
 from worker.session import Prediction, Session
 
+log = logging.getLogger(__name__)
+
+#: what ONNX Runtime, its CUDA provider, cuBLAS and cuDNN say when memory runs out; onnxruntime has no exception for it
+_NO_MEMORY = re.compile(r"failed to allocate|bad_?alloc|out of memory|OUT_OF_MEMORY|ALLOC_FAILED", re.IGNORECASE)
 #: labels stored for an image
 TOP_LABELS = 5
 
 
 @dataclass(frozen=True)
 class TaggedImages:
-    """The rows of the pictures that went through, and sha256 -> reason of those that did not."""
+    """The rows of the pictures that went through, and sha256 -> code and reason of those that did not."""
 
     rows: list[InferenceRow]
-    failed: dict[str, str]
+    failed: dict[str, tuple[ErrorCode, str]]
 
 
 def tag_images(session: Session, images: Sequence[DecodedImage], batch_size: int) -> TaggedImages:
-    """Infer in calls of at most `batch_size`; a failing call is halved down to the picture that breaks it."""
+    """Infer in calls of at most `batch_size`; a failing call is split down to the picture that breaks it."""
     tagged = TaggedImages([], {})
-    for start in range(0, len(images), batch_size):
-        _tag_call(session, images[start : start + batch_size], tagged)
+    start = 0
+    while start < len(images):
+        # Asked anew for each call: one that runs out of memory makes all later ones of its session smaller.
+        size = min(batch_size, session.largest_call or batch_size)
+        _tag_call(session, images[start : start + size], tagged)
+        start += size
     return tagged
 
 
-def top_labels(scores: NDArray[np.float32], labels: Sequence[str]) -> tuple[tuple[str, float], ...]:
-    """Return the best labels with their scores, best first; equal scores in the order of the labels."""
-    best = np.argsort(-scores, kind="stable")[:TOP_LABELS]
-    return tuple((labels[number], float(scores[number])) for number in best)
+def top_labels(
+    scores: NDArray[np.float32], labels: Sequence[str], numbers: NDArray[np.int64] | None = None
+) -> tuple[tuple[str, float], ...]:
+    """Return the best labels with their scores, best first; equal scores in the order of the labels.
+
+    With `numbers` the scores are in order already, and `numbers` says of which label each one is.
+    """
+    if numbers is not None:
+        best = zip(numbers[:TOP_LABELS], scores[:TOP_LABELS], strict=True)
+        return tuple((labels[number], float(score)) for number, score in best)
+    return tuple((labels[number], float(scores[number])) for number in np.argsort(-scores, kind="stable")[:TOP_LABELS])
 
 
 def _tag_call(session: Session, images: Sequence[DecodedImage], tagged: TaggedImages) -> None:
     try:
-        prediction = session.run(np.stack([image.inputs[session.spec.preprocess] for image in images]))
+        pictures = np.stack([image.inputs[session.spec.preprocess] for image in images])
+        prediction = session.run(pictures, best_only=True)
     except Exception as error:  # onnxruntime raises a family of its own without a common base
+        code = failure_code(error)
         if len(images) == 1:
-            tagged.failed[images[0].row.sha256] = f"{session.spec.name}: {str(error).splitlines()[0]}"
+            tagged.failed[images[0].row.sha256] = (code, f"{session.spec.name}: {_first_line(error)}")
             return
-        middle = len(images) // 2
-        _tag_call(session, images[:middle], tagged)
-        _tag_call(session, images[middle:], tagged)
+        # A call that stalls costs its whole time: one picture at a time it does so once. Else halves find it sooner.
+        size = 1 if code is ErrorCode.TIMED_OUT else len(images) // 2
+        if code is ErrorCode.OUT_OF_MEMORY:
+            _learn_size(session, size)
+        for start in range(0, len(images), size):
+            _tag_call(session, images[start : start + size], tagged)
         return
     for number, image in enumerate(images):
         if np.isfinite(prediction.scores[number]).all():
             tagged.rows.append(_row(session, image, prediction, number))
         else:
-            tagged.failed[image.row.sha256] = f"{session.spec.name}: a score is not a finite number"
+            reason = f"{session.spec.name}: a score is not a finite number"
+            tagged.failed[image.row.sha256] = (ErrorCode.INFERENCE_FAILED, reason)
+
+
+def failure_code(error: Exception) -> ErrorCode:
+    """Return what an inference call's exception says about its images."""
+    if isinstance(error, StalledCallError):
+        return ErrorCode.TIMED_OUT
+    if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
+        return ErrorCode.OUT_OF_MEMORY
+    return ErrorCode.INFERENCE_FAILED
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _learn_size(session: Session, size: int) -> None:
+    if session.largest_call is None or size < session.largest_call:
+        session.largest_call = size
+        log.warning(
+            "out of memory: smaller inference calls from now on",
+            extra={"action": "calls_smaller", "model": session.spec.name, "images": size},
+        )
 
 
 def _row(session: Session, image: DecodedImage, prediction: Prediction, number: int) -> InferenceRow:
     spec, scores = session.spec, prediction.scores[number]
     masks = () if prediction.mask is None else _masks(spec, prediction.mask[number], scores, image)
-    labels = top_labels(scores, spec.labels) if prediction.mask is None else ()
+    numbers = None if prediction.labels is None else prediction.labels[number]
+    labels = top_labels(scores, spec.labels, numbers) if prediction.mask is None else ()
     return InferenceRow(image.row.sha256, session.sha256, session.provider, labels, masks)
 
 

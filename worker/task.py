@@ -1,15 +1,17 @@
 """The Celery task, and the look for work that nobody does any more."""
 
 import logging
+import time
 from collections.abc import Callable
 
 from celery import Celery
 from celery.exceptions import Reject
 from sqlalchemy import Engine
 
-from tagmill.broker import TAG_BATCH, BatchMessage, publish, queue_length
-from tagmill.reaper import bury_dead, reclaim_due, reclaim_lost, requeue_expired
+from tagmill.broker import TAG_BATCH, BatchMessage, Priority, publish, queue_length
+from tagmill.reaper import bury_dead, reclaim_due, reclaim_lost, requeue_expired, take_turn
 from tagmill.settings import Settings
+from worker.outage import Services, StoppedError
 from worker.periodic import Periodic
 from worker.runtime import Runtime
 
@@ -26,22 +28,34 @@ def register(app: Celery, runtime: Callable[[], Runtime]) -> None:
         except ValueError as error:
             log.error("message refused", extra={"action": "message_refused", "reason": str(error)})
             raise Reject(str(error), requeue=False) from error
-        runtime().process(accepted)
+        try:
+            runtime().process(accepted)
+        except StoppedError as error:
+            raise Reject("the worker ends", requeue=True) from error
 
 
-def reap(app: Celery, engine: Engine, settings: Settings) -> int:
-    """Publish the batches that lost their worker or their message; return how many."""
-    queue = settings.queue
+def reap(app: Celery, engine: Engine, settings: Settings, services: Services) -> int:
+    """Publish the batches that lost their worker or their message; return how many. One worker at a time does it."""
+    queue, asked = settings.queue, time.monotonic()
+    if not take_turn(engine, queue, settings.reap_seconds / 2):
+        return 0
+    # After an outage leases have ended whose owners live: they get the time to renew them.
+    if services.database.steady(settings.lease_seconds):
+        requeue_expired(engine, queue)
     bury_dead(engine, queue, settings.max_attempts)
-    overdue = requeue_expired(engine, queue, settings.max_attempts) + reclaim_due(engine, queue)
-    if queue_length(app, queue) == 0:
-        overdue += reclaim_lost(engine, queue, settings.queued_grace_seconds)
-    if overdue:
-        publish(app, overdue)
-        log.info("batches published again", extra={"action": "reaped", "batches": len(overdue)})
-    return len(overdue)
+    services.database.answered(asked)
+    # Asked before anything is marked as published: a broker that is down ends this look here.
+    waiting = queue_length(app, queue)
+    due = reclaim_due(engine, queue)
+    lost = reclaim_lost(engine, queue, settings.queued_grace_seconds) if waiting == 0 else []
+    if due or lost:
+        publish(app, due, Priority.AGAIN)
+        publish(app, lost)
+        log.info("batches published again", extra={"action": "reaped", "batches": len(due) + len(lost)})
+    services.broker.answered(asked)
+    return len(due) + len(lost)
 
 
-def reaper(app: Celery, engine: Engine, settings: Settings) -> Periodic:
-    """Return the thread that reaps. Several workers may run one each: each batch goes to one of them."""
-    return Periodic("reaper", settings.reap_seconds, lambda: reap(app, engine, settings))
+def reaper(app: Celery, engine: Engine, settings: Settings, services: Services) -> Periodic:
+    """Return the thread that reaps."""
+    return Periodic("reaper", settings.reap_seconds, lambda: reap(app, engine, settings, services), services)

@@ -1,8 +1,11 @@
 """Fixtures of the integration ring."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from installation import Site, new_site
+from services import ExternalRedis, RedisServer
 from sqlalchemy import Engine
 
 from tagmill.database import connect, upgrade
@@ -15,3 +18,10 @@ def engine(database_url: str) -> Iterator[Engine]:
     upgrade(engine)
     yield engine
     engine.dispose()
+
+
+@pytest.fixture
+def site(request: pytest.FixtureRequest, redis_server: RedisServer | ExternalRedis, tmp_path: Path) -> Site:
+    """An installation on PostgreSQL, or on what a test asks for by parameter."""
+    database_url = request.getfixturevalue(getattr(request, "param", "postgres_url"))
+    return new_site(tmp_path, database_url, redis_server.url)

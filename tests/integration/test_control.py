@@ -14,10 +14,11 @@ from producer.manifest import Entry
 from producer.progress import run_progress, unfinished_run
 from producer.submit import create_run, publish_run
 from tagmill import ledger
+from tagmill.batch_result import BatchResult, ImageRow, Outcome
 from tagmill.broker import make_app, publish, queue_length
 from tagmill.bundle import BundleSpec, Task
 from tagmill.errors import InputError, NothingToDo
-from tagmill.ledger import BatchResult, Claim, ImageRow, Outcome
+from tagmill.ledger import Claim, Lease
 from tagmill.outcome import ErrorCode
 from tagmill.preprocess import PreprocessSpec
 from tagmill.registry import register
@@ -26,6 +27,7 @@ from tagmill.tables import batch
 
 SHA = "a" * 64
 QUEUE = Settings().queue
+LEASE = Lease("me", 30, max_attempts=3)
 
 
 @pytest.fixture
@@ -51,7 +53,7 @@ def work(engine: Engine, run_id: int, outcome: ErrorCode | None, batches: int = 
         )
     done = []
     for batch_id in ids:
-        claimed = ledger.claim(engine, batch_id, "me", 30, 3) if len(done) < batches else None
+        claimed = ledger.claim(engine, run_id, batch_id, QUEUE, LEASE) if len(done) < batches else None
         if claimed is None:
             continue
         outcomes = [Outcome(found.position, None if outcome else SHA, outcome) for found in claimed.images]
@@ -72,7 +74,7 @@ def test_a_cancelled_run_ends_and_keeps_what_it_has(engine: Engine, run_id: int)
 def test_a_batch_in_work_is_finished_after_a_cancel(engine: Engine, run_id: int) -> None:
     with engine.connect() as connection:
         first = connection.execute(select(batch.c.id).order_by(batch.c.seq).limit(1)).scalar_one()
-    claimed = ledger.claim(engine, first, "me", 30, 3)
+    claimed = ledger.claim(engine, run_id, first, QUEUE, LEASE)
     assert claimed is not None
     cancel_run(engine, run_id)
     assert run_progress(engine, run_id).state == "running"
@@ -92,7 +94,7 @@ def test_retry_takes_what_a_cancelled_run_left(engine: Engine, app: Celery, run_
 def test_retry_takes_a_batch_that_failed_after_the_cancel(engine: Engine, app: Celery, run_id: int) -> None:
     with engine.connect() as connection:
         first = connection.execute(select(batch.c.id).order_by(batch.c.seq).limit(1)).scalar_one()
-    claimed = ledger.claim(engine, first, "me", 30, 3)
+    claimed = ledger.claim(engine, run_id, first, QUEUE, LEASE)
     assert claimed is not None
     cancel_run(engine, run_id)
     ledger.release(engine, claimed, "the model is gone", 0.0)
@@ -111,6 +113,19 @@ def test_retry_by_code_takes_just_those(engine: Engine, app: Celery, run_id: int
     assert [found.position for found in claimed.images] == [0, 1]
     progress = run_progress(engine, run_id)
     assert (progress.tagged, progress.failures) == (6, {"truncated": 2})
+
+
+def test_retry_of_failed_images_leaves_what_a_cancel_left(engine: Engine, app: Celery, run_id: int) -> None:
+    work(engine, run_id, ErrorCode.NOT_FOUND, batches=1)
+    work(engine, run_id, ErrorCode.TRUNCATED, batches=1)
+    cancel_run(engine, run_id)
+    assert retry_run(app, engine, run_id, [ErrorCode.NOT_FOUND], QUEUE) == 2
+    work(engine, run_id, None)
+    assert retry_run(app, engine, run_id, [], QUEUE, failed_only=True) == 2
+    work(engine, run_id, None)
+    progress = run_progress(engine, run_id)
+    assert (progress.state, progress.tagged, progress.pending) == ("cancelled", 4, 4)
+    assert retry_run(app, engine, run_id, [], QUEUE) == 4
 
 
 def test_retry_where_nothing_failed_says_so(engine: Engine, app: Celery, run_id: int) -> None:

@@ -7,22 +7,25 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, func, select, update
+from sqlalchemy import Engine, func, insert, select, update
+from sqlalchemy.exc import DBAPIError, OperationalError
 
+from producer.control import cancel_run
 from producer.manifest import Entry
 from producer.progress import run_progress
 from producer.results import read_results, run_models
 from producer.submit import create_run
-from tagmill import ledger
+from tagmill import ledger, tables
+from tagmill.batch_result import BatchResult, ImageRow, InferenceRow, MaskRow, Outcome
 from tagmill.bundle import BundleSpec, Task
-from tagmill.database import connect, newest_version, require_schema, schema_version
+from tagmill.database import connect, is_outage, newest_version, require_schema, schema_version, upgrade
 from tagmill.errors import ConfigurationError, NothingToDo
-from tagmill.ledger import BatchResult, Claim, ImageRow, InferenceRow, MaskRow, Outcome
+from tagmill.ledger import Claim, Lease
 from tagmill.outcome import ErrorCode
 from tagmill.preprocess import PreprocessSpec
-from tagmill.reaper import bury_dead, reclaim_due, reclaim_lost, requeue_expired
+from tagmill.reaper import bury_dead, reclaim_due, reclaim_lost, requeue_expired, requeue_owned, take_turn
 from tagmill.registry import Model, list_models, promote, register, resolve
-from tagmill.tables import batch, image, inference, label, mask, metadata, run
+from tagmill.tables import batch, image, inference, label, mask, metadata, reaper, run
 
 SHA = ["a" * 64, "b" * 64, "c" * 64]
 QUEUE = "tagmill"
@@ -46,7 +49,9 @@ def batches(engine: Engine, run_id: int) -> list[int]:
 
 
 def take(engine: Engine, batch_id: int, token: str = "me", lease: float = 30.0) -> Claim | None:
-    return ledger.claim(engine, batch_id, token, lease, max_attempts=3)
+    with engine.connect() as connection:
+        run_id = connection.execute(select(batch.c.run_id).where(batch.c.id == batch_id)).scalar_one()
+    return ledger.claim(engine, run_id, batch_id, QUEUE, Lease(token, lease, max_attempts=3))
 
 
 def result_for(claimed: Claim, sha256: str = SHA[0], answer: str = "red") -> BatchResult:
@@ -164,10 +169,11 @@ def test_a_heartbeat_keeps_a_batch_and_its_end_frees_it(engine: Engine, model: M
     assert take(engine, batch_id, "me", lease=0.2)
     ledger.renew(engine, ["me"], 30.0)
     time.sleep(0.3)
-    assert requeue_expired(engine, QUEUE, max_attempts=3) == []
+    assert requeue_expired(engine, QUEUE) == 0
     ledger.renew(engine, ["me"], 0.01)
     time.sleep(0.05)
-    assert [found for _, found in requeue_expired(engine, QUEUE, max_attempts=3)] == [batch_id]
+    assert requeue_expired(engine, QUEUE) == 1
+    assert [found for _, found in reclaim_due(engine, QUEUE)] == [batch_id]
     assert take(engine, batch_id, "next") is not None
 
 
@@ -196,23 +202,123 @@ def test_a_reaper_leaves_the_runs_of_other_queues_alone(engine: Engine, model: M
     (batch_id,) = batches(engine, new_run(engine, model))
     assert take(engine, batch_id, lease=0.01)
     time.sleep(0.03)
-    assert requeue_expired(engine, "other", max_attempts=3) == []
+    assert requeue_expired(engine, "other") == 0
     assert bury_dead(engine, "other", max_attempts=1) == 0
-    assert requeue_expired(engine, QUEUE, max_attempts=3) != []
+    assert requeue_expired(engine, QUEUE) == 1
     assert reclaim_lost(engine, "other", grace_seconds=0) == []
+
+
+def fail(engine: Engine, batch_id: int, token: str) -> None:
+    claimed = take(engine, batch_id, token)
+    assert claimed is not None
+    ledger.release(engine, claimed, "BundleError: gone", delay_seconds=0)
 
 
 def test_a_batch_out_of_attempts_is_dead_and_its_images_say_so(engine: Engine, model: Model) -> None:
     run_id = new_run(engine, model)
     (batch_id,) = batches(engine, run_id)
     for attempt in range(3):
-        assert take(engine, batch_id, f"worker-{attempt}", lease=0.01)
-        time.sleep(0.03)
+        fail(engine, batch_id, f"worker-{attempt}")
     assert take(engine, batch_id, "a fourth") is None
-    assert requeue_expired(engine, QUEUE, max_attempts=3) == []
     assert bury_dead(engine, QUEUE, max_attempts=3) == 1
     progress = run_progress(engine, run_id)
     assert (progress.state, progress.failures, progress.batches["dead"]) == ("done", {"batch_dead": 3}, 1)
+
+
+def crash(engine: Engine, batch_id: int, token: str) -> Claim:
+    claimed = take(engine, batch_id, f"{token}:1")
+    assert claimed is not None
+    assert requeue_owned(engine, token) == 1
+    return claimed
+
+
+def test_the_first_two_crashes_cost_no_attempt_and_make_a_suspect(engine: Engine, model: Model) -> None:
+    (batch_id,) = batches(engine, new_run(engine, model))
+    assert [crash(engine, batch_id, "dead").suspect for _ in range(2)] == [False, False]
+    for attempt in range(2):
+        fail(engine, batch_id, f"worker-{attempt}")
+    last = take(engine, batch_id, "last")
+    assert last is not None
+    assert last.suspect
+    ledger.release(engine, last, "BundleError: gone", delay_seconds=0)
+    assert take(engine, batch_id, "one too many") is None
+
+
+def test_a_batch_that_crashes_for_ever_is_dead_in_the_end(engine: Engine, model: Model) -> None:
+    run_id = new_run(engine, model)
+    (batch_id,) = batches(engine, run_id)
+    for _ in range(5):
+        crash(engine, batch_id, "dead")
+    assert take(engine, batch_id, "one too many") is None
+    assert bury_dead(engine, QUEUE, max_attempts=3) == 1
+    assert run_progress(engine, run_id).failures == {"batch_dead": 3}
+
+
+def test_an_expired_lease_counts_as_a_crash_whoever_finds_it(engine: Engine, model: Model) -> None:
+    first, second = batches(engine, new_run(engine, model, images=2, batch_size=1))
+    for batch_id in (first, second):
+        assert take(engine, batch_id, "slow", lease=0.01)
+    time.sleep(0.05)
+    assert take(engine, first, "quick") is not None
+    assert requeue_expired(engine, QUEUE) == 1
+    with engine.connect() as connection:
+        found = connection.execute(select(batch.c.attempts, batch.c.crashes).order_by(batch.c.id)).all()
+    assert found == [(2, 1), (1, 1)]
+
+
+def test_what_a_dead_process_had_in_hand_is_free_at_once(engine: Engine, model: Model) -> None:
+    first, second = batches(engine, new_run(engine, model, images=2, batch_size=1))
+    assert take(engine, first, "dead:1")
+    assert take(engine, second, "alive:1")
+    assert requeue_owned(engine, "dead") == 1
+    assert [found for _, found in reclaim_due(engine, QUEUE)] == [first]
+    assert take(engine, first, "alive:2") is not None
+
+
+def test_the_same_token_gets_its_batch_again_without_another_attempt(engine: Engine, model: Model) -> None:
+    (batch_id,) = batches(engine, new_run(engine, model))
+    first, again = take(engine, batch_id, "me"), take(engine, batch_id, "me")
+    assert first is not None
+    assert again == first
+
+
+def test_a_batch_of_another_run_or_queue_is_not_given_out(engine: Engine, model: Model) -> None:
+    run_id, other = new_run(engine, model), new_run(engine, model)
+    (batch_id,) = batches(engine, run_id)
+    lease = Lease("me", 30, max_attempts=3)
+    for asked in ((other, batch_id, QUEUE), (run_id, batch_id, "other"), (run_id, 999, QUEUE), (999, batch_id, QUEUE)):
+        assert ledger.claim(engine, *asked, lease) is None
+        assert not ledger.exists(engine, *asked)
+    assert ledger.exists(engine, run_id, batch_id, QUEUE)
+
+
+def test_one_worker_at_a_time_looks_for_lost_work(engine: Engine) -> None:
+    start = threading.Barrier(6)
+    turns: list[bool] = []
+
+    def ask() -> None:
+        start.wait()
+        turns.append(take_turn(engine, QUEUE, 0.5))
+
+    threads = [threading.Thread(target=ask) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(turns) == [False] * 5 + [True]
+    assert take_turn(engine, "other", 0.5)
+    time.sleep(0.6)
+    assert take_turn(engine, QUEUE, 0.5)
+
+
+def test_a_cancelled_run_ends_even_where_its_worker_was_killed(engine: Engine, model: Model) -> None:
+    run_id = new_run(engine, model)
+    assert take(engine, batches(engine, run_id)[0], lease=0.01)
+    cancel_run(engine, run_id)
+    assert run_progress(engine, run_id).state == "running"
+    time.sleep(0.05)
+    assert requeue_expired(engine, QUEUE) == 1
+    assert run_progress(engine, run_id).state == "cancelled"
 
 
 def test_a_run_is_written_whole_or_not_at_all(engine: Engine, model: Model) -> None:
@@ -240,11 +346,13 @@ def test_positions_and_batches_follow_the_manifest(engine: Engine, model: Model)
 def test_the_migrations_make_the_tables_of_the_code(engine: Engine) -> None:
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
+    from alembic.script import ScriptDirectory
 
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
         assert compare_metadata(context, metadata) == []
-    assert schema_version(engine) == newest_version()
+    heads = ScriptDirectory(Path(tables.__file__).parent / "migrations").get_heads()
+    assert [schema_version(engine), newest_version()] == heads * 2
 
 
 def test_an_empty_database_is_refused_with_what_to_do(database_url: str) -> None:
@@ -287,3 +395,34 @@ def test_the_clock_is_the_databases(engine: Engine, model: Model) -> None:
     progress = run_progress(engine, run_id)
     assert abs(progress.read_at - time.time()) < 5
     assert (progress.state, progress.seconds, progress.eta_seconds) == ("queued", 0.0, None)
+
+
+def test_a_frozen_worker_that_holds_a_lock_does_not_lock_the_others_out(postgres_url: str) -> None:
+    frozen, other = connect(postgres_url, patience_seconds=0.3), connect(postgres_url)
+    upgrade(other)
+    with frozen.connect() as connection:
+        assert take_turn(other, QUEUE, 0.0)
+        connection.execute(update(reaper).values(next_look=0.0))  # and then not another word
+        assert take_turn(other, QUEUE, 60.0)
+        with pytest.raises(DBAPIError) as caught:
+            connection.execute(select(reaper))
+        connection.invalidate()
+    assert is_outage(caught.value)
+    frozen.dispose()
+    other.dispose()
+
+
+def test_a_full_database_is_an_outage_and_a_wrong_statement_is_none(sqlite_url: str) -> None:
+    engine = connect(sqlite_url)
+    upgrade(engine)
+    with engine.begin() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+        facts = {"width": 1, "height": 1, "format": "PNG", "bytes": 1}
+        rows = [{"sha256": f"{number:064d}", **facts} for number in range(999)]
+        with pytest.raises(OperationalError, match="full") as full:
+            connection.execute(insert(image), rows)
+        with pytest.raises(OperationalError, match="no such table") as wrong:
+            connection.exec_driver_sql("SELECT 1 FROM nowhere")
+    assert (is_outage(full.value), is_outage(wrong.value)) == (True, False)
+    engine.dispose()

@@ -1,67 +1,20 @@
 """Workers as real processes on real Redis, with SQLite and with PostgreSQL."""
 
-import csv
-import io
 import os
 import signal
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from bundles import write_classifier, write_fussy_classifier, write_segmenter
+from bundles import write_fussy_classifier
+from installation import Site
 from pictures import write_folder, write_picture
 from PIL import Image
-from processes import Worker, environment, tagmill, tagmill_json, wait_until
-from services import ExternalRedis, RedisServer
-from sqlalchemy import create_engine, text
+from processes import Worker, tagmill, tagmill_json, wait_until
+from services import RedisServer
 
-from tagmill.broker import TAG_BATCH, make_app, queue_length
+from tagmill.broker import TAG_BATCH, make_app, publish, queue_length
 from tagmill.settings import Settings
-
-
-@dataclass
-class Site:
-    """One installation: its environment, its folder, and the models colours@1 and colour-masks@1."""
-
-    env: dict[str, str]
-    folder: Path
-
-    def count(self, statement: str) -> int:
-        engine = create_engine(self.env["TAGMILL_DATABASE_URL"])
-        with engine.connect() as connection:
-            found = int(connection.execute(text(statement)).scalar_one())
-        engine.dispose()
-        return found
-
-    def submit(self, *arguments: object, expect: int = 0) -> dict[str, object]:
-        found: dict[str, object] = tagmill_json("submit", *arguments, env=self.env, expect=expect)
-        return found
-
-    def rows(self, run: object) -> list[dict[str, str]]:
-        return list(csv.DictReader(io.StringIO(tagmill("results", run, env=self.env).stdout)))
-
-    def wait_done(self, run: object, seconds: float = 60) -> None:
-        wait_until(
-            lambda: tagmill_json("run", "status", run, env=self.env)["state"] == "done",
-            seconds,
-            f"run {run} to be done",
-        )
-
-
-@pytest.fixture
-def site(request: pytest.FixtureRequest, redis_server: RedisServer | ExternalRedis, tmp_path: Path) -> Site:
-    """An installation on PostgreSQL, or on what a test asks for by parameter."""
-    database_url = request.getfixturevalue(getattr(request, "param", "postgres_url"))
-    settings = {"lease_seconds": 3, "reap_seconds": 0.5, "queued_grace_seconds": 2, "log_level": "INFO"}
-    env = environment(
-        database_url=database_url, broker_url=redis_server.url, model_store=tmp_path / "models", **settings
-    )
-    tagmill("db", "upgrade", env=env)
-    tagmill("model", "add", write_classifier(tmp_path / "colours.onnx"), env=env)
-    tagmill("model", "add", write_segmenter(tmp_path / "masks.onnx"), env=env)
-    return Site(env, tmp_path)
-
 
 on_both_databases = pytest.mark.parametrize("site", ["sqlite_url", "postgres_url"], indirect=True)
 
@@ -173,6 +126,23 @@ def test_one_small_message_a_batch_and_a_strange_one_is_refused(site: Site) -> N
     with Worker(site.env, site.folder / "worker.log") as worker:
         site.wait_done(run)
         wait_until(lambda: worker.log.count("message_refused") == 3, 20, "the strange messages to be refused")
+
+
+def test_a_message_of_an_unknown_run_or_a_foreign_batch_is_refused(site: Site) -> None:
+    write_folder(site.folder / "shop", 4)
+    settings = Settings(broker_url=site.env["TAGMILL_BROKER_URL"])
+    app = make_app(settings)
+    other = site.env | {"TAGMILL_QUEUE": "other"}
+    elsewhere = tagmill_json("submit", site.folder / "shop", "--model", "colours", env=other)["run"]
+    run = site.submit(site.folder / "shop", "--model", "colours")["run"]
+    (theirs,), (ours,) = (site.values(f"SELECT id FROM batch WHERE run_id = {number}") for number in (elsewhere, run))
+    # an unknown run, an unknown batch, a batch of another run, and one of another queue
+    publish(app, [(999, ours), (run, 999), (run, theirs), (elsewhere, theirs)])
+    with Worker(site.env, site.folder / "worker.log") as worker:
+        site.wait_done(run)
+        wait_until(lambda: worker.log.count("message_refused") == 4, 20, "the messages to be refused")
+        assert "no such batch in queue tagmill" in worker.log
+    assert site.count("SELECT count(*) FROM batch WHERE status = 'queued'") == 1
 
 
 def test_an_image_the_model_fails_on_is_found_and_its_batch_goes_on(site: Site) -> None:

@@ -1,0 +1,163 @@
+"""What keeps a process of threads within its deadlines and its memory."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bundles import write_classifier
+from hard_bundles import BAD_RED, write_endless_classifier
+from pictures import write_picture
+from processes import wait_until
+
+from tagmill.batch_result import Outcome, PendingImage
+from tagmill.outcome import ErrorCode, ImageFailure
+from tagmill.settings import Settings
+from worker import memory
+from worker.decode_pool import DecodePool
+from worker.memory import memory_limit, resident_bytes
+from worker.sessions import Sessions
+from worker.tagger import Tagger
+from worker.watchdog import Overdue, Watchdog
+
+
+class Named:
+    """Bundle files by any name."""
+
+    def __init__(self, **files: Path) -> None:
+        self.files = files
+
+    def path(self, name: str) -> Path:
+        return self.files[name]
+
+
+@pytest.fixture
+def pool() -> Iterator[DecodePool]:
+    pool = DecodePool(2)
+    yield pool
+    pool.shutdown()
+
+
+Watch = Callable[..., list[Overdue]]
+
+
+@pytest.fixture
+def watch(pool: DecodePool) -> Iterator[Watch]:
+    """Start watchdogs that are ended with the test; each returns the list of what it asked for."""
+    started: list[Watchdog] = []
+
+    def start(sessions: Sessions, stall: float = 60.0, memory_limit: int = 2**60) -> list[Overdue]:
+        asked: list[Overdue] = []
+        started.append(Watchdog(pool, sessions, stall, memory_limit, asked.append, last_resort=False))
+        return asked
+
+    yield start
+    for watchdog in started:
+        watchdog.stop()
+
+
+def test_a_pool_returns_results_and_errors(pool: DecodePool) -> None:
+    assert list(pool.map(lambda number: number * 2, range(50))) == [number * 2 for number in range(50)]
+    with pytest.raises(ZeroDivisionError):
+        pool.submit(lambda: 1 // 0).result()
+
+
+def test_a_closed_pool_ends_what_is_queued_and_takes_no_more() -> None:
+    pool = DecodePool(1)
+    futures = [pool.submit(lambda: 1) for _ in range(5)]
+    pool.shutdown()
+    assert sum(future.result(10) for future in futures) == 5
+    with pytest.raises(RuntimeError):
+        pool.submit(lambda: 1)
+
+
+def test_a_stuck_task_is_given_up_and_its_thread_replaced(pool: DecodePool) -> None:
+    release = threading.Event()
+    stuck = [pool.submit(release.wait) for _ in range(2)]
+    behind = pool.submit(lambda: "done")
+    time.sleep(0.1)
+    assert pool.give_up(0.05) == 2
+    for future in stuck:
+        with pytest.raises(ImageFailure) as caught:
+            future.result(0)
+        assert caught.value.code is ErrorCode.TIMED_OUT
+    assert behind.result(10) == "done"
+    release.set()
+    assert list(pool.map(abs, range(20))) == list(range(20))
+    assert pool.give_up(0.0) == 0
+
+
+def test_a_task_that_waits_behind_others_is_not_given_up(pool: DecodePool) -> None:
+    release = threading.Event()
+    for _ in range(2):
+        pool.submit(release.wait)
+    behind = pool.submit(lambda: "done")
+    time.sleep(0.1)
+    assert pool.give_up(60) == 0
+    release.set()
+    assert behind.result(10) == "done"
+
+
+def test_a_stuck_image_is_an_outcome_and_the_process_asks_to_be_recycled(
+    pool: DecodePool, watch: Watch, tmp_path: Path
+) -> None:
+    paths = [write_picture(tmp_path / f"{number}.png", "red", shade=number) for number in range(4)]
+    tagger = Tagger(Settings(), Named(colours=write_classifier(tmp_path / "c.onnx")), pool)
+    release = threading.Event()
+    fetcher = tagger.fetcher((str(tmp_path),))
+    read = fetcher.fetch
+    fetcher.fetch = lambda uri: b"" if uri.endswith("2.png") and release.wait() else read(uri)  # type: ignore[method-assign]
+    asked = watch(tagger.sessions, stall=0.3)
+    images = [PendingImage(number, str(path)) for number, path in enumerate(paths)]
+    tagged = tagger.tag(images, ("colours",), (str(tmp_path),), lambda shas: set())
+    release.set()
+    codes = {outcome.position: outcome.error_code for outcome in tagged.result.outcomes}
+    assert codes == {0: None, 1: None, 2: ErrorCode.TIMED_OUT, 3: None}
+    wait_until(lambda: Overdue.STUCK_THREAD in asked, 10, "the watchdog to ask for a new process")
+
+
+def test_an_inference_that_does_not_end_is_cut_off(pool: DecodePool, watch: Watch, tmp_path: Path) -> None:
+    tagger = Tagger(Settings(), Named(endless=write_endless_classifier(tmp_path / "e.onnx")), pool)
+    asked = watch(tagger.sessions, stall=0.3)
+    session = tagger.sessions.get("endless")
+    with pytest.raises(Exception, match="did not end in time"):
+        session.run(np.full((2, 16, 16, 3), BAD_RED, dtype=np.uint8))
+    assert asked == []
+
+
+def test_a_process_over_its_memory_limit_is_asked_to_end(pool: DecodePool, watch: Watch) -> None:
+    sessions = Sessions(Named(), "cpu", 1)
+    large, small = watch(sessions, memory_limit=1), watch(sessions)
+    wait_until(lambda: Overdue.MEMORY in large, 10, "the watchdog to see the memory")
+    assert small == []
+
+
+def test_memory_is_measured_and_limited_by_machine_container_or_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = resident_bytes()
+    held = bytearray(b"x" * 50 * 2**20)
+    assert resident_bytes() - before > 40 * 2**20
+    del held
+    assert memory_limit(123) == 123
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(memory, "_CGROUP_LIMITS", (tmp_path / "none", limit))
+    limit.write_text("max\n")
+    machine = memory_limit(0)
+    limit.write_text(f"{2**20}\n")
+    assert memory_limit(0) == 2**20 * 3 // 4 < machine
+
+
+def test_an_unforeseen_error_of_one_image_leaves_the_others_alone(pool: DecodePool, tmp_path: Path) -> None:
+    write_picture(tmp_path / "good.png", "red")
+    tagger = Tagger(Settings(), Named(colours=write_classifier(tmp_path / "c.onnx")), pool)
+    fetcher = tagger.fetcher((str(tmp_path),))
+    read = fetcher.fetch
+    fetcher.fetch = lambda uri: read(uri) if "good" in uri else [][0]  # type: ignore[method-assign]
+    images = [PendingImage(0, str(tmp_path / "good.png")), PendingImage(1, "bug")]
+    tagged = tagger.tag(images, ("colours",), (str(tmp_path),), lambda shas: set())
+    failed, good = tagged.result.outcomes
+    assert failed == Outcome(1, None, ErrorCode.FETCH_FAILED, "IndexError: list index out of range")
+    assert (good.position, good.error_code) == (0, None)

@@ -1,0 +1,107 @@
+"""Outlive a database or broker that is away: wait for it, and say once that it is down and once that it is back."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from kombu.exceptions import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
+
+from tagmill.database import is_outage
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE_SECONDS = 0.2
+LONGEST_PAUSE_SECONDS = 3.0
+
+_Result = TypeVar("_Result")
+
+
+class StoppedError(Exception):
+    """Raised in place of waiting on, because the process is to end."""
+
+
+class Service:
+    """Whether one service answers, as all threads of a process see it."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._down_since: float | None = None
+        self._back_since = float("-inf")
+        self._lock = threading.Lock()
+
+    def failed(self, error: Exception) -> None:
+        """Note a failure; the first one is logged."""
+        with self._lock:
+            if self._down_since is not None:
+                return
+            self._down_since = time.monotonic()
+        reason = str(getattr(error, "orig", None) or error).partition("\n")[0]
+        log.warning("%s is down", self._name, extra={"action": f"{self._name}_down", "reason": reason})
+
+    def answered(self, asked: float) -> None:
+        """Note that it answered what it was asked at `asked`, by the monotonic clock.
+
+        The first answer after a failure is logged. One to a question from before the failure says nothing.
+        """
+        with self._lock:
+            if self._down_since is None or asked <= self._down_since:
+                return
+            self._back_since = time.monotonic()
+            seconds = round(self._back_since - self._down_since, 1)
+            self._down_since = None
+        log.warning("%s is back", self._name, extra={"action": f"{self._name}_back", "seconds": seconds})
+
+    def steady(self, seconds: float) -> bool:
+        """Return whether it has answered for so long."""
+        with self._lock:
+            return self._down_since is None and time.monotonic() - self._back_since > seconds
+
+
+class Services:
+    """The two that a worker needs, and whether it is about to end."""
+
+    def __init__(self, stopping: Callable[[], bool] = lambda: False) -> None:
+        self.database = Service("database")
+        self.broker = Service("broker")
+        self.stopping = stopping
+
+    def patiently(self, work: Callable[[], _Result]) -> _Result:
+        """Return what `work` on the database returns, however long that is away. Raises StoppedError at the end."""
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            asked = time.monotonic()
+            try:
+                result = work()
+            except SQLAlchemyError as error:
+                if not is_outage(error):
+                    raise
+                self.database.failed(error)
+                if self._stopped_within(pause):
+                    raise StoppedError from error
+                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+            else:
+                self.database.answered(asked)
+                return result
+
+    def note(self, error: Exception) -> bool:
+        """Note which service is down; return False where `error` says something else."""
+        if isinstance(error, SQLAlchemyError):
+            if is_outage(error):
+                self.database.failed(error)
+            return is_outage(error)
+        # redis-py's errors have a base of their own, which is not imported where the broker is no Redis.
+        down = isinstance(error, (OperationalError, OSError)) or type(error).__module__.startswith("redis.")
+        if down:
+            self.broker.failed(error)
+        return down
+
+    def _stopped_within(self, seconds: float) -> bool:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if self.stopping():
+                return True
+            time.sleep(0.1)
+        return self.stopping()

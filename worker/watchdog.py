@@ -1,0 +1,93 @@
+"""Deadlines and a memory limit for a process of threads, which Python and Celery give none."""
+
+import faulthandler
+import logging
+import os
+import threading
+from collections.abc import Callable
+from enum import StrEnum
+
+from worker.decode_pool import DecodePool
+from worker.memory import resident_bytes
+from worker.process import ProcessEnd
+from worker.sessions import Sessions
+
+log = logging.getLogger(__name__)
+
+#: seconds between two looks
+LOOK_SECONDS = 0.25
+#: least seconds that an inference call has to end after it was told to, before it is ended with its process
+GRACE_SECONDS = 5.0
+#: deadlines that loading a bundle may take: a network drive may be slow, and CUDA's first context is
+LOADING_DEADLINES = 5
+
+
+class Overdue(StrEnum):
+    """Why a process should end between two batches."""
+
+    #: a thread of it is stuck with an image that was given up
+    STUCK_THREAD = "stuck_thread"
+    #: it holds more memory than it may
+    MEMORY = "memory"
+
+
+class Watchdog:
+    """A thread that gives up stuck images, cuts off inference calls, and ends the process where that does not help.
+
+    `recycle` is called, at each look again, while the process should end after the batches in hand. With
+    `last_resort`, a process that holds Python's lock for good, or is stopped for longer than that, is ended, too.
+    """
+
+    def __init__(
+        self,
+        pool: DecodePool,
+        sessions: Sessions,
+        stall_seconds: float,
+        memory_limit: int,
+        recycle: Callable[[Overdue], None],
+        *,
+        last_resort: bool,
+    ) -> None:
+        self._pool = pool
+        self._sessions = sessions
+        self._stall = stall_seconds
+        self._last = stall_seconds + max(GRACE_SECONDS, stall_seconds / 2)
+        self._memory_limit = memory_limit
+        self._recycle = recycle
+        self._last_resort = last_resort
+        self._lost_thread = False
+        self._stopped = threading.Event()
+        self._put_off_the_end()
+        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(LOOK_SECONDS):
+            self._put_off_the_end()
+            self._look()
+        if self._last_resort:
+            faulthandler.cancel_dump_traceback_later()
+
+    def _put_off_the_end(self) -> None:
+        if self._last_resort:
+            # A timer in C, which needs no lock of Python's: it fires where this thread does not get on any more.
+            faulthandler.dump_traceback_later(self._last, exit=True)
+
+    def _look(self) -> None:
+        if images := self._pool.give_up(self._stall):
+            log.error("images given up", extra={"action": "images_given_up", "images": images})
+            self._lost_thread = True
+        if calls := self._sessions.cut(self._stall):
+            log.error("inference calls cut off", extra={"action": "calls_cut", "calls": calls})
+        if self._sessions.longest_call() > self._last or self._sessions.loading() > LOADING_DEADLINES * self._stall:
+            log.critical("a model is stuck; the process ends", extra={"action": "worker_stuck"})
+            os._exit(ProcessEnd.STUCK)
+        if self._lost_thread:
+            self._recycle(Overdue.STUCK_THREAD)
+        elif resident_bytes() > self._memory_limit:
+            self._recycle(Overdue.MEMORY)
