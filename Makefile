@@ -4,12 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test lint check setup clean
+.PHONY: help demo test fuzz chaos lint check setup clean
 
 help:
 	@echo "make demo    draw a sample catalog and tag it end to end (installs a small environment, no torch)"
 	@echo "make test    run every test (installs everything)"
 	@echo "make check   what CI runs: lint, types, import rules, every test"
+	@echo "make fuzz    decode 20,000 damaged pictures"
+	@echo "make chaos   tag 20,000 pictures while workers, Redis and PostgreSQL are killed; QUICK=1: 600, in some minutes"
 	@echo "make setup   install everything for development into $(VENV)"
 	@echo "make clean   remove $(VENV) and what demo wrote"
 
@@ -20,6 +22,12 @@ test: $(VENV)/.setup
 	$(BIN)/python -m pytest
 
 check: lint test
+
+fuzz: $(VENV)/.setup
+	PYTHONPATH=tests $(BIN)/python -m fuzz
+
+chaos: $(VENV)/.setup
+	PYTHONPATH=tests $(BIN)/python -m chaos $(if $(QUICK),--images 600 --kills 4)
 
 lint: $(VENV)/.setup
 	$(BIN)/ruff check .

@@ -85,6 +85,13 @@ def test_every_setting_and_error_code_is_explained() -> None:
     assert set(explained) == settings | OTHER_VARIABLES | set(ErrorCode)
 
 
+def test_the_documents_say_of_each_code_whether_it_is_worth_another_try() -> None:
+    guide = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    for code in ErrorCode:
+        (said,) = re.findall(rf"^\| `{code}` \|.*\| (.+) \|$", guide, flags=re.M)
+        assert (said == "no") == (not code.worth_retrying), code
+
+
 def test_the_documented_defaults_are_the_real_ones() -> None:
     guide = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
     documented = dict(re.findall(r"^\| `TAGMILL_(\w+)` \| `?([^`|]+?)`? \|", guide, flags=re.M))
