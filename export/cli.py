@@ -58,8 +58,9 @@ def export(run: Path, out: Path, name: str | None, samples: Path | None, precisi
 @click.argument("bundle", type=FILE, metavar="FILE.onnx")
 @click.option("--data", "data", required=True, multiple=True, type=FOLDER, help="Labelled pictures; may be repeated.")
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="Where inference runs.")
+@click.option("--out", type=FOLDER, help="Folder for figures and pictures with predicted titles or masks.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
-def evaluate(bundle: Path, data: tuple[Path, ...], device: str, as_json: bool) -> None:
+def evaluate(bundle: Path, data: tuple[Path, ...], device: str, out: Path | None, as_json: bool) -> None:
     """Measure a bundle on labelled pictures.
 
     --data is any kind of labelled pictures that training takes: folders, CSV, COCO, a reviewed run, or the name of a
@@ -71,7 +72,7 @@ def evaluate(bundle: Path, data: tuple[Path, ...], device: str, as_json: bool) -
 
     if device not in {"auto", "cpu", "cuda"} and not device.startswith("cuda:"):
         raise InputError(f"--device {device}: must be auto, cpu or cuda:N")
-    report = measure(Session(bundle, device=device), for_testing(data))
+    report = measure(Session(bundle, device=device), for_testing(data), out=out)
     if as_json:
         click.echo(json.dumps(report))
     else:

@@ -5,18 +5,19 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tagmill.bundle import Task
-from tagmill.errors import NothingToDo
+from tagmill.bundle import BundleSpec, Task
+from tagmill.errors import InputError, NothingToDo
 from tagmill.outcome import ImageFailure
 from tagmill.preprocess import PreprocessSpec
-from training.dataset import Example
+from training.dataset import Arrays, Example
+from training.findings import Shown, find
 from training.labelled import known_examples
 from training.loading import Step, category_targets, read_mask, read_picture
 from training.masked import read_all
@@ -48,27 +49,64 @@ class Failure:
     reason: str
 
 
-def evaluate(session: Session, data: Sequence[Path], display: Display | None = None) -> dict[str, Any]:
+def evaluate(
+    session: Session, data: Sequence[Path], display: Display | None = None, out: Path | None = None
+) -> dict[str, Any]:
     """Return the metrics of a bundle on labelled pictures, with failures and images_per_second.
 
-    Raises InputError for labels that the bundle does not have, and NothingToDo where no picture can be read.
+    With a folder `out` the pictures stay in memory, and what the bundle says to them is drawn there. Raises InputError
+    for labels that the bundle does not have, and NothingToDo where no picture can be read.
     """
     display = display or Display()
+    if out:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{out}: {error.strerror}; name another folder with --out") from error
     examples, tables = _labelled(session, data, display)
     failures: list[Failure] = []
     started = time.perf_counter()
     with display.reading("pictures", len(examples)) as step:
         batches = _decoded(examples, session.spec.preprocess, tables, failures, step)
-        metrics = _segments(session, batches) if tables else _scores(session, batches)
+        kept = Kept() if out else None
+        metrics = _segments(session, batches, kept) if tables else _scores(session, batches, kept)
     seconds = time.perf_counter() - started
     if not metrics["images"]:
         raise NothingToDo(f"{data[0]}: none of {len(examples)} pictures could be read; the first: {failures[0].reason}")
+    if out and kept:
+        _draw(session.spec, kept.shown(), out)
     return {
         **metrics,
         "failures": [vars(failure) for failure in failures],
         "images_per_second": round(metrics["images"] / seconds, 1),
         "bundle": {"name": session.spec.name, "sha256": session.sha256, "provider": session.provider},
     }
+
+
+@dataclass
+class Kept:
+    """Pictures that will be drawn, and what was said to them."""
+
+    examples: list[Example] = field(default_factory=list)
+    pixels: list[NDArray[np.uint8]] = field(default_factory=list)
+    targets: list[NDArray[Any]] = field(default_factory=list)
+    masks: list[NDArray[np.uint8]] = field(default_factory=list)
+    scores: NDArray[np.float32] | None = None
+    uncalibrated: NDArray[np.float32] | None = None
+
+    def shown(self) -> Shown:
+        """Return all of it in arrays."""
+        sources = np.array([example.source for example in self.examples])
+        arrays = Arrays(np.concatenate(self.pixels), np.concatenate(self.targets), sources, self.examples, [])
+        return Shown("test", arrays, self.scores, self.uncalibrated, np.concatenate(self.masks) if self.masks else None)
+
+
+def _draw(spec: BundleSpec, shown: Shown, out: Path) -> None:
+    """Write the figures of what was answered into a folder."""
+    from training.answers import draw_answers  # matplotlib takes a second to load
+
+    findings = find(spec.task, spec.labels, {shown.use: shown.arrays}, shown, spec.thresholds)
+    draw_answers(out, spec.labels, shown, findings)
 
 
 def _labelled(
@@ -85,14 +123,17 @@ def _labelled(
     return known_examples(data, labels, session.spec.task is Task.MULTILABEL, whose, display), []
 
 
-def _scores(session: Session, batches: Iterator[tuple[list[Example], list[Read]]]) -> dict[str, Any]:
+def _scores(session: Session, batches: Iterator[tuple[list[Example], list[Read]]], kept: Kept | None) -> dict[str, Any]:
     """Return the metrics of a classifier: calibrated as it is and, where it has a temperature, without that."""
     spec = session.spec
     found: list[NDArray[np.float32]] = []
     read: list[Example] = []
     for examples, pictures in batches:
-        found.append(session.run(np.stack([pixels for pixels, _ in pictures])).scores)
+        pixels = np.stack([pixels for pixels, _ in pictures])
+        found.append(session.run(pixels).scores)
         read += examples
+        if kept:
+            kept.pixels.append(pixels)
     if not read:
         return {"images": 0}
     scores, targets = np.concatenate(found), category_targets(read, spec.labels)
@@ -101,19 +142,30 @@ def _scores(session: Session, batches: Iterator[tuple[list[Example], list[Read]]
     if spec.temperature != 1.0:
         before = uncalibrated(scores, spec.temperature, several)
         metrics["ece_uncalibrated"] = rounded(calibration_error(before, targets))
+    if kept:
+        kept.examples, kept.targets = read, [targets]
+        kept.scores, kept.uncalibrated = scores, uncalibrated(scores, spec.temperature, several)
     return metrics
 
 
-def _segments(session: Session, batches: Iterator[tuple[list[Example], list[Read]]]) -> dict[str, Any]:
+def _segments(
+    session: Session, batches: Iterator[tuple[list[Example], list[Read]]], kept: Kept | None
+) -> dict[str, Any]:
     labels = session.spec.labels
     table = np.zeros((len(labels), len(labels)), dtype=np.int64)
     images = 0
-    for _, pictures in batches:
-        predicted = session.run(np.stack([pixels for pixels, _ in pictures])).mask
+    for examples, pictures in batches:
+        pixels = np.stack([pixels for pixels, _ in pictures])
+        predicted = session.run(pixels).mask
         true = np.stack([mask for _, mask in pictures if mask is not None])
         assert predicted is not None
         table += confusion(predicted, true, len(labels))
         images += len(pictures)
+        if kept:
+            kept.examples += examples
+            kept.pixels.append(pixels)
+            kept.targets.append(true)
+            kept.masks.append(predicted)
     return segmentation(table, labels, images)
 
 

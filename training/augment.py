@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from enum import StrEnum
 
 import torch
 from torch import Tensor
@@ -26,6 +27,25 @@ class Augmentation:
     colour: float = 0.0
     #: side of a grey square laid over the picture, as a share of the side
     erase: float = 0.0
+
+
+class Strength(StrEnum):
+    """How much pictures change, by name."""
+
+    NONE = "none"
+    LIGHT = "light"
+    MEDIUM = "medium"
+    STRONG = "strong"
+
+
+#: Light moves pictures without resampling them, for short trainings of small pictures; medium also covers and recolours
+#: them, for long ones; strong turns and zooms them, too, for photos.
+STRENGTHS = {
+    Strength.NONE: None,
+    Strength.LIGHT: Augmentation(flip=0.5, shift=0.063),
+    Strength.MEDIUM: Augmentation(flip=0.5, shift=0.125, colour=0.2, erase=0.25),
+    Strength.STRONG: Augmentation(flip=0.5, shift=0.08, zoom=0.25, angle=12.0, colour=0.35, erase=0.35),
+}
 
 
 def augment(

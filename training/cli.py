@@ -40,7 +40,11 @@ LABELLED = click.option(
     "--data", required=True, multiple=True, type=PATH,
     help="Labelled pictures: folders, CSV or COCO (docs/data.md), or a name such as cifar10. May be repeated.",
 )  # fmt: skip
-AUGMENT = click.option("--augment/--no-augment", default=True, show_default=True, help="Change the pictures at random.")
+AUGMENT = click.option(
+    "--augment",
+    type=click.Choice(["none", "light", "medium", "strong"]),
+    help="How much to change the pictures at random  [default: what the network was tuned to]",
+)
 GEOMETRY = click.option(
     "--geometry", type=click.Choice(["stretch", "letterbox", "center_crop"]), help="How a picture is brought to --size."
 )
@@ -250,10 +254,11 @@ def _say(out: Path, report: dict[str, Any]) -> None:
 def _chosen(defaults: Any, given: dict[str, Any]) -> Any:
     """Return hyperparameters with what the command line says instead of the defaults."""
     from tagmill.preprocess import Geometry
+    from training.augment import STRENGTHS, Strength
 
     values = {name: value for name, value in given.items() if value is not None}
-    if not values.pop("augment", True):
-        values["augmentation"] = None
+    if "augment" in values:
+        values["augmentation"] = STRENGTHS[Strength(values.pop("augment"))]
     if "geometry" in values:
         values["geometry"] = Geometry(values["geometry"])
     course = {

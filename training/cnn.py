@@ -15,7 +15,7 @@ from torch import nn
 from tagmill.bundle import Task
 from tagmill.errors import InputError
 from tagmill.preprocess import Geometry, PreprocessSpec
-from training.augment import Augmentation, augment
+from training.augment import STRENGTHS, Augmentation, Strength, augment
 from training.checkpoint import Checkpoint, claim_run, plain, versions
 from training.conclude import Effort, conclude_classifier
 from training.dataset import Arrays, Folders
@@ -57,7 +57,7 @@ DEFAULTS = {
         lr=2e-3,
         weight_decay=0.0,
         label_smoothing=0.0,
-        augmentation=None,
+        augmentation=STRENGTHS[Strength.NONE],
     ),
     Arch.SEED: Hyperparameters(
         Course(epochs=10, batch_size=64, seed=0),
@@ -67,7 +67,7 @@ DEFAULTS = {
         lr=2.5e-3,
         weight_decay=0.0,
         label_smoothing=0.0,
-        augmentation=Augmentation(flip=0.5, shift=0.06),
+        augmentation=STRENGTHS[Strength.LIGHT],
     ),
     Arch.RESNET: Hyperparameters(
         Course(epochs=30, batch_size=64, seed=0),
@@ -77,7 +77,7 @@ DEFAULTS = {
         lr=4e-3,
         weight_decay=0.02,
         label_smoothing=0.1,
-        augmentation=Augmentation(flip=0.5, shift=0.08, zoom=0.25, angle=12.0, colour=0.35, erase=0.35),
+        augmentation=STRENGTHS[Strength.STRONG],
     ),
     # The learning rate, weight decay, momentum and smoothing of the airbench paper, for a mean loss.
     Arch.AIRBENCH: Hyperparameters(
@@ -88,7 +88,7 @@ DEFAULTS = {
         lr=1.5,
         weight_decay=1.3e-3,
         label_smoothing=0.2,
-        augmentation=Augmentation(flip=0.5, shift=0.063),
+        augmentation=STRENGTHS[Strength.LIGHT],
     ),
 }
 

@@ -96,6 +96,12 @@ class LabelledSet:
     test: Arrays | None
     duplicates: tuple[Duplicate, ...]
 
+    @property
+    def parts(self) -> dict[str, Arrays]:
+        """The pictures of each use that has any."""
+        found = {Use.TRAIN: self.train, Use.VALIDATION: self.validation, Use.TEST: self.test}
+        return {str(use): arrays for use, arrays in found.items() if arrays is not None}
+
 
 @dataclass(frozen=True)
 class Folders:

@@ -1,6 +1,6 @@
 """What a run's figures, page and card tell of its test pictures: label by label, and mix-up by mix-up."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from typing import Any
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagmill.bundle import Task
-from training.dataset import IGNORE, Arrays, LabelledSet
+from training.dataset import IGNORE, Arrays
 from training.metrics import GIVEN, calibration_error, classification, confusion, multilabel, segmentation
 
 #: mix-ups that are named
@@ -86,44 +86,45 @@ class Findings:
         return sorted(measured, key=lambda found: (found.figure, found.label))[:count]
 
 
-def find(task: Task, data: LabelledSet, shown: Shown, thresholds: Mapping[str, float]) -> Findings:
-    """Measure what is shown."""
+def find(
+    task: Task, labels: Sequence[str], parts: Mapping[str, Arrays], shown: Shown, thresholds: Mapping[str, float]
+) -> Findings:
+    """Measure what is shown. `parts` are the pictures of each use, to count each label's."""
     table = None
     if task is Task.SEGMENT:
         assert shown.masks is not None
-        table = confusion(shown.masks, shown.arrays.targets, len(data.labels))
-        figures = segmentation(table, data.labels, len(shown.arrays))
+        table = confusion(shown.masks, shown.arrays.targets, len(labels))
+        figures = segmentation(table, labels, len(shown.arrays))
         named = figures["per_class_iou"]
         precision, recall = _shares(np.diag(table), table.sum(axis=0)), _shares(np.diag(table), table.sum(axis=1))
     elif task is Task.MULTILABEL:
         assert shown.scores is not None
-        figures = multilabel(shown.scores, shown.arrays.targets, data.labels)
+        figures = multilabel(shown.scores, shown.arrays.targets, labels)
         named = figures["per_class_ap"]
         given, true = shown.scores >= GIVEN, shown.arrays.targets == 1
         right = (given & true).sum(axis=0)
         precision, recall = _shares(right, given.sum(axis=0)), _shares(right, true.sum(axis=0))
     else:
         assert shown.scores is not None
-        figures = classification(shown.scores, shown.arrays.targets, data.labels)
+        figures = classification(shown.scores, shown.arrays.targets, labels)
         named = figures["per_class"]
-        table = confusion(shown.scores.argmax(axis=1), shown.arrays.targets, len(data.labels))
+        table = confusion(shown.scores.argmax(axis=1), shown.arrays.targets, len(labels))
         precision, recall = _shares(np.diag(table), table.sum(axis=0)), _shares(np.diag(table), table.sum(axis=1))
-    parts = {"train": data.train, "validation": data.validation, "test": data.test}
-    counts = {use: label_pictures(part, len(data.labels)) for use, part in parts.items() if part is not None}
-    labels = tuple(
+    counts = {use: label_pictures(part, len(labels)) for use, part in parts.items()}
+    found = tuple(
         LabelFinding(
             label,
-            {use: int(found[number]) for use, found in counts.items()},
+            {use: int(count[number]) for use, count in counts.items()},
             named.get(label),
             precision[number],
             recall[number],
-            _mistaken(table, number, data.labels),
+            _mistaken(table, number, labels),
             thresholds.get(label),
         )
-        for number, label in enumerate(data.labels)
+        for number, label in enumerate(labels)
     )
     before = None if shown.uncalibrated is None else calibration_error(shown.uncalibrated, shown.arrays.targets)
-    return Findings(task, figures, before, table, labels, mix_ups(table))
+    return Findings(task, figures, before, table, found, mix_ups(table))
 
 
 def label_pictures(arrays: Arrays, labels: int) -> NDArray[np.int64]:
@@ -167,7 +168,7 @@ def _shares(right: NDArray[Any], of: NDArray[Any]) -> list[float | None]:
     return [float(one / all_) if all_ else None for one, all_ in zip(right, of, strict=True)]
 
 
-def _mistaken(table: NDArray[np.int64] | None, number: int, labels: tuple[str, ...]) -> tuple[str, float] | None:
+def _mistaken(table: NDArray[np.int64] | None, number: int, labels: Sequence[str]) -> tuple[str, float] | None:
     if table is None:
         return None
     row = table[number].copy()

@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from tagmill.bundle import Task
+from training.answers import draw_answers
 from training.checkpoint import METRICS
 from training.dataset import LabelledSet
-from training.figures import draw_confusion, draw_curves, draw_per_class, draw_reliability
+from training.figures import draw_curves
 from training.findings import Findings, Shown, find
-from training.galleries import draw_confused_pairs, draw_masks, draw_predictions, draw_training_pictures
+from training.galleries import draw_training_pictures
 from training.hardware import hardware
 from training.model_card import write_card
 from training.page import write_page
-from training.remarks import FIGURE, remarks
+from training.remarks import remarks
 from training.whole_file import write_whole
 
 __all__ = ["Shown", "write_report"]
@@ -29,7 +30,7 @@ def write_report(run: Path, summary: Mapping[str, Any], data: LabelledSet, shown
     Raises ConfigurationError where the disk does not take a file. There is never half of one.
     """
     summary = {**summary, "hardware": hardware(summary["device"])}
-    findings = find(Task(summary["task"]), data, shown, summary["thresholds"])
+    findings = find(Task(summary["task"]), data.labels, data.parts, shown, summary["thresholds"])
     told = remarks(findings, summary, shown.use)
     drawn = draw(run, summary, data, shown, findings)
     write_page(run, summary, data, shown.use, findings, told, drawn)
@@ -39,23 +40,9 @@ def write_report(run: Path, summary: Mapping[str, Any], data: LabelledSet, shown
 
 def draw(run: Path, summary: Mapping[str, Any], data: LabelledSet, shown: Shown, findings: Findings) -> list[str]:
     """Draw the figures that there is something to draw for; return their names, without .png."""
-    labels, drawn = data.labels, []
-
-    def path(name: str) -> Path:
-        drawn.append(name)
-        return run / f"{name}.png"
-
-    draw_training_pictures(data.train, labels, path("training_pictures"))
+    names = ["training_pictures"]
+    draw_training_pictures(data.train, data.labels, run / "training_pictures.png")
     if summary["history"]:
-        draw_curves(summary["history"], JUDGED_BY[findings.task], summary["epoch"], path("curves"))
-    draw_per_class(findings, shown.use, FIGURE[findings.task], path("per_class"))
-    if findings.table is not None:
-        draw_confusion(findings.table, labels, path("confusion"))
-    if shown.masks is not None:
-        draw_masks(shown, labels, path("masks"))
-    if shown.scores is not None:
-        draw_predictions(shown, labels, path("predictions"))
-        draw_reliability(shown.scores, shown.uncalibrated, shown.arrays.targets, path("reliability"))
-        if findings.pairs:
-            draw_confused_pairs(shown, findings.pairs, labels, path("confused_pairs"))
-    return drawn
+        names.append("curves")
+        draw_curves(summary["history"], JUDGED_BY[findings.task], summary["epoch"], run / "curves.png")
+    return [*names, *draw_answers(run, data.labels, shown, findings)]

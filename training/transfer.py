@@ -22,7 +22,7 @@ from torch import Tensor
 from tagmill.bundle import Task
 from tagmill.errors import InputError
 from tagmill.preprocess import Geometry, PreprocessSpec
-from training.augment import Augmentation, augment
+from training.augment import STRENGTHS, Augmentation, Strength, augment
 from training.backbones import Transfer, build_transfer, parameter_groups, weights_of
 from training.checkpoint import Checkpoint, claim_run, plain, versions
 from training.conclude import Effort, conclude_classifier
@@ -72,7 +72,7 @@ DEFAULTS = Hyperparameters(
     lr_decay=0.8,
     weight_decay=0.02,
     label_smoothing=0.1,
-    augmentation=Augmentation(flip=0.5, shift=0.08, zoom=0.25, angle=12.0, colour=0.35, erase=0.35),
+    augmentation=STRENGTHS[Strength.STRONG],
 )
 
 #: the two stages of a training, as its state names them

@@ -18,6 +18,7 @@ from test_train_segment import draw_shapes
 from export.bundle_file import export_bundle
 from export.cli import evaluate as command
 from export.evaluate import evaluate
+from tagmill.bundle import Task
 from tagmill.errors import ConfigurationError, InputError, NothingToDo
 from training.cnn import DEFAULTS as CNN
 from training.cnn import train_cnn
@@ -227,6 +228,32 @@ def test_the_name_of_a_data_set_stands_for_its_test_pictures(tmp_path: Path, mon
     done = CliRunner().invoke(command, words)
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["images"] == 30
+
+
+@pytest.mark.parametrize(
+    ("task", "names"),
+    [
+        (Task.CLASSIFY, {"confusion", "confused_pairs", "per_class", "predictions", "reliability"}),
+        (Task.MULTILABEL, {"per_class", "predictions", "reliability"}),
+        (Task.SEGMENT, {"confusion", "masks", "per_class"}),
+    ],
+)
+def test_what_a_bundle_says_is_drawn(tmp_path: Path, task: Task, names: set[str]) -> None:
+    write = {Task.CLASSIFY: write_classifier, Task.MULTILABEL: write_tagger, Task.SEGMENT: write_segmenter}[task]
+    data = write_masked(tmp_path / "m") if task is Task.SEGMENT else write_colours(tmp_path / "c", wrong=3)
+    bundle, out = write(tmp_path / "bundle.onnx"), tmp_path / "deep" / "figures"
+    done = CliRunner().invoke(command, [str(bundle), "--data", str(data), "--out", str(out), "--device", "cpu"])
+    assert done.exit_code == 0, done.output
+    assert {path.stem for path in out.iterdir()} == names
+    for path in out.iterdir():
+        assert min(Image.open(path).size) > 150
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_before_anything_is_measured(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    bundle, data = write_classifier(tmp_path / "colours.onnx"), write_colours(tmp_path / "pictures")
+    with pytest.raises(InputError, match=r"file/x: .*name another folder with --out"):
+        evaluate(Session(bundle, device="cpu"), [data], out=tmp_path / "file" / "x")
 
 
 def test_the_command_prints_tables(tmp_path: Path) -> None:

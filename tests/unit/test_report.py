@@ -48,7 +48,7 @@ def figures(run: Path) -> set[str]:
 
 def remarks_of(task: Task, data: LabelledSet, **values: Any) -> str:
     seen = shown(task, data)
-    return " ".join(remarks(find(task, data, seen, {}), summary_of(task, data) | values, seen.use))
+    return " ".join(remarks(find(task, data.labels, data.parts, seen, {}), summary_of(task, data) | values, seen.use))
 
 
 class Images(HTMLParser):
@@ -230,7 +230,7 @@ def test_the_weakest_labels_and_the_most_frequent_mix_up_are_named() -> None:
     wrong = np.flatnonzero(data.test.targets == 2)[:21]
     scores[wrong] = np.eye(3, dtype=np.float32)[0]
     seen = Shown("test", data.test, scores, None, None)
-    told = remarks(find(Task.CLASSIFY, data, seen, {}), summary_of(Task.CLASSIFY, data), "test")
+    told = remarks(find(Task.CLASSIFY, data.labels, data.parts, seen, {}), summary_of(Task.CLASSIFY, data), "test")
     assert told[0] == "The weakest label is red (0.30 on 30 pictures); the figure is accuracy."
     assert told[1] == "The most frequent mix-ups: red called blue (70% of its pictures)."
 

@@ -16,7 +16,7 @@ from recipes import short
 from tagmill.errors import ConfigurationError, InputError, NothingToDo
 from tagmill.preprocess import Geometry, PreprocessSpec
 from training.architectures import build
-from training.augment import Augmentation, augment
+from training.augment import STRENGTHS, Augmentation, augment
 from training.checkpoint import FILE, LAYOUT, load
 from training.cli import train
 from training.cnn import DEFAULTS, train_cnn
@@ -258,7 +258,7 @@ def test_an_epoch_shows_every_picture_once_and_ends_with_no_batch_of_one() -> No
     assert len(set(torch.cat(list(found)).tolist())) == 32
 
 
-@pytest.mark.parametrize("strength", [DEFAULTS[arch].augmentation for arch in (Arch.SEED, Arch.RESNET)])
+@pytest.mark.parametrize("strength", [found for found in STRENGTHS.values() if found], ids=str)
 def test_augmentation_repeats_for_the_same_generator_and_stays_in_range(strength: Augmentation) -> None:
     pixels = torch.rand(8, 3, 32, 32) * 255
     one, _ = augment(pixels, None, strength, torch.Generator().manual_seed(4))
@@ -281,7 +281,7 @@ def test_a_shift_moves_whole_pixels_and_a_flip_mirrors() -> None:
 def test_the_command_trains_with_the_options_it_was_given(tmp_path: Path) -> None:
     data, run = draw_noisy(tmp_path / "train", each=4), tmp_path / "run"
     words = ["cnn", "--data", str(data), "--out", str(run), "--arch", "resnet", "--size", "32", "--epochs", "1"]
-    done = CliRunner().invoke(train, [*words, "--batch-size", "6", "--no-augment", "--balance", "--seed", "5"])
+    done = CliRunner().invoke(train, [*words, "--batch-size", "6", "--augment", "none", "--balance", "--seed", "5"])
     assert done.exit_code == 0, done.output
     assert "validation accuracy" in done.stdout
     used = load(run).hyperparameters

@@ -43,7 +43,7 @@ def test_a_multilabel_model_gives_each_tag_a_score_of_its_own(tmp_path: Path, re
     data, test = draw_tagged(tmp_path / "train", 60, 0), draw_tagged(tmp_path / "test", 20, 1)
     epochs = "--epochs" if recipe == ["cnn"] else "--fine-tune-epochs"
     words = [*recipe, "--multilabel", "--data", str(data), "--test", str(test), "--out", str(tmp_path / "run")]
-    words += [epochs, "8", "--size", "32", "--batch-size", "8", "--average", "0", "--no-augment"]
+    words += [epochs, "8", "--size", "32", "--batch-size", "8", "--average", "0", "--augment", "none"]
     done = CliRunner().invoke(train, words)
     assert done.exit_code == 0, done.output
     assert "mean ap" in done.stdout

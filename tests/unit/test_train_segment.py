@@ -194,7 +194,7 @@ def test_the_command_trains_with_the_options_it_was_given(tmp_path: Path) -> Non
     data, run = draw_shapes(tmp_path / "train", 8), tmp_path / "run"
     held = draw_shapes(tmp_path / "held", 4, seed=1)
     words = ["segment", "--data", str(data), "--validation", str(held), "--out", str(run), "--size", "64"]
-    done = CliRunner().invoke(train, [*words, "--epochs", "1", "--batch-size", "4", "--no-augment"])
+    done = CliRunner().invoke(train, [*words, "--epochs", "1", "--batch-size", "4", "--augment", "none"])
     assert done.exit_code == 0, done.output
     assert "validation mean iou" in done.stdout
     assert load(run).preprocess == PreprocessSpec(64, 64)
