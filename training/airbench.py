@@ -65,6 +65,18 @@ class Scaled(nn.Linear):
         return super().forward(features) / LOGIT_SCALE
 
 
+class Mirrored(nn.Sequential):
+    """Layers that, once trained, answer with the mean over a picture and its mirror image, as the paper measures."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self._answer(pixels) if self.training else (self._answer(pixels) + self._answer(pixels.flip(3))) / 2
+
+    def _answer(self, features: Tensor) -> Tensor:
+        for layer in self:
+            features = layer(features)
+        return features
+
+
 def airbench_layers(labels: int) -> list[nn.Module]:
     """Return the layers behind the normalisation: 1.97 million parameters, most of them 3x3 convolutions."""
     return [

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  # the name every reader of torch code knows
 
-from training.airbench import Whitening, airbench_layers
+from training.airbench import Mirrored, Whitening, airbench_layers
 
 
 class Arch(StrEnum):
@@ -119,7 +119,7 @@ def airbench(size: int, labels: int) -> nn.Sequential:
     """The network of training.airbench behind a normalisation."""
     if size < 17:
         raise ValueError(f"the airbench network needs pictures of at least 17 pixels, not {size}")
-    return nn.Sequential(Normalise(), *airbench_layers(labels))
+    return Mirrored(Normalise(), *airbench_layers(labels))
 
 
 def mlp(size: int, labels: int) -> nn.Sequential:
