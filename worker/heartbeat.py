@@ -14,8 +14,6 @@ from worker.periodic import Periodic
 
 #: beats within a lease: all but one may come late or fail
 BEATS = 5
-#: seconds that a lease lasts while a bundle is loaded: no thread of the process, the heartbeat's neither, runs then
-LOADING_SECONDS = 120.0
 
 
 class Heartbeat:
@@ -41,10 +39,10 @@ class Heartbeat:
             with self._lock:
                 self._tokens.discard(token)
 
-    def stretch(self) -> None:
-        """Renew all leases for `LOADING_SECONDS`; the next beat makes them short again."""
+    def stretch(self, seconds: float) -> None:
+        """Renew all leases for at least `seconds` without a beat; the next beat makes them short again."""
         try:
-            self._renew(max(self._lease_seconds, LOADING_SECONDS))
+            self._renew(max(self._lease_seconds, seconds))
         except SQLAlchemyError as error:
             if not self._services.note(error):
                 raise

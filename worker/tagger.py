@@ -37,7 +37,11 @@ class Tagger:
     """The sessions, threads and limits of one process."""
 
     def __init__(
-        self, settings: Settings, files: BundleFiles, pool: Executor, before_loading: Callable[[], None] = lambda: None
+        self,
+        settings: Settings,
+        files: BundleFiles,
+        pool: Executor,
+        before_loading: Callable[[float], None] = lambda seconds: None,
     ) -> None:
         cores = os.cpu_count() or 1
         threads = settings.inference_threads or max(1, cores // settings.concurrency)

@@ -20,13 +20,14 @@ def main() -> int:
     """Print one line at the end; 1 where an image was lost, doubled or came out otherwise."""
     options = _options()
     display = Display()
-    folder = Path(tempfile.mkdtemp(prefix="tagmill-chaos-"))
+    folder = options.out or Path(tempfile.mkdtemp(prefix="tagmill-chaos-"))
+    folder.mkdir(parents=True, exist_ok=True)
     clean = False
     try:
         verdict = _run(options, folder, display)
         clean = verdict.clean
     finally:
-        if clean:
+        if clean and not options.out:
             shutil.rmtree(folder)
         else:
             display.say(f"logs and results are in {folder}")
@@ -78,6 +79,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="draws the catalog, and the order and moments of faults")
     parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="JPEG pictures; drawn ones where not given")
     parser.add_argument("--bundle", type=Path, metavar="FILE.onnx", default=ROOT / "starter" / "classifier.onnx")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="keep logs and results there")
     return parser.parse_args()
 
 
