@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagmill.bundle import BundleSpec, Task
-from tagmill.errors import InputError, NothingToDo
+from tagmill.errors import ConfigurationError, InputError, NothingToDo
 from tagmill.outcome import ImageFailure
 from tagmill.preprocess import PreprocessSpec
 from training.dataset import Arrays, Example
@@ -59,10 +60,7 @@ def evaluate(
     """
     display = display or Display()
     if out:
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"{out}: {error.strerror}; name another folder with --out") from error
+        _prepare(out)
     examples, tables = _labelled(session, data, display)
     failures: list[Failure] = []
     started = time.perf_counter()
@@ -101,9 +99,21 @@ class Kept:
         return Shown("test", arrays, self.scores, self.uncalibrated, np.concatenate(self.masks) if self.masks else None)
 
 
+def _prepare(out: Path) -> None:
+    """Make the folder, and see that there is something to draw with, before anything is measured."""
+    if find_spec("matplotlib") is None:
+        raise ConfigurationError(
+            "--out needs matplotlib, which is not installed; run: pip install 'tagmill[cpu,train]'"
+        )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: {error.strerror}; name another folder with --out") from error
+
+
 def _draw(spec: BundleSpec, shown: Shown, out: Path) -> None:
     """Write the figures of what was answered into a folder."""
-    from training.answers import draw_answers  # matplotlib takes a second to load
+    from training.answers import draw_answers
 
     findings = find(spec.task, spec.labels, {shown.use: shown.arrays}, shown, spec.thresholds)
     draw_answers(out, spec.labels, shown, findings)

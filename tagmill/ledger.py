@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, and_, case, or_, select, update
 
-from tagmill.attempts import FREE_CRASHES, attempts_left
+from tagmill.attempts import SUSPECT_CRASHES, attempts_left
 from tagmill.batch_result import BatchResult, PendingImage
 from tagmill.database import epoch_now, reading
 from tagmill.outcome import ImageStatus
@@ -166,5 +166,5 @@ def _claim(connection: Connection, run_id: int, batch_id: int, token: str, row: 
     chosen = select(run_model.c.model_sha256).where(run_model.c.run_id == run_id).order_by(run_model.c.model_sha256)
     models = tuple(connection.execute(chosen).scalars())
     parameters = connection.execute(select(run.c.parameters).where(run.c.id == run_id)).scalar_one()
-    suspect = row.crashes >= FREE_CRASHES
+    suspect = row.crashes >= SUSPECT_CRASHES
     return Claim(batch_id, run_id, token, row.attempts, suspect, images, models, tuple(parameters["roots"]))

@@ -41,7 +41,7 @@ class Settings(BaseSettings):
 
     #: seconds a claimed batch belongs to its worker; renewed by a heartbeat every fifth of it
     lease_seconds: float = Field(10.0, gt=0)
-    #: times a batch may be claimed before it is given up as dead; the first two deaths of its worker do not count
+    #: times a batch may be claimed before it is given up as dead; the first ten deaths of its worker do not count
     max_attempts: int = Field(4, ge=1)
     #: seconds between two looks for expired leases and lost messages
     reap_seconds: float = Field(2.0, gt=0)

@@ -16,6 +16,7 @@ from producer.progress import run_progress
 from producer.results import read_results, run_models
 from producer.submit import create_run
 from tagmill import ledger, tables
+from tagmill.attempts import FREE_CRASHES
 from tagmill.batch_result import BatchResult, ImageRow, InferenceRow, MaskRow, Outcome
 from tagmill.bundle import BundleSpec, Task
 from tagmill.database import connect, is_outage, newest_version, require_schema, schema_version, upgrade
@@ -232,9 +233,10 @@ def crash(engine: Engine, batch_id: int, token: str) -> Claim:
     return claimed
 
 
-def test_the_first_two_crashes_cost_no_attempt_and_make_a_suspect(engine: Engine, model: Model) -> None:
+def test_crashes_cost_no_attempt_and_two_make_a_suspect(engine: Engine, model: Model) -> None:
     (batch_id,) = batches(engine, new_run(engine, model))
-    assert [crash(engine, batch_id, "dead").suspect for _ in range(2)] == [False, False]
+    crashes = [crash(engine, batch_id, "dead") for _ in range(FREE_CRASHES)]
+    assert [claimed.suspect for claimed in crashes] == [False, False, *[True] * (FREE_CRASHES - 2)]
     for attempt in range(2):
         fail(engine, batch_id, f"worker-{attempt}")
     last = take(engine, batch_id, "last")
@@ -247,7 +249,7 @@ def test_the_first_two_crashes_cost_no_attempt_and_make_a_suspect(engine: Engine
 def test_a_batch_that_crashes_for_ever_is_dead_in_the_end(engine: Engine, model: Model) -> None:
     run_id = new_run(engine, model)
     (batch_id,) = batches(engine, run_id)
-    for _ in range(5):
+    for _ in range(FREE_CRASHES + 3):
         crash(engine, batch_id, "dead")
     assert take(engine, batch_id, "one too many") is None
     assert bury_dead(engine, QUEUE, max_attempts=3) == 1

@@ -256,6 +256,15 @@ def test_a_folder_that_cannot_be_made_is_an_error_before_anything_is_measured(tm
         evaluate(Session(bundle, device="cpu"), [data], out=tmp_path / "file" / "x")
 
 
+def test_drawing_without_matplotlib_is_an_error_that_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("export.evaluate.find_spec", lambda name: None)
+    bundle, data = write_classifier(tmp_path / "colours.onnx"), write_colours(tmp_path / "pictures")
+    with pytest.raises(ConfigurationError, match=r"pip install 'tagmill\[cpu,train\]'"):
+        evaluate(Session(bundle, device="cpu"), [data], out=tmp_path / "figures")
+
+
 def test_the_command_prints_tables(tmp_path: Path) -> None:
     words = [str(write_classifier(tmp_path / "colours.onnx")), "--data", str(write_colours(tmp_path / "data"))]
     done = CliRunner().invoke(command, [*words, "--device", "cpu"])
