@@ -18,14 +18,17 @@ from tagmill.outcome import ImageFailure
 #: seconds between a file's last change and its hashing, from which on it is remembered
 RACY_SECONDS = 2.0
 
+#: files that one thread looks at in a turn: handing a single one over takes longer than looking at it
+GROUP = 16
+
 #: returns a file's status where it may be read, else raises ImageFailure
 Status = Callable[[str], os.stat_result]
 
 
 def identities(images: Iterable[PendingImage], status: Status, pool: Executor) -> dict[int, str]:
     """Return position -> identity of the local files that may be read."""
-    asked = [(image, pool.submit(status, image.uri)) for image in images if image.uri.startswith("/")]
-    found = [(image, _result(future)) for image, future in asked]
+    local = [image for image in images if image.uri.startswith("/")]
+    found = zip(local, _statuses([image.uri for image in local], status, pool), strict=True)
     return {image.position: _identity(image.uri, stat) for image, stat in found if stat is not None}
 
 
@@ -39,14 +42,9 @@ def seen_files(
     """Return what to remember of a batch: the tagged files that are as they were before they were read."""
     now = time.time()
     hashed = {outcome.position: outcome.sha256 for outcome in outcomes if outcome.sha256 is not None}
-    asked = [
-        (image, pool.submit(status, image.uri))
-        for image in images
-        if image.position in hashed and image.position in before
-    ]
+    asked = [image for image in images if image.position in hashed and image.position in before]
     seen = []
-    for image, future in asked:
-        stat = _result(future)
+    for image, stat in zip(asked, _statuses([image.uri for image in asked], status, pool), strict=True):
         if stat is None or max(stat.st_mtime, stat.st_ctime) > now - RACY_SECONDS:
             continue
         identity = _identity(image.uri, stat)
@@ -60,8 +58,25 @@ def _identity(path: str, stat: os.stat_result) -> str:
     return hashlib.sha256(facts.encode()).hexdigest()
 
 
-def _result(future: Future[os.stat_result]) -> os.stat_result | None:
+def _statuses(paths: Sequence[str], status: Status, pool: Executor) -> list[os.stat_result | None]:
+    """Return the status of each file, None where it may not be read."""
+    groups = [paths[start : start + GROUP] for start in range(0, len(paths), GROUP)]
+    futures = [(group, pool.submit(_look, group, status)) for group in groups]
+    return [stat for group, future in futures for stat in _result(group, future)]
+
+
+def _look(paths: Sequence[str], status: Status) -> list[os.stat_result | None]:
+    found: list[os.stat_result | None] = []
+    for path in paths:
+        try:
+            found.append(status(path))
+        except ImageFailure:
+            found.append(None)  # whoever reads the file says why
+    return found
+
+
+def _result(paths: Sequence[str], future: Future[list[os.stat_result | None]]) -> list[os.stat_result | None]:
     try:
         return future.result()
     except ImageFailure:
-        return None  # whoever reads the file says why
+        return [None] * len(paths)  # one of them is on a drive that does not answer
