@@ -25,7 +25,7 @@ from training.masked import read_all
 from training.metrics import (
     calibration_error,
     classification,
-    confusion,
+    mask_confusion,
     multilabel,
     rounded,
     segmentation,
@@ -169,7 +169,7 @@ def _segments(
         predicted = session.run(pixels).mask
         true = np.stack([mask for _, mask in pictures if mask is not None])
         assert predicted is not None
-        table += confusion(predicted, true, len(labels))
+        table += mask_confusion(predicted, true, len(labels))
         images += len(pictures)
         if kept:
             kept.examples += examples

@@ -42,8 +42,15 @@ def labelled_pictures(checkpoint: Checkpoint, display: Display) -> LabelledSet:
     folders = Folders(*(tuple(map(Path, checkpoint.data.get(use, []))) for use in ("train", "validation", "test")))
     spec, seed = checkpoint.preprocess, seed_of(checkpoint)
     if checkpoint.task is Task.SEGMENT:
-        return read_masked(folders, spec, seed, display)
-    return read_labelled(folders, spec, seed, display, checkpoint.task is Task.MULTILABEL)
+        found = read_masked(folders, spec, seed, display)
+    else:
+        found = read_labelled(folders, spec, seed, display, checkpoint.task is Task.MULTILABEL)
+    if tuple(found.labels) != tuple(checkpoint.labels):
+        raise InputError(
+            "the pictures of this run have other labels than when it was trained; fewer bits are measured on them, so "
+            "only --precision fp32 is possible"
+        )
+    return found
 
 
 def seed_of(checkpoint: Checkpoint) -> int:

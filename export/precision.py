@@ -15,7 +15,7 @@ from export.ranges import Calibration, choose, observe
 from tagmill.bundle import Precision, Task
 from tagmill.errors import BundleError
 from training.dataset import Arrays, LabelledSet
-from training.metrics import classification, confusion, multilabel, segmentation
+from training.metrics import classification, mask_confusion, multilabel, segmentation
 from worker.session import Prediction, Session
 
 #: points by which the figure may fall
@@ -142,7 +142,7 @@ def _figure(session: Session, found: Prediction, arrays: Arrays) -> float:
     labels, task = session.spec.labels, session.spec.task
     if task is Task.SEGMENT:
         assert found.mask is not None
-        figures = segmentation(confusion(found.mask, arrays.targets, len(labels)), labels, len(arrays))
+        figures = segmentation(mask_confusion(found.mask, arrays.targets, len(labels)), labels, len(arrays))
     else:
         measure = multilabel if task is Task.MULTILABEL else classification
         figures = measure(found.scores, arrays.targets, labels)

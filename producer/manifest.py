@@ -100,7 +100,11 @@ def roots_of(sources: Sequence[str]) -> tuple[Path, ...]:
 def _root_of(source: str) -> Path:
     path = Path(source)
     try:
-        return _folder_of(path) if _is_manifest(path) else path.resolve(strict=True)
+        found = _folder_of(path) if _is_manifest(path) else path.resolve(strict=True)
+        str(found).encode()  # it is stored in SQL
+        return found
+    except UnicodeEncodeError as error:
+        raise InputError(f"{source!r}: its name is not UTF-8, rename it") from error
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a loop of symlinks
         raise InputError(f"{source!r}: {_reason(error)}") from error
 

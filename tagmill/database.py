@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement
@@ -91,6 +92,8 @@ def is_outage(error: Exception) -> bool:
 
     What it refuses for what it says, such as an unknown column, is none.
     """
+    if isinstance(error, PoolTimeout):
+        return True  # its connections hang, all of them
     if not isinstance(error, DBAPIError):
         return False
     if error.connection_invalidated or isinstance(error, InterfaceError):
@@ -112,8 +115,11 @@ def insert_ignore(connection: Connection, table: Table) -> "postgresql.Insert | 
 
 def upgrade(engine: Engine) -> None:
     """Bring the schema to this version's; does nothing where it is there already."""
-    if schema_version(engine) == newest_version():
+    found, needed = schema_version(engine), newest_version()
+    if found == needed:
         return
+    if found is not None and found > needed:
+        raise ConfigurationError(f"the database is at schema {found}, this Tagmill knows {needed}; install a newer one")
     # here alone: what every command needs of it are two words, and its import takes a quarter of a command's start
     from alembic import command
     from alembic.config import Config

@@ -91,11 +91,10 @@ def exists(engine: Engine, run_id: int, batch_id: int, queue: str) -> bool:
 
 def renew(engine: Engine, tokens: Iterable[str], lease_seconds: float) -> None:
     """Extend the lease of every batch owned by one of `tokens`."""
-    statement = (
-        update(batch)
-        .where(batch.c.owner.in_(list(tokens)), batch.c.status == BatchStatus.RUNNING)
-        .values(lease_until=epoch_now() + lease_seconds)
-    )
+    held = select(batch.c.id).where(batch.c.owner.in_(list(tokens)), batch.c.status == BatchStatus.RUNNING)
+    # A batch that is just being completed is locked by that, and needs no lease: the others must not wait for it.
+    free = held.with_for_update(skip_locked=True)
+    statement = update(batch).where(batch.c.id.in_(free)).values(lease_until=epoch_now() + lease_seconds)
     with engine.begin() as connection:
         connection.execute(statement)
 

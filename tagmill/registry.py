@@ -45,7 +45,7 @@ class ModelStore:
     def add(self, path: Path, sha256: str) -> Path:
         """Copy a bundle in; an interrupted copy is never seen under its final name."""
         target = self._folder / f"{sha256}.onnx"
-        if target.exists():
+        if target.exists() and sha256_of(target) == sha256:
             return target
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -101,7 +101,7 @@ def register(engine: Engine, spec: BundleSpec, sha256: str, name: str | None = N
 def resolve(engine: Engine, wanted: str) -> Model:
     """Find NAME@VERSION, or NAME: the version in production, else the newest. Raises InputError."""
     name, at, version = wanted.partition("@")
-    if at and not version.isdecimal():
+    if at and not (version.isdecimal() and len(version) < 10):
         raise InputError(f"model {wanted}: the version after @ must be a number")
     with reading(engine) as connection:
         if at:

@@ -11,6 +11,9 @@ from sqlalchemy.exc import ArgumentError
 
 from tagmill.errors import ConfigurationError
 
+#: seconds: nothing that is waited for may take longer
+DAY = 86_400.0
+
 
 class Settings(BaseSettings):
     """Everything that differs between installations. Build it once at the edge with `load_settings`."""
@@ -40,13 +43,13 @@ class Settings(BaseSettings):
     inference_batch: int = Field(16, ge=1, le=1024)
 
     #: seconds a claimed batch belongs to its worker; renewed by a heartbeat every fifth of it
-    lease_seconds: float = Field(10.0, gt=0)
+    lease_seconds: float = Field(10.0, gt=0, le=DAY)
     #: times a batch may be claimed before it is given up as dead; the first ten deaths of its worker do not count
     max_attempts: int = Field(4, ge=1)
     #: seconds between two looks for expired leases and lost messages
-    reap_seconds: float = Field(2.0, gt=0)
+    reap_seconds: float = Field(2.0, gt=0, le=DAY)
     #: seconds a batch may wait on an empty queue before its message counts as lost
-    queued_grace_seconds: float = Field(10.0, gt=0)
+    queued_grace_seconds: float = Field(10.0, gt=0, le=DAY)
 
     #: folders that workers may read, separated by `:`; the folders named to `tagmill submit` are added for that run
     allowed_roots: Annotated[tuple[Path, ...], NoDecode] = ()
@@ -59,9 +62,9 @@ class Settings(BaseSettings):
     #: frames of one animation, pages of one TIFF; the first is tagged
     max_image_frames: int = Field(1000, ge=1)
     #: seconds for one image to be fetched
-    fetch_timeout: float = Field(20.0, gt=0)
+    fetch_timeout: float = Field(20.0, gt=0, le=DAY)
     #: seconds after which an image that is read or decoded, or an inference call, is taken for stuck and given up
-    stall_seconds: float = Field(120.0, gt=0)
+    stall_seconds: float = Field(120.0, gt=0, le=DAY)
     #: bytes that a worker process may hold before it is started anew between two batches; 0 means 3/4 of the machine's
     max_worker_memory: int = Field(0, ge=0)
 
@@ -76,11 +79,14 @@ class Settings(BaseSettings):
     @classmethod
     def _database_is_known(cls, value: str) -> str:
         try:
-            backend = make_url(value).get_backend_name()
+            url = make_url(value)
+            backend = url.get_backend_name()
         except ArgumentError as error:
             raise ValueError("is not a database URL, e.g. sqlite:///tagmill.db") from error
         if backend not in {"sqlite", "postgresql"}:
             raise ValueError(f"names {backend}; sqlite and postgresql are supported")
+        if backend == "sqlite" and url.database in {None, "", ":memory:"}:
+            raise ValueError("is an SQLite database in memory, which threads do not share; name a file")
         return value
 
     @field_validator("broker_url")
@@ -89,6 +95,14 @@ class Settings(BaseSettings):
         scheme = value.partition("://")[0]
         if scheme not in {"redis", "rediss", "memory"}:
             raise ValueError("must start with redis://, rediss:// or memory://")
+        try:
+            parts = urlsplit(value)
+            wrong = scheme != "memory" and not (parts.path.strip("/") or "0").isdecimal()
+            _ = parts.port
+        except ValueError:
+            wrong = True
+        if wrong:
+            raise ValueError("must be redis://:PASSWORD@HOST:PORT/NUMBER")
         # redis-py's default is not to look at the certificate; of a name given twice it is not said which one counts.
         if scheme == "rediss" and parse_qs(urlsplit(value).query).get("ssl_cert_reqs") != ["required"]:
             raise ValueError("is rediss:// without certificate checking; add ?ssl_cert_reqs=required&ssl_ca_certs=FILE")

@@ -21,7 +21,13 @@ PLACES = (
     click.option("--test", multiple=True, type=PATH, help="Pictures measured once, at the end. May be repeated."),
     click.option("--out", required=True, type=PATH, help="Run folder to write."),
 )
-SEED = click.option("--seed", type=int, default=0, show_default=True, help="The same seed trains the same on a CPU.")
+SEED = click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="The same seed trains the same on a CPU.",
+)
 #: what every network is told besides
 SHARED = (
     *PLACES,

@@ -15,7 +15,7 @@ from tagmill.bundle import Task
 from training.calibration import fit_temperature, probabilities, suggest_thresholds
 from training.checkpoint import STATE, Checkpoint, save
 from training.dataset import Arrays, Folders, LabelledSet, short_name
-from training.metrics import classification, confusion, multilabel, segmentation
+from training.metrics import classification, mask_confusion, multilabel, segmentation
 from training.report import Shown, write_report
 
 #: from uint8 [N, H, W, 3] to logits float32 [N, labels]
@@ -82,8 +82,7 @@ def conclude_segmenter(
 
 
 def _write(checkpoint: Checkpoint, data: LabelledSet, effort: Effort, run: Path, shown: Shown) -> dict[str, Any]:
-    if checkpoint.state:  # a recipe without torch keeps its weights itself
-        save(checkpoint, run)
+    save(checkpoint, run)
     parts = {"train": data.train, "validation": data.validation, "test": data.test}
     summary = {
         **checkpoint.metrics,
@@ -119,7 +118,7 @@ def _classifier_figures(
 
 
 def _segmenter_figures(predicted: NDArray[np.uint8], arrays: Arrays, labels: Sequence[str]) -> dict[str, Any]:
-    return segmentation(confusion(predicted, arrays.targets, len(labels)), labels, len(arrays))
+    return segmentation(mask_confusion(predicted, arrays.targets, len(labels)), labels, len(arrays))
 
 
 def _validation(figures: dict[str, Any]) -> dict[str, Any]:

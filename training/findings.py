@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 
 from tagmill.bundle import Task
 from training.dataset import IGNORE, Arrays
-from training.metrics import GIVEN, calibration_error, classification, confusion, multilabel, segmentation
+from training.metrics import (
+    GIVEN,
+    calibration_error,
+    classification,
+    confusion,
+    mask_confusion,
+    multilabel,
+    segmentation,
+)
 
 #: mix-ups that are named
 PAIRS = 12
@@ -93,7 +101,7 @@ def find(
     table = None
     if task is Task.SEGMENT:
         assert shown.masks is not None
-        table = confusion(shown.masks, shown.arrays.targets, len(labels))
+        table = mask_confusion(shown.masks, shown.arrays.targets, len(labels))
         figures = segmentation(table, labels, len(shown.arrays))
         named = figures["per_class_iou"]
         precision, recall = _shares(np.diag(table), table.sum(axis=0)), _shares(np.diag(table), table.sum(axis=1))

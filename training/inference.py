@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from tagmill.errors import ConfigurationError
 
-#: pictures of one call
+#: pictures of one call, and pixels
 BATCH = 128
+PIXELS = BATCH * 128**2
 
 
 def device_for(wanted: str) -> torch.device:
@@ -19,7 +20,13 @@ def device_for(wanted: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if wanted.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigurationError(f"device {wanted}: torch finds no CUDA card; check nvidia-smi, or choose --device cpu")
-    return torch.device(wanted)
+    try:
+        device = torch.device(wanted)
+    except RuntimeError as error:
+        raise ConfigurationError(f"device {wanted}: must be auto, cpu or cuda:N") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigurationError(f"device {wanted}: torch finds {torch.cuda.device_count()} cards, counted from 0")
+    return device
 
 
 def fast_in_bf16(device: torch.device) -> bool:
@@ -37,8 +44,9 @@ def to_pixels(images: NDArray[np.uint8] | Tensor, device: torch.device | str = "
 def logits(network: nn.Module, images: NDArray[np.uint8], device: torch.device | str = "cpu") -> Iterator[Tensor]:
     """Give the logits of one batch of pictures after the other, in float32."""
     network.eval()
-    for start in range(0, len(images), BATCH):
-        yield network(to_pixels(images[start : start + BATCH], device)).float()
+    size = max(1, min(BATCH, PIXELS // (images.shape[1] * images.shape[2])))
+    for start in range(0, len(images), size):
+        yield network(to_pixels(images[start : start + size], device)).float()
 
 
 def all_logits(

@@ -51,7 +51,7 @@ def _stored_mask(path: Path) -> NDArray[np.uint8]:
         with Image.open(path) as image:
             if image.mode not in {"P", "L", "1"}:
                 raise ImageFailure(ErrorCode.NOT_AN_IMAGE, f"{path.name}: mask is {image.mode}, not palette or grey")
-            return np.asarray(image if image.mode != "1" else image.convert("L"))
+            return np.asarray(image).astype(np.uint8)
     except (OSError, ValueError, SyntaxError) as error:
         raise ImageFailure(ErrorCode.CORRUPT, f"{path.name}: {error}") from error
 

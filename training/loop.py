@@ -92,7 +92,15 @@ class Training:
         self._sums: dict[str, Tensor] = {}
         self._seen = 0
         self._stage = stage
-        self._started_with = {"hyperparameters": draft.hyperparameters, "data": draft.data, "pictures": pictures}
+        self._started_with = {
+            "task": str(draft.task),
+            "arch": str(draft.arch),
+            "options": draft.options,
+            "labels": list(draft.labels),
+            "hyperparameters": draft.hyperparameters,
+            "data": draft.data,
+            "pictures": pictures,
+        }
         if resume:
             self._take_up()
 
@@ -149,10 +157,12 @@ class Training:
         entry["lr"] = float(f"{self._optimiser.param_groups[0]['lr']:.3g}")
         entry["seconds"] = round(time.perf_counter() - self._since, 1)
         self.seconds += entry["seconds"]
+        # What was written before the process ended may be newer than what it goes on from: the history is not.
+        before = max((past[self._metric] for past in self.history if self._metric in past), default=-math.inf)
+        self._without_better = 0 if entry[self._metric] > before else self._without_better + 1
         self.history.append(entry)
         self._done = epoch
         reached = self._best.metrics.get(self._metric, -math.inf)
-        self._without_better = 0 if entry[self._metric] > reached else self._without_better + 1
         # With a rate that falls to zero the last epochs differ little: of equals the later one is kept.
         if entry[self._metric] >= reached:
             state = copied_state(self.measured)

@@ -29,11 +29,11 @@ class MaskedSource:
     def table(self, wanted: Labels) -> NDArray[np.uint8]:
         """Return what turns mask values into positions in `wanted`, uint8 [256]; unknown values are ignored pixels.
 
-        Raises InputError for a label that is not wanted. Groups that do not fit give way to the stored labels.
+        Raises InputError for a label that is not wanted. Groups give way where a model knows the stored labels.
         """
-        if set(self.labels) <= set(wanted):
-            return translation([self.labels[group] for group in self.merged], wanted, self.place)
-        return translation(self.stored if set(self.stored) <= set(wanted) else self.labels, wanted, self.place)
+        if set(self.stored) <= set(wanted):
+            return translation(self.stored, wanted, self.place)
+        return translation([self.labels[group] for group in self.merged], wanted, self.place)
 
 
 def read_mask_folders(directory: Path, source: int = 0) -> MaskedSource:

@@ -39,7 +39,7 @@ def read_masked(folders: Folders, spec: PreprocessSpec, seed: int, display: Disp
     train = read("training pictures", training)
     assert train is not None
     parts = (train, read("validation pictures", held_out), read("test pictures", tests))
-    found = divide(labels, parts, _main_labels(train.targets), seed, display)
+    found = divide(labels, parts, train.sources * 256 + _main_labels(train.targets), seed, display)
     if not len(found.validation) or len(found.train) < 2:
         raise InputError(f"{folders.data[0]}: too few readable pictures; a training needs at least four")
     return found

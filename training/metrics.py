@@ -106,10 +106,15 @@ def segmentation(table: NDArray[np.int64], labels: Sequence[str], images: int) -
 
 
 def confusion(predicted: NDArray[Any], targets: NDArray[Any], labels: int) -> NDArray[np.int64]:
-    """Return int64 [true, predicted] counts; targets of 255 are left out."""
-    counted = targets != IGNORE
-    pairs = targets[counted].astype(np.int64) * labels + predicted[counted]
+    """Return int64 [true, predicted] counts of pictures, or of pixels that count."""
+    pairs = targets.astype(np.int64) * labels + predicted
     return np.bincount(pairs, minlength=labels * labels).reshape(labels, labels)
+
+
+def mask_confusion(predicted: NDArray[np.uint8], masks: NDArray[np.uint8], labels: int) -> NDArray[np.int64]:
+    """Return int64 [true, predicted] counts of pixels; those of 255 in `masks` are left out."""
+    counted = masks != IGNORE
+    return confusion(predicted[counted], masks[counted], labels)
 
 
 def rounded(value: float) -> float:

@@ -39,5 +39,8 @@ def judge(logits: NDArray[np.float32], targets: NDArray[Any]) -> dict[str, float
     loss = float(label_loss(torch.from_numpy(logits), torch.from_numpy(targets), 0.0))
     if targets.ndim == 1:
         return {"validation_loss": loss, "validation_accuracy": float((logits.argmax(1) == targets).mean())}
-    figures = multilabel(probabilities(logits, 1.0, True), targets, [str(n) for n in range(targets.shape[1])])
+    # Logits that are no numbers are told by the loop, of the loss.
+    figures = multilabel(
+        probabilities(np.nan_to_num(logits), 1.0, True), targets, [str(n) for n in range(targets.shape[1])]
+    )
     return {"validation_loss": loss, "validation_mean_ap": float(np.nan_to_num(figures["mean_ap"]))}

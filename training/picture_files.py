@@ -45,7 +45,10 @@ def locate(names: Sequence[str], folders: Sequence[Path], place: str) -> Path:
         if "://" in name:
             raise InputError(f"{place}: {name} is a URL; download the pictures and name their files")
     candidates = [folder / name for name in names for folder in folders]
-    return next((path for path in candidates if path.is_file()), candidates[0])
+    try:
+        return next((path for path in candidates if path.is_file()), candidates[0])
+    except OSError as error:
+        raise InputError(f"{place}: {names[0][:60]}…: {error.strerror}; name a picture file") from error
 
 
 def merged(pictures: Sequence[Tagged], source: Path) -> list[Tagged]:

@@ -26,7 +26,7 @@ from training.dataset import IGNORE, Arrays, Folders, short_name
 from training.inference import device_for, segment, to_pixels
 from training.loop import Course, Training
 from training.masked import read_masked
-from training.metrics import confusion, segmentation
+from training.metrics import mask_confusion, segmentation
 from training.networks import Arch, fit_to_pixels, parameters
 from training.optimisers import Optimiser, new_optimiser
 from training.progress import Display
@@ -138,11 +138,11 @@ def fit(
                 batch, changed = augment(batch, truth, hyper.augmentation, training.generator)
                 truth = truth if changed is None else changed
             with training.autocast():
-                logits = network.coarse(batch)
+                logits = training.network(batch)
             truth = _thinned(truth, network.stride, training.generator)
             loss = segmentation_loss(logits.float(), truth, weights, hyper.dice)
             training.step(loss, len(chosen))
-        table = confusion(segment(training.measured, validation.pixels, device), validation.targets, labels)
+        table = mask_confusion(segment(training.measured, validation.pixels, device), validation.targets, labels)
         held = segmentation(table, names, len(validation))
         training.end(epoch, validation_mean_iou=held["mean_iou"], validation_pixel_accuracy=held["pixel_accuracy"])
 

@@ -56,7 +56,11 @@ class UNet(nn.Module):
         return logits
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return F.interpolate(self.coarse(pixels).float(), scale_factor=float(self.stride), mode="bilinear")
+        """Return logits of the picture's size or, while training, the coarse ones: the loss is taken on those."""
+        logits = self.coarse(pixels)
+        if self.training:
+            return logits
+        return F.interpolate(logits.float(), scale_factor=float(self.stride), mode="bilinear")
 
     def take_body(self, resnet_state: dict[str, Tensor]) -> None:
         """Start from what a resnet learned, its normalisation included."""
@@ -104,8 +108,6 @@ class SeedUNet(nn.Module):
         logits: Tensor = self.head(top)
         return logits
 
-    coarse = forward
-
 
 class TorchvisionSegmenter(nn.Module):
     """A segmenter of torchvision, by its name there, behind our normalisation."""
@@ -122,8 +124,6 @@ class TorchvisionSegmenter(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         logits: Tensor = self.network(self.normalise(pixels))["out"]
         return logits
-
-    coarse = forward
 
 
 Segmenter = UNet | SeedUNet | TorchvisionSegmenter

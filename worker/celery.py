@@ -12,7 +12,7 @@ from celery.worker import state
 from tagmill import logs
 from tagmill.broker import make_app
 from tagmill.database import connect, open_database
-from tagmill.errors import TagmillError
+from tagmill.errors import ConfigurationError, TagmillError
 from tagmill.registry import ModelStore
 from tagmill.settings import Settings, load_settings
 from worker.broker_log import BrokerLog
@@ -52,13 +52,15 @@ class Process:
 
         A database that is away is waited for.
         """
-        _log_json()
         try:
+            _log_json()
             engine = self.services.patiently(lambda: open_database(self.settings.database_url))
             engine.dispose()  # nothing of it may pass a fork
             require_device(self.settings.device)
         except TagmillError as error:
             _end(error)
+        except Exception as error:  # Celery would log it and start the worker, unchecked
+            _end(ConfigurationError(f"the worker cannot start: {error}"))
 
     def start_reaper(self, **_: object) -> None:
         """Begin to look for lost work."""

@@ -19,7 +19,10 @@ def require_device(device: str) -> None:
     if device in {"auto", "cpu"}:
         return
     probe = [sys.executable, "-m", "worker.device", device]
-    done = subprocess.run(probe, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False)
+    try:
+        done = subprocess.run(probe, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise ConfigurationError(f"device {device}: no session within {PROBE_SECONDS} s; check nvidia-smi") from error
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or ["the probe ended without a word"]
         raise ConfigurationError(lines[-1].removeprefix("error: "))

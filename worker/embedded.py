@@ -5,7 +5,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from pathlib import Path
 from celery import Celery
 from sqlalchemy import Engine
 
-from producer.manifest import open_sources, roots_of
+from producer.manifest import Entry, open_sources, roots_of
 from producer.progress import RunProgress, run_progress, unfinished_run
 from producer.submit import create_run, publish_run
 from tagmill.broker import make_app
@@ -70,7 +70,7 @@ def tag_here(
 ) -> TaggedRun:
     """Tag `sources` in this process and return when every image has an outcome, or the run is cancelled.
 
-    A run over the same sources and bundles that was interrupted goes on; images and bundles that were seen before are
+    A run over the same entries and bundles that was interrupted goes on; images and bundles that were seen before are
     not inferred again. `progress` is called about ten times a second.
     """
     engine = connect(settings.database_url)
@@ -81,10 +81,11 @@ def tag_here(
         raise InputError("the same bundle is named twice")
     models = tuple(register(engine, session.spec, session.sha256) for session in sessions)
     del sessions  # the worker loads its own, with its own number of threads
+    roots = roots_of(sources)
     source = " ".join(str(Path(source).resolve()) for source in sources)
-    settings = settings.model_copy(update={"queue": _own_queue(source, files)})
+    settings = settings.model_copy(update={"queue": _own_queue(open_sources(sources), batch_size, files)})
     run_id = unfinished_run(engine, settings.queue) or create_run(
-        engine, source, open_sources(sources), models, roots_of(sources), batch_size, settings.queue
+        engine, source, open_sources(sources), models, roots, batch_size, settings.queue
     )
     app = make_app(settings)
     stopping = threading.Event()
@@ -100,10 +101,12 @@ def tag_here(
     return TaggedRun(engine, seen, models)
 
 
-def _own_queue(source: str, files: NamedBundles) -> str:
-    """Name a queue for these sources and bundles: no worker serves it, and the same command finds its run again."""
-    named = json.dumps([source, sorted(files.files)])
-    return f"embedded-{hashlib.sha256(named.encode()).hexdigest()[:16]}"
+def _own_queue(entries: Iterable[Entry], batch_size: int, files: NamedBundles) -> str:
+    """Name a queue for these entries and bundles: no worker serves it, and the same command finds its run again."""
+    named = hashlib.sha256(json.dumps([batch_size, sorted(files.files)]).encode())
+    for entry in entries:
+        named.update(json.dumps([entry.image_key, entry.uri]).encode())
+    return f"embedded-{named.hexdigest()[:16]}"
 
 
 def _watch(engine: Engine, run_id: int, progress: Callable[[RunProgress], None]) -> RunProgress:

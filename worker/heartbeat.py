@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
 
 from tagmill.ledger import renew
 from worker.outage import Services
@@ -39,25 +38,14 @@ class Heartbeat:
             with self._lock:
                 self._tokens.discard(token)
 
-    def stretch(self, seconds: float) -> None:
-        """Renew all leases for at least `seconds` without a beat; the next beat makes them short again."""
-        try:
-            self._renew(max(self._lease_seconds, seconds))
-        except SQLAlchemyError as error:
-            if not self._services.note(error):
-                raise
-
     def stop(self) -> None:
         """End the thread."""
         self._thread.stop()
 
     def _beat(self) -> None:
-        self._renew(self._lease_seconds)
-
-    def _renew(self, seconds: float) -> None:
         with self._lock:
             tokens = set(self._tokens)
         if tokens:
             asked = time.monotonic()
-            renew(self._engine, tokens, seconds)
+            renew(self._engine, tokens, self._lease_seconds)
             self._services.database.answered(asked)

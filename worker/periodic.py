@@ -1,9 +1,12 @@
 """A thread that does one thing again and again, also after a service was down."""
 
+import logging
 import threading
 from collections.abc import Callable
 
 from worker.outage import Services
+
+log = logging.getLogger(__name__)
 
 
 class Periodic(threading.Thread):
@@ -27,6 +30,7 @@ class Periodic(threading.Thread):
                 self._work()
             except Exception as error:
                 if not self._services.note(error):
-                    raise
+                    # Without it leases end and lost work is not found: it goes on, and says what is wrong.
+                    log.exception("%s failed", self.name, extra={"action": f"{self.name}_failed"})
             if self._stopped.wait(self._seconds):
                 return

@@ -55,7 +55,7 @@ class Runtime:
         self._services = host.services
         self._pool = DecodePool(settings.decode_threads or os.cpu_count() or 1)
         self._heartbeat = Heartbeat(self.engine, settings.lease_seconds, host.services)
-        self._tagger = Tagger(settings, files, self._pool, self._heartbeat.stretch)
+        self._tagger = Tagger(settings, files, self._pool)
         self._quarantine = Quarantine(settings, files)
         limit = memory_limit(settings.max_worker_memory)
         sessions, stall = self._tagger.sessions, settings.stall_seconds

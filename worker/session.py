@@ -49,7 +49,7 @@ class Session:
     def __init__(self, path: Path, device: str = "auto", threads: int = 0) -> None:
         self.path = path
         self.sha256 = sha256_of(path)
-        device = resolve(device)
+        device = _resolve(device)
         with _creation:
             self._session = _create(path, device, threads)
         self.provider = str(self._session.get_providers()[0])
@@ -98,8 +98,7 @@ class Session:
         return check_answers(self.path, self.provider, golden, found.scores, found.mask, allowed)
 
 
-def resolve(device: str) -> str:
-    """Return cpu or cuda:N for what was asked for."""
+def _resolve(device: str) -> str:
     if device == "auto":
         return "cuda:0" if _card_seen() else "cpu"
     return "cuda:0" if device == "cuda" else device

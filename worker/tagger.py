@@ -36,16 +36,10 @@ class Tagged:
 class Tagger:
     """The sessions, threads and limits of one process."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        files: BundleFiles,
-        pool: Executor,
-        before_loading: Callable[[float], None] = lambda seconds: None,
-    ) -> None:
+    def __init__(self, settings: Settings, files: BundleFiles, pool: Executor) -> None:
         cores = os.cpu_count() or 1
         threads = settings.inference_threads or max(1, cores // settings.concurrency)
-        self.sessions = Sessions(files, settings.device, threads, before_loading)
+        self.sessions = Sessions(files, settings.device, threads)
         self._batch_size = settings.inference_batch
         self._pool = pool
         self._decode_limits = DecodeLimits(settings.max_image_pixels, settings.max_image_frames)

@@ -11,7 +11,6 @@ from PIL import Image
 from processes import Worker, tagmill, wait_until
 
 from tagmill.settings import Settings
-from worker.sessions import loading_seconds
 
 FAULTS = str(Path(faults.__file__).parent)
 on_both_databases = pytest.mark.parametrize("site", ["sqlite_url", "postgres_url"], indirect=True)
@@ -57,11 +56,6 @@ def test_what_a_dead_worker_had_in_hand_does_not_wait_for_its_leases(site: Site)
 
 def test_by_default_a_lease_and_a_look_take_less_than_fifteen_seconds() -> None:
     assert Settings().lease_seconds + Settings().reap_seconds <= 13
-    # nor where it was killed while it loaded a bundle
-    small, large = (loading_seconds(size, "cpu") for size in (4_000_000, 500_000_000))
-    assert small + Settings().reap_seconds < 15
-    assert large > 30
-    assert loading_seconds(4_000_000, "cuda:0") > 100
 
 
 def test_a_stuck_image_is_given_up_and_its_worker_started_anew(site: Site) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from training.dataset import IGNORE
-from training.metrics import calibration_error, classification, confusion, multilabel, segmentation, uncalibrated
+from training.metrics import calibration_error, classification, mask_confusion, multilabel, segmentation, uncalibrated
 
 LABELS = ("red", "green", "blue")
 
@@ -82,7 +82,7 @@ def test_scores_of_nothing_and_of_everything_stay_numbers() -> None:
 
 
 def test_ignored_pixels_are_in_no_figure() -> None:
-    table = confusion(np.zeros((2, 8), dtype=np.uint8), np.full((2, 8), IGNORE, dtype=np.uint8), 3)
+    table = mask_confusion(np.zeros((2, 8), dtype=np.uint8), np.full((2, 8), IGNORE, dtype=np.uint8), 3)
     assert table.sum() == 0
     assert segmentation(table, LABELS, 2)["mean_iou"] == 0.0
 
@@ -90,3 +90,11 @@ def test_ignored_pixels_are_in_no_figure() -> None:
 def test_metrics_need_no_torch() -> None:
     words = "import sys, training.metrics; sys.exit('torch' in sys.modules or 'sklearn' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", words], check=False).returncode == 0
+
+
+def test_a_classifier_of_more_than_255_labels_is_measured_on_all_of_them() -> None:
+    scores, targets = np.eye(300, dtype=np.float32), np.arange(300)
+    scores[255] = scores[0]
+    found = classification(scores, targets, [f"label {number}" for number in range(300)])
+    assert found["accuracy"] == pytest.approx(299 / 300, abs=1e-5)
+    assert found["per_class"]["label 255"] == 0.0

@@ -389,7 +389,7 @@ def test_groups_merge_labels_in_their_order(tmp_path: Path) -> None:
 def test_a_model_of_the_stored_labels_is_measured_without_the_groups(tmp_path: Path) -> None:
     write_masked(tmp_path, groups={"things": ["square", "stripe"], "rest": ["background"]})
     assert values(tmp_path, ("stripe", "square", "background")) == [2, 1, 0, IGNORE]
-    with pytest.raises(InputError, match="label 'things' is not one of the model's: hat"):
+    with pytest.raises(InputError, match="label 'rest' is not one of the model's: hat"):
         values(tmp_path, ("hat",))
 
 

@@ -20,7 +20,7 @@ from training.cnn import DEFAULTS as CNN
 from training.cnn import train_cnn
 from training.dataset import IGNORE, Folders
 from training.loading import read_mask
-from training.metrics import confusion, segmentation
+from training.metrics import mask_confusion, segmentation
 from training.networks import Arch
 from training.segment import DEFAULTS, label_weights, segmentation_loss, train_segment
 from training.unets import SegmentArch, UNet, build_segmenter
@@ -164,7 +164,7 @@ def test_ignored_pixels_change_neither_loss_nor_metric() -> None:
     for dice in (0.0, 0.5):
         one, two = (segmentation_loss(value, truth, weights, dice) for value in (logits, changed))
         assert torch.allclose(one, two)
-    table = confusion(np.zeros((2, 8), dtype=np.uint8), np.full((2, 8), IGNORE, dtype=np.uint8), 3)
+    table = mask_confusion(np.zeros((2, 8), dtype=np.uint8), np.full((2, 8), IGNORE, dtype=np.uint8), 3)
     assert table.sum() == 0
 
 
@@ -184,7 +184,7 @@ def test_a_rare_label_weighs_more() -> None:
 
 def test_the_mean_iou_is_over_the_labels_that_occur() -> None:
     true = np.array([[0, 0, 1, 1]])
-    metrics = segmentation(confusion(np.array([[0, 1, 1, 1]]), true, 3), LABELS, 1)
+    metrics = segmentation(mask_confusion(np.array([[0, 1, 1, 1]]), true, 3), LABELS, 1)
     assert metrics["per_class_iou"] == {"background": 0.5, "square": 0.66667}
     assert metrics["mean_iou"] == pytest.approx((0.5 + 2 / 3) / 2, abs=1e-5)
     assert metrics["pixel_accuracy"] == 0.75
