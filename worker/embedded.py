@@ -83,7 +83,7 @@ def tag_here(
     del sessions  # the worker loads its own, with its own number of threads
     roots = roots_of(sources)
     source = " ".join(str(Path(source).resolve()) for source in sources)
-    settings = settings.model_copy(update={"queue": _own_queue(open_sources(sources), batch_size, files)})
+    settings = settings.model_copy(update={"queue": own_queue(open_sources(sources), batch_size, files)})
     run_id = unfinished_run(engine, settings.queue) or create_run(
         engine, source, open_sources(sources), models, roots, batch_size, settings.queue
     )
@@ -101,7 +101,7 @@ def tag_here(
     return TaggedRun(engine, seen, models)
 
 
-def _own_queue(entries: Iterable[Entry], batch_size: int, files: NamedBundles) -> str:
+def own_queue(entries: Iterable[Entry], batch_size: int, files: NamedBundles) -> str:
     """Name a queue for these entries and bundles: no worker serves it, and the same command finds its run again."""
     named = hashlib.sha256(json.dumps([batch_size, sorted(files.files)]).encode())
     for entry in entries:

@@ -81,6 +81,19 @@ def test_a_run_is_not_resumed_with_other_parameters(tmp_path: Path) -> None:
         train_cnn(folders, tmp_path / "run", Arch.SEED, short(SMALL, lr=1e-3), resume=True)
 
 
+def test_a_run_is_not_resumed_with_another_network_or_other_labels(tmp_path: Path) -> None:
+    data = draw_noisy(tmp_path / "train", each=4)
+    with pytest.raises(KeyboardInterrupt):
+        train_cnn(Folders((data,)), tmp_path / "run", Arch.SEED, SMALL, display=StoppedIn(1))
+    with pytest.raises(InputError, match="arch differ: seed before, resnet now"):
+        train_cnn(Folders((data,)), tmp_path / "run", Arch.RESNET, SMALL, resume=True)
+    with pytest.raises(InputError, match="task differ: classify before, multilabel now"):
+        train_cnn(Folders((data,)), tmp_path / "run", Arch.SEED, SMALL, resume=True, multilabel=True)
+    next(iter(sorted(path for path in data.iterdir()))).rename(data / "zebra")
+    with pytest.raises(InputError, match="labels differ"):
+        train_cnn(Folders((data,)), tmp_path / "run", Arch.SEED, SMALL, resume=True)
+
+
 def test_a_damaged_state_is_named(tmp_path: Path) -> None:
     folders = Folders((draw_noisy(tmp_path / "train", each=4),))
     (tmp_path / "run").mkdir()
