@@ -2,7 +2,8 @@
 
     tagmill train cnn --data cifar10 --epochs 10 --out runs/cifar10
 
-RESULTS
+The seed network reaches 0.760 on the CIFAR-10 test pictures after these 10 epochs (mean of three seeds; as JPEGs);
+the TensorFlow tutorial, whose network it is, has 0.693. All figures are in docs/training.md.
 """
 
 from dataclasses import asdict, dataclass

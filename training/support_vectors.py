@@ -2,8 +2,7 @@
 
 The logit of a label is the least of its decision values against every other label, which is how clearly it wins against
 its strongest opponent. scikit-learn's own one-vs-rest values count the pairs that a label wins and jump by one wherever
-a pair changes sides, so that rounding alone can change a score, and a temperature hardly helps: on the MNIST test
-pictures, trained on 10,000, they were right for 0.9690 with an ECE of 0.041, the least values for 0.9697 with 0.007.
+a pair changes sides, so that rounding alone can change a score, and a temperature hardly helps.
 """
 
 import os
