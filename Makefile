@@ -19,7 +19,7 @@ demo: $(VENV)/.demo
 	$(BIN)/tagmill demo
 
 test: $(VENV)/.setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4
 
 check: lint test
 

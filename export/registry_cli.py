@@ -32,6 +32,8 @@ def add(bundle: Path, name: str | None) -> None:
     session = Session(bundle, device="cpu")
     stored = ModelStore(settings.model_store).add(bundle, session.sha256)
     registered = register(engine, session.spec, session.sha256, name)
+    if name and registered.name != name:
+        click.echo(f"{bundle}: is already registered as {registered.title}, and keeps that name", err=True)
     click.echo(f"{registered.title}: {registered.task}, {len(registered.labels)} labels, {stored}")
 
 

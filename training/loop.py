@@ -148,7 +148,7 @@ class Training:
     def end(self, epoch: int, **held_out: float) -> None:
         """Take the figures of an epoch: keep the best weights, and all that is needed to go on from here."""
         means = {name: float(value) / self._seen for name, value in self._sums.items()}
-        if not math.isfinite(means["loss"]):
+        if not all(map(math.isfinite, (*means.values(), *held_out.values()))):
             rate = self._optimiser.param_groups[0]["initial_lr"]
             raise ConfigurationError(f"the loss left the numbers in epoch {epoch}; try a --lr below {rate:g}")
         entry = {"epoch": self._before + epoch} | {
