@@ -44,7 +44,11 @@ def _write(
     fit_to_pixels(network, pixels)
     optimiser = torch.optim.Adam(network.parameters(), lr=3e-3)
     for _ in range(STEPS):
-        loss = F.cross_entropy(network(pixels), targets, ignore_index=IGNORE)
+        logits = network(pixels)
+        if targets.ndim == 3:  # a unet that is trained gives coarse logits
+            stride = targets.shape[1] // logits.shape[2]
+            targets = targets[:, ::stride, ::stride]
+        loss = F.cross_entropy(logits, targets, ignore_index=IGNORE)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

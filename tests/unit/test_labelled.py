@@ -233,7 +233,8 @@ def test_masks_are_read_with_the_labels_of_the_first_folder(tmp_path: Path) -> N
     assert found.labels == ("background", "dark")
     left = found.train.targets[:, :, :8].mean(axis=(1, 2))
     assert np.array_equal(left, 1 - found.train.sources)
-    assert (len(found.train), len(found.validation)) == (11, 1)
+    assert (len(found.train), len(found.validation)) == (10, 2)
+    assert sorted(found.validation.sources) == [0, 1]
 
 
 def test_a_copy_of_a_masked_test_picture_is_not_trained_on(tmp_path: Path) -> None:
