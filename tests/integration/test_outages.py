@@ -125,7 +125,7 @@ def test_what_a_full_disk_did_not_take_is_written_once_there_is_room(
     with Worker.bare(site.env, site.folder / "worker.log") as worker:
         run = begin(site, worker)
         # The kernel lets this process write nowhere behind this byte: for SQLite the same as a disk without room.
-        resource.prlimit(worker.process.pid, resource.RLIMIT_FSIZE, (150_000, resource.RLIM_INFINITY))
+        resource.prlimit(worker.process.pid, resource.RLIMIT_FSIZE, (60_000, resource.RLIM_INFINITY))
         wait_until(lambda: events(worker, "database_down"), 60, "the worker to notice")
         waiting = site.count("SELECT count(*) FROM run_image WHERE status = 'pending'")
         time.sleep(2)
