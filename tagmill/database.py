@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect
+from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
@@ -29,6 +29,16 @@ LIBPQ_DEFAULTS = {
     "keepalives_count": 2,
     "tcp_user_timeout": 15_000,
 }
+#: how a worker's connections are named in pg_stat_activity, unless the URL names them
+WORKER = "tagmill-worker"
+#: The connections, named as this one, whose client has said nothing for so long though a transaction waits for it.
+_END_SILENT = text("""
+    SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+    WHERE datname = current_database() AND usename = current_user
+      AND application_name = current_setting('application_name')
+      AND xact_start IS NOT NULL AND wait_event = 'ClientRead'
+      AND greatest(query_start, state_change) < clock_timestamp() - make_interval(secs => :seconds)
+""")
 #: of sqlite3.h, without their extensions: BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN
 _SQLITE_OUTAGES = {5, 6, 8, 10, 13, 14}
 #: SQLSTATEs of PostgreSQL, or how they begin: connection, rolled back, resources (disk full), ended by an operator,
@@ -56,8 +66,9 @@ def _epoch_now_sqlite(element: epoch_now, compiler: SQLCompiler, **kw: Any) -> s
 def connect(url: str, patience_seconds: float | None = None) -> Engine:
     """Return an engine. SQLite gets WAL; a transaction that may write takes the lock at its begin.
 
-    With `patience_seconds` PostgreSQL ends a connection that is silent for so long inside a transaction: a frozen
-    process, or one behind a cut network, would lock out the others. SQLite has no such means.
+    With `patience_seconds`, for workers, PostgreSQL ends a connection that is silent for so long inside a transaction:
+    a frozen process, or one behind a cut network, would lock out the others. `end_silent` ends those that PostgreSQL
+    does not see. SQLite has no such means.
     """
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
@@ -72,9 +83,23 @@ def connect(url: str, patience_seconds: float | None = None) -> Engine:
         parsed = parsed.set(drivername="postgresql+psycopg")
         if patience_seconds is not None and "options" not in parsed.query:
             parameters["options"] = f"-c idle_in_transaction_session_timeout={round(1000 * patience_seconds)}"
+        if patience_seconds is not None and "application_name" not in parsed.query:
+            parameters["application_name"] = WORKER
         return create_engine(parsed, pool_pre_ping=True, pool_size=10, connect_args=parameters)
     except ModuleNotFoundError as error:
         raise ConfigurationError(f"PostgreSQL needs {error.name}; run: pip install 'tagmill[postgres]'") from error
+
+
+def end_silent(engine: Engine, seconds: float) -> int:
+    """End the connections of workers that have left a transaction open in silence for so long; return how many.
+
+    A worker that freezes in the middle of an executemany holds its locks for ever: psycopg pipelines it, and between
+    its statements PostgreSQL counts the connection as active, not as idle in a transaction.
+    """
+    if engine.dialect.name != "postgresql":
+        return 0
+    with engine.begin() as connection:
+        return int(connection.execute(_END_SILENT, {"seconds": seconds}).scalar_one())
 
 
 @contextmanager

@@ -80,9 +80,11 @@ def reclaim_lost(engine: Engine, queue: str, grace_seconds: float) -> list[tuple
 
 def _requeue(engine: Engine, lost: ColumnElement[bool]) -> int:
     lost = and_(batch.c.status == BatchStatus.RUNNING, lost)
+    # A batch that its owner has locked is being completed, or waits for `end_silent`: nobody is to wait for it here.
+    free = select(batch.c.id).where(lost).limit(REAP_LIMIT).with_for_update(skip_locked=True)
     statement = (
         update(batch)
-        .where(batch.c.id.in_(select(batch.c.id).where(lost).limit(REAP_LIMIT)), lost)
+        .where(batch.c.id.in_(free), lost)
         .values(
             status=BatchStatus.QUEUED,
             owner=None,

@@ -9,6 +9,7 @@ from celery.exceptions import Reject
 from sqlalchemy import Engine
 
 from tagmill.broker import TAG_BATCH, BatchMessage, Priority, publish, queue_length
+from tagmill.database import end_silent
 from tagmill.reaper import bury_dead, reclaim_due, reclaim_lost, requeue_expired, take_turn
 from tagmill.settings import Settings
 from worker.outage import Services, StoppedError
@@ -39,6 +40,7 @@ def reap(app: Celery, engine: Engine, settings: Settings, services: Services) ->
     queue, asked = settings.queue, time.monotonic()
     if not take_turn(engine, queue, settings.reap_seconds / 2):
         return 0
+    end_silent(engine, settings.lease_seconds)
     # After an outage leases have ended whose owners live: they get the time to renew them.
     if services.database.steady(settings.lease_seconds):
         requeue_expired(engine, queue)

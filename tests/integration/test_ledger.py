@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import psycopg
 import pytest
+from processes import wait_until
 from sqlalchemy import Engine, func, insert, select, update
 from sqlalchemy.exc import DBAPIError, OperationalError
 
@@ -19,7 +21,7 @@ from tagmill import ledger, tables
 from tagmill.attempts import FREE_CRASHES
 from tagmill.batch_result import BatchResult, ImageRow, InferenceRow, MaskRow, Outcome
 from tagmill.bundle import BundleSpec, Task
-from tagmill.database import connect, is_outage, newest_version, require_schema, schema_version, upgrade
+from tagmill.database import connect, end_silent, is_outage, newest_version, require_schema, schema_version, upgrade
 from tagmill.errors import ConfigurationError, NothingToDo
 from tagmill.ledger import Claim, Lease
 from tagmill.outcome import ErrorCode
@@ -412,6 +414,34 @@ def test_a_frozen_worker_that_holds_a_lock_does_not_lock_the_others_out(postgres
     assert is_outage(caught.value)
     frozen.dispose()
     other.dispose()
+
+
+def test_a_worker_that_froze_between_the_statements_of_a_pipeline_is_ended(postgres_url: str) -> None:
+    frozen, other = (connect(postgres_url, patience_seconds=0.3) for _ in range(2))
+    upgrade(other)
+    assert take_turn(other, QUEUE, 0.0)
+    with frozen.connect() as connection:
+        raw = connection.connection.driver_connection
+        assert isinstance(raw, psycopg.Connection)
+        raw.pgconn.enter_pipeline_mode()
+        raw.pgconn.send_query_params(b"UPDATE reaper SET next_look = 0", None)
+        raw.pgconn.send_flush_request()
+        raw.pgconn.flush()  # the statement runs; the Sync that ends it does not come
+        wait_until(lambda: locked(other), 10, "the statement to run")
+        assert end_silent(other, 60) == 0
+        time.sleep(1)  # longer than idle_in_transaction_session_timeout, which does not see it
+        assert locked(other)
+        assert end_silent(other, 0.3) == 1
+        assert take_turn(other, QUEUE, 60.0)
+        connection.invalidate()
+    frozen.dispose()
+    other.dispose()
+
+
+def locked(engine: Engine) -> bool:
+    """Return whether somebody holds the reaper's turn."""
+    with engine.begin() as connection:
+        return not connection.execute(select(reaper).with_for_update(skip_locked=True)).all()
 
 
 def test_a_full_database_is_an_outage_and_a_wrong_statement_is_none(sqlite_url: str) -> None:

@@ -39,16 +39,16 @@ def said_once(worker: Worker, service: str) -> None:
     assert "Cannot connect" not in worker.log
 
 
-def whole(site: Site, images: int = IMAGES) -> None:
+def whole(site: Site) -> None:
     """Check that each image has one outcome and one result, and that no batch was taken twice."""
-    assert site.count("SELECT count(*) FROM run_image WHERE status = 'tagged'") == images
-    assert site.count("SELECT count(*) FROM inference") == images
-    assert site.count("SELECT count(*) FROM label WHERE rank = 1") == images
+    assert site.count("SELECT count(*) FROM run_image WHERE status = 'tagged'") == IMAGES
+    assert site.count("SELECT count(*) FROM inference") == IMAGES
+    assert site.count("SELECT count(*) FROM label WHERE rank = 1") == IMAGES
 
 
-def begin(site: Site, worker: Worker, images: int = IMAGES) -> object:
+def begin(site: Site, worker: Worker) -> object:
     """Submit a run and return once the worker is in the middle of it."""
-    write_folder(site.folder / "shop", images)
+    write_folder(site.folder / "shop", IMAGES)
     worker.wait_ready()
     run = site.submit(site.folder / "shop", "--model", "colours", "--batch-size", 4)["run"]
     wait_until(lambda: len(events(worker, "batch_tagged")) >= 5, 60, "the worker to be at work")
@@ -122,17 +122,20 @@ def test_what_a_full_disk_did_not_take_is_written_once_there_is_room(
     redis_server: RedisServer, sqlite_url: str, tmp_path: Path
 ) -> None:
     site = new_site(tmp_path, sqlite_url, redis_server.url)
+    write_folder(site.folder / "shop", IMAGES)
+    run = site.submit(site.folder / "shop", "--model", "colours", "--batch-size", 4)["run"]
+    # The kernel lets the worker write nowhere behind this byte: for SQLite the same as a disk without room.
+    limit = Path(str(make_url(sqlite_url).database)).stat().st_size + 200_000
     with Worker.bare(site.env, site.folder / "worker.log") as worker:
-        run = begin(site, worker, 4 * IMAGES)
-        # The kernel lets this process write nowhere behind this byte: for SQLite the same as a disk without room.
-        resource.prlimit(worker.process.pid, resource.RLIMIT_FSIZE, (60_000, resource.RLIM_INFINITY))
+        resource.prlimit(worker.process.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
         wait_until(lambda: events(worker, "database_down"), 60, "the worker to notice")
+        assert events(worker, "batch_tagged")
         waiting = site.count("SELECT count(*) FROM run_image WHERE status = 'pending'")
         time.sleep(2)
         assert site.count("SELECT count(*) FROM run_image WHERE status = 'pending'") == waiting > 0
         resource.prlimit(worker.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         site.wait_done(run)
-        whole(site, 4 * IMAGES)
+        whole(site)
         assert site.count("SELECT max(attempts) FROM batch") == 1
         assert worker.stop() == 0
 
