@@ -7,9 +7,9 @@ from typing import Any
 import click
 
 from tagmill.errors import InputError
+from training.option_types import NamedPath
 
-FILE = click.Path(path_type=Path)
-FOLDER = click.Path(path_type=Path)
+FILE = FOLDER = NamedPath()
 
 #: what `tagmill evaluate` shows of a report, and how its figures a label are called
 SHARES = (

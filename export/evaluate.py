@@ -20,7 +20,7 @@ from tagmill.preprocess import PreprocessSpec
 from training.dataset import Arrays, Example
 from training.findings import Shown, find
 from training.labelled import known_examples
-from training.loading import Step, category_targets, read_mask, read_picture
+from training.loading import Step, category_targets, read_picture, read_with_mask
 from training.masked import read_all
 from training.metrics import (
     calibration_error,
@@ -125,7 +125,7 @@ def _labelled(
     """Return the pictures and, for a segmenter, what turns each source's mask values into its labels."""
     labels = session.spec.labels
     if session.spec.task is Task.SEGMENT:
-        sources = read_all(data)
+        sources = read_all(data, display)
         return [example for source in sources for example in source.examples], [
             source.table(labels) for source in sources
         ]
@@ -189,10 +189,9 @@ def _decoded(
     """Give batches of readable examples, decoded on all cores while the session works; note the others."""
 
     def read(example: Example) -> Read:
-        if not tables:
-            return read_picture(example.picture, spec), None
-        assert not isinstance(example.target, str | tuple)
-        return read_picture(example.picture, spec), read_mask(example.target, spec, tables[example.source])
+        if tables:
+            return read_with_mask(example, spec, tables[example.source])
+        return read_picture(example.picture, spec), None
 
     done = 0
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:

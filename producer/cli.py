@@ -70,11 +70,11 @@ def submit(
     Folders and the manifests' own folders may be read by the workers for this run.
     """
     console = Console(stderr=True)
-    if dry_run:
-        return _check_sources(sources, as_json)
     settings = require_shared_broker(load_settings())
     engine = open_database(settings.database_url)
     chosen = list({found.sha256: found for found in (resolve(engine, wanted) for wanted in models)}.values())
+    if dry_run:
+        return _check_sources(sources, as_json)
     roots = [*roots_of(sources), *(root.resolve() for root in extra_roots)]
     with progress_bar(console) as bar:
         task = bar.add_task("submit", total=None, note="writing to SQL")
@@ -98,7 +98,10 @@ def submit(
 
 
 def _check_sources(sources: tuple[str, ...], as_json: bool) -> int:
+    """Show every problem; end as the run itself would, which stops at the first."""
     report = check(sources)
+    if not report.problems:
+        roots_of(sources)  # raises for a folder whose name SQL cannot store
     if as_json:
         listed = [str(problem) for problem in report.problems]
         click.echo(json.dumps({"images": report.entries, "problem_count": report.problem_count, "problems": listed}))
@@ -106,7 +109,9 @@ def _check_sources(sources: tuple[str, ...], as_json: bool) -> int:
         for problem in report.problems:
             click.echo(str(problem))
         click.echo(f"{report.entries} images, {report.problem_count} problems; nothing was queued")
-    return ExitCode.USAGE if report.problem_count else ExitCode.DONE
+    if not report.problems:
+        return ExitCode.DONE
+    return ExitCode.NOTHING_TO_DO if report.problems[0].empty else ExitCode.USAGE
 
 
 @click.group()

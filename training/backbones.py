@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from training.networks import BUILDERS, Normalise
+from training.unets import SegmentArch
 
 #: what torchvision's weights were normalised with (ImageNet), in grey levels of 0..255
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -13,6 +14,8 @@ IMAGENET_DEVIATION = (58.395, 57.12, 57.375)
 
 #: where torchvision's classifiers keep what follows their features
 HEADS = ("fc", "classifier", "heads", "head")
+#: torchvision's that, unless told otherwise, have several outputs in training and start slowly, with a warning
+INCEPTIONS = ("googlenet", "inception_v3")
 
 
 class Transfer(nn.Module):
@@ -69,12 +72,26 @@ def _own(arch: str, size: int) -> tuple[Normalise, nn.Module]:
     return layers[0], nn.Sequential(*layers[1:-1])
 
 
-def _torchvision(arch: str) -> tuple[Normalise, nn.Module]:
-    from torchvision.models import get_model, list_models
+def require_classifier(arch: str) -> None:
+    """Raise ValueError for a name that is no classifier of ours or of torchvision."""
+    if arch in BUILDERS:
+        return
+    from torchvision import models
 
-    if arch not in list_models():
-        raise ValueError(f"no network is called {arch}; torchvision knows resnet18, vgg16, mobilenet_v3_small, …")
-    network = get_model(arch, weights=None)
+    if arch in models.list_models(module=models):
+        return
+    known = "torchvision's resnet18, vgg16, mobilenet_v3_small, …"
+    if arch in (*models.list_models(), *SegmentArch, "svc"):
+        raise ValueError(f"{arch} does not serve as backbone; take a plain classifier of pictures: {known}")
+    raise ValueError(f"no network is called {arch}; known are {known}")
+
+
+def _torchvision(arch: str) -> tuple[Normalise, nn.Module]:
+    from torchvision.models import get_model
+
+    require_classifier(arch)
+    options = {"aux_logits": False, "init_weights": False} if arch in INCEPTIONS else {}
+    network = get_model(arch, weights=None, **options)
     normalise = Normalise()
     normalise.fit(torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_DEVIATION))
     if arch.startswith(("vgg", "alexnet")):

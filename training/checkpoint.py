@@ -15,6 +15,7 @@ from tagmill.bundle import Task
 from tagmill.errors import BundleError, ConfigurationError, InputError, NothingToDo
 from tagmill.preprocess import PreprocessSpec
 from training.architectures import build
+from training.dataset import Folders, require_apart
 
 #: the best weights so far
 FILE = "checkpoint.pt"
@@ -59,17 +60,19 @@ class Checkpoint:
         return network.eval()
 
 
-def claim_run(run: Path, resume: bool = False) -> None:
+def claim_run(run: Path, folders: Folders, resume: bool = False, resumable: bool = True) -> None:
     """Create the folder of a new run, or take up one that was interrupted.
 
-    Raises InputError where a run is already that is not to be taken up, and NothingToDo where it is finished.
+    Raises InputError where it lies among the pictures or a run is already that is not to be taken up, and NothingToDo
+    where it is finished. A recipe that is not `resumable` has no --resume.
     """
-    if resume and (run / METRICS).exists():
-        raise NothingToDo(f"{run}: this run is finished; name another folder with --out to train again")
-    if not resume and (run / FILE).exists():
-        hint = "" if (run / METRICS).exists() else "; --resume goes on with it"
-        raise InputError(f"{run}: already holds a run{hint}; name another folder with --out, or remove this one")
+    require_apart(run, (*folders.data, *folders.validation, *folders.test))
     try:
+        if resume and (run / METRICS).exists():
+            raise NothingToDo(f"{run}: this run is finished; name another folder with --out to train again")
+        if not resume and (run / FILE).exists():
+            hint = "; --resume goes on with it" if resumable and not (run / METRICS).exists() else ""
+            raise InputError(f"{run}: already holds a run{hint}; name another folder with --out, or remove this one")
         run.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{run}: {error.strerror}; name another folder with --out") from error

@@ -2,16 +2,17 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from tagmill.errors import InputError
+from tagmill.errors import ExitCode, InputError
+from training.option_types import Finite, NamedPath
 
-PATH = click.Path(path_type=Path)
+PATH = NamedPath()
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -32,11 +33,9 @@ SEED = click.option(
 SHARED = (
     *PLACES,
     click.option("--batch-size", type=click.IntRange(2), help="Pictures of one step."),
-    click.option("--lr", type=click.FloatRange(0, min_open=True), help="Highest rate of the one-cycle schedule."),
-    click.option("--weight-decay", type=click.FloatRange(0), help="What each step takes off the weights."),
-    click.option(
-        "--average", type=click.FloatRange(0, 0.99999), help="Decay of the running mean of the weights; 0: none."
-    ),
+    click.option("--lr", type=Finite(0, min_open=True), help="Highest rate of the one-cycle schedule."),
+    click.option("--weight-decay", type=Finite(0), help="What each step takes off the weights."),
+    click.option("--average", type=Finite(0, 0.99999), help="Decay of the running mean of the weights; 0: none."),
     click.option("--patience", type=click.IntRange(0), help="Epochs without a better figure that end it; 0: never."),
     SEED,
     click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="Where to train."),
@@ -95,7 +94,7 @@ def mlp(**given: Any) -> None:
 @places
 @click.option("--features", type=click.Choice(["pixels", "hog"]), help="What of a picture is seen  [default: pixels]")
 @click.option("--size", type=click.IntRange(4, 512), help="Pixels of both sides  [default: 28]")
-@click.option("--c", type=click.FloatRange(0, min_open=True), help="Cost of a picture on the wrong side  [default: 10]")
+@click.option("--c", type=Finite(0, min_open=True), help="Cost of a picture on the wrong side  [default: 10]")
 @click.option("--limit", type=click.IntRange(2), help="Pictures to train on, evenly of each category  [default: all]")
 @SEED
 def svc(data: tuple[Path, ...], validation: tuple[Path, ...], test: tuple[Path, ...], out: Path, **given: Any) -> None:
@@ -105,7 +104,9 @@ def svc(data: tuple[Path, ...], validation: tuple[Path, ...], test: tuple[Path, 
 
     values = {name: value for name, value in given.items() if value is not None}
     hyper = replace(DEFAULTS, **values | {"features": Features(values.get("features", DEFAULTS.features))})
-    _say(out, train_svc(_folders(data, validation, test), out, hyper))
+    folders = _folders(data, validation, test)
+    with _keeping(out, "to train again, remove it or name another --out"):
+        _say(out, train_svc(folders, out, hyper))
 
 
 @train.command()
@@ -163,8 +164,8 @@ def _train_cnn(
 @click.option("--head", type=click.IntRange(0), help="Width of a dense layer before the labels, 0: none  [default: 0]")
 @click.option("--head-epochs", type=click.IntRange(0), help="Epochs of the head on the frozen backbone  [default: 10]")
 @click.option("--fine-tune-epochs", "epochs", type=click.IntRange(0), help="Epochs of all of it  [default: 20]")
-@click.option("--head-lr", type=click.FloatRange(0, min_open=True), help="Highest rate of the head alone.")
-@click.option("--lr-decay", type=click.FloatRange(0, 1), help="Rate of a stage, as a share of that of the one above.")
+@click.option("--head-lr", type=Finite(0, min_open=True), help="Highest rate of the head alone.")
+@click.option("--lr-decay", type=Finite(0, 1), help="Rate of a stage, as a share of that of the one above.")
 @AUGMENT
 @click.option("--size", type=click.IntRange(17, 512), help="Pixels of both sides  [default: 96]")
 @GEOMETRY
@@ -183,8 +184,13 @@ def transfer(
 ) -> None:
     """Train a classifier out of a network that was trained before."""
     _check_device(device)
+    from training.pretrained import NONE
     from training.transfer import DEFAULTS, train_transfer
 
+    for name in ("head_epochs", "head_lr"):
+        if weights == NONE and given[name]:
+            option = f"--{name.replace('_', '-')}"
+            raise InputError(f"{option} needs trained weights below the head, not --weights {NONE}; leave it out")
     hyper = _chosen(DEFAULTS, given)
     folders = _folders(data, validation, test)
     with _keeping(out):
@@ -238,17 +244,24 @@ def segment(
 
 
 @contextmanager
-def _keeping(out: Path) -> Iterator[None]:
-    """Say on Ctrl-C what is left of the training."""
+def _keeping(out: Path, hint: str = "the same command with --resume goes on") -> Iterator[None]:
+    """Say on Ctrl-C what is left of the training; leave no empty folder behind one that came to nothing."""
+    made = False
+    with suppress(OSError):
+        made = not out.exists()
     try:
         yield
     except KeyboardInterrupt:
         from training.checkpoint import FILE
 
-        if (out / FILE).exists():
-            kept = "keeps its best epoch so far, which `tagmill export` takes; the same command with --resume goes on"
-            click.echo(f"{out}: {kept}", err=True)
-        raise
+        if not (out / FILE).exists():
+            raise
+        click.echo(f"interrupted; {out} keeps its best weights so far, which `tagmill export` takes; {hint}", err=True)
+        raise click.exceptions.Exit(ExitCode.INTERRUPTED) from None
+    finally:
+        if made:
+            with suppress(OSError):
+                out.rmdir()  # only where it is empty
 
 
 def _say(out: Path, report: dict[str, Any]) -> None:

@@ -111,7 +111,7 @@ def train_cnn(
     display = display or Display()
     device = device_for(device_name)
     spec = PreprocessSpec(hyper.size, hyper.size, hyper.geometry)
-    claim_run(out, resume)
+    claim_run(out, folders, resume)
     data = read_labelled(folders, spec, hyper.course.seed, display, multilabel)
 
     torch.manual_seed(hyper.course.seed)
@@ -143,23 +143,26 @@ def train_cnn(
         weights=balancing_weights(data.train) if hyper.balance else None,
         resume=resume,
     )
-    fit(training, data.train, data.validation, hyper, device)
+    fit(training, data.train, data.validation, hyper.augmentation, hyper.label_smoothing, device)
     checkpoint = training.finish()
     effort = Effort(training.seconds, parameters(network), str(device), training.history)
     return conclude_classifier(checkpoint, lambda p: all_logits(network, p, device), data, folders, effort, out)
 
 
-def fit(training: Training, train: Arrays, validation: Arrays, hyper: Hyperparameters, device: torch.device) -> None:
+def fit(
+    training: Training, train: Arrays, validation: Arrays, augmentation: Augmentation | None, label_smoothing: float,
+    device: torch.device,
+) -> None:  # fmt: skip
     """Train, epoch by epoch."""
     pixels, targets = torch.from_numpy(train.pixels), torch.from_numpy(train.targets)
     for epoch in training.epochs():
         for chosen in training.batches():
             batch, truth = to_pixels(pixels[chosen], device), targets[chosen].to(device)
-            if hyper.augmentation:
-                batch, _ = augment(batch, None, hyper.augmentation, training.generator)
+            if augmentation:
+                batch, _ = augment(batch, None, augmentation, training.generator)
             with training.autocast():
                 logits = training.network(batch)
-            loss = label_loss(logits.float(), truth, hyper.label_smoothing)
+            loss = label_loss(logits.float(), truth, label_smoothing)
             training.step(loss, len(chosen), accuracy=right_answers(logits, truth))
         training.end(epoch, **validate(training.measured, validation, device))
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tagmill.bundle import Task
 from training.calibration import fit_temperature, probabilities, suggest_thresholds
 from training.checkpoint import STATE, Checkpoint, save
-from training.dataset import Arrays, Folders, LabelledSet, short_name
+from training.dataset import Arrays, Folders, LabelledSet, short_names
 from training.metrics import classification, mask_confusion, multilabel, segmentation
 from training.report import Shown, write_report
 
@@ -97,7 +97,7 @@ def _write(checkpoint: Checkpoint, data: LabelledSet, effort: Effort, run: Path,
         "pictures": {use: len(arrays) if arrays else 0 for use, arrays in parts.items()},
         "unreadable": sum(len(arrays.unreadable) for arrays in parts.values() if arrays),
         "duplicates": len(data.duplicates),
-        "data": {use: [short_name(Path(name)) for name in names] for use, names in checkpoint.data.items()},
+        "data": {use: short_names([Path(name) for name in names]) for use, names in checkpoint.data.items()},
         "temperature": checkpoint.temperature,
         "thresholds": checkpoint.thresholds,
         "device": effort.device,
@@ -133,9 +133,9 @@ def _by_folder(
     if len(folders) < 2:
         return {}
     parts = {}
-    for source, folder in enumerate(folders):
+    for source, name in enumerate(short_names(folders)):
         figures = measure(arrays.sources == source)
-        parts[short_name(folder)] = {
-            name: value for name, value in figures.items() if isinstance(value, int | float) and math.isfinite(value)
+        parts[name] = {
+            key: value for key, value in figures.items() if isinstance(value, int | float) and math.isfinite(value)
         }
     return parts

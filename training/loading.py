@@ -15,8 +15,9 @@ from PIL import Image
 
 from tagmill.errors import ConfigurationError, NothingToDo
 from tagmill.outcome import ErrorCode, ImageFailure
+from tagmill.picture import Picture
 from tagmill.preprocess import Geometry, PreprocessSpec, content_box, decode, fit, source_box
-from training.dataset import IGNORE, Arrays, Example, IndexMap, Labels, Unreadable
+from training.dataset import IGNORE, Arrays, Example, Labels, Target, Unreadable
 
 
 def read_picture(path: Path, spec: PreprocessSpec) -> NDArray[np.uint8]:
@@ -24,12 +25,35 @@ def read_picture(path: Path, spec: PreprocessSpec) -> NDArray[np.uint8]:
     return fit(decode(_bytes_of(path), spec.decode_side).rgb, spec)
 
 
-def read_mask(mask: Path | IndexMap, spec: PreprocessSpec, translate: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def read_with_mask(
+    example: Example, spec: PreprocessSpec, translate: NDArray[np.uint8]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return uint8 [H, W, 3] and the mask as `read_mask` does. Raises ImageFailure."""
+    picture = decode(_bytes_of(example.picture), spec.decode_side)
+    return fit(picture.rgb, spec), read_mask(example.target, spec, translate, (picture.width, picture.height))
+
+
+def read_mask(
+    mask: Target, spec: PreprocessSpec, translate: NDArray[np.uint8], size: tuple[int, int]
+) -> NDArray[np.uint8]:
     """Return uint8 [H, W]: the label indexes through `translate` (256 values), nearest pixel, borders ignored.
 
-    Raises ImageFailure where a file is not a grey or palette picture.
+    Raises ImageFailure where a file is not a grey or palette picture, where the mask is not of its picture's `size`
+    (width, height), and where all of its pixels are ignored.
     """
+    assert not isinstance(mask, str | tuple)
     stored = Image.fromarray(translate[_stored_mask(mask) if isinstance(mask, Path) else mask.draw()])
+    if stored.size != size:
+        raise ImageFailure(
+            ErrorCode.CORRUPT, f"its mask has {stored.width}x{stored.height} pixels, the picture {size[0]}x{size[1]}"
+        )
+    fitted = _fitted(stored, spec)
+    if (fitted == IGNORE).all():
+        raise ImageFailure(ErrorCode.CORRUPT, "every pixel of its mask is ignored: none has the number of a label")
+    return fitted
+
+
+def _fitted(stored: Image.Image, spec: PreprocessSpec) -> NDArray[np.uint8]:
     if spec.geometry is not Geometry.LETTERBOX:
         box = source_box(stored.width, stored.height, spec)
         return np.asarray(stored.resize((spec.width, spec.height), Image.Resampling.NEAREST, box=box))
@@ -63,7 +87,7 @@ def load_categories(
     examples: Sequence[Example], labels: Labels, spec: PreprocessSpec, step: Step = lambda done: None
 ) -> Arrays:
     """Decode every example on all cores; unreadable ones are left out and named. `step` is told how many are done."""
-    return _load(examples, spec, category_targets(examples, labels), lambda position: None, step)
+    return _load(examples, spec, category_targets(examples, labels), lambda position, picture: None, step)
 
 
 def category_targets(examples: Sequence[Example], labels: Labels) -> NDArray[Any]:
@@ -87,10 +111,10 @@ def load_masks(
     """Decode pictures and masks; `tables` translate the mask values of each source."""
     targets = _room((len(examples), spec.height, spec.width))
 
-    def read(position: int) -> None:
+    def read(position: int, picture: Picture) -> None:
         example = examples[position]
-        assert not isinstance(example.target, str | tuple)
-        targets[position] = read_mask(example.target, spec, tables[example.source])
+        size = picture.width, picture.height
+        targets[position] = read_mask(example.target, spec, tables[example.source], size)
 
     return _load(examples, spec, targets, read, step)
 
@@ -127,7 +151,7 @@ def _load(
     examples: Sequence[Example],
     spec: PreprocessSpec,
     targets: NDArray[Any],
-    read_target: Callable[[int], None],
+    read_target: Callable[[int, Picture], None],
     step: Step,
 ) -> Arrays:
     """Read each picture's bytes once, for its pixels and its digest."""
@@ -135,9 +159,10 @@ def _load(
     digests = [b""] * len(examples)
 
     def read(position: int) -> None:
-        read_target(position)
         data = _bytes_of(examples[position].picture)
-        fit(decode(data, spec.decode_side).rgb, spec, out=pixels[position])
+        picture = decode(data, spec.decode_side)
+        read_target(position, picture)
+        fit(picture.rgb, spec, out=pixels[position])
         digests[position] = hashlib.sha256(data).digest()
 
     unreadable = []

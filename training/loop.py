@@ -24,6 +24,7 @@ from training.average import averaged
 from training.checkpoint import FILE, STATE, Checkpoint, copied_state, load, read, save, write
 from training.inference import fast_in_bf16
 from training.metrics import rounded
+from training.page import flat
 from training.progress import Display
 from training.sampling import batches
 from training.schedule import one_cycle
@@ -216,13 +217,18 @@ class Training:
         path = self._run / STATE
         if not path.exists():
             return  # stopped in its first epoch: it starts anew
-        state = read(path)
+        try:
+            self._go_on_from(read(path))
+        except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise _foreign(path) from error
+
+    def _go_on_from(self, state: dict[str, Any]) -> None:
+        for name, value in self._started_with.items():
+            if (before := state["started_with"][name]) != value:
+                differs = _difference(name, before, value)
+                raise InputError(f"{self._run}: --resume takes what the run was started with; {differs}")
         if state["stage"] != self._stage:
             return  # of the stage before
-        for name, value in self._started_with.items():
-            if state["started_with"][name] != value:
-                differs = _difference(state["started_with"][name], value)
-                raise InputError(f"{self._run}: --resume takes what the run was started with; {name} differ{differs}")
         self.network.load_state_dict(state["network"])
         self._optimiser.load_state_dict(state["optimiser"])
         self._schedule.load_state_dict(state["schedule"] | {"lr_lambdas": [None] * len(self._optimiser.param_groups)})
@@ -244,15 +250,26 @@ class Training:
 def stage_of(run: Path, resume: bool) -> str:
     """Return which stage a stopped run was in, or nothing for one that starts anew."""
     path = run / STATE
-    return str(read(path)["stage"]) if resume and path.exists() else ""
+    if not resume or not path.exists():
+        return ""
+    try:
+        return str(read(path)["stage"])
+    except (LookupError, TypeError) as error:
+        raise _foreign(path) from error
+
+
+def _foreign(path: Path) -> InputError:
+    return InputError(f"{path}: is not the state of this training; remove {path.parent}, or name another --out")
 
 
 def _words(name: str) -> str:
     return name.replace("validation_", "held out ").replace("_", " ")
 
 
-def _difference(before: Any, now: Any) -> str:
-    if not isinstance(before, dict) or not isinstance(now, dict):
-        return f": {before} before, {now} now"
-    changed = [key for key in now if before.get(key) != now[key]]
-    return "".join(f": {key} was {before.get(key)}, is {now[key]}" for key in changed[:1])
+def _difference(name: str, before: Any, now: Any) -> str:
+    """Return what of a value, or of nested ones, differs: NAME was A, is B; ..."""
+    if isinstance(before, list) and isinstance(now, list) and set(before) != set(now):
+        before, now = [one for one in before if one not in now], [one for one in now if one not in before]
+    old, new = (dict(flat(value if isinstance(value, dict) else {name: value})) for value in (before, now))
+    names = [name for name in old | new if old.get(name, "none") != new.get(name, "none")]
+    return "; ".join(f"{name} was {old.get(name, 'none')}, is {new.get(name, 'none')}" for name in names)

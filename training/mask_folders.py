@@ -25,6 +25,8 @@ class MaskedSource:
     labels: Labels
     #: the position in `labels` of each mask value
     merged: tuple[int, ...]
+    #: what was left out, for the user to read
+    remarks: tuple[str, ...] = ()
 
     def table(self, wanted: Labels) -> NDArray[np.uint8]:
         """Return what turns mask values into positions in `wanted`, uint8 [256]; unknown values are ignored pixels.
@@ -41,16 +43,16 @@ def read_mask_folders(directory: Path, source: int = 0) -> MaskedSource:
 
     Raises InputError where a folder or labels.json is missing or not what it should be.
     """
-    examples = _pairs(directory, source)
+    examples, remarks = _pairs(directory, source)
     described = directory if (directory / "labels.json").is_file() else directory.parent
     if not (described / "labels.json").is_file():
         raise InputError(f"{directory / 'labels.json'}: is missing; it must list the mask values' labels")
     stored = _stored_labels(described / "labels.json")
     groups = described / "groups.json"
     if not groups.is_file():
-        return MaskedSource(directory, examples, stored, stored, tuple(range(len(stored))))
+        return MaskedSource(directory, examples, stored, stored, tuple(range(len(stored))), remarks)
     labels, merged = _groups(groups, stored)
-    return MaskedSource(directory, examples, stored, labels, merged)
+    return MaskedSource(directory, examples, stored, labels, merged, remarks)
 
 
 def translation(found: Sequence[str], wanted: Labels, where: Path) -> NDArray[np.uint8]:
@@ -62,18 +64,19 @@ def translation(found: Sequence[str], wanted: Labels, where: Path) -> NDArray[np
     return table
 
 
-def _pairs(directory: Path, source: int) -> list[Example]:
+def _pairs(directory: Path, source: int) -> tuple[list[Example], tuple[str, ...]]:
     for name in ("images", "masks"):
         if not (directory / name).is_dir():
             raise InputError(f"{directory}: has no {name}/; a segmentation set is images/, masks/ and labels.json")
-    examples = []
-    for picture in pictures_in(directory / "images"):
+    examples, pictures = [], pictures_in(directory / "images")
+    for picture in pictures:
         mask = (directory / "masks" / picture.relative_to(directory / "images")).with_suffix(".png")
         if mask.is_file():
             examples.append(Example(picture, mask, source))
     if not examples:
         raise InputError(f"{directory}: no picture in images/ has a mask of the same name in masks/")
-    return examples
+    alone = len(pictures) - len(examples)
+    return examples, (f"{directory}: {alone} pictures without a mask are left out",) if alone else ()
 
 
 def _stored_labels(path: Path) -> Labels:

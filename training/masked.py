@@ -23,7 +23,7 @@ def read_masked(folders: Folders, spec: PreprocessSpec, seed: int, display: Disp
     NothingToDo where no picture can be read.
     """
     uses = (folders.data, folders.validation, folders.test)
-    training, held_out, tests = (read_all(sources) for sources in uses)
+    training, held_out, tests = (read_all(sources, display) for sources in uses)
     labels = training[0].labels
     tables = {source.place: source.table(labels) for source in (*training, *held_out, *tests)}
 
@@ -45,9 +45,13 @@ def read_masked(folders: Folders, spec: PreprocessSpec, seed: int, display: Disp
     return found
 
 
-def read_all(sources: Sequence[Path]) -> list[MaskedSource]:
-    """Return what each source holds, its examples numbered by it."""
-    return [read_masked_source(source, number) for number, source in enumerate(sources)]
+def read_all(sources: Sequence[Path], display: Display) -> list[MaskedSource]:
+    """Return what each source holds, its examples numbered by it; say what was left out."""
+    all_found = [read_masked_source(source, number) for number, source in enumerate(sources)]
+    for found in all_found:
+        for remark in found.remarks:
+            display.say(remark)
+    return all_found
 
 
 def _main_labels(masks: NDArray[np.uint8]) -> NDArray[np.int64]:

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 from torch import Tensor
 
 from tagmill.errors import InputError
+from training.backbones import require_classifier
 from training.checkpoint import FILE, load, read
 from training.networks import BUILDERS
 
@@ -27,8 +29,10 @@ class Pretrained:
 def find_weights(weights: str, backbone: str | None) -> Pretrained:
     """Return the weights. `backbone` may be left out where they are a run of ours.
 
-    Raises InputError where they cannot be read or downloaded, or are of another network.
+    Raises InputError where they cannot be read or downloaded, or are of another network or of no classifier.
     """
+    if backbone is not None:
+        _check(backbone, "--backbone")
     if weights in {NONE, IMAGENET}:
         if backbone is None:
             raise InputError(f"--weights {weights} needs --backbone, e.g. resnet18, vgg16 or resnet")
@@ -38,13 +42,24 @@ def find_weights(weights: str, backbone: str | None) -> Pretrained:
         checkpoint = load(path)
         if backbone not in {None, checkpoint.arch}:
             raise InputError(f"{weights}: holds a {checkpoint.arch}, not a {backbone}")
+        _check(checkpoint.arch, weights)
         return Pretrained(checkpoint.arch, checkpoint.state)
     if not path.is_file():
         raise InputError(f"--weights {weights}: must be {NONE}, {IMAGENET}, a run folder or a file of weights")
     if backbone is None:
         raise InputError(f"--weights {weights}: name the network it holds with --backbone")
-    state = read(path)
-    return Pretrained(backbone, state.get("state_dict", state))
+    stored: Any = read(path)
+    state = stored.get("state_dict", stored) if isinstance(stored, dict) else None
+    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise InputError(f"{path}: holds no weights by name; save a network's state_dict() with torch.save")
+    return Pretrained(backbone, state)
+
+
+def _check(arch: str, place: str) -> None:
+    try:
+        require_classifier(arch)
+    except ValueError as error:
+        raise InputError(f"{place}: {error}") from error
 
 
 def _download(backbone: str) -> dict[str, Tensor]:
@@ -53,11 +68,7 @@ def _download(backbone: str) -> dict[str, Tensor]:
     if backbone in BUILDERS:
         raise InputError(f"{backbone} is Tagmill's own: there are no ImageNet weights; name a run of `train cnn`")
     try:
-        entry = get_model_weights(backbone).DEFAULT
-    except ValueError as error:
-        raise InputError(f"no network is called {backbone}; torchvision knows resnet18, vgg16, …") from error
-    try:
-        state: dict[str, Tensor] = entry.get_state_dict(progress=True, check_hash=True)
+        state: dict[str, Tensor] = get_model_weights(backbone).DEFAULT.get_state_dict(progress=True, check_hash=True)
     except (URLError, OSError, RuntimeError) as error:
         reason = str(getattr(error, "reason", error)).partition("\n")[0]
         raise InputError(

@@ -86,7 +86,7 @@ def train_segment(
     device = device_for(device_name)
     started_from = load(start) if start else None
     spec = PreprocessSpec(hyper.size, hyper.size, hyper.geometry)
-    claim_run(out, resume)
+    claim_run(out, folders, resume)
     data = read_masked(folders, spec, hyper.course.seed, display)
 
     torch.manual_seed(hyper.course.seed)

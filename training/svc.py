@@ -51,7 +51,7 @@ def train_svc(folders: Folders, out: Path, hyper: Hyperparameters, display: Disp
     display = display or Display()
     spec = PreprocessSpec(hyper.size, hyper.size, Geometry.STRETCH)
     raw = raw_features(hyper)
-    claim_run(out)
+    claim_run(out, folders, resumable=False)
     data = read_labelled(folders, spec, hyper.seed, display)
     if hyper.limit:
         data = replace(data, train=limited(data.train, len(data.labels), hyper.limit, hyper.seed))

@@ -23,18 +23,19 @@ from torch import Tensor
 from tagmill.bundle import Task
 from tagmill.errors import InputError
 from tagmill.preprocess import Geometry, PreprocessSpec
-from training.augment import STRENGTHS, Augmentation, Strength, augment
+from training.augment import STRENGTHS, Augmentation, Strength
 from training.backbones import Transfer, build_transfer, parameter_groups, weights_of
 from training.checkpoint import Checkpoint, claim_run, plain, versions
+from training.cnn import fit
 from training.conclude import Effort, conclude_classifier
-from training.dataset import Arrays, Folders, LabelledSet
+from training.dataset import Folders, LabelledSet
 from training.features import backbone_features
 from training.inference import all_logits, device_for, to_pixels
 from training.labelled import read_labelled
 from training.loop import Course, Training, stage_of
 from training.networks import BUILDERS, fit_to_pixels, parameters
-from training.objectives import judge, label_loss, right_answers, validate
-from training.pretrained import Pretrained, find_weights
+from training.objectives import judge, label_loss, right_answers
+from training.pretrained import NONE, Pretrained, find_weights
 from training.progress import Display
 
 
@@ -99,9 +100,13 @@ def train_transfer(
     """
     display = display or Display()
     device = device_for(device_name)
+    head_epochs = 0 if weights == NONE else hyper.head_epochs
+    if not head_epochs and not hyper.course.epochs:
+        why = f"--weights {NONE}" if weights == NONE else "--head-epochs 0"
+        raise InputError(f"{why} --fine-tune-epochs 0: nothing would be trained; give --fine-tune-epochs 1 or more")
     pretrained = find_weights(weights, backbone)
     spec = PreprocessSpec(hyper.size, hyper.size, hyper.geometry)
-    claim_run(out, resume)
+    claim_run(out, folders, resume)
     data = read_labelled(folders, spec, hyper.course.seed, display, multilabel)
 
     torch.manual_seed(hyper.course.seed)
@@ -131,20 +136,19 @@ def train_transfer(
         device=device,
         resume=resume,
     )
-    training = None
-    if pretrained.state and hyper.head_epochs and stage_of(out, resume) != FINE_TUNE:
-        course = replace(hyper.course, epochs=hyper.head_epochs, average=0.0)
+    training, stage = None, stage_of(out, resume)
+    if head_epochs and stage != FINE_TUNE:
+        course = replace(hyper.course, epochs=head_epochs, average=0.0)
         optimiser = torch.optim.Adam(network.head.parameters(), lr=hyper.head_lr, fused=True)
         training = new(optimiser=optimiser, course=course, draft=draft, stage=HEAD)
         fit_head(training, network, data, hyper, device, display)
         draft = training.finish()
-    if hyper.course.epochs:
+    if hyper.course.epochs or stage == FINE_TUNE:
         groups = parameter_groups(network, hyper.lr, hyper.lr_decay)
         optimiser = torch.optim.Adam(groups, weight_decay=hyper.weight_decay, decoupled_weight_decay=True, fused=True)
         training = new(optimiser=optimiser, course=hyper.course, draft=draft, stage=FINE_TUNE, before=training)
-        fine_tune(training, data.train, data.validation, hyper, device)
-    if training is None:
-        raise InputError("--head-epochs 0 --fine-tune-epochs 0: nothing would be trained")
+        fit(training, data.train, data.validation, hyper.augmentation, hyper.label_smoothing, device)
+    assert training is not None
     checkpoint = training.finish()
     effort = Effort(training.seconds, parameters(network), str(device), training.history)
     return conclude_classifier(checkpoint, lambda p: all_logits(network, p, device), data, folders, effort, out)
@@ -172,23 +176,6 @@ def fit_head(
         with torch.inference_mode():
             found = network.head.eval()(held.to(device)).float().cpu().numpy()
         training.end(epoch, **judge(found, data.validation.targets))
-
-
-def fine_tune(
-    training: Training, train: Arrays, validation: Arrays, hyper: Hyperparameters, device: torch.device
-) -> None:
-    """Train all of the network, the lower stages at lower rates."""
-    pixels, targets = torch.from_numpy(train.pixels), torch.from_numpy(train.targets)
-    for epoch in training.epochs():
-        for chosen in training.batches():
-            batch, truth = to_pixels(pixels[chosen], device), targets[chosen].to(device)
-            if hyper.augmentation:
-                batch, _ = augment(batch, None, hyper.augmentation, training.generator)
-            with training.autocast():
-                logits = training.network(batch)
-            loss = label_loss(logits.float(), truth, hyper.label_smoothing)
-            training.step(loss, len(chosen), accuracy=right_answers(logits, truth))
-        training.end(epoch, **validate(training.measured, validation, device))
 
 
 def new_network(pretrained: Pretrained, hyper: Hyperparameters, data: LabelledSet) -> Transfer:

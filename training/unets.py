@@ -41,8 +41,8 @@ class UNet(nn.Module):
         self.decoder = nn.ModuleList([convolution(width, width) for width in widths[:-1]])
         self.head = nn.Conv2d(widths[0], labels, 1)
 
-    def coarse(self, pixels: Tensor) -> Tensor:
-        """Return the logits at `1 / stride` of the picture's size, float [N, labels, H / stride, W / stride]."""
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return logits of the picture's size or, while training, at `1 / stride` of it: the loss is taken on those."""
         top = self.normalise(F.avg_pool2d(pixels, self.shrink) if self.shrink > 1 else pixels)
         features = []
         for stage in self.body:
@@ -53,11 +53,6 @@ class UNet(nn.Module):
             # The 1x1 convolution comes before the scaling up: the same result at a quarter of the work.
             top = decode(skips.pop() + F.interpolate(lateral(top), scale_factor=2.0, mode="bilinear"))
         logits: Tensor = self.head(top)
-        return logits
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Return logits of the picture's size or, while training, the coarse ones: the loss is taken on those."""
-        logits = self.coarse(pixels)
         if self.training:
             return logits
         return F.interpolate(logits.float(), scale_factor=float(self.stride), mode="bilinear")

@@ -141,7 +141,10 @@ def test_an_embedded_run_leaves_the_runs_of_others_alone(env: dict[str, str], tm
 def test_a_dry_run_shows_every_problem_and_queues_nothing(env: dict[str, str], tmp_path: Path) -> None:
     manifest = tmp_path / "manifest.csv"
     manifest.write_text("image_key,uri\na,a.jpg\na,b.jpg\n,c.jpg\nd,ftp://host/d.jpg\ne,e.jpg\n")
-    found = tagmill_json("submit", manifest, "--model", "x", "--dry-run", env=env, expect=2)
+    tagmill("db", "upgrade", env=env)
+    tagmill("model", "add", write_classifier(tmp_path / "colours.onnx"), env=env, cwd=tmp_path)
+    env = env | {"TAGMILL_BROKER_URL": f"redis://127.0.0.1:{free_port()}/0"}
+    found = tagmill_json("submit", manifest, "--model", "colours", "--dry-run", env=env, expect=2)
     assert (found["images"], found["problem_count"]) == (2, 3)
     assert [problem.split(":")[1] for problem in found["problems"]] == ["3", "4", "5"]
 

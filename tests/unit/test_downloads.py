@@ -72,7 +72,7 @@ def test_voc_becomes_pictures_and_masks_with_its_border_ignored(tmp_path: Path) 
     found = read_masked_source(train)
     assert found.labels == VOC_LABELS
     assert len(VOC_LABELS) == 21
-    mask = read_mask(found.examples[0].target, PreprocessSpec(10, 20), found.table(VOC_LABELS))  # type: ignore[arg-type]
+    mask = read_mask(found.examples[0].target, PreprocessSpec(10, 20), found.table(VOC_LABELS), (20, 10))  # type: ignore[arg-type]
     assert np.unique(mask).tolist() == [0, VOC_LABELS.index("tvmonitor"), IGNORE]
     original = tmp_path / "download" / "VOCdevkit" / "VOC2012" / "JPEGImages" / "val_1.jpg"
     assert (test / "images" / "val_1.jpg").read_bytes() == original.read_bytes()

@@ -186,6 +186,19 @@ def test_the_mean_iou_of_masks_is_known_by_arithmetic(tmp_path: Path) -> None:
     assert report["mean_iou"] == pytest.approx(np.mean(list(report["per_class_iou"].values())), abs=1e-5)
 
 
+def test_a_mask_of_another_size_and_a_missing_one_are_said(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    data = write_masked(tmp_path / "data")
+    for name, size in (("wide", (64, 32)), ("alone", None)):
+        (data / "images" / f"{name}.png").write_bytes((data / "images" / "one.png").read_bytes())
+        if size:
+            Image.new("L", size).save(data / "masks" / f"{name}.png")
+    report = evaluate(Session(write_segmenter(tmp_path / "masks.onnx"), device="cpu"), [data])
+    assert report["images"] == 1
+    (failure,) = report["failures"]
+    assert failure["reason"] == "corrupt: its mask has 64x32 pixels, the picture 64x64"
+    assert "1 pictures without a mask are left out" in capfd.readouterr().err
+
+
 def test_accuracy_equals_that_of_torch(tmp_path: Path) -> None:
     data, test = draw_noisy(tmp_path / "train", each=4), draw_noisy(tmp_path / "test", each=40, seed=1)
     measured = train_cnn(Folders((data,), (), (test,)), tmp_path / "run", Arch.SEED, short(CNN[Arch.SEED], epochs=1))

@@ -2,23 +2,28 @@
 
 import json
 import os
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
+from processes import TAGMILL, environment, wait_until
 from recipes import short
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_train_cnn import draw_noisy
 
-from tagmill.errors import ConfigurationError, InputError, NothingToDo
+from tagmill.errors import ConfigurationError, ExitCode, InputError, NothingToDo
 from training import checkpoint as checkpoint_module
+from training.augment import Augmentation
 from training.average import averaged
 from training.checkpoint import FILE, STATE, load, write
 from training.cli import train
 from training.cnn import DEFAULTS, train_cnn
 from training.dataset import Folders
+from training.loop import stage_of
 from training.networks import Arch
 from training.progress import Display
 
@@ -77,20 +82,23 @@ def test_a_run_is_not_resumed_with_other_parameters(tmp_path: Path) -> None:
     folders = Folders((draw_noisy(tmp_path / "train", each=4),))
     with pytest.raises(KeyboardInterrupt):
         train_cnn(folders, tmp_path / "run", Arch.SEED, SMALL, display=StoppedIn(1))
-    with pytest.raises(InputError, match=r"hyperparameters differ: lr was 0.005, is 0.001"):
+    with pytest.raises(InputError, match=r"was started with; lr was 0\.005, is 0\.001$"):
         train_cnn(folders, tmp_path / "run", Arch.SEED, short(SMALL, lr=1e-3), resume=True)
+    other = short(SMALL, epochs=4, augmentation=Augmentation(flip=0.25, shift=0.063))
+    with pytest.raises(InputError, match=r"; course\.epochs was 3, is 4; augmentation\.flip was 0\.5, is 0\.25$"):
+        train_cnn(folders, tmp_path / "run", Arch.SEED, other, resume=True)
 
 
 def test_a_run_is_not_resumed_with_another_network_or_other_labels(tmp_path: Path) -> None:
     data = draw_noisy(tmp_path / "train", each=4)
     with pytest.raises(KeyboardInterrupt):
         train_cnn(Folders((data,)), tmp_path / "run", Arch.SEED, SMALL, display=StoppedIn(1))
-    with pytest.raises(InputError, match="arch differ: seed before, resnet now"):
+    with pytest.raises(InputError, match=r"was started with; arch was seed, is resnet$"):
         train_cnn(Folders((data,)), tmp_path / "run", Arch.RESNET, SMALL, resume=True)
-    with pytest.raises(InputError, match="task differ: classify before, multilabel now"):
+    with pytest.raises(InputError, match=r"was started with; task was classify, is multilabel$"):
         train_cnn(Folders((data,)), tmp_path / "run", Arch.SEED, SMALL, resume=True, multilabel=True)
     next(iter(sorted(path for path in data.iterdir()))).rename(data / "zebra")
-    with pytest.raises(InputError, match="labels differ"):
+    with pytest.raises(InputError, match=r"was started with; labels was \['blue'\], is \['zebra'\]$"):
         train_cnn(Folders((data,)), tmp_path / "run", Arch.SEED, SMALL, resume=True)
 
 
@@ -100,6 +108,75 @@ def test_a_damaged_state_is_named(tmp_path: Path) -> None:
     (tmp_path / "run" / STATE).write_bytes(b"half a file")
     with pytest.raises(InputError, match=r"state\.pt: is damaged"):
         train_cnn(folders, tmp_path / "run", Arch.SEED, SMALL, resume=True)
+
+
+@pytest.mark.parametrize("content", [3, [1, 2], {"epoch": 1}, {"stage": "", "started_with": {"task": "classify"}}])
+def test_a_state_of_another_content_is_named(tmp_path: Path, content: object) -> None:
+    folders = Folders((draw_noisy(tmp_path / "train", each=4),))
+    (tmp_path / "run").mkdir()
+    torch.save(content, tmp_path / "run" / STATE)
+    with pytest.raises(InputError, match=r"state\.pt: is not the state of this training; remove .*run, or name"):
+        train_cnn(folders, tmp_path / "run", Arch.SEED, SMALL, resume=True)
+    if not isinstance(content, dict) or "stage" not in content:
+        with pytest.raises(InputError, match=r"state\.pt: is not the state of this training"):
+            stage_of(tmp_path / "run", resume=True)
+
+
+def test_ctrl_c_is_one_line_that_says_how_to_go_on(tmp_path: Path) -> None:
+    data, run = draw_noisy(tmp_path / "train", each=4), tmp_path / "run"
+    command = [TAGMILL, "train", "mlp", "--data", str(data), "--out", str(run), "--epochs", "100000"]
+    with (tmp_path / "said").open("wb") as said:
+        process = subprocess.Popen(command, stdout=said, stderr=said, env=environment() | {"OMP_NUM_THREADS": "1"})
+        wait_until((run / STATE).exists, 120, "the first epoch")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == ExitCode.INTERRUPTED
+    hints = [line for line in (tmp_path / "said").read_text().splitlines() if "interrupted" in line or "again" in line]
+    (hint,) = hints
+    assert hint.endswith("which `tagmill export` takes; the same command with --resume goes on")
+
+
+def test_a_training_that_is_refused_leaves_no_folder_behind(tmp_path: Path) -> None:
+    data, run = draw_noisy(tmp_path / "train", ("red",), each=4), tmp_path / "run"
+    words = ["mlp", "--data", str(data), "--out", str(run)]
+    assert isinstance(CliRunner().invoke(train, words).exception, InputError)
+    assert not run.exists()
+    run.mkdir()
+    assert isinstance(CliRunner().invoke(train, words).exception, InputError)
+    assert run.exists()
+
+
+@pytest.mark.parametrize("out", ["pictures", "pictures/train/red", "."])
+@pytest.mark.parametrize("use", ["--data", "--validation", "--test"])
+def test_a_run_does_not_lie_among_the_pictures(tmp_path: Path, out: str, use: str) -> None:
+    data, other = (
+        draw_noisy(tmp_path / "pictures" / "train", each=2),
+        draw_noisy(tmp_path.parent / f"{tmp_path.name}x", each=2),
+    )
+    named = ["--data", str(data)] if use == "--data" else ["--data", str(other), use, str(data)]
+    error = CliRunner().invoke(train, ["mlp", *named, "--out", str(tmp_path / out)]).exception
+    assert isinstance(error, InputError)
+    assert "must lie outside of the pictures" in str(error)
+    assert not (tmp_path / out / FILE).exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["mlp", "--lr", "nan"], "nan is not a finite number"),
+        (["mlp", "--lr", "inf"], "inf is not a finite number"),
+        (["cnn", "--weight-decay", "nan"], "nan is not a finite number"),
+        (["cnn", "--average", "nan"], "nan is not a finite number"),
+        (["transfer", "--weights", "none", "--lr-decay", "nan"], "nan is not a finite number"),
+        (["transfer", "--weights", "none", "--head-lr", "inf"], "inf is not a finite number"),
+        (["svc", "--c", "NaN"], "NaN is not a finite number"),
+        (["segment", "--out", ""], "is empty; name a path"),
+        (["svc", "--test", ""], "is empty; name a path"),
+    ],
+)
+def test_an_option_that_is_no_number_or_no_name_is_refused(tmp_path: Path, words: list[str], said: str) -> None:
+    done = CliRunner().invoke(train, [words[0], "--data", str(tmp_path), "--out", str(tmp_path / "run"), *words[1:]])
+    assert done.exit_code == ExitCode.USAGE
+    assert said in done.output
 
 
 def test_a_training_that_gets_no_better_ends_early_and_keeps_its_best_epoch(

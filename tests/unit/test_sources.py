@@ -185,13 +185,13 @@ def test_coco_annotations_label_their_pictures(tmp_path: Path) -> None:
 def test_coco_polygons_become_masks_with_the_small_over_the_large(tmp_path: Path) -> None:
     found = read_masked_source(write_coco(tmp_path / "coco.json", [STRIPE, SQUARE]), 2)
     assert found.labels == LABELS
-    mask = read_mask(found.examples[0].target, PreprocessSpec(40, 60), found.table(LABELS))  # type: ignore[arg-type]
+    mask = read_mask(found.examples[0].target, PreprocessSpec(40, 60), found.table(LABELS), (60, 40))  # type: ignore[arg-type]
     expected = np.zeros((40, 60), dtype=np.uint8)
     expected[10:30, 10:30] = 1
     expected[:, 20:24] = 2
     assert np.array_equal(mask, expected)
     assert [entry.source for entry in found.examples] == [2, 2, 2]
-    assert not read_mask(found.examples[1].target, PreprocessSpec(40, 60), found.table(LABELS)).any()  # type: ignore[arg-type]
+    assert not read_mask(found.examples[1].target, PreprocessSpec(40, 60), found.table(LABELS), (60, 40)).any()  # type: ignore[arg-type]
 
 
 def test_coco_run_lengths_of_both_forms_become_masks(tmp_path: Path) -> None:
@@ -365,7 +365,7 @@ def write_masked(folder: Path, labels: Any = LABELS, groups: Any = None, describ
 def values(folder: Path, wanted: tuple[str, ...]) -> list[int]:
     """Return the mask of `write_masked` in the numbers of the wanted labels."""
     found = read_masked_source(folder)
-    mask = read_mask(found.examples[0].target, PreprocessSpec(2, 4), found.table(wanted))  # type: ignore[arg-type]
+    mask = read_mask(found.examples[0].target, PreprocessSpec(2, 4), found.table(wanted), (4, 2))  # type: ignore[arg-type]
     return [int(value) for value in mask[0]]
 
 
@@ -416,6 +416,13 @@ def test_a_folder_without_masks_is_refused(tmp_path: Path) -> None:
     (tmp_path / "masks").mkdir()
     with pytest.raises(InputError, match="no picture in images/ has a mask"):
         read_masked_source(tmp_path)
+
+
+def test_pictures_without_a_mask_are_left_out_and_counted(tmp_path: Path) -> None:
+    write_pictures(write_masked(tmp_path) / "images")
+    found = read_masked_source(tmp_path)
+    assert [entry.picture.name for entry in found.examples] == ["one.jpg"]
+    assert found.remarks == (f"{tmp_path}: 3 pictures without a mask are left out",)
 
 
 def test_a_table_holds_no_masks(tmp_path: Path) -> None:

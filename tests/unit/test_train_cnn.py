@@ -20,7 +20,7 @@ from training.augment import STRENGTHS, Augmentation, augment
 from training.checkpoint import FILE, LAYOUT, load
 from training.cli import train
 from training.cnn import DEFAULTS, train_cnn
-from training.dataset import Arrays, Folders
+from training.dataset import Arrays, Folders, short_names
 from training.inference import all_logits, device_for
 from training.labelled import known_examples
 from training.loading import load_categories
@@ -118,6 +118,21 @@ def test_two_data_folders_are_merged_category_by_category(tmp_path: Path) -> Non
         f"{tmp_path.name}/three": 9,
         f"{tmp_path.name}/four": 6,
     }
+
+
+def test_two_test_folders_of_one_name_have_figures_of_their_own(tmp_path: Path) -> None:
+    data = draw_noisy(tmp_path / "train", each=4)
+    tests = tuple(
+        draw_noisy(tmp_path / place / "set" / "test", each=each, seed=each) for place, each in (("a", 3), ("b", 2))
+    )
+    report = train_cnn(Folders((data,), (), tests), tmp_path / "run", Arch.SEED, short(SMALL, epochs=1))
+    assert {name: part["images"] for name, part in report["folders"].items()} == {"a/set/test": 9, "b/set/test": 6}
+    assert report["data"]["test"] == ["a/set/test", "b/set/test"]
+
+
+def test_a_folder_is_called_by_the_end_of_its_path_that_no_other_has() -> None:
+    named = short_names([Path(path) for path in ("/x/a/test", "/y/a/test", "/y/b/test", "/a/test", "/y/b/test")])
+    assert named == ["x/a/test", "y/a/test", "b/test", "/a/test", "b/test (2)"]
 
 
 def test_a_sample_catalogs_root_is_read_without_its_masks(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from PIL import Image
 from recipes import short
 
-from tagmill.errors import InputError
+from tagmill.errors import InputError, NothingToDo
 from tagmill.outcome import ImageFailure
 from tagmill.preprocess import Geometry, PreprocessSpec
 from training.augment import Augmentation, augment
@@ -122,25 +122,46 @@ def test_an_unreadable_picture_and_a_mask_of_another_kind_are_skipped(tmp_path: 
     assert report["unreadable"] == 2
 
 
+def test_what_masks_lack_is_said_and_the_rest_is_trained_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    data = draw_shapes(tmp_path / "train", 10)
+    Image.new("L", (64, 64)).save(data / "masks" / "a" / "000.png")
+    Image.new("L", (80, 64), IGNORE).save(data / "masks" / "b" / "001.png")
+    (data / "masks" / "a" / "002.png").unlink()
+    report = train_segment(Folders((data,)), tmp_path / "run", SegmentArch.UNET, short(SMALL, epochs=1))
+    assert (report["unreadable"], sum(report["pictures"].values())) == (2, 7)
+    said = capfd.readouterr().err
+    assert f"{data}: 1 pictures without a mask are left out" in said
+    assert "000.jpg: corrupt: its mask has 64x64 pixels, the picture 80x64" in said
+    assert "001.jpg: corrupt: every pixel of its mask is ignored" in said
+
+
+def test_masks_of_ignored_pixels_alone_are_refused_before_training(tmp_path: Path) -> None:
+    data, held = draw_shapes(tmp_path / "train", 4), draw_shapes(tmp_path / "held", 2)
+    for mask in held.rglob("masks/*/*.png"):
+        Image.new("L", (80, 64), 77).save(mask)
+    with pytest.raises(NothingToDo, match="every pixel of its mask is ignored: none has the number of a label"):
+        train_segment(Folders((data,), (held,)), tmp_path / "run", SegmentArch.UNET, SMALL)
+
+
 def test_a_mask_goes_the_way_of_its_picture(tmp_path: Path) -> None:
     mask = np.zeros((20, 40), dtype=np.uint8)
     mask[:, 20:] = 1
     Image.fromarray(mask).save(tmp_path / "mask.png")
     same = np.arange(256, dtype=np.uint8)
-    stretched = read_mask(tmp_path / "mask.png", PreprocessSpec(32, 32), same)
+    stretched = read_mask(tmp_path / "mask.png", PreprocessSpec(32, 32), same, (40, 20))
     assert np.array_equal(stretched, np.repeat([[0] * 16 + [1] * 16], 32, axis=0))
-    boxed = read_mask(tmp_path / "mask.png", PreprocessSpec(32, 32, Geometry.LETTERBOX), same)
+    boxed = read_mask(tmp_path / "mask.png", PreprocessSpec(32, 32, Geometry.LETTERBOX), same, (40, 20))
     assert (boxed[:8] == IGNORE).all()
     assert (boxed[24:] == IGNORE).all()
     assert np.array_equal(boxed[8:24], np.repeat([[0] * 16 + [1] * 16], 16, axis=0))
-    cropped = read_mask(tmp_path / "mask.png", PreprocessSpec(20, 20, Geometry.CENTER_CROP), same)
+    cropped = read_mask(tmp_path / "mask.png", PreprocessSpec(20, 20, Geometry.CENTER_CROP), same, (40, 20))
     assert np.array_equal(cropped, mask[:, 10:30])
 
 
 def test_a_mask_in_colours_is_an_image_failure(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "mask.png")
     with pytest.raises(ImageFailure, match="not palette or grey"):
-        read_mask(tmp_path / "mask.png", PreprocessSpec(8, 8), np.arange(256, dtype=np.uint8))
+        read_mask(tmp_path / "mask.png", PreprocessSpec(8, 8), np.arange(256, dtype=np.uint8), (8, 8))
 
 
 @pytest.mark.parametrize("strength", [Augmentation(shift=0.2), Augmentation(shift=0.1, zoom=0.3, angle=20.0)])

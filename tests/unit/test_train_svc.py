@@ -161,6 +161,14 @@ def test_a_size_too_small_for_hog_is_refused_and_leaves_no_run(tmp_path: Path) -
     assert not (tmp_path / "run").exists()
 
 
+def test_what_cannot_be_resumed_is_not_told_to_be(tmp_path: Path) -> None:
+    data, run = draw_bars(tmp_path / "train", each=4), tmp_path / "run"
+    run.mkdir()
+    (run / FILE).touch()
+    with pytest.raises(InputError, match="already holds a run; name another folder with --out, or remove this one"):
+        train_svc(Folders((data,)), run, SMALL)
+
+
 def test_a_damaged_checkpoint_is_refused(run: Path, tmp_path: Path) -> None:
     stored = read(run / FILE)
     (tmp_path / FILE).write_bytes((run / FILE).read_bytes()[:-400])

@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from checkpoints import write_segmenter_run
 from click.testing import CliRunner
 from recipes import short
 from test_train_cnn import draw_noisy
+from test_train_segment import draw_shapes
 from torchvision.models import get_model
 
 from tagmill.errors import InputError
@@ -21,6 +23,7 @@ from training.dataset import Folders
 from training.features import backbone_features
 from training.inference import device_for
 from training.networks import Arch, parameters
+from training.pretrained import find_weights
 from training.transfer import DEFAULTS, train_transfer
 
 torch.set_num_threads(1)
@@ -141,6 +144,55 @@ def test_weights_that_are_not_there_are_named(tmp_path: Path, weights: str, back
     folders = Folders((draw_noisy(tmp_path / "train", each=4),))
     with pytest.raises(InputError, match=message):
         train_transfer(folders, tmp_path / "run", weights, SMALL, backbone=backbone)
+
+
+@pytest.mark.parametrize("content", [[1, 2], torch.zeros(3), 7, {}, {"epoch": 3}, {"state_dict": 4}])
+def test_a_file_that_holds_no_weights_is_named(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "weights.pth")
+    with pytest.raises(InputError, match=r"weights\.pth: holds no weights by name; save a network's state_dict"):
+        find_weights(str(tmp_path / "weights.pth"), "resnet18")
+
+
+@pytest.mark.parametrize("weights", ["none", "imagenet"])
+@pytest.mark.parametrize(
+    "name", ["deeplabv3_resnet50", "fasterrcnn_resnet50_fpn", "r3d_18", "quantized_resnet18", "unet"]
+)
+def test_a_network_that_is_no_classifier_is_refused_before_anything_is_downloaded(name: str, weights: str) -> None:
+    with pytest.raises(InputError, match=f"--backbone: {name} does not serve as backbone; take a plain class"):
+        find_weights(weights, name)
+
+
+def test_a_run_of_a_segmenter_is_no_start(tmp_path: Path) -> None:
+    run = write_segmenter_run(tmp_path / "run", Folders((draw_shapes(tmp_path / "train", 4),)))
+    with pytest.raises(InputError, match="run: unet does not serve as backbone"):
+        find_weights(str(run), None)
+
+
+def test_a_backbone_with_a_second_output_trains_on_the_first() -> None:
+    network = build_transfer("googlenet", 64, 5, head=0).train()
+    assert network(torch.zeros(2, 3, 64, 64)).shape == (2, 5)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["--head-epochs", "3"],
+            "--head-epochs needs trained weights below the head, not --weights none; leave it out",
+        ),
+        (["--head-lr", "0.1"], "--head-lr needs trained weights below the head"),
+        (["--fine-tune-epochs", "0"], "--weights none --fine-tune-epochs 0: nothing would be trained; give --fine"),
+    ],
+)
+def test_what_random_weights_cannot_have_is_refused_before_pictures_are_read(
+    tmp_path: Path, words: list[str], said: str
+) -> None:
+    places = ["--data", str(tmp_path / "nowhere"), "--out", str(tmp_path / "run")]
+    error = (
+        CliRunner().invoke(train, ["transfer", "--weights", "none", "--backbone", "resnet", *places, *words]).exception
+    )
+    assert isinstance(error, InputError)
+    assert str(error).startswith(said)
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path, known: Path) -> None:
