@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test fuzz chaos lint check setup clean
+.PHONY: help demo test fuzz chaos bench lint check setup clean
 
 help:
 	@echo "make demo    draw a sample catalog and tag it end to end (installs a small environment, no torch)"
@@ -12,6 +12,7 @@ help:
 	@echo "make check   what CI runs: lint, types, import rules, every test"
 	@echo "make fuzz    decode 20,000 damaged pictures"
 	@echo "make chaos   tag 20,000 pictures while workers, Redis and PostgreSQL are killed; QUICK=1: 600, in some minutes"
+	@echo "make bench   time Tagmill beside the machine's limit and other tools (about two hours); QUICK=1: other tools alone, under 10 minutes; JSON=FILE"
 	@echo "make setup   install everything for development into $(VENV)"
 	@echo "make clean   remove $(VENV) and what demo wrote"
 
@@ -28,6 +29,9 @@ fuzz: $(VENV)/.setup
 
 chaos: $(VENV)/.setup
 	PYTHONPATH=tests $(BIN)/python -m chaos $(if $(QUICK),--images 600 --kills 4)
+
+bench: $(VENV)/.bench
+	PYTHONPATH=tests $(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(JSON),--json $(JSON))
 
 lint: $(VENV)/.setup
 	$(BIN)/ruff check .
@@ -53,5 +57,10 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
 
 $(VENV)/.setup: $(BIN)/python pyproject.toml constraints.txt
 	@echo "installing everything for development into $(VENV) (about 6 GB, some minutes)"
-	$(PIP) -e '.[cpu,train,postgres,ops,dev]'
+	$(PIP) -e '.[cpu,openvino,train,postgres,ops,dev]'
 	@touch $@ $(VENV)/.demo
+
+$(VENV)/.bench: $(VENV)/.setup
+	@echo "installing what Tagmill is compared with into $(VENV)"
+	$(PIP) -e '.[cpu,train,postgres,ops,dev,bench]'
+	@touch $@

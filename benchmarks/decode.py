@@ -1,6 +1,6 @@
 """How much faster `tagmill.preprocess` is than Pillow, from a file's bytes to 224x224x3 pixels, on one thread.
 
-`python benchmarks/decode.py --pairs 15 [--folder PHOTOS]` prints, for each set of pictures, the ratio of Pillow's time
+`python -m benchmarks.decode --pairs 15 [--folder PHOTOS]` prints, for each set of pictures, the ratio of Pillow's time
 to Tagmill's: the median and the range over pairs of rounds that alternate. Time is the thread's own (CPU), because a
 shared machine's clock also counts its neighbours.
 """
@@ -19,6 +19,7 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmarks.catalogs import photo_like
 from tagmill.preprocess import PreprocessSpec, decode, fit
 
 SPEC = PreprocessSpec(224, 224)
@@ -45,16 +46,6 @@ def pillow_draft(data: bytes) -> Pixels:
     image = Image.open(io.BytesIO(data))
     image.draft("RGB", (SPEC.width, SPEC.height))
     return np.asarray(image.convert("RGB").resize((SPEC.width, SPEC.height), Image.Resampling.BILINEAR))
-
-
-def photo_like(side: int, seed: int) -> Image.Image:
-    """Noise of all scales, which compresses about as well as a photo."""
-    random = np.random.default_rng(seed)
-    pixels = np.full((side, side, 3), 128.0)
-    for cells in (4, 8, 16, 32, 64, 128, 256):
-        noise = random.normal(0, 60 / cells**0.6, (cells, cells, 3))
-        pixels += cv2.resize(noise, (side, side), interpolation=cv2.INTER_CUBIC)
-    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
 def sets(folder: Path | None) -> dict[str, list[bytes]]:

@@ -1,0 +1,159 @@
+"""`make bench`: Tagmill, the limit of this machine and the tools that people use instead, side by side.
+
+Prints Markdown tables of ratios within rounds (median and range), and writes a picture and, with --json, the medians.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks.bundles import make_bundle
+from benchmarks.catalogs import pictures_in, write_set
+from benchmarks.chart import draw
+from benchmarks.comparing import Comparison, compare, table
+from benchmarks.contenders import Contender, NaiveCelery, Script, Tagmill
+from benchmarks.job import Job
+
+TAGMILL = "tagmill"
+VERSIONS = ("tagmill", "numpy", "onnxruntime", "torch", "pillow", "simplejpeg", "celery", "ray", "psycopg")
+
+
+CORES = os.cpu_count() or 1
+#: the peers whose ratios `--json` holds, by the end of their key
+KEYS = {
+    "raw limit": "raw",
+    "Ray Data, fused actor": "ray",
+    "DataLoader, ONNX Runtime": "dataloader-ort",
+    "Celery, a task an image, ONNX Runtime": "celery-naive-ort",
+    "Celery, a task an image, torch": "celery-naive-torch",
+}
+
+
+def main() -> None:
+    """Measure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="the comparison with other tools alone, 600 pictures")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--images", type=int, default=2000, help="pictures of a round")
+    parser.add_argument("--folder", type=Path, help="real pictures, for one more comparison")
+    parser.add_argument("--work", type=Path, default=Path("bench"), help="where pictures, bundles and the chart go")
+    parser.add_argument("--json", type=Path, help="file for the medians of Tagmill's ratios")
+    parser.add_argument("--only", default="", help="comparisons whose title contains this")
+    options = parser.parse_args()
+    started = time.monotonic()
+    images = 600 if options.quick else options.images
+    print(machine(), flush=True)
+    tell("drawing pictures and making bundles")
+    photos = write_set("photos", options.work, images)
+    made = partial(make_bundle, folder=options.work / "bundles", pictures=photos[0].parent)
+    plans = [peers(photos, made)]
+    if not options.quick:
+        plans += against_the_limit(options.work, images, photos, made, options.folder)
+    done = []
+    for plan in plans:
+        if options.only in plan.title:
+            done.append(run(plan, options.rounds))
+            print(table(done[-1], TAGMILL) + "\n", flush=True)
+    chart = options.work / "benchmark.png"
+    draw(done, TAGMILL, chart)
+    if options.json:
+        options.json.write_text(json.dumps(medians(done[0]), indent=2) + "\n")
+    print(f"{chart}; {options.rounds} rounds, {(time.monotonic() - started) / 60:.0f} minutes")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One comparison: who does which job."""
+
+    title: str
+    job: Job
+    contenders: Sequence[Contender]
+
+
+def peers(photos: Sequence[Path], made: Callable[[str], Path]) -> Plan:
+    """Tagmill, the limit and the tools that people use instead."""
+    bundle = str(made("mobilenet"))
+    raw, ray, loader, naive_ort, naive_torch = KEYS
+    contenders = [
+        Tagmill(TAGMILL, [bundle]),
+        Script(raw, "raw"),
+        Script("raw limit, plain ONNX Runtime and INTER_AREA", "raw", "plain"),
+        Script(ray, "peers.ray_fused"),
+        Script("Ray Data, read_images", "peers.ray_images"),
+        Script(loader, "peers.loader", "ort"),
+        Script("DataLoader, torch", "peers.loader", "torch"),
+        NaiveCelery(naive_ort, bundle, "ort", CORES),
+        NaiveCelery(naive_torch, bundle, "torch", CORES),
+    ]
+    return Plan(f"MobileNetV3-small, {len(photos)} JPEGs of 800x800", _job(photos, bundle), contenders)
+
+
+def against_the_limit(
+    work: Path, images: int, photos: Sequence[Path], made: Callable[[str], Path], folder: Path | None
+) -> list[Plan]:
+    """Tagmill beside the limit for other models and pictures."""
+    mobilenet, seed, resnet, segmenter = (str(made(name)) for name in ("mobilenet", "seed", "resnet50", "segmenter"))
+    few = photos[: max(64, images // 10)]
+    small, mix = write_set("small", work, 10 * images), write_set("mix", work, images // 2)
+    plans = [
+        _limit(f"MobileNetV3-small, {images} JPEGs of 800x800, without servers", photos, mobilenet, embedded=True),
+        _limit(f"MobileNetV3-small and U-Net, {len(photos)} JPEGs of 800x800", photos, mobilenet, segmenter),
+        _limit(f"seed network, {len(small)} JPEGs of 32x32", small, seed),
+        _limit(f"MobileNetV3-small, {len(mix)} JPEG, PNG and WebP of 800x800", mix, mobilenet),
+        _limit(f"ResNet-50, {len(few)} JPEGs of 800x800", few, resnet),
+    ]
+    if folder:
+        real = pictures_in(folder)[:images]
+        plans.append(_limit(f"MobileNetV3-small, {len(real)} pictures of {folder.name}", real, mobilenet))
+    return plans
+
+
+def _limit(title: str, files: Sequence[Path], *bundles: str, embedded: bool = False) -> Plan:
+    own = Script(TAGMILL, "embedded") if embedded else Tagmill(TAGMILL, list(bundles))
+    parts = [Script(f"{part} alone", "raw", part) for part in ("decode", "infer")]
+    return Plan(title, _job(files, *bundles), [own, Script("raw limit", "raw"), *parts])
+
+
+def _job(files: Sequence[Path], *bundles: str) -> Job:
+    return Job([str(file.resolve()) for file in files], [str(Path(bundle).resolve()) for bundle in bundles], CORES)
+
+
+def run(plan: Plan, rounds: int) -> Comparison:
+    """Start the contenders, let them compete, end them."""
+    with ExitStack() as stack:
+        for contender in plan.contenders:
+            stack.enter_context(contender)
+        return compare(plan.title, plan.contenders, plan.job, rounds, tell)
+
+
+def medians(comparison: Comparison) -> dict[str, float]:
+    """Return how many times as fast Tagmill was as each peer."""
+    return {
+        f"{TAGMILL}/{key}": round(statistics.median(comparison.ratios(TAGMILL, name)), 3) for name, key in KEYS.items()
+    }
+
+
+def machine() -> str:
+    """Return processor, cores and versions, one line."""
+    model = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "")
+    packages = ", ".join(f"{name} {version(name)}" for name in VERSIONS)
+    return f"{model.partition(': ')[2]}, {CORES} cores; Python {platform.python_version()}, {packages}"
+
+
+def tell(text: str) -> None:
+    """Say what is being done."""
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
