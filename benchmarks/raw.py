@@ -20,6 +20,7 @@ from worker.session import Session
 
 #: pictures of one inference call
 BATCH = 16
+PARTS = ("both", "decode", "infer", "plain")
 
 Pixels = NDArray[np.uint8]
 #: the input of each model
@@ -27,7 +28,9 @@ Room = dict[PreprocessSpec, Pixels]
 
 
 def measure(job: Job, part: str = "both") -> Timed:
-    """Time the pictures; sessions are loaded and have answered once before."""
+    """Time the pictures; sessions are loaded and have answered once before. Raises ValueError for another part."""
+    if part not in PARTS:
+        raise ValueError(f"no part is called {part}")
     sessions = [Session(Path(bundle), job.device, threads=1) for bundle in job.bundles]
     specs = list(dict.fromkeys(session.spec.preprocess for session in sessions))
     decoding = plain_read if part == "plain" else read

@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str, str, str]] = {
     "results": ("producer.cli", "results", "", "Write the labels and masks of a run."),
     "worker": ("worker.cli", "worker", "cpu", "Start a supervised worker."),
     "predict": ("worker.cli", "predict", "cpu", "Tag single images with no queue and no database."),
+    "bench": ("worker.cli", "bench", "cpu", "Find how a bundle runs fastest here, for the workers of this machine."),
     "train": ("training.cli", "train", "train", "Train a model: one subcommand per recipe."),
     "export": ("export.cli", "export", "train", "Make a bundle out of a training run."),
     "evaluate": ("export.cli", "evaluate", "cpu", "Measure a bundle on labelled pictures."),

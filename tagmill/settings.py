@@ -1,5 +1,6 @@
 """Settings from `TAGMILL_*` environment variables and an `.env` file, each with its unit."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import parse_qs, urlsplit
@@ -31,16 +32,22 @@ class Settings(BaseSettings):
     #: Redis list that workers take batches from
     queue: str = "tagmill"
 
-    #: where inference runs: auto, cpu, or cuda:N
+    #: where inference runs: auto, cpu, cuda:N, tensorrt:N or openvino
     device: str = "auto"
     #: batches in work at the same time in one worker process
     concurrency: int = Field(3, ge=1, le=64)
     #: threads that fetch and decode; 0 means one for each core
     decode_threads: int = Field(0, ge=0, le=256)
-    #: threads of one inference call on the CPU; 0 means cores / concurrency
+    #: threads of one inference call on the CPU; 0 means what `tagmill bench` chose here, or cores / concurrency
     inference_threads: int = Field(0, ge=0, le=256)
-    #: images of one inference call
-    inference_batch: int = Field(16, ge=1, le=1024)
+    #: images of one inference call; 0 means what `tagmill bench` chose here, or 16
+    inference_batch: int = Field(0, ge=0, le=1024)
+    #: folder of this machine's own: what `tagmill bench` chose, and TensorRT's engines
+    cache_folder: Path = Path("cache")
+    #: bytes of a graphics card's memory that ONNX Runtime may take for one bundle; 0 means all of it
+    gpu_memory: int = Field(0, ge=0)
+    #: true has CUDA record the kernels of each batch shape and start them as one
+    cuda_graphs: bool = False
 
     #: seconds a claimed batch belongs to its worker; renewed by a heartbeat every fifth of it
     lease_seconds: float = Field(10.0, gt=0, le=DAY)
@@ -111,20 +118,22 @@ class Settings(BaseSettings):
     @field_validator("device")
     @classmethod
     def _device_is_known(cls, value: str) -> str:
-        kind, _, index = value.partition(":")
-        if value in {"auto", "cpu", "cuda"} or (kind == "cuda" and index.isdecimal()):
+        if re.fullmatch(r"auto|cpu|openvino|(cuda|tensorrt)(:[0-9]+)?", value):
             return value
-        raise ValueError("must be auto, cpu or cuda:N")
+        raise ValueError("must be auto, cpu, cuda:N, tensorrt:N or openvino")
 
 
 def load_settings(**overrides: object) -> Settings:
     """Read the environment; `overrides` are what the command line gave, None meaning not given."""
     given = {name: value for name, value in overrides.items() if value is not None}
+    # Errors are not chained: they may hold a password.
     try:
         return Settings(**given)  # type: ignore[arg-type]  # pydantic validates what a shell typed
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "is not UTF-8; save it as UTF-8"
+        raise ConfigurationError(f".env: {reason}") from None
     except ValidationError as error:
         first = error.errors()[0]
         name = f"TAGMILL_{str(first['loc'][0]).upper()}"
         reason = first["msg"].removeprefix("Value error, ")
-        # Not chained: what pydantic says may hold a password.
         raise ConfigurationError(f"{name}: {reason}") from None

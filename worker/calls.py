@@ -2,52 +2,65 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-
-import onnxruntime as ort
+from dataclasses import dataclass
 
 
 class StalledCallError(Exception):
     """An inference call was cut off because it took too long."""
 
 
+@dataclass(eq=False)
+class _Running:
+    """One call in work."""
+
+    #: asks the library to end it
+    end: Callable[[], None]
+    since: float
+    asked: bool = False
+
+
 class Calls:
-    """Start and options of each call in work. One instance serves all threads."""
+    """Start and end of each call in work. One instance serves all threads."""
 
     def __init__(self) -> None:
-        self._running: dict[int, tuple[ort.RunOptions, float]] = {}
+        self._running: set[_Running] = set()
         self._lock = threading.Lock()
 
     @contextmanager
-    def running(self) -> Iterator[ort.RunOptions]:
-        """Give the options of one call. Raises StalledCallError where it was cut off."""
-        options = ort.RunOptions()
+    def running(self, end: Callable[[], None]) -> Iterator[None]:
+        """Count one call while it runs; `end` asks its library to end it. Raises StalledCallError where it was asked.
+
+        `end` is never called after this returns: what it ends may serve another call by then.
+        """
+        call = _Running(end, time.monotonic())
         with self._lock:
-            self._running[id(options)] = (options, time.monotonic())
+            self._running.add(call)
         try:
-            yield options
-        except Exception as error:  # onnxruntime raises a family of its own without a common base
-            if options.terminate:
+            yield
+        except Exception as error:  # the libraries raise families of their own without a common base
+            if call.asked:
                 raise StalledCallError("the model did not end in time") from error
             raise
         finally:
             with self._lock:
-                del self._running[id(options)]
+                self._running.discard(call)
 
     def cut(self, seconds: float) -> int:
         """Ask the calls that run longer than `seconds` to end; return how many were asked now.
 
-        ONNX Runtime looks at it between two nodes of the graph.
+        The libraries look at it between two nodes of the graph.
         """
+        now = time.monotonic()
         with self._lock:
-            late = [options for options, since in self._running.values() if time.monotonic() - since > seconds]
-        asked = [options for options in late if not options.terminate]
-        for options in asked:
-            options.terminate = True
-        return len(asked)
+            late = [call for call in self._running if now - call.since > seconds and not call.asked]
+            for call in late:
+                call.asked = True
+                call.end()
+        return len(late)
 
     def longest(self) -> float:
         """Return the seconds of the call that runs the longest; 0 where there is none."""
         with self._lock:
-            return max((time.monotonic() - since for _, since in self._running.values()), default=0.0)
+            return max((time.monotonic() - call.since for call in self._running), default=0.0)

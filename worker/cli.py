@@ -1,4 +1,4 @@
-"""`tagmill worker`, `tagmill tag`, `tagmill predict` and `tagmill demo`."""
+"""`tagmill worker`, `tagmill tag`, `tagmill predict`, `tagmill bench` and `tagmill demo`."""
 
 import json
 import logging
@@ -20,13 +20,16 @@ from tagmill.reaper import requeue_owned
 from tagmill.settings import Settings, load_settings
 from worker.device import require_device
 from worker.embedded import TaggedRun, embedded_settings, tag_here
+from worker.loading import card_options
 from worker.predict import predict as predict_files
 from worker.session import Session
 from worker.supervisor import Supervisor, worker_command
 
 log = logging.getLogger(__name__)
 
-DEVICE = click.option("--device", metavar="auto|cpu|cuda:N", help="Where inference runs.  [default: auto]")
+DEVICE = click.option(
+    "--device", metavar="auto|cpu|cuda:N|tensorrt:N|openvino", help="Where inference runs.  [default: auto]"
+)
 BUNDLES = click.option(
     "--bundle", "bundles", multiple=True, required=True, type=click.Path(path_type=Path), metavar="FILE.onnx",
     help="May be repeated: each picture is decoded once for all.",
@@ -114,7 +117,9 @@ def tag_with_bar(settings: Settings, sources: tuple[str, ...], bundles: tuple[Pa
 def predict(images: tuple[Path, ...], bundles: tuple[Path, ...], device: str | None, as_json: bool) -> int:
     """Tag single images with no queue and no database, through the worker's own code."""
     settings = load_settings(device=device)
-    predictions = predict_files(settings, images, [Session(path, settings.device) for path in bundles])
+    card, batch = card_options(settings), settings.inference_batch
+    sessions = [Session(path, settings.device, batch=batch, card=card) for path in bundles]
+    predictions = predict_files(settings, images, sessions)
     for found in predictions:
         if as_json:
             answers = {
@@ -141,3 +146,20 @@ def demo(images: int, seed: int, out: Path, as_json: bool) -> None:
     from worker.demo import run_demo  # what draws pictures is not for a worker's start
 
     run_demo(load_settings(), images, seed, out, as_json, tag_with_bar)
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path), metavar="BUNDLE")
+@click.option("--data", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="FOLDER",
+              help="Pictures to measure with; else some are drawn.")  # fmt: skip
+@click.option("--seconds", default=30.0, show_default=True, type=click.FloatRange(1), help="How long to measure.")
+@DEVICE
+@AS_JSON
+def bench(bundle: Path, data: Path | None, seconds: float, device: str | None, as_json: bool) -> None:
+    """Find the batch size and threads that a bundle runs fastest with here, and have workers use them.
+
+    What is set by TAGMILL_INFERENCE_BATCH and TAGMILL_INFERENCE_THREADS wins over the choice.
+    """
+    from worker.bench_command import run_bench  # what draws pictures is not for a worker's start
+
+    run_bench(load_settings(device=device), bundle, data, seconds, as_json)

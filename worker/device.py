@@ -6,14 +6,14 @@ import sys
 from tagmill.errors import ConfigurationError
 from tagmill.starter import starter_bundles
 
-#: seconds for a first CUDA context on a busy machine
-PROBE_SECONDS = 120
+#: seconds for a first CUDA context on a busy machine, or for TensorRT to build its engines
+PROBE_SECONDS = 600
 
 
 def require_device(device: str) -> None:
-    """Raise ConfigurationError where `device` asks for CUDA and a session does not get it.
+    """Raise ConfigurationError where `device` asks for CUDA, TensorRT or OpenVINO and a session does not get it.
 
-    Only a session's own providers tell the truth, and a CUDA context must not exist before a pool forks: so the
+    Only a session itself tells the truth, and a CUDA context must not exist before a pool forks: so the
     session is made in a child process.
     """
     if device in {"auto", "cpu"}:
@@ -22,14 +22,14 @@ def require_device(device: str) -> None:
     try:
         done = subprocess.run(probe, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False)
     except subprocess.TimeoutExpired as error:
-        raise ConfigurationError(f"device {device}: no session within {PROBE_SECONDS} s; check nvidia-smi") from error
+        raise ConfigurationError(f"device {device}: no session within {PROBE_SECONDS} s; is its card free?") from error
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or ["the probe ended without a word"]
         raise ConfigurationError(lines[-1].removeprefix("error: "))
 
 
 def _probe(device: str) -> None:
-    from worker.session import Session  # only the child process loads ONNX Runtime
+    from worker.session import Session  # only the child process loads ONNX Runtime or OpenVINO
 
     try:
         Session(starter_bundles()[0], device)

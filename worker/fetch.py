@@ -30,6 +30,14 @@ class FetchLimits:
     allow_private_hosts: bool = False
 
 
+@dataclass(frozen=True)
+class Fetched:
+    """The bytes of a file and, of a local one, its status after they were read."""
+
+    data: bytes
+    status: os.stat_result | None
+
+
 class Fetcher:
     """Reads absolute paths below `roots`, and http(s) URLs. One instance serves all threads."""
 
@@ -38,8 +46,8 @@ class Fetcher:
         self._limits = limits
         self._http = HttpReader(limits.max_bytes, limits.timeout, allow_private_hosts=limits.allow_private_hosts)
 
-    def fetch(self, uri: str) -> bytes:
-        """Return the bytes. Raise ImageFailure for whatever is wrong with the location."""
+    def fetch(self, uri: str) -> Fetched:
+        """Return what is there. Raise ImageFailure for whatever is wrong with the location."""
         if uri.startswith("/"):
             return self._read_file(uri)
         scheme = _SCHEME.match(uri)
@@ -50,17 +58,22 @@ class Fetcher:
             raise ImageFailure(
                 ErrorCode.UNSUPPORTED_LOCATION, f"{scheme[1][:30]}: is not http, https or an absolute path"
             )
-        return self._http.read(uri)
+        return Fetched(self._http.read(uri), None)
 
     def status(self, path: str) -> os.stat_result:
-        """Return the status of a file that `fetch` would read; raise ImageFailure as `fetch` does."""
-        with self._opened(path) as descriptor:
-            return os.fstat(descriptor)
+        """Return the status of a file below a root without opening it; raise ImageFailure for any other."""
+        try:
+            real = os.path.realpath(path)
+            self._check_root(real, path)
+            return Path(real).lstat()
+        except (OSError, ValueError) as error:
+            raise _file_failure(error, path) from error
 
-    def _read_file(self, path: str) -> bytes:
+    def _read_file(self, path: str) -> Fetched:
         deadline = time.monotonic() + self._limits.timeout
         with self._opened(path) as descriptor:
-            return self._read_descriptor(descriptor, path, deadline)
+            data = self._read_descriptor(descriptor, path, deadline)
+            return Fetched(data, os.fstat(descriptor))
 
     @contextmanager
     def _opened(self, path: str) -> Iterator[int]:
@@ -70,10 +83,8 @@ class Fetcher:
                 yield descriptor
             finally:
                 os.close(descriptor)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise _file_failure(error, path) from error
-        except ValueError as error:  # a NUL, or text that no file name can hold
-            raise ImageFailure(ErrorCode.NOT_FOUND, f"{printable(path)}: cannot be a file name") from error
 
     def _open(self, path: str) -> int:
         """Return a descriptor of a file below a root. Never waits for the other end of a fifo."""
@@ -124,7 +135,9 @@ def printable(text: str) -> str:
     return text[:300].encode("utf-8", "backslashreplace").decode().replace("\0", r"\0")
 
 
-def _file_failure(error: OSError, path: str) -> ImageFailure:
+def _file_failure(error: OSError | ValueError, path: str) -> ImageFailure:
+    if not isinstance(error, OSError):  # a NUL, or text that no file name can hold
+        return ImageFailure(ErrorCode.NOT_FOUND, f"{printable(path)}: cannot be a file name")
     if error.errno in _NO_SUCH_FILE:
         return ImageFailure(ErrorCode.NOT_FOUND, f"{printable(path)}: no such file")
     if error.errno in _NOT_A_PLAIN_FILE:

@@ -41,7 +41,7 @@ def predict(settings: Settings, paths: Sequence[Path], sessions: Sequence[Sessio
     answers: dict[str, list[tuple[str, InferenceRow]]] = {sha256: [] for sha256 in distinct}
     reasons: dict[str, str] = {}
     for session in sessions:
-        tagged = tag_images(session, list(distinct.values()), settings.inference_batch)
+        tagged = tag_images(session, list(distinct.values()), session.best_batch)
         reasons |= {sha256: f"{code}: {detail}" for sha256, (code, detail) in tagged.failed.items()}
         for row in tagged.rows:
             answers[row.image_sha256].append((session.spec.name, row))

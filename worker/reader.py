@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future
@@ -12,13 +13,14 @@ from tagmill.batch_result import ImageRow, Outcome, PendingImage
 from tagmill.outcome import ErrorCode, ImageFailure
 from tagmill.picture import DecodeLimits, Pixels
 from tagmill.preprocess import PreprocessSpec, decode, fit
+from worker.fetch import Fetched
 
 log = logging.getLogger(__name__)
 
 #: bytes of fetched files that one batch keeps in memory; what is over is fetched again when it is decoded
 KEPT_BYTES = 128 * 2**20
 
-Fetch = Callable[[str], bytes]
+Fetch = Callable[[str], Fetched]
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
@@ -31,6 +33,8 @@ class FetchedImage:
     uri: str
     sha256: str
     data: bytes | None
+    #: of a local file, after it was read
+    status: os.stat_result | None
 
 
 @dataclass(frozen=True)
@@ -81,15 +85,15 @@ class BatchReader:
         return [result(position, future) for position, future in futures]
 
     def _fetch_one(self, image: PendingImage) -> FetchedImage:
-        data = self._fetch(image.uri)
-        sha256 = hashlib.sha256(data).hexdigest()
+        found = self._fetch(image.uri)
+        sha256 = hashlib.sha256(found.data).hexdigest()
         with self._lock:
-            keep = self._kept + len(data) <= KEPT_BYTES
-            self._kept += len(data) if keep else 0
-        return FetchedImage(image.position, image.uri, sha256, data if keep else None)
+            keep = self._kept + len(found.data) <= KEPT_BYTES
+            self._kept += len(found.data) if keep else 0
+        return FetchedImage(image.position, image.uri, sha256, found.data if keep else None, found.status)
 
     def _decode_one(self, image: FetchedImage, specs: set[PreprocessSpec]) -> DecodedImage:
-        data = image.data if image.data is not None else self._fetch(image.uri)
+        data = image.data if image.data is not None else self._fetch(image.uri).data
         if image.data is None and hashlib.sha256(data).hexdigest() != image.sha256:
             raise ImageFailure(ErrorCode.FETCH_FAILED, "the file changed while it was read")
         inputs: dict[PreprocessSpec, Pixels] = {}

@@ -109,12 +109,11 @@ class Runtime:
         log.error("batch failed", extra={"action": "batch_failed", "batch": claimed.batch_id, "reason": str(error)})
 
     def _work(self, claimed: Claim) -> None:
-        status = self._tagger.fetcher(claimed.roots).status
-        before = identities(claimed.images, status, self._pool)
+        before = identities(claimed.images, self._tagger.fetcher(claimed.roots).status, self._pool)
         unchanged = self._unchanged(claimed, before)
         rest = replace(claimed, images=tuple(image for image in claimed.images if image.position not in unchanged))
         tagged = self._tag(rest)
-        files = seen_files(rest.images, before, tagged.result.outcomes, status, self._pool)
+        files = seen_files(rest.images, before, tagged.statuses, tagged.result.outcomes)
         outcomes = [*(Outcome(position, sha256) for position, sha256 in unchanged.items()), *tagged.result.outcomes]
         result = replace(tagged.result, outcomes=outcomes, files=files)
         started = time.perf_counter()
@@ -135,14 +134,14 @@ class Runtime:
 
     def _tag(self, claimed: Claim) -> Tagged:
         if not claimed.images:
-            return Tagged(BatchResult([], [], []), 0.0, 0.0)
+            return Tagged(BatchResult([], [], []), {}, 0.0, 0.0)
         if not claimed.suspect:
             return self._tagger.tag(
                 claimed.images, claimed.models, claimed.roots, lambda shas: self._known(claimed, shas)
             )
         started = time.perf_counter()
         result = self._quarantine.tag(claimed)
-        return Tagged(result, 0.0, round(1000 * (time.perf_counter() - started), 1))
+        return Tagged(result, {}, 0.0, round(1000 * (time.perf_counter() - started), 1))
 
     def _known(self, claimed: Claim, shas: set[str]) -> set[tuple[str, str]]:
         return self._services.patiently(lambda: ledger.known_inferences(self.engine, shas, claimed.models))

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,6 +14,7 @@ from tagmill.outcome import ErrorCode
 from tagmill.picture import DecodeLimits
 from tagmill.settings import Settings
 from worker.fetch import Fetcher, FetchLimits
+from worker.merging import Merger
 from worker.reader import BatchReader, DecodedImage, FetchedImage
 from worker.session import Session
 from worker.sessions import BundleFiles, Sessions
@@ -26,9 +27,10 @@ Known = Callable[[set[str]], set[tuple[str, str]]]
 
 @dataclass(frozen=True)
 class Tagged:
-    """A batch's result, and the milliseconds that its stages took."""
+    """A batch's result, position -> status of the local files read, and the milliseconds that its stages took."""
 
     result: BatchResult
+    statuses: dict[int, os.stat_result]
     read_ms: float
     infer_ms: float
 
@@ -37,10 +39,8 @@ class Tagger:
     """The sessions, threads and limits of one process."""
 
     def __init__(self, settings: Settings, files: BundleFiles, pool: Executor) -> None:
-        cores = os.cpu_count() or 1
-        threads = settings.inference_threads or max(1, cores // settings.concurrency)
-        self.sessions = Sessions(files, settings.device, threads)
-        self._batch_size = settings.inference_batch
+        self.sessions = Sessions.of(settings, files)
+        self._mergers: dict[str, Merger] = {}
         self._pool = pool
         self._decode_limits = DecodeLimits(settings.max_image_pixels, settings.max_image_frames)
         limits = FetchLimits(settings.max_image_bytes, settings.fetch_timeout, settings.allow_private_hosts)
@@ -66,7 +66,8 @@ class Tagger:
         failed |= _failures_by_sha256(undecodable, distinct.values())
         outcomes += [_outcome(image, failed) for image in fetched]
         result = BatchResult(outcomes, [image.row for image in decoded], rows)
-        return Tagged(result, _milliseconds(read - started), _milliseconds(time.perf_counter() - read))
+        statuses = {image.position: image.status for image in fetched if image.status is not None}
+        return Tagged(result, statuses, _milliseconds(read - started), _milliseconds(time.perf_counter() - read))
 
     def _infer(
         self, decoded: Sequence[DecodedImage], sessions: Sequence[Session], missing: dict[str, list[Session]]
@@ -75,10 +76,15 @@ class Tagger:
         failed: dict[str, tuple[ErrorCode, str]] = {}
         for session in sessions:
             images = [image for image in decoded if session in missing[image.row.sha256]]
-            tagged = tag_images(session, images, self._batch_size)
+            tagged = tag_images(session, images, session.best_batch, self._merger(session).run)
             rows += tagged.rows
             failed |= tagged.failed
         return rows, failed
+
+    def _merger(self, session: Session) -> Merger:
+        """Return the one place where all batches of this process call a session."""
+        merger = Merger(partial(session.run, best_only=True), session.parallel)
+        return self._mergers.setdefault(session.sha256, merger)
 
 
 def _split(results: Iterable[_Read | Outcome]) -> tuple[list[_Read], list[Outcome]]:

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,14 +32,24 @@ class TaggedImages:
     failed: dict[str, tuple[ErrorCode, str]]
 
 
-def tag_images(session: Session, images: Sequence[DecodedImage], batch_size: int) -> TaggedImages:
-    """Infer in calls of at most `batch_size`; a failing call is split down to the picture that breaks it."""
+#: infers uint8 [N, H, W, 3] in a call of at most so many images, in which others may take part
+Infer = Callable[[NDArray[np.uint8], int], Prediction]
+
+
+def tag_images(
+    session: Session, images: Sequence[DecodedImage], batch_size: int, infer: Infer | None = None
+) -> TaggedImages:
+    """Infer in calls of at most `batch_size`; a failing call is split down to the picture that breaks it.
+
+    `infer` makes the calls, the session alone where there is none.
+    """
+    infer = infer or (lambda pictures, largest: session.run(pictures, best_only=True))
     tagged = TaggedImages([], {})
     start = 0
     while start < len(images):
         # Asked anew for each call: one that runs out of memory makes all later ones of its session smaller.
         size = min(batch_size, session.largest_call or batch_size)
-        _tag_call(session, images[start : start + size], tagged)
+        _tag_call(session, images[start : start + size], size, infer, tagged)
         start += size
     return tagged
 
@@ -57,10 +67,12 @@ def top_labels(
     return tuple((labels[number], float(scores[number])) for number in np.argsort(-scores, kind="stable")[:TOP_LABELS])
 
 
-def _tag_call(session: Session, images: Sequence[DecodedImage], tagged: TaggedImages) -> None:
+def _tag_call(
+    session: Session, images: Sequence[DecodedImage], largest: int, infer: Infer, tagged: TaggedImages
+) -> None:
     try:
         pictures = np.stack([image.inputs[session.spec.preprocess] for image in images])
-        prediction = session.run(pictures, best_only=True)
+        prediction = infer(pictures, largest)
     except Exception as error:  # onnxruntime raises a family of its own without a common base
         code = failure_code(error)
         if len(images) == 1:
@@ -71,7 +83,7 @@ def _tag_call(session: Session, images: Sequence[DecodedImage], tagged: TaggedIm
         if code is ErrorCode.OUT_OF_MEMORY:
             _learn_size(session, size)
         for start in range(0, len(images), size):
-            _tag_call(session, images[start : start + size], tagged)
+            _tag_call(session, images[start : start + size], size, infer, tagged)
         return
     for number, image in enumerate(images):
         if np.isfinite(prediction.scores[number]).all():

@@ -35,20 +35,20 @@ def identities(images: Iterable[PendingImage], status: Status, pool: Executor) -
 def seen_files(
     images: Sequence[PendingImage],
     before: dict[int, str],
+    statuses: dict[int, os.stat_result],
     outcomes: Sequence[Outcome],
-    status: Status,
-    pool: Executor,
 ) -> list[SeenFile]:
-    """Return what to remember of a batch: the tagged files that are as they were before they were read."""
+    """Return what to remember of a batch: the tagged files that after reading (`statuses`) were as `before` it."""
     now = time.time()
     hashed = {outcome.position: outcome.sha256 for outcome in outcomes if outcome.sha256 is not None}
-    asked = [image for image in images if image.position in hashed and image.position in before]
     seen = []
-    for image, stat in zip(asked, _statuses([image.uri for image in asked], status, pool), strict=True):
-        if stat is None or max(stat.st_mtime, stat.st_ctime) > now - RACY_SECONDS:
+    for image in images:
+        status = statuses.get(image.position)
+        if status is None or image.position not in hashed:
             continue
-        identity = _identity(image.uri, stat)
-        if identity == before[image.position]:
+        fresh = max(status.st_mtime, status.st_ctime) > now - RACY_SECONDS
+        identity = _identity(image.uri, status)
+        if not fresh and identity == before.get(image.position):
             seen.append(SeenFile(identity, hashed[image.position]))
     return seen
 

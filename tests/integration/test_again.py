@@ -21,7 +21,7 @@ from tagmill.bundle import BundleSpec, sha256_of
 from tagmill.registry import Model, ModelStore, register
 from tagmill.settings import Settings
 from worker import unchanged
-from worker.fetch import Fetcher
+from worker.fetch import Fetched, Fetcher
 from worker.outage import Services
 from worker.runtime import Host, Runtime
 from worker.session import Session
@@ -75,7 +75,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     read: list[str] = []
     fetch = Fetcher.fetch
 
-    def noting(self: Fetcher, uri: str) -> bytes:
+    def noting(self: Fetcher, uri: str) -> Fetched:
         read.append(uri)
         return fetch(self, uri)
 

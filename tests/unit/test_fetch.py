@@ -139,19 +139,19 @@ def disk(shop: Path) -> Fetcher:
 
 
 def test_a_file_below_a_root_is_read(disk: Fetcher, shop: Path) -> None:
-    assert disk.fetch(str(shop / "a.jpg")) == b"picture"
-    assert disk.fetch(f"{shop}//./../shop/a.jpg") == b"picture"
+    assert disk.fetch(str(shop / "a.jpg")).data == b"picture"
+    assert disk.fetch(f"{shop}//./../shop/a.jpg").data == b"picture"
 
 
 def test_an_empty_file_is_read_as_it_is(disk: Fetcher, shop: Path) -> None:
     (shop / "empty.jpg").touch()
-    assert disk.fetch(str(shop / "empty.jpg")) == b""
+    assert disk.fetch(str(shop / "empty.jpg")).data == b""
 
 
 def test_a_file_of_exactly_the_limit_is_read_and_one_byte_more_is_not(disk: Fetcher, shop: Path) -> None:
     (shop / "fits.jpg").write_bytes(b"x" * LIMITS.max_bytes)
     (shop / "over.jpg").write_bytes(b"x" * (LIMITS.max_bytes + 1))
-    assert len(disk.fetch(str(shop / "fits.jpg"))) == LIMITS.max_bytes
+    assert len(disk.fetch(str(shop / "fits.jpg")).data) == LIMITS.max_bytes
     assert code_of(disk, shop / "over.jpg") == ErrorCode.TOO_MANY_BYTES
 
 
@@ -171,12 +171,12 @@ def test_a_file_that_claims_no_size_is_bounded_while_it_is_read() -> None:
 def test_a_file_may_be_a_root_itself(shop: Path) -> None:
     (shop / "b.jpg").write_bytes(b"other")
     fetcher = Fetcher([shop / "a.jpg"], LIMITS)
-    assert fetcher.fetch(str(shop / "a.jpg")) == b"picture"
+    assert fetcher.fetch(str(shop / "a.jpg")).data == b"picture"
     assert code_of(fetcher, shop / "b.jpg") == ErrorCode.FORBIDDEN_LOCATION
 
 
 def test_the_root_of_the_file_system_allows_every_file(shop: Path) -> None:
-    assert Fetcher([Path("/")], LIMITS).fetch(str(shop / "a.jpg")) == b"picture"
+    assert Fetcher([Path("/")], LIMITS).fetch(str(shop / "a.jpg")).data == b"picture"
 
 
 def test_without_roots_no_file_is_allowed(shop: Path) -> None:
@@ -205,8 +205,8 @@ def test_a_link_that_leads_out_of_the_roots_is_forbidden(disk: Fetcher, shop: Pa
 def test_a_link_inside_the_roots_and_a_root_behind_a_link_are_followed(disk: Fetcher, shop: Path) -> None:
     (shop / "link.jpg").symlink_to("a.jpg")
     (shop.parent / "current").symlink_to(shop)
-    assert disk.fetch(str(shop / "link.jpg")) == b"picture"
-    assert Fetcher([shop.parent / "current"], LIMITS).fetch(str(shop.parent / "current" / "a.jpg")) == b"picture"
+    assert disk.fetch(str(shop / "link.jpg")).data == b"picture"
+    assert Fetcher([shop.parent / "current"], LIMITS).fetch(str(shop.parent / "current" / "a.jpg")).data == b"picture"
 
 
 def test_a_folder_that_becomes_a_link_after_it_was_checked_does_not_give_the_secret_away(
@@ -293,7 +293,7 @@ def test_another_scheme_is_unsupported(disk: Fetcher, uri: str) -> None:
 
 def test_a_url_is_read_without_asking_for_compression(web: Fetcher, site: Site) -> None:
     site.replies["/a.jpg"] = reply(body=b"picture")
-    assert web.fetch(f"{site.url}/a.jpg?w=1#top") == b"picture"
+    assert web.fetch(f"{site.url}/a.jpg?w=1#top").data == b"picture"
     assert site.asked[0].path == "/a.jpg?w=1"
     assert site.asked[0].headers["Accept-Encoding"] == "identity"
 
@@ -302,7 +302,7 @@ def test_a_body_in_chunks_and_a_body_that_ends_with_the_connection_are_read(web:
     head = b"HTTP/1.1 200 OK\r\n"
     site.replies["/chunks"] = raw(head, b"Transfer-Encoding: chunked\r\n\r\n4\r\npict\r\n3\r\nure\r\n0\r\n\r\n")
     site.replies["/close"] = raw(head, b"Connection: close\r\n\r\npicture")
-    assert web.fetch(f"{site.url}/chunks") == web.fetch(f"{site.url}/close") == b"picture"
+    assert web.fetch(f"{site.url}/chunks").data == web.fetch(f"{site.url}/close").data == b"picture"
 
 
 def test_one_connection_serves_many_images(web: Fetcher, site: Site) -> None:
@@ -319,7 +319,7 @@ def test_threads_share_a_bounded_number_of_connections(web: Fetcher, site: Site)
 
     def work() -> None:
         for _ in range(5):
-            results.append(web.fetch(f"{site.url}/a.jpg"))
+            results.append(web.fetch(f"{site.url}/a.jpg").data)
             results.append(code_of(web, f"{site.url}/gone.jpg"))
 
     threads = [threading.Thread(target=work) for _ in range(2 * CONNECTIONS_PER_HOST)]
@@ -347,7 +347,7 @@ def test_another_status_is_a_failed_fetch_that_names_it(web: Fetcher, site: Site
 
 def test_a_server_error_is_tried_again(web: Fetcher, site: Site) -> None:
     site.replies["/a.jpg"] = one_after_the_other(reply(500), raw(b""), reply(body=b"picture"))
-    assert web.fetch(f"{site.url}/a.jpg") == b"picture"
+    assert web.fetch(f"{site.url}/a.jpg").data == b"picture"
 
 
 def test_a_server_error_that_stays_is_a_failed_fetch_after_three_requests(web: Fetcher, site: Site) -> None:
@@ -382,7 +382,7 @@ def test_a_body_of_too_many_bytes_is_refused_by_its_content_length(web: Fetcher,
     site.replies["/b.jpg"] = reply(body=b"x" * (LIMITS.max_bytes + 1))
     site.replies["/c.jpg"] = reply(body=b"x" * LIMITS.max_bytes)
     assert code_of(web, f"{site.url}/b.jpg") == ErrorCode.TOO_MANY_BYTES
-    assert len(web.fetch(f"{site.url}/c.jpg")) == LIMITS.max_bytes
+    assert len(web.fetch(f"{site.url}/c.jpg").data) == LIMITS.max_bytes
     assert code_of(web, f"{site.url}/a.jpg") in {ErrorCode.TOO_MANY_BYTES, ErrorCode.FETCH_FAILED}
 
 
@@ -429,14 +429,14 @@ def test_after_a_timeout_the_next_image_of_that_server_is_read(site: Site) -> No
     site.replies["/a.jpg"] = reply(body=b"picture")
     fetcher = Fetcher([], HURRY)
     assert code_of(fetcher, f"{site.url}/slow.jpg") == ErrorCode.FETCH_TIMEOUT
-    assert fetcher.fetch(f"{site.url}/a.jpg") == b"picture"
+    assert fetcher.fetch(f"{site.url}/a.jpg").data == b"picture"
 
 
 def test_redirects_are_followed_five_times(web: Fetcher, site: Site) -> None:
     for number in range(6):
         site.replies[f"/{number}"] = reply(302, Location=f"/{number + 1}" if number % 2 else f"{site.url}/{number + 1}")
     site.replies["/6"] = reply(body=b"picture")
-    assert web.fetch(f"{site.url}/1") == b"picture"
+    assert web.fetch(f"{site.url}/1").data == b"picture"
     failure = failure_of(web, f"{site.url}/0")
     assert failure.code == ErrorCode.FETCH_FAILED
     assert "more than 5 redirects" in failure.detail
@@ -487,7 +487,7 @@ def test_a_name_that_changes_its_address_is_connected_to_the_one_that_was_checke
     monkeypatch.setattr("worker.http_fetch.is_public", lambda address: address == "127.0.0.1")
     site.replies["/a.jpg"] = reply(body=b"picture")
     fetcher = Fetcher([], FetchLimits(10, 5.0))
-    assert fetcher.fetch(f"http://rebind.example:{site.port}/a.jpg") == b"picture"
+    assert fetcher.fetch(f"http://rebind.example:{site.port}/a.jpg").data == b"picture"
     assert asked == ["rebind.example"]
     assert site.asked[0].headers["Host"] == f"rebind.example:{site.port}"
 
@@ -538,7 +538,7 @@ def test_a_proxy_of_the_environment_is_not_used(
 ) -> None:
     monkeypatch.setenv(name, "http://127.0.0.1:9")
     site.replies["/a.jpg"] = reply(body=b"picture")
-    assert web.fetch(f"{site.url}/a.jpg") == b"picture"
+    assert web.fetch(f"{site.url}/a.jpg").data == b"picture"
 
 
 def test_a_login_is_sent_to_its_server_and_never_told(web: Fetcher, site: Site) -> None:
@@ -569,7 +569,7 @@ def test_a_url_in_a_message_is_scheme_host_and_path() -> None:
 def test_a_redirect_to_another_host_does_not_get_the_login(web: Fetcher, site: Site) -> None:
     site.replies["/a.jpg"] = reply(302, Location=f"http://localhost:{site.port}/b.jpg")
     site.replies["/b.jpg"] = reply(body=b"picture")
-    assert web.fetch(f"http://anna:pass@127.0.0.1:{site.port}/a.jpg") == b"picture"
+    assert web.fetch(f"http://anna:pass@127.0.0.1:{site.port}/a.jpg").data == b"picture"
     assert [request.headers["Authorization"] is None for request in site.asked] == [False, True]
 
 
@@ -618,7 +618,7 @@ def test_https_is_read_where_the_certificate_is_trusted_and_in_time(
     site, certificate = tls_site
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     fetcher = Fetcher([], HURRY)
-    assert fetcher.fetch(f"https://localhost:{site.port}/a.jpg") == b"picture"
+    assert fetcher.fetch(f"https://localhost:{site.port}/a.jpg").data == b"picture"
     assert code_of(fetcher, f"https://localhost:{site.port}/slow.jpg") == ErrorCode.FETCH_TIMEOUT
 
 

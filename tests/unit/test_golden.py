@@ -21,7 +21,7 @@ from tagmill.errors import BundleError, ExitCode
 from tagmill.golden import GoldenSamples
 from tagmill.preprocess import PreprocessSpec
 from worker.cli import predict
-from worker.self_check import EIGHT_BITS, EXACT, TEN_BITS, check_answers, tolerance
+from worker.self_check import EIGHT_BITS, EXACT, SEVEN_BITS, TEN_BITS, Arithmetic, check_answers, tolerance
 from worker.session import CPU, CUDA, Session
 
 SPEC = BundleSpec("colours", Task.CLASSIFY, COLOURS, PreprocessSpec(5, 4))
@@ -155,17 +155,20 @@ def test_pictures_that_take_too_much_room_lose_colours_and_at_last_their_number(
     assert fewer.scores == pytest.approx(session.run(fewer.images).scores)
 
 
-def test_what_is_allowed_is_tightest_for_float32_on_a_cpu() -> None:
-    assert tolerance(Precision.FP32, on_cpu=True) is EXACT
-    assert tolerance(Precision.FP32, on_cpu=False) is tolerance(Precision.FP16, on_cpu=True) is TEN_BITS
-    assert tolerance(Precision.INT8, on_cpu=True) is tolerance(Precision.INT8, on_cpu=False) is EIGHT_BITS
-    assert EXACT.score < TEN_BITS.score < EIGHT_BITS.score
-    assert EXACT.mask < TEN_BITS.mask < EIGHT_BITS.mask
+def test_what_is_allowed_is_tightest_for_float32_and_widest_for_8_bits() -> None:
+    assert tolerance(Precision.FP32, Arithmetic.FLOAT32) is EXACT
+    assert tolerance(Precision.FP32, Arithmetic.TF32) is tolerance(Precision.FP16, Arithmetic.FLOAT32) is TEN_BITS
+    assert (
+        tolerance(Precision.FP32, Arithmetic.BFLOAT16) is tolerance(Precision.FP16, Arithmetic.BFLOAT16) is SEVEN_BITS
+    )
+    assert all(tolerance(Precision.INT8, arithmetic) is EIGHT_BITS for arithmetic in Arithmetic)
+    assert EXACT.score < TEN_BITS.score < SEVEN_BITS.score < EIGHT_BITS.score
+    assert EXACT.mask < TEN_BITS.mask < SEVEN_BITS.mask <= EIGHT_BITS.mask
 
 
 def test_cuda_may_differ_by_what_tf32_costs_and_no_more() -> None:
     golden = GoldenSamples(np.zeros((1, 5, 4, 3), np.uint8), np.array([[0.5, 0.3, 0.2]], np.float32), None)
-    allowed = tolerance(Precision.FP32, on_cpu=False)
+    allowed = tolerance(Precision.FP32, Arithmetic.TF32)
     near, far = golden.scores + np.float32(0.015), golden.scores + np.float32(0.025)
     assert check_answers(Path("c.onnx"), CUDA, golden, near, None, allowed) == pytest.approx(0.015)
     with pytest.raises(BundleError, match=r"c\.onnx: on CUDAExecutionProvider its golden samples differ by 0\.025"):

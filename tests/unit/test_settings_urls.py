@@ -1,4 +1,6 @@
-"""Database and broker URLs that cannot work are refused before anything is written."""
+"""Database and broker URLs and .env files that cannot work are refused before anything is written."""
+
+from pathlib import Path
 
 import pytest
 
@@ -29,3 +31,10 @@ def test_a_database_in_memory_is_refused(url: str) -> None:
 def test_a_time_without_end_is_refused(value: str) -> None:
     with pytest.raises(ConfigurationError, match="TAGMILL_STALL_SECONDS"):
         load_settings(stall_seconds=value)
+
+
+def test_a_file_of_settings_in_another_encoding_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_bytes("TAGMILL_QUEUE=kleidergröße\n".encode("latin-1"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigurationError, match=r"^\.env: is not UTF-8; save it as UTF-8$"):
+        load_settings()

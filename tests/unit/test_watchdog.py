@@ -17,6 +17,7 @@ from tagmill.outcome import ErrorCode, ImageFailure
 from tagmill.settings import Settings
 from worker import memory
 from worker.decode_pool import DecodePool
+from worker.fetch import Fetched
 from worker.memory import memory_limit, resident_bytes
 from worker.sessions import Sessions
 from worker.tagger import Tagger
@@ -108,7 +109,13 @@ def test_a_stuck_image_is_an_outcome_and_the_process_asks_to_be_recycled(
     release = threading.Event()
     fetcher = tagger.fetcher((str(tmp_path),))
     read = fetcher.fetch
-    fetcher.fetch = lambda uri: b"" if uri.endswith("2.png") and release.wait() else read(uri)  # type: ignore[method-assign]
+
+    def stuck(uri: str) -> Fetched:
+        if uri.endswith("2.png"):
+            release.wait()
+        return read(uri)
+
+    fetcher.fetch = stuck  # type: ignore[method-assign]
     asked = watch(tagger.sessions, stall=0.3)
     images = [PendingImage(number, str(path)) for number, path in enumerate(paths)]
     tagged = tagger.tag(images, ("colours",), (str(tmp_path),), lambda shas: set())

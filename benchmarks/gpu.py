@@ -1,0 +1,297 @@
+"""Check and time inference on a graphics card in some minutes; prints Markdown.
+
+`pip install 'tagmill[gpu,train]'`, then `python -m benchmarks.gpu > gpu.md`. Without a card that ONNX Runtime really
+uses it ends with one line and exit code 78. `--bundle FILE.onnx` measures a bundle of yours instead of MobileNetV3 and
+ResNet-50 with random weights, whose speed is that of trained ones.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagmill.bundle import Precision
+from tagmill.errors import TagmillError
+from tagmill.preprocess import PreprocessSpec, decode, fit
+from tagmill.sample.catalog import write_catalog
+from tagmill.starter import starter_bundles
+from worker.engine import Device
+from worker.gpu import CardOptions
+from worker.self_check import tolerance
+from worker.session import Session
+from worker.tuning import this_machine
+
+PACKAGES = ("onnxruntime-gpu", "onnxruntime", "tensorrt", "torch", "torchvision", "simplejpeg", "numpy")
+SHAPES = (1, 8, 32, 64, 128)
+#: times that each cell is measured, in turns with the others
+ROUNDS = 3
+#: pictures that are drawn
+PICTURES = 256
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Mode:
+    """One way to run a bundle."""
+
+    name: str
+    half: bool
+    card: CardOptions
+
+
+MODES = (
+    Mode("plain", False, CardOptions(io_binding=False, shapes=SHAPES)),
+    Mode("IO binding", False, CardOptions(shapes=SHAPES)),
+    Mode("and CUDA graphs", False, CardOptions(graphs=True, shapes=SHAPES)),
+    Mode("fp16, plain", True, CardOptions(io_binding=False, shapes=SHAPES)),
+    Mode("fp16, IO binding", True, CardOptions(shapes=SHAPES)),
+    Mode("and CUDA graphs", True, CardOptions(graphs=True, shapes=SHAPES)),
+)
+
+
+def main() -> None:
+    """Measure on `--device`."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda:0")
+    parser.add_argument("--bundle", type=Path, action="append", default=[])
+    parser.add_argument("--seconds", type=float, default=0.7, help="for each cell and round")
+    given = parser.parse_args()
+    try:
+        first = Session(starter_bundles()[0], given.device)
+        with tempfile.TemporaryDirectory(prefix="tagmill-gpu-") as folder:
+            measure(Path(folder), given.device, first, given.bundle, given.seconds)
+    except TagmillError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+def measure(folder: Path, device: str, starter: Session, bundles: Sequence[Path], seconds: float) -> None:
+    """Print all tables."""
+    machine = this_machine(Device.parse(device))
+    print(f"# {machine.card or device}, {machine.cores} x {machine.cpu}\n")
+    print(", ".join(f"{name} {found}" for name in PACKAGES if (found := _version(name))) + "\n")
+    say("drawing pictures")
+    write_catalog(folder / "catalog", PICTURES, 7, 0, lambda _: None)
+    files = sorted(path for path in (folder / "catalog" / "images").rglob("*") if path.is_file())
+    named = list(bundles) or _made(folder, files[0].parent.parent)
+    halves = {bundle: half_bundle(bundle, folder / f"{bundle.stem}-fp16.onnx") for bundle in named}
+    _check_table(device, [starter.path, *named, *halves.values()])
+    _tensorrt(device, starter.path, folder)
+    for bundle in named:
+        _shape_table(device, bundle, halves[bundle], files, seconds)
+    _overlap_table(device, named[-1], files, 4 * seconds)
+    _jpeg_table(files, 4 * seconds)
+
+
+def half_bundle(bundle: Path, out: Path) -> Path:
+    """Write a bundle in float16 with the golden samples of the original: the session then holds it against them."""
+    import onnx
+
+    from export.half import to_half
+
+    model = to_half(onnx.load(bundle))
+    for entry in model.metadata_props:
+        if entry.key == "precision":
+            entry.value = json.dumps(Precision.FP16)
+    onnx.save(model, out)
+    return out
+
+
+def _made(folder: Path, pictures: Path) -> list[Path]:
+    from benchmarks.bundles import make_bundle
+
+    made = []
+    for name in ("mobilenet", "resnet50"):
+        say(f"making {name}")
+        made.append(make_bundle(name, folder, pictures))
+    return made
+
+
+def _check_table(device: str, bundles: Sequence[Path]) -> None:
+    """Say of each bundle what runs it and how far its golden samples are off; a provider that is not active raises."""
+    print("## Provider and golden samples\n\n| bundle | precision | provider | difference | allowed | loads in |")
+    print("|---|---|---|---|---|---|")
+    for bundle in bundles:
+        say(f"checking {bundle.name}")
+        started = time.perf_counter()
+        try:
+            session = Session(bundle, device)
+        except TagmillError as error:
+            print(f"| {bundle.stem} | | **fails** | {error} | | |")
+            continue
+        allowed = tolerance(session.spec.precision, session.arithmetic).score
+        off = "no samples" if session.golden_difference is None else f"{session.golden_difference:.2g}"
+        took = f"{time.perf_counter() - started:.1f} s"
+        print(f"| {bundle.stem} | {session.spec.precision} | {session.provider} | {off} | {allowed:g} | {took} |")
+    print()
+
+
+def _tensorrt(device: str, bundle: Path, folder: Path) -> None:
+    """Load a bundle on TensorRT twice: the second time its engines are there."""
+    wanted = Device.parse(device)
+    if not wanted.on_card:
+        return
+    say("trying TensorRT")
+    (folder / "engines").mkdir()
+    card = CardOptions(cache=folder / "engines")
+    try:
+        times = []
+        for _ in range(2):
+            started = time.perf_counter()
+            Session(bundle, f"tensorrt:{wanted.index}", card=card)
+            times.append(time.perf_counter() - started)
+        print(f"TensorRT: active; {bundle.stem} loads in {times[0]:.1f} s, with its engines kept in {times[1]:.1f} s\n")
+    except TagmillError as error:
+        print(f"TensorRT: not here: {error}\n")
+
+
+def _shape_table(device: str, bundle: Path, half: Path, files: Sequence[Path], seconds: float) -> None:
+    sessions: dict[int, Session] = {}
+    remarks = []
+    for number, mode in enumerate(MODES):
+        say(f"loading {bundle.stem}: {mode.name}")
+        try:
+            sessions[number] = Session(half if mode.half else bundle, device, card=mode.card)
+        except TagmillError as error:
+            remarks.append(f"{mode.name}{' (fp16)' if mode.half else ''}: {error}")
+    pictures = _decoded(files, next(iter(sessions.values())).spec.preprocess)
+    rates: dict[tuple[int, int], list[float]] = {}
+    for turn in range(ROUNDS):
+        say(f"timing {bundle.stem}: round {turn + 1} of {ROUNDS}")
+        for shape in SHAPES:
+            for number, session in sessions.items():
+                rate = _rate(_caller(session, pictures[:shape]), shape, seconds)
+                rates.setdefault((shape, number), []).append(rate)
+    print(f"## {bundle.stem}: images/s by images of a call, median of {ROUNDS} rounds of {seconds:g} s\n")
+    print("| images | " + " | ".join(mode.name for mode in MODES) + " |\n|---|" + "---|" * len(MODES))
+    for shape in SHAPES:
+        found = [rates.get((shape, number)) for number in range(len(MODES))]
+        print(f"| {shape} | " + " | ".join(f"{statistics.median(r):.0f}" if r else "-" for r in found) + " |")
+    print("\n" + "\n".join(remarks) + "\n" if remarks else "")
+
+
+def _overlap_table(device: str, bundle: Path, files: Sequence[Path], seconds: float) -> None:
+    """Time decoding and inference one after the other and at the same time, 64 images a call."""
+    say("timing the overlap of decoding and inference")
+    session, size, cores = Session(bundle, device), 64, os.cpu_count() or 1
+    spec = session.spec.preprocess
+    pictures = _decoded(files, spec)[:size]
+    with ThreadPoolExecutor(cores) as pool, ThreadPoolExecutor(1) as caller:
+
+        def decoded() -> Pixels:
+            return np.stack(list(pool.map(lambda file: _read(file, spec), files[:size])))
+
+        ahead: list[Future[object]] = [caller.submit(lambda: None)]
+
+        def side_by_side() -> None:
+            ready = decoded()
+            ahead.pop().result()
+            ahead.append(caller.submit(session.run, ready, True))
+
+        ways: dict[str, Callable[[], object]] = {
+            f"decode, {cores} cores": decoded,
+            "infer": lambda: session.run(pictures, best_only=True),
+            "one after the other": lambda: session.run(decoded(), best_only=True),
+            "side by side": side_by_side,
+        }
+        rates: dict[str, list[float]] = {}
+        for _ in range(ROUNDS):
+            for name, call in ways.items():
+                rates.setdefault(name, []).append(_rate(call, size, seconds / ROUNDS))
+    print(f"## {bundle.stem}: decoding and inference, images/s\n\n| " + " | ".join(rates) + " |")
+    print(
+        "|" + "---|" * len(rates) + "\n| " + " | ".join(f"{statistics.median(r):.0f}" for r in rates.values()) + " |\n"
+    )
+
+
+def _jpeg_table(files: Sequence[Path], seconds: float) -> None:
+    """Time torchvision's JPEG decoder on the card against the worker's on all cores, full pictures to 224 pixels."""
+    say("timing JPEG decoders")
+    jpegs = [file for file in files if file.suffix == ".jpg"][:64]
+    cores, spec = os.cpu_count() or 1, PreprocessSpec(224, 224)
+    with ThreadPoolExecutor(cores) as pool:
+        ours = _rate(lambda: list(pool.map(lambda file: _read(file, spec), jpegs)), len(jpegs), seconds)
+    rows = [(f"the worker's, {cores} cores, scaled while decoding", f"{ours:.0f}")]
+    try:
+        rows.append(("torchvision.io.decode_jpeg on the card, and resize there", f"{_on_card(jpegs, seconds):.0f}"))
+    except (ImportError, RuntimeError, AssertionError) as error:
+        rows.append(("torchvision.io.decode_jpeg on the card", f"not here: {str(error).splitlines()[0]}"))
+    print(f"## Decoding {len(jpegs)} JPEGs, images/s\n\n| decoder | images/s |\n|---|---|")
+    for name, rate in rows:
+        print(f"| {name} | {rate} |")
+
+
+def _on_card(files: Sequence[Path], seconds: float) -> float:
+    import torch
+    from torchvision.io import ImageReadMode, decode_jpeg, read_file
+    from torchvision.transforms.v2.functional import resize
+
+    if not torch.cuda.is_available():
+        raise RuntimeError("torch sees no card")
+
+    def decode_all() -> None:
+        data = [read_file(str(file)) for file in files]
+        for picture in decode_jpeg(data, mode=ImageReadMode.RGB, device="cuda"):
+            resize(picture, [224, 224])
+        torch.cuda.synchronize()
+
+    return _rate(decode_all, len(files), seconds)
+
+
+def _caller(session: Session, images: Pixels) -> Callable[[], object]:
+    return lambda: session.run(images, best_only=True)
+
+
+def _rate(call: Callable[[], object], images: int, seconds: float) -> float:
+    """Return images per second of calls one after the other, after one that does not count."""
+    call()
+    started = time.perf_counter()
+    done = 0
+    for _ in _until(started + seconds):
+        call()
+        done += images
+    return done / (time.perf_counter() - started)
+
+
+def _until(end: float) -> Iterator[None]:
+    yield
+    while time.perf_counter() < end:
+        yield
+
+
+def _decoded(files: Sequence[Path], spec: PreprocessSpec) -> Pixels:
+    """Return as many pictures as the largest call takes, uint8 [N, height, width, 3]."""
+    found = [_read(files[number % len(files)], spec) for number in range(SHAPES[-1])]
+    return np.stack(found)
+
+
+def _read(file: Path, spec: PreprocessSpec) -> Pixels:
+    return fit(decode(file.read_bytes(), spec.decode_side).rgb, spec)
+
+
+def _version(package: str) -> str:
+    with suppress(PackageNotFoundError):
+        return version(package)
+    return ""
+
+
+def say(words: str) -> None:
+    """Tell a person who waits what is done now."""
+    print(words, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""What `tagmill bench` shows: tables for people, JSON for programs."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from worker.bench import Bench
+from worker.tuning import Machine
+
+
+def to_json(bench: Bench, machine: Machine, kept: Path) -> dict[str, Any]:
+    """Return all that was measured."""
+    return {
+        "bundle": bench.sha256,
+        "provider": bench.provider,
+        "machine": asdict(machine),
+        "pictures": bench.pictures,
+        "seconds": round(bench.seconds, 1),
+        "decode_images_per_second": round(bench.decode_rate, 1),
+        "decode_share": round(bench.decode_share, 3),
+        "both_images_per_second": round(bench.both_rate, 1),
+        "candidates": [
+            {
+                "batch": candidate.batch,
+                "threads": candidate.session.threads,
+                "parallel": candidate.session.parallel,
+                "images_per_second": [round(rate, 1) for rate in candidate.rates],
+            }
+            for candidate in bench.candidates
+        ],
+        "chosen": asdict(bench.tuned),
+        "file": str(kept),
+    }
+
+
+def show(console: Console, bench: Bench, machine: Machine, kept: Path) -> None:
+    """Print stage times, inference by batch size and threads, and the choice."""
+    console.print(
+        f"{machine.cpu}, {machine.cores} cores{f', {machine.card}' if machine.card else ''}, {machine.library}"
+    )
+    stages = Table(box=SIMPLE_HEAD, title=f"Stages, {bench.pictures} pictures", title_justify="left")
+    for name in ("stage", "images/s", "ms an image", "share"):
+        stages.add_column(name, justify="left" if name == "stage" else "right")
+    shares = (bench.decode_share, 1 - bench.decode_share)
+    for stage, rate, share in zip(
+        ("read and decode, all cores", f"inference, {bench.provider}"),
+        (bench.decode_rate, bench.best.rate),
+        shares,
+        strict=True,
+    ):
+        stages.add_row(stage, f"{rate:.0f}", f"{1000 / rate:.2f}", f"{share:.0%}")
+    how = "side by side" if bench.device.on_card else "on the same cores"
+    stages.add_row(f"both, {how}", f"{bench.both_rate:.0f}", f"{1000 / bench.both_rate:.2f}", "")
+    console.print(stages)
+    console.print(_inference(bench))
+    tuned = bench.tuned
+    console.print(
+        f"chosen: {tuned.batch} images a call, {tuned.threads} threads a call, {tuned.parallel} calls at the same time"
+    )
+    console.print(f"kept in {kept}: workers on this machine start with it", soft_wrap=True)
+
+
+def _inference(bench: Bench) -> Table:
+    table = Table(box=SIMPLE_HEAD, title="Inference, images/s (median)", title_justify="left")
+    sessions = list(dict.fromkeys(candidate.session for candidate in bench.candidates))
+    table.add_column("images a call", justify="right")
+    for session in sessions:
+        table.add_column(f"{session.threads} threads x {session.parallel} calls", justify="right")
+    for batch in sorted({candidate.batch for candidate in bench.candidates}):
+        row = {candidate.session: candidate for candidate in bench.candidates if candidate.batch == batch}
+        table.add_row(str(batch), *(_cell(row[session].rate, row[session] is bench.best) for session in sessions))
+    return table
+
+
+def _cell(rate: float, best: bool) -> str:
+    return f"[bold]{rate:.0f} *[/bold]" if best else f"{rate:.0f}" if rate else "-"

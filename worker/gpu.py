@@ -1,0 +1,107 @@
+"""What a session on a graphics card is made with: provider options and the batch shapes that it is called with.
+
+https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html and TensorRT-ExecutionProvider.html list
+the options. Nothing here needs a card.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from worker.engine import Device
+
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+TENSORRT = "TensorrtExecutionProvider"
+#: kind of a device -> the provider that must be active
+PROVIDER_OF = {"cpu": CPU, "cuda": CUDA, "tensorrt": TENSORRT}
+
+#: images of the calls that a card is given: memory is set aside and kernels are chosen for these once
+SHAPES = (1, 8, 32, 64)
+
+Provider = str | tuple[str, dict[str, str]]
+
+
+@dataclass(frozen=True)
+class CardOptions:
+    """How a card is used. Built from the settings, see `worker.sessions`."""
+
+    #: bytes of its memory that ONNX Runtime may take for one bundle; 0: all of it
+    memory: int = 0
+    #: each shape's kernels are recorded and started as one
+    graphs: bool = False
+    #: folder that keeps TensorRT's engines, which take minutes to build; None: they are built at each start
+    cache: Path | None = None
+    #: float16 in TensorRT, which else computes a float16 bundle in float32 wherever it sees fit
+    half: bool = False
+    #: inputs and outputs stay in buffers that are made once
+    io_binding: bool = True
+    #: ascending
+    shapes: tuple[int, ...] = SHAPES
+
+
+def provider_options(device: Device, card: CardOptions) -> list[Provider]:
+    """Return the providers in the order of preference; those that follow take what the first cannot run."""
+    providers: list[Provider] = [CPU]
+    if device.on_card:
+        providers.insert(0, (CUDA, cuda_options(device.index, card)))
+    if device.kind == "tensorrt":
+        providers.insert(0, (TENSORRT, tensorrt_options(device.index, card)))
+    return providers
+
+
+def cuda_options(index: int, card: CardOptions) -> dict[str, str]:
+    """Return the options of the CUDA provider."""
+    options = {
+        "device_id": str(index),
+        # As much as is asked for: the other strategy doubles, and another process's bundle then finds no memory.
+        "arena_extend_strategy": "kSameAsRequested",
+        # By rules, at once. EXHAUSTIVE tries every algorithm again for each new shape.
+        "cudnn_conv_algo_search": "HEURISTIC",
+    }
+    if card.memory:
+        options["gpu_mem_limit"] = str(card.memory)
+    if card.graphs:
+        options["enable_cuda_graph"] = "1"
+    return options
+
+
+def tensorrt_options(index: int, card: CardOptions) -> dict[str, str]:
+    """Return the options of the TensorRT provider."""
+    options = {"device_id": str(index)}
+    if card.half:
+        options["trt_fp16_enable"] = "1"
+    if card.memory:
+        options["trt_max_workspace_size"] = str(card.memory)
+    if card.graphs:
+        options["trt_cuda_graph_enable"] = "1"
+    if card.cache is not None:
+        options |= {
+            "trt_engine_cache_enable": "1",
+            "trt_engine_cache_path": str(card.cache),
+            "trt_timing_cache_enable": "1",
+            "trt_timing_cache_path": str(card.cache),
+        }
+    return options
+
+
+def pieces(images: int, shapes: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Return images and shape of each call that `images` are split into: the last is padded up to the next shape.
+
+    >>> pieces(70, (1, 8, 32, 64))
+    [(64, 64), (6, 8)]
+    """
+    calls = []
+    while images:
+        shape = next((shape for shape in shapes if shape >= images), shapes[-1])
+        calls.append((min(images, shape), shape))
+        images -= min(images, shape)
+    return calls
+
+
+def warming_order(shapes: tuple[int, ...]) -> list[int]:
+    """Return the shapes as they are best seen first: the largest and the smallest before all between.
+
+    TensorRT builds an engine for the range of shapes that it has seen, and anew where one lies outside of it.
+    """
+    ends = dict.fromkeys([shapes[-1], shapes[0]])
+    return [*ends, *(shape for shape in shapes if shape not in ends)]
