@@ -1,18 +1,19 @@
-"""How far a run is, read from SQL alone."""
+"""How far a run is, read from SQL alone: from its batches, which keep counts; never image by image."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, and_, func, select
+from sqlalchemy import Connection, Engine, Row, and_, func, select
 
 from tagmill.database import epoch_now, reading
 from tagmill.errors import InputError
-from tagmill.outcome import ImageStatus
-from tagmill.tables import BatchStatus, RunState, batch, inference, model, run, run_image, run_model
+from tagmill.tables import BatchStatus, RunState, batch, batch_failure, model, run, run_model
 
 #: what the speed is measured over
 RATE_SECONDS = 60.0
+#: of batches whose images have no outcome yet
+_UNFINISHED = (BatchStatus.QUEUED, BatchStatus.RUNNING, BatchStatus.CANCELLED)
 
 
 @dataclass(frozen=True)
@@ -99,9 +100,7 @@ def list_runs(engine: Engine, limit: int) -> list[RunProgress]:
 
 def unfinished_run(engine: Engine, queue: str) -> int | None:
     """Return the newest open run of a queue that still has images to do."""
-    waiting = select(run_image.c.run_id).where(
-        run_image.c.run_id == run.c.id, run_image.c.status == ImageStatus.PENDING
-    )
+    waiting = select(batch.c.id).where(batch.c.run_id == run.c.id, batch.c.status.in_(_UNFINISHED), batch.c.images > 0)
     candidates = select(run.c.id).where(run.c.queue == queue, run.c.state == RunState.OPEN, waiting.exists())
     with reading(engine) as connection:
         return connection.execute(candidates.order_by(run.c.id.desc()).limit(1)).scalar_one_or_none()
@@ -117,54 +116,53 @@ def _progress(connection: Connection, run_id: int) -> RunProgress:
         .where(run_model.c.run_id == run_id)
         .order_by(model.c.name, model.c.version)
     )
-    grouped = connection.execute(
-        select(run_image.c.status, run_image.c.error_code, func.count())
-        .where(run_image.c.run_id == run_id)
-        .group_by(run_image.c.status, run_image.c.error_code)
-    ).all()
-    by_status = dict.fromkeys(ImageStatus, 0)
-    for status, _, count in grouped:
-        by_status[ImageStatus(status)] += count
-    started, finished, now = connection.execute(
-        select(func.min(batch.c.started_at), func.max(batch.c.finished_at), epoch_now()).where(batch.c.run_id == run_id)
-    ).one()
+    failures = _failures(connection, run_id)
+    by_status = {row.status: row for row in _batches(connection, run_id)}
+    rows = by_status.values()
+    finished = max((row.finished for row in rows if row.finished is not None), default=None)
     return RunProgress(
         run=run_id,
         source=found.source,
         cancelled=found.state == RunState.CANCELLED,
         models=tuple(f"{row.name}@{row.version}" for row in models),
         created_at=found.created_at,
-        images=sum(by_status.values()),
-        tagged=by_status[ImageStatus.TAGGED],
-        failed=by_status[ImageStatus.FAILED],
-        failures={str(code): count for _, code, count in sorted(grouped, key=lambda row: -row[2]) if code},
-        batches=_batches(connection, run_id),
-        inferences=connection.execute(
-            select(func.count()).select_from(inference).join(batch).where(batch.c.run_id == run_id)
-        ).scalar_one(),
-        started_at=started,
+        images=sum(row.images for row in rows),
+        tagged=sum(row.tagged for row in rows),
+        failed=sum(failures.values()),
+        failures=failures,
+        batches={status.value: by_status[status].batches if status in by_status else 0 for status in BatchStatus},
+        inferences=sum(row.inferences for row in rows),
+        started_at=min((row.started for row in rows if row.started is not None), default=None),
         finished_at=finished,
-        read_at=now,
+        read_at=connection.execute(select(epoch_now())).scalar_one(),
         images_per_second=_recent_rate(connection, run_id, finished),
     )
 
 
+def _batches(connection: Connection, run_id: int) -> Sequence[Row[Any]]:
+    """Return counts and times of the batches of each status."""
+    sums = [func.sum(batch.c[name]).label(name) for name in ("images", "tagged", "inferences")]
+    times = (func.min(batch.c.started_at).label("started"), func.max(batch.c.finished_at).label("finished"))
+    counted = select(batch.c.status, func.count().label("batches"), *sums, *times)
+    return connection.execute(counted.where(batch.c.run_id == run_id).group_by(batch.c.status)).all()
+
+
+def _failures(connection: Connection, run_id: int) -> dict[str, int]:
+    """Return how many images failed with each code, the most frequent one first."""
+    images = func.sum(batch_failure.c.images)
+    counted = select(batch_failure.c.error_code, images).where(batch_failure.c.run_id == run_id)
+    grouped = connection.execute(counted.group_by(batch_failure.c.error_code).order_by(images.desc()))
+    return {code: int(count) for code, count in grouped}
+
+
 def _recent_rate(connection: Connection, run_id: int, finished_at: float | None) -> float:
+    if finished_at is None:
+        return 0.0
     # Of the last minute before the last result: a pause before it, or since, says nothing about the speed.
-    recent = and_(batch.c.run_id == run_id, batch.c.finished_at > (finished_at or 0.0) - RATE_SECONDS)
+    recent = and_(batch.c.run_id == run_id, batch.c.images > 0, batch.c.finished_at > finished_at - RATE_SECONDS)
     started, images = connection.execute(
-        select(func.min(batch.c.started_at), func.count())
-        .join(run_image, run_image.c.batch_id == batch.c.id)
-        .where(recent)
+        select(func.min(batch.c.started_at), func.sum(batch.c.images)).where(recent)
     ).one()
-    if not images or started is None or finished_at is None:
+    if started is None:
         return 0.0
     return float(images / max(1e-3, finished_at - max(started, finished_at - RATE_SECONDS)))
-
-
-def _batches(connection: Connection, run_id: int) -> dict[str, int]:
-    counted = connection.execute(
-        select(batch.c.status, func.count()).where(batch.c.run_id == run_id).group_by(batch.c.status)
-    )
-    found = {row.status: row[1] for row in counted}
-    return {status.value: found.get(status.value, 0) for status in BatchStatus}

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine, insert, select, update
 
 from producer.manifest import Entry
 from tagmill.broker import publish
+from tagmill.bulk import insert_rows
 from tagmill.database import epoch_now
 from tagmill.errors import NothingToDo
 from tagmill.outcome import ImageStatus
@@ -17,6 +18,9 @@ from tagmill.tables import BatchStatus, RunState, batch, run, run_image, run_mod
 
 #: batches inserted by one statement
 INSERT_CHUNK = 64
+
+_ENTRY = ("run_id", "position", "batch_id", "image_key", "uri", "status")
+_PENDING = ImageStatus.PENDING.value
 
 Progress = Callable[[int], None]
 
@@ -39,21 +43,13 @@ def create_run(
         run_id = _insert_run(connection, source, models, roots, batch_size, queue)
         seq, position = 0, 0
         for chunk in _chunks(entries, INSERT_CHUNK * batch_size):
-            batches = -(-len(chunk) // batch_size)
-            batch_ids = insert_batches(connection, run_id, seq, batches)
+            batch_ids = insert_batches(connection, run_id, seq, len(chunk), batch_size)
             rows = [
-                {
-                    "run_id": run_id,
-                    "position": position + number,
-                    "batch_id": batch_ids[number // batch_size],
-                    "image_key": entry.image_key,
-                    "uri": entry.uri,
-                    "status": ImageStatus.PENDING,
-                }
+                (run_id, position + number, batch_ids[number // batch_size], entry.image_key, entry.uri, _PENDING)
                 for number, entry in enumerate(chunk)
             ]
-            connection.execute(insert(run_image), rows)
-            seq, position = seq + batches, position + len(chunk)
+            insert_rows(connection, run_image, _ENTRY, rows)
+            seq, position = seq + len(batch_ids), position + len(chunk)
             progress(position)
         if position == 0:
             raise NothingToDo(f"{source}: no images in it")
@@ -97,11 +93,12 @@ def _insert_run(
     return run_id
 
 
-def insert_batches(connection: Connection, run_id: int, first: int, count: int) -> list[int]:
-    """Insert waiting batches numbered from `first`; return their ids in that order."""
+def insert_batches(connection: Connection, run_id: int, first: int, images: int, batch_size: int) -> list[int]:
+    """Insert waiting batches for so many images, numbered from `first`; return their ids in that order."""
     rows = [
-        {"run_id": run_id, "seq": first + number, "status": BatchStatus.QUEUED, "attempts": 0}
-        for number in range(count)
+        {"seq": first + number, "images": min(batch_size, images - start)}
+        | {"run_id": run_id, "status": BatchStatus.QUEUED, "attempts": 0}
+        for number, start in enumerate(range(0, images, batch_size))
     ]
     statement = insert(batch).returning(batch.c.id, sort_by_parameter_order=True)
     return list(connection.execute(statement, rows).scalars())

@@ -93,8 +93,8 @@ def connect(url: str, patience_seconds: float | None = None) -> Engine:
 def end_silent(engine: Engine, seconds: float) -> int:
     """End the connections of workers that have left a transaction open in silence for so long; return how many.
 
-    A worker that freezes in the middle of an executemany holds its locks for ever: psycopg pipelines it, and between
-    its statements PostgreSQL counts the connection as active, not as idle in a transaction.
+    A worker that freezes in the middle of a COPY (see `tagmill.bulk`) or of a pipeline holds its locks for ever: while
+    PostgreSQL waits for the rest, it counts the connection as active, not as idle in a transaction.
     """
     if engine.dialect.name != "postgresql":
         return 0

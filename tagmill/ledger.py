@@ -4,18 +4,20 @@ Redis only carries hints. Celery on Redis can lose a message, deliver it twice, 
 died; the ledger decides who may work on a batch and whose results count.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, and_, case, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, and_, case, or_, select, update
 
 from tagmill.attempts import SUSPECT_CRASHES, attempts_left
 from tagmill.batch_result import BatchResult, PendingImage
+from tagmill.bulk import insert_rows
 from tagmill.database import epoch_now, reading
 from tagmill.outcome import ImageStatus
 from tagmill.result_rows import write_result
-from tagmill.tables import BatchStatus, RunState, batch, file_seen, inference, run, run_image, run_model
+from tagmill.tables import BatchStatus, RunState, batch, batch_failure, file_seen, inference, run, run_image, run_model
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def claim(engine: Engine, run_id: int, batch_id: int, queue: str, lease: Lease) 
     open_run = select(run.c.id).where(run.c.id == run_id, run.c.state == RunState.OPEN, run.c.queue == queue)
     take = (
         update(batch)
-        .where(batch.c.id == batch_id, batch.c.run_id == run_id, or_(mine, free), open_run.exists())
+        .where(_batch_of(run_id, batch_id), or_(mine, free), open_run.exists())
         .values(
             status=BatchStatus.RUNNING,
             attempts=case((mine, batch.c.attempts), else_=batch.c.attempts + 1),
@@ -82,8 +84,8 @@ def exists(engine: Engine, run_id: int, batch_id: int, queue: str) -> bool:
     """Return whether a batch of this run and queue is in SQL, whatever its status."""
     known = (
         select(batch.c.id)
-        .join(run, run.c.id == batch.c.run_id)
-        .where(batch.c.id == batch_id, run.c.id == run_id, run.c.queue == queue)
+        .join(run, run.c.id == batch.c.run_id + 0)
+        .where(_batch_of(run_id, batch_id), run.c.id == run_id, run.c.queue == queue)
     )
     with reading(engine) as connection:
         return connection.execute(known).one_or_none() is not None
@@ -138,21 +140,34 @@ def complete(engine: Engine, claimed: Claim, result: BatchResult, worker: str) -
 
     Returns False, with nothing written, where the batch was lost to another worker meanwhile.
     """
-    finish = (
-        update(batch)
-        .where(_owned(claimed))
-        .values(status=BatchStatus.DONE, owner=None, lease_until=None, finished_at=epoch_now(), error=None)
-    )
+    codes = Counter(outcome.error_code for outcome in result.outcomes)
+    left = {"status": BatchStatus.DONE, "owner": None, "lease_until": None, "finished_at": epoch_now(), "error": None}
+    counts = {"tagged": codes.pop(None, 0), "inferences": len(result.inferences)}
+    finish = update(batch).where(_owned(claimed)).values(**left, **counts).returning(batch.c.finished_at)
     with engine.begin() as connection:
-        if connection.execute(finish).rowcount != 1:
-            connection.rollback()
+        now = connection.execute(finish).scalar_one_or_none()
+        if now is None:
             return False
-        write_result(connection, claimed.run_id, claimed.batch_id, result, worker)
+        new = write_result(connection, claimed.run_id, claimed.batch_id, result, worker, now)
+        if new != counts["inferences"]:  # another worker was first with the same bytes
+            connection.execute(update(batch).where(batch.c.id == claimed.batch_id).values(inferences=new))
+        if codes:
+            rows = [(claimed.run_id, claimed.batch_id, code, images) for code, images in codes.items()]
+            insert_rows(connection, batch_failure, ("run_id", "batch_id", "error_code", "images"), rows)
     return True
 
 
-def _owned(claimed: Claim) -> Any:
-    return and_(batch.c.id == claimed.batch_id, batch.c.owner == claimed.token, batch.c.status == BatchStatus.RUNNING)
+# One batch is always found by its id. PostgreSQL knows nothing yet of a run that was just submitted: where a condition
+# lets it choose the index over the run or over the status, it may read every batch of these instead.
+
+
+def _batch_of(run_id: int, batch_id: int) -> ColumnElement[bool]:
+    return and_(batch.c.id == batch_id, batch.c.run_id + 0 == run_id)
+
+
+def _owned(claimed: Claim) -> ColumnElement[bool]:
+    # only a running batch has an owner
+    return and_(batch.c.id == claimed.batch_id, batch.c.owner == claimed.token)
 
 
 def _claim(connection: Connection, run_id: int, batch_id: int, token: str, row: Any) -> Claim:

@@ -1,11 +1,11 @@
 """Finds batches that nobody works on any more: dead workers, lost messages, batches out of attempts."""
 
-from sqlalchemy import ColumnElement, Engine, and_, func, not_, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, and_, func, insert, not_, or_, select, update
 
 from tagmill.attempts import attempts_left
 from tagmill.database import epoch_now, insert_ignore
 from tagmill.outcome import ErrorCode, ImageStatus
-from tagmill.tables import BatchStatus, RunState, batch, reaper, run, run_image
+from tagmill.tables import BatchStatus, RunState, batch, batch_failure, reaper, run, run_image
 
 #: batches taken up by one look
 REAP_LIMIT = 1000
@@ -48,16 +48,12 @@ def bury_dead(engine: Engine, queue: str, max_attempts: int) -> int:
         update(batch)
         .where(batch.c.status == BatchStatus.QUEUED, not_(attempts_left(max_attempts)), _of(queue))
         .values(status=BatchStatus.DEAD, finished_at=epoch_now())
-        .returning(batch.c.id, batch.c.error)
+        .returning(batch.c.run_id, batch.c.id, batch.c.error)
     )
     with engine.begin() as connection:
         dead = connection.execute(bury).all()
-        for batch_id, error in dead:
-            connection.execute(
-                update(run_image)
-                .where(run_image.c.batch_id == batch_id, run_image.c.status == ImageStatus.PENDING)
-                .values(status=ImageStatus.FAILED, error_code=ErrorCode.BATCH_DEAD, error_detail=error or CRASHED)
-            )
+        for run_id, batch_id, error in dead:
+            _fail_images(connection, run_id, batch_id, error or CRASHED)
     return len(dead)
 
 
@@ -76,6 +72,23 @@ def reclaim_lost(engine: Engine, queue: str, grace_seconds: float) -> list[tuple
     """
     overdue = func.coalesce(batch.c.published_at, 0.0) < epoch_now() - grace_seconds
     return _publish(engine, and_(_waiting(queue), overdue))
+
+
+def reclaim_before(engine: Engine, queue: str, moment: float) -> list[tuple[int, int]]:
+    """Return (run id, batch id) of queued batches that were not published since a moment, marked as published now.
+
+    `moment` is in Unix seconds by the database's clock.
+    """
+    return _publish(engine, and_(_waiting(queue), func.coalesce(batch.c.published_at, 0.0) < moment))
+
+
+def _fail_images(connection: Connection, run_id: int, batch_id: int, detail: str) -> None:
+    pending = and_(run_image.c.batch_id == batch_id, run_image.c.status == ImageStatus.PENDING)
+    failed = {"status": ImageStatus.FAILED, "error_code": ErrorCode.BATCH_DEAD, "error_detail": detail}
+    images = connection.execute(update(run_image).where(pending).values(failed)).rowcount
+    if images:
+        row = {"run_id": run_id, "batch_id": batch_id, "error_code": ErrorCode.BATCH_DEAD, "images": images}
+        connection.execute(insert(batch_failure), row)
 
 
 def _requeue(engine: Engine, lost: ColumnElement[bool]) -> int:

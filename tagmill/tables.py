@@ -95,7 +95,8 @@ run_model = Table(
     Column("model_sha256", Sha256, ForeignKey("model.sha256"), primary_key=True),
 )
 
-#: The images of one message.
+#: The images of one message. It also keeps the counts of `tagmill run status`, which sums batches instead of images:
+#: written in the transaction that changes what they count, and in a row that this transaction locks in any case.
 batch = Table(
     "batch",
     metadata,
@@ -118,8 +119,25 @@ batch = Table(
     Column("finished_at", Double),
     #: why the last attempt failed
     Column("error", Text),
+    #: entries of `run_image` that are in it
+    Column("images", Integer, nullable=False, server_default="0"),
+    #: of these, with status tagged
+    Column("tagged", Integer, nullable=False, server_default="0"),
+    #: entries of `inference` that it computed
+    Column("inferences", Integer, nullable=False, server_default="0"),
     UniqueConstraint("run_id", "seq"),
     Index(None, "status", "lease_until"),
+)
+
+#: How many images of a batch failed with a code; no row where none did. Like the counts in `batch`.
+batch_failure = Table(
+    "batch_failure",
+    metadata,
+    Column("run_id", RowId, ForeignKey("run.id"), primary_key=True),
+    Column("batch_id", RowId, ForeignKey("batch.id"), primary_key=True),
+    #: tagmill.outcome.ErrorCode
+    Column("error_code", String(40), primary_key=True),
+    Column("images", Integer, nullable=False),
 )
 
 #: One entry of a manifest.
@@ -138,9 +156,10 @@ run_image = Table(
     #: tagmill.outcome.ErrorCode
     Column("error_code", String(40)),
     Column("error_detail", Text),
+    # None over what an outcome changes: with room in its page (PostgreSQL) a row then changes without touching them.
     Index(None, "batch_id"),
-    Index(None, "run_id", "status", "error_code"),
     Index(None, "image_key"),
+    postgresql_with={"fillfactor": 40},
 )
 
 #: Distinct image bytes.
@@ -168,7 +187,6 @@ inference = Table(
     Column("worker", String(200), nullable=False),
     Column("created_at", Double, nullable=False),
     UniqueConstraint("image_sha256", "model_sha256"),
-    Index(None, "batch_id"),
 )
 
 #: The best labels of an inference, rank 1 first; scores as they came.

@@ -116,7 +116,7 @@ def _watch(engine: Engine, run_id: int, progress: Callable[[RunProgress], None])
         progress(seen)
         if seen.ended:
             return seen
-        # Counting a large run takes a while: look at most a tenth of the time.
+        # Look at most a tenth of the time, however large the run.
         time.sleep(max(LOOK_SECONDS, 9 * (time.monotonic() - started)))
 
 

@@ -12,6 +12,7 @@ from producer.progress import run_progress
 from tagmill.database import reading
 from tagmill.tables import BatchStatus
 
+_ENTRIES = "SELECT count(*) FROM run_image WHERE run_id = :run"
 #: entries without an outcome, and tagged entries that lack an answer of a model
 _LOST = """
 SELECT (SELECT count(*) FROM run_image WHERE run_id = :run AND status NOT IN ('tagged', 'failed'))
@@ -95,13 +96,15 @@ def settle(engine: Engine, run: int, images: int, injected: Sequence[Injected] =
     with reading(engine) as connection:
         lost = int(connection.execute(text(_LOST), {"run": run}).scalar_one())
         doubled = int(connection.execute(text(_DOUBLED)).scalar_one())
+        # The run's own counts are kept beside its images: this is who looks whether these are there.
+        entries = int(connection.execute(text(_ENTRIES), {"run": run}).scalar_one())
         sizes = connection.execute(text("SELECT batch_id, count(*) AS images FROM run_image GROUP BY batch_id"))
         by_batch = {row.batch_id: int(row.images) for row in sizes}
     return Account(
         images=progress.images,
         tagged=progress.tagged,
         failures=progress.failures,
-        lost=lost + max(0, images - progress.images),
+        lost=lost + max(0, images - entries),
         doubled=doubled + sum(max(0, _count(steps, BatchStatus.DONE) - 1) for steps in journal.values()),
         redone=sum(
             by_batch.get(number, 0) * max(0, _count(steps, BatchStatus.RUNNING) - 1)

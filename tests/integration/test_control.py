@@ -1,6 +1,8 @@
 """Cancel, retry and reconcile, on SQLite and PostgreSQL."""
 
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -113,6 +115,26 @@ def test_retry_by_code_takes_just_those(engine: Engine, app: Celery, run_id: int
     assert [found.position for found in claimed.images] == [0, 1]
     progress = run_progress(engine, run_id)
     assert (progress.tagged, progress.failures) == (6, {"truncated": 2})
+
+
+def test_of_two_who_retry_at_once_one_takes_the_images(engine: Engine, app: Celery, run_id: int) -> None:
+    work(engine, run_id, ErrorCode.NOT_FOUND)
+    start = threading.Barrier(2)
+    taken: list[int] = []
+
+    def retry() -> None:
+        start.wait()
+        with suppress(NothingToDo):
+            taken.append(retry_run(app, engine, run_id, [], QUEUE))
+
+    threads = [threading.Thread(target=retry) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert taken == [8]
+    progress = run_progress(engine, run_id)
+    assert (progress.images, progress.pending, progress.failures) == (8, 8, {})
 
 
 def test_retry_of_failed_images_leaves_what_a_cancel_left(engine: Engine, app: Celery, run_id: int) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 import psycopg
 import pytest
 from processes import wait_until
+from services import libpq_url
 from sqlalchemy import Engine, func, insert, select, update
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError
 
 from producer.control import cancel_run
 from producer.manifest import Entry
@@ -20,6 +21,7 @@ from producer.submit import create_run
 from tagmill import ledger, tables
 from tagmill.attempts import FREE_CRASHES
 from tagmill.batch_result import BatchResult, ImageRow, InferenceRow, MaskRow, Outcome
+from tagmill.bulk import insert_new, insert_rows
 from tagmill.bundle import BundleSpec, Task
 from tagmill.database import connect, end_silent, is_outage, newest_version, require_schema, schema_version, upgrade
 from tagmill.errors import ConfigurationError, NothingToDo
@@ -139,6 +141,15 @@ def test_the_first_answer_for_the_same_bytes_stays(engine: Engine, model: Model)
         assert ledger.complete(engine, claimed, result_for(claimed, answer=answer), "worker")
     assert [found.labels["shirts"][0][0] for found in read_results(engine, run_id, [model])] == ["red", "red"]
     assert count(engine, inference) == 1
+
+
+def test_an_answer_that_another_worker_wrote_first_counts_for_that_worker(engine: Engine, model: Model) -> None:
+    run_id = new_run(engine, model, images=2, batch_size=1)
+    claims = [take(engine, batch_id, f"worker-{batch_id}") for batch_id in batches(engine, run_id)]
+    for claimed in claims:
+        assert claimed is not None
+        assert ledger.complete(engine, claimed, result_for(claimed), "worker")
+    assert run_progress(engine, run_id).inferences == count(engine, inference) == 1
 
 
 def test_batches_that_share_images_complete_side_by_side_without_deadlock(engine: Engine, model: Model) -> None:
@@ -359,6 +370,37 @@ def test_the_migrations_make_the_tables_of_the_code(engine: Engine) -> None:
     assert [schema_version(engine), newest_version()] == heads * 2
 
 
+def test_counts_of_runs_from_before_the_counts_are_filled_in(engine: Engine, model: Model) -> None:
+    run_id = new_run(engine, model, images=5, batch_size=2)
+    first, second, _ = batches(engine, run_id)
+    claimed = take(engine, first)
+    assert claimed is not None
+    result = result_for(claimed)
+    outcomes = [*result.outcomes[:1], Outcome(1, error_code=ErrorCode.TRUNCATED)]
+    assert ledger.complete(engine, claimed, replace(result, outcomes=outcomes), "worker")
+    for attempt in range(3):
+        fail(engine, second, f"worker-{attempt}")
+    assert bury_dead(engine, QUEUE, max_attempts=3) == 1
+    before = replace(run_progress(engine, run_id), read_at=0.0)
+    assert (before.images, before.tagged, before.inferences) == (5, 1, 1)
+    assert before.failures == {"batch_dead": 2, "truncated": 1}
+    migrate(engine, "0002", "downgrade")
+    upgrade(engine)
+    assert replace(run_progress(engine, run_id), read_at=0.0) == before
+
+
+def migrate(engine: Engine, revision: str, direction: str) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(tables.__file__).parent / "migrations"))
+    config.set_main_option("path_separator", "os")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        getattr(command, direction)(config, revision)
+
+
 def test_an_empty_database_is_refused_with_what_to_do(database_url: str) -> None:
     engine = connect(database_url)
     with pytest.raises(ConfigurationError, match="tagmill db upgrade"):
@@ -438,10 +480,60 @@ def test_a_worker_that_froze_between_the_statements_of_a_pipeline_is_ended(postg
     other.dispose()
 
 
+def test_a_worker_that_froze_in_the_middle_of_a_copy_is_ended(postgres_url: str) -> None:
+    frozen, other = (connect(postgres_url, patience_seconds=0.3) for _ in range(2))
+    upgrade(other)
+    assert take_turn(other, QUEUE, 0.0)
+    with frozen.connect() as connection:
+        connection.execute(update(reaper).values(next_look=0.0))
+        raw = connection.connection.driver_connection
+        assert isinstance(raw, psycopg.Connection)
+        raw.pgconn.exec_(b"COPY file_seen FROM STDIN")  # and no row comes
+        time.sleep(1)
+        assert locked(other)
+        assert end_silent(other, 0.3) == 1
+        assert take_turn(other, QUEUE, 60.0)
+        connection.invalidate()
+    frozen.dispose()
+    other.dispose()
+
+
 def locked(engine: Engine) -> bool:
     """Return whether somebody holds the reaper's turn."""
     with engine.begin() as connection:
         return not connection.execute(select(reaper).with_for_update(skip_locked=True)).all()
+
+
+def test_a_connection_that_ends_in_the_middle_of_a_copy_is_an_outage(postgres_url: str) -> None:
+    engine = connect(postgres_url)
+    upgrade(engine)
+    facts = ("sha256", "width", "height", "format", "bytes")
+
+    def rows() -> Iterator[tuple[object, ...]]:
+        yield (SHA[0], 1, 1, "PNG", 1)
+        end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'COPY %'"
+        with psycopg.connect(libpq_url(postgres_url)) as other:
+            assert other.execute(end).fetchall() == [(True,)]
+        yield from ((f"{number:064d}", 1, 1, "PNG", 1) for number in range(100_000))
+
+    with pytest.raises(DBAPIError) as caught, engine.begin() as connection:
+        insert_rows(connection, image, facts, rows())
+    assert is_outage(caught.value)
+    assert count(engine, image) == 0
+    engine.dispose()
+
+
+def test_a_key_that_is_there_and_a_value_that_is_too_long_are_refused_and_no_outage(engine: Engine) -> None:
+    facts = ("sha256", "width", "height", "format", "bytes")
+    with pytest.raises(IntegrityError) as known, engine.begin() as connection:
+        insert_rows(connection, image, facts, [(SHA[0], 1, 1, "PNG", 1)] * 2)
+    assert not is_outage(known.value)
+    if engine.dialect.name == "postgresql":
+        for write in (insert_rows, insert_new):
+            with pytest.raises(DataError, match="too long") as long, engine.begin() as connection:
+                write(connection, image, facts, [("x" * 65, 1, 1, "PNG", 1)])
+            assert not is_outage(long.value)
+    assert count(engine, image) == 0
 
 
 def test_a_full_database_is_an_outage_and_a_wrong_statement_is_none(sqlite_url: str) -> None:

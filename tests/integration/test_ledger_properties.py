@@ -15,10 +15,11 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from sqlalchemy import select, text, update
+from sqlalchemy import func, select, text, update
 
 from producer.control import cancel_run, reconcile, retry_run
 from producer.manifest import Entry
+from producer.progress import run_progress
 from producer.submit import create_run
 from tagmill import ledger
 from tagmill.attempts import FREE_CRASHES
@@ -33,7 +34,7 @@ from tagmill.preprocess import PreprocessSpec
 from tagmill.reaper import bury_dead, reclaim_due, reclaim_lost, requeue_expired, requeue_owned
 from tagmill.registry import register
 from tagmill.settings import Settings
-from tagmill.tables import BatchStatus, batch, run_image
+from tagmill.tables import BatchStatus, batch, batch_failure, inference, run_image
 
 QUEUE = "tagmill"
 MODEL = "f" * 64
@@ -217,6 +218,29 @@ class LedgerMachine(RuleBasedStateMachine):
             assert row.attempts - min(row.crashes, FREE_CRASHES) <= MAX_ATTEMPTS
             assert row.crashes <= row.attempts
         assert sorted((sha256, label) for sha256, label, _ in answers) == sorted(self.answers.items())
+
+    @invariant()
+    def the_counts_are_those_of_the_images(self) -> None:
+        counts: dict[int, dict[str, int]] = {number: {} for number in self.batches()}
+        key = (run_image.c.batch_id, run_image.c.status, func.coalesce(run_image.c.error_code, ""))
+        with self.engine.connect() as connection:
+            for number, status, code, images in connection.execute(select(*key, func.count()).group_by(*key)):
+                counts[number][code or status] = images
+            computed = dict(
+                connection.execute(select(inference.c.batch_id, func.count()).group_by(inference.c.batch_id)).all()
+            )
+            kept = connection.execute(select(batch.c.id, batch.c.images, batch.c.tagged, batch.c.inferences)).all()
+            failures = {(row.batch_id, row.error_code): row.images for row in connection.execute(select(batch_failure))}
+        for number, images, tagged, inferences in kept:
+            found = counts[number]
+            assert images == sum(found.values())
+            assert tagged == found.pop(ImageStatus.TAGGED, 0)
+            assert inferences == computed.get(number, 0)
+            found.pop(ImageStatus.PENDING, 0)
+        real = {(number, code): images for number, found in counts.items() for code, images in found.items()}
+        assert failures == real
+        progress = run_progress(self.engine, self.run)
+        assert (progress.images, progress.tagged + progress.failed) == (IMAGES, len(self.endings))
 
     # How the rules do it.
 

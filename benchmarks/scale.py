@@ -1,0 +1,266 @@
+"""What submit, claims, status and results cost as a run grows, on SQLite and PostgreSQL beside a Redis.
+
+`PYTHONPATH=tests python -m benchmarks.scale --images 10000 100000 [--database postgresql] [--json FILE]` prints a line
+for each size and database. Each gets a new database. `tagmill submit` reads a CSV manifest; the workers' part is
+`tagmill.ledger` with synthetic answers in batches of 64 images, one after the other: five labels, two masks of 400
+bytes. Claims are timed on the last batches, when the tables are full. Memory is the peak resident size of the command.
+SQL bytes hold tables, indexes and what PostgreSQL has not cleaned up yet.
+"""
+
+import argparse
+import json
+import os
+import platform
+import sqlite3
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psycopg
+import redis
+import sqlalchemy
+from processes import TAGMILL, environment
+from services import PostgresServer, RedisServer, create_database, drop_database
+from sqlalchemy import Engine, select, text
+
+from benchmarks.sql import IMAGES, LABELS, MASKS, RLE_BYTES, result_of
+from producer.progress import run_progress
+from tagmill import ledger
+from tagmill.bundle import BundleSpec, Task
+from tagmill.database import connect, upgrade
+from tagmill.ledger import Claim, Lease
+from tagmill.preprocess import PreprocessSpec
+from tagmill.registry import register
+from tagmill.tables import batch
+
+QUEUE = "tagmill"
+MODEL = "f" * 64
+#: claims and looks that are timed; commands that are timed
+CALLS, COMMANDS = 60, 5
+
+_SQLITE_BYTES = "SELECT coalesce(sum(pgsize), 0) FROM dbstat"
+_SQLITE_MASKS = f"{_SQLITE_BYTES} WHERE name IN ('mask', 'sqlite_autoindex_mask_1')"
+_POSTGRESQL_BYTES = "SELECT coalesce(sum(pg_total_relation_size(oid)), 0) FROM pg_class WHERE relkind = 'r'"
+_POSTGRESQL_MASKS = f"{_POSTGRESQL_BYTES} AND relname = 'mask'"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One size on one database."""
+
+    database: str
+    images: int
+    #: images/s of the command `submit`, and its peak memory
+    submit_rate: float
+    submit_megabytes: float
+    redis_bytes: float
+    #: images/s of one writer that claims and completes batches: in the first tenth and in the last one
+    write_rate_first: float
+    write_rate_last: float
+    #: for each image
+    sql_bytes: float
+    sql_bytes_without_masks: float
+    claim_ms: float
+    #: `producer.progress.run_progress`
+    status_ms: float
+    #: `tagmill run status`, mostly the start of Python
+    status_command_ms: float
+    results_rate: float
+    results_megabytes: float
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A command that ended."""
+
+    seconds: float
+    megabytes: float
+
+
+class Site:
+    """A new database and Redis with one registered model."""
+
+    def __init__(self, url: str, broker: str, folder: Path) -> None:
+        self.engine = connect(url)
+        upgrade(self.engine)
+        register(self.engine, BundleSpec("bench", Task.CLASSIFY, ("a",), PreprocessSpec(8, 8)), MODEL)
+        self.redis = redis.Redis.from_url(broker)
+        self.folder = folder
+        self._env = environment(database_url=url, broker_url=broker, model_store=folder / "models")
+
+    def run(self, *arguments: object) -> Ran:
+        """Run a command of `tagmill` to its end."""
+        started = time.perf_counter()
+        with tempfile.TemporaryFile() as errors:
+            command = [TAGMILL, *map(str, arguments)]
+            process = subprocess.Popen(command, env=self._env, stdout=subprocess.DEVNULL, stderr=errors)
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            if process.returncode:
+                errors.seek(0)
+                raise RuntimeError(f"{command} ended with {process.returncode}:\n{errors.read().decode()[-2000:]}")
+        return Ran(time.perf_counter() - started, usage.ru_maxrss / 1024)
+
+    def redis_memory(self) -> int:
+        """Return what Redis holds, in bytes."""
+        return int(self.redis.info("memory")["used_memory"])
+
+    def sql_bytes(self) -> tuple[int, int]:
+        """Return the bytes of all tables with their indexes, and those of the masks."""
+        sqlite = self.engine.dialect.name == "sqlite"
+        statements = (_SQLITE_BYTES, _SQLITE_MASKS) if sqlite else (_POSTGRESQL_BYTES, _POSTGRESQL_MASKS)
+        with self.engine.connect() as connection:
+            everything, masks = (int(connection.execute(text(found)).scalar_one()) for found in statements)
+        return everything, masks
+
+
+def measure(site: Site, images: int) -> Measured:
+    """Take one run from its manifest to its results."""
+    manifest = write_manifest(site.folder / "manifest.csv", images)
+    empty_redis, (empty_sql, _) = site.redis_memory(), site.sql_bytes()
+    submit = site.run("submit", manifest, "--model", "bench")
+    redis_bytes = (site.redis_memory() - empty_redis) / images
+    (run_id, ids) = _batches(site.engine)
+    rates = fill(site.engine, run_id, ids[:-CALLS])
+    claims: list[Claim] = []
+    claim_ms = timed(lambda: claims.append(_claim(site.engine, run_id, ids[len(claims) - CALLS])), CALLS)
+    status_ms = timed(lambda: run_progress(site.engine, run_id), CALLS)
+    for claimed in claims:
+        _complete(site.engine, claimed)
+    everything, masks = site.sql_bytes()
+    command_ms = timed(lambda: site.run("run", "status", run_id), COMMANDS)
+    results = site.run("results", run_id, "-o", site.folder / "results.csv")
+    return Measured(
+        database=site.engine.dialect.name,
+        images=images,
+        submit_rate=images / submit.seconds,
+        submit_megabytes=submit.megabytes,
+        redis_bytes=redis_bytes,
+        write_rate_first=rates[0],
+        write_rate_last=rates[-1],
+        sql_bytes=(everything - empty_sql) / images,
+        sql_bytes_without_masks=(everything - empty_sql - masks) / images,
+        claim_ms=claim_ms,
+        status_ms=status_ms,
+        status_command_ms=command_ms,
+        results_rate=images / results.seconds,
+        results_megabytes=results.megabytes,
+    )
+
+
+def write_manifest(path: Path, images: int) -> Path:
+    """Write a manifest of pictures that need not exist: nobody opens them here."""
+    with path.open("w") as out:
+        out.write("image_key,uri\n")
+        out.writelines(f"sku-{number:09d},pictures/{number % 1000:03d}/{number:09d}.jpg\n" for number in range(images))
+    return path
+
+
+def fill(engine: Engine, run_id: int, ids: Sequence[int]) -> list[float]:
+    """Claim and complete batches; return the images/s of each tenth."""
+    rates, step = [], -(-len(ids) // 10)
+    for start in range(0, len(ids), step):
+        part, busy = ids[start : start + step], 0.0
+        for found in part:
+            claimed, result = None, None
+            began = time.perf_counter()
+            claimed = _claim(engine, run_id, found)
+            busy += time.perf_counter() - began
+            result = result_of([entry.position for entry in claimed.images], MODEL)
+            began = time.perf_counter()
+            ledger.complete(engine, claimed, result, "worker")
+            busy += time.perf_counter() - began
+        rates.append(len(part) * IMAGES / busy)
+    return rates
+
+
+def timed(call: Callable[[], object], times: int) -> float:
+    """Return the median milliseconds of a call."""
+    taken = []
+    for _ in range(times):
+        started = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - started)
+    return 1000 * statistics.median(taken)
+
+
+def _batches(engine: Engine) -> tuple[int, Sequence[int]]:
+    with engine.connect() as connection:
+        found = connection.execute(select(batch.c.run_id, batch.c.id).order_by(batch.c.seq)).all()
+    return found[0].run_id, [row.id for row in found]
+
+
+def _claim(engine: Engine, run_id: int, batch_id: int) -> Claim:
+    claimed = ledger.claim(engine, run_id, batch_id, QUEUE, Lease(f"bench:{batch_id}", 3600.0, 3))
+    if claimed is None:
+        raise RuntimeError(f"batch {batch_id} is not free")
+    return claimed
+
+
+def _complete(engine: Engine, claimed: Claim) -> None:
+    ledger.complete(engine, claimed, result_of([entry.position for entry in claimed.images], MODEL), "worker")
+
+
+def line(found: Measured) -> str:
+    """Return a line of the table."""
+    cells = (
+        f"{found.database} | {found.images:,} | {found.submit_rate:,.0f} | {found.submit_megabytes:.0f}",
+        f"{found.redis_bytes:.1f} | {found.write_rate_first:,.0f}, {found.write_rate_last:,.0f}",
+        f"{found.sql_bytes:,.0f} | {found.sql_bytes_without_masks:,.0f} | {found.claim_ms:.1f} | {found.status_ms:.1f}",
+        f"{found.status_command_ms:.0f} | {found.results_rate:,.0f} | {found.results_megabytes:.0f}",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+HEADER = (
+    "| database | images | submit, images/s | submit, MB | Redis, bytes an image "
+    "| write, images/s: first, last tenth | SQL, bytes an image | without masks "
+    "| claim, ms | status, ms | `run status`, ms | results, images/s | results, MB |"
+)
+
+
+def main() -> None:
+    """Print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, nargs="+", default=[10_000, 100_000], help="sizes; from 5,000")
+    parser.add_argument("--database", choices=["sqlite", "postgresql"], help="only this one")
+    parser.add_argument("--json", type=Path, help="also write the numbers to this file")
+    options = parser.parse_args()
+    measured: list[Measured] = []
+    with PostgresServer() as server:
+        print(
+            f"Python {platform.python_version()}, SQLAlchemy {sqlalchemy.__version__}, psycopg {psycopg.__version__}, "
+            f"PostgreSQL {server.version}, SQLite {sqlite3.sqlite_version}; {IMAGES} images a batch, {LABELS} labels "
+            f"and {MASKS} masks of {RLE_BYTES} bytes an image"
+        )
+        print(f"{HEADER}\n|{'---|' * HEADER.count(' | ')}---|", flush=True)
+        for images in options.images:
+            for database in [options.database] if options.database else ["sqlite", "postgresql"]:
+                measured.append(_on(database, server, images))
+                print(line(measured[-1]), flush=True)
+                if options.json:
+                    options.json.write_text(json.dumps([asdict(found) for found in measured], indent=2) + "\n")
+
+
+def _on(database: str, server: PostgresServer, images: int) -> Measured:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        broker = stack.enter_context(RedisServer())
+        if database == "sqlite":
+            url = f"sqlite:///{folder}/scale.db"
+        else:
+            url = create_database(server.url)
+            stack.callback(drop_database, server.url, url)
+        site = Site(url, broker.url, folder)
+        stack.callback(site.engine.dispose)
+        stack.callback(site.redis.close)
+        return measure(site, images)
+
+
+if __name__ == "__main__":
+    main()
