@@ -19,7 +19,7 @@ from tagmill.batch_result import BatchResult, ImageRow, InferenceRow, MaskRow, O
 from tagmill.errors import BundleError, TagmillError
 from tagmill.outcome import ErrorCode
 from tagmill.settings import Settings
-from worker.decode_pool import DecodePool
+from worker.daemon_pool import DaemonPool
 from worker.memory import memory_limit
 from worker.process import ProcessEnd, end_with_parent
 from worker.tagger import Tagger
@@ -68,7 +68,7 @@ def main() -> None:
     logging.getLogger(__name__).info("ready to tag suspects", extra={"action": "quarantine_started"})
     setup = json.loads(sys.stdin.readline())
     settings = Settings(**setup["settings"])
-    pool = DecodePool(settings.decode_threads or os.cpu_count() or 1)
+    pool = DaemonPool(settings.decode_threads or os.cpu_count() or 1)
     tagger = Tagger(settings, _Files(setup["bundles"]), pool)
     limit = memory_limit(settings.max_worker_memory)
     Watchdog(pool, tagger.sessions, settings.stall_seconds, limit, _end, last_resort=True)

@@ -16,7 +16,7 @@ from tagmill.database import connect
 from tagmill.errors import TagmillError
 from tagmill.ledger import Claim, Lease
 from tagmill.settings import Settings
-from worker.decode_pool import DecodePool
+from worker.daemon_pool import DaemonPool
 from worker.heartbeat import Heartbeat
 from worker.memory import memory_limit
 from worker.outage import Services, StoppedError
@@ -53,7 +53,7 @@ class Runtime:
         self.name = f"{socket.gethostname()}:{os.getpid()}"
         self._process = process_name()
         self._services = host.services
-        self._pool = DecodePool(settings.decode_threads or os.cpu_count() or 1)
+        self._pool = DaemonPool(settings.decode_threads or os.cpu_count() or 1)
         self._heartbeat = Heartbeat(self.engine, settings.lease_seconds, host.services)
         self._tagger = Tagger(settings, files, self._pool)
         self._quarantine = Quarantine(settings, files)
@@ -89,6 +89,7 @@ class Runtime:
         self._watchdog.stop()
         self._heartbeat.stop()
         self._pool.shutdown()
+        self._tagger.close()
         self.engine.dispose()
 
     def _drop(self, message: BatchMessage) -> None:

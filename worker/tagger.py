@@ -13,6 +13,7 @@ from tagmill.batch_result import BatchResult, InferenceRow, Outcome, PendingImag
 from tagmill.outcome import ErrorCode
 from tagmill.picture import DecodeLimits
 from tagmill.settings import Settings
+from worker.daemon_pool import DaemonPool
 from worker.fetch import Fetcher, FetchLimits
 from worker.merging import Merger
 from worker.reader import BatchReader, DecodedImage, FetchedImage
@@ -41,6 +42,8 @@ class Tagger:
     def __init__(self, settings: Settings, files: BundleFiles, pool: Executor) -> None:
         self.sessions = Sessions.of(settings, files)
         self._mergers: dict[str, Merger] = {}
+        # The calls of one batch, side by side: a last or only batch has the machine to itself.
+        self._callers = DaemonPool(os.cpu_count() or 1, "infer")
         self._pool = pool
         self._decode_limits = DecodeLimits(settings.max_image_pixels, settings.max_image_frames)
         limits = FetchLimits(settings.max_image_bytes, settings.fetch_timeout, settings.allow_private_hosts)
@@ -76,10 +79,14 @@ class Tagger:
         failed: dict[str, tuple[ErrorCode, str]] = {}
         for session in sessions:
             images = [image for image in decoded if session in missing[image.row.sha256]]
-            tagged = tag_images(session, images, session.best_batch, self._merger(session).run)
+            tagged = tag_images(session, images, session.best_batch, self._merger(session).run, self._callers)
             rows += tagged.rows
             failed |= tagged.failed
         return rows, failed
+
+    def close(self) -> None:
+        """End the threads."""
+        self._callers.shutdown()
 
     def _merger(self, session: Session) -> Merger:
         """Return the one place where all batches of this process call a session."""

@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,18 +38,31 @@ Infer = Callable[[NDArray[np.uint8], int], Prediction]
 
 
 def tag_images(
-    session: Session, images: Sequence[DecodedImage], batch_size: int, infer: Infer | None = None
+    session: Session,
+    images: Sequence[DecodedImage],
+    batch_size: int,
+    infer: Infer | None = None,
+    pool: Executor | None = None,
 ) -> TaggedImages:
     """Infer in calls of at most `batch_size`; a failing call is split down to the picture that breaks it.
 
-    `infer` makes the calls, the session alone where there is none.
+    `infer` makes the calls, the session alone where there is none. With a `pool` they are made side by side.
     """
-    infer = infer or (lambda pictures, largest: session.run(pictures, best_only=True))
+    call = infer or (lambda pictures, largest: session.run(pictures, best_only=True))
+    size = min(batch_size, session.largest_call or batch_size)
+    chunks = [images[start : start + size] for start in range(0, len(images), size)]
+    each = pool.map if pool else map
+    parts = list(each(lambda chunk: _tag_chunk(session, chunk, call), chunks))
+    failed = {sha256: reason for part in parts for sha256, reason in part.failed.items()}
+    return TaggedImages([row for part in parts for row in part.rows], failed)
+
+
+def _tag_chunk(session: Session, images: Sequence[DecodedImage], infer: Infer) -> TaggedImages:
     tagged = TaggedImages([], {})
     start = 0
     while start < len(images):
         # Asked anew for each call: one that runs out of memory makes all later ones of its session smaller.
-        size = min(batch_size, session.largest_call or batch_size)
+        size = min(len(images), session.largest_call or len(images))
         _tag_call(session, images[start : start + size], size, infer, tagged)
         start += size
     return tagged

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from enum import StrEnum
 
-from worker.decode_pool import DecodePool
+from worker.daemon_pool import DaemonPool
 from worker.memory import resident_bytes
 from worker.process import ProcessEnd
 from worker.sessions import Sessions
@@ -40,7 +40,7 @@ class Watchdog:
 
     def __init__(
         self,
-        pool: DecodePool,
+        pool: DaemonPool,
         sessions: Sessions,
         stall_seconds: float,
         memory_limit: int,

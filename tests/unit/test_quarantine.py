@@ -16,7 +16,7 @@ from tagmill.errors import BundleError
 from tagmill.ledger import Claim
 from tagmill.outcome import ErrorCode
 from tagmill.settings import Settings
-from worker.decode_pool import DecodePool
+from worker.daemon_pool import DaemonPool
 from worker.quarantine import Quarantine
 from worker.tagger import Tagger
 
@@ -54,7 +54,7 @@ def test_an_innocent_batch_comes_out_as_it_would_have_in_the_worker(shop: Path, 
     (shop / "broken.jpg").write_bytes(b"no picture")
     claimed = suspect(shop, "colours", "masks")
     found = Quarantine(Settings(), files).tag(claimed)
-    pool = DecodePool(2)
+    pool = DaemonPool(2)
     expected = Tagger(Settings(), files, pool).tag(claimed.images, claimed.models, claimed.roots, lambda shas: set())
     pool.shutdown()
     assert failures(found) == {6: ErrorCode.NOT_AN_IMAGE}

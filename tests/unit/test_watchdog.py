@@ -16,7 +16,7 @@ from tagmill.batch_result import Outcome, PendingImage
 from tagmill.outcome import ErrorCode, ImageFailure
 from tagmill.settings import Settings
 from worker import memory
-from worker.decode_pool import DecodePool
+from worker.daemon_pool import DaemonPool
 from worker.fetch import Fetched
 from worker.memory import memory_limit, resident_bytes
 from worker.sessions import Sessions
@@ -35,8 +35,8 @@ class Named:
 
 
 @pytest.fixture
-def pool() -> Iterator[DecodePool]:
-    pool = DecodePool(2)
+def pool() -> Iterator[DaemonPool]:
+    pool = DaemonPool(2)
     yield pool
     pool.shutdown()
 
@@ -45,7 +45,7 @@ Watch = Callable[..., list[Overdue]]
 
 
 @pytest.fixture
-def watch(pool: DecodePool) -> Iterator[Watch]:
+def watch(pool: DaemonPool) -> Iterator[Watch]:
     """Start watchdogs that are ended with the test; each returns the list of what it asked for."""
     started: list[Watchdog] = []
 
@@ -59,14 +59,14 @@ def watch(pool: DecodePool) -> Iterator[Watch]:
         watchdog.stop()
 
 
-def test_a_pool_returns_results_and_errors(pool: DecodePool) -> None:
+def test_a_pool_returns_results_and_errors(pool: DaemonPool) -> None:
     assert list(pool.map(lambda number: number * 2, range(50))) == [number * 2 for number in range(50)]
     with pytest.raises(ZeroDivisionError):
         pool.submit(lambda: 1 // 0).result()
 
 
 def test_a_closed_pool_ends_what_is_queued_and_takes_no_more() -> None:
-    pool = DecodePool(1)
+    pool = DaemonPool(1)
     futures = [pool.submit(lambda: 1) for _ in range(5)]
     pool.shutdown()
     assert sum(future.result(10) for future in futures) == 5
@@ -74,7 +74,7 @@ def test_a_closed_pool_ends_what_is_queued_and_takes_no_more() -> None:
         pool.submit(lambda: 1)
 
 
-def test_a_stuck_task_is_given_up_and_its_thread_replaced(pool: DecodePool) -> None:
+def test_a_stuck_task_is_given_up_and_its_thread_replaced(pool: DaemonPool) -> None:
     release = threading.Event()
     stuck = [pool.submit(release.wait) for _ in range(2)]
     behind = pool.submit(lambda: "done")
@@ -90,7 +90,7 @@ def test_a_stuck_task_is_given_up_and_its_thread_replaced(pool: DecodePool) -> N
     assert pool.give_up(0.0) == 0
 
 
-def test_a_task_that_waits_behind_others_is_not_given_up(pool: DecodePool) -> None:
+def test_a_task_that_waits_behind_others_is_not_given_up(pool: DaemonPool) -> None:
     release = threading.Event()
     for _ in range(2):
         pool.submit(release.wait)
@@ -102,7 +102,7 @@ def test_a_task_that_waits_behind_others_is_not_given_up(pool: DecodePool) -> No
 
 
 def test_a_stuck_image_is_an_outcome_and_the_process_asks_to_be_recycled(
-    pool: DecodePool, watch: Watch, tmp_path: Path
+    pool: DaemonPool, watch: Watch, tmp_path: Path
 ) -> None:
     paths = [write_picture(tmp_path / f"{number}.png", "red", shade=number) for number in range(4)]
     tagger = Tagger(Settings(), Named(colours=write_classifier(tmp_path / "c.onnx")), pool)
@@ -125,7 +125,7 @@ def test_a_stuck_image_is_an_outcome_and_the_process_asks_to_be_recycled(
     wait_until(lambda: Overdue.STUCK_THREAD in asked, 10, "the watchdog to ask for a new process")
 
 
-def test_an_inference_that_does_not_end_is_cut_off(pool: DecodePool, watch: Watch, tmp_path: Path) -> None:
+def test_an_inference_that_does_not_end_is_cut_off(pool: DaemonPool, watch: Watch, tmp_path: Path) -> None:
     tagger = Tagger(Settings(), Named(endless=write_endless_classifier(tmp_path / "e.onnx")), pool)
     asked = watch(tagger.sessions, stall=0.3)
     session = tagger.sessions.get("endless")
@@ -134,7 +134,7 @@ def test_an_inference_that_does_not_end_is_cut_off(pool: DecodePool, watch: Watc
     assert asked == []
 
 
-def test_a_process_over_its_memory_limit_is_asked_to_end(pool: DecodePool, watch: Watch) -> None:
+def test_a_process_over_its_memory_limit_is_asked_to_end(pool: DaemonPool, watch: Watch) -> None:
     sessions = Sessions(Named(), "cpu", 1)
     large, small = watch(sessions, memory_limit=1), watch(sessions)
     wait_until(lambda: Overdue.MEMORY in large, 10, "the watchdog to see the memory")
@@ -157,7 +157,7 @@ def test_memory_is_measured_and_limited_by_machine_container_or_setting(
     assert memory_limit(0) == 2**20 * 3 // 4 < machine
 
 
-def test_an_unforeseen_error_of_one_image_leaves_the_others_alone(pool: DecodePool, tmp_path: Path) -> None:
+def test_an_unforeseen_error_of_one_image_leaves_the_others_alone(pool: DaemonPool, tmp_path: Path) -> None:
     write_picture(tmp_path / "good.png", "red")
     tagger = Tagger(Settings(), Named(colours=write_classifier(tmp_path / "c.onnx")), pool)
     fetcher = tagger.fetcher((str(tmp_path),))

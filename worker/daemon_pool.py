@@ -1,4 +1,4 @@
-"""Threads that fetch and decode, one of which may get stuck without taking the others along."""
+"""Threads that fetch, decode or infer, one of which may get stuck without taking the others along."""
 
 import threading
 import time
@@ -13,14 +13,15 @@ _Result = TypeVar("_Result")
 _Task = tuple[Future[Any], Callable[[], Any]]
 
 
-class DecodePool(Executor):
+class DaemonPool(Executor):
     """A thread pool whose tasks can be given up.
 
     Python cannot end a thread. A task that is given up fails with `timed_out`, a new thread takes the place of its own,
     and that one ends whenever the task does.
     """
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, name: str = "decode") -> None:
+        self._name = name
         self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
         self._threads = threads
         #: thread number -> what it works on, since when
@@ -33,7 +34,7 @@ class DecodePool(Executor):
     def submit(self, fn: Callable[..., _Result], /, *args: Any, **kwargs: Any) -> Future[_Result]:
         """Queue a call. Raises RuntimeError after `shutdown`."""
         if self._closed:
-            raise RuntimeError("the decode pool is closed")
+            raise RuntimeError("the pool is closed")
         future: Future[_Result] = Future()
         self._tasks.put((future, lambda: fn(*args, **kwargs)))
         return future
@@ -58,7 +59,7 @@ class DecodePool(Executor):
 
     def _start_thread(self) -> None:
         # A daemon: a thread that is stuck for good must not keep the process from its end.
-        threading.Thread(target=self._work, name="decode", daemon=True).start()
+        threading.Thread(target=self._work, name=self._name, daemon=True).start()
 
     def _work(self) -> None:
         thread = threading.get_ident()
