@@ -3,9 +3,12 @@
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from benchmarks.contenders import Contender
 from benchmarks.job import Job
+
+if TYPE_CHECKING:
+    from benchmarks.contenders import Contender
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,7 @@ class Comparison:
 
 
 def compare(
-    title: str, contenders: Sequence[Contender], job: Job, rounds: int, tell: Callable[[str], None]
+    title: str, contenders: Sequence["Contender"], job: Job, rounds: int, tell: Callable[[str], None]
 ) -> Comparison:
     """Let the contenders do the job `rounds` times; every other round goes backwards, since machines drift."""
     rates: dict[str, list[float]] = {contender.name: [] for contender in contenders}

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.catalogs import photo_like
+from benchmarks.comparing import spread
 from tagmill.preprocess import PreprocessSpec, decode, fit
 
 SPEC = PreprocessSpec(224, 224)
@@ -100,11 +101,6 @@ def main() -> None:
         apart = statistics.fmean(np.abs(tagmill(data).astype(int) - pillow(data)).mean() for data in files)
         size = statistics.fmean(len(data) for data in files) / 1000
         print(f"| {name} | {size:.0f} | {own * 1000:.2f} | {spread(plain)} | {spread(draft)} | {apart:.2f} |")
-
-
-def spread(ratios: Sequence[float]) -> str:
-    """Return median and range."""
-    return f"{statistics.median(ratios):.2f} [{min(ratios):.2f}-{max(ratios):.2f}]"
 
 
 if __name__ == "__main__":

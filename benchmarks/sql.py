@@ -29,6 +29,7 @@ import sqlalchemy
 from services import PostgresServer, create_database
 from sqlalchemy import Engine, func, select
 
+from benchmarks.comparing import spread
 from producer.manifest import Entry
 from producer.submit import create_run
 from tagmill import ledger
@@ -192,8 +193,7 @@ def compare(url: str, pairs: int) -> str:
     own, plain = (statistics.median(rate[raw] for rate in rates) for raw in (False, True))
     name = bench.engine.dialect.name
     bench.engine.dispose()
-    middle = statistics.median(ratios)
-    return f"| {name} | {own:,.0f} | {plain:,.0f} | {middle:.2f} [{min(ratios):.2f}-{max(ratios):.2f}] |"
+    return f"| {name} | {own:,.0f} | {plain:,.0f} | {spread(ratios)} |"
 
 
 def _orders(pairs: int) -> Iterator[tuple[bool, bool]]:

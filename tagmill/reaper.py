@@ -70,11 +70,10 @@ def reclaim_lost(engine: Engine, queue: str, grace_seconds: float) -> list[tuple
 
     Call it only while the queue is empty: then a batch that still waits has no message.
     """
-    overdue = func.coalesce(batch.c.published_at, 0.0) < epoch_now() - grace_seconds
-    return _publish(engine, and_(_waiting(queue), overdue))
+    return reclaim_before(engine, queue, epoch_now() - grace_seconds)
 
 
-def reclaim_before(engine: Engine, queue: str, moment: float) -> list[tuple[int, int]]:
+def reclaim_before(engine: Engine, queue: str, moment: float | ColumnElement[float]) -> list[tuple[int, int]]:
     """Return (run id, batch id) of queued batches that were not published since a moment, marked as published now.
 
     `moment` is in Unix seconds by the database's clock.

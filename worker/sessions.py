@@ -3,7 +3,7 @@
 import threading
 import time
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Protocol
 
 from tagmill.settings import Settings
 from worker.loading import load
@@ -21,20 +21,12 @@ class BundleFiles(Protocol):
 class Sessions:
     """Loaded bundles by sha256, shared by all threads."""
 
-    def __init__(self, files: BundleFiles, device: str, threads: int, settings: Settings | None = None) -> None:
-        """With `settings` each bundle is loaded as they and `tagmill bench` say, and `threads` do not count."""
-        self._files = files
-        self._device = device
-        self._threads = threads
+    def __init__(self, settings: Settings, files: BundleFiles) -> None:
         self._settings = settings
+        self._files = files
         self._loaded: dict[str, Session] = {}
         self._lock = threading.Lock()
         self._loading_since: float | None = None
-
-    @classmethod
-    def of(cls, settings: Settings, files: BundleFiles) -> Self:
-        """Return those of a worker."""
-        return cls(files, settings.device, settings.inference_threads, settings)
 
     def get(self, sha256: str) -> Session:
         """Return the loaded bundle; raises BundleError or ConfigurationError where it cannot be."""
@@ -43,15 +35,10 @@ class Sessions:
                 path = self._files.path(sha256)
                 self._loading_since = time.monotonic()
                 try:
-                    self._loaded[sha256] = self._load(path, sha256)
+                    self._loaded[sha256] = load(path, sha256, self._settings, resolve(self._settings.device))
                 finally:
                     self._loading_since = None
             return self._loaded[sha256]
-
-    def _load(self, path: Path, sha256: str) -> Session:
-        if self._settings is None:
-            return Session(path, self._device, self._threads)
-        return load(path, sha256, self._settings, resolve(self._device))
 
     def cut(self, seconds: float) -> int:
         """Cut off the inference calls that run longer than `seconds`; return how many."""

@@ -40,7 +40,7 @@ class Tagger:
     """The sessions, threads and limits of one process."""
 
     def __init__(self, settings: Settings, files: BundleFiles, pool: Executor) -> None:
-        self.sessions = Sessions.of(settings, files)
+        self.sessions = Sessions(settings, files)
         self._mergers: dict[str, Merger] = {}
         # The calls of one batch, side by side: a last or only batch has the machine to itself.
         self._callers = DaemonPool(os.cpu_count() or 1, "infer")

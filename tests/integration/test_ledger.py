@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import psycopg
 import pytest
 from processes import wait_until
 from services import libpq_url
-from sqlalchemy import Engine, func, insert, select, update
+from sqlalchemy import Connection, Engine, func, insert, select, update
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError
 
 from producer.control import cancel_run
@@ -458,13 +459,23 @@ def test_a_frozen_worker_that_holds_a_lock_does_not_lock_the_others_out(postgres
     other.dispose()
 
 
-def test_a_worker_that_froze_between_the_statements_of_a_pipeline_is_ended(postgres_url: str) -> None:
-    frozen, other = (connect(postgres_url, patience_seconds=0.3) for _ in range(2))
+@contextmanager
+def worker_that_freezes(url: str) -> Iterator[tuple[Engine, Connection, psycopg.Connection]]:
+    """Give another worker's engine, and the connection that is left in silence: as SQLAlchemy and as psycopg see it."""
+    frozen, other = (connect(url, patience_seconds=0.3) for _ in range(2))
     upgrade(other)
     assert take_turn(other, QUEUE, 0.0)
     with frozen.connect() as connection:
         raw = connection.connection.driver_connection
         assert isinstance(raw, psycopg.Connection)
+        yield other, connection, raw
+        connection.invalidate()
+    frozen.dispose()
+    other.dispose()
+
+
+def test_a_worker_that_froze_between_the_statements_of_a_pipeline_is_ended(postgres_url: str) -> None:
+    with worker_that_freezes(postgres_url) as (other, _, raw):
         raw.pgconn.enter_pipeline_mode()
         raw.pgconn.send_query_params(b"UPDATE reaper SET next_look = 0", None)
         raw.pgconn.send_flush_request()
@@ -475,27 +486,16 @@ def test_a_worker_that_froze_between_the_statements_of_a_pipeline_is_ended(postg
         assert locked(other)
         assert end_silent(other, 0.3) == 1
         assert take_turn(other, QUEUE, 60.0)
-        connection.invalidate()
-    frozen.dispose()
-    other.dispose()
 
 
 def test_a_worker_that_froze_in_the_middle_of_a_copy_is_ended(postgres_url: str) -> None:
-    frozen, other = (connect(postgres_url, patience_seconds=0.3) for _ in range(2))
-    upgrade(other)
-    assert take_turn(other, QUEUE, 0.0)
-    with frozen.connect() as connection:
+    with worker_that_freezes(postgres_url) as (other, connection, raw):
         connection.execute(update(reaper).values(next_look=0.0))
-        raw = connection.connection.driver_connection
-        assert isinstance(raw, psycopg.Connection)
         raw.pgconn.exec_(b"COPY file_seen FROM STDIN")  # and no row comes
         time.sleep(1)
         assert locked(other)
         assert end_silent(other, 0.3) == 1
         assert take_turn(other, QUEUE, 60.0)
-        connection.invalidate()
-    frozen.dispose()
-    other.dispose()
 
 
 def locked(engine: Engine) -> bool:

@@ -101,7 +101,7 @@ def test_a_worker_starts_with_the_choice_and_logs_it_once(tmp_path: Path, caplog
     sha256 = Session(path, "cpu").sha256
     settings = Settings(device="cpu", cache_folder=tmp_path / "cache")
     TunedFiles(tmp_path / "cache" / "tuned").write(sha256, this_machine(Device("cpu")), replace(TUNED, threads=1))
-    sessions = Sessions.of(settings, OneFile(path))
+    sessions = Sessions(settings, OneFile(path))
     with caplog.at_level(logging.INFO):
         found = sessions.get(sha256)
         assert sessions.get(sha256) is found

@@ -135,7 +135,7 @@ def test_an_inference_that_does_not_end_is_cut_off(pool: DaemonPool, watch: Watc
 
 
 def test_a_process_over_its_memory_limit_is_asked_to_end(pool: DaemonPool, watch: Watch) -> None:
-    sessions = Sessions(Named(), "cpu", 1)
+    sessions = Sessions(Settings(), Named())
     large, small = watch(sessions, memory_limit=1), watch(sessions)
     wait_until(lambda: Overdue.MEMORY in large, 10, "the watchdog to see the memory")
     assert small == []
