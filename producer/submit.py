@@ -10,10 +10,11 @@ from sqlalchemy import Connection, Engine, insert, select, update
 from producer.manifest import Entry
 from tagmill.broker import publish
 from tagmill.bulk import insert_rows
-from tagmill.database import epoch_now
+from tagmill.database import epoch_now, reading
 from tagmill.errors import NothingToDo
 from tagmill.outcome import ImageStatus
 from tagmill.registry import Model
+from tagmill.restore import restore
 from tagmill.tables import BatchStatus, RunState, batch, run, run_image, run_model
 
 #: batches inserted by one statement
@@ -59,8 +60,12 @@ def create_run(
 def publish_run(app: Celery, engine: Engine, run_id: int) -> int:
     """Put every batch of a run on the queue; return how many.
 
-    The batches are marked first: one whose message is then lost is published again by a worker's reaper.
+    The batches are marked first: one whose message is then lost is published again by a worker's reaper. A broker that
+    lost those of other runs of the queue is filled up before.
     """
+    with reading(engine) as connection:
+        queue = connection.execute(select(run.c.queue).where(run.c.id == run_id)).scalar_one()
+    restore(app, engine, queue)
     mark = (
         update(batch)
         .where(batch.c.run_id == run_id, batch.c.status == BatchStatus.QUEUED)

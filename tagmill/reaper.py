@@ -81,6 +81,16 @@ def reclaim_before(engine: Engine, queue: str, moment: float | ColumnElement[flo
     return _publish(engine, and_(_waiting(queue), func.coalesce(batch.c.published_at, 0.0) < moment))
 
 
+def reclaim_forgotten(engine: Engine, queue: str, since: float, until: float, *, again: bool) -> list[tuple[int, int]]:
+    """Return (run id, batch id) of queued batches that were published between two moments, marked as published now.
+
+    With `again` those that were in work already, else those that never were. Moments are Unix seconds by the database's
+    clock.
+    """
+    published = and_(batch.c.published_at >= since, batch.c.published_at < until)
+    return _publish(engine, and_(_waiting(queue), published, batch.c.not_before.is_not(None) == again))
+
+
 def _fail_images(connection: Connection, run_id: int, batch_id: int, detail: str) -> None:
     pending = and_(run_image.c.batch_id == batch_id, run_image.c.status == ImageStatus.PENDING)
     failed = {"status": ImageStatus.FAILED, "error_code": ErrorCode.BATCH_DEAD, "error_detail": detail}

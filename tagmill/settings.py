@@ -54,7 +54,7 @@ class Settings(BaseSettings):
     #: times a batch may be claimed before it is given up as dead; the first ten deaths of its worker do not count
     max_attempts: int = Field(4, ge=1)
     #: seconds between two looks for expired leases and lost messages
-    reap_seconds: float = Field(2.0, gt=0, le=DAY)
+    reap_seconds: float = Field(1.0, gt=0, le=DAY)
     #: seconds a batch may wait on an empty queue before its message counts as lost
     queued_grace_seconds: float = Field(10.0, gt=0, le=DAY)
 

@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from tagmill.broker import TAG_BATCH, BatchMessage, Priority, publish, queue_length
 from tagmill.database import end_silent
 from tagmill.reaper import bury_dead, reclaim_due, reclaim_lost, requeue_expired, take_turn
+from tagmill.restore import restore
 from tagmill.settings import Settings
 from worker.outage import Services, StoppedError
 from worker.periodic import Periodic
@@ -47,6 +48,9 @@ def reap(app: Celery, engine: Engine, settings: Settings, services: Services) ->
     bury_dead(engine, queue, settings.max_attempts)
     services.database.answered(asked)
     # Asked before anything is marked as published: a broker that is down ends this look here.
+    restored = restore(app, engine, queue)
+    if restored:
+        log.warning("the broker had lost messages", extra={"action": "broker_restored", "batches": restored})
     waiting = queue_length(app, queue)
     due = reclaim_due(engine, queue)
     lost = reclaim_lost(engine, queue, settings.queued_grace_seconds) if waiting == 0 else []
@@ -55,7 +59,7 @@ def reap(app: Celery, engine: Engine, settings: Settings, services: Services) ->
         publish(app, lost)
         log.info("batches published again", extra={"action": "reaped", "batches": len(due) + len(lost)})
     services.broker.answered(asked)
-    return len(due) + len(lost)
+    return restored + len(due) + len(lost)
 
 
 def reaper(app: Celery, engine: Engine, settings: Settings, services: Services) -> Periodic:

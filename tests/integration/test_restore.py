@@ -1,0 +1,154 @@
+"""A Redis that lost messages is filled up at once, while it holds others, and by whoever looks first."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from celery import Celery
+from kombu.exceptions import OperationalError
+from services import RedisServer
+from sqlalchemy import Engine, update
+
+from producer.manifest import Entry
+from producer.submit import create_run, publish_run
+from tagmill import ledger
+from tagmill import restore as restoring
+from tagmill.broker import Priority, make_app, publish, queue_length
+from tagmill.bundle import BundleSpec, Task
+from tagmill.database import epoch_now
+from tagmill.ledger import Lease
+from tagmill.preprocess import PreprocessSpec
+from tagmill.reaper import requeue_owned
+from tagmill.registry import Model, register
+from tagmill.restore import restore
+from tagmill.settings import Settings
+from tagmill.tables import batch
+
+QUEUE = "tagmill"
+NOTE = "tagmill:seen"
+
+
+@pytest.fixture
+def redis(own_redis_server: Callable[..., RedisServer]) -> RedisServer:
+    return own_redis_server(appendonly=True)
+
+
+@pytest.fixture
+def app(redis: RedisServer) -> Celery:
+    return make_app(Settings(broker_url=redis.url))
+
+
+@pytest.fixture
+def model(engine: Engine) -> Model:
+    return register(engine, BundleSpec("shirts", Task.CLASSIFY, ("red", "blue"), PreprocessSpec(8, 8)), "f" * 64)
+
+
+def new_run(engine: Engine, model: Model, batches: int) -> int:
+    entries = [Entry(f"key-{number}", f"/pictures/{number}.jpg") for number in range(batches)]
+    return create_run(engine, "test", entries, [model], [Path("/pictures")], 1, QUEUE)
+
+
+def published_long_ago(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(update(batch).values(published_at=epoch_now() - 3600))
+
+
+def test_a_first_run_is_published_once(app: Celery, engine: Engine, model: Model) -> None:
+    run = new_run(engine, model, 3)
+    assert publish_run(app, engine, run) == 3
+    assert restore(app, engine, QUEUE) == 0
+    assert queue_length(app, QUEUE) == 3
+
+
+def test_an_emptied_redis_is_filled_though_it_holds_new_messages(
+    app: Celery, engine: Engine, model: Model, redis: RedisServer
+) -> None:
+    run = new_run(engine, model, 3)
+    publish_run(app, engine, run)
+    published_long_ago(engine)
+    redis.flush()
+    publish(app, [(run, 1)])
+    assert restore(app, engine, QUEUE) == 3
+    assert restore(app, engine, QUEUE) == 0
+    assert queue_length(app, QUEUE) == 4
+
+
+def test_what_was_in_work_before_is_served_before_what_was_not(
+    app: Celery, engine: Engine, model: Model, redis: RedisServer
+) -> None:
+    run = new_run(engine, model, 3)
+    publish_run(app, engine, run)
+    assert ledger.claim(engine, run, 2, QUEUE, Lease("dead:1", 30, max_attempts=3))
+    assert requeue_owned(engine, "dead") == 1
+    published_long_ago(engine)
+    redis.flush()
+    assert restore(app, engine, QUEUE) == 3
+    with app.connection_for_read() as connection:
+        client = connection.channel().client
+        assert client.llen(QUEUE) == 1  # priority 0 has the plain name
+        assert client.llen(f"{QUEUE}:{int(Priority.NORMAL)}") == 2
+
+
+def test_batches_in_work_or_done_are_left_alone(app: Celery, engine: Engine, model: Model, redis: RedisServer) -> None:
+    run = new_run(engine, model, 2)
+    publish_run(app, engine, run)
+    assert ledger.claim(engine, run, 1, QUEUE, Lease("alive:1", 30, max_attempts=3))
+    redis.flush()
+    assert restore(app, engine, QUEUE) == 1
+
+
+def test_the_next_submit_fills_an_emptied_redis_too(
+    app: Celery, engine: Engine, model: Model, redis: RedisServer
+) -> None:
+    publish_run(app, engine, new_run(engine, model, 3))
+    redis.flush()
+    assert publish_run(app, engine, new_run(engine, model, 2)) == 2
+    assert queue_length(app, QUEUE) == 5
+
+
+def test_a_restart_puts_only_what_was_published_shortly_before_in_doubt(
+    app: Celery, engine: Engine, model: Model, redis: RedisServer
+) -> None:
+    publish_run(app, engine, new_run(engine, model, 3))
+    published_long_ago(engine)
+    publish_run(app, engine, new_run(engine, model, 2))
+    assert restore(app, engine, QUEUE) == 0
+    redis.kill()
+    redis.start()
+    assert restore(app, engine, QUEUE) == 2
+    assert restore(app, engine, QUEUE) == 0
+
+
+def test_who_dies_while_filling_leaves_the_doubt_to_the_next(
+    app: Celery, engine: Engine, model: Model, redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_run(app, engine, new_run(engine, model, 3))
+    redis.flush()
+    with monkeypatch.context() as patch:
+        patch.setattr(restoring, "reclaim_forgotten", _die)
+        with pytest.raises(KeyboardInterrupt):
+            restore(app, engine, QUEUE)
+    assert restore(app, engine, QUEUE) == 3
+    assert restore(app, engine, QUEUE) == 0
+
+
+def test_a_note_that_is_not_ours_counts_as_none(app: Celery, engine: Engine, model: Model, redis: RedisServer) -> None:
+    publish_run(app, engine, new_run(engine, model, 3))
+    with app.connection_for_read() as connection:
+        for strange in (b"", b"{", b"[]", b"7", b'{"process": 1}', b"\xff"):
+            connection.channel().client.set(NOTE, strange)
+            assert restore(app, engine, QUEUE) == 3
+
+
+def test_a_redis_that_is_away_is_a_broker_that_is_down(app: Celery, engine: Engine, redis: RedisServer) -> None:
+    redis.kill()
+    with pytest.raises(OperationalError):
+        restore(app, engine, QUEUE)
+
+
+def test_a_broker_in_this_process_has_nothing_to_forget(engine: Engine) -> None:
+    assert restore(make_app(Settings(broker_url="memory://localhost/")), engine, QUEUE) == 0
+
+
+def _die(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
