@@ -115,9 +115,11 @@ def publish(app: Celery, batches: Iterable[tuple[int, int]], priority: Priority 
         raise OperationalError(str(error)) from error
 
 
-def queue_length(app: Celery, queue: str) -> int:
-    """Return how many messages wait in the broker."""
+def queue_length(app: Celery, queue: str, priority: Priority | None = None) -> int:
+    """Return how many messages wait in the broker, of one priority or of all."""
     with app.connection_for_read() as connection, connection.channel() as channel:
+        if priority is not None and hasattr(channel, "client"):  # the broker of one process has a single list
+            return int(channel.client.llen(channel._q_for_pri(queue, int(priority))))
         try:
             return int(channel.queue_declare(queue=queue, passive=True).message_count)
         except ChannelError:

@@ -73,6 +73,15 @@ def reclaim_lost(engine: Engine, queue: str, grace_seconds: float) -> list[tuple
     return reclaim_before(engine, queue, epoch_now() - grace_seconds)
 
 
+def reclaim_again(engine: Engine, queue: str, grace_seconds: float) -> list[tuple[int, int]]:
+    """Return (run id, batch id) of batches that were in work before and whose message is overdue, marked as published.
+
+    Call it only while no message of the first priority waits: then a worker took it and died before it claimed.
+    """
+    overdue = batch.c.published_at < epoch_now() - grace_seconds
+    return _publish(engine, and_(_waiting(queue), batch.c.not_before.is_not(None), overdue))
+
+
 def reclaim_before(engine: Engine, queue: str, moment: float | ColumnElement[float]) -> list[tuple[int, int]]:
     """Return (run id, batch id) of queued batches that were not published since a moment, marked as published now.
 

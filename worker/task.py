@@ -10,12 +10,15 @@ from sqlalchemy import Engine
 
 from tagmill.broker import TAG_BATCH, BatchMessage, Priority, publish, queue_length
 from tagmill.database import end_silent
-from tagmill.reaper import bury_dead, reclaim_due, reclaim_lost, requeue_expired, take_turn
+from tagmill.reaper import bury_dead, reclaim_again, reclaim_due, reclaim_lost, requeue_expired, take_turn
 from tagmill.restore import restore
 from tagmill.settings import Settings
 from worker.outage import Services, StoppedError
 from worker.periodic import Periodic
 from worker.runtime import Runtime
+
+#: of the grace of a waiting batch: one that is to be served before all others is missed sooner
+AGAIN_SHARE = 0.3
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +54,10 @@ def reap(app: Celery, engine: Engine, settings: Settings, services: Services) ->
     restored = restore(app, engine, queue)
     if restored:
         log.warning("the broker had lost messages", extra={"action": "broker_restored", "batches": restored})
-    waiting = queue_length(app, queue)
+    waiting, first = queue_length(app, queue), queue_length(app, queue, Priority.AGAIN)
     due = reclaim_due(engine, queue)
+    if first == 0:
+        due += reclaim_again(engine, queue, AGAIN_SHARE * settings.queued_grace_seconds)
     lost = reclaim_lost(engine, queue, settings.queued_grace_seconds) if waiting == 0 else []
     if due or lost:
         publish(app, due, Priority.AGAIN)

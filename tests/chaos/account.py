@@ -37,6 +37,8 @@ class Recovery:
     kill: Injected
     batches: int
     seconds: float
+    #: Redis or PostgreSQL was away for a part of them
+    outage: bool
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,9 @@ class Account:
     #: from the first claim to the last result
     seconds: float
 
-    @property
-    def worst_recovery(self) -> float:
-        """Seconds; infinite where a batch never ran again, 0 where no SIGKILL met a batch."""
-        return max((found.seconds for found in self.recoveries), default=0.0)
+    def worst_recovery(self, *, outage: bool) -> float:
+        """Return seconds, of those with or without an outage; infinite where a batch never ran again, 0 for none."""
+        return max((found.seconds for found in self.recoveries if found.outage is outage), default=0.0)
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ class Verdict:
             f"chaos: images={account.images} faults={self.faults} lost={account.lost} doubled={account.doubled} "
             f"identical={'yes' if self.identical else 'no'} redone={account.redone} "
             f"undisturbed={self.undisturbed.seconds:.0f}s disturbed={account.seconds:.0f}s "
-            f"worst recovery={account.worst_recovery:.1f}s"
+            f"worst recovery={account.worst_recovery(outage=False):.1f}s "
+            f"(with a service away {account.worst_recovery(outage=True):.1f}s)"
         )
 
 
@@ -110,15 +112,17 @@ def settle(engine: Engine, run: int, images: int, injected: Sequence[Injected] =
             by_batch.get(number, 0) * max(0, _count(steps, BatchStatus.RUNNING) - 1)
             for number, steps in journal.items()
         ),
-        recoveries=[_recovery(kill, journal) for kill in injected if kill.fault in KILLS],
+        recoveries=[_recovery(kill, journal, injected) for kill in injected if kill.fault in KILLS],
         seconds=progress.seconds,
     )
 
 
-def _recovery(kill: Injected, journal: Mapping[int, list[Step]]) -> Recovery:
+def _recovery(kill: Injected, journal: Mapping[int, list[Step]], injected: Sequence[Injected]) -> Recovery:
     held = [steps for steps in journal.values() if in_hand(steps, kill.process, kill.at)]
     seconds = [found for steps in held if (found := recovery(steps, kill.process, kill.at)) is not None]
-    return Recovery(kill, len(seconds), max(seconds, default=0.0))
+    worst = max(seconds, default=0.0)
+    outage = any(fault.at < kill.at + worst and kill.at < fault.back for fault in injected)
+    return Recovery(kill, len(seconds), worst, outage)
 
 
 def _count(steps: Sequence[Step], status: BatchStatus) -> int:

@@ -54,10 +54,13 @@ class Display:
 
     def verdict(self, verdict: Verdict) -> None:
         """Print what each SIGKILL cost, and what became of the images."""
-        kills = Table("SIGKILL to", "of", "batches in hand", "running again after", box=SIMPLE_HEAD)
+        kills = Table("SIGKILL to", "of", "batches in hand", "running again after", "service away", box=SIMPLE_HEAD)
         for found in verdict.disturbed.recoveries:
             waited = seconds_or_never(found.seconds) if found.batches else "-"
-            kills.add_row(found.kill.fault.removeprefix("SIGKILL to "), found.kill.target, str(found.batches), waited)
+            away = "yes" if found.outage else ""
+            kills.add_row(
+                found.kill.fault.removeprefix("SIGKILL to "), found.kill.target, str(found.batches), waited, away
+            )
         self._console.print(kills)
         outcomes = Table("run", "tagged", "failed", "redone", "seconds", box=SIMPLE_HEAD)
         for name, account in (("undisturbed", verdict.undisturbed), ("disturbed", verdict.disturbed)):

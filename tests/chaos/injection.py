@@ -42,12 +42,14 @@ KILLS = frozenset({Fault.KILL_WORKER, Fault.KILL_BOTH})
 
 @dataclass(frozen=True)
 class Injected:
-    """A fault that was done. `at` is Unix seconds; `process` is the ledger's name of the process that was hit."""
+    """A fault that was done. Times are Unix seconds; `process` is the ledger's name of the process that was hit."""
 
     fault: Fault
     at: float
     target: str = ""
     process: str = ""
+    #: when a service that was stopped is started again
+    back: float = 0.0
 
 
 def draw_plan(images: int, faults: Mapping[Fault, int], seed: int) -> list[tuple[int, Fault]]:
@@ -88,18 +90,19 @@ class Injector:
 
     def inject(self, fault: Fault) -> Injected | None:
         """Do it; return None where its moment has not come: no worker has a batch in hand."""
-        services = self._cluster.services
+        services, now = self._cluster.services, time.time()
         match fault:
             case Fault.EMPTY_REDIS | Fault.RESTART_REDIS:
                 services.redis.kill()
                 if fault is Fault.EMPTY_REDIS:
                     services.redis.lose_data()
-                self._after(self._rng.uniform(0, REDIS_AWAY), services.redis.start)
-                return Injected(fault, time.time())
+                away = self._rng.uniform(0, REDIS_AWAY)
+                self._after(away, services.redis.start)
+                return Injected(fault, now, back=now + away)
             case Fault.RESTART_DATABASE:
                 services.database.stop()
                 self._after(DATABASE_AWAY, services.database.start)
-                return Injected(fault, time.time())
+                return Injected(fault, now, back=now + DATABASE_AWAY)
         busy = self._busy()
         return self._hit(fault, *self._rng.choice(busy)) if busy else None
 

@@ -185,5 +185,23 @@ def test_a_process_killed_with_two_batches_in_hand_has_recovered_with_the_second
             "(100, 1, 'running', 'p:1'), (100, 2, 'running', 'p:2'), "
             "(104, 1, 'running', 'q:1'), (107, 2, 'running', 'q:2')"
         )
-    found = settle(engine, run, 4, [Injected(Fault.KILL_WORKER, 101.0, "worker1", "p")])
-    assert [(hit.batches, hit.seconds) for hit in found.recoveries] == [(2, 6.0)]
+    kill = Injected(Fault.KILL_WORKER, 101.0, "worker1", "p")
+    found = settle(engine, run, 4, [kill])
+    assert [(hit.batches, hit.seconds, hit.outage) for hit in found.recoveries] == [(2, 6.0, False)]
+    assert (found.worst_recovery(outage=False), found.worst_recovery(outage=True)) == (6.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("away", "back", "outage"), [(90, 100, False), (90, 102, True), (106, 109, True), (108, 109, False)]
+)
+def test_a_recovery_while_a_service_was_away_is_known_as_one(
+    engine: Engine, away: float, back: float, outage: bool
+) -> None:
+    run = tagged_run(engine)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "TRUNCATE chaos_step; INSERT INTO chaos_step (at, batch_id, status, owner) VALUES "
+            "(100, 1, 'running', 'p:1'), (107, 1, 'running', 'q:1')"
+        )
+    kill, gone = Injected(Fault.KILL_WORKER, 101.0, "worker1", "p"), Injected(Fault.EMPTY_REDIS, away, back=back)
+    assert [hit.outage for hit in settle(engine, run, 4, [kill, gone]).recoveries] == [outage]

@@ -1,5 +1,6 @@
 """A Redis that lost messages is filled up at once, while it holds others, and by whoever looks first."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from tagmill.registry import Model, register
 from tagmill.restore import restore
 from tagmill.settings import Settings
 from tagmill.tables import batch
+from worker.outage import Services
+from worker.task import reap
 
 QUEUE = "tagmill"
 NOTE = "tagmill:seen"
@@ -87,6 +90,7 @@ def test_what_was_in_work_before_is_served_before_what_was_not(
         client = connection.channel().client
         assert client.llen(QUEUE) == 1  # priority 0 has the plain name
         assert client.llen(f"{QUEUE}:{int(Priority.NORMAL)}") == 2
+    assert [queue_length(app, QUEUE, priority) for priority in (Priority.AGAIN, Priority.NORMAL)] == [1, 2]
 
 
 def test_batches_in_work_or_done_are_left_alone(app: Celery, engine: Engine, model: Model, redis: RedisServer) -> None:
@@ -138,6 +142,25 @@ def test_a_note_that_is_not_ours_counts_as_none(app: Celery, engine: Engine, mod
         for strange in (b"", b"{", b"[]", b"7", b'{"process": 1}', b"\xff"):
             connection.channel().client.set(NOTE, strange)
             assert restore(app, engine, QUEUE) == 3
+
+
+def test_a_message_whose_taker_died_before_it_claimed_is_missed_while_others_wait(
+    app: Celery, engine: Engine, model: Model, redis: RedisServer
+) -> None:
+    settings = Settings(broker_url=redis.url, queued_grace_seconds=1, reap_seconds=0.01)
+    run = new_run(engine, model, 3)
+    publish_run(app, engine, run)
+    assert ledger.claim(engine, run, 2, QUEUE, Lease("dead:1", 30, max_attempts=3))
+    assert requeue_owned(engine, "dead") == 1
+    assert reap(app, engine, settings, Services()) == 1
+    with app.connection_for_read() as connection:
+        assert connection.channel().client.rpop(QUEUE)
+    time.sleep(0.01)
+    assert reap(app, engine, settings, Services()) == 0
+    time.sleep(0.4)
+    assert reap(app, engine, settings, Services()) == 1
+    time.sleep(0.4)
+    assert reap(app, engine, settings, Services()) == 0  # it waits in the queue
 
 
 def test_a_redis_that_is_away_is_a_broker_that_is_down(app: Celery, engine: Engine, redis: RedisServer) -> None:
