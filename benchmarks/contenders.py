@@ -117,7 +117,7 @@ class Tagmill(Contender):
             self.measure(Job(job.files[: 2 * BATCH_SIZE], job.bundles, job.threads))
         with self._engine.begin() as connection:
             connection.execute(text(f"TRUNCATE {RESULTS} CASCADE"))
-        roots = sorted({Path(file).parent for file in job.files})
+        roots = sorted({Path(file).parent for file in job.files if file.startswith("/")})
         entries = [Entry(file, file) for file in job.files]
         run = create_run(self._engine, "benchmark", entries, self._models, roots, BATCH_SIZE, "tagmill")
         started = time.time()

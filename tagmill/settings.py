@@ -36,8 +36,10 @@ class Settings(BaseSettings):
     device: str = "auto"
     #: batches in work at the same time in one worker process
     concurrency: int = Field(3, ge=1, le=64)
-    #: threads that fetch and decode; 0 means one for each core
+    #: threads that read and decode files; 0 means one for each core
     decode_threads: int = Field(0, ge=0, le=256)
+    #: URLs that are fetched at the same time, and connections to one host
+    fetch_threads: int = Field(16, ge=1, le=256)
     #: threads of one inference call on the CPU; 0 means what `tagmill bench` chose here, or cores / concurrency
     inference_threads: int = Field(0, ge=0, le=256)
     #: images of one inference call; 0 means what `tagmill bench` chose here, or 16

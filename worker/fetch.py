@@ -28,6 +28,8 @@ class FetchLimits:
     #: seconds for everything together: connecting, redirects, retries and the last byte
     timeout: float
     allow_private_hosts: bool = False
+    #: to one host, at the same time
+    connections: int = 16
 
 
 @dataclass(frozen=True)
@@ -44,11 +46,13 @@ class Fetcher:
     def __init__(self, roots: Sequence[Path], limits: FetchLimits) -> None:
         self._roots = tuple(str(root.resolve()) for root in roots)
         self._limits = limits
-        self._http = HttpReader(limits.max_bytes, limits.timeout, allow_private_hosts=limits.allow_private_hosts)
+        self._http = HttpReader(
+            limits.max_bytes, limits.timeout, limits.connections, allow_private_hosts=limits.allow_private_hosts
+        )
 
     def fetch(self, uri: str) -> Fetched:
         """Return what is there. Raise ImageFailure for whatever is wrong with the location."""
-        if uri.startswith("/"):
+        if is_local(uri):
             return self._read_file(uri)
         scheme = _SCHEME.match(uri)
         if scheme is None:
@@ -128,6 +132,11 @@ class Fetcher:
             size += len(chunk)
         detail = f"{printable(path)}: is larger than {self._limits.max_bytes} bytes"
         raise ImageFailure(ErrorCode.TOO_MANY_BYTES, detail)
+
+
+def is_local(uri: str) -> bool:
+    """Return whether a location is a path of this machine."""
+    return uri.startswith("/")
 
 
 def printable(text: str) -> str:

@@ -24,8 +24,6 @@ MAX_REDIRECTS = 5
 MAX_RETRIES = 2
 #: seconds before the first retry; three times as long before the second
 BACKOFF = 0.2
-#: open connections to one host
-CONNECTIONS_PER_HOST = 16
 
 _CHUNK_BYTES = 64 * 2**10
 _REDIRECTS = {301, 302, 303, 307, 308}
@@ -48,10 +46,11 @@ class HttpReader:
     The deadline holds for everything but resolving a host name, which the resolver's own timeouts bound.
     """
 
-    def __init__(self, max_bytes: int, timeout: float, *, allow_private_hosts: bool = False) -> None:
+    def __init__(self, max_bytes: int, timeout: float, connections: int, *, allow_private_hosts: bool = False) -> None:
+        """`connections` may be open to one host."""
         self._max_bytes = max_bytes
         self._timeout = timeout
-        self._pools = PoolManager(num_pools=32, maxsize=CONNECTIONS_PER_HOST, block=True)
+        self._pools = PoolManager(num_pools=32, maxsize=connections, block=True)
         self._pools.pool_classes_by_scheme = _pool_classes((lambda _: True) if allow_private_hosts else is_public)
 
     def read(self, url: str) -> bytes:

@@ -71,7 +71,7 @@ def main() -> None:
     pool = DaemonPool(settings.decode_threads or os.cpu_count() or 1)
     tagger = Tagger(settings, _Files(setup["bundles"]), pool)
     limit = memory_limit(settings.max_worker_memory)
-    Watchdog(pool, tagger.sessions, settings.stall_seconds, limit, _end, last_resort=True)
+    Watchdog([pool, tagger.fetchers], tagger.sessions, settings.stall_seconds, limit, _end, last_resort=True)
     try:
         for sha256 in setup["bundles"]:
             tagger.sessions.get(sha256)

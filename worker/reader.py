@@ -1,4 +1,4 @@
-"""Fetch and decode the images of one batch in a pool of threads."""
+"""Fetch and decode the images of one batch in pools of threads."""
 
 import hashlib
 import logging
@@ -13,7 +13,7 @@ from tagmill.batch_result import ImageRow, Outcome, PendingImage
 from tagmill.outcome import ErrorCode, ImageFailure
 from tagmill.picture import DecodeLimits, Pixels
 from tagmill.preprocess import PreprocessSpec, decode, fit
-from worker.fetch import Fetched
+from worker.fetch import Fetched, is_local
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +48,10 @@ class DecodedImage:
 class BatchReader:
     """Reads one batch. A bad image becomes an Outcome in place of its result; nothing is raised for it."""
 
-    def __init__(self, pool: Executor, fetch: Fetch, limits: DecodeLimits) -> None:
+    def __init__(self, pool: Executor, fetch: Fetch, limits: DecodeLimits, fetchers: Executor | None = None) -> None:
+        """`pool` reads files and decodes. URLs, which are waited for, are fetched by `fetchers` if there are any."""
         self._pool = pool
+        self._fetchers = fetchers or pool
         self._fetch = fetch
         self._limits = limits
         self._kept = 0
@@ -58,17 +60,29 @@ class BatchReader:
     def fetch(self, images: Iterable[PendingImage]) -> list[FetchedImage | Outcome]:
         """Fetch every image and name it by its bytes."""
         wanted = [(image.position, image) for image in images]
-        return self._each(self._fetch_one, wanted, ErrorCode.FETCH_FAILED)
+
+        def pool(image: PendingImage) -> Executor:
+            return self._pool if is_local(image.uri) else self._fetchers
+
+        return self._each(self._fetch_one, wanted, ErrorCode.FETCH_FAILED, pool)
 
     def decode(
         self, images: Sequence[FetchedImage], specs: dict[str, set[PreprocessSpec]]
     ) -> list[DecodedImage | Outcome]:
         """Decode each image once for the specs that `specs` asks for its sha256."""
         wanted = [(image.position, image) for image in images]
-        return self._each(lambda image: self._decode_one(image, specs[image.sha256]), wanted, ErrorCode.CORRUPT)
+
+        def decode_one(image: FetchedImage) -> DecodedImage:
+            return self._decode_one(image, specs[image.sha256])
+
+        return self._each(decode_one, wanted, ErrorCode.CORRUPT, lambda _: self._pool)
 
     def _each(
-        self, work: Callable[[_Item], _Result], items: Sequence[tuple[int, _Item]], unforeseen: ErrorCode
+        self,
+        work: Callable[[_Item], _Result],
+        items: Sequence[tuple[int, _Item]],
+        unforeseen: ErrorCode,
+        pool: Callable[[_Item], Executor],
     ) -> list[_Result | Outcome]:
         def result(position: int, future: Future[_Result]) -> _Result | Outcome:
             try:
@@ -81,7 +95,7 @@ class BatchReader:
                 log.exception("image failed", extra={"action": "image_failed", "position": position})
                 return Outcome(position, error_code=unforeseen, error_detail=f"{type(error).__name__}: {error}"[:300])
 
-        futures = [(position, self._pool.submit(work, item)) for position, item in items]
+        futures = [(position, pool(item).submit(work, item)) for position, item in items]
         return [result(position, future) for position, future in futures]
 
     def _fetch_one(self, image: PendingImage) -> FetchedImage:

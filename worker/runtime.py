@@ -59,7 +59,8 @@ class Runtime:
         self._quarantine = Quarantine(settings, files)
         limit = memory_limit(settings.max_worker_memory)
         sessions, stall = self._tagger.sessions, settings.stall_seconds
-        self._watchdog = Watchdog(self._pool, sessions, stall, limit, host.recycle, last_resort=host.supervised)
+        pools = [self._pool, self._tagger.fetchers]
+        self._watchdog = Watchdog(pools, sessions, stall, limit, host.recycle, last_resort=host.supervised)
 
     def process(self, message: BatchMessage) -> None:
         """Tag one batch. A message for a batch that is done or taken is dropped; that is normal on Redis.

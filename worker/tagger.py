@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -39,14 +38,19 @@ class Tagged:
 class Tagger:
     """The sessions, threads and limits of one process."""
 
-    def __init__(self, settings: Settings, files: BundleFiles, pool: Executor) -> None:
+    def __init__(self, settings: Settings, files: BundleFiles, pool: DaemonPool) -> None:
+        """`pool` reads files and decodes."""
         self.sessions = Sessions(settings, files)
         self._mergers: dict[str, Merger] = {}
         # The calls of one batch, side by side: a last or only batch has the machine to itself.
         self._callers = DaemonPool(os.cpu_count() or 1, "infer")
+        #: threads that wait for other machines, and take no core meanwhile
+        self.fetchers = DaemonPool(settings.fetch_threads, "fetch")
         self._pool = pool
         self._decode_limits = DecodeLimits(settings.max_image_pixels, settings.max_image_frames)
-        limits = FetchLimits(settings.max_image_bytes, settings.fetch_timeout, settings.allow_private_hosts)
+        limits = FetchLimits(
+            settings.max_image_bytes, settings.fetch_timeout, settings.allow_private_hosts, settings.fetch_threads
+        )
         #: by the folders that a run may read
         self.fetcher = lru_cache(maxsize=16)(
             lambda roots: Fetcher([*settings.allowed_roots, *map(Path, roots)], limits)
@@ -58,7 +62,7 @@ class Tagger:
         """Fetch, decode and infer. A bad image is an outcome; raises BundleError, and what `known` raises."""
         started = time.perf_counter()
         sessions = [self.sessions.get(sha256) for sha256 in models]
-        reader = BatchReader(self._pool, self.fetcher(roots).fetch, self._decode_limits)
+        reader = BatchReader(self._pool, self.fetcher(roots).fetch, self._decode_limits, self.fetchers)
         fetched, outcomes = _split(reader.fetch(images))
         missing = _missing(fetched, sessions, known({image.sha256 for image in fetched}))
         distinct = {image.sha256: image for image in fetched if image.sha256 in missing}
@@ -87,6 +91,7 @@ class Tagger:
     def close(self) -> None:
         """End the threads."""
         self._callers.shutdown()
+        self.fetchers.shutdown()
 
     def _merger(self, session: Session) -> Merger:
         """Return the one place where all batches of this process call a session."""

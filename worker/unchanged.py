@@ -14,6 +14,7 @@ from concurrent.futures import Executor, Future
 
 from tagmill.batch_result import Outcome, PendingImage, SeenFile
 from tagmill.outcome import ImageFailure
+from worker.fetch import is_local
 
 #: seconds between a file's last change and its hashing, from which on it is remembered
 RACY_SECONDS = 2.0
@@ -27,7 +28,7 @@ Status = Callable[[str], os.stat_result]
 
 def identities(images: Iterable[PendingImage], status: Status, pool: Executor) -> dict[int, str]:
     """Return position -> identity of the local files that may be read."""
-    local = [image for image in images if image.uri.startswith("/")]
+    local = [image for image in images if is_local(image.uri)]
     found = zip(local, _statuses([image.uri for image in local], status, pool), strict=True)
     return {image.position: _identity(image.uri, stat) for image, stat in found if stat is not None}
 

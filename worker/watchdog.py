@@ -4,7 +4,7 @@ import faulthandler
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 
 from worker.daemon_pool import DaemonPool
@@ -40,7 +40,7 @@ class Watchdog:
 
     def __init__(
         self,
-        pool: DaemonPool,
+        pools: Sequence[DaemonPool],
         sessions: Sessions,
         stall_seconds: float,
         memory_limit: int,
@@ -48,7 +48,7 @@ class Watchdog:
         *,
         last_resort: bool,
     ) -> None:
-        self._pool = pool
+        self._pools = pools
         self._sessions = sessions
         self._stall = stall_seconds
         self._last = stall_seconds + max(GRACE_SECONDS, stall_seconds / 2)
@@ -79,7 +79,7 @@ class Watchdog:
             faulthandler.dump_traceback_later(self._last, exit=True)
 
     def _look(self) -> None:
-        if images := self._pool.give_up(self._stall):
+        if images := sum(pool.give_up(self._stall) for pool in self._pools):
             log.error("images given up", extra={"action": "images_given_up", "images": images})
             self._lost_thread = True
         if calls := self._sessions.cut(self._stall):

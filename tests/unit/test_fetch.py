@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from tagmill.outcome import ErrorCode, ImageFailure
 from worker.fetch import Fetcher, FetchLimits
-from worker.http_fetch import CONNECTIONS_PER_HOST, is_public, without_secrets
+from worker.http_fetch import is_public, without_secrets
 
 LIMITS = FetchLimits(max_bytes=100_000, timeout=5.0, allow_private_hosts=True)
 HURRY = FetchLimits(max_bytes=100_000, timeout=0.4, allow_private_hosts=True)
@@ -322,7 +322,7 @@ def test_threads_share_a_bounded_number_of_connections(web: Fetcher, site: Site)
             results.append(web.fetch(f"{site.url}/a.jpg").data)
             results.append(code_of(web, f"{site.url}/gone.jpg"))
 
-    threads = [threading.Thread(target=work) for _ in range(2 * CONNECTIONS_PER_HOST)]
+    threads = [threading.Thread(target=work) for _ in range(2 * LIMITS.connections)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -51,7 +51,7 @@ def watch(pool: DaemonPool) -> Iterator[Watch]:
 
     def start(sessions: Sessions, stall: float = 60.0, memory_limit: int = 2**60) -> list[Overdue]:
         asked: list[Overdue] = []
-        started.append(Watchdog(pool, sessions, stall, memory_limit, asked.append, last_resort=False))
+        started.append(Watchdog([pool], sessions, stall, memory_limit, asked.append, last_resort=False))
         return asked
 
     yield start

@@ -1,0 +1,96 @@
+"""How fast a worker tags a catalog of URLs, by how many of them it fetches at the same time.
+
+`PYTHONPATH=tests python -m benchmarks.remote --images 600 --latency 0.1` serves photos by HTTP on this machine, each
+answer `--latency` seconds late, to a worker with as many fetching threads as cores, and to one with the default.
+"""
+
+import argparse
+import multiprocessing
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from benchmarks.__main__ import machine, tell
+from benchmarks.bundles import make_bundle
+from benchmarks.catalogs import write_set
+from benchmarks.comparing import compare, table
+from benchmarks.contenders import Tagmill
+from benchmarks.job import Job
+from tagmill.settings import Settings
+
+CORES = os.cpu_count() or 1
+
+
+class Late(SimpleHTTPRequestHandler):
+    """Answers with a file of its folder, `latency` seconds after it was asked."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def __init__(self, *args: object, latency: float, **options: object) -> None:
+        self._latency = latency
+        super().__init__(*args, **options)  # type: ignore[arg-type]  # as the server calls it
+
+    def do_GET(self) -> None:
+        """Wait, then answer."""
+        time.sleep(self._latency)
+        super().do_GET()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def serve(folder: Path, latency: float, port: Connection) -> None:
+    """Serve a folder until the process is ended; its port is sent first."""
+    handler = partial(Late, latency=latency, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        port.send(server.server_address[1])
+        server.serve_forever()
+
+
+@contextmanager
+def site(folder: Path, latency: float) -> Iterator[str]:
+    """Serve a folder from a process of its own; yields its URL."""
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.Process(target=serve, args=(folder, latency, sender), daemon=True)
+    process.start()
+    try:
+        yield f"http://127.0.0.1:{receiver.recv()}"
+    finally:
+        process.terminate()
+        process.join()
+
+
+def main() -> None:
+    """Print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=600)
+    parser.add_argument("--latency", type=float, default=0.1, help="seconds until an answer")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--work", type=Path, default=Path("bench"), help="where pictures and bundles go")
+    options = parser.parse_args()
+    print(machine(), flush=True)
+    photos = write_set("photos", options.work, options.images)
+    bundle = str(make_bundle("mobilenet", options.work / "bundles", photos[0].parent).resolve())
+    default = Settings.model_fields["fetch_threads"].default
+    with ExitStack() as stack:
+        url = stack.enter_context(site(photos[0].parent.resolve(), options.latency))
+        contenders = [
+            stack.enter_context(
+                Tagmill(f"{threads} at a time", [bundle], fetch_threads=threads, allow_private_hosts=True)
+            )
+            for threads in (default, CORES)
+        ]
+        job = Job([f"{url}/{photo.name}" for photo in photos], [bundle], CORES)
+        title = f"MobileNetV3-small, {len(photos)} JPEGs of 800x800, {1000 * options.latency:.0f} ms away"
+        done = compare(title, contenders, job, options.rounds, tell)
+    print(table(done, contenders[0].name))
+
+
+if __name__ == "__main__":
+    main()
