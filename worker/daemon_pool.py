@@ -23,7 +23,7 @@ class DaemonPool(Executor):
     def __init__(self, threads: int, name: str = "decode") -> None:
         self._name = name
         self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
-        self._threads = threads
+        self.threads = threads
         #: thread number -> what it works on, since when
         self._running: dict[int, tuple[Future[Any], float]] = {}
         self._lock = threading.Lock()
@@ -42,11 +42,20 @@ class DaemonPool(Executor):
     def shutdown(self, wait: bool = False, *, cancel_futures: bool = False) -> None:
         """End the threads after what is queued. Never waits: one of them may be stuck."""
         self._closed = True
-        for _ in range(self._threads):
+        for _ in range(self.threads):
             self._tasks.put(None)
 
+    def goes_on(self) -> bool:
+        """Say, from within a task, that it is not stuck: its time starts anew. Returns False if it was given up."""
+        thread = threading.get_ident()
+        with self._lock:
+            if thread not in self._running:
+                return False
+            self._running[thread] = (self._running[thread][0], time.monotonic())
+            return True
+
     def give_up(self, seconds: float) -> int:
-        """Fail every task that runs longer than `seconds`; return how many these are."""
+        """Fail every task that did not go on for `seconds`; return how many these are."""
         now = time.monotonic()
         with self._lock:
             stuck = {thread: future for thread, (future, since) in self._running.items() if now - since > seconds}

@@ -2,13 +2,13 @@
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from tagmill.batch_result import InferenceRow, Outcome, PendingImage
 from tagmill.picture import DecodeLimits
 from tagmill.settings import Settings
+from worker.daemon_pool import DaemonPool
 from worker.fetch import Fetcher, FetchLimits
 from worker.reader import BatchReader, FetchedImage
 from worker.session import Session
@@ -29,7 +29,7 @@ def predict(settings: Settings, paths: Sequence[Path], sessions: Sequence[Sessio
     absolute = [path.resolve() for path in paths]
     limits = FetchLimits(settings.max_image_bytes, settings.fetch_timeout, settings.allow_private_hosts)
     fetcher = Fetcher([path.parent for path in absolute], limits)
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with DaemonPool(os.cpu_count() or 1) as pool:
         reader = BatchReader(pool, fetcher.fetch, DecodeLimits(settings.max_image_pixels, settings.max_image_frames))
         fetched = reader.fetch(PendingImage(number, str(path)) for number, path in enumerate(absolute))
         specs = {session.spec.preprocess for session in sessions}

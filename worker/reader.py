@@ -4,16 +4,20 @@ import hashlib
 import logging
 import os
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Executor, Future
 from dataclasses import dataclass
-from typing import TypeVar
+from operator import attrgetter
+
+import numpy as np
 
 from tagmill.batch_result import ImageRow, Outcome, PendingImage
 from tagmill.outcome import ErrorCode, ImageFailure
 from tagmill.picture import DecodeLimits, Pixels
 from tagmill.preprocess import PreprocessSpec, decode, fit
+from worker.daemon_pool import DaemonPool
 from worker.fetch import Fetched, is_local
+from worker.groups import collect, start
 
 log = logging.getLogger(__name__)
 
@@ -21,8 +25,6 @@ log = logging.getLogger(__name__)
 KEPT_BYTES = 128 * 2**20
 
 Fetch = Callable[[str], Fetched]
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,20 @@ class DecodedImage:
     inputs: dict[PreprocessSpec, Pixels]
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """A fetched image and where its pixels go: uint8 [height, width, 3] for each spec."""
+
+    image: FetchedImage
+    inputs: dict[PreprocessSpec, Pixels]
+
+
 class BatchReader:
     """Reads one batch. A bad image becomes an Outcome in place of its result; nothing is raised for it."""
 
-    def __init__(self, pool: Executor, fetch: Fetch, limits: DecodeLimits, fetchers: Executor | None = None) -> None:
+    def __init__(
+        self, pool: DaemonPool, fetch: Fetch, limits: DecodeLimits, fetchers: DaemonPool | None = None
+    ) -> None:
         """`pool` reads files and decodes. URLs, which are waited for, are fetched by `fetchers` if there are any."""
         self._pool = pool
         self._fetchers = fetchers or pool
@@ -59,46 +71,27 @@ class BatchReader:
 
     def fetch(self, images: Iterable[PendingImage]) -> list[FetchedImage | Outcome]:
         """Fetch every image and name it by its bytes."""
-        wanted = [(image.position, image) for image in images]
-
-        def pool(image: PendingImage) -> Executor:
-            return self._pool if is_local(image.uri) else self._fetchers
-
-        return self._each(self._fetch_one, wanted, ErrorCode.FETCH_FAILED, pool)
+        wanted = list(images)
+        here = [image for image in wanted if is_local(image.uri)]
+        away = [image for image in wanted if not is_local(image.uri)]
+        # A URL has a task of its own: it waits for nobody.
+        groups = start(self._fetchers, self._fetch_one, _not_fetched, away, largest=1)
+        groups += start(self._pool, self._fetch_one, _not_fetched, here)
+        return sorted(collect(groups), key=attrgetter("position"))
 
     def decode(
         self, images: Sequence[FetchedImage], specs: dict[str, set[PreprocessSpec]]
     ) -> list[DecodedImage | Outcome]:
-        """Decode each image once for the specs that `specs` asks for its sha256."""
-        wanted = [(image.position, image) for image in images]
+        """Decode each image once for the specs that `specs` asks for its sha256.
 
-        def decode_one(image: FetchedImage) -> DecodedImage:
-            return self._decode_one(image, specs[image.sha256])
+        The inputs of one spec lie one after the other in one array, in the order of `images`.
+        """
+        counts = Counter(spec for image in images for spec in specs[image.sha256])
+        rooms = {spec: iter(np.empty((n, spec.height, spec.width, 3), np.uint8)) for spec, n in counts.items()}
+        wanted = [_Wanted(image, {spec: next(rooms[spec]) for spec in specs[image.sha256]}) for image in images]
+        return collect(start(self._pool, self._decode_one, _not_decoded, wanted))
 
-        return self._each(decode_one, wanted, ErrorCode.CORRUPT, lambda _: self._pool)
-
-    def _each(
-        self,
-        work: Callable[[_Item], _Result],
-        items: Sequence[tuple[int, _Item]],
-        unforeseen: ErrorCode,
-        pool: Callable[[_Item], Executor],
-    ) -> list[_Result | Outcome]:
-        def result(position: int, future: Future[_Result]) -> _Result | Outcome:
-            try:
-                return future.result()
-            except ImageFailure as failure:  # of the image, or of a pool that gave it up
-                return Outcome(position, error_code=failure.code, error_detail=failure.detail)
-            except MemoryError:
-                return Outcome(position, error_code=ErrorCode.OUT_OF_MEMORY, error_detail="no memory to decode it")
-            except Exception as error:  # a fault of ours or of a decoder: it must not take the whole batch along
-                log.exception("image failed", extra={"action": "image_failed", "position": position})
-                return Outcome(position, error_code=unforeseen, error_detail=f"{type(error).__name__}: {error}"[:300])
-
-        futures = [(position, pool(item).submit(work, item)) for position, item in items]
-        return [result(position, future) for position, future in futures]
-
-    def _fetch_one(self, image: PendingImage) -> FetchedImage:
+    def _fetch_one(self, image: PendingImage) -> FetchedImage | Outcome:
         found = self._fetch(image.uri)
         sha256 = hashlib.sha256(found.data).hexdigest()
         with self._lock:
@@ -106,15 +99,35 @@ class BatchReader:
             self._kept += len(found.data) if keep else 0
         return FetchedImage(image.position, image.uri, sha256, found.data if keep else None, found.status)
 
-    def _decode_one(self, image: FetchedImage, specs: set[PreprocessSpec]) -> DecodedImage:
+    def _decode_one(self, wanted: _Wanted) -> DecodedImage | Outcome:
+        image = wanted.image
         data = image.data if image.data is not None else self._fetch(image.uri).data
         if image.data is None and hashlib.sha256(data).hexdigest() != image.sha256:
             raise ImageFailure(ErrorCode.FETCH_FAILED, "the file changed while it was read")
-        inputs: dict[PreprocessSpec, Pixels] = {}
         row = None
-        for side in sorted({spec.decode_side for spec in specs}):
+        for side in sorted({spec.decode_side for spec in wanted.inputs}):
             picture = decode(data, side, self._limits)
             row = ImageRow(image.sha256, picture.width, picture.height, picture.format, len(data))
-            inputs |= {spec: fit(picture.rgb, spec) for spec in specs if spec.decode_side == side}
+            for spec, out in wanted.inputs.items():
+                if spec.decode_side == side:
+                    fit(picture.rgb, spec, out)
         assert row is not None, "an image is decoded for at least one spec"
-        return DecodedImage(row, inputs)
+        return DecodedImage(row, wanted.inputs)
+
+
+def _not_fetched(image: PendingImage, error: Exception) -> Outcome:
+    return _outcome(image.position, error, ErrorCode.FETCH_FAILED)
+
+
+def _not_decoded(wanted: _Wanted, error: Exception) -> Outcome:
+    return _outcome(wanted.image.position, error, ErrorCode.CORRUPT)
+
+
+def _outcome(position: int, error: Exception, unforeseen: ErrorCode) -> Outcome:
+    if isinstance(error, ImageFailure):  # of the image, or of a pool that gave it up
+        return Outcome(position, error_code=error.code, error_detail=error.detail)
+    if isinstance(error, MemoryError):
+        return Outcome(position, error_code=ErrorCode.OUT_OF_MEMORY, error_detail="no memory to decode it")
+    # A fault of ours or of a decoder: it must not take the whole batch along.
+    log.error("image failed", extra={"action": "image_failed", "position": position}, exc_info=error)
+    return Outcome(position, error_code=unforeseen, error_detail=f"{type(error).__name__}: {error}"[:300])

@@ -13,6 +13,7 @@ from tagmill.batch_result import InferenceRow, MaskRow
 from tagmill.bundle import BundleSpec
 from tagmill.masks import encode_masks
 from tagmill.outcome import ErrorCode
+from tagmill.picture import Pixels
 from worker.calls import StalledCallError
 from worker.reader import DecodedImage
 from worker.session import Prediction, Session
@@ -68,6 +69,22 @@ def _tag_chunk(session: Session, images: Sequence[DecodedImage], infer: Infer) -
     return tagged
 
 
+def together(pictures: Sequence[Pixels]) -> Pixels:
+    """Return uint8 [N, H, W, 3]: the part of one array in which the pictures lie in this order, else a copy of them."""
+    whole, size = pictures[0].base, pictures[0].nbytes
+    if whole is None or whole.shape[1:] != pictures[0].shape or any(picture.base is not whole for picture in pictures):
+        return np.stack(pictures)
+    places = [_address(picture) for picture in pictures]
+    if places != list(range(places[0], places[0] + size * len(pictures), size)):
+        return np.stack(pictures)
+    row = (places[0] - _address(whole)) // size
+    return whole[row : row + len(pictures)]
+
+
+def _address(array: Pixels) -> int:
+    return int(array.__array_interface__["data"][0])
+
+
 def top_labels(
     scores: NDArray[np.float32], labels: Sequence[str], numbers: NDArray[np.int64] | None = None
 ) -> tuple[tuple[str, float], ...]:
@@ -85,7 +102,7 @@ def _tag_call(
     session: Session, images: Sequence[DecodedImage], largest: int, infer: Infer, tagged: TaggedImages
 ) -> None:
     try:
-        pictures = np.stack([image.inputs[session.spec.preprocess] for image in images])
+        pictures = together([image.inputs[session.spec.preprocess] for image in images])
         prediction = infer(pictures, largest)
     except Exception as error:  # onnxruntime raises a family of its own without a common base
         code = failure_code(error)

@@ -15,7 +15,7 @@ from tagmill.outcome import ErrorCode
 from worker.calls import StalledCallError
 from worker.reader import DecodedImage
 from worker.session import Session
-from worker.tagging import failure_code, tag_images
+from worker.tagging import failure_code, tag_images, together
 
 
 def pictures(session: Session, count: int, bad: int | None = None) -> list[DecodedImage]:
@@ -102,3 +102,19 @@ def test_a_call_that_was_cut_off_says_so_and_the_session_goes_on(tmp_path: Path)
     end()
     assert time.monotonic() - started >= 0.3
     assert session.run(np.full((1, 16, 16, 3), 200, dtype=np.uint8)).scores.shape == (1, 3)
+
+
+@pytest.mark.parametrize(("rows", "copied"), [((2, 3, 4), False), ((5,), False), ((0, 2), True), ((3, 2), True)])
+def test_pictures_that_lie_one_after_the_other_are_not_copied(rows: tuple[int, ...], copied: bool) -> None:
+    room = np.random.default_rng(0).integers(0, 256, (6, 5, 4, 3), dtype=np.uint8)
+    found = together([room[row] for row in rows])
+    assert np.array_equal(found, room[list(rows)])
+    assert np.shares_memory(found, room) is not copied
+
+
+def test_pictures_of_several_arrays_or_of_parts_of_one_are_copied() -> None:
+    room = np.zeros((6, 5, 4, 3), dtype=np.uint8)
+    for pictures in ([room[0], room[1].copy()], [room[0, :4], room[1, :4]], [np.ones((5, 4, 3), np.uint8)]):
+        found = together(pictures)
+        assert np.array_equal(found, np.stack(pictures))
+        assert not np.shares_memory(found, room)

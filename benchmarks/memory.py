@@ -1,0 +1,74 @@
+"""Whether a worker's memory depends on how long it runs.
+
+`PYTHONPATH=tests python -m benchmarks.memory --images 100000` tags pictures of 32x32, every file with bytes of its own,
+on Redis and PostgreSQL, and looks at the resident size of the process that tags: medians of the quarters of the run.
+"""
+
+import argparse
+import os
+import statistics
+import threading
+from pathlib import Path
+
+from benchmarks.__main__ import machine
+from benchmarks.bundles import make_bundle
+from benchmarks.catalogs import write_set
+from benchmarks.contenders import Tagmill
+from benchmarks.job import Job
+
+LOOK_SECONDS = 0.2
+MEGABYTE = 2**20
+
+
+class Looker(threading.Thread):
+    """Notes the resident size of a process until it is stopped."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self._file = Path(f"/proc/{pid}/statm")
+        self._stopped = threading.Event()
+        self.megabytes: list[float] = []
+
+    def run(self) -> None:
+        """Look again and again."""
+        while not self._stopped.wait(LOOK_SECONDS):
+            pages = int(self._file.read_text().split()[1])
+            self.megabytes.append(pages * os.sysconf("SC_PAGE_SIZE") / MEGABYTE)
+
+    def stop(self) -> list[float]:
+        """Return the median of each quarter, in MB."""
+        self._stopped.set()
+        self.join()
+        size = len(self.megabytes) // 4
+        return [statistics.median(self.megabytes[quarter * size : (quarter + 1) * size]) for quarter in range(4)]
+
+
+def child(pid: int) -> int:
+    """Return the process that tags below a supervisor."""
+    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+
+
+def main() -> None:
+    """Print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=100_000)
+    parser.add_argument("--model", choices=["seed", "mobilenet"], default="seed")
+    parser.add_argument("--work", type=Path, default=Path("bench"), help="where pictures and bundles go")
+    options = parser.parse_args()
+    print(machine(), flush=True)
+    pictures = [str(path.resolve()) for path in write_set("small", options.work, options.images)]
+    bundle = str(make_bundle(options.model, options.work / "bundles", Path(pictures[0]).parent).resolve())
+    with Tagmill("tagmill", [bundle]) as tagmill:
+        tagmill.measure(Job(pictures[:256], [bundle], 1))
+        looker = Looker(child(tagmill.worker.process.pid))
+        looker.start()
+        timed = tagmill.measure(Job(pictures, [bundle], 1))
+        quarters = looker.stop()
+    print("| images | images/s | MB in the first quarter | second | third | last | last / first |")
+    print("|---|---|---|---|---|---|---|")
+    cells = " | ".join(f"{megabytes:.0f}" for megabytes in quarters)
+    print(f"| {timed.images:,} | {timed.images / timed.seconds:.0f} | {cells} | {quarters[3] / quarters[0]:.3f} |")
+
+
+if __name__ == "__main__":
+    main()
