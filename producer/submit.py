@@ -5,7 +5,7 @@ from itertools import islice
 from pathlib import Path
 
 from celery import Celery
-from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy import Connection, Engine, and_, func, insert, select, update
 
 from producer.manifest import Entry
 from tagmill.broker import publish
@@ -58,7 +58,7 @@ def create_run(
 
 
 def publish_run(app: Celery, engine: Engine, run_id: int) -> int:
-    """Put every batch of a run on the queue; return how many.
+    """Put every waiting batch of a run on the queue; return how many wait.
 
     The batches are marked first: one whose message is then lost is published again by a worker's reaper. A broker that
     lost those of other runs of the queue is filled up before.
@@ -66,21 +66,15 @@ def publish_run(app: Celery, engine: Engine, run_id: int) -> int:
     with reading(engine) as connection:
         queue = connection.execute(select(run.c.queue).where(run.c.id == run_id)).scalar_one()
     restore(app, engine, queue)
-    mark = (
-        update(batch)
-        .where(batch.c.run_id == run_id, batch.c.status == BatchStatus.QUEUED)
-        .values(published_at=epoch_now())
-    )
-    waiting = (
-        select(batch.c.run_id, batch.c.id)
-        .where(batch.c.run_id == run_id, batch.c.status == BatchStatus.QUEUED)
-        .order_by(batch.c.seq)
-    )
+    waiting = and_(batch.c.run_id == run_id, batch.c.status == BatchStatus.QUEUED)
+    # What another has locked is being published or claimed by it: to wait for that could be a deadlock.
+    free = select(batch.c.id).where(waiting).with_for_update(skip_locked=True)
+    mark = update(batch).where(batch.c.id.in_(free)).values(published_at=epoch_now())
     with engine.begin() as connection:
-        connection.execute(mark)
-        batches = [(row.run_id, row.id) for row in connection.execute(waiting)]
-    publish(app, batches)
-    return len(batches)
+        found = connection.execute(select(func.count()).where(waiting)).scalar_one()
+        marked = connection.execute(mark.returning(batch.c.seq, batch.c.id)).all()
+    publish(app, ((run_id, row.id) for row in sorted(marked)))
+    return int(found)
 
 
 def _insert_run(

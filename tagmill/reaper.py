@@ -1,6 +1,6 @@
 """Finds batches that nobody works on any more: dead workers, lost messages, batches out of attempts."""
 
-from sqlalchemy import ColumnElement, Connection, Engine, and_, func, insert, not_, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Select, and_, func, insert, not_, or_, select, update
 
 from tagmill.attempts import attempts_left
 from tagmill.database import epoch_now, insert_ignore
@@ -44,9 +44,10 @@ def requeue_owned(engine: Engine, process: str) -> int:
 
 def bury_dead(engine: Engine, queue: str, max_attempts: int) -> int:
     """Give up queued batches that are out of attempts; their images get `batch_dead`."""
+    used_up = and_(batch.c.status == BatchStatus.QUEUED, not_(attempts_left(max_attempts)), _of(queue))
     bury = (
         update(batch)
-        .where(batch.c.status == BatchStatus.QUEUED, not_(attempts_left(max_attempts)), _of(queue))
+        .where(batch.c.id.in_(_free(used_up)), used_up)
         .values(status=BatchStatus.DEAD, finished_at=epoch_now())
         .returning(batch.c.run_id, batch.c.id, batch.c.error)
     )
@@ -111,11 +112,9 @@ def _fail_images(connection: Connection, run_id: int, batch_id: int, detail: str
 
 def _requeue(engine: Engine, lost: ColumnElement[bool]) -> int:
     lost = and_(batch.c.status == BatchStatus.RUNNING, lost)
-    # A batch that its owner has locked is being completed, or waits for `end_silent`: nobody is to wait for it here.
-    free = select(batch.c.id).where(lost).limit(REAP_LIMIT).with_for_update(skip_locked=True)
     statement = (
         update(batch)
-        .where(batch.c.id.in_(free), lost)
+        .where(batch.c.id.in_(_free(lost)), lost)
         .values(
             status=BatchStatus.QUEUED,
             owner=None,
@@ -134,12 +133,20 @@ def _publish(engine: Engine, wanted: ColumnElement[bool]) -> list[tuple[int, int
     # One UPDATE decides, so of several that publish one gets each batch.
     statement = (
         update(batch)
-        .where(batch.c.id.in_(select(batch.c.id).where(wanted).order_by(batch.c.id).limit(REAP_LIMIT)), wanted)
+        .where(batch.c.id.in_(_free(wanted)), wanted)
         .values(published_at=epoch_now())
         .returning(batch.c.run_id, batch.c.id)
     )
     with engine.begin() as connection:
         return sorted((row.run_id, row.id) for row in connection.execute(statement))
+
+
+def _free(wanted: ColumnElement[bool]) -> Select[tuple[int]]:
+    """Choose batches that nobody else has locked: by its owner, who completes it, or by another that publishes it.
+
+    Nobody waits here, for an owner that is frozen (see `end_silent`) or in a deadlock.
+    """
+    return select(batch.c.id).where(wanted).order_by(batch.c.id).limit(REAP_LIMIT).with_for_update(skip_locked=True)
 
 
 def _waiting(queue: str) -> ColumnElement[bool]:

@@ -9,7 +9,7 @@ import pytest
 from celery import Celery
 from kombu.exceptions import OperationalError
 from services import ExternalRedis, RedisServer
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, update
 
 from producer.control import cancel_run, reconcile, retry_run
 from producer.manifest import Entry
@@ -19,10 +19,12 @@ from tagmill import ledger
 from tagmill.batch_result import BatchResult, ImageRow, Outcome
 from tagmill.broker import make_app, publish, queue_length
 from tagmill.bundle import BundleSpec, Task
+from tagmill.database import connect, upgrade
 from tagmill.errors import InputError, NothingToDo
 from tagmill.ledger import Claim, Lease
 from tagmill.outcome import ErrorCode
 from tagmill.preprocess import PreprocessSpec
+from tagmill.reaper import reclaim_lost
 from tagmill.registry import register
 from tagmill.settings import Settings
 from tagmill.tables import batch
@@ -184,3 +186,21 @@ def test_a_broker_that_dies_while_it_is_published_to_is_a_broker_that_is_down(
     server.start()
     publish(app, [(1, 1)])
     assert queue_length(app, QUEUE) == 1
+
+
+def test_who_publishes_waits_for_no_other_that_does(
+    postgres_url: str, redis_server: RedisServer | ExternalRedis
+) -> None:
+    """Two that mark the same batches in another order would end in a deadlock."""
+    engine = connect(postgres_url)
+    upgrade(engine)
+    app = make_app(Settings(broker_url=redis_server.url))
+    model = register(engine, BundleSpec("shirts", Task.CLASSIFY, ("red", "blue"), PreprocessSpec(8, 8)), "f" * 64)
+    entries = [Entry(f"key-{number}", f"/pictures/{number}.jpg") for number in range(4)]
+    run_id = create_run(engine, "test", entries, [model], [Path("/pictures")], 1, QUEUE)
+    with engine.begin() as other:
+        other.execute(update(batch).where(batch.c.seq == 1).values(published_at=1.0))
+        assert publish_run(app, engine, run_id) == 4
+        assert queue_length(app, QUEUE) == 3
+        assert [number for _, number in reclaim_lost(engine, QUEUE, grace_seconds=-1)] == [1, 3, 4]
+    engine.dispose()
