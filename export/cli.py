@@ -14,7 +14,7 @@ FILE = FOLDER = NamedPath()
 #: what `tagmill evaluate` shows of a report, and how its figures a label are called
 SHARES = (
     *("accuracy", "top5", "mean_ap", "macro_f1", "mean_iou", "pixel_accuracy"),
-    *("ece", "ece_uncalibrated"),
+    *("ece", "ece_by_chance", "ece_uncalibrated"),
 )
 PER_CLASS = {"per_class": "accuracy", "per_class_ap": "average precision", "per_class_iou": "IoU"}
 

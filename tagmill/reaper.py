@@ -133,7 +133,7 @@ def _publish(engine: Engine, wanted: ColumnElement[bool]) -> list[tuple[int, int
     # One UPDATE decides, so of several that publish one gets each batch.
     statement = (
         update(batch)
-        .where(batch.c.id.in_(_free(wanted)), wanted)
+        .where(batch.c.id.in_(_free(wanted).order_by(batch.c.id)), wanted)
         .values(published_at=epoch_now())
         .returning(batch.c.run_id, batch.c.id)
     )
@@ -146,7 +146,7 @@ def _free(wanted: ColumnElement[bool]) -> Select[tuple[int]]:
 
     Nobody waits here, for an owner that is frozen (see `end_silent`) or in a deadlock.
     """
-    return select(batch.c.id).where(wanted).order_by(batch.c.id).limit(REAP_LIMIT).with_for_update(skip_locked=True)
+    return select(batch.c.id).where(wanted).limit(REAP_LIMIT).with_for_update(skip_locked=True)
 
 
 def _waiting(queue: str) -> ColumnElement[bool]:

@@ -13,10 +13,12 @@ from training.dataset import IGNORE
 BINS = 15
 #: a multi-label score from which on its label counts as given
 GIVEN = 0.5
+#: times that outcomes are drawn to see what chance alone does to the calibration error
+DRAWS = 100
 
 
 def classification(scores: NDArray[np.float32], targets: NDArray[np.int64], labels: Sequence[str]) -> dict[str, Any]:
-    """Return accuracy, top5, macro_f1, ece and per_class accuracy for scores [N, labels].
+    """Return accuracy, top5, macro_f1, ece, ece_by_chance and per_class accuracy for scores [N, labels].
 
     Labels without picture are in none of them.
     """
@@ -32,12 +34,15 @@ def classification(scores: NDArray[np.float32], targets: NDArray[np.int64], labe
         "top5": rounded((best == targets[:, None]).any(axis=1).mean()) if len(targets) else 0.0,
         "macro_f1": rounded(f1.mean()) if seen.any() else 0.0,
         "ece": rounded(calibration_error(scores, targets)),
+        "ece_by_chance": rounded(chance_error(scores.max(axis=1))) if len(targets) else 0.0,
         "per_class": {labels[i]: rounded(right[i] / true[i]) for i in np.flatnonzero(seen).tolist()},
     }
 
 
 def multilabel(scores: NDArray[np.float32], targets: NDArray[np.uint8], labels: Sequence[str]) -> dict[str, Any]:
-    """Return mean_ap, macro_f1 at a score of 0.5, ece and per_class_ap for scores and targets of 0 and 1, [N, labels].
+    """Return mean_ap, macro_f1 at a score of 0.5, ece, ece_by_chance and per_class_ap.
+
+    Scores and targets of 0 and 1 are [N, labels].
 
     Average precision is scikit-learn's: the area under the steps of precision over recall. Labels that no picture has
     are in none of them.
@@ -55,6 +60,7 @@ def multilabel(scores: NDArray[np.float32], targets: NDArray[np.uint8], labels: 
         "images": len(targets),
         "macro_f1": rounded((2 * right / named).mean()) if precisions else 0.0,
         "ece": rounded(calibration_error(scores, targets)),
+        "ece_by_chance": rounded(chance_error(scores.ravel())) if len(targets) else 0.0,
         "per_class_ap": precisions,
     }
 
@@ -71,9 +77,28 @@ def calibration_error(scores: NDArray[np.float32], targets: NDArray[Any], bins: 
         confidence, right = scores.ravel(), targets.ravel().astype(np.float64)
     else:
         confidence, right = scores.max(axis=1), (scores.argmax(axis=1) == targets).astype(np.float64)
-    place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    place = _bins(confidence, bins)
     gaps = np.bincount(place, weights=right - confidence, minlength=bins)
     return float(np.abs(gaps).sum() / len(confidence))
+
+
+def chance_error(confidence: NDArray[np.float32], bins: int = BINS) -> float:
+    """Return the calibration error that scores [N] which mean just what they say would show on so few pictures.
+
+    The mean over outcomes drawn by the scores themselves: consistency resampling (Bröcker and Smith 2007, Increasing
+    the Reliability of Reliability Diagrams).
+    """
+    random = np.random.default_rng(0)
+    place = _bins(confidence, bins)
+    found = []
+    for _ in range(DRAWS):
+        right = random.random(len(confidence)) < confidence
+        found.append(np.abs(np.bincount(place, weights=right - confidence, minlength=bins)).sum() / len(confidence))
+    return float(np.mean(found))
+
+
+def _bins(confidence: NDArray[np.float32], bins: int) -> NDArray[np.int64]:
+    return np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
 
 
 def uncalibrated(scores: NDArray[np.float32], temperature: float, multilabel: bool = False) -> NDArray[np.float32]:

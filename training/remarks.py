@@ -78,7 +78,7 @@ def _few(findings: Findings, use: str) -> str:
 
 def _calibration(findings: Findings) -> str:
     error = findings.figures.get("ece")
-    if error is None or error <= MISLEADING:
+    if error is None or error <= max(MISLEADING, findings.figures["ece_by_chance"]):
         return ""
     return (
         f"A score is {error * 100:.1f} points away from how often it is right, on average: choose thresholds on "

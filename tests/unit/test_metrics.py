@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 
 from training.dataset import IGNORE
-from training.metrics import calibration_error, classification, mask_confusion, multilabel, segmentation, uncalibrated
+from training.metrics import (
+    calibration_error,
+    chance_error,
+    classification,
+    mask_confusion,
+    multilabel,
+    segmentation,
+    uncalibrated,
+)
 
 LABELS = ("red", "green", "blue")
 
@@ -33,6 +41,23 @@ def test_confidence_that_is_as_often_right_as_it_says_has_no_calibration_error()
     assert calibration_error(scores, targets) == pytest.approx(0.0, abs=1e-6)
     assert calibration_error(scores, np.zeros(8, dtype=np.int64)) == pytest.approx(0.25)
     assert calibration_error(scores, np.ones(8, dtype=np.int64)) == pytest.approx(0.75)
+
+
+def test_chance_alone_makes_a_calibration_error_that_shrinks_with_the_pictures() -> None:
+    """A bin of n pictures that are right with p is off by sqrt(2 p (1 - p) / (pi n)) on average (half-normal)."""
+    for pictures in (100, 10_000):
+        expected = np.sqrt(2 * 0.8 * 0.2 / (np.pi * pictures))
+        assert chance_error(np.full(pictures, 0.8, dtype=np.float32)) == pytest.approx(expected, rel=0.2)
+    assert chance_error(np.ones(5, dtype=np.float32)) == 0.0
+
+
+def test_scores_that_mean_what_they_say_are_off_by_chance_and_no_more() -> None:
+    random = np.random.default_rng(3)
+    best = random.uniform(0.5, 1.0, 400).astype(np.float32)
+    scores = np.stack([best, 1 - best], axis=1)
+    found = classification(scores, (random.random(400) > best).astype(np.int64), ("red", "green"))
+    assert found["ece"] == pytest.approx(found["ece_by_chance"], abs=0.02)
+    assert found["ece_by_chance"] > 0.02
 
 
 def test_errors_of_opposite_sign_cancel_within_a_bin_only() -> None:
