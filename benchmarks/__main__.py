@@ -5,16 +5,12 @@ Prints Markdown tables of ratios within rounds (median and range), and writes a 
 
 import argparse
 import json
-import os
-import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.bundles import make_bundle
@@ -23,12 +19,9 @@ from benchmarks.chart import draw
 from benchmarks.comparing import Comparison, compare, table
 from benchmarks.contenders import Contender, NaiveCelery, Script, Tagmill
 from benchmarks.job import Job
+from benchmarks.machine import CORES, machine, tell
 
 TAGMILL = "tagmill"
-VERSIONS = ("tagmill", "numpy", "onnxruntime", "torch", "pillow", "simplejpeg", "celery", "ray", "psycopg")
-
-
-CORES = os.cpu_count() or 1
 #: the peers whose ratios `--json` holds, by the end of their key
 KEYS = {
     "raw limit": "raw",
@@ -141,18 +134,6 @@ def medians(comparison: Comparison) -> dict[str, float]:
     return {
         f"{TAGMILL}/{key}": round(statistics.median(comparison.ratios(TAGMILL, name)), 3) for name, key in KEYS.items()
     }
-
-
-def machine() -> str:
-    """Return processor, cores and versions, one line."""
-    model = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "")
-    packages = ", ".join(f"{name} {version(name)}" for name in VERSIONS)
-    return f"{model.partition(': ')[2]}, {CORES} cores; Python {platform.python_version()}, {packages}"
-
-
-def tell(text: str) -> None:
-    """Say what is being done."""
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,11 @@ import statistics
 import threading
 from pathlib import Path
 
-from benchmarks.__main__ import machine
 from benchmarks.bundles import make_bundle
 from benchmarks.catalogs import write_set
 from benchmarks.contenders import Tagmill
 from benchmarks.job import Job
+from benchmarks.machine import machine
 
 LOOK_SECONDS = 0.2
 MEGABYTE = 2**20

@@ -6,7 +6,6 @@ answer `--latency` seconds late, to a worker with as many fetching threads as co
 
 import argparse
 import multiprocessing
-import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,15 +14,13 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from benchmarks.__main__ import machine, tell
 from benchmarks.bundles import make_bundle
 from benchmarks.catalogs import write_set
 from benchmarks.comparing import compare, table
 from benchmarks.contenders import Tagmill
 from benchmarks.job import Job
+from benchmarks.machine import CORES, machine, tell
 from tagmill.settings import Settings
-
-CORES = os.cpu_count() or 1
 
 
 class Late(SimpleHTTPRequestHandler):

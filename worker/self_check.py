@@ -15,11 +15,11 @@ from tagmill.golden import GoldenSamples
 class Arithmetic(IntEnum):
     """How many binary digits of each factor a device keeps where it multiplies float32."""
 
-    #: float32 itself: ONNX Runtime on any CPU, OpenVINO where the CPU has nothing for bfloat16
+    #: float32 itself: ONNX Runtime on any CPU, OpenVINO where the CPU has no AMX
     FLOAT32 = 23
     #: CUDA multiplies float32 in TF32
     TF32 = 10
-    #: OpenVINO's default where the CPU has instructions for it
+    #: OpenVINO's choice where the CPU has AMX
     BFLOAT16 = 7
 
 

@@ -18,6 +18,7 @@ from tagmill.bundle import INPUT, SCORES, BundleSpec, Task
 from tagmill.errors import BundleError, ConfigurationError, ExitCode
 from tagmill.preprocess import PreprocessSpec
 from tagmill.starter import starter_bundles
+from worker import openvino_engine
 from worker.calls import StalledCallError
 from worker.cli import predict
 from worker.openvino_engine import PROVIDER, properties
@@ -150,7 +151,25 @@ def test_calls_share_the_cores_and_no_thread_is_nailed_to_one() -> None:
     assert (alone["PERFORMANCE_HINT"], alone["NUM_STREAMS"], alone["INFERENCE_NUM_THREADS"]) == ("LATENCY", 1, 8)
     assert (shared["PERFORMANCE_HINT"], shared["NUM_STREAMS"], shared["INFERENCE_NUM_THREADS"]) == ("THROUGHPUT", 4, 8)
     assert alone["ENABLE_CPU_PINNING"] is shared["ENABLE_CPU_PINNING"] is False
-    assert "INFERENCE_PRECISION_HINT" not in shared
+
+
+@pytest.mark.parametrize(
+    ("flags", "precision"),
+    [
+        ("flags\t\t: avx2 avx512_bf16 avx512_vnni", "f32"),
+        ("flags\t\t: avx512_bf16 amx_bf16 amx_tile", None),
+        ("flags\t\t: avx2", None),
+        (None, None),
+    ],
+)
+def test_bfloat16_is_left_to_cpus_that_are_quick_at_it(
+    flags: str | None, precision: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    described = tmp_path / "cpuinfo"
+    if flags is not None:
+        described.write_text(f"processor\t: 0\n{flags}\n\nprocessor\t: 1\n{flags}\n")
+    monkeypatch.setattr(openvino_engine, "_CPU_INFO", described)
+    assert properties(1, 2).get("INFERENCE_PRECISION_HINT") == precision
 
 
 def test_a_command_takes_it_as_a_device(tmp_path: Path) -> None:

@@ -1,0 +1,22 @@
+"""On what something was measured, and words to whoever waits."""
+
+import os
+import platform
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+CORES = os.cpu_count() or 1
+VERSIONS = ("tagmill", "numpy", "onnxruntime", "torch", "pillow", "simplejpeg", "celery", "ray", "psycopg")
+
+
+def machine() -> str:
+    """Return processor, cores and versions, one line."""
+    model = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "")
+    packages = ", ".join(f"{name} {version(name)}" for name in VERSIONS)
+    return f"{model.partition(': ')[2]}, {CORES} cores; Python {platform.python_version()}, {packages}"
+
+
+def tell(text: str) -> None:
+    """Say what is being done."""
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,102 @@
+"""What each provider and precision is worth on this CPU: inference alone, on all cores.
+
+`python -m benchmarks.providers --model resnet50 --rounds 5` runs one network through plain ONNX Runtime, and through
+Tagmill's sessions of ONNX Runtime and OpenVINO (extra `openvino`) in float32 and in int8. The weights are random: this
+is about speed; what int8 costs is measured by `tagmill export`, on the pictures of a training.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from benchmarks.bundles import NETWORKS, make_bundle
+from benchmarks.catalogs import write_set
+from benchmarks.comparing import spread
+from benchmarks.machine import CORES, machine
+from benchmarks.peers.plain import new_session
+from export.int8 import activations, prepare, quantise
+from export.ranges import Calibration, choose, observe
+from tagmill.bundle import GOLDEN
+from tagmill.preprocess import PreprocessSpec, decode, fit
+from worker.session import Session
+
+#: pictures of one call; of one round; that show the ranges of int8
+BATCH, IMAGES, CALIBRATED_ON = 16, 64, 32
+PLAIN = "ONNX Runtime as it is, float32"
+
+Pixels = NDArray[np.uint8]
+Call = Callable[[Pixels], object]
+
+
+def in_int8(bundle: Path, images: Pixels) -> Path:
+    """Return the same bundle in int8, without golden samples: its answers are others."""
+    out = bundle.with_name(f"{bundle.stem}-int8.onnx")
+    if not out.exists():
+        model = onnx.load(bundle)
+        facts = {entry.key: entry.value for entry in model.metadata_props if entry.key != GOLDEN}
+        prepared = prepare(model)
+        seen = observe(prepared, activations(prepared), images, seed=0)
+        method = next(iter(Calibration))
+        reduced = quantise(prepared, {name: choose(values, method) for name, values in seen.items()}, [])
+        del reduced.metadata_props[:]
+        onnx.helper.set_model_props(reduced, facts)
+        onnx.save(reduced, out)
+    return out
+
+
+def images_per_second(call: Call, images: Pixels) -> float:
+    """Time one pass over the images, as many calls at a time as there are cores."""
+    chunks = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
+    with ThreadPoolExecutor(CORES) as pool:
+        started = time.perf_counter()
+        list(pool.map(call, chunks))
+        return len(images) / (time.perf_counter() - started)
+
+
+def rounds_of(calls: dict[str, Call], images: Pixels, rounds: int) -> dict[str, list[float]]:
+    """Return images a second of each in each round; every other round goes backwards."""
+    rates: dict[str, list[float]] = {name: [] for name in calls}
+    for call in calls.values():
+        call(images[:BATCH])
+    for number in range(rounds):
+        names: Sequence[str] = list(calls) if number % 2 == 0 else list(reversed(calls))
+        for name in names:
+            rates[name].append(images_per_second(calls[name], images))
+    return rates
+
+
+def main() -> None:
+    """Print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=list(NETWORKS), default="resnet50")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--work", type=Path, default=Path("bench"), help="where pictures and bundles go")
+    options = parser.parse_args()
+    print(machine(), flush=True)
+    side = NETWORKS[options.model][2]
+    spec = PreprocessSpec(side, side)
+    photos = write_set("photos", options.work, IMAGES)
+    images = np.stack([fit(decode(path.read_bytes(), spec.decode_side).rgb, spec) for path in photos])
+    bundle = make_bundle(options.model, options.work / "bundles", photos[0].parent)
+    plain = new_session(str(bundle))
+    calls: dict[str, Call] = {PLAIN: lambda pictures: plain.run(None, {"images": pictures})}
+    files = {"float32": bundle, "int8": in_int8(bundle, images[:CALIBRATED_ON])}
+    for library, device in (("ONNX Runtime", "cpu"), ("OpenVINO", "openvino")):
+        calls |= {f"{library}, {bits}": Session(file, device, threads=1).run for bits, file in files.items()}
+    rates = rounds_of(calls, images, options.rounds)
+    print(f"| {options.model}, {IMAGES} pictures, {CORES} calls at a time | images/s | times as fast as it is |")
+    print("|---|---|---|")
+    for name, found in rates.items():
+        ratios = [own / plain for own, plain in zip(found, rates[PLAIN], strict=True)]
+        print(f"| {name} | {statistics.median(found):.0f} | {spread(ratios)} |")
+
+
+if __name__ == "__main__":
+    main()
