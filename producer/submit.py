@@ -8,7 +8,7 @@ from celery import Celery
 from sqlalchemy import Connection, Engine, and_, func, insert, select, update
 
 from producer.manifest import Entry
-from tagmill.broker import publish
+from tagmill.broker import open_channel, publish
 from tagmill.bulk import insert_rows
 from tagmill.database import epoch_now, reading
 from tagmill.errors import NothingToDo
@@ -65,7 +65,8 @@ def publish_run(app: Celery, engine: Engine, run_id: int) -> int:
     """
     with reading(engine) as connection:
         queue = connection.execute(select(run.c.queue).where(run.c.id == run_id)).scalar_one()
-    restore(app, engine, queue)
+    with open_channel(app) as channel:
+        restore(app, channel, engine, queue)
     waiting = and_(batch.c.run_id == run_id, batch.c.status == BatchStatus.QUEUED)
     # What another has locked is being published or claimed by it: to wait for that could be a deadlock.
     free = select(batch.c.id).where(waiting).with_for_update(skip_locked=True)

@@ -1,6 +1,7 @@
 """The Celery application and the one message it carries: the ids of a batch."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Self
@@ -115,15 +116,26 @@ def publish(app: Celery, batches: Iterable[tuple[int, int]], priority: Priority 
         raise OperationalError(str(error)) from error
 
 
-def queue_length(app: Celery, queue: str, priority: Priority | None = None) -> int:
-    """Return how many messages wait in the broker, of one priority or of all."""
-    with app.connection_for_read() as connection, connection.channel() as channel:
-        if priority is not None and hasattr(channel, "client"):  # the broker of one process has a single list
-            return int(channel.client.llen(channel._q_for_pri(queue, int(priority))))
+@contextmanager
+def open_channel(app: Celery) -> Iterator[Any]:
+    """Open kombu's channel to the broker. Raises OperationalError where that is away, or goes away meanwhile."""
+    connection: Any  # kombu is partly typed
+    with app.connection_for_read() as connection:
         try:
-            return int(channel.queue_declare(queue=queue, passive=True).message_count)
-        except ChannelError:
-            return 0  # nothing was ever published
+            with connection.channel() as channel:
+                yield channel
+        except (*connection.connection_errors, *connection.channel_errors) as error:
+            raise OperationalError(str(error)) from error
+
+
+def queue_length(channel: Any, queue: str, priority: Priority | None = None) -> int:
+    """Return how many messages wait in the broker, of one priority or of all."""
+    if priority is not None and hasattr(channel, "client"):  # the broker of one process has a single list
+        return int(channel.client.llen(channel._q_for_pri(queue, int(priority))))
+    try:
+        return int(channel.queue_declare(queue=queue, passive=True).message_count)
+    except ChannelError:
+        return 0  # nothing was ever published
 
 
 def _transport_options(url: str) -> dict[str, Any]:

@@ -6,13 +6,11 @@ the note is gone, every message is in doubt; where the process is another one, t
 """
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from celery import Celery
-from kombu.exceptions import OperationalError
 from sqlalchemy import Engine, select
 
 from tagmill.broker import Priority, publish
@@ -32,40 +30,27 @@ class Doubt:
     until: float
 
 
-def restore(app: Celery, engine: Engine, queue: str) -> int:
+def restore(app: Celery, channel: Any, engine: Engine, queue: str) -> int:
     """Publish again every waiting batch whose message the broker may have lost; return how many.
 
-    A batch that is published twice is tagged once. A broker in this process forgets nothing, and is left alone.
-    Raises kombu's OperationalError where the broker is away.
+    `channel` is one of `open_channel`. A batch that is published twice is tagged once. A broker in this process forgets
+    nothing, and is left alone.
     """
-    with _note(app, queue) as note:
-        if note is None:
-            return 0
-        with reading(engine) as connection:
-            now = connection.execute(select(epoch_now())).scalar_one()
-        doubt = note.doubt(now)
-        if doubt is None:
-            note.seen(now)
-            return 0
-        published = 0
+    if not hasattr(channel, "client"):
+        return 0
+    note = _Note(channel, f"{queue}:seen")
+    with reading(engine) as connection:
+        now = connection.execute(select(epoch_now())).scalar_one()
+    doubt = note.doubt(now)
+    published = 0
+    if doubt is not None:
         for priority in Priority:
             again = priority is Priority.AGAIN
             while batches := reclaim_forgotten(engine, queue, doubt.since, doubt.until, again=again):
                 publish(app, batches, priority)
                 published += len(batches)
-        note.seen(now)
-        return published
-
-
-@contextmanager
-def _note(app: Celery, queue: str) -> Iterator["_Note | None"]:
-    connection: Any  # kombu is partly typed
-    with app.connection_for_read() as connection:
-        try:
-            channel = connection.channel()
-            yield _Note(channel, f"{queue}:seen") if hasattr(channel, "client") else None
-        except (*connection.connection_errors, *connection.channel_errors) as error:
-            raise OperationalError(str(error)) from error
+    note.seen(now)
+    return published
 
 
 class _Note:

@@ -8,7 +8,7 @@ from celery import Celery
 from celery.exceptions import Reject
 from sqlalchemy import Engine
 
-from tagmill.broker import TAG_BATCH, BatchMessage, Priority, publish, queue_length
+from tagmill.broker import TAG_BATCH, BatchMessage, Priority, open_channel, publish, queue_length
 from tagmill.database import end_silent
 from tagmill.reaper import bury_dead, reclaim_again, reclaim_due, reclaim_lost, requeue_expired, take_turn
 from tagmill.restore import restore
@@ -51,10 +51,11 @@ def reap(app: Celery, engine: Engine, settings: Settings, services: Services) ->
     bury_dead(engine, queue, settings.max_attempts)
     services.database.answered(asked)
     # Asked before anything is marked as published: a broker that is down ends this look here.
-    restored = restore(app, engine, queue)
+    with open_channel(app) as channel:
+        restored = restore(app, channel, engine, queue)
+        waiting, first = queue_length(channel, queue), queue_length(channel, queue, Priority.AGAIN)
     if restored:
         log.warning("the broker had lost messages", extra={"action": "broker_restored", "batches": restored})
-    waiting, first = queue_length(app, queue), queue_length(app, queue, Priority.AGAIN)
     due = reclaim_due(engine, queue)
     if first == 0:
         due += reclaim_again(engine, queue, AGAIN_SHARE * settings.queued_grace_seconds)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from celery import Celery
 from kombu.exceptions import OperationalError
+from queues import waiting
 from services import ExternalRedis, RedisServer
 from sqlalchemy import Engine, select, update
 
@@ -17,7 +18,7 @@ from producer.progress import run_progress, unfinished_run
 from producer.submit import create_run, publish_run
 from tagmill import ledger
 from tagmill.batch_result import BatchResult, ImageRow, Outcome
-from tagmill.broker import make_app, publish, queue_length
+from tagmill.broker import make_app, publish
 from tagmill.bundle import BundleSpec, Task
 from tagmill.database import connect, upgrade
 from tagmill.errors import InputError, NothingToDo
@@ -166,7 +167,7 @@ def test_reconcile_fills_a_flushed_redis(
     work(engine, run_id, None, batches=1)
     redis_server.flush()
     assert reconcile(app, engine, QUEUE, max_attempts=3) == 3
-    assert queue_length(app, QUEUE) == 3
+    assert waiting(app, QUEUE) == 3
 
 
 def test_a_broker_that_dies_while_it_is_published_to_is_a_broker_that_is_down(
@@ -185,7 +186,7 @@ def test_a_broker_that_dies_while_it_is_published_to_is_a_broker_that_is_down(
         publish(app, batches())
     server.start()
     publish(app, [(1, 1)])
-    assert queue_length(app, QUEUE) == 1
+    assert waiting(app, QUEUE) == 1
 
 
 def test_who_publishes_waits_for_no_other_that_does(
@@ -201,6 +202,6 @@ def test_who_publishes_waits_for_no_other_that_does(
     with engine.begin() as other:
         other.execute(update(batch).where(batch.c.seq == 1).values(published_at=1.0))
         assert publish_run(app, engine, run_id) == 4
-        assert queue_length(app, QUEUE) == 3
+        assert waiting(app, QUEUE) == 3
         assert [number for _, number in reclaim_lost(engine, QUEUE, grace_seconds=-1)] == [1, 3, 4]
     engine.dispose()

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from celery import Celery
 from kombu.exceptions import OperationalError
+from queues import waiting
 from services import RedisServer
 from sqlalchemy import Engine, update
 
@@ -14,7 +15,7 @@ from producer.manifest import Entry
 from producer.submit import create_run, publish_run
 from tagmill import ledger
 from tagmill import restore as restoring
-from tagmill.broker import Priority, make_app, publish, queue_length
+from tagmill.broker import Priority, make_app, open_channel, publish
 from tagmill.bundle import BundleSpec, Task
 from tagmill.database import epoch_now
 from tagmill.ledger import Lease
@@ -46,6 +47,11 @@ def model(engine: Engine) -> Model:
     return register(engine, BundleSpec("shirts", Task.CLASSIFY, ("red", "blue"), PreprocessSpec(8, 8)), "f" * 64)
 
 
+def fill_up(app: Celery, engine: Engine) -> int:
+    with open_channel(app) as channel:
+        return restore(app, channel, engine, QUEUE)
+
+
 def new_run(engine: Engine, model: Model, batches: int) -> int:
     entries = [Entry(f"key-{number}", f"/pictures/{number}.jpg") for number in range(batches)]
     return create_run(engine, "test", entries, [model], [Path("/pictures")], 1, QUEUE)
@@ -59,8 +65,8 @@ def published_long_ago(engine: Engine) -> None:
 def test_a_first_run_is_published_once(app: Celery, engine: Engine, model: Model) -> None:
     run = new_run(engine, model, 3)
     assert publish_run(app, engine, run) == 3
-    assert restore(app, engine, QUEUE) == 0
-    assert queue_length(app, QUEUE) == 3
+    assert fill_up(app, engine) == 0
+    assert waiting(app, QUEUE) == 3
 
 
 def test_an_emptied_redis_is_filled_though_it_holds_new_messages(
@@ -71,9 +77,9 @@ def test_an_emptied_redis_is_filled_though_it_holds_new_messages(
     published_long_ago(engine)
     redis.flush()
     publish(app, [(run, 1)])
-    assert restore(app, engine, QUEUE) == 3
-    assert restore(app, engine, QUEUE) == 0
-    assert queue_length(app, QUEUE) == 4
+    assert fill_up(app, engine) == 3
+    assert fill_up(app, engine) == 0
+    assert waiting(app, QUEUE) == 4
 
 
 def test_what_was_in_work_before_is_served_before_what_was_not(
@@ -85,12 +91,12 @@ def test_what_was_in_work_before_is_served_before_what_was_not(
     assert requeue_owned(engine, "dead") == 1
     published_long_ago(engine)
     redis.flush()
-    assert restore(app, engine, QUEUE) == 3
+    assert fill_up(app, engine) == 3
     with app.connection_for_read() as connection:
         client = connection.channel().client
         assert client.llen(QUEUE) == 1  # priority 0 has the plain name
         assert client.llen(f"{QUEUE}:{int(Priority.NORMAL)}") == 2
-    assert [queue_length(app, QUEUE, priority) for priority in (Priority.AGAIN, Priority.NORMAL)] == [1, 2]
+    assert [waiting(app, QUEUE, priority) for priority in (Priority.AGAIN, Priority.NORMAL)] == [1, 2]
 
 
 def test_batches_in_work_or_done_are_left_alone(app: Celery, engine: Engine, model: Model, redis: RedisServer) -> None:
@@ -98,7 +104,7 @@ def test_batches_in_work_or_done_are_left_alone(app: Celery, engine: Engine, mod
     publish_run(app, engine, run)
     assert ledger.claim(engine, run, 1, QUEUE, Lease("alive:1", 30, max_attempts=3))
     redis.flush()
-    assert restore(app, engine, QUEUE) == 1
+    assert fill_up(app, engine) == 1
 
 
 def test_the_next_submit_fills_an_emptied_redis_too(
@@ -107,7 +113,7 @@ def test_the_next_submit_fills_an_emptied_redis_too(
     publish_run(app, engine, new_run(engine, model, 3))
     redis.flush()
     assert publish_run(app, engine, new_run(engine, model, 2)) == 2
-    assert queue_length(app, QUEUE) == 5
+    assert waiting(app, QUEUE) == 5
 
 
 def test_a_restart_puts_only_what_was_published_shortly_before_in_doubt(
@@ -116,11 +122,11 @@ def test_a_restart_puts_only_what_was_published_shortly_before_in_doubt(
     publish_run(app, engine, new_run(engine, model, 3))
     published_long_ago(engine)
     publish_run(app, engine, new_run(engine, model, 2))
-    assert restore(app, engine, QUEUE) == 0
+    assert fill_up(app, engine) == 0
     redis.kill()
     redis.start()
-    assert restore(app, engine, QUEUE) == 2
-    assert restore(app, engine, QUEUE) == 0
+    assert fill_up(app, engine) == 2
+    assert fill_up(app, engine) == 0
 
 
 def test_who_dies_while_filling_leaves_the_doubt_to_the_next(
@@ -131,9 +137,9 @@ def test_who_dies_while_filling_leaves_the_doubt_to_the_next(
     with monkeypatch.context() as patch:
         patch.setattr(restoring, "reclaim_forgotten", _die)
         with pytest.raises(KeyboardInterrupt):
-            restore(app, engine, QUEUE)
-    assert restore(app, engine, QUEUE) == 3
-    assert restore(app, engine, QUEUE) == 0
+            fill_up(app, engine)
+    assert fill_up(app, engine) == 3
+    assert fill_up(app, engine) == 0
 
 
 def test_a_note_that_is_not_ours_counts_as_none(app: Celery, engine: Engine, model: Model, redis: RedisServer) -> None:
@@ -141,7 +147,7 @@ def test_a_note_that_is_not_ours_counts_as_none(app: Celery, engine: Engine, mod
     with app.connection_for_read() as connection:
         for strange in (b"", b"{", b"[]", b"7", b'{"process": 1}', b"\xff"):
             connection.channel().client.set(NOTE, strange)
-            assert restore(app, engine, QUEUE) == 3
+            assert fill_up(app, engine) == 3
 
 
 def test_a_message_whose_taker_died_before_it_claimed_is_missed_while_others_wait(
@@ -166,11 +172,11 @@ def test_a_message_whose_taker_died_before_it_claimed_is_missed_while_others_wai
 def test_a_redis_that_is_away_is_a_broker_that_is_down(app: Celery, engine: Engine, redis: RedisServer) -> None:
     redis.kill()
     with pytest.raises(OperationalError):
-        restore(app, engine, QUEUE)
+        fill_up(app, engine)
 
 
 def test_a_broker_in_this_process_has_nothing_to_forget(engine: Engine) -> None:
-    assert restore(make_app(Settings(broker_url="memory://localhost/")), engine, QUEUE) == 0
+    assert fill_up(make_app(Settings(broker_url="memory://localhost/")), engine) == 0
 
 
 def _die(*_: object, **__: object) -> None:

@@ -11,9 +11,10 @@ from installation import Site
 from pictures import write_folder, write_picture
 from PIL import Image
 from processes import Worker, tagmill, tagmill_json, wait_until
+from queues import waiting
 from services import RedisServer
 
-from tagmill.broker import TAG_BATCH, make_app, publish, queue_length
+from tagmill.broker import TAG_BATCH, make_app, publish
 from tagmill.settings import Settings
 
 on_both_databases = pytest.mark.parametrize("site", ["sqlite_url", "postgres_url"], indirect=True)
@@ -120,7 +121,7 @@ def test_one_small_message_a_batch_and_a_strange_one_is_refused(site: Site) -> N
     settings = Settings(broker_url=site.env["TAGMILL_BROKER_URL"])
     app = make_app(settings)
     run = site.submit(site.folder / "shop", "--model", "colours", "--batch-size", 10)["run"]
-    assert queue_length(app, settings.queue) == 20
+    assert waiting(app, settings.queue) == 20
     for strange in ({"layout": 2, "run": 1, "batch": 1}, "batch 1", {"layout": 1, "run": 1, "batch": "1; DROP TABLE"}):
         app.send_task(TAG_BATCH, args=[strange])
     with Worker(site.env, site.folder / "worker.log") as worker:
