@@ -133,7 +133,7 @@ def describe(findings: Findings, summary: Mapping[str, Any], use: str) -> dict[s
         "predictions": f"Up to 25 {use} pictures drawn at random, titled with the prediction; wrong ones are framed.",
         "masks": f"Up to eight {use} pictures drawn at random, each beside its true and its predicted mask.",
         "reliability": "How often a score is right against what it says, in 15 bins. The expected calibration error is "
-        f"{figures.get('ece', 0):.3f}; {figures.get('ece_by_chance', 0):.3f} would be chance.{before}",
+        f"{figures.get('ece', 0):.3f}; chance alone makes {figures.get('ece_by_chance', 0):.3f}.{before}",
     }
 
 
@@ -158,6 +158,6 @@ def flat(values: Mapping[str, Any], above: str = "") -> list[tuple[str, str]]:
 
 def _calibration(findings: Findings) -> Headline:
     before = findings.ece_before
-    note = f"{findings.figures['ece_by_chance']:.3f} would be chance on so few pictures"
+    note = f"chance alone makes {findings.figures['ece_by_chance']:.3f}"
     note += "" if before is None else f"; {before:.3f} before calibration"
     return Headline("calibration error", f"{findings.figures['ece']:.3f}", note)
