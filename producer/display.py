@@ -78,12 +78,18 @@ def status_table(progress: RunProgress) -> Table:
 
 def runs_table(runs: Iterable[RunProgress]) -> Table:
     """Return one line a run."""
-    table = Table("run", "created", "state", "images", "tagged", "failed", "images/s", "models", box=SIMPLE_HEAD)
-    table.add_column("source", overflow="ellipsis", no_wrap=True)
+    # On a narrow terminal the names take more lines, and no number is cut.
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in ("run", "created", "state"):
+        table.add_column(name, no_wrap=True)
+    for name in ("images", "tagged", "failed"):
+        table.add_column(name, no_wrap=True, justify="right")
+    for name in ("models", "source"):
+        table.add_column(name, overflow="fold")
     for progress in runs:
         created = datetime.fromtimestamp(progress.created_at, UTC).strftime("%m-%d %H:%M")
         table.add_row(
             *(str(progress.run), created, progress.state, str(progress.images), str(progress.tagged)),
-            *(str(progress.failed), f"{progress.images_per_second:.0f}", " ".join(progress.models), progress.source),
+            *(str(progress.failed), " ".join(progress.models), progress.source),
         )
     return table
