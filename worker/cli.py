@@ -57,13 +57,14 @@ def start(queue: str | None, concurrency: int | None, name: str, device: str | N
     given = {"TAGMILL_QUEUE": settings.queue, "TAGMILL_DEVICE": settings.device}
     given["TAGMILL_CONCURRENCY"] = str(settings.concurrency)
 
-    def free(process: str) -> None:
+    def free(process: str) -> int:
         try:
             freed = requeue_owned(engine, process)
         except SQLAlchemyError:
-            return  # the database is away: their leases end by themselves
+            return 0  # the database is away: their leases end by themselves
         if freed:
             log.info("batches of a dead worker are free", extra={"action": "batches_freed", "batches": freed})
+        return freed
 
     return Supervisor(worker_command(settings, name), os.environ | given, free).run()
 

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
-#: a process that ran this long did start well: the next pause is short again
+#: a process that ran this long, or had work in hand, did start well: the next pause is short again
 HEALTHY_SECONDS = 60.0
 #: a process that asked to be started anew is, at once, if it did so after this time; sooner, its limits are too tight
 RECYCLE_SECONDS = 10.0
@@ -34,11 +34,12 @@ def worker_command(settings: Settings, name: str) -> list[str]:
 class Supervisor:
     """Runs `command` until it ends by itself or a signal says stop.
 
-    `after_death` is told the name of each process that ended, to free at once what it had in hand.
+    `after_death` is told the name of each process that ended, to free at once what it had in hand; it returns how many
+    batches these were.
     """
 
     def __init__(
-        self, command: list[str], environment: dict[str, str], after_death: Callable[[str], None] = lambda name: None
+        self, command: list[str], environment: dict[str, str], after_death: Callable[[str], int] = lambda name: 0
     ) -> None:
         self._command = command
         self._environment = environment
@@ -64,13 +65,14 @@ class Supervisor:
             if self._stopping:
                 self._process.terminate()
             code = self._process.wait()
-            self._after_death(name)
+            freed = self._after_death(name)
             if self._stopping:
                 return ExitCode.DONE
             if code in (ExitCode.CONFIGURATION, ExitCode.USAGE):
                 return code
             seconds = time.monotonic() - started
-            pause = FIRST_PAUSE_SECONDS if seconds > HEALTHY_SECONDS else pause
+            # A batch that ends its process each time does not keep it here for long: after two it is a suspect.
+            pause = FIRST_PAUSE_SECONDS if freed or seconds > HEALTHY_SECONDS else pause
             if code == ProcessEnd.RECYCLED and seconds > RECYCLE_SECONDS:
                 log.info("worker starts anew", extra={"action": "worker_recycled"})
                 continue

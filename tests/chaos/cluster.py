@@ -40,7 +40,13 @@ class Redis(RedisServer):
 
     def lose_data(self) -> None:
         """Remove what a stopped server would come back with."""
-        shutil.rmtree(self.folder / "appendonlydir", ignore_errors=True)
+        kept = list(self.folder.glob("appendonly*"))
+        assert kept, "a Redis with AOF keeps a file or, since version 7, a folder of this name"
+        for path in kept:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 class Database(PostgresServer):
