@@ -1,14 +1,16 @@
 """Rounds in which every contender does the same job in turn, and the ratios within each round."""
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from benchmarks.job import Job
 
 if TYPE_CHECKING:
     from benchmarks.contenders import Contender
+
+_Thing = TypeVar("_Thing")
 
 
 @dataclass(frozen=True)
@@ -26,14 +28,20 @@ class Comparison:
 def compare(
     title: str, contenders: Sequence["Contender"], job: Job, rounds: int, tell: Callable[[str], None]
 ) -> Comparison:
-    """Let the contenders do the job `rounds` times; every other round goes backwards, since machines drift."""
+    """Let the contenders do the job `rounds` times, in turns."""
     rates: dict[str, list[float]] = {contender.name: [] for contender in contenders}
-    for number in range(rounds):
-        for contender in contenders if number % 2 == 0 else reversed(contenders):
-            timed = contender.measure(job)
-            rates[contender.name].append(timed.images / timed.seconds)
-            tell(f"{title}, round {number + 1}/{rounds}: {contender.name} {rates[contender.name][-1]:.0f} images/s")
+    for number, contender in turns(contenders, rounds):
+        timed = contender.measure(job)
+        rates[contender.name].append(timed.images / timed.seconds)
+        tell(f"{title}, round {number + 1}/{rounds}: {contender.name} {rates[contender.name][-1]:.0f} images/s")
     return Comparison(title, rates)
+
+
+def turns(things: Sequence[_Thing], rounds: int) -> Iterator[tuple[int, _Thing]]:
+    """Give each thing once a round, with the round's number; every other round goes backwards, since machines drift."""
+    for number in range(rounds):
+        for thing in things if number % 2 == 0 else reversed(things):
+            yield number, thing
 
 
 def spread(ratios: Sequence[float]) -> str:

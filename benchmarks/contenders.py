@@ -25,6 +25,7 @@ from tagmill.broker import make_app
 from tagmill.database import connect, upgrade
 from tagmill.registry import ModelStore, register
 from tagmill.settings import Settings
+from worker.fetch import is_local
 from worker.session import Session
 
 #: images of one message to a Tagmill worker, its default
@@ -117,7 +118,7 @@ class Tagmill(Contender):
             self.measure(Job(job.files[: 2 * BATCH_SIZE], job.bundles, job.threads))
         with self._engine.begin() as connection:
             connection.execute(text(f"TRUNCATE {RESULTS} CASCADE"))
-        roots = sorted({Path(file).parent for file in job.files if file.startswith("/")})
+        roots = sorted({Path(file).parent for file in job.files if is_local(file)})
         entries = [Entry(file, file) for file in job.files]
         run = create_run(self._engine, "benchmark", entries, self._models, roots, BATCH_SIZE, "tagmill")
         started = time.time()

@@ -10,6 +10,8 @@ import statistics
 import threading
 from pathlib import Path
 
+from processes import children
+
 from benchmarks.bundles import make_bundle
 from benchmarks.catalogs import write_set
 from benchmarks.contenders import Tagmill
@@ -43,11 +45,6 @@ class Looker(threading.Thread):
         return [statistics.median(self.megabytes[quarter * size : (quarter + 1) * size]) for quarter in range(4)]
 
 
-def child(pid: int) -> int:
-    """Return the process that tags below a supervisor."""
-    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
-
-
 def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -60,7 +57,7 @@ def main() -> None:
     bundle = str(make_bundle(options.model, options.work / "bundles", Path(pictures[0]).parent).resolve())
     with Tagmill("tagmill", [bundle]) as tagmill:
         tagmill.measure(Job(pictures[:256], [bundle], 1))
-        looker = Looker(child(tagmill.worker.process.pid))
+        looker = Looker(children(tagmill.worker.process.pid)[0])
         looker.start()
         timed = tagmill.measure(Job(pictures, [bundle], 1))
         quarters = looker.stop()

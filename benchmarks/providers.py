@@ -8,22 +8,22 @@ is about speed; what int8 costs is measured by `tagmill export`, on the pictures
 import argparse
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from benchmarks.bundles import NETWORKS, make_bundle
 from benchmarks.catalogs import write_set
-from benchmarks.comparing import spread
+from benchmarks.comparing import spread, turns
 from benchmarks.machine import CORES, machine
 from benchmarks.peers.plain import new_session
 from export.int8 import activations, prepare, quantise
 from export.ranges import Calibration, choose, observe
 from tagmill.bundle import GOLDEN
+from tagmill.picture import Pixels
 from tagmill.preprocess import PreprocessSpec, decode, fit
 from worker.session import Session
 
@@ -31,7 +31,6 @@ from worker.session import Session
 BATCH, IMAGES, CALIBRATED_ON = 16, 64, 32
 PLAIN = "ONNX Runtime as it is, float32"
 
-Pixels = NDArray[np.uint8]
 Call = Callable[[Pixels], object]
 
 
@@ -61,14 +60,12 @@ def images_per_second(call: Call, images: Pixels) -> float:
 
 
 def rounds_of(calls: dict[str, Call], images: Pixels, rounds: int) -> dict[str, list[float]]:
-    """Return images a second of each in each round; every other round goes backwards."""
+    """Return images a second of each in each round."""
     rates: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
         call(images[:BATCH])
-    for number in range(rounds):
-        names: Sequence[str] = list(calls) if number % 2 == 0 else list(reversed(calls))
-        for name in names:
-            rates[name].append(images_per_second(calls[name], images))
+    for _, name in turns(list(calls), rounds):
+        rates[name].append(images_per_second(calls[name], images))
     return rates
 
 

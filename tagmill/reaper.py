@@ -11,6 +11,8 @@ from tagmill.tables import BatchStatus, RunState, batch, batch_failure, reaper, 
 REAP_LIMIT = 1000
 #: `batch.error` of a crash
 CRASHED = "its worker ended without a word"
+#: of batches that were in work before: given back, or taken from a dead worker
+_WORKED_ON: ColumnElement[bool] = batch.c.not_before.is_not(None)
 
 
 def take_turn(engine: Engine, queue: str, seconds: float) -> bool:
@@ -63,7 +65,7 @@ def reclaim_due(engine: Engine, queue: str) -> list[tuple[int, int]]:
 
     Nothing was published for them since, so it does not matter what the queue holds.
     """
-    return _publish(engine, and_(_waiting(queue), batch.c.published_at.is_(None), batch.c.not_before.is_not(None)))
+    return _publish(engine, and_(_waiting(queue), batch.c.published_at.is_(None), _WORKED_ON))
 
 
 def reclaim_lost(engine: Engine, queue: str, grace_seconds: float) -> list[tuple[int, int]]:
@@ -80,7 +82,7 @@ def reclaim_again(engine: Engine, queue: str, grace_seconds: float) -> list[tupl
     Call it only while no message of the first priority waits: then a worker took it and died before it claimed.
     """
     overdue = batch.c.published_at < epoch_now() - grace_seconds
-    return _publish(engine, and_(_waiting(queue), batch.c.not_before.is_not(None), overdue))
+    return _publish(engine, and_(_waiting(queue), _WORKED_ON, overdue))
 
 
 def reclaim_before(engine: Engine, queue: str, moment: float | ColumnElement[float]) -> list[tuple[int, int]]:
@@ -98,7 +100,7 @@ def reclaim_forgotten(engine: Engine, queue: str, since: float, until: float, *,
     clock.
     """
     published = and_(batch.c.published_at >= since, batch.c.published_at < until)
-    return _publish(engine, and_(_waiting(queue), published, batch.c.not_before.is_not(None) == again))
+    return _publish(engine, and_(_waiting(queue), published, _WORKED_ON if again else not_(_WORKED_ON)))
 
 
 def _fail_images(connection: Connection, run_id: int, batch_id: int, detail: str) -> None:

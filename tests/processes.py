@@ -19,6 +19,14 @@ def environment(**settings: object) -> dict[str, str]:
     return kept | {f"TAGMILL_{name.upper()}": str(value) for name, value in settings.items()} | {"COLUMNS": "200"}
 
 
+def children(pid: int) -> list[int]:
+    """Return the processes that a process started, none where it ended."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
 def tagmill(
     *arguments: object, env: dict[str, str] | None = None, cwd: Path | None = None, expect: int = 0
 ) -> subprocess.CompletedProcess[str]:

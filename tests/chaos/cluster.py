@@ -5,7 +5,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Self
 import faults.sitecustomize as faults
 from chaos.journal import keep_journal
 from chaos.slow.sitecustomize import SECONDS
-from processes import TAGMILL, environment, wait_until
+from processes import TAGMILL, children, environment, wait_until
 from services import PostgresServer, RedisServer, create_database
 from sqlalchemy import Engine
 
@@ -99,7 +99,7 @@ class SupervisedWorker:
 
     def child(self) -> Child | None:
         """Return the process that tags, None while there is none."""
-        for pid in _children(self.supervisor.pid):
+        for pid in children(self.supervisor.pid):
             try:
                 variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
             except OSError:
@@ -211,10 +211,3 @@ def send(pid: int, how: signal.Signals) -> bool:
     except ProcessLookupError:
         return False
     return True
-
-
-def _children(pid: int) -> Sequence[int]:
-    try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []

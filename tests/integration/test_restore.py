@@ -57,6 +57,17 @@ def new_run(engine: Engine, model: Model, batches: int) -> int:
     return create_run(engine, "test", entries, [model], [Path("/pictures")], 1, QUEUE)
 
 
+def published_run(app: Celery, engine: Engine, model: Model, batches: int) -> int:
+    run = new_run(engine, model, batches)
+    publish_run(app, engine, run)
+    return run
+
+
+def a_worker_dies_at(engine: Engine, run: int, number: int) -> None:
+    assert ledger.claim(engine, run, number, QUEUE, Lease("dead:1", 30, max_attempts=3))
+    assert requeue_owned(engine, "dead") == 1
+
+
 def published_long_ago(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(update(batch).values(published_at=epoch_now() - 3600))
@@ -72,8 +83,7 @@ def test_a_first_run_is_published_once(app: Celery, engine: Engine, model: Model
 def test_an_emptied_redis_is_filled_though_it_holds_new_messages(
     app: Celery, engine: Engine, model: Model, redis: RedisServer
 ) -> None:
-    run = new_run(engine, model, 3)
-    publish_run(app, engine, run)
+    run = published_run(app, engine, model, 3)
     published_long_ago(engine)
     redis.flush()
     publish(app, [(run, 1)])
@@ -85,10 +95,8 @@ def test_an_emptied_redis_is_filled_though_it_holds_new_messages(
 def test_what_was_in_work_before_is_served_before_what_was_not(
     app: Celery, engine: Engine, model: Model, redis: RedisServer
 ) -> None:
-    run = new_run(engine, model, 3)
-    publish_run(app, engine, run)
-    assert ledger.claim(engine, run, 2, QUEUE, Lease("dead:1", 30, max_attempts=3))
-    assert requeue_owned(engine, "dead") == 1
+    run = published_run(app, engine, model, 3)
+    a_worker_dies_at(engine, run, 2)
     published_long_ago(engine)
     redis.flush()
     assert fill_up(app, engine) == 3
@@ -100,8 +108,7 @@ def test_what_was_in_work_before_is_served_before_what_was_not(
 
 
 def test_batches_in_work_or_done_are_left_alone(app: Celery, engine: Engine, model: Model, redis: RedisServer) -> None:
-    run = new_run(engine, model, 2)
-    publish_run(app, engine, run)
+    run = published_run(app, engine, model, 2)
     assert ledger.claim(engine, run, 1, QUEUE, Lease("alive:1", 30, max_attempts=3))
     redis.flush()
     assert fill_up(app, engine) == 1
@@ -110,7 +117,7 @@ def test_batches_in_work_or_done_are_left_alone(app: Celery, engine: Engine, mod
 def test_the_next_submit_fills_an_emptied_redis_too(
     app: Celery, engine: Engine, model: Model, redis: RedisServer
 ) -> None:
-    publish_run(app, engine, new_run(engine, model, 3))
+    published_run(app, engine, model, 3)
     redis.flush()
     assert publish_run(app, engine, new_run(engine, model, 2)) == 2
     assert waiting(app, QUEUE) == 5
@@ -119,9 +126,9 @@ def test_the_next_submit_fills_an_emptied_redis_too(
 def test_a_restart_puts_only_what_was_published_shortly_before_in_doubt(
     app: Celery, engine: Engine, model: Model, redis: RedisServer
 ) -> None:
-    publish_run(app, engine, new_run(engine, model, 3))
+    published_run(app, engine, model, 3)
     published_long_ago(engine)
-    publish_run(app, engine, new_run(engine, model, 2))
+    published_run(app, engine, model, 2)
     assert fill_up(app, engine) == 0
     redis.kill()
     redis.start()
@@ -132,7 +139,7 @@ def test_a_restart_puts_only_what_was_published_shortly_before_in_doubt(
 def test_who_dies_while_filling_leaves_the_doubt_to_the_next(
     app: Celery, engine: Engine, model: Model, redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    publish_run(app, engine, new_run(engine, model, 3))
+    published_run(app, engine, model, 3)
     redis.flush()
     with monkeypatch.context() as patch:
         patch.setattr(restoring, "reclaim_forgotten", _die)
@@ -143,7 +150,7 @@ def test_who_dies_while_filling_leaves_the_doubt_to_the_next(
 
 
 def test_a_note_that_is_not_ours_counts_as_none(app: Celery, engine: Engine, model: Model, redis: RedisServer) -> None:
-    publish_run(app, engine, new_run(engine, model, 3))
+    published_run(app, engine, model, 3)
     with app.connection_for_read() as connection:
         for strange in (b"", b"{", b"[]", b"7", b'{"process": 1}', b"\xff"):
             connection.channel().client.set(NOTE, strange)
@@ -154,10 +161,8 @@ def test_a_message_whose_taker_died_before_it_claimed_is_missed_while_others_wai
     app: Celery, engine: Engine, model: Model, redis: RedisServer
 ) -> None:
     settings = Settings(broker_url=redis.url, queued_grace_seconds=1, reap_seconds=0.01)
-    run = new_run(engine, model, 3)
-    publish_run(app, engine, run)
-    assert ledger.claim(engine, run, 2, QUEUE, Lease("dead:1", 30, max_attempts=3))
-    assert requeue_owned(engine, "dead") == 1
+    run = published_run(app, engine, model, 3)
+    a_worker_dies_at(engine, run, 2)
     assert reap(app, engine, settings, Services()) == 1
     with app.connection_for_read() as connection:
         assert connection.channel().client.rpop(QUEUE)

@@ -10,7 +10,7 @@ from bundles import write_fussy_classifier
 from installation import Site
 from pictures import write_folder, write_picture
 from PIL import Image
-from processes import Worker, tagmill, tagmill_json, wait_until
+from processes import Worker, children, tagmill, tagmill_json, wait_until
 from queues import waiting
 from services import RedisServer
 
@@ -90,9 +90,8 @@ def test_the_supervisor_starts_a_killed_worker_again(site: Site) -> None:
     write_folder(site.folder / "shop", 30)
     with Worker(site.env, site.folder / "worker.log") as worker:
         worker.wait_ready()
-        children = Path(f"/proc/{worker.process.pid}/task/{worker.process.pid}/children").read_text().split()
-        for child in children:
-            os.kill(int(child), signal.SIGKILL)
+        for child in children(worker.process.pid):
+            os.kill(child, signal.SIGKILL)
         wait_until(lambda: worker.log.count(" ready.") == 2, 60, "the worker to be started again")
         assert '"action": "worker_ended"' in worker.log
         assert site.submit(site.folder / "shop", "--model", "colours", "--wait")["tagged"] == 30
@@ -101,7 +100,7 @@ def test_the_supervisor_starts_a_killed_worker_again(site: Site) -> None:
 def test_no_worker_goes_on_without_its_supervisor(site: Site) -> None:
     with Worker(site.env, site.folder / "worker.log") as worker:
         worker.wait_ready()
-        (child,) = Path(f"/proc/{worker.process.pid}/task/{worker.process.pid}/children").read_text().split()
+        (child,) = children(worker.process.pid)
         worker.kill()
         wait_until(lambda: not Path(f"/proc/{child}/cmdline").exists(), 20, "the worker to follow its supervisor")
 

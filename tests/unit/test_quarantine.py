@@ -10,6 +10,7 @@ from bundles import write_classifier, write_segmenter
 from hard_bundles import BAD_RED, write_endless_classifier
 from pictures import write_folder, write_picture
 from PIL import Image
+from processes import children
 
 from tagmill.batch_result import BatchResult, PendingImage
 from tagmill.errors import BundleError
@@ -109,5 +110,4 @@ def test_no_process_of_quarantine_is_left(shop: Path, tmp_path: Path) -> None:
     files = Named(colours=write_classifier(tmp_path / "c.onnx"))
     claimed = suspect(shop, "colours")
     Quarantine(Settings(), files).tag(replace(claimed, images=claimed.images[:1]))
-    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
-    assert "quarantine" not in "".join(Path(f"/proc/{pid}/cmdline").read_text() for pid in children.read_text().split())
+    assert "quarantine" not in "".join(Path(f"/proc/{pid}/cmdline").read_text() for pid in children(os.getpid()))
