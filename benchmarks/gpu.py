@@ -1,8 +1,8 @@
 """Check and time inference on a graphics card in some minutes; prints Markdown.
 
-`pip install 'tagmill[gpu,train]'`, then `python -m benchmarks.gpu > gpu.md`. Without a card that ONNX Runtime really
-uses it ends with one line and exit code 78. `--bundle FILE.onnx` measures a bundle of yours instead of MobileNetV3 and
-ResNet-50 with random weights, whose speed is that of trained ones.
+`pip install 'tagmill[gpu,gpu-decode,train]'`, then `python -m benchmarks.gpu > gpu.md`. Without a card that ONNX
+Runtime really uses it ends with one line and exit code 78. `--bundle FILE.onnx` measures a bundle of yours instead of
+MobileNetV3 and ResNet-50 with random weights, whose speed is that of trained ones.
 """
 
 import argparse
@@ -24,16 +24,27 @@ from numpy.typing import NDArray
 
 from tagmill.bundle import Precision
 from tagmill.errors import TagmillError
+from tagmill.picture import Picture
 from tagmill.preprocess import PreprocessSpec, decode, fit
 from tagmill.sample.catalog import write_catalog
 from tagmill.starter import starter_bundles
+from worker.card_decode import decoder_on_card
 from worker.engine import Device
 from worker.gpu import CardOptions
 from worker.self_check import tolerance
 from worker.session import Session
 from worker.tuning import this_machine
 
-PACKAGES = ("onnxruntime-gpu", "onnxruntime", "tensorrt", "torch", "torchvision", "simplejpeg", "numpy")
+PACKAGES = (
+    "onnxruntime-gpu",
+    "onnxruntime",
+    "tensorrt",
+    "nvidia-nvimgcodec-cu13",
+    "torch",
+    "torchvision",
+    "simplejpeg",
+    "numpy",
+)
 SHAPES = (1, 8, 32, 64, 128)
 #: times that each cell is measured, in turns with the others
 ROUNDS = 3
@@ -93,7 +104,7 @@ def measure(folder: Path, device: str, starter: Session, bundles: Sequence[Path]
     for bundle in named:
         _shape_table(device, bundle, halves[bundle], files, seconds)
     _overlap_table(device, named[-1], files, 4 * seconds)
-    _jpeg_table(files, 4 * seconds)
+    _jpeg_table(device, files, 4 * seconds)
 
 
 def half_bundle(bundle: Path, out: Path) -> Path:
@@ -217,14 +228,23 @@ def _overlap_table(device: str, bundle: Path, files: Sequence[Path], seconds: fl
     )
 
 
-def _jpeg_table(files: Sequence[Path], seconds: float) -> None:
-    """Time torchvision's JPEG decoder on the card against the worker's on all cores, full pictures to 224 pixels."""
+def _jpeg_table(device: str, files: Sequence[Path], seconds: float) -> None:
+    """Time JPEG decoders on the card against the worker's on all cores, full pictures to 224 pixels."""
     say("timing JPEG decoders")
     jpegs = [file for file in files if file.suffix == ".jpg"][:64]
     cores, spec = os.cpu_count() or 1, PreprocessSpec(224, 224)
     with ThreadPoolExecutor(cores) as pool:
         ours = _rate(lambda: list(pool.map(lambda file: _read(file, spec), jpegs)), len(jpegs), seconds)
-    rows = [(f"the worker's, {cores} cores, scaled while decoding", f"{ours:.0f}")]
+        rows = [(f"the worker's, {cores} cores, scaled while decoding", f"{ours:.0f}")]
+        try:
+            card = decoder_on_card(device)
+            card.check()
+            rate = _rate(
+                lambda: list(pool.map(lambda file: _read(file, spec, card.decode), jpegs)), len(jpegs), seconds
+            )
+            rows.append((f"the worker's with TAGMILL_DECODE_ON_CARD, {cores} cores beside", f"{rate:.0f}"))
+        except TagmillError as error:
+            rows.append(("the worker's with TAGMILL_DECODE_ON_CARD", f"not here: {error}"))
     try:
         rows.append(("torchvision.io.decode_jpeg on the card, and resize there", f"{_on_card(jpegs, seconds):.0f}"))
     except (ImportError, RuntimeError, AssertionError) as error:
@@ -278,8 +298,8 @@ def _decoded(files: Sequence[Path], spec: PreprocessSpec) -> Pixels:
     return np.stack(found)
 
 
-def _read(file: Path, spec: PreprocessSpec) -> Pixels:
-    return fit(decode(file.read_bytes(), spec.decode_side).rgb, spec)
+def _read(file: Path, spec: PreprocessSpec, decoding: Callable[[bytes, int], Picture] = decode) -> Pixels:
+    return fit(decoding(file.read_bytes(), spec.decode_side).rgb, spec)
 
 
 def _version(package: str) -> str:

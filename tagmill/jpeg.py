@@ -49,6 +49,8 @@ class JpegHeader:
     kind: int
     #: the first scan holds all there is
     single_scan: bool
+    #: three channels, brightness and two of colour, as nearly all files have; not red, green and blue themselves
+    luminance_first: bool
     #: EXIF orientation 1..8
     orientation: int
     icc: bytes | None
@@ -74,7 +76,7 @@ def read_jpeg(data: bytes, side: int, limits: DecodeLimits) -> Picture:
 def read_header(data: bytes) -> JpegHeader:
     """Walk the segments up to the first scan. Raises ImageFailure."""
     frame, scan, kind = b"", b"", 0
-    exif = b""
+    exif, adobe = b"", b""
     profile: dict[int, bytes] = {}
     end = 0
     for marker, start, end in _segments(data):
@@ -85,6 +87,8 @@ def read_header(data: bytes) -> JpegHeader:
             exif = body[6:]
         elif marker == 0xE2 and body.startswith(b"ICC_PROFILE\0") and len(body) > 14:
             profile[body[12]] = body[14:]
+        elif marker == 0xEE and body.startswith(b"Adobe"):
+            adobe = body
         elif marker == _SCAN:
             scan = body
     if len(frame) < 6:
@@ -97,7 +101,10 @@ def read_header(data: bytes) -> JpegHeader:
         raise ImageFailure(ErrorCode.TOO_MANY_FRAMES, f"a progressive JPEG of {scans + 1} scans is over {MAX_SCANS}")
     single_scan = kind != _PROGRESSIVE and scan[:1] == frame[5:6]
     icc = b"".join(profile[number] for number in sorted(profile)) or None
-    return JpegHeader(width, height, channels, kind, single_scan, orientation(exif), icc, end)
+    # libjpeg's rule: Adobe's marker says so in its last byte, else the channels are called R, G and B
+    rgb = adobe[11:12] == b"\0" if adobe else frame[6::3] == b"RGB"
+    luminance_first = channels == 3 and not rgb
+    return JpegHeader(width, height, channels, kind, single_scan, luminance_first, orientation(exif), icc, end)
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:

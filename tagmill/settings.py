@@ -50,6 +50,8 @@ class Settings(BaseSettings):
     gpu_memory: int = Field(0, ge=0)
     #: true has CUDA record the kernels of each batch shape and start them as one
     cuda_graphs: bool = False
+    #: true has the card that infers decode plain JPEGs, too, for machines whose CPUs cannot feed it
+    decode_on_card: bool = False
 
     #: seconds a claimed batch belongs to its worker; renewed by a heartbeat every fifth of it
     lease_seconds: float = Field(10.0, gt=0, le=DAY)

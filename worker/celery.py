@@ -56,7 +56,7 @@ class Process:
             _log_json()
             engine = self.services.patiently(lambda: open_database(self.settings.database_url))
             engine.dispose()  # nothing of it may pass a fork
-            require_device(self.settings.device)
+            require_device(self.settings.device, self.settings.decode_on_card)
         except TagmillError as error:
             _end(error)
         except Exception as error:  # Celery would log it and start the worker, unchecked

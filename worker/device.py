@@ -10,15 +10,17 @@ from tagmill.starter import starter_bundles
 PROBE_SECONDS = 600
 
 
-def require_device(device: str) -> None:
+def require_device(device: str, decode_on_card: bool = False) -> None:
     """Raise ConfigurationError where `device` asks for CUDA, TensorRT or OpenVINO and a session does not get it.
+
+    With `decode_on_card` its card has to decode JPEGs, too.
 
     Only a session itself tells the truth, and a CUDA context must not exist before a pool forks: so the
     session is made in a child process.
     """
-    if device in {"auto", "cpu"}:
+    if device in {"auto", "cpu"} and not decode_on_card:
         return
-    probe = [sys.executable, "-m", "worker.device", device]
+    probe = [sys.executable, "-m", "worker.device", device, *(["decode"] if decode_on_card else [])]
     try:
         done = subprocess.run(probe, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False)
     except subprocess.TimeoutExpired as error:
@@ -28,14 +30,18 @@ def require_device(device: str) -> None:
         raise ConfigurationError(lines[-1].removeprefix("error: "))
 
 
-def _probe(device: str) -> None:
-    from worker.session import Session  # only the child process loads ONNX Runtime or OpenVINO
+def _probe(device: str, *more: str) -> None:
+    # only the child process loads ONNX Runtime, OpenVINO or nvImageCodec
+    from worker.card_decode import decoder_on_card
+    from worker.session import Session
 
     try:
         Session(starter_bundles()[0], device)
+        if more:
+            decoder_on_card(device).check()
     except ConfigurationError as error:  # a BundleError, too: on this device the golden samples come out wrong
         sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":
-    _probe(sys.argv[1])
+    _probe(*sys.argv[1:])

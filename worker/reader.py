@@ -11,10 +11,11 @@ from operator import attrgetter
 
 import numpy as np
 
+from tagmill import preprocess
 from tagmill.batch_result import ImageRow, Outcome, PendingImage
 from tagmill.outcome import ErrorCode, ImageFailure
-from tagmill.picture import DecodeLimits, Pixels
-from tagmill.preprocess import PreprocessSpec, decode, fit
+from tagmill.picture import DecodeLimits, Picture, Pixels
+from tagmill.preprocess import PreprocessSpec, fit
 from worker.daemon_pool import DaemonPool
 from worker.fetch import Fetched, is_local
 from worker.groups import collect, start
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 KEPT_BYTES = 128 * 2**20
 
 Fetch = Callable[[str], Fetched]
+#: `tagmill.preprocess.decode`, or what does the same elsewhere
+Decode = Callable[[bytes, int, DecodeLimits], Picture]
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,18 @@ class BatchReader:
     """Reads one batch. A bad image becomes an Outcome in place of its result; nothing is raised for it."""
 
     def __init__(
-        self, pool: DaemonPool, fetch: Fetch, limits: DecodeLimits, fetchers: DaemonPool | None = None
+        self,
+        pool: DaemonPool,
+        fetch: Fetch,
+        limits: DecodeLimits,
+        fetchers: DaemonPool | None = None,
+        decode: Decode = preprocess.decode,
     ) -> None:
         """`pool` reads files and decodes. URLs, which are waited for, are fetched by `fetchers` if there are any."""
         self._pool = pool
         self._fetchers = fetchers or pool
         self._fetch = fetch
+        self._decode = decode
         self._limits = limits
         self._kept = 0
         self._lock = threading.Lock()
@@ -106,7 +115,7 @@ class BatchReader:
             raise ImageFailure(ErrorCode.FETCH_FAILED, "the file changed while it was read")
         row = None
         for side in sorted({spec.decode_side for spec in wanted.inputs}):
-            picture = decode(data, side, self._limits)
+            picture = self._decode(data, side, self._limits)
             row = ImageRow(image.sha256, picture.width, picture.height, picture.format, len(data))
             for spec, out in wanted.inputs.items():
                 if spec.decode_side == side:

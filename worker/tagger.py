@@ -8,10 +8,12 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TypeVar
 
+from tagmill import preprocess
 from tagmill.batch_result import BatchResult, InferenceRow, Outcome, PendingImage
 from tagmill.outcome import ErrorCode
 from tagmill.picture import DecodeLimits
 from tagmill.settings import Settings
+from worker.card_decode import decoder_on_card
 from worker.daemon_pool import DaemonPool
 from worker.fetch import Fetcher, FetchLimits
 from worker.merging import Merger
@@ -47,6 +49,7 @@ class Tagger:
         #: threads that wait for other machines, and take no core meanwhile
         self.fetchers = DaemonPool(settings.fetch_threads, "fetch")
         self._pool = pool
+        self._decode = decoder_on_card(settings.device).decode if settings.decode_on_card else preprocess.decode
         self._decode_limits = DecodeLimits(settings.max_image_pixels, settings.max_image_frames)
         limits = FetchLimits(
             settings.max_image_bytes, settings.fetch_timeout, settings.allow_private_hosts, settings.fetch_threads
@@ -62,7 +65,7 @@ class Tagger:
         """Fetch, decode and infer. A bad image is an outcome; raises BundleError, and what `known` raises."""
         started = time.perf_counter()
         sessions = [self.sessions.get(sha256) for sha256 in models]
-        reader = BatchReader(self._pool, self.fetcher(roots).fetch, self._decode_limits, self.fetchers)
+        reader = BatchReader(self._pool, self.fetcher(roots).fetch, self._decode_limits, self.fetchers, self._decode)
         fetched, outcomes = _split(reader.fetch(images))
         missing = _missing(fetched, sessions, known({image.sha256 for image in fetched}))
         distinct = {image.sha256: image for image in fetched if image.sha256 in missing}
