@@ -211,7 +211,14 @@ def transfer(
 @click.option(
     "--arch",
     type=click.Choice(
-        ["unet", "seed-unet", "lraspp_mobilenet_v3_large", "deeplabv3_mobilenet_v3_large", "deeplabv3_resnet50"]
+        [
+            "unet",
+            "context-unet",
+            "seed-unet",
+            "lraspp_mobilenet_v3_large",
+            "deeplabv3_mobilenet_v3_large",
+            "deeplabv3_resnet50",
+        ]
     ),
     default="unet",
     show_default=True,

@@ -31,7 +31,7 @@ from training.metrics import mask_confusion, segmentation
 from training.networks import Arch, fit_to_pixels, parameters
 from training.optimisers import Optimiser, new_optimiser
 from training.progress import Display
-from training.unets import SegmentArch, Segmenter, UNet, build_segmenter
+from training.unets import UNETS, Segmenter, UNet, build_segmenter
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def train_segment(
             recipe="segment",
             task=Task.SEGMENT,
             arch=arch,
-            options={"shrink": hyper.shrink} if arch == SegmentArch.UNET else {},
+            options={"shrink": hyper.shrink} if arch in UNETS else {},
             labels=data.labels,
             preprocess=spec,
             hyperparameters=plain(asdict(hyper)) | {"start": short_name(start) if start else None},
@@ -201,6 +201,6 @@ def _new_network(arch: str, hyper: Hyperparameters, labels: int, train: Arrays, 
     else:
         raise InputError(
             f"--start holds a {start.arch}; a {arch} starts from a run of the same network"
-            + (", or from one of `train cnn --arch resnet`" if arch == SegmentArch.UNET else "")
+            + (", or from one of `train cnn --arch resnet`" if arch in UNETS else "")
         )
     return network

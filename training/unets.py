@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  # the name every reader of torch code knows
 
-from training.networks import Normalise, body, convolution
+from training.networks import Normalise, Residual, body, convolution
 
 
 class SegmentArch(StrEnum):
@@ -15,6 +15,8 @@ class SegmentArch(StrEnum):
 
     #: the resnet's body with additive skips, small and quick
     UNET = "unet"
+    #: the unet with layers that see the whole picture, and logits at every scale
+    CONTEXT_UNET = "context-unet"
     #: the tutorial's stages of 64, 128, 256, 512 and 512 channels, with skips and a way back up
     SEED_UNET = "seed-unet"
 
@@ -48,14 +50,19 @@ class UNet(nn.Module):
         for stage in self.body:
             top = stage(top)
             features.append(top)
-        skips = [features[stage] for stage, _ in self.SKIPS[:-1]]
-        for lateral, decode in zip(reversed(self.lateral), reversed(self.decoder), strict=True):
-            # The 1x1 convolution comes before the scaling up: the same result at a quarter of the work.
-            top = decode(skips.pop() + F.interpolate(lateral(top), scale_factor=2.0, mode="bilinear"))
-        logits: Tensor = self.head(top)
+        logits = self._logits([features[stage] for stage, _ in self.SKIPS])
         if self.training:
             return logits
         return F.interpolate(logits.float(), scale_factor=float(self.stride), mode="bilinear")
+
+    def _logits(self, skips: list[Tensor]) -> Tensor:
+        """Return logits at the scale of the first skip, which is the finest."""
+        top = skips.pop()
+        for lateral, decode in zip(reversed(self.lateral), reversed(self.decoder), strict=True):
+            # The 1x1 convolution comes before the scaling up: the same result at a quarter of the work.
+            top = decode(skips.pop() + _doubled(lateral(top)))
+        logits: Tensor = self.head(top)
+        return logits
 
     def take_body(self, resnet_state: dict[str, Tensor]) -> None:
         """Start from what a resnet learned, its normalisation included."""
@@ -66,6 +73,41 @@ class UNet(nn.Module):
             if taken in own:
                 own[taken] = value
         self.load_state_dict(own)
+
+
+class ContextUNet(UNet):
+    """A UNet for labels that look alike nearby and differ by what they are a part of, such as a coat and a jacket.
+
+    The coarsest scale has two blocks more and the mean over the picture added to each place (ParseNet, arXiv
+    1506.04579), and every scale has logits, which add up (FCN, arXiv 1411.4038): the finest one has few channels.
+    """
+
+    #: channels of the coarsest scale
+    WIDTH = 192
+
+    def __init__(self, labels: int, shrink: int) -> None:
+        super().__init__(labels, shrink)
+        widths = [width for _, width in self.SKIPS[:-1]]
+        self.context = nn.Sequential(Residual(self.SKIPS[-1][1], self.WIDTH), Residual(self.WIDTH, self.WIDTH))
+        self.overall = nn.Linear(self.WIDTH, self.WIDTH)
+        self.lateral[-1] = nn.Conv2d(self.WIDTH, widths[-1], 1)
+        self.coarse = nn.ModuleList([nn.Conv2d(width, labels, 1) for width in (*widths[1:], self.WIDTH)])
+
+    def _logits(self, skips: list[Tensor]) -> Tensor:
+        top = self.context(skips.pop())
+        top = top + self.overall(top.mean((2, 3)))[:, :, None, None]
+        logits: Tensor = self.coarse[-1](top)
+        stages = zip(
+            reversed(self.lateral), reversed(self.decoder), [*reversed(self.coarse[:-1]), self.head], strict=True
+        )
+        for lateral, decode, guess in stages:
+            top = decode(skips.pop() + _doubled(lateral(top)))
+            logits = guess(top) + _doubled(logits)
+        return logits
+
+
+def _doubled(features: Tensor) -> Tensor:
+    return F.interpolate(features, scale_factor=2.0, mode="bilinear")
 
 
 class SeedUNet(nn.Module):
@@ -99,7 +141,7 @@ class SeedUNet(nn.Module):
             skips.append(top)
         skips.pop()
         for merge in reversed(self.up):
-            top = merge(torch.cat([skips.pop(), F.interpolate(top, scale_factor=2.0, mode="bilinear")], dim=1))
+            top = merge(torch.cat([skips.pop(), _doubled(top)], dim=1))
         logits: Tensor = self.head(top)
         return logits
 
@@ -123,16 +165,18 @@ class TorchvisionSegmenter(nn.Module):
 
 Segmenter = UNet | SeedUNet | TorchvisionSegmenter
 
+#: those that start from a resnet's body and may work on a shrunk picture
+UNETS: dict[str, type[UNet]] = {SegmentArch.UNET: UNet, SegmentArch.CONTEXT_UNET: ContextUNet}
 #: torchvision's segmenters that are known to train and to export
 TORCHVISION = ("lraspp_mobilenet_v3_large", "deeplabv3_mobilenet_v3_large", "deeplabv3_resnet50")
 
 
 def build_segmenter(arch: str, size: int, labels: int, shrink: int = 2) -> Segmenter:
     """Return a new network. Raises ValueError for a size it cannot take."""
-    if arch == SegmentArch.UNET:
+    if arch in UNETS:
         if size % (32 * shrink):
-            raise ValueError(f"the unet needs a size that {32 * shrink} divides, not {size}")
-        return UNet(labels, shrink)
+            raise ValueError(f"the {arch} needs a size that {32 * shrink} divides, not {size}")
+        return UNETS[arch](labels, shrink)
     if arch == SegmentArch.SEED_UNET:
         if size % 16:
             raise ValueError(f"the seed-unet needs a size that 16 divides, not {size}")

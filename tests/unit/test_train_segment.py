@@ -23,7 +23,7 @@ from training.loading import read_mask
 from training.metrics import mask_confusion, segmentation
 from training.networks import Arch
 from training.segment import DEFAULTS, label_weights, segmentation_loss, train_segment
-from training.unets import SegmentArch, UNet, build_segmenter
+from training.unets import ContextUNet, SegmentArch, UNet, build_segmenter
 
 # Such small networks gain nothing from threads, and on busy cores threads that wait for each other take minutes.
 torch.set_num_threads(1)
@@ -54,9 +54,10 @@ def draw_shapes(folder: Path, images: int = 24, seed: int = 0, labels: tuple[str
     return folder
 
 
-def test_a_training_learns_shapes_and_writes_a_complete_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("arch", [SegmentArch.UNET, SegmentArch.CONTEXT_UNET])
+def test_a_training_learns_shapes_and_writes_a_complete_run(tmp_path: Path, arch: SegmentArch) -> None:
     folders = Folders((draw_shapes(tmp_path / "train"),), (), (draw_shapes(tmp_path / "test", 6, seed=1),))
-    report = train_segment(folders, tmp_path / "run", SegmentArch.UNET, SMALL)
+    report = train_segment(folders, tmp_path / "run", arch, SMALL)
     assert report["mean_iou"] > 0.6
     assert set(report["per_class_iou"]) == set(LABELS)
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["mean_iou"] == report["mean_iou"]
@@ -64,7 +65,7 @@ def test_a_training_learns_shapes_and_writes_a_complete_run(tmp_path: Path) -> N
         with Image.open(tmp_path / "run" / name) as picture:
             assert picture.width > 300
     checkpoint = load(tmp_path / "run")
-    assert (checkpoint.recipe, checkpoint.arch, checkpoint.labels) == ("segment", SegmentArch.UNET, LABELS)
+    assert (checkpoint.recipe, checkpoint.arch, checkpoint.labels) == ("segment", arch, LABELS)
 
 
 def test_a_training_starts_from_the_body_of_a_resnet_classifier(tmp_path: Path) -> None:
@@ -75,15 +76,14 @@ def test_a_training_starts_from_the_body_of_a_resnet_classifier(tmp_path: Path) 
     classifier = short(CNN[Arch.RESNET], size=32, epochs=1, batch_size=4)
     train_cnn(Folders((tmp_path / "catalog",)), tmp_path / "classifier", Arch.RESNET, classifier)
     known = load(tmp_path / "classifier")
-    network = UNet(3, 2)
-    network.take_body(known.state)
-    for stage in range(7):
-        for name, value in network.body[stage].state_dict().items():
-            assert torch.equal(value, known.state[f"{stage + 1}.{name}"])
-    assert torch.equal(network.normalise.mean, known.state["0.mean"])
-    train_segment(
-        Folders((data,)), tmp_path / "run", SegmentArch.UNET, short(SMALL, epochs=1), start=tmp_path / "classifier"
-    )
+    for network in (UNet(3, 2), ContextUNet(3, 2)):
+        network.take_body(known.state)
+        for stage in range(7):
+            for name, value in network.body[stage].state_dict().items():
+                assert torch.equal(value, known.state[f"{stage + 1}.{name}"])
+        assert torch.equal(network.normalise.mean, known.state["0.mean"])
+    arch = SegmentArch.CONTEXT_UNET
+    train_segment(Folders((data,)), tmp_path / "run", arch, short(SMALL, epochs=1), start=tmp_path / "classifier")
     assert load(tmp_path / "run").hyperparameters["start"] == f"{tmp_path.name}/classifier"
 
 
