@@ -20,6 +20,8 @@ from training.sources import pictures_of
 #: real pictures that a bundle is compared with its origin on
 SAMPLES = 200
 
+_FP32_ALONE = "fewer bits are measured on them, so only --precision fp32 is possible"
+
 
 def sample_pictures(checkpoint: Checkpoint, samples: Path | None = None) -> NDArray[np.uint8]:
     """Return up to 200 pictures, uint8 [N, H, W, 3]: of `samples`, or of the run's test, validation or train folders.
@@ -31,14 +33,19 @@ def sample_pictures(checkpoint: Checkpoint, samples: Path | None = None) -> NDAr
     for use in ("test", "validation", "train"):
         if folders := [Path(folder) for folder in checkpoint.data.get(use, []) if Path(folder).exists()]:
             return _read_some(folders, checkpoint.preprocess)
-    raise InputError(f"{_gone(checkpoint)}; name a folder of pictures with --samples")
+    raise InputError(f"{_missing(checkpoint)}; name a folder of pictures with --samples")
 
 
 def labelled_pictures(checkpoint: Checkpoint, display: Display) -> LabelledSet:
-    """Return the pictures of the run as its training divided them. Raises InputError where some are gone."""
+    """Return the pictures of the run as its training divided them.
+
+    Raises InputError where some are gone, or none is named that it was trained on.
+    """
     named = [Path(folder) for folders in checkpoint.data.values() for folder in folders]
     if not all(folder.exists() for folder in named):
-        raise InputError(f"{_gone(checkpoint)}; fewer bits are measured on them, so only --precision fp32 is possible")
+        raise InputError(f"{_missing(checkpoint)}; {_FP32_ALONE}")
+    if not checkpoint.data.get("train"):
+        raise InputError(f"the checkpoint of this run names no pictures that it was trained on; {_FP32_ALONE}")
     folders = Folders(*(tuple(map(Path, checkpoint.data.get(use, []))) for use in ("train", "validation", "test")))
     spec, seed = checkpoint.preprocess, seed_of(checkpoint)
     if checkpoint.task is Task.SEGMENT:
@@ -46,10 +53,7 @@ def labelled_pictures(checkpoint: Checkpoint, display: Display) -> LabelledSet:
     else:
         found = read_labelled(folders, spec, seed, display, checkpoint.task is Task.MULTILABEL)
     if tuple(found.labels) != tuple(checkpoint.labels):
-        raise InputError(
-            "the pictures of this run have other labels than when it was trained; fewer bits are measured on them, so "
-            "only --precision fp32 is possible"
-        )
+        raise InputError(f"the pictures of this run have other labels than when it was trained; {_FP32_ALONE}")
     return found
 
 
@@ -59,9 +63,9 @@ def seed_of(checkpoint: Checkpoint) -> int:
     return int(values.get("course", values).get("seed", 0))
 
 
-def _gone(checkpoint: Checkpoint) -> str:
+def _missing(checkpoint: Checkpoint) -> str:
     named = ", ".join(folder for folders in checkpoint.data.values() for folder in folders)
-    return f"the pictures of this run are gone ({named})"
+    return f"the pictures of this run are gone ({named})" if named else "the checkpoint of this run names no pictures"
 
 
 def _read_some(folders: list[Path], spec: PreprocessSpec) -> NDArray[np.uint8]:

@@ -252,6 +252,9 @@ def test_a_run_whose_pictures_are_gone_asks_for_samples(classifier_run: Path, tm
     save(replace(checkpoint, data={"train": [str(tmp_path / "gone")]}), tmp_path / "run")
     with pytest.raises(InputError, match=r"are gone .*--samples"):
         export_bundle(tmp_path / "run", tmp_path / "bundle.onnx")
+    save(replace(checkpoint, data={}), tmp_path / "run")
+    with pytest.raises(InputError, match=r"names no pictures; .*--samples"):
+        export_bundle(tmp_path / "run", tmp_path / "bundle.onnx")
     others = draw_noisy(tmp_path / "other", each=1)
     assert export_bundle(tmp_path / "run", tmp_path / "bundle.onnx", samples=others).parity.images == 3
 

@@ -229,6 +229,16 @@ def test_a_run_whose_pictures_are_gone_can_only_be_exported_in_fp32(classifier_r
         export_bundle(tmp_path / "run", tmp_path / "bundle.onnx", precision=Precision.INT8)
 
 
+def test_a_run_that_names_no_pictures_it_was_trained_on_can_only_be_exported_in_fp32(
+    classifier_run: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    checkpoint = load(classifier_run)
+    save(replace(checkpoint, data=checkpoint.data | {"train": []}), tmp_path / "run")
+    with pytest.raises(InputError, match=r"names no pictures that it was trained on; .* only --precision fp32"):
+        export_bundle(tmp_path / "run", tmp_path / "bundle.onnx", precision=Precision.INT8)
+
+
 def test_layers_stay_in_float_where_all_in_eight_bits_cost_too_much(
     classifier_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
