@@ -6,11 +6,12 @@ from typing import Annotated
 from urllib.parse import parse_qs, urlsplit
 
 from pydantic import Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from tagmill.errors import ConfigurationError
+from tagmill.misspelt import warn_of_unknown
 
 #: seconds: nothing that is waited for may take longer
 DAY = 86_400.0
@@ -128,11 +129,15 @@ class Settings(BaseSettings):
 
 
 def load_settings(**overrides: object) -> Settings:
-    """Read the environment; `overrides` are what the command line gave, None meaning not given."""
+    """Read the environment; `overrides` are what the command line gave, None meaning not given.
+
+    A variable that is no setting is named on standard error, and changes nothing: it may be of a newer Tagmill.
+    """
     given = {name: value for name, value in overrides.items() if value is not None}
     # Errors are not chained: they may hold a password.
     try:
-        return Settings(**given)  # type: ignore[arg-type]  # pydantic validates what a shell typed
+        variables = {*EnvSettingsSource(Settings).env_vars, *DotEnvSettingsSource(Settings).env_vars}
+        settings = Settings(**given)  # type: ignore[arg-type]  # pydantic validates what a shell typed
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "is not UTF-8; save it as UTF-8"
         raise ConfigurationError(f".env: {reason}") from None
@@ -141,3 +146,5 @@ def load_settings(**overrides: object) -> Settings:
         name = f"TAGMILL_{str(first['loc'][0]).upper()}"
         reason = first["msg"].removeprefix("Value error, ")
         raise ConfigurationError(f"{name}: {reason}") from None
+    warn_of_unknown(variables, Settings.model_fields)
+    return settings

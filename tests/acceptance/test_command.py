@@ -102,6 +102,14 @@ def test_bad_settings_name_themselves(env: dict[str, str]) -> None:
         assert name in one_line(tagmill("run", "list", env=env | {name: value}, expect=78).stderr)
 
 
+def test_a_misspelt_setting_is_named_once_and_the_command_goes_on(env: dict[str, str], tmp_path: Path) -> None:
+    tagmill("db", "upgrade", env=env)
+    env = env | environment(model_stor=tmp_path / "elsewhere", model_store=tmp_path / "models")
+    done = tagmill("model", "add", write_classifier(tmp_path / "colours.onnx"), env=env)
+    assert "MODEL_STOR (did you mean TAGMILL_MODEL_STORE?)" in one_line(done.stderr)
+    assert done.stdout.startswith("colours@1")
+
+
 def test_a_bad_broker_url_never_shows_its_password(env: dict[str, str]) -> None:
     command = [sys.executable, "-m", "celery", "-A", "worker", "worker"]
     env = env | {"TAGMILL_BROKER_URL": "rediss://:hunter2@host/0"}
