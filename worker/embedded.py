@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from producer.manifest import Entry, open_sources, roots_of
 from producer.progress import RunProgress, run_progress, unfinished_run
 from producer.submit import create_run, publish_run
 from tagmill.broker import make_app
+from tagmill.bundle import sha256_of
 from tagmill.database import connect, upgrade
 from tagmill.errors import BundleError, InputError
 from tagmill.registry import Model, register
@@ -24,7 +25,6 @@ from tagmill.settings import Settings
 from worker import task
 from worker.outage import Services
 from worker.runtime import Host, Runtime
-from worker.session import Session
 
 #: seconds between two looks at the progress
 LOOK_SECONDS = 0.1
@@ -75,29 +75,30 @@ def tag_here(
     """
     engine = connect(settings.database_url)
     upgrade(engine)
-    sessions = [Session(path, settings.device) for path in bundles]
-    files = NamedBundles({session.sha256: session.path for session in sessions})
+    files = NamedBundles({sha256_of(path): path for path in bundles})
     if len(files.files) < len(bundles):
         raise InputError("the same bundle is named twice")
-    models = tuple(register(engine, session.spec, session.sha256) for session in sessions)
-    del sessions  # the worker loads its own, with its own number of threads
     roots = roots_of(sources)
     source = " ".join(str(Path(source).resolve()) for source in sources)
     settings = settings.model_copy(update={"queue": own_queue(open_sources(sources), batch_size, files)})
-    run_id = unfinished_run(engine, settings.queue) or create_run(
-        engine, source, open_sources(sources), models, roots, batch_size, settings.queue
-    )
-    app = make_app(settings)
     stopping = threading.Event()
     services = Services(stopping.is_set)
-    with _worker(app, settings, files, services, stopping):
-        publish_run(app, engine, run_id)
-        reaper = task.reaper(app, engine, settings, services)
-        reaper.start()
-        try:
-            seen = _watch(engine, run_id, progress)
-        finally:
-            reaper.stop()
+    # The process is the user's command: nobody starts it again, so nothing but a stuck model ends it.
+    with closing(Runtime(settings, files, Host(services, lambda reason: None, supervised=False))) as runtime:
+        sessions = [runtime.session(sha256) for sha256 in files.files]
+        models = tuple(register(engine, session.spec, session.sha256) for session in sessions)
+        run_id = unfinished_run(engine, settings.queue) or create_run(
+            engine, source, open_sources(sources), models, roots, batch_size, settings.queue
+        )
+        app = make_app(settings)
+        with _worker(app, runtime, stopping):
+            publish_run(app, engine, run_id)
+            reaper = task.reaper(app, engine, settings, services)
+            reaper.start()
+            try:
+                seen = _watch(engine, run_id, progress)
+            finally:
+                reaper.stop()
     return TaggedRun(engine, seen, models)
 
 
@@ -121,15 +122,11 @@ def _watch(engine: Engine, run_id: int, progress: Callable[[RunProgress], None])
 
 
 @contextmanager
-def _worker(
-    app: Celery, settings: Settings, files: NamedBundles, services: Services, stopping: threading.Event
-) -> Iterator[None]:
-    # The process is the user's command: nobody starts it again, so nothing but a stuck model ends it.
-    runtime = Runtime(settings, files, Host(services, lambda reason: None, supervised=False))
+def _worker(app: Celery, runtime: Runtime, stopping: threading.Event) -> Iterator[None]:
     task.register(app, lambda: runtime)
     worker = app.WorkController(
         pool="threads",
-        concurrency=settings.concurrency,
+        concurrency=runtime.settings.concurrency,
         without_gossip=True,
         without_mingle=True,
         without_heartbeat=True,
@@ -145,4 +142,3 @@ def _worker(
             connection.default_channel.queue_purge(app.conf.task_default_queue)
         logging.getLogger("celery.worker").setLevel(logging.CRITICAL + 1)
         worker.stop()
-        runtime.close()

@@ -22,6 +22,7 @@ from worker.memory import memory_limit
 from worker.outage import Services, StoppedError
 from worker.process import process_name
 from worker.quarantine import Quarantine
+from worker.session import Session
 from worker.sessions import BundleFiles
 from worker.tagger import Tagged, Tagger
 from worker.unchanged import identities, seen_files
@@ -84,6 +85,10 @@ class Runtime:
                 self._give_back(claimed, error)
                 if not isinstance(error, TagmillError):
                     raise
+
+    def session(self, sha256: str) -> Session:
+        """Return a bundle as batches use it. Raises BundleError or ConfigurationError where it cannot be loaded."""
+        return self._tagger.sessions.get(sha256)
 
     def close(self) -> None:
         """End the threads and connections."""

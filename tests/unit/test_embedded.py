@@ -1,9 +1,16 @@
-"""Which interrupted run an embedded command goes on with."""
+"""An embedded command: which interrupted run it goes on with, and how often it loads a bundle."""
 
 from pathlib import Path
 
+import pytest
+from bundles import write_classifier, write_segmenter
+from pictures import write_folder
+
 from producer.manifest import Entry
-from worker.embedded import NamedBundles, own_queue
+from tagmill.settings import Settings
+from worker import session
+from worker.embedded import NamedBundles, embedded_settings, own_queue, tag_here
+from worker.engine import Engine
 
 BUNDLES = NamedBundles({"a" * 64: Path("a.onnx")})
 
@@ -16,3 +23,22 @@ def test_the_same_entries_find_their_run_and_any_others_do_not() -> None:
     assert own_queue([entries[0], Entry("two", "/shop/other.jpg")], 64, BUNDLES) != queue
     assert own_queue(entries, 32, BUNDLES) != queue
     assert own_queue(entries, 64, NamedBundles({"b" * 64: Path("b.onnx")})) != queue
+
+
+def test_the_bundle_that_is_registered_is_the_one_that_tags(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Path] = []
+    open_engine = session._open
+
+    def noted(path: Path, *others: object) -> Engine:
+        opened.append(path)
+        return open_engine(path, *others)
+
+    monkeypatch.setattr(session, "_open", noted)
+    write_folder(tmp_path / "shop", 5)
+    bundles = [write_classifier(tmp_path / "c.onnx"), write_segmenter(tmp_path / "s.onnx")]
+    settings = embedded_settings(Settings(device="cpu"), sqlite_url)
+    done = tag_here(settings, [str(tmp_path / "shop")], bundles, 2, lambda progress: None)
+    assert (done.progress.tagged, [model.name for model in done.models]) == (5, ["colours", "colour-masks"])
+    assert opened == bundles
