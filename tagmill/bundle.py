@@ -94,7 +94,7 @@ class BundleSpec:
     def from_metadata(cls, metadata: dict[str, str]) -> Self:
         """Raise BundleError where the metadata is missing, of another layout, or holds unknown values."""
         if metadata.get("tagmill") != LAYOUT:
-            raise BundleError(f"not a Tagmill bundle of layout {LAYOUT}; write one with `tagmill export`")
+            raise BundleError(f"not a Tagmill bundle of layout {LAYOUT}")
         try:
             value = {key: json.loads(text) for key, text in metadata.items() if key not in {"tagmill", GOLDEN}}
             return cls(
@@ -111,7 +111,7 @@ class BundleSpec:
                 precision=Precision(value.get("precision", Precision.FP32)),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise BundleError(f"bundle metadata is not understood: {error!r}; export it again") from error
+            raise BundleError(f"bundle metadata is not understood: {error!r}") from error
 
 
 def sha256_of(path: Path) -> str:

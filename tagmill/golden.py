@@ -60,9 +60,7 @@ class GoldenSamples:
             if mask is not None and mask.shape != size:
                 raise ValueError(f"masks {mask.shape}")
         except (KeyError, IndexError, TypeError, ValueError, OSError, SyntaxError) as error:
-            raise BundleError(
-                f"bundle {spec.name}: its golden samples are not understood: {error!r}; export it again"
-            ) from error
+            raise BundleError(f"its golden samples are not understood: {error!r}") from error
         return cls(images, scores, mask)
 
 

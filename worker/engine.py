@@ -78,7 +78,7 @@ class Device:
         return f"{self.kind}:{self.index}" if self.on_card else self.kind
 
 
-def cannot_load(path: Path, library: str, error: Exception) -> BundleError:
-    """Return what a person is told of a file that a library refuses."""
+def library_error(path: Path, how: str, error: Exception) -> BundleError:
+    """Return what a person is told of a file that a library refuses; of what the library says, the last line."""
     reason = next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
-    return BundleError(f"{path}: {library} cannot load it: {reason}")
+    return BundleError(f"{path}: {how}: {reason}; choose another --device, or export the bundle again")

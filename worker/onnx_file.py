@@ -34,12 +34,16 @@ _DEEPEST = 200
 def read_metadata(path: Path) -> dict[str, str]:
     """Return the `metadata_props`. Raises BundleError where it is no ONNX file, or has tensors outside of it."""
     try:
+        if path.stat().st_size == 0:
+            raise ValueError("it is empty")
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             if not _is_whole(data, 0, len(data), "model", 0):
                 raise BundleError(f"{path}: its weights lie in another file; a bundle is one file: export it again")
             return _metadata(data)
     except ValueError as error:
-        raise BundleError(f"{path}: it is no ONNX file ({error}); name an .onnx bundle") from error
+        raise BundleError(
+            f"{path}: it is no ONNX file ({error}); name an .onnx bundle, or copy this one again"
+        ) from error
     except OSError as error:
         raise BundleError(f"{path}: {error.strerror or error}; name an .onnx bundle") from error
 

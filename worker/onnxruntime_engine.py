@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tagmill.bundle import INPUT
 from tagmill.errors import BundleError, ConfigurationError
 from worker.calls import Calls
-from worker.engine import Device, Port, cannot_load
+from worker.engine import Device, Port, library_error
 from worker.gpu import CPU, CUDA, PROVIDER_OF, CardOptions, provider_options
 from worker.gpu_buffers import ShapedCalls
 from worker.self_check import Arithmetic
@@ -83,7 +83,7 @@ def _create(path: Path, device: Device, threads: int, card: CardOptions) -> ort.
             raise BundleError(
                 f"{path}: its weights lie in another file; a bundle is one file: export it again"
             ) from error
-        raise cannot_load(path, "ONNX Runtime", error) from error
+        raise library_error(path, "ONNX Runtime cannot load it", error) from error
 
 
 def _not_active(device: Device, found: str, path: Path) -> str:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tagmill.bundle import INPUT
 from tagmill.errors import ConfigurationError
 from worker.calls import Calls
-from worker.engine import Port, cannot_load
+from worker.engine import Port, library_error
 from worker.self_check import Arithmetic
 
 PROVIDER = "OpenVINO-CPU"
@@ -41,7 +41,7 @@ class OpenVinoEngine:
             # It would read weights from any file that the bundle names: `worker.onnx_file` has seen that there is none.
             compiled = core.compile_model(core.read_model(path), "CPU", properties(self.threads, self.parallel))
         except Exception as error:  # OpenVINO raises RuntimeError for what the file or the machine does not allow
-            raise cannot_load(path, "OpenVINO", error) from error
+            raise library_error(path, "OpenVINO cannot load it", error) from error
         devices = compiled.get_property("EXECUTION_DEVICES")
         if devices != ["CPU"]:
             raise ConfigurationError(f"device openvino: {path.name} runs on {', '.join(devices)}; choose --device cpu")

@@ -12,7 +12,7 @@ from tagmill.bundle import GOLDEN, INPUT, MASK, SCORES, TOP_LABELS, TOP_SCORES, 
 from tagmill.errors import BundleError
 from tagmill.golden import GoldenSamples
 from worker.calls import Calls
-from worker.engine import Device, Engine
+from worker.engine import Device, Engine, library_error
 from worker.gpu import CPU, CUDA, TENSORRT, CardOptions
 from worker.onnx_file import read_metadata
 from worker.self_check import check_answers, tolerance
@@ -53,7 +53,7 @@ class Session:
         self.path = path
         self.sha256 = sha256_of(path)
         metadata = read_metadata(path)
-        self.spec = _spec(path, metadata)
+        self.spec, golden = _described(path, metadata)
         half = self.spec.precision is Precision.FP16
         with _creation:
             self._engine = _open(path, resolve(device), threads, replace(card or CardOptions(), half=half))
@@ -72,7 +72,7 @@ class Session:
         #: images that one call may hold, once a larger one ran out of memory
         self.largest_call: int | None = None
         #: how far the golden samples are off here, or None where the bundle has none
-        self.golden_difference = self._check_golden(metadata[GOLDEN]) if GOLDEN in metadata else None
+        self.golden_difference = self._check_golden(golden) if golden else None
 
     def run(self, images: NDArray[np.uint8], best_only: bool = False) -> Prediction:
         """Infer uint8 [N, height, width, 3] RGB. With `best_only` a graph that picks labels gives those alone.
@@ -90,21 +90,22 @@ class Session:
     def _outputs(self, names: list[str], images: NDArray[np.uint8]) -> list[NDArray[Any]]:
         return self._engine.run(names, images, self.calls)
 
-    def _check_golden(self, text: str) -> float:
-        golden = GoldenSamples.from_text(text, self.spec)
+    def _check_golden(self, golden: GoldenSamples) -> float:
         allowed = tolerance(self.spec.precision, self.arithmetic)
         try:
             found = self.run(golden.images)
         except Exception as error:  # the libraries raise families of their own without a common base
-            raise BundleError(f"{self.path}: on {self.provider} it fails: {str(error).splitlines()[0]}") from error
+            raise library_error(self.path, f"on {self.provider} it fails", error) from error
         return check_answers(self.path, self.provider, golden, found.scores, found.mask, allowed)
 
 
-def _spec(path: Path, metadata: dict[str, str]) -> BundleSpec:
+def _described(path: Path, metadata: dict[str, str]) -> tuple[BundleSpec, GoldenSamples | None]:
+    """Return what a bundle says of itself, with its golden samples. Raises BundleError where it is not understood."""
     try:
-        return BundleSpec.from_metadata(metadata)
+        spec = BundleSpec.from_metadata(metadata)
+        return spec, GoldenSamples.from_text(metadata[GOLDEN], spec) if GOLDEN in metadata else None
     except BundleError as error:
-        raise BundleError(f"{path}: {error}") from error
+        raise BundleError(f"{path}: {error}; make a bundle with `tagmill export`") from error
 
 
 def resolve(device: str) -> Device:
@@ -140,4 +141,6 @@ def _check_graph(engine: Engine, spec: BundleSpec, path: Path) -> int:
         needed.add(TOP_LABELS)
     if missing := needed - set(outputs):
         raise BundleError(f"{path}: the graph has no output {', '.join(sorted(missing))}; export it again")
+    if outputs[SCORES].shape[1:] not in {(), (None,), (len(spec.labels),)}:
+        raise BundleError(f"{path}: its scores are not one for each of its {len(spec.labels)} labels; export it again")
     return int(outputs[TOP_SCORES].shape[1] or 0) if TOP_SCORES in outputs else 0

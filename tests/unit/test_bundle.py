@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tagmill.broker import BatchMessage
-from tagmill.bundle import BundleSpec, Precision, Task, sha256_of
+from tagmill.bundle import GOLDEN, BundleSpec, Precision, Task, sha256_of
 from tagmill.errors import BundleError, ConfigurationError
 from tagmill.preprocess import Geometry, PreprocessSpec
 from worker.session import CPU, Session
@@ -118,14 +118,50 @@ def test_any_batch_size_and_any_thread_gives_the_same_answer(tmp_path: Path) -> 
     assert np.allclose(np.concatenate([parts[start] for start in sorted(parts)]), whole, atol=1e-6)
 
 
+def with_metadata(path: Path, **changes: str) -> Path:
+    """Change what a bundle says of itself."""
+    model = onnx.load(path)
+    said = {entry.key: entry.value for entry in model.metadata_props}
+    onnx.helper.set_model_props(model, said | changes)
+    onnx.save(model, path)
+    return path
+
+
 def test_a_graph_that_does_not_fit_its_own_words_is_refused(tmp_path: Path) -> None:
+    size = with_metadata(write_classifier(tmp_path / "c.onnx"), preprocess=json.dumps(PreprocessSpec(64, 64).to_dict()))
+    with pytest.raises(BundleError, match="its input is not uint8"):
+        Session(size, "cpu")
+    labels = with_metadata(write_classifier(tmp_path / "c.onnx"), labels='["red", "green"]')
+    with pytest.raises(BundleError, match=r"c\.onnx: its scores are not one for each of its 2 labels; export it again"):
+        Session(labels, "cpu")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tagmill": "2"},
+        {"task": '"detect"'},
+        {"labels": '["a", "a"]'},
+        {"preprocess": "{}"},
+        {"background": '"sky"'},
+        {GOLDEN: "[]"},
+    ],
+)
+def test_a_bundle_whose_words_are_not_understood_is_refused_with_its_path_and_what_to_do(
+    change: dict[str, str], tmp_path: Path
+) -> None:
+    path = with_metadata(write_classifier(tmp_path / "c.onnx"), **change)
+    with pytest.raises(BundleError, match=rf"^{path}: .*; make a bundle with `tagmill export`$"):
+        Session(path, "cpu")
+
+
+def test_a_graph_that_onnx_runtime_does_not_know_is_refused_in_one_line_that_says_what_to_do(tmp_path: Path) -> None:
     path = write_classifier(tmp_path / "c.onnx")
     model = onnx.load(path)
-    for entry in model.metadata_props:
-        if entry.key == "preprocess":
-            entry.value = json.dumps(PreprocessSpec(64, 64).to_dict())
+    model.graph.node[-1].op_type = "SoftmaxOfTomorrow"
     onnx.save(model, path)
-    with pytest.raises(BundleError, match="its input is not uint8"):
+    advice = "; choose another --device, or export the bundle again"
+    with pytest.raises(BundleError, match=rf"^{path}: ONNX Runtime cannot load it: .*{advice}$"):
         Session(path, "cpu")
 
 

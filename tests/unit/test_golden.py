@@ -104,7 +104,7 @@ def test_samples_that_are_not_understood_are_refused(text: str, tmp_path: Path) 
     model = onnx.load(path)
     model.metadata_props.add(key=GOLDEN, value=text)
     onnx.save(model, path)
-    with pytest.raises(BundleError, match=r"bundle colours: its golden samples are not understood.*export it again"):
+    with pytest.raises(BundleError, match=r"c\.onnx: its golden samples are not understood: .*`tagmill export`"):
         Session(path, "cpu")
 
 

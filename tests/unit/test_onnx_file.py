@@ -89,9 +89,12 @@ def test_what_a_bundle_says_of_itself_is_what_onnx_reads(tmp_path: Path) -> None
 def test_what_is_no_onnx_file_is_refused_in_one_line(data: bytes, tmp_path: Path) -> None:
     path = tmp_path / "c.onnx"
     path.write_bytes(data)
-    with pytest.raises(BundleError, match=r"c\.onnx: it is no ONNX file") as caught:
+    with pytest.raises(
+        BundleError, match=r"c\.onnx: it is no ONNX file .*; name an \.onnx bundle, or copy this"
+    ) as caught:
         read_metadata(path)
     assert "\n" not in str(caught.value)
+    assert ("it is empty" in str(caught.value)) == (data == b"")
 
 
 def test_graphs_that_are_nested_without_end_are_refused(tmp_path: Path) -> None:
