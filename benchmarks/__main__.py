@@ -17,7 +17,7 @@ from benchmarks.bundles import make_bundle
 from benchmarks.catalogs import pictures_in, write_set
 from benchmarks.chart import draw
 from benchmarks.comparing import Comparison, compare, table
-from benchmarks.contenders import Contender, NaiveCelery, Script, Tagmill
+from benchmarks.contenders import BATCH_SIZE, Contender, NaiveCelery, Script, Tagmill
 from benchmarks.job import Job
 from benchmarks.machine import CORES, machine, tell
 
@@ -102,6 +102,7 @@ def against_the_limit(
         _limit(f"MobileNetV3-small, {images} JPEGs of 800x800, without servers", photos, mobilenet, embedded=True),
         _limit(f"MobileNetV3-small and U-Net, {len(photos)} JPEGs of 800x800", photos, mobilenet, segmenter),
         _limit(f"seed network, {len(small)} JPEGs of 32x32", small, seed),
+        _limit(f"seed network, {len(small)} JPEGs of 32x32, 512 a message", small, seed, batch_size=512),
         _limit(f"MobileNetV3-small, {len(mix)} JPEG, PNG and WebP of 800x800", mix, mobilenet),
         _limit(f"ResNet-50, {len(few)} JPEGs of 800x800", few, resnet),
     ]
@@ -111,8 +112,10 @@ def against_the_limit(
     return plans
 
 
-def _limit(title: str, files: Sequence[Path], *bundles: str, embedded: bool = False) -> Plan:
-    own = Script(TAGMILL, "embedded") if embedded else Tagmill(TAGMILL, list(bundles))
+def _limit(
+    title: str, files: Sequence[Path], *bundles: str, embedded: bool = False, batch_size: int = BATCH_SIZE
+) -> Plan:
+    own = Script(TAGMILL, "embedded") if embedded else Tagmill(TAGMILL, list(bundles), batch_size)
     parts = [Script(f"{part} alone", "raw", part) for part in ("decode", "infer")]
     return Plan(title, _job(files, *bundles), [own, Script("raw limit", "raw"), *parts])
 

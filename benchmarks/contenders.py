@@ -83,9 +83,10 @@ class Script(Contender):
 class Tagmill(Contender):
     """A Tagmill worker on Redis and PostgreSQL, up before the first round."""
 
-    def __init__(self, name: str, bundles: list[str], **settings: object) -> None:
+    def __init__(self, name: str, bundles: list[str], batch_size: int = BATCH_SIZE, **settings: object) -> None:
         super().__init__(name)
         self._bundles = bundles
+        self._batch_size = batch_size
         self._settings = settings
 
     def start(self) -> None:
@@ -115,12 +116,12 @@ class Tagmill(Contender):
         """Queue the pictures and wait for the last row: from the first message to the last commit."""
         if not self._warm:
             self._warm = True
-            self.measure(Job(job.files[: 2 * BATCH_SIZE], job.bundles, job.threads))
+            self.measure(Job(job.files[: 2 * self._batch_size], job.bundles, job.threads))
         with self._engine.begin() as connection:
             connection.execute(text(f"TRUNCATE {RESULTS} CASCADE"))
         roots = sorted({Path(file).parent for file in job.files if is_local(file)})
         entries = [Entry(file, file) for file in job.files]
-        run = create_run(self._engine, "benchmark", entries, self._models, roots, BATCH_SIZE, "tagmill")
+        run = create_run(self._engine, "benchmark", entries, self._models, roots, self._batch_size, "tagmill")
         started = time.time()
         publish_run(self._app, self._engine, run)
         with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
