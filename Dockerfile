@@ -14,7 +14,7 @@ RUN --mount=type=cache,target=/root/.cache/pip pip install --constraint constrai
 
 FROM builder AS build-gpu
 # CUDA and cuDNN come as wheels with the extra; the host needs the driver and the NVIDIA container toolkit only.
-RUN --mount=type=cache,target=/root/.cache/pip pip install --constraint constraints.txt '.[gpu,postgres,ops]'
+RUN --mount=type=cache,target=/root/.cache/pip pip install --constraint constraints.txt '.[gpu,gpu-decode,postgres,ops]'
 
 FROM python:${PYTHON_VERSION}-slim AS runtime
 RUN groupadd --gid 10001 tagmill \

@@ -2,7 +2,8 @@
 
 `python -m benchmarks.decode --pairs 15 [--folder PHOTOS]` prints, for each set of pictures, the ratio of Pillow's time
 to Tagmill's: the median and the range over pairs of rounds that alternate. Time is the thread's own (CPU), because a
-shared machine's clock also counts its neighbours.
+shared machine's clock also counts its neighbours. The last columns say what is left to the CPU, and how far the pixels
+are apart, where a card decodes (TAGMILL_DECODE_ON_CARD): libjpeg's pixels stand for the card's, and no time for it.
 """
 
 import argparse
@@ -22,6 +23,8 @@ from PIL import Image
 from benchmarks.catalogs import photo_like
 from benchmarks.comparing import spread
 from tagmill.preprocess import PreprocessSpec, decode, fit
+from worker.card_decode import CardDecoder
+from worker.card_shrink import BLOCK, Shrinker
 
 SPEC = PreprocessSpec(224, 224)
 #: pictures of a set
@@ -34,6 +37,27 @@ Pixels = NDArray[np.uint8]
 def tagmill(data: bytes) -> Pixels:
     """The way of training, export and worker."""
     return fit(decode(data, SPEC.decode_side).rgb, SPEC)
+
+
+def beside_a_card(files: Sequence[bytes]) -> Callable[[bytes], Pixels]:
+    """Return the way of a worker whose card has decoded these files."""
+    ready: dict[tuple[bytes, int], Pixels] = {}
+    jpegs = {data: simplejpeg.decode_jpeg(data, "RGB") for data in files if simplejpeg.is_jpeg(data)}
+    shrinker = Shrinker(0, "cpu")
+
+    def read(data: bytes, eighths: int) -> Pixels:
+        if (data, eighths) not in ready:
+            whole = jpegs[data]
+            height, width = whole.shape[:2]
+            ready[data, eighths] = (
+                whole if eighths == BLOCK else shrinker.shrink(whole.ctypes.data, height, width, eighths)
+            )
+        return ready[data, eighths]
+
+    card = CardDecoder(read)
+    for data in files:
+        card.decode(data, SPEC.decode_side)
+    return lambda data: fit(card.decode(data, SPEC.decode_side).rgb, SPEC)
 
 
 def pillow(data: bytes) -> Pixels:
@@ -92,15 +116,26 @@ def main() -> None:
         f"Pillow {PIL.__version__}, simplejpeg {simplejpeg.__version__}, OpenCV {cv2.__version__}, "
         f"{COUNT} pictures a set, {options.pairs} pairs, one thread: median [range]"
     )
-    print("| pictures | KB | ms a picture | x Pillow | x Pillow with draft | grey levels from Pillow |")
-    print("|---|---|---|---|---|---|")
+    print(
+        "| pictures | KB | ms a picture | x Pillow | x Pillow with draft | grey levels from Pillow | "
+        "x itself beside a card | grey levels from the card's |\n|---|---|---|---|---|---|---|---|"
+    )
     for name, files in sets(options.folder).items():
-        rounds = [[seconds(way, files) for way in (tagmill, pillow, pillow_draft)] for _ in range(options.pairs)]
+        card = beside_a_card(files)
+        rounds = [[seconds(way, files) for way in (tagmill, pillow, pillow_draft, card)] for _ in range(options.pairs)]
         own = statistics.median(row[0] for row in rounds)
         plain, draft = ([row[other] / row[0] for row in rounds] for other in (1, 2))
-        apart = statistics.fmean(np.abs(tagmill(data).astype(int) - pillow(data)).mean() for data in files)
+        saved = [row[0] / row[3] for row in rounds]
         size = statistics.fmean(len(data) for data in files) / 1000
-        print(f"| {name} | {size:.0f} | {own * 1000:.2f} | {spread(plain)} | {spread(draft)} | {apart:.2f} |")
+        print(
+            f"| {name} | {size:.0f} | {own * 1000:.2f} | {spread(plain)} | {spread(draft)} | {apart(pillow, files)} | "
+            f"{spread(saved)} | {apart(card, files)} |"
+        )
+
+
+def apart(other: Callable[[bytes], Pixels], files: Sequence[bytes]) -> str:
+    """Return the mean difference of the pixels to Tagmill's."""
+    return f"{statistics.fmean(np.abs(tagmill(data).astype(int) - other(data)).mean() for data in files):.2f}"
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ class JpegHeader:
     kind: int
     #: the first scan holds all there is
     single_scan: bool
-    #: three channels, brightness and two of colour, as nearly all files have; not red, green and blue themselves
+    #: three channels, of which the first surely is brightness, as in nearly all files
     luminance_first: bool
     #: EXIF orientation 1..8
     orientation: int
@@ -101,9 +101,8 @@ def read_header(data: bytes) -> JpegHeader:
         raise ImageFailure(ErrorCode.TOO_MANY_FRAMES, f"a progressive JPEG of {scans + 1} scans is over {MAX_SCANS}")
     single_scan = kind != _PROGRESSIVE and scan[:1] == frame[5:6]
     icc = b"".join(profile[number] for number in sorted(profile)) or None
-    # libjpeg's rule: Adobe's marker says so in its last byte, else the channels are called R, G and B
-    rgb = adobe[11:12] == b"\0" if adobe else frame[6::3] == b"RGB"
-    luminance_first = channels == 3 and not rgb
+    # Adobe's marker says so in its last byte; without one the channels are not called R, G and B.
+    luminance_first = channels == 3 and (adobe[11] == 1 if len(adobe) > 11 else frame[6::3] != b"RGB")
     return JpegHeader(width, height, channels, kind, single_scan, luminance_first, orientation(exif), icc, end)
 
 

@@ -1,16 +1,16 @@
 """JPEG files decoded on a graphics card by nvImageCodec, for machines whose CPUs cannot feed the card.
 
-https://docs.nvidia.com/cuda/nvimagecodec/. The card decodes whole pictures; they are shrunk here to the size that
-libjpeg shrinks them to while it decodes. The card says nothing of damage, so whatever is not plain and complete is left
-to the CPU, whose decoder is strict: see docs/pictures.md.
+https://docs.nvidia.com/cuda/nvimagecodec/. The card decodes and shrinks; the pictures are then what libjpeg makes of
+them but for rounding. The card says nothing of damage, so whatever is not plain and complete is left to the CPU, whose
+decoder is strict: see docs/pictures.md.
 """
 
+import logging
 import os
 import threading
 from collections.abc import Callable
 from io import BytesIO
 
-import cv2
 import numpy as np
 from PIL import Image
 
@@ -20,18 +20,24 @@ from tagmill.errors import ConfigurationError
 from tagmill.exif import SIDEWAYS, turned
 from tagmill.outcome import ImageFailure
 from tagmill.picture import DecodeLimits, Picture, Pixels
+from worker.card_shrink import BLOCK, Shrinker
+from worker.session import resolve
 
 #: grey levels by which the card's pixels may differ from the CPU's on average
 TOLERANCE = 2.0
-#: the bytes of a whole JPEG -> uint8 [H, W, 3] as they are stored, or None where the card does not read it
-ReadWhole = Callable[[bytes], Pixels | None]
+#: the bytes of a JPEG and k -> uint8 [H, W, 3] at k/8 of its size as it is stored, or None where the card does not read
+#: it; raises RuntimeError where the card is at fault
+Read = Callable[[bytes, int], Pixels | None]
+
+log = logging.getLogger(__name__)
 
 
 class CardDecoder:
     """Decodes what `tagmill.preprocess.decode` does, plain JPEGs on the card. One instance serves all threads."""
 
-    def __init__(self, read_whole: ReadWhole) -> None:
-        self._read_whole = read_whole
+    def __init__(self, read: Read) -> None:
+        self._read = read
+        self._said = False
 
     def decode(self, data: bytes, side: int, limits: DecodeLimits | None = None) -> Picture:
         """Return the picture as `tagmill.preprocess.decode` does. Raises ImageFailure."""
@@ -39,11 +45,12 @@ class CardDecoder:
         header = _plain_header(data)
         if header is not None:
             limits.check_size(header.width, header.height)
-            pixels = self._read_whole(data)
-            if pixels is not None and pixels.shape == (header.height, header.width, 3):
+            eighths = _eighths(header.width, header.height, side)
+            pixels = self._try(data, eighths)
+            if pixels is not None and pixels.shape == (*_shrunk(header.height, header.width, eighths), 3):
                 size = header.width, header.height
                 upright = size[::-1] if header.orientation in SIDEWAYS else size
-                return Picture(turned(_shrunk(pixels, side), header.orientation), *upright, "JPEG")
+                return Picture(turned(pixels, header.orientation), *upright, "JPEG")
         return preprocess.decode(data, side, limits)
 
     def check(self) -> None:
@@ -52,57 +59,78 @@ class CardDecoder:
         drawn = np.stack([columns / 639, rows / 479, (np.sin(columns / 40) + 1) / 2], axis=2)
         file = BytesIO()
         Image.fromarray(np.uint8(drawn * 255)).save(file, "JPEG", quality=90)
-        found = self._read_whole(file.getvalue())
-        if found is None:
-            raise ConfigurationError("TAGMILL_DECODE_ON_CARD: nvImageCodec reads no JPEG here; set it to false")
-        expected = np.asarray(Image.open(file).convert("RGB"), np.float32)
-        if found.shape != expected.shape or np.abs(found - expected).mean() > TOLERANCE:
-            raise ConfigurationError("TAGMILL_DECODE_ON_CARD: the card's pixels are not the CPU's; set it to false")
+        for side in (480, 240):  # as it is, and shrunk
+            expected = preprocess.decode(file.getvalue(), side).rgb
+            try:
+                found = self._read(file.getvalue(), _eighths(640, 480, side))
+            except RuntimeError as error:
+                reason = str(error).partition("\n")[0]
+                raise ConfigurationError(f"TAGMILL_DECODE_ON_CARD: the card fails: {reason}") from error
+            if found is None:
+                raise ConfigurationError("TAGMILL_DECODE_ON_CARD: nvImageCodec reads no JPEG here; set it to false")
+            if found.shape != expected.shape or np.abs(found.astype(float) - expected).mean() > TOLERANCE:
+                raise ConfigurationError("TAGMILL_DECODE_ON_CARD: the card's pixels are not the CPU's; set it to false")
+
+    def _try(self, data: bytes, eighths: int) -> Pixels | None:
+        """Return None, and say so once a process, where the card does not read a picture: it may have failed."""
+        pixels, reason = None, "no reason given"
+        try:
+            pixels = self._read(data, eighths)
+        except RuntimeError as error:
+            reason = str(error)
+        if pixels is None and not self._said:
+            self._said = True
+            extra = {"action": "card_decode_failed", "reason": reason}
+            log.warning("the card leaves pictures to the CPU", extra=extra)
+        return pixels
 
 
 def decoder_on_card(device: str) -> CardDecoder:
-    """Return the decoder of the card that `device` means. Raises ConfigurationError where there is none."""
-    from worker.session import resolve
-
+    """Return the decoder of the card that `device` means. Raises ConfigurationError where it is no card."""
     card = resolve(device)
     if not card.on_card:
         raise ConfigurationError(f"TAGMILL_DECODE_ON_CARD: device {card} is no card; set it to false, or name a card")
     return CardDecoder(card_reader(card.index))
 
 
-def card_reader(index: int) -> ReadWhole:
-    """Return a function that decodes on card `index`, with a decoder for each thread.
+def card_reader(index: int, *, cpu: bool = False) -> Read:
+    """Return a function that decodes and shrinks on card `index`, with a decoder for each thread.
 
-    Raises ConfigurationError where nvImageCodec or the card is missing.
+    Raises ConfigurationError where nvImageCodec is missing. `cpu` has it do the same without a card, for tests.
     """
-    # It names the libraries of other formats that are not there, on every start.
+    # Else it prints a warning for each picture that it does not read.
     os.environ.setdefault("PYNVIMGCODEC_VERBOSITY", "0")
     try:
+        import onnx  # noqa: F401  # of the same extra
         from nvidia import nvimgcodec
     except ImportError as error:
         raise ConfigurationError(
-            "TAGMILL_DECODE_ON_CARD: nvImageCodec is not installed; pip install 'tagmill[gpu,gpu-decode]'"
+            f"TAGMILL_DECODE_ON_CARD: {error.name} is not installed; pip install 'tagmill[gpu,gpu-decode]'"
         ) from error
-    kinds = (nvimgcodec.HW_GPU_ONLY, nvimgcodec.GPU_ONLY, nvimgcodec.HYBRID_CPU_GPU)
+    kinds = [nvimgcodec.HW_GPU_ONLY, nvimgcodec.GPU_ONLY, nvimgcodec.HYBRID_CPU_GPU]
+    device, place, interface = index, "cuda", "__cuda_array_interface__"
+    if cpu:
+        device, kinds = nvimgcodec.NVIMGCODEC_DEVICE_CPU_ONLY, [nvimgcodec.CPU_ONLY]
+        place, interface = "cpu", "__array_interface__"
     as_stored = nvimgcodec.DecodeParams(apply_exif_orientation=False, color_spec=nvimgcodec.SRGB)
     of_thread = threading.local()
+    shrinker = Shrinker(index, place)
 
-    def decoder() -> nvimgcodec.Decoder:
+    def read(data: bytes, eighths: int) -> Pixels | None:
         if not hasattr(of_thread, "decoder"):
-            of_thread.decoder = nvimgcodec.Decoder(index, 1, [nvimgcodec.Backend(kind) for kind in kinds])
-        return of_thread.decoder
+            of_thread.decoder = nvimgcodec.Decoder(device, 1, [nvimgcodec.Backend(kind) for kind in kinds])
+        decoded = of_thread.decoder.decode(data, params=as_stored)
+        if decoded is None:
+            return None
+        if eighths == BLOCK:
+            return np.asarray(decoded.cpu())
+        lies = getattr(decoded, interface)
+        height, width, channels = lies["shape"]
+        if channels != 3 or lies.get("strides") not in {None, (3 * width, 3, 1)}:
+            return None
+        return shrinker.shrink(lies["data"][0], height, width, eighths)
 
-    def read_whole(data: bytes) -> Pixels | None:
-        decoded = decoder().decode(data, params=as_stored)
-        on_host = None if decoded is None else decoded.cpu()
-        return None if on_host is None else np.asarray(on_host)
-
-    try:
-        decoder()
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigurationError(f"TAGMILL_DECODE_ON_CARD: no decoder on card {index}: {reason}") from error
-    return read_whole
+    return read
 
 
 def _plain_header(data: bytes) -> jpeg.JpegHeader | None:
@@ -117,11 +145,15 @@ def _plain_header(data: bytes) -> jpeg.JpegHeader | None:
     return header if plain else None
 
 
-def _shrunk(pixels: Pixels, side: int) -> Pixels:
-    """Average areas to the least k/8 of the size, rounded up, that leaves no side below `side`: libjpeg's scaling."""
-    height, width = pixels.shape[:2]
-    for eighths in range(1, 8):
-        small = -(-width * eighths // 8), -(-height * eighths // 8)
-        if small[0] >= min(side, width) and small[1] >= min(side, height):
-            return np.asarray(cv2.resize(pixels, small, interpolation=cv2.INTER_AREA), np.uint8)
-    return pixels
+def _eighths(width: int, height: int, side: int) -> int:
+    """Return the least k of which k/8 of the size, as libjpeg shrinks it, leaves no side below `side`."""
+
+    def leaves(eighths: int) -> bool:
+        small = _shrunk(width, height, eighths)
+        return small[0] >= min(side, width) and small[1] >= min(side, height)
+
+    return next(eighths for eighths in range(1, BLOCK + 1) if leaves(eighths))
+
+
+def _shrunk(first: int, second: int, eighths: int) -> tuple[int, int]:
+    return -(-first * eighths // BLOCK), -(-second * eighths // BLOCK)

@@ -30,14 +30,14 @@ def require_device(device: str, decode_on_card: bool = False) -> None:
         raise ConfigurationError(lines[-1].removeprefix("error: "))
 
 
-def _probe(device: str, *more: str) -> None:
+def _probe(device: str, decode: str = "") -> None:
     # only the child process loads ONNX Runtime, OpenVINO or nvImageCodec
     from worker.card_decode import decoder_on_card
     from worker.session import Session
 
     try:
         Session(starter_bundles()[0], device)
-        if more:
+        if decode:
             decoder_on_card(device).check()
     except ConfigurationError as error:  # a BundleError, too: on this device the golden samples come out wrong
         sys.exit(f"error: {error}")
