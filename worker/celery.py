@@ -21,6 +21,7 @@ from worker.outage import Services
 from worker.periodic import Periodic
 from worker.process import ProcessEnd
 from worker.runtime import Host, Runtime
+from worker.sessions import Sessions
 from worker.task import reaper, register
 from worker.watchdog import Overdue
 
@@ -43,7 +44,8 @@ class Process:
         with self._lock:
             if self._runtime is None or self._pid != os.getpid():
                 host = Host(self.services, _recycle, supervised=True)
-                self._runtime = Runtime(self.settings, ModelStore(self.settings.model_store), host)
+                sessions = Sessions(self.settings, ModelStore(self.settings.model_store))
+                self._runtime = Runtime(self.settings, sessions, host)
                 self._pid = os.getpid()
             return self._runtime
 

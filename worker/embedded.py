@@ -23,8 +23,10 @@ from tagmill.errors import BundleError, InputError
 from tagmill.registry import Model, register
 from tagmill.settings import Settings
 from worker import task
+from worker.device import require_device
 from worker.outage import Services
 from worker.runtime import Host, Runtime
+from worker.sessions import Sessions
 
 #: seconds between two looks at the progress
 LOOK_SECONDS = 0.1
@@ -78,27 +80,30 @@ def tag_here(
     files = NamedBundles({sha256_of(path): path for path in bundles})
     if len(files.files) < len(bundles):
         raise InputError("the same bundle is named twice")
+    if settings.decode_on_card:
+        require_device(settings.device, decode_on_card=True)
+    sessions = Sessions(settings, files)
+    loaded = [sessions.get(sha256) for sha256 in files.files]
+    models = tuple(register(engine, session.spec, session.sha256) for session in loaded)
     roots = roots_of(sources)
     source = " ".join(str(Path(source).resolve()) for source in sources)
     settings = settings.model_copy(update={"queue": own_queue(open_sources(sources), batch_size, files)})
     stopping = threading.Event()
     services = Services(stopping.is_set)
+    run_id = unfinished_run(engine, settings.queue) or create_run(
+        engine, source, open_sources(sources), models, roots, batch_size, settings.queue
+    )
+    app = make_app(settings)
     # The process is the user's command: nobody starts it again, so nothing but a stuck model ends it.
-    with closing(Runtime(settings, files, Host(services, lambda reason: None, supervised=False))) as runtime:
-        sessions = [runtime.session(sha256) for sha256 in files.files]
-        models = tuple(register(engine, session.spec, session.sha256) for session in sessions)
-        run_id = unfinished_run(engine, settings.queue) or create_run(
-            engine, source, open_sources(sources), models, roots, batch_size, settings.queue
-        )
-        app = make_app(settings)
-        with _worker(app, runtime, stopping):
-            publish_run(app, engine, run_id)
-            reaper = task.reaper(app, engine, settings, services)
-            reaper.start()
-            try:
-                seen = _watch(engine, run_id, progress)
-            finally:
-                reaper.stop()
+    host = Host(services, lambda reason: None, supervised=False)
+    with closing(Runtime(settings, sessions, host)) as runtime, _worker(app, runtime, stopping):
+        publish_run(app, engine, run_id)
+        reaper = task.reaper(app, engine, settings, services)
+        reaper.start()
+        try:
+            seen = _watch(engine, run_id, progress)
+        finally:
+            reaper.stop()
     return TaggedRun(engine, seen, models)
 
 

@@ -22,6 +22,7 @@ from tagmill.settings import Settings
 from worker.daemon_pool import DaemonPool
 from worker.memory import memory_limit
 from worker.process import ProcessEnd, end_with_parent
+from worker.sessions import Sessions
 from worker.tagger import Tagger
 from worker.watchdog import Overdue, Watchdog
 
@@ -69,7 +70,7 @@ def main() -> None:
     setup = json.loads(sys.stdin.readline())
     settings = Settings(**setup["settings"])
     pool = DaemonPool(settings.decode_threads or os.cpu_count() or 1)
-    tagger = Tagger(settings, _Files(setup["bundles"]), pool)
+    tagger = Tagger(settings, Sessions(settings, _Files(setup["bundles"])), pool)
     limit = memory_limit(settings.max_worker_memory)
     Watchdog([pool, tagger.fetchers], tagger.sessions, settings.stall_seconds, limit, _end, last_resort=True)
     try:

@@ -22,8 +22,7 @@ from worker.memory import memory_limit
 from worker.outage import Services, StoppedError
 from worker.process import process_name
 from worker.quarantine import Quarantine
-from worker.session import Session
-from worker.sessions import BundleFiles
+from worker.sessions import Sessions
 from worker.tagger import Tagged, Tagger
 from worker.unchanged import identities, seen_files
 from worker.watchdog import Overdue, Watchdog
@@ -48,7 +47,7 @@ class Host:
 class Runtime:
     """Built once a process, after any fork, and used from all its threads."""
 
-    def __init__(self, settings: Settings, files: BundleFiles, host: Host) -> None:
+    def __init__(self, settings: Settings, sessions: Sessions, host: Host) -> None:
         self.settings = settings
         self.engine = connect(settings.database_url, settings.lease_seconds)
         self.name = f"{socket.gethostname()}:{os.getpid()}"
@@ -56,11 +55,10 @@ class Runtime:
         self._services = host.services
         self._pool = DaemonPool(settings.decode_threads or os.cpu_count() or 1)
         self._heartbeat = Heartbeat(self.engine, settings.lease_seconds, host.services)
-        self._tagger = Tagger(settings, files, self._pool)
-        self._quarantine = Quarantine(settings, files)
+        self._tagger = Tagger(settings, sessions, self._pool)
+        self._quarantine = Quarantine(settings, sessions.files)
         limit = memory_limit(settings.max_worker_memory)
-        sessions, stall = self._tagger.sessions, settings.stall_seconds
-        pools = [self._pool, self._tagger.fetchers]
+        pools, stall = [self._pool, self._tagger.fetchers], settings.stall_seconds
         self._watchdog = Watchdog(pools, sessions, stall, limit, host.recycle, last_resort=host.supervised)
 
     def process(self, message: BatchMessage) -> None:
@@ -85,10 +83,6 @@ class Runtime:
                 self._give_back(claimed, error)
                 if not isinstance(error, TagmillError):
                     raise
-
-    def session(self, sha256: str) -> Session:
-        """Return a bundle as batches use it. Raises BundleError or ConfigurationError where it cannot be loaded."""
-        return self._tagger.sessions.get(sha256)
 
     def close(self) -> None:
         """End the threads and connections."""

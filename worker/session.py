@@ -141,6 +141,7 @@ def _check_graph(engine: Engine, spec: BundleSpec, path: Path) -> int:
         needed.add(TOP_LABELS)
     if missing := needed - set(outputs):
         raise BundleError(f"{path}: the graph has no output {', '.join(sorted(missing))}; export it again")
-    if outputs[SCORES].shape[1:] not in {(), (None,), (len(spec.labels),)}:
+    scores = outputs[SCORES].shape  # () where the graph does not say
+    if scores and scores[1:] not in {(None,), (len(spec.labels),)}:
         raise BundleError(f"{path}: its scores are not one for each of its {len(spec.labels)} labels; export it again")
     return int(outputs[TOP_SCORES].shape[1] or 0) if TOP_SCORES in outputs else 0

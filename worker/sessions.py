@@ -1,4 +1,4 @@
-"""The sessions of one process: each bundle loaded once, when its first batch comes."""
+"""The sessions of one process: each bundle loaded once, when it is asked for first."""
 
 import threading
 import time
@@ -23,7 +23,7 @@ class Sessions:
 
     def __init__(self, settings: Settings, files: BundleFiles) -> None:
         self._settings = settings
-        self._files = files
+        self.files = files
         self._loaded: dict[str, Session] = {}
         self._lock = threading.Lock()
         self._loading_since: float | None = None
@@ -32,7 +32,7 @@ class Sessions:
         """Return the loaded bundle; raises BundleError or ConfigurationError where it cannot be."""
         with self._lock:
             if sha256 not in self._loaded:
-                path = self._files.path(sha256)
+                path = self.files.path(sha256)
                 self._loading_since = time.monotonic()
                 try:
                     self._loaded[sha256] = load(path, sha256, self._settings, resolve(self._settings.device))

@@ -19,7 +19,7 @@ from worker.fetch import Fetcher, FetchLimits
 from worker.merging import Merger
 from worker.reader import BatchReader, DecodedImage, FetchedImage
 from worker.session import Session
-from worker.sessions import BundleFiles, Sessions
+from worker.sessions import Sessions
 from worker.tagging import tag_images
 
 _Read = TypeVar("_Read", FetchedImage, DecodedImage)
@@ -40,9 +40,9 @@ class Tagged:
 class Tagger:
     """The sessions, threads and limits of one process."""
 
-    def __init__(self, settings: Settings, files: BundleFiles, pool: DaemonPool) -> None:
+    def __init__(self, settings: Settings, sessions: Sessions, pool: DaemonPool) -> None:
         """`pool` reads files and decodes."""
-        self.sessions = Sessions(settings, files)
+        self.sessions = sessions
         self._mergers: dict[str, Merger] = {}
         # The calls of one batch, side by side: a last or only batch has the machine to itself.
         self._callers = DaemonPool(os.cpu_count() or 1, "infer")

@@ -25,6 +25,7 @@ from worker.fetch import Fetched, Fetcher
 from worker.outage import Services
 from worker.runtime import Host, Runtime
 from worker.session import Session
+from worker.sessions import Sessions
 
 
 class Shop:
@@ -37,7 +38,9 @@ class Shop:
         url = engine.url.render_as_string(hide_password=False)
         store = self.folder.parent / "models"
         settings = Settings(database_url=url, model_store=store, allow_private_hosts=True, max_image_pixels=10_000_000)
-        self.runtime = Runtime(settings, ModelStore(store), Host(Services(), lambda reason: None, supervised=False))
+        self.runtime = Runtime(
+            settings, Sessions(settings, ModelStore(store)), Host(Services(), lambda reason: None, supervised=False)
+        )
 
     def _register(self, bundle: Path) -> Model:
         session = Session(bundle, "cpu", 1)

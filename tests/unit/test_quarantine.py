@@ -19,6 +19,7 @@ from tagmill.outcome import ErrorCode
 from tagmill.settings import Settings
 from worker.daemon_pool import DaemonPool
 from worker.quarantine import Quarantine
+from worker.sessions import Sessions
 from worker.tagger import Tagger
 
 FAULTS = str(Path(faults.__file__).parent)
@@ -56,7 +57,9 @@ def test_an_innocent_batch_comes_out_as_it_would_have_in_the_worker(shop: Path, 
     claimed = suspect(shop, "colours", "masks")
     found = Quarantine(Settings(), files).tag(claimed)
     pool = DaemonPool(2)
-    expected = Tagger(Settings(), files, pool).tag(claimed.images, claimed.models, claimed.roots, lambda shas: set())
+    expected = Tagger(Settings(), Sessions(Settings(), files), pool).tag(
+        claimed.images, claimed.models, claimed.roots, lambda shas: set()
+    )
     pool.shutdown()
     assert failures(found) == {6: ErrorCode.NOT_AN_IMAGE}
     assert found == expected.result

@@ -106,7 +106,7 @@ def test_a_stuck_image_is_an_outcome_and_the_process_asks_to_be_recycled(
     pool: DaemonPool, watch: Watch, tmp_path: Path
 ) -> None:
     paths = [write_picture(tmp_path / f"{number}.png", "red", shade=number) for number in range(4)]
-    tagger = Tagger(Settings(), Named(colours=write_classifier(tmp_path / "c.onnx")), pool)
+    tagger = Tagger(Settings(), Sessions(Settings(), Named(colours=write_classifier(tmp_path / "c.onnx"))), pool)
     release = threading.Event()
     fetcher = tagger.fetcher((str(tmp_path),))
     read = fetcher.fetch
@@ -127,7 +127,9 @@ def test_a_stuck_image_is_an_outcome_and_the_process_asks_to_be_recycled(
 
 
 def test_an_inference_that_does_not_end_is_cut_off(pool: DaemonPool, watch: Watch, tmp_path: Path) -> None:
-    tagger = Tagger(Settings(), Named(endless=write_endless_classifier(tmp_path / "e.onnx")), pool)
+    tagger = Tagger(
+        Settings(), Sessions(Settings(), Named(endless=write_endless_classifier(tmp_path / "e.onnx"))), pool
+    )
     asked = watch(tagger.sessions, stall=0.3)
     session = tagger.sessions.get("endless")
     with pytest.raises(Exception, match="did not end in time"):
@@ -162,7 +164,7 @@ def test_memory_is_measured_and_limited_by_machine_container_or_setting(
 
 def test_an_unforeseen_error_of_one_image_leaves_the_others_alone(pool: DaemonPool, tmp_path: Path) -> None:
     write_picture(tmp_path / "good.png", "red")
-    tagger = Tagger(Settings(), Named(colours=write_classifier(tmp_path / "c.onnx")), pool)
+    tagger = Tagger(Settings(), Sessions(Settings(), Named(colours=write_classifier(tmp_path / "c.onnx"))), pool)
     fetcher = tagger.fetcher((str(tmp_path),))
     read = fetcher.fetch
     fetcher.fetch = lambda uri: read(uri) if "good" in uri else [][0]  # type: ignore[method-assign]
