@@ -13,11 +13,10 @@ from tagmill.batch_result import BatchResult, InferenceRow, Outcome, PendingImag
 from tagmill.outcome import ErrorCode
 from tagmill.picture import DecodeLimits
 from tagmill.settings import Settings
-from worker.card_decode import decoder_on_card
 from worker.daemon_pool import DaemonPool
 from worker.fetch import Fetcher, FetchLimits
 from worker.merging import Merger
-from worker.reader import BatchReader, DecodedImage, FetchedImage
+from worker.reader import BatchReader, Decode, DecodedImage, FetchedImage
 from worker.session import Session
 from worker.sessions import Sessions
 from worker.tagging import tag_images
@@ -49,7 +48,7 @@ class Tagger:
         #: threads that wait for other machines, and take no core meanwhile
         self.fetchers = DaemonPool(settings.fetch_threads, "fetch")
         self._pool = pool
-        self._decode = decoder_on_card(settings.device).decode if settings.decode_on_card else preprocess.decode
+        self._decode = _decoder(settings)
         self._decode_limits = DecodeLimits(settings.max_image_pixels, settings.max_image_frames)
         limits = FetchLimits(
             settings.max_image_bytes, settings.fetch_timeout, settings.allow_private_hosts, settings.fetch_threads
@@ -100,6 +99,14 @@ class Tagger:
         """Return the one place where all batches of this process call a session."""
         merger = Merger(partial(session.run, best_only=True), session.parallel)
         return self._mergers.setdefault(session.sha256, merger)
+
+
+def _decoder(settings: Settings) -> Decode:
+    if not settings.decode_on_card:
+        return preprocess.decode
+    from worker.card_decode import decoder_on_card  # with ONNX Runtime, which nothing may load before a fork
+
+    return decoder_on_card(settings.device).decode
 
 
 def _split(results: Iterable[_Read | Outcome]) -> tuple[list[_Read], list[Outcome]]:
