@@ -27,6 +27,8 @@ class Augmentation:
     colour: float = 0.0
     #: side of a grey square laid over the picture, as a share of the side
     erase: float = 0.0
+    #: chance that half the labels of another picture's mask are pasted, with their pixels
+    paste: float = 0.0
 
 
 class Strength(StrEnum):
@@ -60,6 +62,8 @@ def augment(
         pixels = _recolour(pixels, strength.colour, generator)
     if strength.erase:
         pixels = _erase(pixels, strength.erase, generator)
+    if strength.paste and masks is not None:
+        pixels, masks = _paste(pixels, masks, strength.paste, generator)
     return pixels, masks
 
 
@@ -141,3 +145,14 @@ def _erase(pixels: Tensor, share: float, generator: torch.Generator) -> Tensor:
         inside.append((torch.arange(length, device=device)[None] - middle).abs() < half)
     square = inside[0][:, None, :, None] & inside[1][:, None, None, :]
     return pixels.masked_fill(square, 127.0)
+
+
+def _paste(pixels: Tensor, masks: Tensor, chance: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Paste each label of another picture of the batch with a chance of one half (ClassMix, arXiv 2007.07936)."""
+    count, device = len(pixels), pixels.device
+    taken = torch.rand(count, IGNORE + 1, generator=generator) < 0.5
+    taken[:, IGNORE] = False
+    taken &= (torch.rand(count, 1, generator=generator) < chance).expand_as(taken)
+    other = torch.roll(torch.arange(count), 1).to(device)
+    pasted = taken.to(device).gather(1, masks[other].flatten(1).long()).view_as(masks)
+    return torch.where(pasted[:, None], pixels[other], pixels), torch.where(pasted, masks[other], masks)

@@ -227,8 +227,10 @@ def transfer(
 @click.option("--start", type=PATH, help="Start from a run of the same network or of `train cnn --arch resnet`.")
 @AUGMENT
 @click.option("--size", type=click.IntRange(64, 1024), help="Pixels of both sides  [default: 256]")
-@click.option("--shrink", type=click.IntRange(1, 4), help="The unet works at this part of the size  [default: 2]")
-@click.option("--epochs", type=click.IntRange(1), help="[default: 20]")
+@click.option(
+    "--shrink", type=click.IntRange(1, 4), help="The unets work at this part of the size  [default: 2; context-unet 1]"
+)
+@click.option("--epochs", type=click.IntRange(1), help="[default: 20; context-unet 50]")
 def segment(
     data: tuple[Path, ...],
     validation: tuple[Path, ...],
@@ -242,9 +244,9 @@ def segment(
 ) -> None:
     """Train a network that labels every pixel."""
     _check_device(device)
-    from training.segment import DEFAULTS, train_segment
+    from training.segment import defaults, train_segment
 
-    hyper = _chosen(DEFAULTS, given)
+    hyper = _chosen(defaults(arch), given)
     folders = _folders(data, validation, test)
     with _keeping(out):
         _say(out, train_segment(folders, out, arch, hyper, device, start=start, resume=resume))

@@ -45,15 +45,18 @@ class UNet(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return logits of the picture's size or, while training, at `1 / stride` of it: the loss is taken on those."""
+        logits = self._answer(pixels)
+        if self.training:
+            return logits
+        return F.interpolate(logits.float(), scale_factor=float(self.stride), mode="bilinear")
+
+    def _answer(self, pixels: Tensor) -> Tensor:
         top = self.normalise(F.avg_pool2d(pixels, self.shrink) if self.shrink > 1 else pixels)
         features = []
         for stage in self.body:
             top = stage(top)
             features.append(top)
-        logits = self._logits([features[stage] for stage, _ in self.SKIPS])
-        if self.training:
-            return logits
-        return F.interpolate(logits.float(), scale_factor=float(self.stride), mode="bilinear")
+        return self._logits([features[stage] for stage, _ in self.SKIPS])
 
     def _logits(self, skips: list[Tensor]) -> Tensor:
         """Return logits at the scale of the first skip, which is the finest."""
@@ -79,19 +82,28 @@ class ContextUNet(UNet):
     """A UNet for labels that look alike nearby and differ by what they are a part of, such as a coat and a jacket.
 
     The coarsest scale has two blocks more and the mean over the picture added to each place (ParseNet, arXiv
-    1506.04579), and every scale has logits, which add up (FCN, arXiv 1411.4038): the finest one has few channels.
+    1506.04579), and every scale has logits, which add up (FCN, arXiv 1411.4038): the finest one has few channels. Once
+    trained it answers with the mean over the picture and its mirror image.
     """
 
     #: channels of the coarsest scale
     WIDTH = 192
+    #: chance that one of these is left out of a training step
+    DROPOUT = 0.3
 
     def __init__(self, labels: int, shrink: int) -> None:
         super().__init__(labels, shrink)
         widths = [width for _, width in self.SKIPS[:-1]]
-        self.context = nn.Sequential(Residual(self.SKIPS[-1][1], self.WIDTH), Residual(self.WIDTH, self.WIDTH))
+        self.context = nn.Sequential(
+            Residual(self.SKIPS[-1][1], self.WIDTH), Residual(self.WIDTH, self.WIDTH), nn.Dropout2d(self.DROPOUT)
+        )
         self.overall = nn.Linear(self.WIDTH, self.WIDTH)
         self.lateral[-1] = nn.Conv2d(self.WIDTH, widths[-1], 1)
         self.coarse = nn.ModuleList([nn.Conv2d(width, labels, 1) for width in (*widths[1:], self.WIDTH)])
+
+    def _answer(self, pixels: Tensor) -> Tensor:
+        logits = super()._answer(pixels)
+        return logits if self.training else (logits + super()._answer(pixels.flip(3)).flip(3)) / 2
 
     def _logits(self, skips: list[Tensor]) -> Tensor:
         top = self.context(skips.pop())

@@ -5,9 +5,13 @@ from pathlib import Path
 import pytest
 from bundles import write_classifier, write_segmenter
 from pictures import write_folder
+from sqlalchemy import func, select
 
 from producer.manifest import Entry
+from tagmill.database import connect
+from tagmill.errors import BundleError
 from tagmill.settings import Settings
+from tagmill.tables import model, run
 from worker import session
 from worker.embedded import NamedBundles, embedded_settings, own_queue, tag_here
 from worker.engine import Engine
@@ -42,3 +46,18 @@ def test_the_bundle_that_is_registered_is_the_one_that_tags(
     done = tag_here(settings, [str(tmp_path / "shop")], bundles, 2, lambda progress: None)
     assert (done.progress.tagged, [model.name for model in done.models]) == (5, ["colours", "colour-masks"])
     assert opened == bundles
+
+
+def test_a_bundle_that_does_not_load_is_told_before_any_source_is_read(sqlite_url: str, tmp_path: Path) -> None:
+    (tmp_path / "broken.onnx").write_bytes(b"no model")
+    settings = embedded_settings(Settings(device="cpu"), sqlite_url)
+    bundles = [write_classifier(tmp_path / "c.onnx"), tmp_path / "broken.onnx"]
+    with pytest.raises(BundleError, match=r"broken\.onnx"):
+        tag_here(settings, [str(tmp_path / "no such folder")], bundles, 2, lambda progress: None)
+    engine = connect(sqlite_url)
+    with engine.connect() as connection:
+        assert [connection.execute(select(func.count()).select_from(table)).scalar() for table in (run, model)] == [
+            0,
+            0,
+        ]
+    engine.dispose()

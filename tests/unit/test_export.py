@@ -274,6 +274,16 @@ def test_an_untrained_network_of_every_arch_exports(arch: Arch, classifier_run: 
     assert export_bundle(tmp_path, tmp_path / "bundle.onnx").spec.labels == ("a", "b", "c", "d")
 
 
+def test_a_segmenter_that_mirrors_its_pictures_exports(segmenter_run: Path, tmp_path: Path) -> None:
+    known = load(segmenter_run)
+    arch, options = SegmentArch.CONTEXT_UNET, {"shrink": 1}
+    network = build(arch, known.preprocess.height, len(known.labels), **options)
+    save(replace(known, arch=arch, options=options, state=network.state_dict()), tmp_path)
+    done = export_bundle(tmp_path, tmp_path / "bundle.onnx")
+    assert done.parity.mask_difference is not None
+    assert done.parity.mask_difference < 0.001
+
+
 @pytest.fixture(scope="module")
 def several(classifier_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of the same network as a multi-label model of another temperature."""

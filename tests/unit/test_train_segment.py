@@ -175,6 +175,28 @@ def test_augmentation_moves_picture_and_mask_together(strength: Augmentation) ->
     assert ((moved[:, 0] > 100) == (turned == 1))[inside].float().mean() > 0.99
 
 
+def test_pasted_labels_bring_their_pixels_and_ignored_ones_are_left_where_they_are() -> None:
+    masks = torch.randint(0, 3, (16, 12, 12), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    masks[:, :2] = IGNORE
+    # A pixel's level says of which picture and label it is.
+    pixels = (torch.arange(16).view(-1, 1, 1) * 10 + masks).float()[:, None].expand(16, 3, 12, 12)
+    mixed, changed = augment(pixels, masks, Augmentation(flip=0.0, paste=1.0), torch.Generator().manual_seed(1))
+    assert changed is not None
+    own = mixed == pixels
+    before = torch.roll(pixels, 1, 0)
+    assert (own | (mixed == before)).all()
+    assert 0.3 < own.float().mean() < 0.7
+    assert torch.equal(changed, torch.where(own[:, 0], masks, torch.roll(masks, 1, 0)))
+    assert own[:, 0][torch.roll(masks, 1, 0) == IGNORE].all()
+
+
+def test_a_context_unet_says_of_a_mirrored_picture_the_mirrored_labels() -> None:
+    network = build_segmenter(SegmentArch.CONTEXT_UNET, 64, 5, shrink=1).eval()
+    pixels = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 255
+    with torch.no_grad():
+        assert torch.allclose(network(pixels.flip(3)), network(pixels).flip(3), atol=1e-5)
+
+
 def test_ignored_pixels_change_neither_loss_nor_metric() -> None:
     logits = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     truth = torch.ones(2, 8, 8, dtype=torch.long)
