@@ -243,7 +243,7 @@ def test_images_run_as_the_user_of_the_compose_file_and_install_what_was_tried()
 
 def test_images_hold_no_torch() -> None:
     extras = re.findall(r"pip install .*'\.\[(.+)\]'", (ROOT / "Dockerfile").read_text())
-    assert sorted(extras) == ["cpu,postgres,ops", "gpu,postgres,ops"]
+    assert sorted(extras) == ["cpu,postgres,ops", "gpu,gpu-decode,postgres,ops"]
     for chosen in extras:
         installed = closure("tagmill", frozenset(chosen.split(",")))
         assert {"celery", "flower", "psycopg", "redis"} <= installed
