@@ -11,6 +11,7 @@ import io
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -41,18 +42,14 @@ def tagmill(data: bytes) -> Pixels:
 
 def beside_a_card(files: Sequence[bytes]) -> Callable[[bytes], Pixels]:
     """Return the way of a worker whose card has decoded these files."""
-    ready: dict[tuple[bytes, int], Pixels] = {}
     jpegs = {data: simplejpeg.decode_jpeg(data, "RGB") for data in files if simplejpeg.is_jpeg(data)}
     shrinker = Shrinker(0, "cpu")
 
+    @cache
     def read(data: bytes, eighths: int) -> Pixels:
-        if (data, eighths) not in ready:
-            whole = jpegs[data]
-            height, width = whole.shape[:2]
-            ready[data, eighths] = (
-                whole if eighths == BLOCK else shrinker.shrink(whole.ctypes.data, height, width, eighths)
-            )
-        return ready[data, eighths]
+        whole = jpegs[data]
+        height, width = whole.shape[:2]
+        return whole if eighths == BLOCK else shrinker.shrink(whole.ctypes.data, height, width, eighths)
 
     card = CardDecoder(read)
     for data in files:

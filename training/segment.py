@@ -51,6 +51,7 @@ class Hyperparameters:
     augmentation: Augmentation | None
 
 
+_MOVED = Augmentation(flip=0.5, shift=0.06, zoom=0.2, angle=10.0, colour=0.3)
 #: What the unet was tuned to; the other networks start from it, and the command line overrides single values.
 DEFAULTS = Hyperparameters(
     Course(epochs=20, batch_size=16, seed=0),
@@ -60,7 +61,7 @@ DEFAULTS = Hyperparameters(
     lr=3e-3,
     weight_decay=0.02,
     dice=0.5,
-    augmentation=Augmentation(flip=0.5, shift=0.06, zoom=0.2, angle=10.0, colour=0.3),
+    augmentation=_MOVED,
 )
 #: What the context-unet was tuned to, on street photos.
 CONTEXT_DEFAULTS = replace(
@@ -69,7 +70,7 @@ CONTEXT_DEFAULTS = replace(
     shrink=1,
     weight_decay=0.1,
     dice=0.3,
-    augmentation=Augmentation(flip=0.5, shift=0.06, zoom=0.2, angle=10.0, colour=0.3, paste=0.5),
+    augmentation=replace(_MOVED, paste=0.5),
 )
 
 #: pictures that normalisation and label weights are measured on

@@ -20,7 +20,7 @@ from tagmill.errors import ConfigurationError
 from tagmill.exif import SIDEWAYS, turned
 from tagmill.outcome import ImageFailure
 from tagmill.picture import DecodeLimits, Picture, Pixels
-from worker.card_shrink import BLOCK, Shrinker
+from worker.card_shrink import BLOCK, Shrinker, shrunk
 from worker.session import resolve
 
 #: grey levels by which the card's pixels may differ from the CPU's on average
@@ -47,7 +47,7 @@ class CardDecoder:
             limits.check_size(header.width, header.height)
             eighths = _eighths(header.width, header.height, side)
             pixels = self._try(data, eighths)
-            if pixels is not None and pixels.shape == (*_shrunk(header.height, header.width, eighths), 3):
+            if pixels is not None and pixels.shape == (*shrunk(header.height, header.width, eighths), 3):
                 size = header.width, header.height
                 upright = size[::-1] if header.orientation in SIDEWAYS else size
                 return Picture(turned(pixels, header.orientation), *upright, "JPEG")
@@ -149,11 +149,7 @@ def _eighths(width: int, height: int, side: int) -> int:
     """Return the least k of which k/8 of the size, as libjpeg shrinks it, leaves no side below `side`."""
 
     def leaves(eighths: int) -> bool:
-        small = _shrunk(width, height, eighths)
-        return small[0] >= min(side, width) and small[1] >= min(side, height)
+        rows, columns = shrunk(height, width, eighths)
+        return rows >= min(side, height) and columns >= min(side, width)
 
     return next(eighths for eighths in range(1, BLOCK + 1) if leaves(eighths))
-
-
-def _shrunk(first: int, second: int, eighths: int) -> tuple[int, int]:
-    return -(-first * eighths // BLOCK), -(-second * eighths // BLOCK)

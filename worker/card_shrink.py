@@ -54,8 +54,13 @@ class Shrinker:
         binding.synchronize_inputs()  # the card may still be decoding
         self._session.run_with_iobinding(binding)
         found: Pixels = binding.copy_outputs_to_cpu()[0]
-        rows, columns = -(-height * eighths // BLOCK), -(-width * eighths // BLOCK)
+        rows, columns = shrunk(height, width, eighths)
         return np.ascontiguousarray(found[:rows, :columns])
+
+
+def shrunk(height: int, width: int, eighths: int) -> tuple[int, int]:
+    """Return k/8 of a size, rounded up."""
+    return -(-height * eighths // BLOCK), -(-width * eighths // BLOCK)
 
 
 @cache
