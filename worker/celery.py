@@ -15,6 +15,7 @@ from tagmill.database import connect, open_database
 from tagmill.errors import ConfigurationError, TagmillError
 from tagmill.registry import ModelStore
 from tagmill.settings import Settings, load_settings
+from worker import redis_channel
 from worker.broker_log import BrokerLog
 from worker.device import require_device
 from worker.outage import Services
@@ -99,6 +100,7 @@ def _end(error: TagmillError) -> NoReturn:
     raise SystemExit(int(error.exit_code)) from None
 
 
+redis_channel.install()
 process = Process(_settings())
 app = make_app(process.settings)
 broker_log = BrokerLog(process.services.broker)

@@ -5,16 +5,21 @@ import resource
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from installation import Site, new_site
+from kombu import Connection, Exchange, Queue
+from kombu.transport import redis
 from pictures import write_folder
 from processes import Worker, wait_until
 from proxy import Proxy
 from services import PostgresServer, RedisServer, create_database
 from sqlalchemy.engine import make_url
+
+from worker import redis_channel
 
 IMAGES = 240
 
@@ -72,6 +77,30 @@ def test_a_redis_that_is_restarted_loses_nothing(
         said_once(worker, "broker")
         whole(site)
         assert worker.stop() == 0
+
+
+def test_a_connection_closes_though_redis_went_away_while_a_message_was_waited_for(
+    own_redis_server: Callable[..., RedisServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis.Transport, "Channel", redis.Transport.Channel)  # put back afterwards
+    redis_channel.install()
+    server, messages = own_redis_server(), []
+    connection = Connection(server.url)
+    channel = connection.default_channel
+    exchange = Exchange("all", type="fanout")
+    for queue, reader in ((Queue("one"), channel), (Queue("all", exchange, auto_delete=True), connection.channel())):
+        connection.Consumer(queue, callbacks=[lambda _, message: messages.append(message)], channel=reader).consume()
+    for _ in range(3):
+        connection.Producer(channel).publish({}, routing_key="one")
+    while len(messages) < 3:  # none of them is acknowledged
+        connection.drain_events(timeout=10)
+    with suppress(TimeoutError):
+        while True:  # what else Redis sends is read, before the wait for a message
+            connection.drain_events(timeout=0.5)
+    server.kill()
+    connection.collect(socket_timeout=2)  # the calls of Celery's consumer
+    connection.close()
+    assert channel.closed
 
 
 def test_a_postgresql_that_is_stopped_for_a_while_is_waited_for(
