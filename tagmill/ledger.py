@@ -7,14 +7,30 @@ died; the ledger decides who may work on a batch and whose results count.
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, and_, case, or_, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Double,
+    Engine,
+    String,
+    and_,
+    bindparam,
+    case,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from tagmill.attempts import SUSPECT_CRASHES, attempts_left
 from tagmill.batch_result import BatchResult, PendingImage
 from tagmill.bulk import insert_rows
 from tagmill.database import epoch_now, reading
+from tagmill.one_of import one_of
 from tagmill.outcome import ImageStatus
 from tagmill.result_rows import write_result
 from tagmill.tables import BatchStatus, RunState, batch, batch_failure, file_seen, inference, run, run_image, run_model
@@ -46,38 +62,64 @@ class Claim:
     roots: tuple[str, ...]
 
 
+_Id = int | BindParameter[Any]
+
+# Statements of every batch, built once: building one takes as long as running it.
+_WAITING = (
+    select(run_image.c.position, run_image.c.uri)
+    .where(run_image.c.batch_id == bindparam("batch"), run_image.c.status == ImageStatus.PENDING)
+    .order_by(run_image.c.position)
+)
+_CHOSEN = (
+    select(run_model.c.model_sha256, run.c.parameters)
+    .join(run, run.c.id == run_model.c.run_id)
+    .where(run.c.id == bindparam("run"))
+    .order_by(run_model.c.model_sha256)
+)
+_KNOWN_INFERENCES = select(inference.c.image_sha256, inference.c.model_sha256).where(
+    one_of(inference.c.image_sha256, "shas"), one_of(inference.c.model_sha256, "models")
+)
+_KNOWN_FILES = select(file_seen.c.identity, file_seen.c.sha256).where(one_of(file_seen.c.identity, "identities"))
+
+
 def claim(engine: Engine, run_id: int, batch_id: int, queue: str, lease: Lease) -> Claim | None:
     """Take a batch of this run and queue that is free to take.
 
     Returns None where it is done, owned by another, too early or out of attempts, or of another run or queue. Asking
     again with the same token, as after a connection that broke at the commit, gives the same batch.
     """
-    now = epoch_now()
+    asked = {"run": run_id, "batch": batch_id, "queue": queue, "token": lease.token, "seconds": lease.seconds}
+    with engine.begin() as connection:
+        row = connection.execute(_take(lease.max_attempts), asked).one_or_none()
+        return None if row is None else _claim(connection, run_id, batch_id, lease.token, row)
+
+
+@lru_cache(maxsize=16)
+def _take(max_attempts: int) -> ReturningUpdate[Any]:
+    """Return the statement of a claim."""
+    token, now = bindparam("token", type_=String()), epoch_now()
     running = batch.c.status == BatchStatus.RUNNING
-    mine = and_(running, batch.c.owner == lease.token)
+    mine = and_(running, batch.c.owner == token)
     expired = and_(running, batch.c.lease_until < now)
     due = or_(batch.c.not_before.is_(None), batch.c.not_before <= now)
-    crashes = case((and_(expired, batch.c.owner != lease.token), batch.c.crashes + 1), else_=batch.c.crashes)
-    free = and_(
-        or_(and_(batch.c.status == BatchStatus.QUEUED, due), expired), attempts_left(lease.max_attempts, crashes)
+    crashes = case((and_(expired, batch.c.owner != token), batch.c.crashes + 1), else_=batch.c.crashes)
+    free = and_(or_(and_(batch.c.status == BatchStatus.QUEUED, due), expired), attempts_left(max_attempts, crashes))
+    open_run = select(run.c.id).where(
+        run.c.id == bindparam("run"), run.c.state == RunState.OPEN, run.c.queue == bindparam("queue")
     )
-    open_run = select(run.c.id).where(run.c.id == run_id, run.c.state == RunState.OPEN, run.c.queue == queue)
-    take = (
+    return (
         update(batch)
-        .where(_batch_of(run_id, batch_id), or_(mine, free), open_run.exists())
+        .where(_batch_of(bindparam("run"), bindparam("batch")), or_(mine, free), open_run.exists())
         .values(
             status=BatchStatus.RUNNING,
             attempts=case((mine, batch.c.attempts), else_=batch.c.attempts + 1),
             crashes=crashes,
-            owner=lease.token,
-            lease_until=now + lease.seconds,
+            owner=token,
+            lease_until=now + bindparam("seconds", type_=Double()),
             started_at=now,
         )
         .returning(batch.c.attempts, batch.c.crashes)
     )
-    with engine.begin() as connection:
-        row = connection.execute(take).one_or_none()
-        return None if row is None else _claim(connection, run_id, batch_id, lease.token, row)
 
 
 def exists(engine: Engine, run_id: int, batch_id: int, queue: str) -> bool:
@@ -121,18 +163,16 @@ def release(engine: Engine, claimed: Claim, error: str, delay_seconds: float) ->
 
 def known_inferences(engine: Engine, shas: Iterable[str], models: Iterable[str]) -> set[tuple[str, str]]:
     """Return the (image sha256, model sha256) pairs that have a result already."""
-    statement = select(inference.c.image_sha256, inference.c.model_sha256).where(
-        inference.c.image_sha256.in_(list(shas)), inference.c.model_sha256.in_(list(models))
-    )
     with reading(engine) as connection:
-        return {(row.image_sha256, row.model_sha256) for row in connection.execute(statement)}
+        found = connection.execute(_KNOWN_INFERENCES, {"shas": shas, "models": models})
+        return {(row.image_sha256, row.model_sha256) for row in found}
 
 
 def known_files(engine: Engine, identities: Iterable[str]) -> dict[str, str]:
     """Return identity -> sha256 of the files that were hashed before."""
-    statement = select(file_seen.c.identity, file_seen.c.sha256).where(file_seen.c.identity.in_(list(identities)))
     with reading(engine) as connection:
-        return {row.identity: row.sha256 for row in connection.execute(statement)}
+        found = connection.execute(_KNOWN_FILES, {"identities": identities})
+        return {row.identity: row.sha256 for row in found}
 
 
 def complete(engine: Engine, claimed: Claim, result: BatchResult, worker: str) -> bool:
@@ -161,7 +201,7 @@ def complete(engine: Engine, claimed: Claim, result: BatchResult, worker: str) -
 # lets it choose the index over the run or over the status, it may read every batch of these instead.
 
 
-def _batch_of(run_id: int, batch_id: int) -> ColumnElement[bool]:
+def _batch_of(run_id: _Id, batch_id: _Id) -> ColumnElement[bool]:
     return and_(batch.c.id == batch_id, batch.c.run_id + 0 == run_id)
 
 
@@ -171,14 +211,9 @@ def _owned(claimed: Claim) -> ColumnElement[bool]:
 
 
 def _claim(connection: Connection, run_id: int, batch_id: int, token: str, row: Any) -> Claim:
-    waiting = (
-        select(run_image.c.position, run_image.c.uri)
-        .where(run_image.c.batch_id == batch_id, run_image.c.status == ImageStatus.PENDING)
-        .order_by(run_image.c.position)
-    )
-    images = tuple(PendingImage(*entry) for entry in connection.execute(waiting))
-    chosen = select(run_model.c.model_sha256).where(run_model.c.run_id == run_id).order_by(run_model.c.model_sha256)
-    models = tuple(connection.execute(chosen).scalars())
-    parameters = connection.execute(select(run.c.parameters).where(run.c.id == run_id)).scalar_one()
+    images = tuple(PendingImage(*entry) for entry in connection.execute(_WAITING, {"batch": batch_id}))
+    chosen = connection.execute(_CHOSEN, {"run": run_id}).all()
+    roots = chosen[0].parameters["roots"]
     suspect = row.crashes >= SUSPECT_CRASHES
-    return Claim(batch_id, run_id, token, row.attempts, suspect, images, models, tuple(parameters["roots"]))
+    models = tuple(model.model_sha256 for model in chosen)
+    return Claim(batch_id, run_id, token, row.attempts, suspect, images, models, tuple(roots))
