@@ -31,7 +31,7 @@ from tagmill.batch_result import BatchResult, PendingImage
 from tagmill.bulk import insert_rows
 from tagmill.database import epoch_now, reading
 from tagmill.one_of import one_of
-from tagmill.outcome import ImageStatus
+from tagmill.outcome import ImageStatus, printable
 from tagmill.result_rows import write_result
 from tagmill.tables import BatchStatus, RunState, batch, batch_failure, file_seen, inference, run, run_image, run_model
 
@@ -154,7 +154,7 @@ def release(engine: Engine, claimed: Claim, error: str, delay_seconds: float) ->
             lease_until=None,
             not_before=epoch_now() + delay_seconds,
             published_at=None,
-            error=error,
+            error=printable(error),
         )
     )
     with engine.begin() as connection:

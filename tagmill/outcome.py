@@ -75,3 +75,8 @@ class ImageFailure(Exception):
         super().__init__(f"{code}: {detail}")
         self.code = code
         self.detail = detail
+
+
+def printable(text: str) -> str:
+    """Return at most 300 characters that SQL can store: without NUL, and without surrogates."""
+    return text[:300].encode("utf-8", "backslashreplace").decode().replace("\0", r"\0")

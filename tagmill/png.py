@@ -26,9 +26,9 @@ def check_chunks(data: bytes) -> None:
             return
         end = place + 8 + length
         if end + 4 > len(data):
-            raise ImageFailure(ErrorCode.TRUNCATED, f"the PNG ends in its chunk {kind.decode('latin-1')}")
+            raise ImageFailure(ErrorCode.TRUNCATED, f"the PNG ends in its chunk {kind!r}")
         if kind in _CRITICAL and zlib.crc32(view[place + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
-            raise ImageFailure(ErrorCode.CORRUPT, f"the checksum of the PNG's chunk {kind.decode('latin-1')} differs")
+            raise ImageFailure(ErrorCode.CORRUPT, f"the checksum of the PNG's chunk {kind!r} differs")
         place, before = end + 4, kind
     else:
         raise ImageFailure(ErrorCode.CORRUPT, f"the PNG has over {_MAX_CHUNKS} chunks")

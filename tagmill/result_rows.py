@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from tagmill.batch_result import BatchResult, ImageRow, InferenceRow, Outcome, SeenFile
 from tagmill.bulk import insert_new, insert_new_ids, insert_rows, update_rows
-from tagmill.outcome import ImageStatus
+from tagmill.outcome import ImageStatus, printable
 from tagmill.tables import file_seen, image, inference, label, mask, run_image
 
 _IMAGE = ("sha256", "width", "height", "format", "bytes")
@@ -70,7 +70,7 @@ def _write_answers(
 
 def _write_outcomes(connection: Connection, run_id: int, outcomes: Sequence[Outcome]) -> None:
     rows = [
-        (_status(outcome), outcome.sha256, outcome.error_code, outcome.error_detail, run_id, outcome.position)
+        (_status(outcome), outcome.sha256, outcome.error_code, _detail(outcome), run_id, outcome.position)
         for outcome in outcomes
     ]
     update_rows(connection, run_image, _OUTCOME, ("run_id", "position"), rows)
@@ -78,3 +78,8 @@ def _write_outcomes(connection: Connection, run_id: int, outcomes: Sequence[Outc
 
 def _status(outcome: Outcome) -> ImageStatus:
     return ImageStatus.FAILED if outcome.error_code else ImageStatus.TAGGED
+
+
+def _detail(outcome: Outcome) -> str | None:
+    # It may quote a stranger's bytes: what SQL refuses in one of them would cost the whole batch.
+    return None if outcome.error_detail is None else printable(outcome.error_detail)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tagmill.outcome import ErrorCode, ImageFailure
+from tagmill.outcome import ErrorCode, ImageFailure, printable
 from worker.http_fetch import HttpReader
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
@@ -137,11 +137,6 @@ class Fetcher:
 def is_local(uri: str) -> bool:
     """Return whether a location is a path of this machine."""
     return uri.startswith("/")
-
-
-def printable(text: str) -> str:
-    """Return at most 300 characters that SQL can store: without NUL, and without surrogates."""
-    return text[:300].encode("utf-8", "backslashreplace").decode().replace("\0", r"\0")
 
 
 def _file_failure(error: OSError | ValueError, path: str) -> ImageFailure:

@@ -31,7 +31,7 @@ from tagmill.outcome import ErrorCode
 from tagmill.preprocess import PreprocessSpec
 from tagmill.reaper import bury_dead, reclaim_due, reclaim_lost, requeue_expired, requeue_owned, take_turn
 from tagmill.registry import Model, list_models, promote, register, resolve
-from tagmill.tables import batch, image, inference, label, mask, metadata, reaper, run
+from tagmill.tables import batch, image, inference, label, mask, metadata, reaper, run, run_image
 
 SHA = ["a" * 64, "b" * 64, "c" * 64]
 QUEUE = "tagmill"
@@ -190,6 +190,19 @@ def test_a_heartbeat_keeps_a_batch_and_its_end_frees_it(engine: Engine, model: M
     assert requeue_expired(engine, QUEUE) == 1
     assert [found for _, found in reclaim_due(engine, QUEUE)] == [batch_id]
     assert take(engine, batch_id, "next") is not None
+
+
+def test_a_strangers_bytes_in_a_reason_do_not_keep_a_batch_from_its_end(engine: Engine, model: Model) -> None:
+    (batch_id,) = batches(engine, new_run(engine, model))
+    claimed = take(engine, batch_id)
+    assert claimed is not None
+    ledger.release(engine, claimed, "quotes \0 and \udc80", delay_seconds=0)
+    claimed = take(engine, batch_id)
+    assert claimed is not None
+    bad = [Outcome(entry.position, None, ErrorCode.TRUNCATED, "ends in \0\udc80") for entry in claimed.images]
+    assert ledger.complete(engine, claimed, BatchResult(bad, [], []), "w")
+    with engine.connect() as connection:
+        assert set(connection.execute(select(run_image.c.error_detail)).scalars()) == {r"ends in \0\udc80"}
 
 
 def test_a_released_batch_waits_for_its_time(engine: Engine, model: Model) -> None:
