@@ -21,9 +21,9 @@ class _Asked:
     """The pictures of one caller, and what became of them."""
 
     images: Pixels
-    done: bool = False
-    #: None where a call shared with others failed: whose pictures it was is found out one by one
     answer: Prediction | Exception | None = None
+    #: a call shared with others failed: whose pictures it was is found out one by one
+    alone: bool = False
 
 
 class Merger:
@@ -51,21 +51,19 @@ class Merger:
         mine = _Asked(images)
         with self._turn:
             self._waiting.append(mine)
-            while not mine.done:
+            while mine.answer is None:
                 if self._waiting and self._active < self._parallel:
                     self._lead(self._next(largest))
                 else:
                     self._turn.wait()
-        if mine.answer is None:
-            return self._run(images)
         if isinstance(mine.answer, Exception):
             raise mine.answer
         return mine.answer
 
     def _next(self, largest: int) -> list[_Asked]:
         taken = [self._waiting.popleft()]
-        images, largest = len(taken[0].images), min(largest, self._largest)
-        while self._waiting and images + len(self._waiting[0].images) <= largest:
+        images, largest = len(taken[0].images), 0 if taken[0].alone else min(largest, self._largest)
+        while self._waiting and not self._waiting[0].alone and images + len(self._waiting[0].images) <= largest:
             taken.append(self._waiting.popleft())
             images += len(taken[-1].images)
         return taken
@@ -81,7 +79,8 @@ class Merger:
             self._turn.acquire()
             self._active -= 1
             for asked, answer in zip(taken, answers, strict=True):
-                asked.done, asked.answer = True, answer
+                asked.answer, asked.alone = answer, answer is None
+            self._waiting.extendleft(asked for asked in reversed(taken) if asked.alone)
             self._turn.notify_all()
 
     def _call(self, parts: list[Pixels]) -> Sequence[Prediction | Exception | None]:

@@ -53,17 +53,17 @@ def tag_images(
     size = min(batch_size, session.largest_call or batch_size)
     chunks = [images[start : start + size] for start in range(0, len(images), size)]
     each = pool.map if pool else map
-    parts = list(each(lambda chunk: _tag_chunk(session, chunk, call), chunks))
+    parts = list(each(lambda chunk: _tag_chunk(session, chunk, batch_size, call), chunks))
     failed = {sha256: reason for part in parts for sha256, reason in part.failed.items()}
     return TaggedImages([row for part in parts for row in part.rows], failed)
 
 
-def _tag_chunk(session: Session, images: Sequence[DecodedImage], infer: Infer) -> TaggedImages:
+def _tag_chunk(session: Session, images: Sequence[DecodedImage], batch_size: int, infer: Infer) -> TaggedImages:
     tagged = TaggedImages([], {})
     start = 0
     while start < len(images):
         # Asked anew for each call: one that runs out of memory makes all later ones of its session smaller.
-        size = min(len(images), session.largest_call or len(images))
+        size = min(batch_size, session.largest_call or batch_size)
         _tag_call(session, images[start : start + size], size, infer, tagged)
         start += size
     return tagged

@@ -1,16 +1,21 @@
 """Calls of several threads that become one."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
-from bundles import write_classifier, write_segmenter
+from bundles import write_classifier, write_fussy_classifier, write_segmenter
+from hard_bundles import BAD_RED
 from processes import wait_until
 
+from tagmill.batch_result import ImageRow
 from worker.merging import Merger, Pixels
+from worker.reader import DecodedImage
 from worker.session import Prediction, Session
+from worker.tagging import tag_images
 
 COLOURS = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255]], dtype=np.uint8)
 
@@ -83,6 +88,54 @@ def test_a_failure_is_that_of_the_caller_whose_pictures_fail(tmp_path: Path) -> 
         assert [int(future.result(30).scores.argmax()) for future in (first, rest[0], rest[2])] == [1, 1, 1]
         with pytest.raises(Exception, match=r"(?i)dimension|shape|invalid"):
             rest[1].result(30)
+
+
+def test_after_a_shared_call_that_failed_no_more_calls_run_at_once_than_may(tmp_path: Path) -> None:
+    session = Session(write_fussy_classifier(tmp_path / "fussy.onnx"), "cpu", threads=1)
+    running, most, lock = 0, 0, threading.Lock()
+    first = threading.Event()
+
+    def run(images: Pixels) -> Prediction:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        assert first.wait(30)
+        time.sleep(0.02)  # long enough for others to come in, if they could
+        try:
+            return session.run(images)
+        finally:
+            with lock:
+                running -= 1
+
+    merger = Merger(run, parallel=1)
+    good, bad = (np.full((1, 16, 16, 3), red, dtype=np.uint8) for red in (0, BAD_RED))
+    with ThreadPoolExecutor(8) as pool:
+        futures = [pool.submit(merger.run, bad if number == 5 else good, 8) for number in range(8)]
+        wait_until(lambda: len(merger._waiting) == 7, 10, "the others to wait")
+        first.set()
+        failed = [number for number, future in enumerate(futures) if future.exception(30)]
+    assert failed == [5]
+    assert most == 1
+
+
+def test_the_pictures_of_small_messages_go_together(tmp_path: Path) -> None:
+    session = Session(write_fussy_classifier(tmp_path / "fussy.onnx"), "cpu", threads=1)
+    gate = Gate(session)
+    merger = Merger(gate.run, parallel=1)
+    pixels = np.full((16, 16, 3), 200, dtype=np.uint8)
+    with ThreadPoolExecutor(9) as pool:
+
+        def tag(number: int) -> list[str]:
+            row = ImageRow(f"{number:064d}", 16, 16, "PNG", 1)
+            tagged = tag_images(session, [DecodedImage(row, {session.spec.preprocess: pixels})], 8, merger.run)
+            return [found.image_sha256 for found in tagged.rows]
+
+        futures = [pool.submit(tag, number) for number in range(9)]
+        wait_until(lambda: len(merger._waiting) == 8, 10, "all but the first to wait")
+        gate.open.set()
+        assert [future.result(30) for future in futures] == [[f"{number:064d}"] for number in range(9)]
+    assert gate.calls == [1, 8]
 
 
 def test_a_failing_call_of_its_own_is_made_once(tmp_path: Path) -> None:
