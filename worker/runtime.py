@@ -29,8 +29,9 @@ from worker.watchdog import Overdue, Watchdog
 
 log = logging.getLogger(__name__)
 
-#: seconds before a batch that failed as a whole is tried again; doubled with each attempt
+#: seconds before a batch that failed as a whole is tried again; doubled with each attempt, at most so often
 RETRY_SECONDS = 2.0
+DOUBLINGS = 7
 
 
 @dataclass(frozen=True)
@@ -104,17 +105,18 @@ class Runtime:
             log.error("message refused", extra={"action": "message_refused", "reason": reason, **fields})
 
     def _give_back(self, claimed: Claim, error: Exception) -> None:
-        delay = RETRY_SECONDS * 2 ** (claimed.attempts - 1)
+        delay = RETRY_SECONDS * 2 ** min(claimed.attempts - 1, DOUBLINGS)
         reason = f"{type(error).__name__}: {error}"
         self._services.patiently(lambda: ledger.release(self.engine, claimed, reason, delay))
         log.error("batch failed", extra={"action": "batch_failed", "batch": claimed.batch_id, "reason": str(error)})
 
     def _work(self, claimed: Claim) -> None:
+        looked = time.time()
         before = identities(claimed.images, self._tagger.fetcher(claimed.roots).status, self._pool)
         unchanged = self._unchanged(claimed, before)
         rest = replace(claimed, images=tuple(image for image in claimed.images if image.position not in unchanged))
         tagged = self._tag(rest)
-        files = seen_files(rest.images, before, tagged.statuses, tagged.result.outcomes)
+        files = seen_files(rest.images, before, tagged.statuses, tagged.result.outcomes, looked)
         outcomes = [*(Outcome(position, sha256) for position, sha256 in unchanged.items()), *tagged.result.outcomes]
         result = replace(tagged.result, outcomes=outcomes, files=files)
         started = time.perf_counter()

@@ -8,7 +8,6 @@ system's clock would not be seen (git calls such index entries racy).
 
 import hashlib
 import os
-import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future
 
@@ -38,16 +37,19 @@ def seen_files(
     before: dict[int, str],
     statuses: dict[int, os.stat_result],
     outcomes: Sequence[Outcome],
+    looked: float,
 ) -> list[SeenFile]:
-    """Return what to remember of a batch: the tagged files that after reading (`statuses`) were as `before` it."""
-    now = time.time()
+    """Return what to remember of a batch: the tagged files that after reading (`statuses`) were as `before` it.
+
+    `looked` is when the batch was begun, in Unix seconds: its files were hashed later.
+    """
     hashed = {outcome.position: outcome.sha256 for outcome in outcomes if outcome.sha256 is not None}
     seen = []
     for image in images:
         status = statuses.get(image.position)
         if status is None or image.position not in hashed:
             continue
-        fresh = max(status.st_mtime, status.st_ctime) > now - RACY_SECONDS
+        fresh = max(status.st_mtime, status.st_ctime) > looked - RACY_SECONDS
         identity = _identity(image.uri, status)
         if not fresh and identity == before.get(image.position):
             seen.append(SeenFile(identity, hashed[image.position]))

@@ -126,6 +126,20 @@ def test_a_file_that_changed_just_before_it_was_hashed_is_not_remembered(shop: S
     assert shop.rows("SELECT count(*) FROM file_seen") == [(1,)]
 
 
+def test_a_long_batch_does_not_make_a_young_file_old(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetch = Fetcher.fetch
+
+    def slow(self: Fetcher, uri: str) -> Fetched:
+        found = fetch(self, uri)
+        time.sleep(unchanged.RACY_SECONDS + 0.2)
+        return found
+
+    monkeypatch.setattr(Fetcher, "fetch", slow)
+    write_picture(shop.folder / "young.png", "red")
+    shop.tag()
+    assert shop.rows("SELECT count(*) FROM file_seen") == [(0,)]
+
+
 def test_a_known_file_outside_the_allowed_folders_is_refused(shop: Shop, reads: list[str], tmp_path: Path) -> None:
     path = write_picture(shop.folder / "a.png", "red")
     shop.tag()
