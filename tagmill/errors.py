@@ -50,3 +50,7 @@ class ConfigurationError(TagmillError):
 
 class BundleError(ConfigurationError):
     """A bundle is not what it should be: unreadable, unknown fields, wrong sha256."""
+
+
+class DeviceLostError(TagmillError):
+    """A device that has worked answers no more, whatever the picture."""

@@ -13,7 +13,7 @@ from tagmill import ledger
 from tagmill.batch_result import BatchResult, Outcome
 from tagmill.broker import BatchMessage
 from tagmill.database import connect
-from tagmill.errors import TagmillError
+from tagmill.errors import DeviceLostError, TagmillError
 from tagmill.ledger import Claim, Lease
 from tagmill.settings import Settings
 from worker.daemon_pool import DaemonPool
@@ -54,6 +54,7 @@ class Runtime:
         self.name = f"{socket.gethostname()}:{os.getpid()}"
         self._process = process_name()
         self._services = host.services
+        self._recycle = host.recycle
         self._pool = DaemonPool(settings.decode_threads or os.cpu_count() or 1)
         self._heartbeat = Heartbeat(self.engine, settings.lease_seconds, host.services)
         self._tagger = Tagger(settings, sessions, self._pool)
@@ -82,7 +83,9 @@ class Runtime:
                 raise  # nobody knows whether the database took it: the lease ends by itself
             except Exception as error:
                 self._give_back(claimed, error)
-                if not isinstance(error, TagmillError):
+                if isinstance(error, DeviceLostError):
+                    self._recycle(Overdue.DEVICE)  # what a new process finds of it is told there
+                elif not isinstance(error, TagmillError):
                     raise
 
     def close(self) -> None:

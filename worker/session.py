@@ -71,6 +71,8 @@ class Session:
         self.calls = Calls()
         #: images that one call may hold, once a larger one ran out of memory
         self.largest_call: int | None = None
+        #: a picture that is answered here, uint8 [1, height, width, 3], or None where the bundle has none
+        self.sample = golden.images[:1] if golden else None
         #: how far the golden samples are off here, or None where the bundle has none
         self.golden_difference = self._check_golden(golden) if golden else None
 

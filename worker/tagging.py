@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tagmill.batch_result import InferenceRow, MaskRow
 from tagmill.bundle import BundleSpec
+from tagmill.errors import DeviceLostError
 from tagmill.masks import encode_masks
 from tagmill.outcome import ErrorCode
 from tagmill.picture import Pixels
@@ -47,7 +48,8 @@ def tag_images(
 ) -> TaggedImages:
     """Infer in calls of at most `batch_size`; a failing call is split down to the picture that breaks it.
 
-    `infer` makes the calls, the session alone where there is none. With a `pool` they are made side by side.
+    `infer` makes the calls, the session alone where there is none. With a `pool` they are made side by side. Raises
+    DeviceLostError where a failure is no picture's fault.
     """
     call = infer or (lambda pictures, largest: session.run(pictures, best_only=True))
     size = min(batch_size, session.largest_call or batch_size)
@@ -107,6 +109,8 @@ def _tag_call(
     except Exception as error:  # onnxruntime raises a family of its own without a common base
         code = failure_code(error)
         if len(images) == 1:
+            if code is ErrorCode.INFERENCE_FAILED:
+                _require_device(session)
             tagged.failed[images[0].row.sha256] = (code, f"{session.spec.name}: {_first_line(error)}")
             return
         # A call that stalls costs its whole time: one picture at a time it does so once. Else halves find it sooner.
@@ -131,6 +135,20 @@ def failure_code(error: Exception) -> ErrorCode:
     if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
         return ErrorCode.OUT_OF_MEMORY
     return ErrorCode.INFERENCE_FAILED
+
+
+def _require_device(session: Session) -> None:
+    """Raise DeviceLostError where not even a picture is inferred that was inferred when the bundle was loaded.
+
+    A card that broke, or a CUDA error that stays until the process ends, is no fault of the pictures that meet it.
+    """
+    if session.sample is None:
+        return
+    try:
+        session.run(session.sample)
+    except Exception as error:
+        if failure_code(error) is ErrorCode.INFERENCE_FAILED:
+            raise DeviceLostError(f"{session.provider} answers no more: {_first_line(error)}") from error
 
 
 def _first_line(error: Exception) -> str:

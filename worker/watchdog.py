@@ -29,6 +29,8 @@ class Overdue(StrEnum):
     STUCK_THREAD = "stuck_thread"
     #: it holds more memory than it may
     MEMORY = "memory"
+    #: the device of its models answers no more
+    DEVICE = "device"
 
 
 class Watchdog:
