@@ -11,24 +11,29 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from producer.results import ImageResult, StoredMask
-from tagmill.bundle import Task
+from tagmill.bundle import Task, is_plain
 from tagmill.errors import InputError
 from tagmill.masks import decode_mask, to_picture
 from tagmill.preprocess import PreprocessSpec
 from tagmill.registry import Model
 
+#: bytes in the name of a folder, on every usual file system
+_LONGEST_FOLDER = 255
+#: bytes of one part of an image_key, to which digits and .png may come
+_LONGEST_PART = 200
+
 
 def write_masks(results: Iterable[ImageResult], names: Sequence[tuple[str, Model]], folder: Path) -> int:
     """Write FOLDER/MODEL/<image_key>.png, pixels index into FOLDER/MODEL/labels.json; return how many."""
-    segmenters = [(name, model) for name, model in names if model.task == Task.SEGMENT]
-    for name, model in segmenters:
-        (folder / name).mkdir(parents=True, exist_ok=True)
-        (folder / name / "labels.json").write_text(json.dumps(model.labels) + "\n")
+    segmenters = [(name, model, folder / safe_folder(name)) for name, model in names if model.task == Task.SEGMENT]
+    for _, model, target in segmenters:
+        target.mkdir(parents=True, exist_ok=True)
+        (target / "labels.json").write_text(json.dumps(model.labels) + "\n")
     written = 0
     for result in results:
-        for name, model in segmenters:
+        for name, model, target in segmenters:
             if name in result.masks:
-                _write(result, result.masks[name], model, folder / name / safe_name(result.image_key))
+                _write(result, result.masks[name], model, target / safe_name(result.image_key))
                 written += 1
     return written
 
@@ -54,10 +59,23 @@ def safe_name(image_key: str) -> PurePosixPath:
 
     A key that cannot be a file name as it is gets a few digits of its sha256, so that two keys never share a file.
     """
-    parts = [re.sub(r"[^\w.\- ]", "_", part)[:80] for part in image_key.split("/") if part.strip(". ")] or ["_"]
+    parts = [_cut(re.sub(r"[^\w.\- ]", "_", part)) for part in image_key.split("/") if part.strip(". ")] or ["_"]
+    # A folder is never called as a mask or labels.json may be, which stand beside it.
+    parts[:-1] = [f"{part}_" if part.lower().endswith((".png", ".json")) else part for part in parts[:-1]]
     if "/".join(parts) != image_key:
-        parts[-1] += "-" + hashlib.sha256(image_key.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+        parts[-1] += f"-{_digits(image_key)}"
     return PurePosixPath(*parts[:-1], f"{parts[-1]}.png")
+
+
+def safe_folder(name: str) -> str:
+    """Return a folder's name for NAME or NAME@VERSION: the same, unless it could lead elsewhere or is too long for one.
+
+    Such names are not registered any more (`tagmill.bundle.check_name`), but a database may hold them.
+    """
+    if is_plain(name.replace("@", "", 1)) and len(name.encode()) <= _LONGEST_FOLDER:
+        return name
+    words = "_".join(re.findall(r"[\w\-]+", name))[:60]
+    return f"{words}-{_digits(name)}"
 
 
 def palette(labels: int) -> list[int]:
@@ -67,6 +85,14 @@ def palette(labels: int) -> list[int]:
         hue = round(number * 0.618034 * 255) % 256
         colours += Image.new("HSV", (1, 1), (hue, 170, 235)).convert("RGB").getpixel((0, 0))  # type: ignore[arg-type]
     return colours
+
+
+def _cut(part: str) -> str:
+    return part.encode()[:_LONGEST_PART].decode(errors="ignore")
+
+
+def _digits(name: str) -> str:
+    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
 def _write(result: ImageResult, masks: Sequence[StoredMask], model: Model, target: Path) -> None:

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import re
+import unicodedata
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
-from tagmill.errors import BundleError
+from tagmill.errors import BundleError, InputError
 from tagmill.preprocess import PreprocessSpec
 
 #: Version of the metadata layout; a reader refuses any other.
@@ -15,6 +17,10 @@ LAYOUT = "1"
 
 #: The metadata key of the golden samples, see `tagmill.golden`.
 GOLDEN = "golden"
+
+#: characters that SQL has room for in a label and in a model's name
+LONGEST = 200
+_MISFIT = f"longer than {LONGEST} characters or holds one that SQL cannot store; rename it"
 
 #: Names of the graph's input and outputs.
 INPUT = "images"  # uint8 [N, height, width, 3], RGB
@@ -67,6 +73,11 @@ class BundleSpec:
     precision: Precision = Precision.FP32
 
     def __post_init__(self) -> None:
+        if not _fits(self.name):
+            raise BundleError(f"bundle {_short(self.name)}: its name is {_MISFIT}")
+        for label in self.labels:
+            if not _fits(label):
+                raise BundleError(f"bundle {self.name}: label {_short(label)} is {_MISFIT}")
         if not self.labels or len(set(self.labels)) != len(self.labels):
             raise BundleError(f"bundle {self.name}: labels must be named, and each only once")
         if self.task is Task.SEGMENT and len(self.labels) > 256:
@@ -75,7 +86,8 @@ class BundleSpec:
             raise BundleError(f"bundle {self.name}: background {self.background!r} is not one of its labels")
 
     def to_metadata(self) -> dict[str, str]:
-        """Return the strings for ONNX `metadata_props`, in a fixed order."""
+        """Return the strings for ONNX `metadata_props`, in a fixed order. Raises InputError for its name."""
+        check_name(self.name)
         values: dict[str, Any] = {
             "name": self.name,
             "task": self.task,
@@ -114,6 +126,26 @@ class BundleSpec:
             raise BundleError(f"bundle metadata is not understood: {error!r}") from error
 
 
+def check_name(name: str) -> None:
+    """Raise InputError for a new model's name that SQL cannot store, or that is more than a plain name, such as a path.
+
+    New ones alone are held to it: what was registered under another before stays loadable.
+    """
+    if not (is_plain(name) and _fits(name)):
+        raise InputError(
+            f"model name {_short(name)} must begin with a letter or digit and hold only letters, digits, spaces, "
+            f". _ and -, {LONGEST} at most; `model add --name` and `export --name` give another"
+        )
+
+
+def is_plain(name: str) -> bool:
+    """Return whether a name begins with a letter or digit and holds only these of any script, spaces, `.`, `_`, `-`."""
+    # M: the marks that letters are written with, such as accents (as macOS splits them) and the vowels of Hindi
+    return name[:1].isalnum() and all(
+        character in " ._-" or unicodedata.category(character)[0] in "LMN" for character in name
+    )
+
+
 def sha256_of(path: Path) -> str:
     """Return the hex digest of a file: a bundle's identity."""
     try:
@@ -121,3 +153,12 @@ def sha256_of(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise BundleError(f"{path}: {error.strerror or error}; name an .onnx bundle") from error
+
+
+def _fits(text: str) -> bool:
+    """Return whether PostgreSQL takes the text: not too long, no NUL, no half of a surrogate pair (JSON has both)."""
+    return re.fullmatch(rf"[^\0\ud800-\udfff]{{0,{LONGEST}}}", text) is not None
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 40 else f"{text[:40]}...")

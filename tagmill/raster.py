@@ -43,8 +43,8 @@ def read_raster(data: bytes, side: int, limits: DecodeLimits) -> Picture:
             limits.check_frames(gif.count_frames(data, limits.max_frames))
         if name == "PNG":
             png.check_chunks(data)
-        if name == "TIFF" and tiff.lacks_directory(data):
-            raise ImageFailure(ErrorCode.TRUNCATED, "the TIFF ends before its list of tags")
+        if name == "TIFF":
+            tiff.check_directory(data)
         with Image.open(io.BytesIO(data), formats=(name,)) as image:
             return _read_opened(image, data, side, limits)
     except (ImageFailure, MemoryError):
@@ -71,9 +71,11 @@ def _read_webp(data: bytes, side: int, limits: DecodeLimits) -> Picture | None:
 
 
 def _read_opened(image: ImageFile.ImageFile, data: bytes, side: int, limits: DecodeLimits) -> Picture:
-    limits.check_size(*image.size)
     name = image.format or "unknown"
-    limits.check_frames(_frames(image, limits.max_frames))
+    limits.check_size(*image.size)
+    if name == "TIFF":
+        tiff.check_tiles(data, *image.size, limits)
+    limits.check_frames(_frames(image, data, limits.max_frames))
     if image.mode in _UNCLEAR:
         raise ImageFailure(ErrorCode.NOT_AN_IMAGE, f"samples of kind {image.mode} are not read")
     icc = image.info.get("icc_profile")
@@ -119,9 +121,9 @@ def _eight_bits(image: ImageFile.ImageFile) -> Image.Image:
     return Image.fromarray(grey)
 
 
-def _frames(image: ImageFile.ImageFile, most: int) -> int:
+def _frames(image: ImageFile.ImageFile, data: bytes, most: int) -> int:
     """Return the number of frames, 1 for a GIF; where it must be counted, no further than one over `most`."""
     if image.format == "TIFF":
-        return tiff.count_pages(image, most)
+        return tiff.count_pages(data, most)
     # a GIF's were counted before: Pillow would read all of them for this
     return 1 if image.format == "GIF" else int(getattr(image, "n_frames", 1))

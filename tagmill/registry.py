@@ -6,15 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, func, insert, select, update
+from sqlalchemy import Connection, Engine, func, select, update
 
-from tagmill.bundle import BundleSpec, sha256_of
-from tagmill.database import epoch_now, reading
-from tagmill.errors import BundleError, InputError
+from tagmill.bundle import BundleSpec, check_name, sha256_of
+from tagmill.database import epoch_now, insert_ignore, reading
+from tagmill.errors import BundleError, InputError, ServiceDown
 from tagmill.tables import model
 
 CANDIDATE = "candidate"
 PRODUCTION = "production"
+
+#: how often a version of a name is asked for. Of those who ask at once one gets it each time, and the rest ask again.
+_TRIES = 100
 
 
 @dataclass(frozen=True)
@@ -71,31 +74,16 @@ class ModelStore:
 def register(engine: Engine, spec: BundleSpec, sha256: str, name: str | None = None) -> Model:
     """Record a bundle under the next version of its name; the same bytes again give the record that is there."""
     name = name or spec.name
-    if not name or "@" in name or len(name) > 200:
-        raise InputError(f"model name {name!r} must have 1 to 200 characters and no @")
-    with engine.begin() as connection:
-        found = _one(connection, model.c.sha256 == sha256)
-        if found is not None:
-            return found
-        newest = select(func.coalesce(func.max(model.c.version), 0)).where(model.c.name == name)
-        row = {
-            "sha256": sha256,
-            "name": name,
-            "version": connection.execute(newest).scalar_one() + 1,
-            "task": spec.task,
-            "labels": list(spec.labels),
-            "spec": {
-                "preprocess": spec.preprocess.to_dict(),
-                "background": spec.background,
-                "precision": spec.precision,
-            },
-            "metrics": spec.metrics,
-            "stage": CANDIDATE,
-        }
-        connection.execute(insert(model).values(created_at=epoch_now(), **row))
-        registered = _one(connection, model.c.sha256 == sha256)
-    assert registered is not None, "it was inserted in this transaction"
-    return registered
+    for _ in range(_TRIES):
+        with engine.begin() as connection:
+            if found := _one(connection, model.c.sha256 == sha256):
+                return found
+            check_name(name)
+            _insert(connection, spec, sha256, name)
+            # None where another process took the version first: PostgreSQL has waited for it and passed over the row.
+            if registered := _one(connection, model.c.sha256 == sha256):
+                return registered
+    raise ServiceDown(f"model {name}: too many register it at once; try again later")
 
 
 def resolve(engine: Engine, wanted: str) -> Model:
@@ -135,6 +123,25 @@ def models_by_sha256(engine: Engine, shas: list[str]) -> dict[str, Model]:
     """Return the registered models with these sha256."""
     with reading(engine) as connection:
         return {row.sha256: _model(row) for row in connection.execute(select(model).where(model.c.sha256.in_(shas)))}
+
+
+def _insert(connection: Connection, spec: BundleSpec, sha256: str, name: str) -> None:
+    newest = select(func.coalesce(func.max(model.c.version), 0)).where(model.c.name == name)
+    row = {
+        "sha256": sha256,
+        "name": name,
+        "version": connection.execute(newest).scalar_one() + 1,
+        "task": spec.task,
+        "labels": list(spec.labels),
+        "spec": {
+            "preprocess": spec.preprocess.to_dict(),
+            "background": spec.background,
+            "precision": spec.precision,
+        },
+        "metrics": spec.metrics,
+        "stage": CANDIDATE,
+    }
+    connection.execute(insert_ignore(connection, model).values(created_at=epoch_now(), **row))
 
 
 def _one(connection: Connection, condition: Any) -> Model | None:

@@ -1,15 +1,18 @@
-"""TIFF: what Pillow does not look after. Whether its data is all there and unharmed, how many pages, 16-bit grey."""
+"""TIFF: what Pillow does not look after. Whether its data is all there, unharmed and no bomb; pages; 16-bit grey."""
 
 import struct
 import zlib
+from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 from PIL import ImageFile, TiffImagePlugin
 
 from tagmill.outcome import ErrorCode, ImageFailure
-from tagmill.picture import Pixels
+from tagmill.picture import DecodeLimits, Pixels
 
 _BITS, _COMPRESSION, _PHOTOMETRIC = 258, 259, 262
+_TILE_WIDTH, _TILE_LENGTH = 322, 323
 #: offsets and lengths of strips, and of tiles
 _PLACES = ((273, 279), (324, 325))
 _WHITE_IS_ZERO = 0
@@ -17,6 +20,59 @@ _DEFLATE = frozenset({8, 32946})
 #: bytes of a pixel at most: four samples of 16 bits
 _PIXEL = 8
 _STEP = 1 << 20
+#: compressed bytes that are handed to zlib at once: it copies what it leaves over
+_PIECE = 1 << 16
+#: numbers of a tag: more than the offsets of the largest picture's tiles of 16x16. Pillow makes objects out of them.
+_MOST_NUMBERS = 500_000
+#: entries of a directory: no tag stands in it twice
+_MOST_ENTRIES = 1 << 16
+#: kinds whose values stay bytes, however many: BYTE, ASCII, UNDEFINED
+_BYTES = frozenset({1, 2, 7})
+#: kinds that a tile's side may be of: SHORT, LONG, and LONG8 of a BigTIFF
+_WHOLE = {3: "H", 4: "I", 16: "Q"}
+#: Pixels of a tile that any picture may have. Writers take one size for all pictures: 256x256, 512x512, seldom more.
+_USUAL_TILE = 2048 * 2048
+#: how many times as many pixels as its picture a larger tile may have: sides rounded up to powers of two
+_ROUNDED_UP = 4
+#: what `struct` raises for places behind the end of the file
+_OUTSIDE = (struct.error, OverflowError)
+
+
+class _Entry(NamedTuple):
+    """One tag as it stands in a directory. The field holds its values, or where they are if they do not fit."""
+
+    tag: int
+    kind: int
+    values: int
+    field: bytes
+
+
+def check_directory(data: bytes) -> None:
+    """Raise ImageFailure where the list of tags ends early, or names more values than any picture needs."""
+    try:
+        entries, _ = _directory(data, _first(data))
+    except _OUTSIDE as error:
+        raise ImageFailure(ErrorCode.TRUNCATED, "the TIFF ends before its list of tags") from error
+    for entry in entries:
+        stays_bytes = entry.kind in _BYTES and entry.tag not in chain(*_PLACES)
+        if entry.values > _MOST_NUMBERS and not stays_bytes:
+            raise ImageFailure(ErrorCode.CORRUPT, f"tag {entry.tag} of the TIFF has {entry.values} values")
+
+
+def check_tiles(data: bytes, width: int, height: int, limits: DecodeLimits) -> None:
+    """Raise ImageFailure for tiles far larger than the picture: libtiff makes room for a whole one.
+
+    Strips need no such check: libtiff and Pillow end the first at the picture's last row.
+    """
+    sides = {_TILE_WIDTH: 0, _TILE_LENGTH: 0}
+    # From the file's bytes: of a tag that stands there twice, with an odd type, Pillow and libtiff take different ones.
+    for entry in _directory(data, _first(data))[0]:
+        if entry.tag in sides:
+            sides[entry.tag] = max(sides[entry.tag], _side(data, entry))
+    wide, long = sides.values()
+    if wide * long > min(limits.max_pixels, max(_USUAL_TILE, _ROUNDED_UP * width * height)):
+        detail = f"tiles of {wide}x{long} pixels for a picture of {width}x{height}"
+        raise ImageFailure(ErrorCode.TOO_MANY_PIXELS, detail)
 
 
 def check_data(image: ImageFile.ImageFile, data: bytes) -> None:
@@ -26,13 +82,16 @@ def check_data(image: ImageFile.ImageFile, data: bytes) -> None:
         return
     left = image.width * image.height * _PIXEL + _STEP
     for start, length in _strips(image):
-        inflate, packed = zlib.decompressobj(), data[start : start + length]
+        inflate, place, end = zlib.decompressobj(), start, start + length
         while not inflate.eof and left > 0:
+            packed = inflate.unconsumed_tail
+            if not packed:
+                packed = data[place : min(place + _PIECE, end)]
+                place += len(packed)
             try:
                 plain = inflate.decompress(packed, _STEP)
             except zlib.error as error:
                 raise ImageFailure(ErrorCode.CORRUPT, f"a strip of the TIFF: {error}") from error
-            packed = inflate.unconsumed_tail
             left -= len(plain)
             if not packed and not plain and not inflate.eof:
                 raise ImageFailure(ErrorCode.TRUNCATED, "a strip of the TIFF ends early")
@@ -43,29 +102,18 @@ def ends_early(image: ImageFile.ImageFile, data: bytes) -> bool:
     return any(start + length > len(data) for start, length in _strips(image))
 
 
-def lacks_directory(data: bytes) -> bool:
-    """Return whether the list of tags should stand behind the end of the file."""
-    order = "<" if data[:2] == b"II" else ">"
-    big = data[2:4] in (b"+\0", b"\0+")
-    try:
-        (start,) = struct.unpack_from(f"{order}Q" if big else f"{order}I", data, 8 if big else 4)
-        (entries,) = struct.unpack_from(f"{order}Q" if big else f"{order}H", data, start)
-    except struct.error:
-        return True
-    return bool(start + (16 + 20 * entries if big else 6 + 12 * entries) > len(data))
-
-
-def count_pages(image: ImageFile.ImageFile, most: int) -> int:
-    """Return the number of pages, counted no further than one over `most`."""
-    pages = 1
-    try:
-        while pages <= most:
-            image.seek(pages)
-            pages += 1
-    except EOFError:
-        pass
-    image.seek(0)
-    return pages
+def count_pages(data: bytes, most: int) -> int:
+    """Return the number of pages, counted no further than one over `most`; what they hold is not read."""
+    seen: set[int] = set()
+    place = _first(data)
+    while place and place not in seen and len(seen) <= most:
+        try:
+            _, following = _directory(data, place)
+        except (*_OUTSIDE, ImageFailure):
+            break  # the first page is whole, and the only one that is read
+        seen.add(place)
+        place = following
+    return len(seen)
 
 
 def eight_bits(image: ImageFile.ImageFile) -> Pixels:
@@ -87,3 +135,37 @@ def _strips(image: ImageFile.ImageFile) -> list[tuple[int, int]]:
         if starts in tags and lengths in tags:
             return list(zip(tags[starts], tags[lengths], strict=False))
     return []
+
+
+def _is_big(data: bytes) -> bool:
+    return data[2:4] in (b"+\0", b"\0+")
+
+
+def _order(data: bytes) -> str:
+    return "<" if data[:2] == b"II" else ">"
+
+
+def _first(data: bytes) -> int:
+    """Return where the first directory stands. Raises one of _OUTSIDE."""
+    form, place = ("Q", 8) if _is_big(data) else ("I", 4)
+    return int(struct.unpack_from(_order(data) + form, data, place)[0])
+
+
+def _directory(data: bytes, place: int) -> tuple[list[_Entry], int]:
+    """Return the tags of the directory at `place`, and where the next one stands. Raises one of _OUTSIDE."""
+    count, entry, following = ("Q", "HHQ8s", "Q") if _is_big(data) else ("H", "HHI4s", "I")
+    order = _order(data)
+    (entries,) = struct.unpack_from(order + count, data, place)
+    if entries > _MOST_ENTRIES:
+        raise ImageFailure(ErrorCode.CORRUPT, f"the TIFF announces {entries} tags")
+    start = place + struct.calcsize(order + count)
+    end = start + entries * struct.calcsize(order + entry)
+    (following,) = struct.unpack_from(order + following, data, end)
+    return [_Entry(*values) for values in struct.iter_unpack(order + entry, data[start:end])], following
+
+
+def _side(data: bytes, entry: _Entry) -> int:
+    form = _WHOLE.get(entry.kind, "")
+    if entry.values != 1 or not form or struct.calcsize(form) > len(entry.field):
+        raise ImageFailure(ErrorCode.CORRUPT, f"tag {entry.tag} of the TIFF is no whole number")
+    return int(struct.unpack_from(_order(data) + form, entry.field)[0])

@@ -36,6 +36,7 @@ class Process:
         self.settings = settings
         self.services = Services(stopping=_stopping)
         self._runtime: Runtime | None = None
+        self._parent = os.getpid()
         self._pid = 0
         self._lock = threading.Lock()
         self._reaper: Periodic | None = None
@@ -44,7 +45,9 @@ class Process:
         """Return the Runtime of the process that calls."""
         with self._lock:
             if self._runtime is None or self._pid != os.getpid():
-                host = Host(self.services, _recycle, supervised=True)
+                # A fork may have come while a thread of the process above held one of the locks in there.
+                services = self.services if os.getpid() == self._parent else Services(stopping=_stopping)
+                host = Host(services, _recycle, supervised=True)
                 sessions = Sessions(self.settings, ModelStore(self.settings.model_store))
                 self._runtime = Runtime(self.settings, sessions, host)
                 self._pid = os.getpid()

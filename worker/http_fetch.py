@@ -30,8 +30,18 @@ _REDIRECTS = {301, 302, 303, 307, 308}
 _GONE = {404, 410}
 #: prefix behind which NAT64 gateways show IPv4 addresses (RFC 6052)
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-#: the same for gateways inside one network (RFC 8215)
-_LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
+#: all of IPv6 that the open internet is given; beside it are local, reserved and once local (fec0::/10) addresses
+_ASSIGNED = ipaddress.IPv6Network("2000::/3")
+#: What Python calls global and IANA's registries of special addresses do not: it depends on Python's version
+#: (CVE-2024-4032), and a worker must refuse the same addresses on all of them.
+_SPECIAL = (
+    ipaddress.ip_network("192.0.0.0/24"),  # protocol assignments; Oracle Cloud's metadata are at 192.0.0.192
+    ipaddress.ip_network("192.88.99.0/24"),  # relays of 6to4, deprecated
+    ipaddress.ip_network("168.63.129.16/32"),  # in no registry: the host that runs a machine in Azure
+    ipaddress.ip_network("2001::/23"),  # protocol assignments; Teredo, which wraps IPv4, among them
+    ipaddress.ip_network("2002::/16"),  # 6to4, which wraps IPv4
+    ipaddress.ip_network("3fff::/20"),  # documentation
+)
 
 MayConnect = Callable[[str], bool]
 
@@ -145,9 +155,9 @@ def is_public(address: str) -> bool:
             ip = ip.ipv4_mapped
         elif ip in _NAT64:
             ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        elif ip in _LOCAL_NAT64 or ip.sixtofour or ip.teredo:
+        elif ip not in _ASSIGNED:
             return False
-    return ip.is_global and not (ip.is_multicast or ip.is_reserved)
+    return ip.is_global and not (ip.is_multicast or ip.is_reserved or any(ip in network for network in _SPECIAL))
 
 
 def without_secrets(url: str) -> str:

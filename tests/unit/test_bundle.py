@@ -2,6 +2,7 @@
 
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,18 +13,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tagmill.broker import BatchMessage
-from tagmill.bundle import GOLDEN, BundleSpec, Precision, Task, sha256_of
-from tagmill.errors import BundleError, ConfigurationError
+from tagmill.bundle import GOLDEN, LONGEST, BundleSpec, Precision, Task, sha256_of
+from tagmill.errors import BundleError, ConfigurationError, InputError
 from tagmill.preprocess import Geometry, PreprocessSpec
+from tagmill.tables import label, mask, model
 from worker.session import CPU, Session
 from worker.tagging import top_labels
 
 SPEC = BundleSpec("shirts", Task.CLASSIFY, ("red", "blue"), PreprocessSpec(32, 48, Geometry.LETTERBOX))
 
-names = st.text(st.characters(blacklist_categories=["Cs"]), min_size=1, max_size=20)
+names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20)
 specs = st.builds(
     BundleSpec,
-    name=names,
+    name=st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=20),
     task=st.sampled_from(Task),
     labels=st.lists(names, min_size=1, max_size=9, unique=True).map(tuple),
     preprocess=st.builds(PreprocessSpec, st.integers(1, 4096), st.integers(1, 4096), st.sampled_from(Geometry)),
@@ -63,6 +65,45 @@ def test_missing_metadata_raises() -> None:
     for key in set(SPEC.to_metadata()) - {"precision"}:
         with pytest.raises(BundleError):
             BundleSpec.from_metadata({name: text for name, text in SPEC.to_metadata().items() if name != key})
+
+
+#: what PostgreSQL refuses: too long, NUL, half of a surrogate pair
+MISFITS = ["x" * (LONGEST + 1), "re\0d", "re\ud800d"]
+
+
+def test_labels_and_names_have_the_room_that_sql_has() -> None:
+    assert {column.type.length for column in (label.c.label, mask.c.label, model.c.name)} == {LONGEST}
+    fits = replace(SPEC, name="n" * LONGEST, labels=("ß" * LONGEST, "", "a/b\n"))
+    assert BundleSpec.from_metadata(fits.to_metadata()) == fits
+
+
+@pytest.mark.parametrize("text", MISFITS, ids=["long", "nul", "surrogate"])
+def test_a_label_or_name_that_sql_cannot_store_is_refused_in_one_line(text: str) -> None:
+    said = SPEC.to_metadata()
+    for change, what in (({"labels": ["red", text]}, "bundle shirts: label"), ({"name": text}, "its name is")):
+        with pytest.raises(BundleError, match=rf"{what}.*longer than 200 .*; rename it$") as caught:
+            BundleSpec.from_metadata(said | {key: json.dumps(value) for key, value in change.items()})
+        assert len(str(caught.value)) < 200
+        str(caught.value).encode()
+
+
+@pytest.mark.parametrize("name", ["shirts", "7", "Größe 3.1_b-2", "Gro\u0308ße", "हिन्दी", "衣服", "a..b", "n" * 200])
+def test_letters_of_any_script_may_name_a_new_bundle(name: str) -> None:
+    assert BundleSpec.from_metadata(replace(SPEC, name=name).to_metadata()).name == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", ".hidden", "../../x", "/x", "a/b", "a\\b", "a@1", "-x", " x", "a\n", "a:b"]
+)
+def test_a_bundle_is_not_written_under_a_name_that_could_lead_elsewhere(name: str) -> None:
+    with pytest.raises(
+        InputError, match=r"^model name '.*' must begin with a letter or digit and hold only .* give an"
+    ):
+        replace(SPEC, name=name).to_metadata()
+
+
+def test_a_bundle_that_was_written_under_such_a_name_is_still_read() -> None:
+    assert BundleSpec.from_metadata(SPEC.to_metadata() | {"name": '"shop/shirts (2)"'}).name == "shop/shirts (2)"
 
 
 def test_a_bundle_that_does_not_say_its_precision_is_of_before_there_was_a_choice() -> None:
