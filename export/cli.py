@@ -80,12 +80,12 @@ def evaluate(bundle: Path, data: tuple[Path, ...], device: str, out: Path | None
 
 
 def _print(report: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
-    console = Console()
-    summary = Table("metric", "value", title=escape(report["bundle"]["name"]))
+    from tagmill.console import open_console
+
+    console = open_console()
+    summary = Table("metric", "value", title=report["bundle"]["name"])
     for key in SHARES:
         if key in report:
             summary.add_row(key.replace("_", " "), f"{report[key]:.4f}")
@@ -96,7 +96,7 @@ def _print(report: dict[str, Any]) -> None:
     kind = next(kind for kind in PER_CLASS if kind in report)
     table = Table("label", PER_CLASS[kind])
     for label, value in report[kind].items():
-        table.add_row(escape(label), f"{value:.4f}")
+        table.add_row(label, f"{value:.4f}")
     console.print(table)
     for failure in report["failures"][:5]:
-        console.print(f"skipped {failure['path']}: {failure['reason']}", markup=False, soft_wrap=True)
+        console.print(f"skipped {failure['path']}: {failure['reason']}", soft_wrap=True)

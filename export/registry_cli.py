@@ -5,10 +5,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Engine
 
+from tagmill.console import open_console
 from tagmill.database import open_database
 from tagmill.registry import Model, ModelStore, list_models, promote, register, resolve
 from tagmill.settings import load_settings
@@ -48,7 +48,7 @@ def list_command(as_json: bool) -> None:
     table = Table("model", "task", "labels", "stage", "sha256")
     for found in models:
         table.add_row(found.title, found.task, str(len(found.labels)), found.stage, found.sha256[:12])
-    Console().print(table if models else "no model is registered; see `tagmill model add`")
+    open_console().print(table if models else "no model is registered; see `tagmill model add`")
 
 
 @model.command("show")

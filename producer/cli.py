@@ -1,7 +1,7 @@
 """`tagmill submit`, `tagmill run` and `tagmill results`."""
 
+import io
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,20 +10,23 @@ from typing import TextIO
 
 import click
 from kombu.exceptions import OperationalError
-from rich.console import Console
+from sqlalchemy import Engine
 
 from producer.control import cancel_run, reconcile, retry_run
 from producer.display import exit_code, progress_bar, runs_table, status_table, watch
 from producer.formats import Format, write_csv, write_jsonl
 from producer.manifest import check, open_sources, roots_of
 from producer.mask_files import require_segmenter, write_masks
-from producer.progress import list_runs, run_progress
+from producer.progress import RunProgress, list_runs, run_progress
 from producer.results import ImageResult, read_results, run_models, unique_names
+from producer.results_file import whole_file
 from producer.submit import create_run, publish_run
 from tagmill.broker import make_app, require_shared_broker
+from tagmill.console import open_console
 from tagmill.database import open_database
 from tagmill.errors import ExitCode, InputError, ServiceDown
 from tagmill.outcome import ErrorCode
+from tagmill.reason import reason_of
 from tagmill.registry import Model, resolve
 from tagmill.settings import load_settings
 
@@ -37,9 +40,20 @@ def publishing(run_id: int) -> Iterator[None]:
         yield
     except OperationalError as error:
         raise ServiceDown(
-            f"the broker does not answer; run {run_id} is in SQL, do not submit it again: workers take it up once "
-            "TAGMILL_BROKER_URL answers, or at once after `tagmill run reconcile`"
+            f"the broker does not answer ({reason_of(error)}); run {run_id} is in SQL, do not submit it again: workers "
+            "take it up once TAGMILL_BROKER_URL answers, or at once after `tagmill run reconcile`"
         ) from error
+
+
+@contextmanager
+def going_on(run_id: int) -> Iterator[None]:
+    """Say on Ctrl-C that the run needs this command no more: to submit it again would double it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        said = f"interrupted; run {run_id} goes on, do not submit it again; follow it with: tagmill run watch {run_id}"
+        click.echo(said, err=True)
+        raise click.exceptions.Exit(ExitCode.INTERRUPTED) from None
 
 
 @click.command()
@@ -69,24 +83,23 @@ def submit(
 
     Folders and the manifests' own folders may be read by the workers for this run.
     """
-    console = Console(stderr=True)
     settings = require_shared_broker(load_settings())
     engine = open_database(settings.database_url)
     chosen = list({found.sha256: found for found in (resolve(engine, wanted) for wanted in models)}.values())
     if dry_run:
         return _check_sources(sources, as_json)
     roots = [*roots_of(sources), *(root.resolve() for root in extra_roots)]
-    with progress_bar(console) as bar:
+    with progress_bar(open_console(stderr=True)) as bar:
         task = bar.add_task("submit", total=None, note="writing to SQL")
         run_id = create_run(
             *(engine, " ".join(sources), open_sources(sources), chosen, roots, batch_size, settings.queue),
             progress=lambda images: bar.update(task, completed=images),
         )
         bar.update(task, note="publishing")
-        with publishing(run_id):
+        with going_on(run_id), publishing(run_id):
             batches = publish_run(make_app(settings), engine, run_id)
-        bar.update(task, note=f"{batches} batches queued")
-    progress = watch(engine, run_id, console) if wait else run_progress(engine, run_id)
+        bar.update(task, note=f"run {run_id}: {batches} batches queued")
+    progress = _watch(engine, run_id) if wait else run_progress(engine, run_id)
     if as_json:
         click.echo(json.dumps(progress.to_json()))
     else:
@@ -95,6 +108,11 @@ def submit(
             f"follow it with: tagmill run watch {run_id}" if not wait else f"read it with: tagmill results {run_id}"
         )
     return exit_code(progress)
+
+
+def _watch(engine: Engine, run_id: int) -> RunProgress:
+    with going_on(run_id):
+        return watch(engine, run_id, open_console(stderr=True))
 
 
 def _check_sources(sources: tuple[str, ...], as_json: bool) -> int:
@@ -120,7 +138,7 @@ def run() -> None:
 
 
 @run.command("list")
-@click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="Newest runs to show.")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 2**31 - 1), help="Newest runs to show.")
 @AS_JSON
 def list_command(limit: int, as_json: bool) -> None:
     """Show the newest runs."""
@@ -128,7 +146,7 @@ def list_command(limit: int, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([progress.to_json() for progress in runs]))
     else:
-        Console().print(runs_table(runs) if runs else "no runs yet; see `tagmill submit`")
+        open_console().print(runs_table(runs) if runs else "no runs yet; see `tagmill submit`")
 
 
 @run.command("status")
@@ -140,7 +158,7 @@ def status_command(run_id: int, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(progress.to_json()))
     else:
-        Console().print(status_table(progress))
+        open_console().print(status_table(progress))
 
 
 @run.command("watch")
@@ -148,11 +166,11 @@ def status_command(run_id: int, as_json: bool) -> None:
 @AS_JSON
 def watch_command(run_id: int, as_json: bool) -> int:
     """Show a live progress bar until the run is done. Ctrl-C ends the watching, not the run."""
-    progress = watch(open_database(load_settings().database_url), run_id, Console(stderr=True))
+    progress = _watch(open_database(load_settings().database_url), run_id)
     if as_json:
         click.echo(json.dumps(progress.to_json()))
     else:
-        Console().print(status_table(progress))
+        open_console().print(status_table(progress))
     return exit_code(progress)
 
 
@@ -184,7 +202,7 @@ def retry_command(run_id: int, codes: tuple[str, ...], failed_only: bool, wait: 
         app, chosen = make_app(settings), [ErrorCode(code) for code in codes]
         images = retry_run(app, engine, run_id, chosen, settings.queue, failed_only=failed_only)
     click.echo(f"run {run_id}: {images} images queued again")
-    return exit_code(watch(engine, run_id, Console(stderr=True))) if wait else ExitCode.DONE
+    return exit_code(_watch(engine, run_id)) if wait else ExitCode.DONE
 
 
 @run.command("reconcile")
@@ -214,7 +232,7 @@ def results(run_id: int, form: str, output: str, masks: Path | None) -> None:
         count = _write_stdout(read_results(engine, run_id, models), names, form)
     else:
         try:
-            with Path(output).open("w", encoding="utf-8", newline="") as out:
+            with whole_file(Path(output)) as out:
                 count = _write(read_results(engine, run_id, models), names, form, out)
         except OSError as error:
             raise InputError(f"{output}: {error.strerror}") from error
@@ -228,13 +246,11 @@ def results(run_id: int, form: str, output: str, masks: Path | None) -> None:
 
 
 def _write_stdout(rows: Iterable[ImageResult], names: Sequence[tuple[str, Model]], form: str) -> int:
-    try:
-        count = _write(rows, names, form, sys.stdout)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # `| head` has seen enough; Python would complain once more when it closes the pipe.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(int(ExitCode.DONE)) from None
+    if not isinstance(sys.stdout, io.TextIOWrapper):
+        raise InputError("standard output is closed; name a file with -o")
+    sys.stdout.reconfigure(encoding="utf-8", newline="")  # as a file has it, whatever the locale
+    count = _write(rows, names, form, sys.stdout)
+    sys.stdout.flush()
     return count
 
 

@@ -6,11 +6,12 @@ from datetime import UTC, datetime, timedelta
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from sqlalchemy import Engine
 
 from producer.progress import RunProgress, run_progress
+from tagmill.console import text_column
 from tagmill.errors import ExitCode
 from tagmill.outcome import ErrorCode
 
@@ -22,10 +23,10 @@ def progress_bar(console: Console) -> Progress:
     """Return the bar that every long command over images shows; it leaves nothing behind in a log file."""
     return Progress(
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        text_column("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
+        text_column("{task.fields[note]}"),
         console=console,
         transient=not console.is_terminal,
     )
@@ -62,7 +63,8 @@ def exit_code(progress: RunProgress) -> ExitCode:
 
 
 def status_table(progress: RunProgress) -> Table:
-    """Return the facts of one run."""
+    """Return the facts of one run, and how failed images that are worth it are taken again."""
+    again = "the same `tagmill tag` again" if progress.embedded else f"tagmill run retry {progress.run} --code {{}}"
     table = Table(title=f"run {progress.run}: {progress.state}", show_header=False, title_justify="left")
     table.add_row("source", progress.source)
     table.add_row("models", ", ".join(progress.models))
@@ -71,16 +73,18 @@ def status_table(progress: RunProgress) -> Table:
     table.add_row("inferences", f"{progress.inferences} new")
     table.add_row("speed", note(progress))
     for code, count in progress.failures.items():
-        advice = f" (tagmill run retry {progress.run} --code {code})" if ErrorCode(code).worth_retrying else ""
+        advice = f" ({again.format(code)})" if ErrorCode(code).worth_retrying else ""
         table.add_row(f"failed: {code}", f"{count}{advice}")
     return table
 
 
 def runs_table(runs: Iterable[RunProgress]) -> Table:
     """Return one line a run."""
-    # On a narrow terminal the names take more lines, and no number is cut.
+    runs = list(runs)
+    # On a narrow terminal the names take more lines, and no number is cut; on the narrowest one the run's is left.
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in ("run", "created", "state"):
+    table.add_column("run", no_wrap=True, min_width=max((len(str(progress.run)) for progress in runs), default=0))
+    for name in ("created", "state"):
         table.add_column(name, no_wrap=True)
     for name in ("images", "tagged", "failed"):
         table.add_column(name, no_wrap=True, justify="right")

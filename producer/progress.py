@@ -10,6 +10,8 @@ from tagmill.database import epoch_now, reading
 from tagmill.errors import InputError
 from tagmill.tables import BatchStatus, RunState, batch, batch_failure, model, run, run_model
 
+#: how the queues of `tagmill tag` begin, which no worker serves: see worker/embedded.py
+EMBEDDED = "embedded-"
 #: what the speed is measured over
 RATE_SECONDS = 60.0
 #: of batches whose images have no outcome yet
@@ -22,6 +24,7 @@ class RunProgress:
 
     run: int
     source: str
+    queue: str
     cancelled: bool
     models: tuple[str, ...]
     created_at: float
@@ -59,6 +62,11 @@ class RunProgress:
     def ended(self) -> bool:
         """Whether nothing more happens by itself."""
         return self.state in {"done", "cancelled"}
+
+    @property
+    def embedded(self) -> bool:
+        """Whether `tagmill tag` does the run by itself: there is no queue to put images on again."""
+        return self.queue.startswith(EMBEDDED)
 
     @property
     def seconds(self) -> float:
@@ -123,6 +131,7 @@ def _progress(connection: Connection, run_id: int) -> RunProgress:
     return RunProgress(
         run=run_id,
         source=found.source,
+        queue=found.queue,
         cancelled=found.state == RunState.CANCELLED,
         models=tuple(f"{row.name}@{row.version}" for row in models),
         created_at=found.created_at,

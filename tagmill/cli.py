@@ -1,112 +1,51 @@
-"""The `tagmill` command: a lazy table of the commands in each folder's `cli.py`."""
+"""The `tagmill` command: where it begins, and how Ctrl-C ends it."""
 
-import importlib
-import logging
 import os
+import signal
 import sys
+import time
+from contextlib import suppress
+from types import FrameType
 from typing import NoReturn
 
-import click
-from kombu.exceptions import OperationalError as BrokerDown
-from sqlalchemy.exc import DatabaseError, InterfaceError
-from sqlalchemy.exc import OperationalError as DatabaseDown
-
-from tagmill.errors import ConfigurationError, ExitCode, TagmillError
-
-#: command -> (module, attribute, extra that installs what it imports, first line of its help)
-COMMANDS: dict[str, tuple[str, str, str, str]] = {
-    "demo": ("worker.cli", "demo", "cpu", "Draw a sample catalog and tag it end to end, with no servers."),
-    "sample": ("tagmill.sample.cli", "sample", "", "Draw a sample catalog with its true categories and masks."),
-    "tag": ("worker.cli", "tag", "cpu", "Tag a folder or manifest here and now, with no servers."),
-    "submit": ("producer.cli", "submit", "", "Enqueue folders and manifests as a run."),
-    "run": ("producer.cli", "run", "", "List runs, watch, cancel and retry them."),
-    "results": ("producer.cli", "results", "", "Write the labels and masks of a run."),
-    "worker": ("worker.cli", "worker", "cpu", "Start a supervised worker."),
-    "predict": ("worker.cli", "predict", "cpu", "Tag single images with no queue and no database."),
-    "bench": ("worker.cli", "bench", "cpu", "Find how a bundle runs fastest here, for the workers of this machine."),
-    "train": ("training.cli", "train", "train", "Train a model: one subcommand per recipe."),
-    "export": ("export.cli", "export", "train", "Make a bundle out of a training run."),
-    "evaluate": ("export.cli", "evaluate", "cpu", "Measure a bundle on labelled pictures."),
-    "model": ("export.registry_cli", "model", "cpu", "Register bundles and choose the one in production."),
-    "db": ("tagmill.db_cli", "db", "", "Create or check the SQL tables."),
-}
-
-
-class LazyGroup(click.Group):
-    """Imports a command only when it is called, so that `--help` is quick and needs no extra."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in COMMANDS:
-            return None
-        module, attribute, extra, _ = COMMANDS[name]
-        try:
-            command: click.Command = getattr(importlib.import_module(module), attribute)
-        except ModuleNotFoundError as error:
-            raise missing_extra(name, error, extra) from error
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, entry[3]) for name, entry in COMMANDS.items()])
-
-
-def missing_extra(command: str, error: ModuleNotFoundError, extra: str) -> Exception:
-    """Return the error that names the extra to install, or the import error itself where none helps."""
-    package = (error.name or "").partition(".")[0]
-    if not extra or package in {"tagmill", "producer", "worker", "training", "export", ""}:
-        return error
-    return ConfigurationError(
-        f"`tagmill {command}` needs {package}, which is not installed; run: pip install 'tagmill[{extra}]'"
-    )
-
-
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
-@click.version_option(package_name="tagmill")
-def cli() -> None:
-    """Tag a shop's catalog pictures in bulk: train, export, queue, infer, SQL."""
+#: seconds in which another SIGINT is the same Ctrl-C: `timeout` and some shells send it twice
+ONE_PRESS = 1.0
+#: tagmill.errors.ExitCode.INTERRUPTED: Ctrl-C may come before that can be imported
+_INTERRUPTED = 130
 
 
 def main() -> NoReturn:
-    """Run the command; end with one line and the exit code of `tagmill.errors` where it goes wrong."""
-    level = os.environ.get("TAGMILL_LOG_LEVEL", "WARNING").upper()
-    if level not in logging.getLevelNamesMapping():
-        _end(f"error: TAGMILL_LOG_LEVEL: {level} is none of DEBUG, INFO, WARNING, ERROR", ExitCode.CONFIGURATION)
-    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    """Run the command and end with its exit code; on Ctrl-C with one line, from the first import on."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a job in the background ignores it
+        signal.signal(signal.SIGINT, _interrupt)
     try:
-        code = cli.main(standalone_mode=False)
-    except click.exceptions.Abort:
-        _end("interrupted; it is safe to run the command again", ExitCode.INTERRUPTED)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        # Not above: this takes longer than anything else that a short command does.
+        from tagmill.ending import run_to_end
+
+        code = run_to_end()
     except KeyboardInterrupt:
-        _end("interrupted; it is safe to run the command again", ExitCode.INTERRUPTED)
-    except TagmillError as error:
-        _end(f"error: {error}", error.exit_code)
-    except ModuleNotFoundError as error:
-        command = next((word for word in sys.argv[1:] if word in COMMANDS), "")
-        failure = missing_extra(command, error, COMMANDS[command][2] if command else "")
-        if not isinstance(failure, TagmillError):
-            raise
-        _end(f"error: {failure}", failure.exit_code)
-    except BrokerDown as error:
-        _end(f"error: the broker does not answer ({_line(error)}); check TAGMILL_BROKER_URL", ExitCode.SERVICE_DOWN)
-    except (DatabaseDown, InterfaceError) as error:
-        _end(f"error: the database does not answer ({_line(error)}); check TAGMILL_DATABASE_URL", ExitCode.SERVICE_DOWN)
-    except DatabaseError as error:
-        _end(f"error: the database refuses ({_line(error)}); check TAGMILL_DATABASE_URL", ExitCode.CONFIGURATION)
-    sys.exit(code if isinstance(code, int) else ExitCode.DONE)
-
-
-def _line(error: Exception) -> str:
-    cause = getattr(error, "orig", None) or error
-    return str(cause).strip().partition("\n")[0] or type(cause).__name__
-
-
-def _end(message: str, code: int) -> NoReturn:
-    click.echo(message, err=True)
+        _say("interrupted; it is safe to run the command again")
+        code = _INTERRUPTED
+    if code == _INTERRUPTED:
+        os._exit(code)  # threads may be at work in a model, and where Python ends under them it aborts now and then
     sys.exit(code)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Have the command end in its own way. Ctrl-C once more ends the process, whatever that waits for."""
+    pressed = time.monotonic()
+
+    def again(number: int, frame: FrameType | None) -> None:
+        if time.monotonic() - pressed > ONE_PRESS:
+            _say("interrupted again; ended at once")
+            os._exit(_INTERRUPTED)
+
+    signal.signal(signal.SIGINT, again)
+    raise KeyboardInterrupt
+
+
+def _say(line: str) -> None:
+    with suppress(OSError, RuntimeError):  # nobody listens, or Ctrl-C came in the middle of another line
+        if sys.stderr is not None:
+            sys.stderr.write(f"{line}\n")
+            sys.stderr.flush()

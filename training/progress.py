@@ -5,9 +5,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
+from tagmill.console import open_console, text_column
 from training.dataset import Unreadable
+from training.legible import legible
 
 #: seconds between two looks at the figures of a running epoch
 SECONDS_A_LOOK = 0.5
@@ -19,11 +21,11 @@ class Display:
     """Writes to standard error, so that standard output holds the result alone."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True, highlight=False)
+        self.console = console or open_console(stderr=True, highlight=False)
 
     def say(self, line: str) -> None:
         """Write one line."""
-        self.console.print(line, markup=False, soft_wrap=True)
+        self.console.print(legible(line), markup=False, soft_wrap=True)
 
     @contextmanager
     def reading(self, name: str, total: int) -> Iterator[Callable[[int], None]]:
@@ -60,6 +62,6 @@ class Display:
             self.say(f"skipped {len(unreadable) - NAMED} more unreadable pictures")
 
     def _bar(self, text: str) -> Progress:
-        columns = (TextColumn(text), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+        columns = (text_column(text), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
         # Where nobody watches, the bar is left out and the lines remain.
         return Progress(*columns, console=self.console, disable=not self.console.is_terminal, transient=True)

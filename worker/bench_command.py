@@ -1,14 +1,16 @@
 """The way of `tagmill bench` from its options to the choice that is kept."""
 
 import json
+import os
 import tempfile
 from contextlib import nullcontext
 from pathlib import Path
 
 import click
-from rich.console import Console
+from rich.text import Text
 
-from tagmill.errors import NothingToDo
+from tagmill.console import open_console
+from tagmill.errors import InputError, NothingToDo
 from tagmill.sample.catalog import write_catalog
 from tagmill.settings import Settings
 from worker.bench import Say, measure
@@ -23,7 +25,8 @@ _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 
 def run_bench(settings: Settings, bundle: Path, data: Path | None, seconds: float, as_json: bool) -> None:
     """Measure, keep the choice, and print both. Raises what `measure` and `TunedFiles.write` raise."""
-    console = Console(stderr=True)
+    _require_writable(settings.cache_folder / "tuned")
+    console = open_console(stderr=True)
     with (
         console.status("beginning") as status,
         nullcontext(str(data)) if data else tempfile.TemporaryDirectory(prefix="tagmill-bench-") as folder,
@@ -32,7 +35,7 @@ def run_bench(settings: Settings, bundle: Path, data: Path | None, seconds: floa
 
         def say(words: str) -> None:
             nonlocal said
-            status.update(words)
+            status.update(Text(words))
             phase = words.partition(": ")[0]
             if phase != said and not console.is_terminal:  # a log file has no line that changes
                 console.print(phase, soft_wrap=True)
@@ -42,11 +45,20 @@ def run_bench(settings: Settings, bundle: Path, data: Path | None, seconds: floa
         files = _found(data) if data else _drawn(Path(folder), say)
         done = measure(bundle, settings.device, files, seconds, card_options(settings), say)
     machine = this_machine(done.device)
+    if not as_json:
+        show(open_console(), done, machine)  # before the choice is kept, so that a full disk leaves it to be read
     kept = tuned_files(settings).write(done.sha256, machine, done.tuned)
     if as_json:
         click.echo(json.dumps(to_json(done, machine, kept)))
     else:
-        show(Console(), done, machine, kept)
+        click.echo(f"kept in {kept}: workers on this machine start with it")
+
+
+def _require_writable(folder: Path) -> None:
+    """Raise InputError where the folder takes no file: better now than after all is measured."""
+    existing = next(place for place in (folder.absolute(), *folder.absolute().parents) if os.access(place, os.F_OK))
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(f"{folder}: cannot be written to; set TAGMILL_CACHE_FOLDER to another folder")
 
 
 def _found(folder: Path) -> list[Path]:

@@ -7,6 +7,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from worker.bench import Bench
 from worker.tuning import Machine
@@ -37,7 +38,7 @@ def to_json(bench: Bench, machine: Machine, kept: Path) -> dict[str, Any]:
     }
 
 
-def show(console: Console, bench: Bench, machine: Machine, kept: Path) -> None:
+def show(console: Console, bench: Bench, machine: Machine) -> None:
     """Print stage times, inference by batch size and threads, and the choice."""
     console.print(
         f"{machine.cpu}, {machine.cores} cores{f', {machine.card}' if machine.card else ''}, {machine.library}"
@@ -61,7 +62,6 @@ def show(console: Console, bench: Bench, machine: Machine, kept: Path) -> None:
     console.print(
         f"chosen: {tuned.batch} images a call, {tuned.threads} threads a call, {tuned.parallel} calls at the same time"
     )
-    console.print(f"kept in {kept}: workers on this machine start with it", soft_wrap=True)
 
 
 def _inference(bench: Bench) -> Table:
@@ -76,5 +76,5 @@ def _inference(bench: Bench) -> Table:
     return table
 
 
-def _cell(rate: float, best: bool) -> str:
-    return f"[bold]{rate:.0f} *[/bold]" if best else f"{rate:.0f}" if rate else "-"
+def _cell(rate: float, best: bool) -> Text:
+    return Text(f"{rate:.0f} *", "bold") if best else Text(f"{rate:.0f}" if rate else "-")

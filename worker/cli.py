@@ -2,18 +2,21 @@
 
 import json
 import logging
+import math
 import os
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 
 import click
-from rich.console import Console
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from producer.display import exit_code, note, progress_bar, status_table
 from producer.progress import RunProgress
 from tagmill import logs
 from tagmill.broker import require_shared_broker
+from tagmill.console import open_console
 from tagmill.database import open_database
 from tagmill.errors import ExitCode
 from tagmill.reaper import requeue_owned
@@ -93,15 +96,25 @@ def tag(
     if as_json:
         click.echo(json.dumps(done.progress.to_json()))
     else:
-        Console().print(status_table(done.progress))
-        url = done.engine.url.render_as_string(hide_password=True)
-        click.echo(f"read it with: TAGMILL_DATABASE_URL={url} tagmill results {done.progress.run}")
+        open_console().print(status_table(done.progress))
+        click.echo(f"read it with: {how_to_read(done.progress.run, database_url)}")
     return exit_code(done.progress)
+
+
+def how_to_read(run: int, database_url: str | None) -> str:
+    """Return a line for a shell. What the environment holds needs no word, and a password is never shown."""
+    command = f"tagmill results {run}"
+    if database_url is None:
+        return command
+    url = make_url(database_url)
+    if url.password is not None or "password" in url.query:
+        return f"{command}, with TAGMILL_DATABASE_URL set to what --db was given"
+    return f"TAGMILL_DATABASE_URL={shlex.quote(database_url)} {command}"
 
 
 def tag_with_bar(settings: Settings, sources: tuple[str, ...], bundles: tuple[Path, ...], batch_size: int) -> TaggedRun:
     """Run `tag_here` under a progress bar."""
-    with progress_bar(Console(stderr=True)) as bar:
+    with progress_bar(open_console(stderr=True)) as bar:
         shown = bar.add_task("tagging", total=None, note="loading bundles")
 
         def show(progress: RunProgress) -> None:
@@ -149,11 +162,19 @@ def demo(images: int, seed: int, out: Path, as_json: bool) -> None:
     run_demo(load_settings(), images, seed, out, as_json, tag_with_bar)
 
 
+def _finite(ctx: click.Context, param: click.Parameter, value: float) -> float:
+    """Refuse nan and inf, which no FloatRange stops."""
+    if not math.isfinite(value):
+        raise click.BadParameter(f"{value} is not a finite number.")
+    return value
+
+
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path), metavar="BUNDLE")
 @click.option("--data", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="FOLDER",
               help="Pictures to measure with; else some are drawn.")  # fmt: skip
-@click.option("--seconds", default=30.0, show_default=True, type=click.FloatRange(1), help="How long to measure.")
+@click.option("--seconds", default=30.0, show_default=True, type=click.FloatRange(1), callback=_finite,
+              help="How long to measure.")  # fmt: skip
 @DEVICE
 @AS_JSON
 def bench(bundle: Path, data: Path | None, seconds: float, device: str | None, as_json: bool) -> None:

@@ -18,6 +18,7 @@ from producer.grid import Cell, draw_grid
 from producer.mask_files import index_map, write_masks
 from producer.results import ImageResult, read_results, unique_names
 from tagmill.bundle import Task
+from tagmill.console import open_console
 from tagmill.registry import Model
 from tagmill.sample.catalog import CATEGORIES
 from tagmill.sample.cli import draw
@@ -65,7 +66,7 @@ class Score:
 
 def run_demo(settings: Settings, images: int, seed: int, out: Path, as_json: bool, tag: Tag) -> None:
     """Make everything under `out`; a second run, or one after Ctrl-C, goes on with what is there."""
-    console = Console(stderr=True)
+    console = open_console(stderr=True)
     bundles = starter_bundles()
     console.print(f"drawing {images} pictures and {BROKEN} broken files into {out / 'catalog'}", soft_wrap=True)
     manifest = draw(out / "catalog", images, seed, BROKEN)
@@ -86,7 +87,7 @@ def run_demo(settings: Settings, images: int, seed: int, out: Path, as_json: boo
     if as_json:
         click.echo(json.dumps(_summary(done, score, out)))
     else:
-        _print(Console(), done, score, out)
+        _print(open_console(), done, score, out)
 
 
 def _results(done: TaggedRun) -> Iterator[ImageResult]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tagmill.batch_result import InferenceRow, Outcome, PendingImage
+from tagmill.errors import InputError
 from tagmill.picture import DecodeLimits
 from tagmill.settings import Settings
 from worker.daemon_pool import DaemonPool
@@ -25,7 +26,11 @@ class PredictedImage:
 
 
 def predict(settings: Settings, paths: Sequence[Path], sessions: Sequence[Session]) -> list[PredictedImage]:
-    """Return one answer a file, in the order of `paths`. The files named may be read wherever they lie."""
+    """Return one answer a file, in the order of `paths`. The files named may be read wherever they lie.
+
+    Raises InputError where a bundle is named twice.
+    """
+    names = _unique_names(sessions)
     absolute = [path.resolve() for path in paths]
     limits = FetchLimits(settings.max_image_bytes, settings.fetch_timeout, settings.allow_private_hosts)
     fetcher = Fetcher([path.parent for path in absolute], limits)
@@ -40,11 +45,11 @@ def predict(settings: Settings, paths: Sequence[Path], sessions: Sequence[Sessio
     sha256_at = {image.position: image.sha256 for image in found}
     answers: dict[str, list[tuple[str, InferenceRow]]] = {sha256: [] for sha256 in distinct}
     reasons: dict[str, str] = {}
-    for session in sessions:
+    for name, session in zip(names, sessions, strict=True):
         tagged = tag_images(session, list(distinct.values()), session.best_batch)
         reasons |= {sha256: f"{code}: {detail}" for sha256, (code, detail) in tagged.failed.items()}
         for row in tagged.rows:
-            answers[row.image_sha256].append((session.spec.name, row))
+            answers[row.image_sha256].append((name, row))
     predictions = []
     for number, path in enumerate(paths):
         failed = failures.get(number)
@@ -52,3 +57,16 @@ def predict(settings: Settings, paths: Sequence[Path], sessions: Sequence[Sessio
         reason = f"{failed.error_code}: {failed.error_detail}" if failed else reasons.get(sha256)
         predictions.append(PredictedImage(path, tuple(answers.get(sha256, ())), reason))
     return predictions
+
+
+def _unique_names(sessions: Sequence[Session]) -> list[str]:
+    """Name each bundle as the results of a run do: NAME@VERSION where two share a name, counted as `tagmill tag` would.
+
+    Raises InputError where the same bundle is named twice.
+    """
+    if len({session.sha256 for session in sessions}) < len(sessions):
+        raise InputError("the same bundle is named twice")
+    names = [session.spec.name for session in sessions]
+    return [
+        name if names.count(name) == 1 else f"{name}@{names[: at + 1].count(name)}" for at, name in enumerate(names)
+    ]

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
+from tagmill.console import open_console, text_column
 from tagmill.errors import InputError
 from tagmill.sample.catalog import write_catalog
 
@@ -26,8 +26,8 @@ def sample(folder: Path, images: int, seed: int, broken: int) -> None:
 
 def draw(folder: Path, images: int, seed: int, broken: int) -> Path:
     """Draw under a progress bar; return the manifest. Raises InputError where the folder cannot take the catalog."""
-    console = Console(stderr=True)
-    columns = (TextColumn("drawing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = open_console(stderr=True)
+    columns = (text_column("drawing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with Progress(*columns, console=console, transient=not console.is_terminal) as bar:

@@ -16,7 +16,7 @@ from services import free_port
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
-from tagmill.cli import COMMANDS
+from tagmill.commands import COMMANDS
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_help_lists_every_command() -> None:
 
 def test_a_producer_loads_neither_torch_nor_onnxruntime() -> None:
     code = (
-        "import sys, producer.cli, tagmill.cli, tagmill.registry, producer.grid; "
+        "import sys, producer.cli, tagmill.ending, tagmill.registry, producer.grid; "
         "print(sorted({'torch', 'onnxruntime', 'onnx', 'matplotlib'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import pytest
 
-from tagmill.cli import COMMANDS, cli
+from tagmill.commands import COMMANDS, cli
 from tagmill.outcome import ErrorCode
 from tagmill.settings import Settings
 
