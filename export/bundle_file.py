@@ -19,6 +19,7 @@ from export.svc_graph import build_svc_graph
 from tagmill.bundle import GOLDEN, BundleSpec, Precision, Task
 from tagmill.errors import BundleError, InputError
 from training.checkpoint import Checkpoint, load
+from training.dataset import short_name
 from training.progress import Display
 from training.support_vectors import SupportVectors
 from worker.session import Session
@@ -84,9 +85,7 @@ def _graph_of(network: nn.Module, spec: BundleSpec, top_k: int) -> onnx.ModelPro
 
 def describe(checkpoint: Checkpoint, name: str) -> BundleSpec:
     """Return what the bundle says of itself. Of folders only the last two names go into it."""
-    folders = {
-        use: ["/".join(Path(folder).parts[-2:]) for folder in named] for use, named in checkpoint.data.items() if named
-    }
+    folders = {use: [short_name(Path(folder)) for folder in named] for use, named in checkpoint.data.items() if named}
     segments = checkpoint.task is Task.SEGMENT
     return BundleSpec(
         name=name,
@@ -146,6 +145,8 @@ def _write(model: onnx.ModelProto, metadata: dict[str, str], path: Path) -> None
 def _check_destination(out: Path) -> None:
     if out.suffix != ".onnx":
         raise InputError(f"{out}: a bundle's name ends in .onnx")
+    if out.is_dir():
+        raise InputError(f"{out}: is a folder; name the file to write with -o, or remove the folder")
     if not out.parent.is_dir():
         raise InputError(f"{out.parent}: is not a folder; create it or name another -o")
 

@@ -20,6 +20,7 @@ from tagmill.preprocess import PreprocessSpec
 from training.dataset import Arrays, Example
 from training.findings import Shown, find
 from training.labelled import known_examples
+from training.legible import legible
 from training.loading import Step, category_targets, read_picture, read_with_mask
 from training.masked import read_all
 from training.metrics import (
@@ -209,7 +210,7 @@ def _decoded(
                 pictures.append(future.result())
                 good.append(example)
             except ImageFailure as failure:
-                failures.append(Failure(str(example.picture), str(failure)))
+                failures.append(Failure(legible(str(example.picture)), legible(str(failure))))
             done += 1
             step(done)
             if len(good) == BATCH:

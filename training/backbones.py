@@ -61,8 +61,10 @@ def build_transfer(arch: str, size: int, labels: int, head: int) -> Transfer:
     try:
         with torch.no_grad():
             features = backbone(torch.zeros(1, 3, size, size)).flatten(1).shape[1]
-    except RuntimeError as error:
-        raise ValueError(f"{arch} cannot take pictures of {size} pixels") from error
+    except (RuntimeError, AssertionError) as error:
+        only = getattr(backbone, "image_size", None)  # of vision transformers, which assert it
+        hint = f", only of {only}" if only else ""
+        raise ValueError(f"{arch} cannot take pictures of {size} pixels{hint}") from error
     return Transfer(normalise, backbone.train(), features, labels, head)
 
 

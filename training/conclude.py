@@ -15,7 +15,8 @@ from tagmill.bundle import Task
 from training.calibration import fit_temperature, probabilities, suggest_thresholds
 from training.checkpoint import STATE, Checkpoint, save
 from training.dataset import Arrays, Folders, LabelledSet, short_names
-from training.metrics import classification, mask_confusion, multilabel, segmentation
+from training.legible import legible
+from training.metrics import calibration_error, classification, mask_confusion, multilabel, rounded, segmentation
 from training.report import Shown, write_report
 
 #: from uint8 [N, H, W, 3] to logits float32 [N, labels]
@@ -54,8 +55,7 @@ def conclude_classifier(
     scores, uncalibrated = probabilities(raw, temperature, several), probabilities(raw, 1.0, several)
     if data.test:
         figures |= _classifier_figures(scores, data.test, data.labels, several)
-        if not several:
-            figures["ece_uncalibrated"] = classification(uncalibrated, data.test.targets, data.labels)["ece"]
+        figures["ece_uncalibrated"] = rounded(calibration_error(uncalibrated, data.test.targets))
         parts = _by_folder(folders.test, data.test, lambda inside: _classifier_figures(
             scores[inside], data.test.part(np.flatnonzero(inside)), data.labels, several))  # type: ignore[union-attr]  # fmt: skip
         figures |= {"folders": parts} if parts else {}
@@ -89,7 +89,7 @@ def _write(checkpoint: Checkpoint, data: LabelledSet, effort: Effort, run: Path,
         "recipe": checkpoint.recipe,
         "task": str(checkpoint.task),
         "arch": checkpoint.arch,
-        "command": shlex.join(["tagmill", *sys.argv[1:]]),
+        "command": legible(shlex.join(["tagmill", *sys.argv[1:]])),
         "seconds": round(effort.seconds, 1),
         "epoch": checkpoint.epoch,
         "parameters": effort.parameters,

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagmill.errors import InputError
+from training.legible import legible
 
 #: mask value of a pixel that counts neither in training nor in a metric
 IGNORE = 255
@@ -135,7 +136,7 @@ def require_apart(run: Path, sources: Iterable[Path]) -> None:
 
 def short_name(folder: Path) -> str:
     """Return the end of a path: what a reader of a bundle may know about the machine it was trained on."""
-    return "/".join(folder.absolute().parts[-2:])
+    return legible("/".join(folder.absolute().parts[-2:]))
 
 
 def short_names(folders: Sequence[Path]) -> list[str]:
@@ -146,5 +147,6 @@ def short_names(folders: Sequence[Path]) -> list[str]:
         others = set(paths) - {path}
         alone = (n for n in range(2, len(path)) if not any(other[-n:] == path[-n:] for other in others))
         again = paths[:number].count(path)
-        names.append(str(Path(*path[-next(alone, len(path)) :])) + (f" ({again + 1})" if again else ""))
+        name = legible(str(Path(*path[-next(alone, len(path)) :])))
+        names.append(name + (f" ({again + 1})" if again else ""))
     return names

@@ -1,6 +1,7 @@
 """How every figure of a run looks, and how it becomes the same bytes each time."""
 
 import io
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from matplotlib import style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, fontManager, get_font
 from numpy.typing import NDArray
 
 from training.whole_file import write_whole
@@ -26,8 +28,17 @@ _CONTRAST = (
     "f3c300 875692 f38400 a1caf1 be0032 c2b280 00a6a6 008856 e68fac 0067a5 "
     "f99379 604e97 f6a600 b3446c dcd300 882d17 8db600 654522 e25822 2b3d26"
 )
+#: fonts for letters that DejaVu Sans, which comes with matplotlib, does not have: Chinese, Japanese, Korean, emoji
+_MORE_FONTS = (
+    "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans CJK KR", "Noto Sans SC", "Noto Sans JP", "Noto Sans KR",
+    "Source Han Sans SC", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "Droid Sans Fallback", "IPAexGothic",
+    "NanumGothic", "PingFang SC", "Hiragino Sans GB", "Hiragino Sans", "Apple SD Gothic Neo", "Arial Unicode MS",
+    "Microsoft YaHei", "Yu Gothic", "Malgun Gothic", "Noto Emoji", "Segoe UI Emoji", "Symbola",
+)  # fmt: skip
+_INSTALLED = {font.name for font in fontManager.ttflist}
+FONTS = ["DejaVu Sans", *(name for name in _MORE_FONTS if name in _INSTALLED)]
 _STYLE: dict[str, Any] = {
-    "font.family": "DejaVu Sans",
+    "font.family": FONTS,
     "font.size": 9,
     "text.color": INK,
     # A label is text, whatever dollar signs it holds.
@@ -67,8 +78,19 @@ def save(figure: Figure, path: Path) -> None:
     """Write a PNG without date and version in it: the same run writes the same bytes."""
     FigureCanvasAgg(figure)
     content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=DPI, metadata={"Software": None})
+    with warnings.catch_warnings():
+        # A warning for each letter that no font has; the page says so once.
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing from font", category=UserWarning)
+        figure.savefig(content, format="png", dpi=DPI, metadata={"Software": None})
     write_whole(path, content.getvalue())
+
+
+def without_font(labels: Sequence[str]) -> list[str]:
+    """Return the labels in which a figure shows boxes, because no font here has their letters."""
+    if all(label.isascii() for label in labels):
+        return []
+    known = set().union(*(get_font(findfont(name)).get_charmap() for name in FONTS))
+    return [label for label in labels if any(ord(letter) not in known for letter in "".join(label.split()))]
 
 
 def short(text: str, letters: int = LETTERS) -> str:

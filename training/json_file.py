@@ -19,6 +19,8 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: {error.strerror or error}") from error
     except ValueError as error:
         raise InputError(f"{path}: is not JSON: {error}") from error
+    except RecursionError as error:
+        raise InputError(f"{path}: is nested too deeply to describe pictures") from error
 
 
 def field(entry: Any, name: str, kind: type[Kind], place: str) -> Kind:

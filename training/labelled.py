@@ -8,6 +8,7 @@ import numpy as np
 from tagmill.errors import InputError
 from tagmill.preprocess import PreprocessSpec
 from training.dataset import Arrays, Example, Folders, LabelledSet, Labels
+from training.legible import require_legible
 from training.loading import load_categories
 from training.parts import divide, label_groups
 from training.picture_files import Found
@@ -20,13 +21,14 @@ def read_labelled(
 ) -> LabelledSet:
     """Return all pictures, decoded; a tenth of each category is held out where no validation is named.
 
-    Raises InputError for an empty category, a single one, or one that the training pictures do not have, and
-    NothingToDo where no picture can be read.
+    Raises InputError for an empty category, a single one, one that the training pictures do not have, or one whose name
+    cannot be shown, and NothingToDo where no picture can be read.
     """
     sources = _tagged(folders.data, display)
     for source, found in zip(folders.data, sources, strict=True):
         if found.empty:
             raise InputError(f"{source}: category {found.empty[0]} holds no picture; add some or remove the folder")
+        require_legible(sorted({label for tagged in found.pictures for label in tagged.labels}), source)
     labels = tuple(sorted({label for found in sources for tagged in found.pictures for label in tagged.labels}))
     if len(labels) < 2 and not (labels and multilabel):
         held = f"one category, {labels[0]}" if labels else "no label"
@@ -79,8 +81,13 @@ def _check(divided: LabelledSet, where: Path) -> None:
     """Raise InputError where a category, or all that is held out, has no picture left."""
     targets = divided.train.targets
     counts = targets.sum(axis=0) if targets.ndim == 2 else np.bincount(targets, minlength=len(divided.labels))
-    if not len(divided.validation) or len(np.unique(targets, axis=0)) < 2:
+    if not len(divided.validation) or len(targets) < 2:
         raise InputError(f"{where}: too few readable pictures; each category needs two or more")
     if not counts.all():
         category = divided.labels[int(np.flatnonzero(counts == 0)[0])]
         raise InputError(f"{where}: no picture of category {category} is left to train on; add some or remove it")
+    if (targets == targets[0]).all():  # of several labels: of one label a picture, two categories are left here
+        raise InputError(
+            f"{where}: all pictures to train on have the same labels, {', '.join(divided.labels)}, so there is nothing "
+            "to learn; add some without them"
+        )

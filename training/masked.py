@@ -8,23 +8,30 @@ from numpy.typing import NDArray
 
 from tagmill.errors import InputError
 from tagmill.preprocess import PreprocessSpec
-from training.dataset import IGNORE, Arrays, Folders, LabelledSet
+from training.dataset import IGNORE, Arrays, Folders, LabelledSet, Labels
+from training.legible import require_legible
 from training.loading import load_masks
 from training.mask_folders import MaskedSource
 from training.parts import divide
 from training.progress import Display
 from training.sources import read_masked_source
 
+#: labels without a pixel that are named; the rest are counted
+NAMED = 8
+#: share of ignored pixels from which on it is told
+WORTH_TELLING = 0.001
+
 
 def read_masked(folders: Folders, spec: PreprocessSpec, seed: int, display: Display) -> LabelledSet:
     """Return all pictures and masks, decoded; a tenth is held out where no validation is named.
 
-    The labels of the first --data are the model's. Raises InputError for labels that it does not have, and
-    NothingToDo where no picture can be read.
+    The labels of the first --data are the model's. Raises InputError for labels that it does not have or whose names
+    cannot be shown, and where the masks hold fewer than two labels to learn; NothingToDo where no picture can be read.
     """
     uses = (folders.data, folders.validation, folders.test)
     training, held_out, tests = (read_all(sources, display) for sources in uses)
     labels = training[0].labels
+    require_legible(labels, training[0].place)
     tables = {source.place: source.table(labels) for source in (*training, *held_out, *tests)}
 
     def read(name: str, sources: list[MaskedSource]) -> Arrays | None:
@@ -42,6 +49,28 @@ def read_masked(folders: Folders, spec: PreprocessSpec, seed: int, display: Disp
     found = divide(labels, parts, train.sources * 256 + _main_labels(train.targets), seed, display)
     if not len(found.validation) or len(found.train) < 2:
         raise InputError(f"{folders.data[0]}: too few readable pictures; a training needs at least four")
+    _check(labels, label_pixels(found.train.targets), folders.data[0])
+    for remark in mask_remarks(labels, found.train.targets):
+        display.say(remark)
+    return found
+
+
+def mask_remarks(labels: Labels, masks: NDArray[np.uint8]) -> list[str]:
+    """Return what the masks to train on, uint8 [N, H, W], leave unlearned."""
+    areas = label_pixels(masks)
+    missing = [label for number, label in enumerate(labels) if not areas[number]]
+    named = ", ".join(missing[:NAMED]) + (f" and {len(missing) - NAMED} more" if len(missing) > NAMED else "")
+    told = [f"No mask to train on has a pixel of {named}: the model cannot know that."] if missing else []
+    if (ignored := areas[IGNORE] / max(1, areas.sum())) >= WORTH_TELLING:
+        told.append(f"{ignored:.1%} of the pixels to train on are 255 or the number of no label, and were ignored.")
+    return told
+
+
+def label_pixels(masks: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return how many pixels each value has, int64 [256]."""
+    found = np.zeros(256, dtype=np.int64)
+    for mask in masks:
+        found += np.bincount(mask.ravel(), minlength=256)
     return found
 
 
@@ -52,6 +81,17 @@ def read_all(sources: Sequence[Path], display: Display) -> list[MaskedSource]:
         for remark in found.remarks:
             display.say(remark)
     return all_found
+
+
+def _check(labels: Labels, areas: NDArray[np.int64], where: Path) -> None:
+    """Raise InputError where there is nothing to tell apart."""
+    learned = [label for number, label in enumerate(labels) if areas[number]]
+    if len(learned) < 2:
+        held = f"no label but {learned[0]}" if learned else "no label"
+        raise InputError(
+            f"{where}: the masks to train on have pixels of {held}, so there is nothing to learn; each value of a mask "
+            "is the position of its label in labels.json (0 and 1, not 0 and 255), and COCO needs annotations"
+        )
 
 
 def _main_labels(masks: NDArray[np.uint8]) -> NDArray[np.int64]:

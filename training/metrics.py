@@ -117,10 +117,13 @@ def uncalibrated(scores: NDArray[np.float32], temperature: float, multilabel: bo
 
 
 def segmentation(table: NDArray[np.int64], labels: Sequence[str], images: int) -> dict[str, Any]:
-    """Return mean_iou, pixel_accuracy and per_class_iou of a confusion table; labels in neither side are out."""
-    right = np.diag(table)
-    union = table.sum(axis=0) + table.sum(axis=1) - right
-    seen = union > 0
+    """Return mean_iou, pixel_accuracy and per_class_iou of a confusion table. Labels that no mask has are in none.
+
+    Pixels that are wrongly given such a label still cost the label that they have.
+    """
+    right, true = np.diag(table), table.sum(axis=1)
+    union = table.sum(axis=0) + true - right
+    seen = true > 0
     ious = right[seen] / union[seen]
     return {
         "mean_iou": rounded(ious.mean()) if seen.any() else 0.0,

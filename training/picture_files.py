@@ -1,11 +1,13 @@
 """Find picture files: below a folder, or by the names that a table gives them."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tagmill.errors import InputError
 from training.dataset import Labels
+from training.legible import legible
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 
@@ -39,11 +41,13 @@ def pictures_in(folder: Path) -> list[Path]:
 def locate(names: Sequence[str], folders: Sequence[Path], place: str) -> Path:
     """Return the first file that is one of the names in one of the folders, or what the first name would be.
 
-    An absolute name is taken as it is. Raises InputError for a URL.
+    An absolute name is taken as it is. Raises InputError for a URL and for what no file can be called.
     """
     for name in names:
         if "://" in name:
             raise InputError(f"{place}: {name} is a URL; download the pictures and name their files")
+        if "\0" in name:
+            raise InputError(f"{place}: {legible(name)} cannot be the name of a file")
     candidates = [folder / name for name in names for folder in folders]
     try:
         return next((path for path in candidates if path.is_file()), candidates[0])
@@ -52,17 +56,18 @@ def locate(names: Sequence[str], folders: Sequence[Path], place: str) -> Path:
 
 
 def merged(pictures: Sequence[Tagged], source: Path) -> list[Tagged]:
-    """Return one entry a picture with all of its labels, in order of appearance.
+    """Return one entry a picture with all of its labels, in order of appearance, however its path is written.
 
     Raises InputError where none of the files is there.
     """
-    found: dict[Path, Tagged] = {}
+    found: dict[str, Tagged] = {}
     for entry in pictures:
-        known = found.setdefault(entry.picture, entry)
+        file = os.path.realpath(entry.picture)
+        known = found.setdefault(file, entry)
         if known is not entry:
             labels = tuple(dict.fromkeys((*known.labels, *entry.labels)))
-            found[entry.picture] = Tagged(entry.picture, labels, entry.place)
-    check_present(list(found), source)
+            found[file] = Tagged(known.picture, labels, entry.place)
+    check_present([entry.picture for entry in found.values()], source)
     return list(found.values())
 
 

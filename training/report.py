@@ -9,10 +9,12 @@ from tagmill.bundle import Task
 from training.answers import draw_answers
 from training.checkpoint import METRICS
 from training.dataset import LabelledSet
+from training.drawing import listed, without_font
 from training.figures import draw_curves
 from training.findings import Findings, Shown, find
 from training.galleries import draw_training_pictures
 from training.hardware import hardware
+from training.masked import mask_remarks
 from training.model_card import write_card
 from training.page import write_page
 from training.remarks import remarks
@@ -32,8 +34,12 @@ def write_report(run: Path, summary: Mapping[str, Any], data: LabelledSet, shown
     summary = {**summary, "hardware": hardware(summary["device"])}
     findings = find(Task(summary["task"]), data.labels, data.parts, shown, summary["thresholds"])
     told = remarks(findings, summary, shown.use)
+    if findings.task is Task.SEGMENT:
+        told += mask_remarks(data.labels, data.train.targets)
     drawn = draw(run, summary, data, shown, findings)
-    write_page(run, summary, data, shown.use, findings, told, drawn)
+    boxed = without_font(data.labels)
+    fonts = [f"Figures show boxes in {listed(boxed, 60)}: no font here has all of its letters."] if boxed else []
+    write_page(run, summary, data, shown.use, findings, [*told, *fonts], drawn)
     write_card(run, summary, shown.use, findings, told)
     write_whole(run / METRICS, (json.dumps(summary, indent=2) + "\n").encode())
 

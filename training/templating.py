@@ -7,6 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from training.legible import legible
 from training.remarks import pictures
 
 
@@ -20,6 +21,7 @@ def _environment() -> Environment:
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=lambda name: name is not None and name.endswith(".html.j2"),
         undefined=StrictUndefined,
+        finalize=written,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
@@ -38,6 +40,12 @@ def filters() -> dict[str, Callable[..., str]]:
         "pictures": pictures,
         "md": markdown,
     }
+
+
+def written(value: Any) -> Any:
+    """Return what a template writes of a value: no name of a file keeps a page from being written."""
+    is_markup = hasattr(value, "__html__")  # of a macro: many lines, made of values that came through here
+    return legible(value) if isinstance(value, str) and not is_markup else value
 
 
 def duration(seconds: float) -> str:

@@ -28,14 +28,14 @@ from training.backbones import Transfer, build_transfer, parameter_groups, weigh
 from training.checkpoint import Checkpoint, claim_run, plain, versions
 from training.cnn import fit
 from training.conclude import Effort, conclude_classifier
-from training.dataset import Folders, LabelledSet
+from training.dataset import Folders, LabelledSet, short_name
 from training.features import backbone_features
 from training.inference import all_logits, device_for, to_pixels
 from training.labelled import read_labelled
 from training.loop import Course, Training, stage_of
 from training.networks import BUILDERS, fit_to_pixels, parameters
 from training.objectives import judge, label_loss, right_answers
-from training.pretrained import NONE, Pretrained, find_weights
+from training.pretrained import IMAGENET, NONE, Pretrained, find_weights
 from training.progress import Display
 
 
@@ -105,6 +105,7 @@ def train_transfer(
         why = f"--weights {NONE}" if weights == NONE else "--head-epochs 0"
         raise InputError(f"{why} --fine-tune-epochs 0: nothing would be trained; give --fine-tune-epochs 1 or more")
     pretrained = find_weights(weights, backbone)
+    origin = weights if weights in {NONE, IMAGENET} else short_name(Path(weights))
     spec = PreprocessSpec(hyper.size, hyper.size, hyper.geometry)
     claim_run(out, folders, resume)
     data = read_labelled(folders, spec, hyper.course.seed, display, multilabel)
@@ -122,7 +123,7 @@ def train_transfer(
         options={"head": hyper.head},
         labels=data.labels,
         preprocess=spec,
-        hyperparameters=plain(asdict(hyper)) | {"weights": weights},
+        hyperparameters=plain(asdict(hyper)) | {"weights": origin},
         data=folders.to_dict(),
         versions=versions(),
     )

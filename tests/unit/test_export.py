@@ -360,6 +360,15 @@ def test_a_name_that_does_not_end_in_onnx_or_a_missing_folder_is_refused(classif
         export_bundle(classifier_run, tmp_path / "nowhere" / "bundle.onnx")
 
 
+def test_a_folder_in_the_place_of_the_bundle_is_refused_before_the_work(
+    classifier_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shirts.onnx").mkdir()
+    monkeypatch.setattr(bundle_file, "build_graph", None)
+    with pytest.raises(InputError, match=r"shirts\.onnx: is a folder; name the file to write with -o, or remove"):
+        export_bundle(classifier_run, tmp_path / "shirts.onnx")
+
+
 def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(b"damaged")
     with pytest.raises(InputError, match="is damaged"):

@@ -1,6 +1,7 @@
 """Labelled pictures on their way into arrays: labels, splits, copies between the parts, and what is refused."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from tagmill.errors import InputError, NothingToDo
 from tagmill.preprocess import PreprocessSpec
 from training.dataset import Arrays, Folders, LabelledSet, Use
 from training.labelled import read_labelled
+from training.legible import require_legible
 from training.masked import read_masked
 from training.parts import label_groups
 from training.progress import Display
@@ -200,6 +202,38 @@ def test_two_pictures_are_too_few(tmp_path: Path) -> None:
         read(write_colours(tmp_path, each=1))
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"), [(b"caf\xe9", r"caf\udce9"), (b"a\x1b[31mb", r"a\x1b[31mb"), (b"a\nb\x07", r"a\nb\x07")]
+)
+def test_a_category_that_no_report_could_show_is_refused_before_training(
+    tmp_path: Path, name: bytes, shown: str
+) -> None:
+    write_colours(tmp_path, colours=("red", "blue"))
+    (tmp_path / "red").rename(tmp_path / os.fsdecode(name))
+    with pytest.raises(InputError) as caught:
+        read(tmp_path)
+    assert str(caught.value).startswith(f"{tmp_path}: category {shown} has a control character or bytes that are not")
+
+
+def test_masks_of_a_label_that_no_report_could_show_are_refused(tmp_path: Path) -> None:
+    data = write_halves(tmp_path, 6, labels=("background", "da\ud800rk"))
+    with pytest.raises(InputError, match=r"category da\\ud800rk has a control character"):
+        read_masked(Folders((data,)), SPEC, 0, Listening())
+
+
+def test_letters_of_any_script_and_joined_emoji_are_names(tmp_path: Path) -> None:
+    require_legible(("日本語", "👩‍🚀", "été", "a b", "قبعة"), tmp_path)
+
+
+@pytest.mark.parametrize("labels", ["red", "red|blue"])
+def test_pictures_that_all_have_the_same_labels_are_refused_for_that(tmp_path: Path, labels: str) -> None:
+    write_colours(tmp_path, each=6)
+    rows = [f"{path.relative_to(tmp_path)},{labels}" for path in sorted(tmp_path.rglob("*.png"))]
+    (tmp_path / "t.csv").write_text("\n".join(["uri,labels", *rows]))
+    with pytest.raises(InputError, match=r"t\.csv: all pictures to train on have the same labels, .*red, so there is"):
+        read(tmp_path / "t.csv", multilabel=True)
+
+
 def test_pictures_of_several_labels_are_held_out_by_their_rarest() -> None:
     targets = np.array([[1, 1, 0], [1, 0, 0], [0, 1, 1], [0, 0, 0]] * 2, dtype=np.uint8)
     targets[4:, 1] = 0
@@ -255,6 +289,37 @@ def test_a_masked_folder_of_other_labels_is_refused(tmp_path: Path) -> None:
 def test_one_masked_picture_is_too_few(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="too few readable pictures; a training needs at least four"):
         read_masked(Folders((write_halves(tmp_path, 1),)), SPEC, 0, Listening())
+
+
+def test_masks_of_one_label_alone_are_refused(tmp_path: Path) -> None:
+    data = write_halves(tmp_path, 6)
+    for path in (data / "masks").iterdir():
+        Image.fromarray(np.asarray(Image.open(path)) * 255).save(path)  # 0 and 255 instead of 0 and 1
+    said = "have pixels of no label but background, so there is nothing to learn; .* not 0 and 255"
+    with pytest.raises(InputError, match=said):
+        read_masked(Folders((data,)), SPEC, 0, Listening())
+
+
+def test_a_coco_file_without_annotations_has_nothing_to_learn(tmp_path: Path) -> None:
+    names = [path.name for path in sorted((write_halves(tmp_path, 6) / "images").iterdir())]
+    images = [{"id": number, "file_name": name, "width": 16, "height": 16} for number, name in enumerate(names)]
+    content = {"images": images, "annotations": [], "categories": [{"id": 1, "name": "hat"}]}
+    (tmp_path / "coco.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"coco\.json: .* no label but background, so there is nothing to learn"):
+        read_masked(Folders((tmp_path / "coco.json",)), SPEC, 0, Listening())
+
+
+def test_what_the_masks_leave_unlearned_is_said(tmp_path: Path) -> None:
+    data, display = write_halves(tmp_path, 6, labels=("background", "dark", "hat", "bag")), Listening()
+    for path in (data / "masks").iterdir():
+        mask = np.array(Image.open(path))
+        mask[:4] = 7
+        Image.fromarray(mask).save(path)
+    read_masked(Folders((data,)), SPEC, 0, display)
+    assert display.said == [
+        "No mask to train on has a pixel of hat, bag: the model cannot know that.",
+        "25.0% of the pixels to train on are 255 or the number of no label, and were ignored.",
+    ]
 
 
 def test_reading_needs_no_torch() -> None:

@@ -112,6 +112,15 @@ def test_ignored_pixels_are_in_no_figure() -> None:
     assert segmentation(table, LABELS, 2)["mean_iou"] == 0.0
 
 
+def test_a_label_that_no_mask_has_counts_in_no_figure_wherever_it_is_predicted() -> None:
+    masks, predicted = np.zeros((1, 8), dtype=np.uint8), np.zeros((1, 8), dtype=np.uint8)
+    masks[0, 4:], predicted[0, 4:], predicted[0, 0] = 1, 1, 2
+    found = segmentation(mask_confusion(predicted, masks, 3), LABELS, 1)
+    assert found["per_class_iou"] == {"red": 0.75, "green": 1.0}
+    assert found["mean_iou"] == 0.875
+    assert found["pixel_accuracy"] == 0.875
+
+
 def test_metrics_need_no_torch() -> None:
     words = "import sys, training.metrics; sys.exit('torch' in sys.modules or 'sklearn' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", words], check=False).returncode == 0

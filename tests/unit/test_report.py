@@ -1,7 +1,9 @@
 """What a training leaves in its run folder for people: figures, a page, a model card."""
 
 import json
+import os
 import re
+import warnings
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,7 +17,7 @@ from test_docs import commands_in, resolve
 
 from tagmill.bundle import Task
 from tagmill.errors import ConfigurationError
-from training.dataset import Duplicate, LabelledSet, Unreadable, Use
+from training.dataset import Duplicate, LabelledSet, Unreadable, Use, short_names
 from training.figures import confused_labels, reliability_bins
 from training.findings import Shown, find, interval, label_pictures, mix_ups
 from training.galleries import answer, draw_training_pictures, overlay, true_labels, varied
@@ -148,6 +150,46 @@ def test_labels_are_shown_as_they_are_whatever_they_hold(tmp_path: Path) -> None
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert "| $x^2$ \\| \\*bold\\* |" in card
     assert "日本語" in page
+
+
+def test_letters_that_no_font_has_are_told_once_and_warned_of_never(tmp_path: Path) -> None:
+    with warnings.catch_warnings(action="error"):
+        write(tmp_path / "run", Task.CLASSIFY, labelled_set(Task.CLASSIFY, ("hat", "\U000e0000\uffff", "été")))
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert page.count("Figures show boxes in \U000e0000\uffff: no font here has all of its letters.") == 1
+
+
+def test_names_of_files_that_are_not_utf8_are_shown_in_escapes(tmp_path: Path) -> None:
+    data = labelled_set(Task.CLASSIFY, COLOURS)
+    odd = Path(os.fsdecode(b"/photos/tr\xe9in/br\xe9k\x1b[2J.jpg"))
+    train = replace(data.train, unreadable=[Unreadable(odd, f"{odd.name}: damaged")])
+    copies = (Duplicate(odd, Use.TRAIN, odd, Use.TEST),)
+    data = replace(data, duplicates=copies, train=train)
+    named = {"data": {"train": short_names([odd.parent]), "validation": [], "test": []}}
+    run = tmp_path / os.fsdecode(b"r\xe9n")
+    run.mkdir()
+    write_report(run, summary_of(Task.CLASSIFY, data) | named, data, shown(Task.CLASSIFY, data))
+    page = (run / "report.html").read_text()
+    assert page.count(r"tr\udce9in/br\udce9k\x1b[2J.jpg") == 3
+    assert r"r\udce9n" in (run / "MODEL_CARD.md").read_text()
+    assert json.loads((run / "metrics.json").read_text())["data"]["train"] == [r"photos/tr\udce9in"]
+
+
+def test_a_label_that_no_test_mask_has_has_no_figure(tmp_path: Path) -> None:
+    data = labelled_set(Task.SEGMENT, ("background", "hat", "shoe"), train=3)
+    assert data.test is not None
+    data.test.targets[data.test.targets == 2] = 0
+    data.train.targets[data.train.targets == 2] = 0
+    write(tmp_path / "run", Task.SEGMENT, data)
+    seen = shown(Task.SEGMENT, data)
+    assert (seen.masks == 2).any()
+    found = find(Task.SEGMENT, data.labels, data.parts, seen, {})
+    assert [one.label for one in found.weakest(3)] == ["hat", "background"]
+    assert found.labels[2].figure is None
+    text = (tmp_path / "run" / "MODEL_CARD.md").read_text()
+    assert "no test picture of shoe: nothing is known of them" in text
+    assert "No mask to train on has a pixel of shoe: the model cannot know that." in text
+    assert "NaN" not in (tmp_path / "run" / "metrics.json").read_text()
 
 
 def test_a_full_disk_is_an_error_and_leaves_the_file_that_was_there(tmp_path: Path) -> None:

@@ -74,6 +74,13 @@ def test_a_table_of_several_labels_separates_them_by_a_bar_or_by_rows(tmp_path: 
     assert labels_of(table) == {"a.png": ("hat", "red", "new"), "b.png": ("wide, red",), "c.png": ()}
 
 
+def test_a_picture_that_a_table_names_in_two_ways_has_the_labels_of_both(tmp_path: Path) -> None:
+    write_pictures(tmp_path)
+    lines = ["uri,labels", "a.png,hat", f"{tmp_path / 'a.png'},red", f"../{tmp_path.name}/a.png,wool"]
+    (found,) = read_tagged(write_table(tmp_path / "t.csv", *lines)).pictures
+    assert (found.picture, found.labels) == (tmp_path / "a.png", ("hat", "red", "wool"))
+
+
 def test_a_table_that_a_spreadsheet_saved_is_read(tmp_path: Path) -> None:
     table = write_table(tmp_path / "t.csv")
     table.write_bytes(b"\xef\xbb\xbfuri,label\r\na.png,h\xc3\xbct\r\n\r\nb.png,shoe\r\n")
@@ -339,6 +346,18 @@ def test_of_several_annotations_the_newest_counts(tmp_path: Path) -> None:
 def test_a_label_studio_file_with_a_mistake_is_refused(tmp_path: Path, content: Any, said: str) -> None:
     with pytest.raises(InputError, match=said):
         read_tagged(write_json(tmp_path / "export.json", content))
+
+
+def test_json_that_is_nested_without_end_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "deep.json").write_text("[" * 200_000)
+    with pytest.raises(InputError, match=r"deep\.json: is nested too deeply to describe pictures"):
+        read_tagged(tmp_path / "deep.json")
+
+
+def test_a_name_that_no_file_can_have_is_refused(tmp_path: Path) -> None:
+    content = write_json(tmp_path / "tasks.json", [reviewed("a\0b.png", "hat")])
+    with pytest.raises(InputError, match=r"a\\x00b\.png cannot be the name of a file"):
+        read_tagged(content)
 
 
 def test_a_file_that_is_not_json_is_refused(tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ def test_a_multilabel_model_gives_each_tag_a_score_of_its_own(tmp_path: Path, re
     assert "mean ap" in done.stdout
     figures = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert figures["mean_ap"] > 0.8
+    assert 0 <= figures["ece_uncalibrated"] < 1
     assert load(tmp_path / "run").task is Task.MULTILABEL
     done = CliRunner().invoke(export, [str(tmp_path / "run"), "-o", str(tmp_path / "tags.onnx")])
     assert done.exit_code == 0, done.output

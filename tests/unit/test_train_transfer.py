@@ -1,5 +1,6 @@
 """`tagmill train transfer`: backbones of ours and of torchvision, with weights from a run, a file, or nowhere."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from test_train_cnn import draw_noisy
 from test_train_segment import draw_shapes
 from torchvision.models import get_model
 
+from export.bundle_file import describe
 from tagmill.errors import InputError
 from training import features as features_module
 from training.backbones import build_transfer, parameter_groups, weights_of
@@ -19,7 +21,7 @@ from training.checkpoint import load
 from training.cli import train
 from training.cnn import DEFAULTS as CNN
 from training.cnn import train_cnn
-from training.dataset import Folders
+from training.dataset import Folders, short_name
 from training.features import backbone_features
 from training.inference import device_for
 from training.networks import Arch, parameters
@@ -72,7 +74,8 @@ def test_a_transfer_trains_the_head_first_and_then_all_of_it(tmp_path: Path, kno
     assert report["accuracy"] >= 0.5
     checkpoint = load(tmp_path / "run")
     assert (checkpoint.recipe, checkpoint.arch, checkpoint.options) == ("transfer", "resnet", {"head": 0})
-    assert checkpoint.hyperparameters["weights"] == str(known)
+    assert checkpoint.hyperparameters["weights"] == short_name(known)  # nothing of the machine it was trained on
+    assert str(known.parent) not in json.dumps(describe(checkpoint, "x").to_metadata())
 
 
 def test_without_fine_tuning_the_backbone_stays_as_it_was(tmp_path: Path, known: Path) -> None:
@@ -166,6 +169,13 @@ def test_a_run_of_a_segmenter_is_no_start(tmp_path: Path) -> None:
     run = write_segmenter_run(tmp_path / "run", Folders((draw_shapes(tmp_path / "train", 4),)))
     with pytest.raises(InputError, match="run: unet does not serve as backbone"):
         find_weights(str(run), None)
+
+
+@pytest.mark.parametrize(("name", "only"), [("vit_b_32", ", only of 224"), ("maxvit_t", "")])
+def test_a_backbone_of_one_size_refuses_others_in_a_line(tmp_path: Path, name: str, only: str) -> None:
+    folders = Folders((draw_noisy(tmp_path / "train", each=4),))
+    with pytest.raises(InputError, match=f"{name} cannot take pictures of 32 pixels{only}; choose another --backbone"):
+        train_transfer(folders, tmp_path / "run", "none", SMALL, backbone=name)
 
 
 def test_a_backbone_with_a_second_output_trains_on_the_first() -> None:
