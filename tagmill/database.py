@@ -1,11 +1,12 @@
 """Engines for SQLite (WAL) and PostgreSQL, the database's clock, and the schema's version."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect, text
+from sqlalchemy import Connection, Engine, Table, create_engine, event, func, inspect, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
@@ -29,13 +30,15 @@ LIBPQ_DEFAULTS = {
     "keepalives_count": 2,
     "tcp_user_timeout": 15_000,
 }
-#: how a worker's connections are named in pg_stat_activity, unless the URL names them
-WORKER = "tagmill-worker"
-#: The connections, named as this one, whose client has said nothing for so long though a transaction waits for it.
+#: how the names of workers' connections begin in pg_stat_activity; the URL's name, which producers have, too, follows
+WORKER = "tagmill (worker)"
+#: of the advisory lock that one `upgrade` at a time has: the letters "tagmill"
+_UPGRADE_LOCK = int.from_bytes(b"tagmill", "big")
+#: The connections of workers whose client has said nothing for so long though a transaction waits for it.
 _END_SILENT = text("""
     SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
     WHERE datname = current_database() AND usename = current_user
-      AND application_name = current_setting('application_name')
+      AND starts_with(application_name, :worker)
       AND xact_start IS NOT NULL AND wait_event = 'ClientRead'
       AND greatest(query_start, state_change) < clock_timestamp() - make_interval(secs => :seconds)
 """)
@@ -74,7 +77,11 @@ def connect(url: str, patience_seconds: float | None = None) -> Engine:
     if parsed.get_backend_name() == "sqlite":
         if parsed.database and parsed.database != ":memory:" and not Path(parsed.database).absolute().parent.is_dir():
             raise ConfigurationError(f"database {parsed.database}: its folder does not exist; create it first")
-        engine = create_engine(parsed, connect_args={"timeout": SQLITE_BUSY_SECONDS, "check_same_thread": False})
+        parsed = parsed.set(drivername="sqlite")
+        try:
+            engine = create_engine(parsed, connect_args={"timeout": SQLITE_BUSY_SECONDS, "check_same_thread": False})
+        except ValueError as error:
+            raise ConfigurationError(f"database URL: a parameter behind its `?` does not fit ({error})") from error
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
@@ -83,8 +90,8 @@ def connect(url: str, patience_seconds: float | None = None) -> Engine:
         parsed = parsed.set(drivername="postgresql+psycopg")
         if patience_seconds is not None and "options" not in parsed.query:
             parameters["options"] = f"-c idle_in_transaction_session_timeout={round(1000 * patience_seconds)}"
-        if patience_seconds is not None and "application_name" not in parsed.query:
-            parameters["application_name"] = WORKER
+        if patience_seconds is not None:
+            parameters["application_name"] = " ".join([WORKER, *parsed.normalized_query.get("application_name", ())])
         return create_engine(parsed, pool_pre_ping=True, pool_size=10, connect_args=parameters)
     except ModuleNotFoundError as error:
         raise ConfigurationError(f"PostgreSQL needs {error.name}; run: pip install 'tagmill[postgres]'") from error
@@ -99,7 +106,7 @@ def end_silent(engine: Engine, seconds: float) -> int:
     if engine.dialect.name != "postgresql":
         return 0
     with engine.begin() as connection:
-        return int(connection.execute(_END_SILENT, {"seconds": seconds}).scalar_one())
+        return int(connection.execute(_END_SILENT, {"seconds": seconds, "worker": WORKER}).scalar_one())
 
 
 @contextmanager
@@ -139,12 +146,9 @@ def insert_ignore(connection: Connection, table: Table) -> "postgresql.Insert | 
 
 
 def upgrade(engine: Engine) -> None:
-    """Bring the schema to this version's; does nothing where it is there already."""
-    found, needed = schema_version(engine), newest_version()
-    if found == needed:
+    """Bring the schema to this version's; does nothing where it is there already. Of several at once one does it."""
+    if not _is_behind(schema_version(engine)):
         return
-    if found is not None and found > needed:
-        raise ConfigurationError(f"the database is at schema {found}, this Tagmill knows {needed}; install a newer one")
     # here alone: what every command needs of it are two words, and its import takes a quarter of a command's start
     from alembic import command
     from alembic.config import Config
@@ -153,17 +157,25 @@ def upgrade(engine: Engine) -> None:
     config.set_main_option("script_location", str(_MIGRATIONS))
     config.set_main_option("path_separator", "os")
     with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        if engine.dialect.name == "postgresql":  # SQLite has let one writer in with `begin`
+            connection.execute(select(func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
+        if _is_behind(_version(connection)):
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
 
 
 def schema_version(engine: Engine) -> str | None:
     """Return the revision the database is at, None for an empty one."""
-    with reading(engine) as connection:
-        if not inspect(connection).has_table("alembic_version"):
-            return None
-        found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one_or_none()
-        return None if found is None else str(found)
+    try:
+        with reading(engine) as connection:
+            return _version(connection)
+    except OperationalError as error:
+        folder = Path(str(engine.url.database)).absolute().parent
+        if engine.dialect.name != "sqlite" or os.access(folder, os.W_OK, effective_ids=True):
+            raise
+        # Its WAL is a file beside it, which a reader, too, has to make.
+        reason = "its folder cannot be written to, as SQLite has to even to read; copy the file to one that can"
+        raise ConfigurationError(f"database {engine.url.database}: {reason}") from error
 
 
 def newest_version() -> str:
@@ -184,6 +196,20 @@ def open_database(url: str) -> Engine:
     engine = connect(url)
     require_schema(engine)
     return engine
+
+
+def _version(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one_or_none()
+    return None if found is None else str(found)
+
+
+def _is_behind(found: str | None) -> bool:
+    needed = newest_version()
+    if found is not None and found > needed:
+        raise ConfigurationError(f"the database is at schema {found}, this Tagmill knows {needed}; install a newer one")
+    return found != needed
 
 
 def _configure_sqlite(connection: Any, record: object) -> None:

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, NoDecode, SettingsConfigDict
@@ -15,6 +15,12 @@ from tagmill.misspelt import warn_of_unknown
 
 #: seconds: nothing that is waited for may take longer
 DAY = 86_400.0
+#: What a rediss:// URL may say behind its `?`. kombu hands each name on as an argument, and fails on any other only
+#: when it connects; redis:// takes none: with one of these kombu would speak TLS to it.
+_TLS_PARAMETERS = frozenset(
+    {"ssl_cert_reqs", "ssl_ca_certs", "ssl_ca_path", "ssl_ca_data", "ssl_certfile", "ssl_keyfile", "ssl_password"}
+    | {"ssl_check_hostname", "ssl_ciphers"}
+)
 
 
 class Settings(BaseSettings):
@@ -87,6 +93,26 @@ class Settings(BaseSettings):
             return tuple(Path(part) for part in value.split(":") if part)
         return value
 
+    @field_validator("database_url", "broker_url")
+    @classmethod
+    def _is_text(cls, value: str) -> str:
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError("is not UTF-8; percent-encode it") from error
+        return value
+
+    @field_validator("queue")
+    @classmethod
+    def _queue_is_a_name(cls, value: str) -> str:
+        # Celery takes a comma for the end of a name, Redis' keys beside the queue begin with its name and a colon, and
+        # SQL holds 100 characters.
+        if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value):
+            return value
+        raise ValueError(
+            "must be 1 to 100 letters of a-z and A-Z, digits, `.`, `_` or `-`, the first a letter or digit"
+        )
+
     @field_validator("database_url")
     @classmethod
     def _database_is_known(cls, value: str) -> str:
@@ -109,14 +135,20 @@ class Settings(BaseSettings):
             raise ValueError("must start with redis://, rediss:// or memory://")
         try:
             parts = urlsplit(value)
-            wrong = scheme != "memory" and not (parts.path.strip("/") or "0").isdecimal()
+            wrong = scheme != "memory" and not re.fullmatch(r"/?[0-9]*", parts.path)
             _ = parts.port
         except ValueError:
             wrong = True
-        if wrong:
-            raise ValueError("must be redis://:PASSWORD@HOST:PORT/NUMBER")
+        # kombu would take what follows a `;` for another server, and drop what follows a `#`.
+        if wrong or ";" in value or "#" in value:
+            raise ValueError("must be redis://:PASSWORD@HOST:PORT/NUMBER, the password percent-encoded")
+        given = parse_qsl(parts.query, keep_blank_values=True)
+        known = _TLS_PARAMETERS if scheme == "rediss" else frozenset()
+        if {name for name, _ in given} - known:  # not named: it may be the rest of a password
+            takes = "takes " + ", ".join(sorted(known)) if known else "takes none; TLS is rediss://"
+            raise ValueError(f"has an unknown parameter behind its `?`; {scheme}:// {takes}")
         # redis-py's default is not to look at the certificate; of a name given twice it is not said which one counts.
-        if scheme == "rediss" and parse_qs(urlsplit(value).query).get("ssl_cert_reqs") != ["required"]:
+        if scheme == "rediss" and [text for name, text in given if name == "ssl_cert_reqs"] != ["required"]:
             raise ValueError("is rediss:// without certificate checking; add ?ssl_cert_reqs=required&ssl_ca_certs=FILE")
         return value
 

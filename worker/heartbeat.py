@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from sqlalchemy import Engine
 
+from tagmill.database import connect
 from tagmill.ledger import renew
 from worker.outage import Services
 from worker.periodic import Periodic
@@ -19,7 +20,8 @@ class Heartbeat:
     """One thread for all batches of a process; it beats `BEATS` times within a lease."""
 
     def __init__(self, engine: Engine, lease_seconds: float, services: Services) -> None:
-        self._engine = engine
+        # A connection of its own: where all others are held up, longer than a lease, it is this that keeps the leases.
+        self._engine = connect(engine.url.render_as_string(hide_password=False), lease_seconds)
         self._services = services
         self._lease_seconds = lease_seconds
         self._tokens: set[str] = set()
@@ -39,13 +41,16 @@ class Heartbeat:
                 self._tokens.discard(token)
 
     def stop(self) -> None:
-        """End the thread."""
+        """End the thread and its connection."""
         self._thread.stop()
+        self._engine.dispose()
 
     def _beat(self) -> None:
         with self._lock:
             tokens = set(self._tokens)
-        if tokens:
-            asked = time.monotonic()
-            renew(self._engine, tokens, self._lease_seconds)
-            self._services.database.answered(asked)
+        if not tokens:
+            self._services.database.asked_no_more()
+            return
+        asked = time.monotonic()
+        renew(self._engine, tokens, self._lease_seconds)
+        self._services.database.answered(asked)

@@ -43,6 +43,7 @@ def reap(app: Celery, engine: Engine, settings: Settings, services: Services) ->
     """Publish the batches that lost their worker or their message; return how many. One worker at a time does it."""
     queue, asked = settings.queue, time.monotonic()
     if not take_turn(engine, queue, settings.reap_seconds / 2):
+        services.database.answered(asked)
         return 0
     end_silent(engine, settings.lease_seconds)
     # After an outage leases have ended whose owners live: they get the time to renew them.

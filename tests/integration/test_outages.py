@@ -38,6 +38,7 @@ def events(worker: Worker, action: str) -> list[dict[str, Any]]:
 
 def said_once(worker: Worker, service: str) -> None:
     """Check that an outage was logged once when it began and once when it was over, and nothing else of it."""
+    wait_until(lambda: events(worker, f"{service}_back"), 30, f"the worker to say that the {service} is back")
     assert len(events(worker, f"{service}_down")) == 1
     assert len(events(worker, f"{service}_back")) == 1
     assert "Traceback" not in worker.log
@@ -73,7 +74,6 @@ def test_a_redis_that_is_restarted_loses_nothing(
         time.sleep(3)
         redis.start()
         site.wait_done(run)
-        wait_until(lambda: events(worker, "broker_back"), 30, "the worker to say that Redis is back")
         said_once(worker, "broker")
         whole(site)
         assert worker.stop() == 0
@@ -160,10 +160,15 @@ def test_what_a_full_disk_did_not_take_is_written_once_there_is_room(
         wait_until(lambda: events(worker, "database_down"), 60, "the worker to notice")
         assert events(worker, "batch_tagged")
         waiting = site.count("SELECT count(*) FROM run_image WHERE status = 'pending'")
-        time.sleep(2)
+        time.sleep(5)
         assert site.count("SELECT count(*) FROM run_image WHERE status = 'pending'") == waiting > 0
+        assert events(worker, "database_back") == []  # though it is read all the while
+        (down,) = events(worker, "database_down")
+        assert down["event"] == f"database is down ({down['reason']}); waiting for it"
+        assert down["reason"] == "disk I/O error"
         resource.prlimit(worker.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         site.wait_done(run)
+        said_once(worker, "database")
         whole(site)
         assert site.count("SELECT max(attempts) FROM batch") == 1
         assert worker.stop() == 0
