@@ -230,7 +230,7 @@ def transfer(
 @click.option(
     "--shrink", type=click.IntRange(1, 4), help="The unets work at this part of the size  [default: 2; context-unet 1]"
 )
-@click.option("--epochs", type=click.IntRange(1), help="[default: 20; context-unet 50]")
+@click.option("--epochs", type=click.IntRange(1), help="[default: 20; context-unet 90]")
 def segment(
     data: tuple[Path, ...],
     validation: tuple[Path, ...],

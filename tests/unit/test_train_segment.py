@@ -220,7 +220,7 @@ def test_a_right_answer_has_no_dice_loss() -> None:
 def test_a_rare_label_weighs_more() -> None:
     masks = np.zeros((4, 16, 16), dtype=np.uint8)
     masks[:, 0, 0] = 1
-    weights = label_weights(masks, 2)
+    weights = label_weights(masks, 2, rarity=0.25)
     assert weights[1] > 3 * weights[0]
     assert weights.mean() == pytest.approx(1.0)
 
