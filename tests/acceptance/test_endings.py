@@ -160,10 +160,13 @@ def test_predict_answers_for_two_bundles_of_one_name(shop: Path, env: dict[str, 
 
 @pytest.mark.parametrize("seconds", [0.15, 0.3, 0.6])
 def test_ctrl_c_while_the_command_begins_is_one_line(seconds: float, env: dict[str, str]) -> None:
-    process = subprocess.Popen([TAGMILL, "run", "watch", "1"], env=env, stderr=subprocess.PIPE, text=True)
-    time.sleep(seconds)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    for later in range(10):
+        process = subprocess.Popen([TAGMILL, "run", "watch", "1"], env=env, stderr=subprocess.PIPE, text=True)
+        time.sleep(seconds + later / 5)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+        if process.returncode != -signal.SIGINT or "in main" in said:
+            break  # else it met Python's own start, before any of our lines: on a busy machine that takes its time
     if process.returncode != 0:  # else it was done before
         assert (process.returncode, len(said.strip().splitlines())) == (130, 1), said
 
