@@ -18,7 +18,8 @@ class _Running:
     #: asks the library to end it
     end: Callable[[], None]
     since: float
-    asked: bool = False
+    #: when it was asked
+    asked: float | None = None
 
 
 class Calls:
@@ -40,7 +41,7 @@ class Calls:
         try:
             yield
         except Exception as error:  # the libraries raise families of their own without a common base
-            if call.asked:
+            if call.asked is not None:
                 raise StalledCallError("the model did not end in time") from error
             raise
         finally:
@@ -54,13 +55,24 @@ class Calls:
         """
         now = time.monotonic()
         with self._lock:
-            late = [call for call in self._running if now - call.since > seconds and not call.asked]
+            late = [call for call in self._running if call.asked is None and now - call.since > seconds]
             for call in late:
-                call.asked = True
+                call.asked = now
                 call.end()
         return len(late)
 
     def longest(self) -> float:
-        """Return the seconds of the call that runs the longest; 0 where there is none."""
+        """Return the seconds of the call that goes on the longest after it was asked to end; 0 where none does."""
         with self._lock:
-            return max((time.monotonic() - call.since for call in self._running), default=0.0)
+            asked = [call.asked for call in self._running if call.asked is not None]
+        return time.monotonic() - min(asked) if asked else 0.0
+
+    def slept(self, seconds: float) -> None:
+        """Do not count these `seconds` to the calls in work: until now the process did not run."""
+        now = time.monotonic()
+        with self._lock:
+            for call in self._running:
+                # None is put into the future: some may have begun since the process woke.
+                call.since = min(now, call.since + seconds)
+                if call.asked is not None:
+                    call.asked = min(now, call.asked + seconds)

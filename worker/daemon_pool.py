@@ -66,6 +66,15 @@ class DaemonPool(Executor):
             future.set_exception(ImageFailure(ErrorCode.TIMED_OUT, f"neither read nor decoded after {seconds:g} s"))
         return len(stuck)
 
+    def slept(self, seconds: float) -> None:
+        """Do not count these `seconds` to the tasks in work: until now the process did not run."""
+        now = time.monotonic()
+        with self._lock:
+            # None is put into the future: some may have begun since the process woke.
+            self._running = {
+                thread: (future, min(now, since + seconds)) for thread, (future, since) in self._running.items()
+            }
+
     def _start_thread(self) -> None:
         # A daemon: a thread that is stuck for good must not keep the process from its end.
         threading.Thread(target=self._work, name=self._name, daemon=True).start()

@@ -50,17 +50,19 @@ class Quarantine:
             return self._one_by_one(claimed, bundles)
 
     def _one_by_one(self, claimed: Claim, bundles: dict[str, Path]) -> BatchResult:
+        """Return the outcomes that processes came to which took one image after the other, each at least one."""
         parts: list[BatchResult] = []
         left = list(claimed.images)
         while left:
+            first = left[0]
             with _Child(self._settings, bundles, claimed.roots) as child:
-                while left:
-                    image = left.pop(0)
-                    part = child.tag([image])
-                    if part is None:
-                        parts.append(BatchResult([child.last_outcome(image)], [], []))
-                        break
+                while left and (part := child.tag(left[:1])) is not None:
                     parts.append(part)
+                    del left[0]
+                # What one image damages may end the process at another, and so may the kernel: to blame is only the
+                # image that nothing came before. Any other is the first of the next process.
+                if left and left[0] is first:
+                    parts.append(BatchResult([child.last_outcome(left.pop(0))], [], []))
         return BatchResult(
             [outcome for part in parts for outcome in part.outcomes],
             [image for part in parts for image in part.images],

@@ -4,6 +4,7 @@ import faulthandler
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 
@@ -16,6 +17,8 @@ log = logging.getLogger(__name__)
 
 #: seconds between two looks
 LOOK_SECONDS = 0.25
+#: seconds since the last look that show that this process did not run: it was stopped, frozen, or held up as a whole
+SLEPT_SECONDS = 1.0
 #: least seconds that an inference call has to end after it was told to, before it is ended with its process
 GRACE_SECONDS = 5.0
 #: deadlines that loading a bundle may take: a network drive may be slow, and CUDA's first context is
@@ -36,8 +39,10 @@ class Overdue(StrEnum):
 class Watchdog:
     """A thread that gives up stuck images, cuts off inference calls, and ends the process where that does not help.
 
-    `recycle` is called, at each look again, while the process should end after the batches in hand. With
-    `last_resort`, a process that holds Python's lock for good, or is stopped for longer than that, is ended, too.
+    Time in which the process is stopped (SIGSTOP, a paused container) counts for nothing: nobody could get on with
+    anything. `recycle` is called, at each look again, while the process should end after the batches in hand. With
+    `last_resort`, a process that holds Python's lock for good is ended, too; one that was stopped for as long ends when
+    it wakes, as the timer that does it cannot tell the two apart.
     """
 
     def __init__(
@@ -53,7 +58,7 @@ class Watchdog:
         self._pools = pools
         self._sessions = sessions
         self._stall = stall_seconds
-        self._last = stall_seconds + max(GRACE_SECONDS, stall_seconds / 2)
+        self._grace = max(GRACE_SECONDS, stall_seconds / 2)
         self._memory_limit = memory_limit
         self._recycle = recycle
         self._last_resort = last_resort
@@ -69,8 +74,13 @@ class Watchdog:
         self._thread.join()
 
     def _run(self) -> None:
+        looked = time.monotonic()
         while not self._stopped.wait(LOOK_SECONDS):
             self._put_off_the_end()
+            now = time.monotonic()
+            if now - looked > SLEPT_SECONDS:
+                self._discount(now - looked - LOOK_SECONDS)
+            looked = now
             self._look()
         if self._last_resort:
             faulthandler.cancel_dump_traceback_later()
@@ -78,7 +88,13 @@ class Watchdog:
     def _put_off_the_end(self) -> None:
         if self._last_resort:
             # A timer in C, which needs no lock of Python's: it fires where this thread does not get on any more.
-            faulthandler.dump_traceback_later(self._last, exit=True)
+            faulthandler.dump_traceback_later(self._stall + self._grace, exit=True)
+
+    def _discount(self, seconds: float) -> None:
+        log.info("the process did not run", extra={"action": "process_slept", "seconds": round(seconds, 1)})
+        for pool in self._pools:
+            pool.slept(seconds)
+        self._sessions.slept(seconds)
 
     def _look(self) -> None:
         if images := sum(pool.give_up(self._stall) for pool in self._pools):
@@ -86,7 +102,7 @@ class Watchdog:
             self._lost_thread = True
         if calls := self._sessions.cut(self._stall):
             log.error("inference calls cut off", extra={"action": "calls_cut", "calls": calls})
-        if self._sessions.longest_call() > self._last or self._sessions.loading() > LOADING_DEADLINES * self._stall:
+        if self._sessions.longest_call() > self._grace or self._sessions.loading() > LOADING_DEADLINES * self._stall:
             log.critical("a model is stuck; the process ends", extra={"action": "worker_stuck"})
             os._exit(ProcessEnd.STUCK)
         if self._lost_thread:

@@ -1,18 +1,35 @@
 """Pictures and models that end, stick or fill the worker that takes them: real workers, real deaths."""
 
+import json
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import faults.sitecustomize as faults
 import pytest
+from bundles import write_classifier
 from hard_bundles import BAD_RED, write_endless_classifier
 from installation import Site
 from pictures import write_folder, write_picture
 from PIL import Image
-from processes import Worker, tagmill, wait_until
+from processes import TAGMILL, Worker, environment, tagmill, wait_until
 
 from tagmill.settings import Settings
 
 FAULTS = str(Path(faults.__file__).parent)
+#: reading a picture takes 0.3 s, which end no sooner where the process is stopped meanwhile
+SLOW = """
+import hashlib, time
+sha256 = hashlib.sha256
+
+def slowly(data=b"", **options):
+    for _ in range(30 * data.startswith(b"\\x89PNG")):
+        time.sleep(0.01)
+    return sha256(data, **options)
+
+hashlib.sha256 = slowly
+"""
 on_both_databases = pytest.mark.parametrize("site", ["sqlite_url", "postgres_url"], indirect=True)
 
 
@@ -67,6 +84,24 @@ def test_a_stuck_image_is_given_up_and_its_worker_started_anew(site: Site) -> No
         wait_until(lambda: worker.log.count(" ready.") == 2, 60, "the worker to be started anew")
         assert '"action": "worker_recycles", "reason": "stuck_thread"' in worker.log
     assert set(site.values("SELECT attempts FROM batch")) == {1}
+
+
+def test_a_command_that_was_stopped_goes_on_and_fails_no_picture(sqlite_url: str, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(SLOW)
+    write_folder(tmp_path / "shop", 24)
+    env = environment(database_url=sqlite_url, device="cpu", stall_seconds=2) | {"PYTHONPATH": str(tmp_path)}
+    tagmill("db", "upgrade", env=env)
+    bundle = write_classifier(tmp_path / "c.onnx")
+    command = [TAGMILL, "tag", tmp_path / "shop", "--bundle", bundle, "--batch-size", "4", "--json"]
+    process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    done = "SELECT count(*) FROM batch WHERE status = 'done'"
+    wait_until(lambda: Site(env, tmp_path).count(done), 60, "the first batch")
+    process.send_signal(signal.SIGSTOP)
+    time.sleep(3)  # longer than a picture may take, and less than the leases
+    process.send_signal(signal.SIGCONT)
+    said, log = process.communicate(timeout=120)
+    assert process.returncode == 0, said + log
+    assert json.loads(said)["tagged"] == 24
 
 
 def test_an_inference_that_does_not_end_is_cut_off_and_the_worker_lives(site: Site) -> None:

@@ -23,6 +23,21 @@ from worker.sessions import Sessions
 from worker.tagger import Tagger
 
 FAULTS = str(Path(faults.__file__).parent)
+#: in the bytes of a picture after which its process ends at the next one, like a bug that damages the heap
+HARMS = b"tagmill-test-harms"
+LATE_FAULT = f"""
+import hashlib, os, signal
+sha256, harmed = hashlib.sha256, []
+
+def noted(data=b"", **options):
+    if harmed and data.startswith(b"\\x89PNG"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if {HARMS!r} in data:
+        harmed.append(True)
+    return sha256(data, **options)
+
+hashlib.sha256 = noted
+"""
 
 
 class Named:
@@ -65,7 +80,14 @@ def test_an_innocent_batch_comes_out_as_it_would_have_in_the_worker(shop: Path, 
     assert found == expected.result
 
 
-def test_the_one_image_that_ends_its_process_is_found_and_the_others_are_tagged(shop: Path, tmp_path: Path) -> None:
+def processes(capfd: pytest.CaptureFixture[str]) -> int:
+    """Return how many processes were started."""
+    return capfd.readouterr().err.count("quarantine_started")
+
+
+def test_the_one_image_that_ends_its_process_is_found_and_the_others_are_tagged(
+    shop: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     with (shop / "00002.png").open("ab") as file:
         file.write(faults.KILLS)
     files = Named(colours=write_classifier(tmp_path / "c.onnx"))
@@ -75,6 +97,24 @@ def test_the_one_image_that_ends_its_process_is_found_and_the_others_are_tagged(
     assert said == "taken alone, it ended its process: SIGKILL"
     assert sorted(outcome.position for outcome in result.outcomes) == list(range(6))
     assert len(result.inferences) == 5
+    # All six; the first three; the third alone, since it was not the first; the other three.
+    assert processes(capfd) == 4
+
+
+def test_an_image_is_not_to_blame_for_what_one_before_it_did_to_their_process(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(LATE_FAULT)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with (shop / "00001.png").open("ab") as file:
+        file.write(HARMS)
+    files = Named(colours=write_classifier(tmp_path / "c.onnx"))
+    result = Quarantine(Settings(decode_threads=1), files).tag(suspect(shop, "colours"))
+    assert failures(result) == {}
+    assert sorted(outcome.position for outcome in result.outcomes) == list(range(6))
+    assert len(result.inferences) == 6
+    # All six; the first two and, in vain, the third; the third and those after it.
+    assert processes(capfd) == 3
 
 
 def test_an_image_over_the_memory_limit_is_found(shop: Path, tmp_path: Path) -> None:
@@ -95,11 +135,11 @@ def test_a_stuck_image_and_an_endless_inference_are_given_up(shop: Path, tmp_pat
 
 
 def test_an_image_that_takes_the_interpreters_lock_for_good_is_found(shop: Path, tmp_path: Path) -> None:
-    with (shop / "00001.png").open("ab") as file:
+    with (shop / "00000.png").open("ab") as file:
         file.write(faults.FREEZES)
     files = Named(colours=write_classifier(tmp_path / "c.onnx"))
     result = Quarantine(Settings(stall_seconds=1.0), files).tag(suspect(shop, "colours"))
-    assert failures(result) == {1: ErrorCode.CRASHED_WORKER}
+    assert failures(result) == {0: ErrorCode.CRASHED_WORKER}
 
 
 def test_models_that_cannot_be_loaded_are_no_fault_of_the_images(shop: Path, tmp_path: Path) -> None:

@@ -1,9 +1,15 @@
 """What keeps a process of threads within its deadlines and its memory."""
 
 import mmap
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +23,11 @@ from tagmill.batch_result import Outcome, PendingImage
 from tagmill.outcome import ErrorCode, ImageFailure
 from tagmill.settings import Settings
 from worker import memory
+from worker.calls import Calls, StalledCallError
 from worker.daemon_pool import DaemonPool
 from worker.fetch import Fetched
 from worker.memory import memory_limit, resident_bytes
+from worker.process import ProcessEnd
 from worker.sessions import Sessions
 from worker.tagger import Tagger
 from worker.watchdog import Overdue, Watchdog
@@ -135,6 +143,107 @@ def test_an_inference_that_does_not_end_is_cut_off(pool: DaemonPool, watch: Watc
     with pytest.raises(Exception, match="did not end in time"):
         session.run(np.full((2, 16, 16, 3), BAD_RED, dtype=np.uint8))
     assert asked == []
+
+
+@contextmanager
+def process(work: Callable[..., None], *arguments: object) -> Iterator[tuple[BaseProcess, Connection]]:
+    """A process of its own that does `work`, and what it says meanwhile."""
+    context = get_context("spawn")
+    here, there = context.Pipe(duplex=False)
+    started = context.Process(target=work, args=(there, *arguments), daemon=True)
+    started.start()
+    there.close()
+    try:
+        yield started, here
+    finally:
+        started.kill()
+        started.join()
+
+
+def stop_for(seconds: float, process: BaseProcess) -> None:
+    """Stop it as Ctrl-Z does, and a container that is paused."""
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGSTOP)
+    time.sleep(seconds)
+    os.kill(process.pid, signal.SIGCONT)
+
+
+def said(connection: Connection) -> object:
+    assert connection.poll(30), "the process says nothing"
+    return connection.recv()
+
+
+def small_steps() -> None:
+    """Take half a second that ends no sooner where the process is stopped meanwhile."""
+    for _ in range(50):
+        time.sleep(0.01)
+
+
+def work_on_two_pictures(connection: Connection) -> None:
+    """One of them gets on with it, the other is stuck."""
+    pool = DaemonPool(2)
+    Watchdog([pool], Sessions(Settings(), Named()), 2.0, 2**60, lambda reason: None, last_resort=True)
+    tasks = [pool.submit(small_steps), pool.submit(time.sleep, 3600)]
+    connection.send("at work")
+    connection.send([getattr(task.exception(), "code", None) for task in tasks])
+
+
+def test_a_process_that_was_stopped_fails_no_good_picture_and_gives_up_a_stuck_one_later() -> None:
+    with process(work_on_two_pictures) as (started, connection):
+        assert said(connection) == "at work"
+        stop_for(2.5, started)  # longer than the pictures may take
+        woken = time.monotonic()
+        assert said(connection) == [None, ErrorCode.TIMED_OUT]
+        # What it had before it was stopped counts on, the stop itself does not.
+        assert time.monotonic() - woken > 0.5
+
+
+def infer_without_end(connection: Connection, bundle: Path) -> None:
+    sessions = Sessions(Settings(device="cpu"), Named(endless=bundle))
+    session = sessions.get("endless")
+    Watchdog([], sessions, 0.5, 2**60, lambda reason: None, last_resort=False)
+    connection.send("at work")
+    try:
+        session.run(np.full((2, 16, 16, 3), BAD_RED, dtype=np.uint8))
+    except StalledCallError as error:
+        connection.send(str(error))
+
+
+def test_an_inference_has_its_time_to_end_also_in_a_process_that_was_stopped(tmp_path: Path) -> None:
+    with process(infer_without_end, write_endless_classifier(tmp_path / "e.onnx")) as (started, connection):
+        assert said(connection) == "at work"
+        stop_for(6, started)  # longer than an inference has before its process is ended
+        assert said(connection) == "the model did not end in time"
+        started.join(30)
+        assert started.exitcode == 0
+
+
+def infer_without_listening(connection: Connection, bundle: Path) -> None:
+    sessions = Sessions(Settings(device="cpu"), Named(colours=bundle))
+    Watchdog([], sessions, 0.5, 2**60, lambda reason: None, last_resort=False)
+    with sessions.get("colours").calls.running(lambda: connection.send("asked to end")):
+        time.sleep(3600)
+
+
+def test_an_inference_that_does_not_listen_is_ended_with_its_process(tmp_path: Path) -> None:
+    with process(infer_without_listening, write_classifier(tmp_path / "c.onnx")) as (started, connection):
+        assert said(connection) == "asked to end"
+        asked = time.monotonic()
+        started.join(30)
+        assert started.exitcode == ProcessEnd.STUCK
+        assert time.monotonic() - asked > 4
+
+
+def test_the_grace_of_an_inference_begins_when_it_is_asked_to_end() -> None:
+    calls, asked = Calls(), threading.Event()
+    with calls.running(asked.set):
+        time.sleep(0.2)
+        assert calls.longest() == 0.0
+        assert (calls.cut(0.1), asked.is_set()) == (1, True)
+        assert calls.longest() < 0.2
+        time.sleep(0.1)
+        assert calls.longest() >= 0.1
+    assert calls.longest() == 0.0
 
 
 def test_a_process_over_its_memory_limit_is_asked_to_end(pool: DaemonPool, watch: Watch) -> None:
