@@ -14,7 +14,7 @@ from celery import Celery
 from sqlalchemy import Engine
 
 from producer.manifest import Entry, open_sources, roots_of
-from producer.progress import RunProgress, run_progress, unfinished_run
+from producer.progress import EMBEDDED, RunProgress, run_progress, unfinished_run
 from producer.submit import create_run, publish_run
 from tagmill.broker import make_app
 from tagmill.bundle import sha256_of
@@ -112,7 +112,7 @@ def own_queue(entries: Iterable[Entry], batch_size: int, files: NamedBundles) ->
     named = hashlib.sha256(json.dumps([batch_size, sorted(files.files)]).encode())
     for entry in entries:
         named.update(json.dumps([entry.image_key, entry.uri]).encode())
-    return f"embedded-{named.hexdigest()[:16]}"
+    return f"{EMBEDDED}{named.hexdigest()[:16]}"
 
 
 def _watch(engine: Engine, run_id: int, progress: Callable[[RunProgress], None]) -> RunProgress:
