@@ -49,15 +49,15 @@ def read_masked(folders: Folders, spec: PreprocessSpec, seed: int, display: Disp
     found = divide(labels, parts, train.sources * 256 + _main_labels(train.targets), seed, display)
     if not len(found.validation) or len(found.train) < 2:
         raise InputError(f"{folders.data[0]}: too few readable pictures; a training needs at least four")
-    _check(labels, label_pixels(found.train.targets), folders.data[0])
-    for remark in mask_remarks(labels, found.train.targets):
+    areas = label_pixels(found.train.targets)
+    _check(labels, areas, folders.data[0])
+    for remark in mask_remarks(labels, areas):
         display.say(remark)
     return found
 
 
-def mask_remarks(labels: Labels, masks: NDArray[np.uint8]) -> list[str]:
-    """Return what the masks to train on, uint8 [N, H, W], leave unlearned."""
-    areas = label_pixels(masks)
+def mask_remarks(labels: Labels, areas: NDArray[np.int64]) -> list[str]:
+    """Return what masks to train on with these `label_pixels` leave unlearned."""
     missing = [label for number, label in enumerate(labels) if not areas[number]]
     named = ", ".join(missing[:NAMED]) + (f" and {len(missing) - NAMED} more" if len(missing) > NAMED else "")
     told = [f"No mask to train on has a pixel of {named}: the model cannot know that."] if missing else []

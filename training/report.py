@@ -14,7 +14,7 @@ from training.figures import draw_curves
 from training.findings import Findings, Shown, find
 from training.galleries import draw_training_pictures
 from training.hardware import hardware
-from training.masked import mask_remarks
+from training.masked import label_pixels, mask_remarks
 from training.model_card import write_card
 from training.page import write_page
 from training.remarks import remarks
@@ -35,7 +35,7 @@ def write_report(run: Path, summary: Mapping[str, Any], data: LabelledSet, shown
     findings = find(Task(summary["task"]), data.labels, data.parts, shown, summary["thresholds"])
     told = remarks(findings, summary, shown.use)
     if findings.task is Task.SEGMENT:
-        told += mask_remarks(data.labels, data.train.targets)
+        told += mask_remarks(data.labels, label_pixels(data.train.targets))
     drawn = draw(run, summary, data, shown, findings)
     boxed = without_font(data.labels)
     fonts = [f"Figures show boxes in {listed(boxed, 60)}: no font here has all of its letters."] if boxed else []

@@ -10,6 +10,7 @@ from kombu.exceptions import OperationalError
 from sqlalchemy.exc import SQLAlchemyError
 
 from tagmill.database import is_outage
+from tagmill.reason import reason_of
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class Service:
             if self._down_since is not None:
                 return
             self._down_since = time.monotonic()
-        reason = str(getattr(error, "orig", None) or error).partition("\n")[0]
+        reason = reason_of(error)
         # In the words, too: the commands' log shows nothing else.
         fields = {"action": f"{self._name}_down", "reason": reason}
         log.warning("%s is down (%s); waiting for it", self._name, reason, extra=fields)

@@ -15,6 +15,7 @@ from tagmill.errors import DeviceLostError
 from tagmill.masks import encode_masks
 from tagmill.outcome import ErrorCode
 from tagmill.picture import Pixels
+from tagmill.reason import reason_of
 from worker.calls import StalledCallError
 from worker.reader import DecodedImage
 from worker.session import Prediction, Session
@@ -111,7 +112,7 @@ def _tag_call(
         if len(images) == 1:
             if code is ErrorCode.INFERENCE_FAILED:
                 _require_device(session)
-            tagged.failed[images[0].row.sha256] = (code, f"{session.spec.name}: {_first_line(error)}")
+            tagged.failed[images[0].row.sha256] = (code, f"{session.spec.name}: {reason_of(error)}")
             return
         # A call that stalls costs its whole time: one picture at a time it does so once. Else halves find it sooner.
         size = 1 if code is ErrorCode.TIMED_OUT else len(images) // 2
@@ -148,11 +149,7 @@ def _require_device(session: Session) -> None:
         session.run(session.sample)
     except Exception as error:
         if failure_code(error) is ErrorCode.INFERENCE_FAILED:
-            raise DeviceLostError(f"{session.provider} answers no more: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+            raise DeviceLostError(f"{session.provider} answers no more: {reason_of(error)}") from error
 
 
 def _learn_size(session: Session, size: int) -> None:
