@@ -16,7 +16,7 @@ from export.parity import Parity, compare, torch_reference
 from export.pictures import labelled_pictures, sample_pictures, seed_of
 from export.precision import Comparison, reduce
 from export.svc_graph import build_svc_graph
-from tagmill.bundle import GOLDEN, BundleSpec, Precision, Task
+from tagmill.bundle import GOLDEN, BundleSpec, Precision, Task, check_name
 from tagmill.errors import BundleError, InputError
 from training.checkpoint import Checkpoint, load
 from training.dataset import short_name
@@ -52,6 +52,7 @@ def export_bundle(
     """Write `out` from the checkpoint of `run`, proven on real pictures; nothing is written where a proof fails."""
     checkpoint = load(run)
     _check_destination(out)
+    check_name(name or out.stem)
     _check_top_k(checkpoint, top_k)
     _check_precision(checkpoint, precision)
     images = sample_pictures(checkpoint, samples)

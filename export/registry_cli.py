@@ -8,9 +8,10 @@ import click
 from rich.table import Table
 from sqlalchemy import Engine
 
+from tagmill.bundle import check_name
 from tagmill.console import open_console
 from tagmill.database import open_database
-from tagmill.registry import Model, ModelStore, list_models, promote, register, resolve
+from tagmill.registry import Model, ModelStore, list_models, models_by_sha256, promote, register, resolve
 from tagmill.settings import load_settings
 from worker.session import Session
 
@@ -30,6 +31,8 @@ def add(bundle: Path, name: str | None) -> None:
     settings = load_settings()
     engine = _open()
     session = Session(bundle, device="cpu")
+    if not models_by_sha256(engine, [session.sha256]):  # before the file is in the store
+        check_name(name or session.spec.name)
     stored = ModelStore(settings.model_store).add(bundle, session.sha256)
     registered = register(engine, session.spec, session.sha256, name)
     if name and registered.name != name:

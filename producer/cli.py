@@ -10,21 +10,20 @@ from typing import TextIO
 
 import click
 from kombu.exceptions import OperationalError
-from sqlalchemy import Engine
 
 from producer.control import cancel_run, reconcile, retry_run
 from producer.display import exit_code, progress_bar, runs_table, status_table, watch
 from producer.formats import Format, write_csv, write_jsonl
 from producer.manifest import check, open_sources, roots_of
 from producer.mask_files import require_segmenter, write_masks
-from producer.progress import RunProgress, list_runs, run_progress
+from producer.progress import list_runs, run_progress
 from producer.results import ImageResult, read_results, run_models, unique_names
 from producer.results_file import whole_file
 from producer.submit import create_run, publish_run
 from tagmill.broker import make_app, require_shared_broker
 from tagmill.console import open_console
 from tagmill.database import open_database
-from tagmill.errors import ExitCode, InputError, ServiceDown
+from tagmill.errors import ExitCode, InputError, OutputError, ServiceDown
 from tagmill.outcome import ErrorCode
 from tagmill.reason import reason_of
 from tagmill.registry import Model, resolve
@@ -47,9 +46,12 @@ def publishing(run_id: int) -> Iterator[None]:
 
 @contextmanager
 def going_on(run_id: int) -> Iterator[None]:
-    """Say on Ctrl-C that the run needs this command no more: to submit it again would double it."""
+    """Say on Ctrl-C or a full disk that the run needs this command no more: to submit it again would double it."""
     try:
         yield
+    except OutputError as error:
+        said = f"do not submit run {run_id} again; see `tagmill run status {run_id}`"
+        raise OutputError(f"{error}, but {said}") from error
     except KeyboardInterrupt:
         said = f"interrupted; run {run_id} goes on, do not submit it again; follow it with: tagmill run watch {run_id}"
         click.echo(said, err=True)
@@ -99,20 +101,16 @@ def submit(
         with going_on(run_id), publishing(run_id):
             batches = publish_run(make_app(settings), engine, run_id)
         bar.update(task, note=f"run {run_id}: {batches} batches queued")
-    progress = _watch(engine, run_id) if wait else run_progress(engine, run_id)
-    if as_json:
-        click.echo(json.dumps(progress.to_json()))
-    else:
-        click.echo(f"run {run_id}: {progress.images} images in {batches} batches, {progress.state}")
-        click.echo(
-            f"follow it with: tagmill run watch {run_id}" if not wait else f"read it with: tagmill results {run_id}"
-        )
-    return exit_code(progress)
-
-
-def _watch(engine: Engine, run_id: int) -> RunProgress:
     with going_on(run_id):
-        return watch(engine, run_id, open_console(stderr=True))
+        progress = watch(engine, run_id, open_console(stderr=True)) if wait else run_progress(engine, run_id)
+        if as_json:
+            click.echo(json.dumps(progress.to_json()))
+        else:
+            click.echo(f"run {run_id}: {progress.images} images in {batches} batches, {progress.state}")
+            click.echo(
+                f"follow it with: tagmill run watch {run_id}" if not wait else f"read it with: tagmill results {run_id}"
+            )
+    return exit_code(progress)
 
 
 def _check_sources(sources: tuple[str, ...], as_json: bool) -> int:
@@ -166,7 +164,9 @@ def status_command(run_id: int, as_json: bool) -> None:
 @AS_JSON
 def watch_command(run_id: int, as_json: bool) -> int:
     """Show a live progress bar until the run is done. Ctrl-C ends the watching, not the run."""
-    progress = _watch(open_database(load_settings().database_url), run_id)
+    engine = open_database(load_settings().database_url)
+    with going_on(run_id):
+        progress = watch(engine, run_id, open_console(stderr=True))
     if as_json:
         click.echo(json.dumps(progress.to_json()))
     else:
@@ -201,8 +201,9 @@ def retry_command(run_id: int, codes: tuple[str, ...], failed_only: bool, wait: 
     with publishing(run_id):
         app, chosen = make_app(settings), [ErrorCode(code) for code in codes]
         images = retry_run(app, engine, run_id, chosen, settings.queue, failed_only=failed_only)
-    click.echo(f"run {run_id}: {images} images queued again")
-    return exit_code(_watch(engine, run_id)) if wait else ExitCode.DONE
+    with going_on(run_id):
+        click.echo(f"run {run_id}: {images} images queued again")
+        return exit_code(watch(engine, run_id, open_console(stderr=True))) if wait else ExitCode.DONE
 
 
 @run.command("reconcile")

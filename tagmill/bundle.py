@@ -108,7 +108,7 @@ class BundleSpec:
         if metadata.get("tagmill") != LAYOUT:
             raise BundleError(f"not a Tagmill bundle of layout {LAYOUT}")
         try:
-            value = {key: json.loads(text) for key, text in metadata.items() if key not in {"tagmill", GOLDEN}}
+            value = {key: _parsed(text) for key, text in metadata.items() if key not in {"tagmill", GOLDEN}}
             return cls(
                 name=str(value["name"]),
                 task=Task(value["task"]),
@@ -153,6 +153,11 @@ def sha256_of(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise BundleError(f"{path}: {error.strerror or error}; name an .onnx bundle") from error
+
+
+def _parsed(text: str) -> Any:
+    """Return JSON without the NaN and Infinity that Python writes for a figure that there is none of: SQL has none."""
+    return json.loads(text, parse_constant=lambda _: None)
 
 
 def _fits(text: str) -> bool:

@@ -30,6 +30,10 @@ class InputError(TagmillError):
     """What the user named cannot be used: a path, a manifest, a run, a model name."""
 
 
+class OutputError(InputError):
+    """Standard output takes no more."""
+
+
 class NothingToDo(TagmillError):
     """The input holds no work."""
 

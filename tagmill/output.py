@@ -5,7 +5,7 @@ import os
 import sys
 from typing import Any
 
-from tagmill.errors import ExitCode, InputError
+from tagmill.errors import ExitCode, OutputError
 
 
 class _Descriptor(io.FileIO):
@@ -19,13 +19,13 @@ class _Descriptor(io.FileIO):
             os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
             if isinstance(error, BrokenPipeError):
                 raise SystemExit(int(ExitCode.DONE)) from None  # `| head` has seen enough
-            raise InputError(f"standard output: {error.strerror}; write to another place") from error
+            raise OutputError(f"standard output: {error.strerror}; write to another place") from error
 
 
 def guard_output() -> None:
     """Put a guarded stream in the place of sys.stdout. What its encoding lacks is written as \\xNN, never an error.
 
-    A pipe that was closed ends the command with exit code 0; InputError is raised where the disk is full.
+    A pipe that was closed ends the command with exit code 0; OutputError is raised where the disk is full.
     """
     plain = sys.stdout
     if not isinstance(plain, io.TextIOWrapper):

@@ -145,9 +145,18 @@ def load(run: Path) -> Checkpoint:
             **{key: meta[key] for key in plain_fields},
         )
         checkpoint.network()
+        _check_plain(checkpoint)
     except (RuntimeError, LookupError, TypeError, ValueError, AttributeError, BundleError) as error:
         raise InputError(f"{path}: is damaged or no Tagmill checkpoint; train again, or name another run") from error
     return checkpoint
+
+
+def _check_plain(checkpoint: Checkpoint) -> None:
+    """Raise TypeError for fields of another kind, which torch reads back as they were written."""
+    mappings = (checkpoint.hyperparameters, checkpoint.data, checkpoint.thresholds, checkpoint.metrics)
+    named = [place for places in checkpoint.data.values() for place in places]
+    if not all(isinstance(value, dict) for value in mappings) or not all(isinstance(place, str) for place in named):
+        raise TypeError("a field is of another kind")
 
 
 def versions() -> dict[str, str]:

@@ -217,6 +217,24 @@ def test_ctrl_c_while_waiting_names_the_run(shop: Path, queued: dict[str, str]) 
     assert (code, f"tagmill run watch {number}" in said) == (130, True)
 
 
+def test_a_full_disk_does_not_hide_that_the_run_is_queued(shop: Path, queued: dict[str, str]) -> None:
+    number = len(tagmill_json("run", "list", env=queued)) + 1
+    done = shell(f"tagmill submit '{shop / ODD}' --model colours > /dev/full", queued)
+    said = f"write to another place, but do not submit run {number} again; see `tagmill run status {number}`"
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == f"error: standard output: No space left on device; {said}"
+    assert tagmill_json("run", "status", number, env=queued)["state"] == "queued"
+
+
+def test_a_model_whose_name_is_refused_leaves_nothing_in_the_store(env: dict[str, str], tmp_path: Path) -> None:
+    bundle, store = write_classifier(tmp_path / "c.onnx", sharpness=3.0), tmp_path / "store"
+    env = env | {"TAGMILL_MODEL_STORE": str(store)}
+    assert "model name 'a/b' must" in tagmill("model", "add", bundle, "--name", "a/b", env=env, expect=2).stderr
+    assert not store.exists()
+    tagmill("model", "add", bundle, "--name", "third", env=env)
+    assert len(list(store.iterdir())) == 1
+
+
 def test_a_wrong_password_or_database_of_redis_is_named(
     shop: Path, queued: dict[str, str], own_redis_server: Callable[..., RedisServer]
 ) -> None:

@@ -61,6 +61,11 @@ def test_unknown_metadata_raises(change: dict[str, str]) -> None:
         BundleSpec.from_metadata(SPEC.to_metadata() | change)
 
 
+def test_a_figure_that_there_is_none_of_is_none_which_sql_can_store() -> None:
+    metadata = SPEC.to_metadata() | {"metrics": '{"macro_f1": NaN, "worst": -Infinity, "accuracy": 0.5}'}
+    assert BundleSpec.from_metadata(metadata).metrics == {"macro_f1": None, "worst": None, "accuracy": 0.5}
+
+
 def test_missing_metadata_raises() -> None:
     for key in set(SPEC.to_metadata()) - {"precision"}:
         with pytest.raises(BundleError):

@@ -353,6 +353,16 @@ def test_the_command_writes_a_bundle_and_says_how_far_it_is_from_torch(segmenter
     assert "16 pictures" in done.stdout
 
 
+def test_a_name_that_is_refused_costs_no_graph(
+    classifier_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[Path] = []
+    monkeypatch.setattr(bundle_file, "sample_pictures", lambda *_: built.append(tmp_path))
+    with pytest.raises(InputError, match=r"model name 'shirts \(2\)' must begin with .*`export --name` give another"):
+        export_bundle(classifier_run, tmp_path / "shirts (2).onnx")
+    assert built == []
+
+
 def test_a_name_that_does_not_end_in_onnx_or_a_missing_folder_is_refused(classifier_run: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"ends in \.onnx"):
         export_bundle(classifier_run, tmp_path / "bundle")

@@ -234,6 +234,16 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
         load(tmp_path)
 
 
+@pytest.mark.parametrize("data", ["shop", {"train": [7]}, {"train": None}, [["shop"]]], ids=repr)
+def test_a_checkpoint_whose_fields_are_of_another_kind_is_refused(tmp_path: Path, data: object) -> None:
+    train_cnn(Folders((draw_noisy(tmp_path / "train", each=4),)), tmp_path / "run", Arch.SEED, short(SMALL, epochs=1))
+    stored = torch.load(tmp_path / "run" / FILE, weights_only=True)
+    stored["meta"]["data"] = data
+    torch.save(stored, tmp_path / "run" / FILE)
+    with pytest.raises(InputError, match="is damaged or no Tagmill checkpoint"):
+        load(tmp_path / "run")
+
+
 def test_a_run_without_checkpoint_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no checkpoint; name the --out folder"):
         load(tmp_path)
