@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from benchmarks import raw
+from benchmarks import cpu, raw
 from benchmarks.bundles import make_bundle
 from benchmarks.catalogs import write_set
 from benchmarks.chart import draw
@@ -59,3 +59,25 @@ def test_a_table_has_the_median_and_the_range_of_the_ratios() -> None:
 def test_a_script_that_fails_says_why(job: Job) -> None:
     with Script("raw", "raw", "nonsense") as script, pytest.raises(RuntimeError, match=r"raw ended with 1:\n"):
         script.measure(job)
+
+
+def test_cpu_time_is_that_between_two_readings_also_of_threads_that_began_meanwhile() -> None:
+    assert [cpu.role_of(name) for name in ("decode", "infer-2", "ThreadPoolExecutor-0_1", "reaper", "")] == [
+        "worker: open, hash, decode",
+        "worker: inference",
+        "worker: tasks, with its side of SQL",
+        "worker: looking for lost work",
+        cpu.REST,
+    ]
+    before = {("PostgreSQL", 1): 5, ("PostgreSQL", 2): 7, ("Redis", 3): 1}
+    after = {("PostgreSQL", 1): 9, ("PostgreSQL", 4): 2, ("Redis", 3): 1}
+    assert cpu.between(before, after) == {"PostgreSQL": 6, "Redis": 0}
+
+
+def test_shares_of_cpu_time_are_of_all_but_the_raw_limit() -> None:
+    lines = cpu.table({"Redis": [1.0, 3.0, 2.0], cpu.IDLE: [6.0], cpu.RAW: [4.0]}).splitlines()
+    assert lines[2:] == [
+        "| Redis | 2.00 [1.00-3.00] | 25.0% |",
+        "| idle | 6.00 [6.00-6.00] | 75.0% |",
+        "| raw limit | 4.00 [4.00-4.00] |  |",
+    ]

@@ -1,0 +1,138 @@
+"""Where the CPU time of a picture goes: by threads of the worker, and the servers beside it.
+
+`PYTHONPATH=tests python -m benchmarks.cpu --images 2000` tags pictures on Redis and PostgreSQL, in turns with the raw
+limit. Linux counts in nanoseconds what each thread computed (`/proc/PID/task/TID/schedstat`); py-spy knows what Python
+calls them, for which it needs root or `kernel.yama.ptrace_scope=0`.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+from processes import children
+
+from benchmarks.bundles import make_bundle
+from benchmarks.catalogs import write_set
+from benchmarks.comparing import turns
+from benchmarks.contenders import Script, Tagmill
+from benchmarks.job import Job, Timed
+from benchmarks.machine import CORES, machine, tell
+
+#: how a thread's name begins -> what it does
+ROLES = {
+    "decode": "worker: open, hash, decode",
+    "infer": "worker: inference",
+    "ThreadPoolExecutor": "worker: tasks, with its side of SQL",
+    "MainThread": "worker: Celery's loop",
+    "reaper": "worker: looking for lost work",
+}
+#: all other threads of the worker
+REST = "worker: everything else"
+#: command of a process -> what it is
+SERVERS = {"postgres": "PostgreSQL", "redis-server": "Redis"}
+IDLE, RAW = "idle", "raw limit"
+#: network -> pictures it gets
+SETS = {"mobilenet": "photos", "seed": "small"}
+
+#: (role, thread) -> nanoseconds of CPU time
+Clock = dict[tuple[str, int], int]
+
+
+def read_clock(worker: int) -> Clock:
+    """Return what the threads of a worker, and of the servers that this process started, have computed so far."""
+    names = thread_names(worker)
+    clock: Clock = {}
+    for process in below(os.getpid()):
+        server = SERVERS.get(Path(f"/proc/{process}/comm").read_text().strip())
+        for task in Path(f"/proc/{process}/task").iterdir():
+            thread = int(task.name)
+            if server or process == worker:
+                role = server or role_of(names.get(thread, ""))
+                clock[role, thread] = int((task / "schedstat").read_text().split()[0])
+    return clock
+
+
+def between(before: Clock, after: Clock) -> Counter[str]:
+    """Return the nanoseconds of each role from one reading to the next."""
+    spent: Counter[str] = Counter()
+    for (role, thread), nanoseconds in after.items():
+        spent[role] += nanoseconds - before.get((role, thread), 0)
+    return spent
+
+
+def thread_names(process: int) -> dict[int, str]:
+    """Return what Python calls the threads of a process. Raises RuntimeError where py-spy may not look."""
+    command = [str(Path(sys.executable).with_name("py-spy")), "dump", "--json", "--pid", str(process)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"py-spy: {done.stderr.strip()}")
+    return {thread["os_thread_id"]: thread["thread_name"] or "" for thread in json.loads(done.stdout)}
+
+
+def role_of(name: str) -> str:
+    """Return what a thread of that name does."""
+    return next((role for start, role in ROLES.items() if name.startswith(start)), REST)
+
+
+def below(process: int) -> list[int]:
+    """Return the processes that a process started, and those that they started."""
+    found = children(process)
+    return found + [further for child in found for further in below(child)]
+
+
+def main() -> None:
+    """Print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--model", choices=list(SETS), default="mobilenet")
+    parser.add_argument("--batch-size", type=int, default=64, help="images a message")
+    parser.add_argument("--work", type=Path, default=Path("bench"), help="where pictures and bundles go")
+    options = parser.parse_args()
+    print(machine(), flush=True)
+    pictures = [str(path.resolve()) for path in write_set(SETS[options.model], options.work, options.images)]
+    bundle = str(make_bundle(options.model, options.work / "bundles", Path(pictures[0]).parent).resolve())
+    job = Job(pictures, [bundle], CORES)
+    found: dict[str, list[float]] = {}
+    with Tagmill("tagmill", [bundle], options.batch_size) as own, Script(RAW, "raw") as raw:
+        own.measure(Job(pictures[:256], [bundle], CORES))
+        for number, contender in turns([own, raw], options.rounds):
+            spent = of_worker(own, job) if contender is own else {RAW: milliseconds(raw.measure(job))}
+            for role, each in spent.items():
+                found.setdefault(role, []).append(each)
+            tell(f"round {number + 1}: {contender.name} {sum(spent.values()):.2f} ms a picture on {CORES} cores")
+    print(table(found))
+
+
+def of_worker(own: Tagmill, job: Job) -> dict[str, float]:
+    """Tag the pictures; return the milliseconds of each role for one picture, largest first, and what was left idle."""
+    worker = children(own.worker.process.pid)[0]
+    before = read_clock(worker)
+    timed = own.measure(job)
+    spent = {role: total / 1e6 / timed.images for role, total in between(before, read_clock(worker)).most_common()}
+    return spent | {IDLE: milliseconds(timed) - sum(spent.values())}
+
+
+def milliseconds(timed: Timed) -> float:
+    """Return what all cores together had for one picture."""
+    return 1000 * timed.seconds * CORES / timed.images
+
+
+def table(found: dict[str, list[float]]) -> str:
+    """Return a Markdown table of medians and ranges, and the share of each in all but the raw limit."""
+    whole = sum(statistics.median(values) for role, values in found.items() if role != RAW)
+    lines = ["| CPU time of a picture | ms | share |", "|---|---|---|"]
+    for role, values in found.items():
+        middle = statistics.median(values)
+        share = "" if role == RAW else f"{middle / whole:.1%}"
+        lines.append(f"| {role} | {middle:.2f} [{min(values):.2f}-{max(values):.2f}] | {share} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
