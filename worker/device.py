@@ -5,6 +5,7 @@ import sys
 
 from tagmill.errors import ConfigurationError
 from tagmill.starter import starter_bundles
+from worker.gpu import has_card
 
 #: seconds for a first CUDA context on a busy machine, or for TensorRT to build its engines
 PROBE_SECONDS = 600
@@ -13,12 +14,13 @@ PROBE_SECONDS = 600
 def require_device(device: str, decode_on_card: bool = False) -> None:
     """Raise ConfigurationError where `device` asks for CUDA, TensorRT or OpenVINO and a session does not get it.
 
-    With `decode_on_card` its card has to decode JPEGs, too.
+    So does auto on a machine with a card: one that broke would else fail batch after batch, sooner than other workers
+    can take them. With `decode_on_card` the card has to decode JPEGs, too.
 
     Only a session itself tells the truth, and a CUDA context must not exist before a pool forks: so the
     session is made in a child process.
     """
-    if device in {"auto", "cpu"} and not decode_on_card:
+    if (device == "cpu" or (device == "auto" and not has_card())) and not decode_on_card:
         return
     probe = [sys.executable, "-m", "worker.device", device, *(["decode"] if decode_on_card else [])]
     try:

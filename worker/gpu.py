@@ -18,6 +18,8 @@ PROVIDER_OF = {"cpu": CPU, "cuda": CUDA, "tensorrt": TENSORRT}
 #: images of the calls that a card is given: memory is set aside and kernels are chosen for these once
 SHAPES = (1, 8, 32, 64)
 
+_DEVICE_FILES = Path("/dev")
+
 Provider = str | tuple[str, dict[str, str]]
 
 
@@ -37,6 +39,11 @@ class CardOptions:
     io_binding: bool = True
     #: ascending
     shapes: tuple[int, ...] = SHAPES
+
+
+def has_card() -> bool:
+    """Return whether this machine has a card of NVIDIA, whatever can use it."""
+    return any(_DEVICE_FILES.glob("nvidia[0-9]*"))
 
 
 def provider_options(device: Device, card: CardOptions) -> list[Provider]:

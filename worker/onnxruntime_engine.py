@@ -16,7 +16,7 @@ from tagmill.bundle import INPUT
 from tagmill.errors import BundleError, ConfigurationError
 from worker.calls import Calls
 from worker.engine import Device, Port, library_error
-from worker.gpu import CPU, CUDA, PROVIDER_OF, CardOptions, provider_options
+from worker.gpu import CPU, CUDA, PROVIDER_OF, CardOptions, has_card, provider_options
 from worker.gpu_buffers import ShapedCalls
 from worker.self_check import Arithmetic
 
@@ -59,8 +59,8 @@ class OnnxRuntimeEngine:
 
 def card_seen() -> bool:
     """Return whether this machine has a card that ONNX Runtime could use; a session alone tells whether it does."""
-    # get_available_providers() names CUDA on any machine with the gpu wheel; a card has a device file, too.
-    return CUDA in ort.get_available_providers() and any(Path("/dev").glob("nvidia[0-9]*"))
+    # get_available_providers() names CUDA on any machine with the gpu wheel.
+    return CUDA in ort.get_available_providers() and has_card()
 
 
 def _create(path: Path, device: Device, threads: int, card: CardOptions) -> ort.InferenceSession:

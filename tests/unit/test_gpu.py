@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from tagmill.bundle import MASK, SCORES
 from tagmill.errors import ConfigurationError, ExitCode
 from tagmill.settings import Settings, load_settings
+from worker import gpu
 from worker.device import require_device
 from worker.engine import Device
 from worker.gpu import (
@@ -144,6 +146,26 @@ def test_without_a_card_there_is_no_pinned_memory_and_each_device_ends_with_78(t
         assert caught.value.exit_code == ExitCode.CONFIGURATION
     with pytest.raises(ConfigurationError, match="not Tensorrt"):
         require_device("tensorrt:0")
+
+
+def test_auto_is_probed_where_there_is_a_card_which_may_be_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probed: list[list[str]] = []
+
+    def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        probed.append(command)
+        return real(command, **options)
+
+    real = subprocess.run
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(gpu, "_DEVICE_FILES", tmp_path)
+    require_device("auto")
+    assert probed == []
+    (tmp_path / "nvidia0").touch()
+    require_device("auto")
+    require_device("cpu")
+    assert [command[-2:] for command in probed] == [["worker.device", "auto"]]
 
 
 def test_openvino_is_probed_in_a_process_of_its_own() -> None:
