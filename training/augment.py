@@ -69,7 +69,7 @@ def augment(
 
 def _uniform(count: int, low: float, high: float, generator: torch.Generator, device: torch.device) -> Tensor:
     # Drawn on the CPU whatever the device is, so that a seed means the same pictures everywhere.
-    return (torch.rand(count, generator=generator) * (high - low) + low).to(device)
+    return (torch.rand(count, generator=generator) * (high - low) + low).to(device, non_blocking=True)
 
 
 def _flip_and_shift(
@@ -153,6 +153,6 @@ def _paste(pixels: Tensor, masks: Tensor, chance: float, generator: torch.Genera
     taken = torch.rand(count, IGNORE + 1, generator=generator) < 0.5
     taken[:, IGNORE] = False
     taken &= (torch.rand(count, 1, generator=generator) < chance).expand_as(taken)
-    other = torch.roll(torch.arange(count), 1).to(device)
-    pasted = taken.to(device).gather(1, masks[other].flatten(1).long()).view_as(masks)
+    other = torch.roll(torch.arange(count, device=device), 1)
+    pasted = taken.to(device, non_blocking=True).gather(1, masks[other].flatten(1).long()).view_as(masks)
     return torch.where(pasted[:, None], pixels[other], pixels), torch.where(pasted, masks[other], masks)

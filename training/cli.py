@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from tagmill.errors import ExitCode, InputError
+from tagmill.errors import ConfigurationError, ExitCode, InputError
 from training.option_types import Finite, NamedPath
 
 PATH = NamedPath()
@@ -267,6 +267,12 @@ def _keeping(out: Path, hint: str = "the same command with --resume goes on") ->
             raise
         click.echo(f"interrupted; {out} keeps its best weights so far, which `tagmill export` takes; {hint}", err=True)
         raise click.exceptions.Exit(ExitCode.INTERRUPTED) from None
+    except RuntimeError as error:
+        from torch import OutOfMemoryError
+
+        if not isinstance(error, OutOfMemoryError):
+            raise
+        raise ConfigurationError("the card has too little memory; choose a smaller --batch-size or --size") from error
     finally:
         if made:
             with suppress(OSError):

@@ -20,7 +20,7 @@ from training.augment import STRENGTHS, Augmentation, Strength, augment
 from training.checkpoint import Checkpoint, claim_run, plain, versions
 from training.conclude import Effort, conclude_classifier
 from training.dataset import Arrays, Folders
-from training.inference import all_logits, device_for, to_pixels
+from training.inference import Stored, all_logits, device_for, to_pixels
 from training.labelled import read_labelled
 from training.loop import Course, Training
 from training.networks import BUILDERS, Arch, fit_to_pixels, parameters
@@ -154,14 +154,13 @@ def fit(
     device: torch.device,
 ) -> None:  # fmt: skip
     """Train, epoch by epoch."""
-    pixels, targets = torch.from_numpy(train.pixels), torch.from_numpy(train.targets)
+    pixels, targets = Stored(train.pixels, device), Stored(train.targets, device)
     for epoch in training.epochs():
         for chosen in training.batches():
-            batch, truth = to_pixels(pixels[chosen], device), targets[chosen].to(device)
+            batch, truth = to_pixels(pixels.take(chosen), device), targets.take(chosen)
             if augmentation:
                 batch, _ = augment(batch, None, augmentation, training.generator)
-            with training.autocast():
-                logits = training.network(batch)
+            logits = training.forward(batch)
             loss = label_loss(logits.float(), truth, label_smoothing)
             training.step(loss, len(chosen), accuracy=right_answers(logits, truth))
         training.end(epoch, **validate(training.measured, validation, device))

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from training.backbones import Transfer
-from training.inference import BATCH, to_pixels
+from training.inference import call_size, to_pixels
 
 
 def cache_folder() -> Path:
@@ -51,9 +51,9 @@ def _compute(
     network: Transfer, pixels: NDArray[np.uint8], device: torch.device, step: Callable[[int], object]
 ) -> NDArray[np.float32]:
     network.eval()
-    parts = []
-    for start in range(0, len(pixels), BATCH):
-        parts.append(network.features(to_pixels(pixels[start : start + BATCH], device)).float().cpu().numpy())
+    parts, size = [], call_size(pixels.shape[1], pixels.shape[2], device)
+    for start in range(0, len(pixels), size):
+        parts.append(network.features(to_pixels(pixels[start : start + size], device)).float().cpu().numpy())
         step(start + len(parts[-1]))
     return np.concatenate(parts)
 

@@ -1,6 +1,7 @@
 """Predictions of a network in torch, from the uint8 pixels of `tagmill.preprocess`."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,9 +10,29 @@ from torch import Tensor, nn
 
 from tagmill.errors import ConfigurationError
 
-#: pictures of one call, and pixels
-BATCH = 128
+#: pictures of one call on a CPU and on a card, and pixels
+BATCH, CARD_BATCH = 128, 2048
 PIXELS = BATCH * 128**2
+#: share of a card's free memory that pictures may take while a network learns from them
+ROOM = 1 / 3
+
+
+class Stored:
+    """Values of many pictures, any dtype [N, ...], that batches are taken from.
+
+    They lie on the device where that has room enough: every copy from memory to a card makes the card wait.
+    """
+
+    def __init__(self, values: NDArray[Any] | Tensor, device: torch.device) -> None:
+        stored = torch.from_numpy(values) if isinstance(values, np.ndarray) else values
+        room = ROOM * torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
+        self._values = stored.to(device) if stored.nbytes <= room else stored
+        self._device = device
+
+    def take(self, chosen: Tensor) -> Tensor:
+        """Return those at int64 [batch], on the device."""
+        here = chosen.to(self._values.device, non_blocking=True)
+        return self._values.index_select(0, here).to(self._device, non_blocking=True)
 
 
 def device_for(wanted: str) -> torch.device:
@@ -19,7 +40,10 @@ def device_for(wanted: str) -> torch.device:
     if wanted == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if wanted.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigurationError(f"device {wanted}: torch finds no CUDA card; check nvidia-smi, or choose --device cpu")
+        raise ConfigurationError(
+            f"device {wanted}: torch, built for CUDA {torch.version.cuda}, finds no card; see whether nvidia-smi shows "
+            "one and a driver for that CUDA, or choose --device cpu"
+        )
     try:
         device = torch.device(wanted)
     except RuntimeError as error:
@@ -30,8 +54,19 @@ def device_for(wanted: str) -> torch.device:
 
 
 def fast_in_bf16(device: torch.device) -> bool:
-    """Return whether bfloat16 is quicker: on CUDA, and on a CPU with AMX. AVX-512 BF16 alone was measured slower."""
-    return device.type == "cuda" or bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+    """Return whether bfloat16 is quicker: on a card that computes in it, and on a CPU with AMX.
+
+    Cards before Ampere only emulate it; AVX-512 BF16 alone was measured slower.
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+
+
+def call_size(height: int, width: int, device: torch.device | str = "cpu") -> int:
+    """Return how many pictures of that size one call takes."""
+    most = CARD_BATCH if torch.device(device).type == "cuda" else BATCH
+    return max(1, min(most, PIXELS // (height * width)))
 
 
 def to_pixels(images: NDArray[np.uint8] | Tensor, device: torch.device | str = "cpu") -> Tensor:
@@ -44,7 +79,7 @@ def to_pixels(images: NDArray[np.uint8] | Tensor, device: torch.device | str = "
 def logits(network: nn.Module, images: NDArray[np.uint8], device: torch.device | str = "cpu") -> Iterator[Tensor]:
     """Give the logits of one batch of pictures after the other, in float32."""
     network.eval()
-    size = max(1, min(BATCH, PIXELS // (images.shape[1] * images.shape[2])))
+    size = call_size(images.shape[1], images.shape[2], device)
     for start in range(0, len(images), size):
         yield network(to_pixels(images[start : start + size], device)).float()
 

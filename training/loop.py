@@ -4,6 +4,7 @@ A recipe keeps its own loop in sight:
 
     for epoch in training.epochs():
         for chosen in training.batches():
+            loss = ...training.forward(batch)...
             training.step(loss, len(chosen), accuracy=right)
         training.end(epoch, validation_accuracy=...)
 """
@@ -20,17 +21,15 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from tagmill.errors import ConfigurationError, InputError
-from training.average import averaged
+from training.average import RunningMean
 from training.checkpoint import FILE, STATE, Checkpoint, copied_state, load, read, save, write
+from training.compiled import Compiled, pays
 from training.inference import fast_in_bf16
 from training.metrics import rounded
 from training.page import flat
 from training.progress import Display
 from training.sampling import batches
 from training.schedule import one_cycle
-
-#: steps of a training on CUDA from which compiling the network pays
-COMPILED_FROM = 2000
 
 
 @dataclass(frozen=True)
@@ -81,10 +80,11 @@ class Training:
         self._steps = len(batches(pictures, course.batch_size, weights, torch.Generator()))
         total = course.epochs * self._steps
         self._schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda s: one_cycle(s, total, course.rising))
-        self._average = averaged(network, course.average) if course.average else None
+        self._average = RunningMean(network, course.average) if course.average else None
         self._bf16 = fast_in_bf16(device)
-        if device.type == "cuda" and total >= COMPILED_FROM:
-            network.compile()
+        if device.type == "cuda":
+            torch.backends.cudnn.benchmark = True  # all batches but the last have one shape
+        self._answer = Compiled(network, course.batch_size) if pays(device, total) else network
         self.history: list[dict[str, float]] = list(before.history) if before else []
         self.seconds: float = before.seconds if before else 0.0
         self._before = len(self.history)
@@ -129,9 +129,11 @@ class Training:
         """Give the positions of the pictures of one epoch, int64 [batch]."""
         yield from batches(self._pictures, self._course.batch_size, self._weights, self.generator)
 
-    def autocast(self) -> torch.autocast:
-        """Compute in bfloat16 where that is faster."""
-        return torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16)
+    def forward(self, batch: Tensor) -> Tensor:
+        """Return the network's answer to a batch to learn from, computed in bfloat16 where that is faster."""
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
+            answer: Tensor = self._answer(batch)
+        return answer
 
     def step(self, loss: Tensor, pictures: int, **sums: Tensor | int) -> None:
         """Change the weights by the mean loss of some pictures; `sums` are figures summed over them."""
@@ -156,8 +158,9 @@ class Training:
             name: rounded(value) for name, value in {**means, **held_out}.items()
         }
         entry["lr"] = float(f"{self._optimiser.param_groups[0]['lr']:.3g}")
-        entry["seconds"] = round(time.perf_counter() - self._since, 1)
-        self.seconds += entry["seconds"]
+        took = time.perf_counter() - self._since
+        entry["seconds"] = round(took, 2)
+        self.seconds += took
         # What was written before the process ended may be newer than what it goes on from: the history is not.
         before = max((past[self._metric] for past in self.history if self._metric in past), default=-math.inf)
         self._without_better = 0 if entry[self._metric] > before else self._without_better + 1
@@ -179,7 +182,7 @@ class Training:
         self._display.say(f"epoch {epoch}/{self._course.epochs}  {shown}  {entry['seconds']:.0f} s")
 
     def finish(self) -> Checkpoint:
-        """Return the best checkpoint; the network holds its weights, uncompiled and in evaluation mode."""
+        """Return the best checkpoint; the network holds its weights and is in evaluation mode."""
         self.network.load_state_dict(self._best.state)
         self.network.eval()
         return self._best
@@ -210,7 +213,7 @@ class Training:
             "average": self._average.state_dict() if self._average is not None else None,
             "generator": self.generator.get_state(),
             "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state_all() if self._device.type == "cuda" else [],
+            "random_cuda": torch.cuda.get_rng_state(self._device) if self._device.type == "cuda" else None,
         }
 
     def _take_up(self) -> None:
@@ -219,6 +222,8 @@ class Training:
             return  # stopped in its first epoch: it starts anew
         try:
             self._go_on_from(read(path))
+        except torch.OutOfMemoryError:  # a RuntimeError, too, and not the fault of the file
+            raise
         except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise _foreign(path) from error
 
@@ -242,8 +247,8 @@ class Training:
             self._best = load(self._run)
         # Last of all: building a network draws random numbers.
         torch.set_rng_state(state["random"])
-        if state["random_cuda"]:
-            torch.cuda.set_rng_state_all(state["random_cuda"])
+        if self._device.type == "cuda" and state["random_cuda"] is not None:
+            torch.cuda.set_rng_state(state["random_cuda"], self._device)
         self._display.say(f"going on after epoch {self._done}")
 
 

@@ -23,7 +23,7 @@ from training.augment import Augmentation, augment
 from training.checkpoint import Checkpoint, claim_run, load, plain, versions
 from training.conclude import Effort, conclude_segmenter
 from training.dataset import IGNORE, Arrays, Folders, short_name
-from training.inference import device_for, segment, to_pixels
+from training.inference import Stored, device_for, segment, to_pixels
 from training.loop import Course, Training
 from training.masked import read_masked
 from training.metrics import mask_confusion, segmentation
@@ -147,17 +147,16 @@ def fit(
     hyper: Hyperparameters, device: torch.device,
 ) -> None:  # fmt: skip
     """Train, epoch by epoch."""
-    pixels, masks = torch.from_numpy(train.pixels), torch.from_numpy(train.targets)
+    pixels, masks = Stored(train.pixels, device), Stored(train.targets, device)
     names = [str(number) for number in range(labels)]
     weights = label_weights(train.targets, labels, hyper.rarity).to(device)
     for epoch in training.epochs():
         for chosen in training.batches():
-            batch, truth = to_pixels(pixels[chosen], device), masks[chosen].to(device)
+            batch, truth = to_pixels(pixels.take(chosen), device), masks.take(chosen)
             if hyper.augmentation:
                 batch, changed = augment(batch, truth, hyper.augmentation, training.generator)
                 truth = truth if changed is None else changed
-            with training.autocast():
-                logits = training.network(batch)
+            logits = training.forward(batch)
             truth = _thinned(truth, network.stride, training.generator)
             loss = segmentation_loss(logits.float(), truth, weights, hyper.dice)
             training.step(loss, len(chosen))

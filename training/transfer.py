@@ -30,7 +30,7 @@ from training.cnn import fit
 from training.conclude import Effort, conclude_classifier
 from training.dataset import Folders, LabelledSet, short_name
 from training.features import backbone_features
-from training.inference import all_logits, device_for, to_pixels
+from training.inference import Stored, all_logits, device_for, to_pixels
 from training.labelled import read_labelled
 from training.loop import Course, Training, stage_of
 from training.networks import BUILDERS, fit_to_pixels, parameters
@@ -164,18 +164,18 @@ def fit_head(
     views = [data.train.pixels]
     if mirrored:
         views.append(np.ascontiguousarray(data.train.pixels[:, :, ::-1]))
-    features = torch.stack([_features(network, view, device, display) for view in views])
-    held = _features(network, data.validation.pixels, device, display)
-    targets = torch.from_numpy(data.train.targets)
+    features = Stored(torch.cat([_features(network, view, device, display) for view in views]), device)
+    held = _features(network, data.validation.pixels, device, display).to(device)
+    targets = Stored(data.train.targets, device)
     for epoch in training.epochs():
         for chosen in training.batches():
             view = torch.randint(0, len(views), chosen.shape, generator=training.generator)
-            truth = targets[chosen].to(device)
-            logits = network.head(features[view, chosen].to(device))
+            truth = targets.take(chosen)
+            logits = network.head(features.take(view * len(data.train) + chosen))
             loss = label_loss(logits, truth, hyper.label_smoothing)
             training.step(loss, len(chosen), accuracy=right_answers(logits, truth))
         with torch.inference_mode():
-            found = network.head.eval()(held.to(device)).float().cpu().numpy()
+            found = network.head.eval()(held).float().cpu().numpy()
         training.end(epoch, **judge(found, data.validation.targets))
 
 

@@ -18,7 +18,7 @@ from test_train_cnn import draw_noisy
 from tagmill.errors import ConfigurationError, ExitCode, InputError, NothingToDo
 from training import checkpoint as checkpoint_module
 from training.augment import Augmentation
-from training.average import averaged
+from training.average import RunningMean
 from training.checkpoint import FILE, STATE, load, write
 from training.cli import train
 from training.cnn import DEFAULTS, train_cnn
@@ -197,7 +197,7 @@ def test_a_training_that_gets_no_better_ends_early_and_keeps_its_best_epoch(
 
 def test_the_average_follows_the_weights_at_first_and_holds_still_later() -> None:
     network = torch.nn.Linear(1, 1, bias=False)
-    mean = averaged(network, 0.99)
+    mean = RunningMean(network, 0.99)
     with torch.no_grad():
         for step in range(2100):
             network.weight.fill_(1.0 if step < 2000 else 2.0)
