@@ -137,6 +137,7 @@ def _insert(connection: Connection, spec: BundleSpec, sha256: str, name: str) ->
             "preprocess": spec.preprocess.to_dict(),
             "background": spec.background,
             "precision": spec.precision,
+            "thresholds": spec.thresholds,
         },
         "metrics": spec.metrics,
         "stage": CANDIDATE,

@@ -64,7 +64,7 @@ model = Table(
     Column("version", Integer, nullable=False),
     Column("task", String(20), nullable=False),
     Column("labels", JSON, nullable=False),
-    #: tagmill.preprocess.PreprocessSpec and the name of the background label
+    #: tagmill.preprocess.PreprocessSpec, name of the background label, precision, suggested least score of each label
     Column("spec", JSON, nullable=False),
     Column("metrics", JSON, nullable=False),
     #: candidate or production; NAME without @VERSION means the one in production, else the newest

@@ -1,6 +1,7 @@
 """The registry on SQLite and PostgreSQL: which names it takes, and several who register at once."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import Engine, insert
@@ -57,6 +58,11 @@ def test_a_name_that_could_lead_elsewhere_or_does_not_fit_is_refused_with_what_i
     with pytest.raises(InputError, match=r"^model name .* letters, digits, spaces, \. _ and -, 200 at most; .*--name"):
         register(engine, SPEC, "f" * 64, name)
     assert list_models(engine) == []
+
+
+def test_the_suggested_thresholds_are_registered(engine: Engine) -> None:
+    register(engine, replace(SPEC, thresholds={"red": 0.5, "blue": 0.75}), "f" * 64)
+    assert resolve(engine, "shirts").spec["thresholds"] == {"red": 0.5, "blue": 0.75}
 
 
 def test_a_bundle_that_was_registered_under_such_a_name_keeps_it(engine: Engine) -> None:
