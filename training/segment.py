@@ -3,7 +3,7 @@ r"""Train a network that labels every pixel, on pictures with masks.
     tagmill train segment --arch context-unet --start runs/classifier --data street/train \
         --validation street/validation --test street/test --out runs/street
 
-On 702 street photos with 21 labels: mean IoU 0.368, 0.889 of the test pixels. More is in docs/training.md.
+On 702 street photos with 21 labels: mean IoU 0.384, 0.894 of the test pixels. More is in docs/training.md.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -73,8 +73,8 @@ CONTEXT_DEFAULTS = replace(
     shrink=1,
     weight_decay=0.1,
     dice=0.3,
-    rarity=0.15,
-    augmentation=replace(_MOVED, paste=0.5),
+    rarity=0.05,
+    augmentation=replace(_MOVED, paste=0.75),
 )
 
 #: pictures that normalisation and label weights are measured on
