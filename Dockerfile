@@ -20,7 +20,7 @@ FROM python:${PYTHON_VERSION}-slim AS runtime
 RUN groupadd --gid 10001 tagmill \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin tagmill \
     # a new volume takes its owner from the folder it is mounted over
-    && install --directory --owner=10001 --group=10001 /models /srv/tagmill
+    && install --directory --owner=10001 --group=10001 /models /cache /srv/tagmill
 ENV PATH=/opt/tagmill/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /srv/tagmill
 USER 10001:10001

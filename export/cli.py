@@ -57,7 +57,7 @@ def export(run: Path, out: Path, name: str | None, samples: Path | None, precisi
 @click.command()
 @click.argument("bundle", type=FILE, metavar="FILE.onnx")
 @click.option("--data", "data", required=True, multiple=True, type=FOLDER, help="Labelled pictures; may be repeated.")
-@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="Where inference runs.")
+@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda:N", help="Where inference runs.")
 @click.option("--out", type=FOLDER, help="Folder for figures and pictures with predicted titles or masks.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def evaluate(bundle: Path, data: tuple[Path, ...], device: str, out: Path | None, as_json: bool) -> None:

@@ -27,7 +27,12 @@ def model() -> None:
 @click.argument("bundle", type=click.Path(path_type=Path), metavar="FILE.onnx")
 @click.option("--name", help="Instead of the name in the bundle.")
 def add(bundle: Path, name: str | None) -> None:
-    """Load a bundle, copy it into TAGMILL_MODEL_STORE and record it under the next version of its name."""
+    """Load a bundle, copy it into TAGMILL_MODEL_STORE and record it under the next version of its name.
+
+    Until a version of a name is promoted, NAME alone means the newest one: promote the first at once. Promoting
+    concerns runs submitted afterwards; workers need no restart. To tag a catalog again with the new version, submit it
+    again.
+    """
     settings = load_settings()
     engine = _open()
     session = Session(bundle, device="cpu")

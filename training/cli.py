@@ -18,7 +18,12 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 #: what every recipe is told of its pictures, and where to write
 PLACES = (
-    click.option("--validation", multiple=True, type=PATH, help="Held-out pictures  [default: a tenth of --data]"),
+    click.option(
+        "--validation",
+        multiple=True,
+        type=PATH,
+        help="Held-out pictures. May be repeated.  [default: a tenth of --data]",
+    ),
     click.option("--test", multiple=True, type=PATH, help="Pictures measured once, at the end. May be repeated."),
     click.option("--out", required=True, type=PATH, help="Run folder to write."),
 )
@@ -29,16 +34,18 @@ SEED = click.option(
     show_default=True,
     help="The same seed trains the same on a CPU.",
 )
+#: each network has its own: a test holds the table there to them
+TUNED = "[default: docs/training.md]"
 #: what every network is told besides
 SHARED = (
     *PLACES,
-    click.option("--batch-size", type=click.IntRange(2), help="Pictures of one step."),
-    click.option("--lr", type=Finite(0, min_open=True), help="Highest rate of the one-cycle schedule."),
-    click.option("--weight-decay", type=Finite(0), help="What each step takes off the weights."),
-    click.option("--average", type=Finite(0, 0.99999), help="Decay of the running mean of the weights; 0: none."),
-    click.option("--patience", type=click.IntRange(0), help="Epochs without a better figure that end it; 0: never."),
+    click.option("--batch-size", type=click.IntRange(2), help=f"Pictures of one step  {TUNED}"),
+    click.option("--lr", type=Finite(0, min_open=True), help=f"Highest rate of the one-cycle schedule  {TUNED}"),
+    click.option("--weight-decay", type=Finite(0), help=f"What each step takes off the weights  {TUNED}"),
+    click.option("--average", type=Finite(0, 0.99999), help=f"Decay of the weights' running mean; 0: none  {TUNED}"),
+    click.option("--patience", type=click.IntRange(0), help="Epochs without gain that end it; 0: never  [default: 0]"),
     SEED,
-    click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="Where to train."),
+    click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda:N", help="Where to train."),
     click.option("--resume", is_flag=True, help="Go on with the run in --out where it was stopped."),
 )
 LABELLED = click.option(
@@ -51,7 +58,9 @@ AUGMENT = click.option(
     help="How much to change the pictures at random  [default: what the network was tuned to]",
 )
 GEOMETRY = click.option(
-    "--geometry", type=click.Choice(["stretch", "letterbox", "center_crop"]), help="How a picture is brought to --size."
+    "--geometry",
+    type=click.Choice(["stretch", "letterbox", "center_crop"]),
+    help=f"How a picture is brought to --size  {TUNED}",
 )
 MULTILABEL = click.option("--multilabel", is_flag=True, help="A picture may have any number of labels.")
 BALANCE = click.option("--balance", is_flag=True, help="Draw each category of each --data equally often.")
@@ -164,8 +173,8 @@ def _train_cnn(
 @click.option("--head", type=click.IntRange(0), help="Width of a dense layer before the labels, 0: none  [default: 0]")
 @click.option("--head-epochs", type=click.IntRange(0), help="Epochs of the head on the frozen backbone  [default: 10]")
 @click.option("--fine-tune-epochs", "epochs", type=click.IntRange(0), help="Epochs of all of it  [default: 20]")
-@click.option("--head-lr", type=Finite(0, min_open=True), help="Highest rate of the head alone.")
-@click.option("--lr-decay", type=Finite(0, 1), help="Rate of a stage, as a share of that of the one above.")
+@click.option("--head-lr", type=Finite(0, min_open=True), help="Highest rate of the head alone  [default: 0.003]")
+@click.option("--lr-decay", type=Finite(0, 1), help="Rate of a stage: its share of the one above  [default: 0.8]")
 @AUGMENT
 @click.option("--size", type=click.IntRange(17, 512), help="Pixels of both sides  [default: 96]")
 @GEOMETRY

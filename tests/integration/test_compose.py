@@ -200,8 +200,16 @@ def test_no_service_runs_as_root_or_may_become_it(services: dict[str, Service]) 
 
 def test_catalog_and_models_are_read_only_where_they_are_only_read(services: dict[str, Service]) -> None:
     for name in ("worker", "worker-gpu"):
-        assert services[name]["volumes"] == ["models:/models:ro", "./catalog:/catalog:ro"]
+        assert services[name]["volumes"] == ["models:/models:ro", "cache:/cache", "./catalog:/catalog:ro"]
     assert services["producer"]["volumes"] == ["models:/models", "./catalog:/catalog:ro"]
+
+
+def test_what_bench_chose_is_kept_in_a_volume_that_workers_may_write(services: dict[str, Service]) -> None:
+    for name in ("worker", "worker-gpu"):
+        assert services[name]["environment"]["TAGMILL_CACHE_FOLDER"] == "/cache"
+    made = re.search(r"install --directory --owner=10001 --group=10001 (.+)", (ROOT / "Dockerfile").read_text())
+    assert made is not None
+    assert {"/models", "/cache"} <= set(made[1].split())
 
 
 def test_the_time_to_stop_is_longer_than_a_batch_may_take(services: dict[str, Service]) -> None:
@@ -365,6 +373,7 @@ def site(services: dict[str, Service], postgres_url: str, tmp_path: Path) -> Loc
         "5555": str(free_port()),
         "0.0.0.0": "127.0.0.1",
         "/models": str(tmp_path / "models"),
+        "/cache": str(tmp_path / "cache"),
         "/catalog": str(tmp_path / "catalog"),
     }
     host = str(database.query.get("host", database.host))

@@ -68,6 +68,27 @@ def test_every_module_the_architecture_names_exists(path: str) -> None:
     assert (ROOT / path).is_file()
 
 
+def test_the_documented_options_of_the_recipes_are_what_the_networks_are_trained_with() -> None:
+    from training import cnn, segment, transfer
+    from training.augment import STRENGTHS
+    from training.networks import Arch
+
+    guide = (ROOT / "docs" / "training.md").read_text(encoding="utf-8").partition("## Options")[2]
+    table = {name: cells.split("|") for name, cells in re.findall(r"^\| `--([\w-]+)` \|(.+)\|$", guide, flags=re.M)}
+    networks = [*(cnn.DEFAULTS[arch] for arch in (Arch.MLP, Arch.SEED, Arch.RESNET, Arch.AIRBENCH)), transfer.DEFAULTS]
+    networks += [segment.DEFAULTS, segment.CONTEXT_DEFAULTS]  # type: ignore[list-item]  # all have what is asked for
+    assert len(table) == 10
+    for name, cells in table.items():
+        for hyper, cell in zip(networks, map(str.strip, cells), strict=True):
+            attribute = name.replace("-", "_")
+            if name == "augment" and cell not in {"", "its own"}:
+                assert hyper.augmentation == STRENGTHS[cell], name  # type: ignore[index]  # a StrEnum is its text
+            elif cell and name != "augment":
+                real = getattr(hyper, attribute, None)
+                real = getattr(hyper.course, attribute, None) if real is None else real
+                assert cell == str(real) or float(cell) == real, name
+
+
 def test_every_command_has_help_and_is_in_the_readme() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for name in COMMANDS:
