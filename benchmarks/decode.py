@@ -43,7 +43,7 @@ def tagmill(data: bytes) -> Pixels:
 def beside_a_card(files: Sequence[bytes]) -> Callable[[bytes], Pixels]:
     """Return the way of a worker whose card has decoded these files."""
     jpegs = {data: simplejpeg.decode_jpeg(data, "RGB") for data in files if simplejpeg.is_jpeg(data)}
-    shrinker = Shrinker(0, "cpu")
+    shrinker = Shrinker(0, place="cpu")
 
     @cache
     def read(data: bytes, eighths: int) -> Pixels:

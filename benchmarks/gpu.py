@@ -22,15 +22,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tagmill.bundle import Precision
+from tagmill.bundle import BundleSpec, Precision
 from tagmill.errors import TagmillError
 from tagmill.picture import Picture
 from tagmill.preprocess import PreprocessSpec, decode, fit
 from tagmill.sample.catalog import write_catalog
 from tagmill.starter import starter_bundles
 from worker.card_decode import decoder_on_card
+from worker.card_thread import card_thread
 from worker.engine import Device
 from worker.gpu import CardOptions
+from worker.onnx_file import read_metadata
+from worker.pinned import pinned_room
 from worker.self_check import tolerance
 from worker.session import Session
 from worker.tuning import this_machine
@@ -38,7 +41,7 @@ from worker.tuning import this_machine
 PACKAGES = (
     "onnxruntime-gpu",
     "onnxruntime",
-    "tensorrt",
+    "tensorrt-cu13-libs",
     "nvidia-nvimgcodec-cu13",
     "torch",
     "torchvision",
@@ -64,12 +67,12 @@ class Mode:
 
 
 MODES = (
-    Mode("plain", False, CardOptions(io_binding=False, shapes=SHAPES)),
-    Mode("IO binding", False, CardOptions(shapes=SHAPES)),
-    Mode("and CUDA graphs", False, CardOptions(graphs=True, shapes=SHAPES)),
-    Mode("fp16, plain", True, CardOptions(io_binding=False, shapes=SHAPES)),
-    Mode("fp16, IO binding", True, CardOptions(shapes=SHAPES)),
-    Mode("and CUDA graphs", True, CardOptions(graphs=True, shapes=SHAPES)),
+    Mode("plain", False, CardOptions(io_binding=False)),
+    Mode("IO binding", False, CardOptions()),
+    Mode("and CUDA graphs", False, CardOptions(graphs=True)),
+    Mode("fp16, plain", True, CardOptions(io_binding=False)),
+    Mode("fp16, IO binding", True, CardOptions()),
+    Mode("and CUDA graphs", True, CardOptions(graphs=True)),
 )
 
 
@@ -94,6 +97,7 @@ def measure(folder: Path, device: str, starter: Session, bundles: Sequence[Path]
     machine = this_machine(Device.parse(device))
     print(f"# {machine.card or device}, {machine.cores} x {machine.cpu}\n")
     print(", ".join(f"{name} {found}" for name in PACKAGES if (found := _version(name))) + "\n")
+    _pinned(device)
     say("drawing pictures")
     write_catalog(folder / "catalog", PICTURES, 7, 0, lambda _: None)
     files = sorted(path for path in (folder / "catalog" / "images").rglob("*") if path.is_file())
@@ -150,13 +154,19 @@ def _check_table(device: str, bundles: Sequence[Path]) -> None:
     print()
 
 
+def _pinned(device: str) -> None:
+    """Say whether the card fetches pictures from the host's memory by itself."""
+    index = Device.parse(device).index
+    room = card_thread(index).submit(pinned_room, index, (64, 224, 224, 3)).result()
+    print(f"Host memory: {'pinned' if room.pinned else 'not pinned'}\n")
+
+
 def _tensorrt(device: str, bundle: Path, folder: Path) -> None:
     """Load a bundle on TensorRT twice: the second time its engines are there."""
     wanted = Device.parse(device)
     if not wanted.on_card:
         return
     say("trying TensorRT")
-    (folder / "engines").mkdir()
     card = CardOptions(cache=folder / "engines")
     try:
         times = []
@@ -170,28 +180,39 @@ def _tensorrt(device: str, bundle: Path, folder: Path) -> None:
 
 
 def _shape_table(device: str, bundle: Path, half: Path, files: Sequence[Path], seconds: float) -> None:
-    sessions: dict[int, Session] = {}
-    remarks = []
-    for number, mode in enumerate(MODES):
-        say(f"loading {bundle.stem}: {mode.name}")
-        try:
-            sessions[number] = Session(half if mode.half else bundle, device, card=mode.card)
-        except TagmillError as error:
-            remarks.append(f"{mode.name}{' (fp16)' if mode.half else ''}: {error}")
-    pictures = _decoded(files, next(iter(sessions.values())).spec.preprocess)
-    rates: dict[tuple[int, int], list[float]] = {}
-    for turn in range(ROUNDS):
-        say(f"timing {bundle.stem}: round {turn + 1} of {ROUNDS}")
-        for shape in SHAPES:
-            for number, session in sessions.items():
-                rate = _rate(_caller(session, pictures[:shape]), shape, seconds)
-                rates.setdefault((shape, number), []).append(rate)
+    pictures = _decoded(files, BundleSpec.from_metadata(read_metadata(bundle)).preprocess)
     print(f"## {bundle.stem}: images/s by images of a call, median of {ROUNDS} rounds of {seconds:g} s\n")
     print("| images | " + " | ".join(mode.name for mode in MODES) + " |\n|---|" + "---|" * len(MODES))
+    remarks: list[str] = []
     for shape in SHAPES:
-        found = [rates.get((shape, number)) for number in range(len(MODES))]
-        print(f"| {shape} | " + " | ".join(f"{statistics.median(r):.0f}" if r else "-" for r in found) + " |")
-    print("\n" + "\n".join(remarks) + "\n" if remarks else "")
+        say(f"timing {bundle.stem}: {shape} images a call")
+        rates = _mode_rates(device, (bundle, half), pictures[:shape], seconds, remarks)
+        cells = (f"{statistics.median(rates[mode]):.0f}" if mode in rates else "-" for mode in MODES)
+        print(f"| {shape} | " + " | ".join(cells) + " |")
+    print("\n" + "\n".join(dict.fromkeys(remarks)) + "\n" if remarks else "")
+
+
+def _mode_rates(
+    device: str, bundles: tuple[Path, Path], pictures: Pixels, seconds: float, remarks: list[str]
+) -> dict[Mode, list[float]]:
+    """Return the images/s of the modes that work, the others into `remarks`. They take turns."""
+    size = len(pictures)
+    sessions: dict[Mode, Session] = {}
+    rates: dict[Mode, list[float]] = {}
+    for turn in range(ROUNDS):
+        for mode in MODES if turn == 0 else list(sessions):
+            try:
+                if turn == 0:
+                    sessions[mode] = Session(bundles[mode.half], device, batch=size, card=mode.card)
+                if sessions[mode].best_batch != size:
+                    raise MemoryError(f"{size} images do not fit the card")
+                rate = _rate(_caller(sessions[mode], pictures), size, seconds)
+                rates.setdefault(mode, []).append(rate)
+            except Exception as error:  # onnxruntime raises a family of its own without a common base
+                remarks.append(f"{mode.name}{' (fp16)' if mode.half else ''}: {str(error).partition(chr(10))[0]}")
+                sessions.pop(mode, None)
+                rates.pop(mode, None)
+    return rates
 
 
 def _overlap_table(device: str, bundle: Path, files: Sequence[Path], seconds: float) -> None:
@@ -246,7 +267,9 @@ def _jpeg_table(device: str, files: Sequence[Path], seconds: float) -> None:
         except TagmillError as error:
             rows.append(("the worker's with TAGMILL_DECODE_ON_CARD", f"not here: {error}"))
     try:
-        rows.append(("torchvision.io.decode_jpeg on the card, and resize there", f"{_on_card(jpegs, seconds):.0f}"))
+        rows.append(
+            ("torchvision.io.decode_jpeg on the card, and resize there", f"{_on_card(device, jpegs, seconds):.0f}")
+        )
     except (ImportError, RuntimeError, AssertionError) as error:
         rows.append(("torchvision.io.decode_jpeg on the card", f"not here: {str(error).splitlines()[0]}"))
     print(f"## Decoding {len(jpegs)} JPEGs, images/s\n\n| decoder | images/s |\n|---|---|")
@@ -254,19 +277,20 @@ def _jpeg_table(device: str, files: Sequence[Path], seconds: float) -> None:
         print(f"| {name} | {rate} |")
 
 
-def _on_card(files: Sequence[Path], seconds: float) -> float:
+def _on_card(device: str, files: Sequence[Path], seconds: float) -> float:
     import torch
     from torchvision.io import ImageReadMode, decode_jpeg, read_file
     from torchvision.transforms.v2.functional import resize
 
     if not torch.cuda.is_available():
         raise RuntimeError("torch sees no card")
+    card = f"cuda:{Device.parse(device).index}"
 
     def decode_all() -> None:
         data = [read_file(str(file)) for file in files]
-        for picture in decode_jpeg(data, mode=ImageReadMode.RGB, device="cuda"):
+        for picture in decode_jpeg(data, mode=ImageReadMode.RGB, device=card):
             resize(picture, [224, 224])
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(card)
 
     return _rate(decode_all, len(files), seconds)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
@@ -49,13 +49,13 @@ class Settings(BaseSettings):
     fetch_threads: int = Field(16, ge=1, le=256)
     #: threads of one inference call on the CPU; 0 means what `tagmill bench` chose here, or cores / concurrency
     inference_threads: int = Field(0, ge=0, le=256)
-    #: images of one inference call; 0 means what `tagmill bench` chose here, or 16
+    #: images of one inference call; 0 means what `tagmill bench` chose here, or 16, on a card 64
     inference_batch: int = Field(0, ge=0, le=1024)
     #: folder of this machine's own: what `tagmill bench` chose, and TensorRT's engines
     cache_folder: Path = Path("cache")
     #: bytes of a graphics card's memory that ONNX Runtime may take for one bundle; 0 means all of it
     gpu_memory: int = Field(0, ge=0)
-    #: true has CUDA record the kernels of each batch shape and start them as one
+    #: true has CUDA record the kernels of a call and start them as one
     cuda_graphs: bool = False
     #: true has the card that infers decode plain JPEGs, too, for machines whose CPUs cannot feed it
     decode_on_card: bool = False
@@ -150,6 +150,13 @@ class Settings(BaseSettings):
         # redis-py's default is not to look at the certificate; of a name given twice it is not said which one counts.
         if scheme == "rediss" and [text for name, text in given if name == "ssl_cert_reqs"] != ["required"]:
             raise ValueError("is rediss:// without certificate checking; add ?ssl_cert_reqs=required&ssl_ca_certs=FILE")
+        return value
+
+    @field_validator("decode_on_card")
+    @classmethod
+    def _nothing_breaks_a_recording(cls, value: bool, others: ValidationInfo) -> bool:
+        if value and others.data.get("cuda_graphs"):
+            raise ValueError("breaks the recordings of TAGMILL_CUDA_GRAPHS; set one of the two to false")
         return value
 
     @field_validator("device")

@@ -23,8 +23,10 @@ from worker.gpu import CardOptions
 from worker.session import Session, resolve
 from worker.tuning import Tuned
 
-#: images of one call that are tried
+#: images of one call that are tried on CPUs
 BATCHES = (1, 4, 8, 16, 32, 64)
+#: and on a card, each in a session of its own
+CARD_BATCHES = (16, 32, 64, 128, 256)
 #: times that each candidate is measured
 ROUNDS = 5
 #: share of the best median of two rounds below which a candidate is not measured again
@@ -91,29 +93,45 @@ def measure(bundle: Path, device: str, files: Sequence[Path], seconds: float, ca
     """Measure for about `seconds`. Raises NothingToDo where no picture can be read, and what Session raises."""
     where = resolve(device)
     started = time.monotonic()
-    sessions = []
-    for threads in thread_counts(where, os.cpu_count() or 1):
-        say(f"loading {bundle.name} on {where} with {threads} threads a call")
-        sessions.append(Session(bundle, str(where), threads, card=card))
-    pictures = readable(files, sessions[0].spec.preprocess)
-    candidates = tuple(Candidate(session, batch) for session in sessions for batch in BATCHES)
+    candidates = _on_card(bundle, where, card, say) if where.on_card else _on_cpu(bundle, where, say)
+    session = candidates[0].session
+    pictures = readable(files, session.spec.preprocess)
     decode_rates = _rounds(candidates, pictures, started + seconds, say)
     return Bench(
-        sessions[0].provider,
+        session.provider,
         where,
-        sessions[0].sha256,
+        session.sha256,
         len(pictures),
         time.monotonic() - started,
         statistics.median(decode_rates),
-        candidates,
+        tuple(candidates),
         choose_best(candidates),
     )
 
 
-def thread_counts(device: Device, cores: int) -> list[int]:
-    """Return the threads of one call that are tried: powers of two and all cores. A card's calls need one."""
-    if device.on_card:
-        return [1]
+def _on_cpu(bundle: Path, device: Device, say: Say) -> list[Candidate]:
+    sessions = []
+    for threads in thread_counts(os.cpu_count() or 1):
+        say(f"loading {bundle.name} on {device} with {threads} threads a call")
+        sessions.append(Session(bundle, str(device), threads))
+    return [Candidate(session, batch) for session in sessions for batch in BATCHES]
+
+
+def _on_card(bundle: Path, device: Device, card: CardOptions, say: Say) -> list[Candidate]:
+    """Return the batches that fit the card beside the smaller ones, at least one."""
+    found: list[Candidate] = []
+    for batch in CARD_BATCHES:
+        say(f"loading {bundle.name} on {device} with {batch} images a call")
+        session = Session(bundle, str(device), batch=batch, card=card)
+        if session.best_batch == batch or not found:
+            found.append(Candidate(session, session.best_batch))
+        if session.best_batch < batch:
+            break
+    return found
+
+
+def thread_counts(cores: int) -> list[int]:
+    """Return the threads of one call that are tried: powers of two and all cores."""
     return sorted({min(2**power, cores) for power in range(cores.bit_length() + 1)})
 
 
@@ -178,8 +196,8 @@ def _infer_rate(candidate: Candidate, pixels: NDArray[np.uint8], seconds: float)
     """Return images per second of as many callers as may call at the same time."""
     session, size = candidate.session, candidate.batch
     images = np.resize(pixels, (size, *pixels.shape[1:]))
-    if not candidate.rates:
-        session.run(images, best_only=True)  # the first call of a shape sets memory aside
+    if session.fixed_batch or not candidate.rates:
+        session.run(images, best_only=True)  # a first call sets memory aside, and wakes a card
 
     def call(_: int) -> int:
         done = 0

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from worker.bench import Bench
+from worker.session import Session
 from worker.tuning import Machine
 
 
@@ -66,14 +67,19 @@ def show(console: Console, bench: Bench, machine: Machine) -> None:
 
 def _inference(bench: Bench) -> Table:
     table = Table(box=SIMPLE_HEAD, title="Inference, images/s (median)", title_justify="left")
-    sessions = list(dict.fromkeys(candidate.session for candidate in bench.candidates))
+    found = {(candidate.batch, _calls(candidate.session)): candidate for candidate in bench.candidates}
+    columns = list(dict.fromkeys(calls for _, calls in found))
     table.add_column("images a call", justify="right")
-    for session in sessions:
-        table.add_column(f"{session.threads} threads x {session.parallel} calls", justify="right")
-    for batch in sorted({candidate.batch for candidate in bench.candidates}):
-        row = {candidate.session: candidate for candidate in bench.candidates if candidate.batch == batch}
-        table.add_row(str(batch), *(_cell(row[session].rate, row[session] is bench.best) for session in sessions))
+    for calls in columns:
+        table.add_column(calls, justify="right")
+    for batch in sorted({batch for batch, _ in found}):
+        row = [found[batch, calls] for calls in columns]
+        table.add_row(str(batch), *(_cell(candidate.rate, candidate is bench.best) for candidate in row))
     return table
+
+
+def _calls(session: Session) -> str:
+    return f"{session.threads} threads x {session.parallel} calls"
 
 
 def _cell(rate: float, best: bool) -> Text:

@@ -85,15 +85,18 @@ class CardDecoder:
         return pixels
 
 
-def decoder_on_card(device: str) -> CardDecoder:
-    """Return the decoder of the card that `device` means. Raises ConfigurationError where it is no card."""
+def decoder_on_card(device: str, memory: int = 0) -> CardDecoder:
+    """Return the decoder of the card that `device` means. Raises ConfigurationError where it is no card.
+
+    `memory` is the bytes of the card that shrinking may take, 0 meaning all.
+    """
     card = resolve(device)
     if not card.on_card:
         raise ConfigurationError(f"TAGMILL_DECODE_ON_CARD: device {card} is no card; set it to false, or name a card")
-    return CardDecoder(card_reader(card.index))
+    return CardDecoder(card_reader(card.index, memory))
 
 
-def card_reader(index: int, *, cpu: bool = False) -> Read:
+def card_reader(index: int, memory: int = 0, *, cpu: bool = False) -> Read:
     """Return a function that decodes and shrinks on card `index`, with a decoder for each thread.
 
     Raises ConfigurationError where nvImageCodec is missing. `cpu` has it do the same without a card, for tests.
@@ -114,7 +117,7 @@ def card_reader(index: int, *, cpu: bool = False) -> Read:
         place, interface = "cpu", "__array_interface__"
     as_stored = nvimgcodec.DecodeParams(apply_exif_orientation=False, color_spec=nvimgcodec.SRGB)
     of_thread = threading.local()
-    shrinker = Shrinker(index, place)
+    shrinker = Shrinker(index, memory, place)
 
     def read(data: bytes, eighths: int) -> Pixels | None:
         if not hasattr(of_thread, "decoder"):

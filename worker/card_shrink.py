@@ -4,6 +4,7 @@ libjpeg keeps the lowest k of the 8 frequencies of each block, each way, and tur
 products, which ONNX Runtime does where the pixels are. Only the small picture then leaves the card.
 """
 
+import threading
 import warnings
 from functools import cache
 
@@ -13,26 +14,41 @@ from numpy.typing import NDArray
 
 from tagmill.errors import ConfigurationError
 from tagmill.picture import Pixels
-from worker.gpu import CPU, CUDA, CardOptions, cuda_options
+from worker.card_libraries import load_cuda
+from worker.gpu import CPU, CUDA, CardOptions, Provider, cuda_options
 
 #: pixels of a block of JPEG, each way
 BLOCK = 8
+#: pictures that are shrunk at the same time: each takes memory of the card
+_AT_ONCE = 2
 
 
 class Shrinker:
     """One graph on card `index`, or on the CPU in a test. One instance serves all threads."""
 
-    def __init__(self, index: int, place: str = "cuda") -> None:
-        """Raise ConfigurationError where CUDA is not active."""
-        providers = [(CUDA, cuda_options(index, CardOptions())), CPU] if place == "cuda" else [CPU]
-        options = ort.SessionOptions()
-        options.log_severity_level = 4  # shapes are computed on the CPU, which it warns of
-        with warnings.catch_warnings(action="ignore"):  # of a provider that is missing; it is looked for below
-            self._session = ort.InferenceSession(_graph(), options, providers=providers)
+    def __init__(self, index: int, memory: int = 0, place: str = "cuda") -> None:
+        """Take at most `memory` bytes of the card, 0 meaning all. Raise ConfigurationError where CUDA is not active."""
+        providers: list[Provider] = [CPU]
+        if place == "cuda":
+            load_cuda()
+            providers.insert(0, (CUDA, cuda_options(index, CardOptions(memory))))
+        try:
+            with warnings.catch_warnings(action="ignore"):  # of a provider that is missing; it is looked for below
+                self._session = ort.InferenceSession(
+                    _graph(), _session_options(), providers=providers, enable_fallback=0
+                )
+        except Exception as error:  # onnxruntime raises a family of its own without a common base
+            reason = str(error).strip().partition("\n")[0]
+            raise ConfigurationError(f"TAGMILL_DECODE_ON_CARD: card {index} is not used: {reason}") from error
         if self._session.get_providers()[0] != (CUDA if place == "cuda" else CPU):
             # It would read the card's addresses as the host's.
             raise ConfigurationError(f"TAGMILL_DECODE_ON_CARD: ONNX Runtime finds no CUDA on card {index}")
         self._place = (place, index)
+        self._turns = threading.Semaphore(_AT_ONCE)
+        self._run = ort.RunOptions()
+        # Pictures are of any size: what a large one needed is given back.
+        arena = "gpu" if place == "cuda" else place
+        self._run.add_run_config_entry("memory.enable_memory_arena_shrinkage", f"{arena}:{index}")
 
     def shrink(self, address: int, height: int, width: int, eighths: int) -> Pixels:
         """Return uint8 [rows, columns, 3], k/8 of the size rounded up, of uint8 [height, width, 3] at `address`."""
@@ -51,11 +67,19 @@ class Shrinker:
         for name, value in given.items():
             binding.bind_cpu_input(name, value)
         binding.bind_output("small", "cpu")
-        binding.synchronize_inputs()  # the card may still be decoding
-        self._session.run_with_iobinding(binding)
+        with self._turns:
+            binding.synchronize_inputs()  # the card may still be decoding
+            self._session.run_with_iobinding(binding, self._run)
         found: Pixels = binding.copy_outputs_to_cpu()[0]
         rows, columns = shrunk(height, width, eighths)
         return np.ascontiguousarray(found[:rows, :columns])
+
+
+def _session_options() -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.log_severity_level = 4  # shapes are computed on the CPU, which it warns of
+    options.enable_mem_pattern = False  # it would keep a plan for each size of a picture
+    return options
 
 
 def shrunk(height: int, width: int, eighths: int) -> tuple[int, int]:

@@ -38,9 +38,9 @@ def _probe(device: str, decode: str = "") -> None:
     from worker.session import Session
 
     try:
-        Session(starter_bundles()[0], device)
-        if decode:
+        if decode:  # first, as in a worker, which makes its sessions for the bundles of its first batch
             decoder_on_card(device).check()
+        Session(starter_bundles()[0], device)
     except ConfigurationError as error:  # a BundleError, too: on this device the golden samples come out wrong
         sys.exit(f"error: {error}")
 

@@ -39,6 +39,8 @@ class Engine(Protocol):
     threads: int
     #: calls that run at the same time; more of them wait for each other
     parallel: int
+    #: images that each call is filled up to; 0: a call is as large as what it is given
+    fixed_batch: int
 
     def run(self, names: list[str], images: NDArray[np.uint8], calls: Calls) -> list[NDArray[Any]]:
         """Return the outputs `names` for uint8 [N, height, width, 3].

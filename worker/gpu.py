@@ -1,10 +1,10 @@
-"""What a session on a graphics card is made with: provider options and the batch shapes that it is called with.
+"""What a session on a graphics card is made with: provider options, and the batch that it is called with.
 
 https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html and TensorRT-ExecutionProvider.html list
 the options. Nothing here needs a card.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from worker.engine import Device
@@ -15,9 +15,6 @@ TENSORRT = "TensorrtExecutionProvider"
 #: kind of a device -> the provider that must be active
 PROVIDER_OF = {"cpu": CPU, "cuda": CUDA, "tensorrt": TENSORRT}
 
-#: images of the calls that a card is given: memory is set aside and kernels are chosen for these once
-SHAPES = (1, 8, 32, 64)
-
 _DEVICE_FILES = Path("/dev")
 
 Provider = str | tuple[str, dict[str, str]]
@@ -25,20 +22,25 @@ Provider = str | tuple[str, dict[str, str]]
 
 @dataclass(frozen=True)
 class CardOptions:
-    """How a card is used. Built from the settings, see `worker.sessions`."""
+    """How a card is used. Built from the settings, see `worker.loading`."""
 
     #: bytes of its memory that ONNX Runtime may take for one bundle; 0: all of it
     memory: int = 0
-    #: each shape's kernels are recorded and started as one
+    #: the kernels of a call are recorded and started as one
     graphs: bool = False
-    #: folder that keeps TensorRT's engines, which take minutes to build; None: they are built at each start
+    #: folder that keeps a bundle's TensorRT engines, which take minutes to build; None: they are built at each start
     cache: Path | None = None
     #: float16 in TensorRT, which else computes a float16 bundle in float32 wherever it sees fit
     half: bool = False
-    #: inputs and outputs stay in buffers that are made once
+    #: inputs and outputs stay in buffers that are made once; False: calls are of any size
     io_binding: bool = True
-    #: ascending
-    shapes: tuple[int, ...] = SHAPES
+    #: images of each call: memory is set aside and kernels are chosen for one shape alone
+    batch: int = 64
+
+    @property
+    def engines(self) -> Path | None:
+        """Return the folder for engines of this batch: their names do not tell them from those of another."""
+        return self.cache and self.cache / str(self.batch)
 
 
 def has_card() -> bool:
@@ -50,7 +52,9 @@ def provider_options(device: Device, card: CardOptions) -> list[Provider]:
     """Return the providers in the order of preference; those that follow take what the first cannot run."""
     providers: list[Provider] = [CPU]
     if device.on_card:
-        providers.insert(0, (CUDA, cuda_options(device.index, card)))
+        # Beside TensorRT the graph is TensorRT's.
+        graphs = card.graphs and device.kind == "cuda"
+        providers.insert(0, (CUDA, cuda_options(device.index, replace(card, graphs=graphs))))
     if device.kind == "tensorrt":
         providers.insert(0, (TENSORRT, tensorrt_options(device.index, card)))
     return providers
@@ -81,34 +85,11 @@ def tensorrt_options(index: int, card: CardOptions) -> dict[str, str]:
         options["trt_max_workspace_size"] = str(card.memory)
     if card.graphs:
         options["trt_cuda_graph_enable"] = "1"
-    if card.cache is not None:
+    if card.engines is not None:
         options |= {
             "trt_engine_cache_enable": "1",
-            "trt_engine_cache_path": str(card.cache),
+            "trt_engine_cache_path": str(card.engines),
             "trt_timing_cache_enable": "1",
-            "trt_timing_cache_path": str(card.cache),
+            "trt_timing_cache_path": str(card.engines),
         }
     return options
-
-
-def pieces(images: int, shapes: tuple[int, ...]) -> list[tuple[int, int]]:
-    """Return images and shape of each call that `images` are split into: the last is padded up to the next shape.
-
-    >>> pieces(70, (1, 8, 32, 64))
-    [(64, 64), (6, 8)]
-    """
-    calls = []
-    while images:
-        shape = next((shape for shape in shapes if shape >= images), shapes[-1])
-        calls.append((min(images, shape), shape))
-        images -= min(images, shape)
-    return calls
-
-
-def warming_order(shapes: tuple[int, ...]) -> list[int]:
-    """Return the shapes as they are best seen first: the largest and the smallest before all between.
-
-    TensorRT builds an engine for the range of shapes that it has seen, and anew where one lies outside of it.
-    """
-    ends = dict.fromkeys([shapes[-1], shapes[0]])
-    return [*ends, *(shape for shape in shapes if shape not in ends)]

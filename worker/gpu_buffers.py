@@ -1,139 +1,101 @@
-"""Calls of a few fixed batch shapes, each with its own buffers on the card.
+"""Calls of one fixed batch shape, with buffers that stay on the card.
 
 https://onnxruntime.ai/docs/performance/tune-performance/iobinding.html: with what is bound nothing is allocated in a
-call, and a CUDA graph (`enable_cuda_graph`) may be recorded, which holds addresses.
+call, and a CUDA graph (`enable_cuda_graph`) may be recorded, which holds addresses. All outputs are bound, whatever is
+asked for: a graph writes to all of them, and only what is asked for is fetched.
 """
 
 import logging
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
 from tagmill.bundle import INPUT
-from worker.gpu import CUDA, CardOptions, pieces, warming_order
+from tagmill.outcome import ErrorCode
+from worker.failure import failure_code
+from worker.pinned import Room, pinned_room
 
 log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class _Input:
-    """Where the pictures of one batch shape are put."""
-
-    #: uint8 [shape, height, width, 3] on the host
-    room: NDArray[np.uint8]
-    #: the same memory, where it is pinned: the card then fetches it with no copy of the driver's in between
-    pinned: ort.OrtValue | None
-    #: on the card
-    value: ort.OrtValue
-
-    def fill(self, images: NDArray[np.uint8]) -> None:
-        """Put N pictures onto the card. What is behind them are those of earlier calls, and nobody reads it."""
-        if self.pinned is None and len(images) == len(self.room):
-            self.value.update_inplace(images)
-            return
-        self.room[: len(images)] = images
-        self.value.update_inplace(self.room if self.pinned is None else self.pinned)
-
-
-@dataclass(frozen=True)
-class _Bound:
-    """The buffers of one batch shape for some of the outputs."""
-
-    binding: ort.IOBinding
-    #: distinguishes the CUDA graphs of a session
-    number: int
-
-
-class ShapedCalls:
-    """A session's calls by batch shape. The caller sees to it that one thread calls at a time."""
-
-    def __init__(self, session: ort.InferenceSession, index: int, card: CardOptions, place: str = "cuda") -> None:
-        """Make every shape's buffers and call it once. `place` is where they lie: cuda, or cpu in a test.
-
-        A shape for which there is no memory is left out; raises what ONNX Runtime raises at the smallest.
-        """
-        self._session = session
-        self._place = (place, index)
-        self._graphs = card.graphs
-        self._sizes = tuple(int(size) for size in session.get_inputs()[0].shape[1:])
-        self._outputs = {entry.name: entry for entry in session.get_outputs()}
-        self._pinned_memory = pinned_memory(index) if place == "cuda" else None
-        self._inputs: dict[int, _Input] = {}
-        self._bound: dict[tuple[int, tuple[str, ...]], _Bound] = {}
-        #: ascending
-        self.shapes = card.shapes
-        for shape in warming_order(card.shapes):
-            self._warm(shape)
-
-    def run(self, names: list[str], images: NDArray[np.uint8], options: ort.RunOptions) -> list[NDArray[Any]]:
-        """Return the outputs `names` for uint8 [N, height, width, 3], of any N."""
-        parts: list[list[NDArray[Any]]] = []
-        start = 0
-        for count, shape in pieces(len(images), self.shapes):
-            parts.append(self._call(names, images[start : start + count], shape, options))
-            start += count
-        return [np.concatenate(found) for found in zip(*parts, strict=True)]
-
-    def _warm(self, shape: int) -> None:
-        try:
-            self._call(list(self._outputs), np.zeros((shape, *self._sizes), np.uint8), shape, ort.RunOptions())
-        except Exception:  # onnxruntime raises a family of its own without a common base
-            if shape == min(self.shapes):
-                raise
-            self.shapes = tuple(kept for kept in self.shapes if kept != shape)
-            self._inputs.pop(shape, None)
-            self._bound = {key: bound for key, bound in self._bound.items() if key[0] != shape}
-            log.warning("a batch shape does not fit the card", extra={"action": "shape_left_out", "images": shape})
-
-    def _call(
-        self, names: list[str], images: NDArray[np.uint8], shape: int, options: ort.RunOptions
-    ) -> list[NDArray[Any]]:
-        if shape not in self._inputs:
-            self._inputs[shape] = self._new_input(shape)
-        self._inputs[shape].fill(np.ascontiguousarray(images))
-        key = (shape, tuple(names))
-        if key not in self._bound:
-            self._bound[key] = self._bind(shape, names)
-        bound = self._bound[key]
-        if self._graphs:
-            options.add_run_config_entry("gpu_graph_id", str(bound.number))
-        self._session.run_with_iobinding(bound.binding, options)
-        return [found[: len(images)] for found in bound.binding.copy_outputs_to_cpu()]
-
-    def _new_input(self, shape: int) -> _Input:
-        sizes = (shape, *self._sizes)
-        value = ort.OrtValue.ortvalue_from_shape_and_type(sizes, np.uint8, *self._place)
-        if self._pinned_memory is None:
-            return _Input(np.zeros(sizes, np.uint8), None, value)
-        pinned = ort.OrtValue.ortvalue_from_shape_and_type(sizes, np.uint8, memory_info=self._pinned_memory)
-        return _Input(pinned.numpy(), pinned, value)
-
-    def _bind(self, shape: int, names: list[str]) -> _Bound:
-        binding = self._session.io_binding()
-        binding.bind_ortvalue_input(INPUT, self._inputs[shape].value)
-        for name in names:
-            sizes, dtype = self._outputs[name].shape[1:], _DTYPES.get(self._outputs[name].type)
-            if dtype is not None and all(isinstance(size, int) for size in sizes):
-                value = ort.OrtValue.ortvalue_from_shape_and_type((shape, *sizes), dtype, *self._place)
-                binding.bind_ortvalue_output(name, value)
-            else:
-                binding.bind_output(name, *self._place)
-        return _Bound(binding, len(self._bound) + 1)
-
+_Made = TypeVar("_Made")
 
 #: the outputs that a bundle may have
 _DTYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8, "tensor(int64)": np.int64}
+#: calls after which a session sets nothing more aside: the second plans its memory, the third may record a CUDA graph
+_WARMING = 3
 
 
-def pinned_memory(index: int) -> Any:
-    """Return what describes the host memory that card `index` reads by itself, or None where it is not offered.
+class ShapedCalls:
+    """A session's calls, each filled up to the same batch. One thread makes it and calls it."""
 
-    ONNX Runtime's Python interface has it for devices that it lists itself (`get_ep_devices`), and for no others.
+    def __init__(self, session: ort.InferenceSession, batch: int, index: int, place: str = "cuda") -> None:
+        """Make the buffers and call it. `place` is where they lie: cuda, or cpu in a test.
+
+        Raises what ONNX Runtime raises, which `worker.failure` tells lack of memory from all else by.
+        """
+        #: images of each call
+        self.batch = batch
+        self._session = session
+        self._place = (place, index)
+        shape = (batch, *(int(size) for size in session.get_inputs()[0].shape[1:]))
+        self._room = pinned_room(index, shape) if place == "cuda" else Room(np.zeros(shape, np.uint8))
+        self._input = ort.OrtValue.ortvalue_from_shape_and_type(shape, np.uint8, *self._place)
+        self._binding = session.io_binding()
+        self._binding.bind_ortvalue_input(INPUT, self._input)
+        for output in session.get_outputs():
+            self._bind(output)
+        self._names = [output.name for output in session.get_outputs()]
+        black = np.zeros(shape, np.uint8)
+        for _ in range(_WARMING):
+            self._call([], black, ort.RunOptions())
+
+    def run(self, names: list[str], images: NDArray[np.uint8], options: ort.RunOptions) -> list[NDArray[Any]]:
+        """Return the outputs `names` for uint8 [N, height, width, 3], of any N."""
+        starts = range(0, len(images), self.batch)
+        parts = [self._call(names, images[start : start + self.batch], options) for start in starts]
+        return [np.concatenate(found) for found in zip(*parts, strict=True)]
+
+    def _call(self, names: list[str], images: NDArray[np.uint8], options: ort.RunOptions) -> list[NDArray[Any]]:
+        self._input.update_inplace(self._filled(images))
+        self._session.run_with_iobinding(self._binding, options)
+        found = dict(zip(self._names, self._binding.get_outputs(), strict=True))
+        # On the CPU these are the buffers themselves, which the next call writes to.
+        return [found[name].numpy()[: len(images)].copy() for name in names]
+
+    def _filled(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return a whole batch that begins with `images`; the rest is black, as in the calls that warmed the session.
+
+        A picture of an earlier call, on which the graph may have failed, must not be among them.
+        """
+        if len(images) == self.batch and not self._room.pinned:
+            return np.ascontiguousarray(images)
+        self._room.pixels[: len(images)] = images
+        self._room.pixels[len(images) :] = 0
+        return self._room.pixels
+
+    def _bind(self, output: Any) -> None:
+        sizes, dtype = output.shape[1:], _DTYPES.get(output.type)
+        if dtype is None or not all(isinstance(size, int) for size in sizes):
+            self._binding.bind_output(output.name, *self._place)
+            return
+        value = ort.OrtValue.ortvalue_from_shape_and_type((self.batch, *sizes), dtype, *self._place)
+        self._binding.bind_ortvalue_output(output.name, value)
+
+
+def fitting(make: Callable[[int], _Made], batch: int) -> _Made:
+    """Return what `make` makes of the largest batch that there is memory for: `batch`, half of it, and so on.
+
+    Raises what `make` raises where the reason is another, or not even one image fits.
     """
-    cards = [found for found in ort.get_ep_devices() if found.ep_name == CUDA]
-    if index >= len(cards):
-        return None
-    return cards[index].memory_info(ort.OrtDeviceMemoryType.HOST_ACCESSIBLE)
+    while True:
+        try:
+            return make(batch)
+        except Exception as error:  # onnxruntime raises a family of its own without a common base
+            if batch == 1 or failure_code(error) is not ErrorCode.OUT_OF_MEMORY:
+                raise
+        # Out here the error is gone, and with it the session that it kept on the card.
+        log.warning("a batch does not fit the card", extra={"action": "batch_halved", "images": batch})
+        batch //= 2

@@ -8,7 +8,7 @@ from pathlib import Path
 from tagmill.settings import Settings
 from worker.engine import Device
 from worker.gpu import CardOptions
-from worker.session import DEFAULT_BATCH, Session
+from worker.session import Session
 from worker.tuning import Tuned, TunedFiles, this_machine
 
 log = logging.getLogger(__name__)
@@ -19,6 +19,7 @@ class Choice:
     """What one session is loaded with."""
 
     threads: int
+    #: images of one call; 0: the session's own default
     batch: int
 
 
@@ -26,7 +27,7 @@ def choose(settings: Settings, tuned: Tuned | None, cores: int) -> Choice:
     """Return threads and images of one call. What is set (not 0) wins over what was tuned."""
     shared = max(1, cores // settings.concurrency)
     threads = settings.inference_threads or (tuned.threads if tuned else shared)
-    batch = settings.inference_batch or (tuned.batch if tuned else DEFAULT_BATCH)
+    batch = settings.inference_batch or (tuned.batch if tuned else 0)
     return Choice(threads, batch)
 
 

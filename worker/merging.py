@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagmill.outcome import ErrorCode
+from worker.failure import failure_code
 from worker.session import Prediction
-from worker.tagging import failure_code
 
 Pixels = NDArray[np.uint8]
 

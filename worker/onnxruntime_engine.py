@@ -1,12 +1,12 @@
 """ONNX Runtime on the CPU, CUDA or TensorRT behind the `Engine` interface."""
 
-import contextlib
 import os
-import sys
-import threading
 import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import onnxruntime as ort
@@ -15,14 +15,21 @@ from numpy.typing import NDArray
 from tagmill.bundle import INPUT
 from tagmill.errors import BundleError, ConfigurationError
 from worker.calls import Calls
+from worker.card_libraries import load_cuda, load_tensorrt
+from worker.card_thread import card_thread
 from worker.engine import Device, Port, library_error
 from worker.gpu import CPU, CUDA, PROVIDER_OF, CardOptions, has_card, provider_options
-from worker.gpu_buffers import ShapedCalls
+from worker.gpu_buffers import ShapedCalls, fitting
 from worker.self_check import Arithmetic
+
+_Result = TypeVar("_Result")
+
+#: what `tagmill export` names the number of images of a call
+_FREE = "n"
 
 
 class OnnxRuntimeEngine:
-    """One inference session, shared by all threads; on a card with buffers for each batch shape."""
+    """One inference session, shared by all threads; on a card with a thread and a batch shape of its own."""
 
     def __init__(self, path: Path, device: Device, threads: int, card: CardOptions) -> None:
         """Raise BundleError where it cannot be loaded, ConfigurationError where `device` is not what runs it."""
@@ -30,31 +37,34 @@ class OnnxRuntimeEngine:
         self.threads = 1 if device.on_card else min(threads or cores, cores)
         # A CUDA session has one stream: calls from two threads would only wait inside (onnxruntime issue 12049).
         self.parallel = 1 if device.on_card else max(1, cores // self.threads)
-        self._turn = threading.Lock() if device.on_card else None
-        self._session = _create(path, device, self.threads, card)
+        self._thread = card_thread(device.index) if device.on_card else None
+        self._session, self._shaped = self._on_thread(partial(_open, path, device, self.threads, card))
         self.provider = str(self._session.get_providers()[0])
         self.version = f"onnxruntime {ort.__version__}"
-        wanted = PROVIDER_OF.get(device.kind, CPU)
-        if self.provider != wanted:
-            raise ConfigurationError(_not_active(device, self.provider, path))
         self.arithmetic = Arithmetic.TF32 if device.on_card else Arithmetic.FLOAT32
         self.inputs = tuple(_port(entry) for entry in self._session.get_inputs())
         self.outputs = tuple(_port(entry) for entry in self._session.get_outputs())
-        shaped = device.on_card and card.io_binding
-        self._shaped = ShapedCalls(self._session, device.index, card) if shaped else None
+        self.fixed_batch = self._shaped.batch if self._shaped else 0
 
     def run(self, names: list[str], images: NDArray[np.uint8], calls: Calls) -> list[NDArray[Any]]:
-        """See `Engine.run`. On a card all calls of a session take turns."""
-        options = ort.RunOptions()
+        """See `Engine.run`. On a card all calls of all sessions take turns."""
 
-        def end() -> None:
-            options.terminate = True
+        def call() -> list[NDArray[Any]]:
+            options = ort.RunOptions()
 
-        with self._turn or contextlib.nullcontext(), calls.running(end):
-            if self._shaped is not None:
-                return self._shaped.run(names, images, options)
-            outputs: list[NDArray[Any]] = self._session.run(names, {INPUT: images}, options)
-            return outputs
+            def end() -> None:
+                options.terminate = True
+
+            with calls.running(end):
+                if self._shaped is not None:
+                    return self._shaped.run(names, images, options)
+                outputs: list[NDArray[Any]] = self._session.run(names, {INPUT: images}, options)
+                return outputs
+
+        return self._on_thread(call)
+
+    def _on_thread(self, call: Callable[[], _Result]) -> _Result:
+        return call() if self._thread is None else self._thread.submit(call).result()
 
 
 def card_seen() -> bool:
@@ -63,21 +73,21 @@ def card_seen() -> bool:
     return CUDA in ort.get_available_providers() and has_card()
 
 
-def _create(path: Path, device: Device, threads: int, card: CardOptions) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.log_severity_level = 4 if device.on_card else 3
-    options.inter_op_num_threads = 1
-    options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # A bundle is one file, which its sha256 names. Weights in other files are looked for where nothing can be.
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path / "none"))
-    if device.on_card:
-        ort.set_default_logger_severity(3)  # that there is no card is our own error; it would warn of it, too
-        with contextlib.redirect_stdout(sys.stderr):
-            ort.preload_dlls()  # CUDA and cuDNN come as wheels with tagmill[gpu], where the loader does not look
+def _open(
+    path: Path, device: Device, threads: int, card: CardOptions
+) -> tuple[ort.InferenceSession, ShapedCalls | None]:
+    """Load a bundle, on a card with the largest batch that fits it. Raises what OnnxRuntimeEngine does."""
+
+    def shaped(batch: int) -> tuple[ort.InferenceSession, ShapedCalls]:
+        session = _create(path, device, threads, replace(card, batch=batch))
+        return session, ShapedCalls(session, batch, device.index)
+
     try:
-        with warnings.catch_warnings(action="ignore", category=UserWarning):  # a missing provider is our own error
-            return ort.InferenceSession(str(path), options, providers=provider_options(device, card))
+        if device.on_card and card.io_binding:
+            return fitting(shaped, card.batch)
+        return _create(path, device, threads, card), None
+    except ConfigurationError:
+        raise
     except Exception as error:  # onnxruntime raises a family of its own without a common base
         if "external data" in str(error).lower():
             raise BundleError(
@@ -86,15 +96,58 @@ def _create(path: Path, device: Device, threads: int, card: CardOptions) -> ort.
         raise library_error(path, "ONNX Runtime cannot load it", error) from error
 
 
-def _not_active(device: Device, found: str, path: Path) -> str:
-    if device.kind == "tensorrt" and found == CUDA:
-        return (
-            f"device {device}: ONNX Runtime gives {found} for {path.name}, not TensorRT; install the TensorRT that "
-            "ONNX Runtime was built for (pip install tensorrt), or choose --device cuda:0"
+def _create(path: Path, device: Device, threads: int, card: CardOptions) -> ort.InferenceSession:
+    """Raise ConfigurationError where `device` is not active, and else what ONNX Runtime raises."""
+    if device.on_card:
+        load_cuda()
+    if device.kind == "tensorrt":
+        load_tensorrt()
+        _make_folder(card.engines)
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # a missing provider is our own error
+        # With its fallback it would print the reason and go on with the CPU.
+        session = ort.InferenceSession(
+            str(path),
+            session_options(path, device, threads, card),
+            providers=provider_options(device, card),
+            enable_fallback=0,
         )
+    found = session.get_providers()[0]
+    if found != PROVIDER_OF.get(device.kind, CPU):
+        raise ConfigurationError(_not_active(device, found, path))
+    return session
+
+
+def session_options(path: Path, device: Device, threads: int, card: CardOptions) -> ort.SessionOptions:
+    """Return how the bundle at `path` is loaded, whatever runs it; for a card with its batch instead of any."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 4 if device.on_card else 3
+    options.inter_op_num_threads = 1
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # A bundle is one file, which its sha256 names. Weights in other files are looked for where nothing can be.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path / "none"))
+    if device.on_card and card.io_binding:
+        # TensorRT then builds its engines at once, of a graph in parts, too; and no shape is computed on the CPU.
+        options.add_free_dimension_override_by_name(_FREE, card.batch)
+    return options
+
+
+def _make_folder(folder: Path | None) -> None:
+    """Make the folder that TensorRT's engines are kept in, of which ONNX Runtime makes the last part alone."""
+    try:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{folder}: {error.strerror}; set TAGMILL_CACHE_FOLDER to a folder that can be written to"
+        ) from error
+
+
+def _not_active(device: Device, found: str, path: Path) -> str:
+    extras = "gpu,tensorrt" if device.kind == "tensorrt" else "gpu"
     return (
         f"device {device}: ONNX Runtime gives {found} for {path.name}, not {PROVIDER_OF[device.kind][:-17]}; install "
-        "tagmill[gpu] with its CUDA wheels, check nvidia-smi, or choose --device cpu"
+        f"tagmill[{extras}] with its CUDA wheels, check nvidia-smi, or choose --device cpu"
     )
 
 

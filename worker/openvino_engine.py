@@ -36,6 +36,7 @@ class OpenVinoEngine:
         cores = os.cpu_count() or 1
         self.threads = min(threads or cores, cores)
         self.parallel = max(1, cores // self.threads)
+        self.fixed_batch = 0
         core = library.Core()
         try:
             # It would read weights from any file that the bundle names: `worker.onnx_file` has seen that there is none.

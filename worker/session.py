@@ -43,8 +43,8 @@ class Session:
 
     `device` is auto, cpu, cuda:N, tensorrt:N or openvino. With auto, CUDA is taken where ONNX Runtime sees a card. A
     device that is not active raises ConfigurationError; ONNX Runtime itself would go on with the CPU. `threads` are
-    those of one call on a CPU, 0 meaning all cores. A bundle whose golden samples come out otherwise than where it was
-    made raises BundleError.
+    those of one call on a CPU, 0 meaning all cores. `batch` is the images of one call that suit the bundle here, 0
+    meaning what suits most. A bundle whose golden samples come out otherwise than where it was made raises BundleError.
     """
 
     def __init__(
@@ -54,16 +54,17 @@ class Session:
         self.sha256 = sha256_of(path)
         metadata = read_metadata(path)
         self.spec, golden = _described(path, metadata)
-        half = self.spec.precision is Precision.FP16
         with _creation:
-            self._engine = _open(path, resolve(device), threads, replace(card or CardOptions(), half=half))
+            self._engine = _open(path, resolve(device), threads, self._card_options(card or CardOptions(), batch))
         self.provider = self._engine.provider
         #: what its library computes with
         self.arithmetic = self._engine.arithmetic
         #: labels that the graph itself picks out; 0 where it gives all scores only
         self.top_k = _check_graph(self._engine, self.spec, path)
+        #: images that each call is filled up to; 0: a call is as large as what it is given
+        self.fixed_batch = self._engine.fixed_batch
         #: images of one call that suit this bundle and machine
-        self.best_batch = batch or DEFAULT_BATCH
+        self.best_batch = self.fixed_batch or batch or DEFAULT_BATCH
         #: threads of one call
         self.threads = self._engine.threads
         #: calls that run at the same time; more of them wait for each other
@@ -88,6 +89,12 @@ class Session:
             scores, labels = self._outputs([TOP_SCORES, TOP_LABELS], images)
             return Prediction(scores, None, labels)
         return Prediction(self._outputs([SCORES], images)[0], None)
+
+    def _card_options(self, card: CardOptions, batch: int) -> CardOptions:
+        half = self.spec.precision is Precision.FP16
+        # TensorRT's names for its engines say nothing of the weights.
+        cache = card.cache and card.cache / self.sha256[:12]
+        return replace(card, half=half, cache=cache, batch=batch or card.batch)
 
     def _outputs(self, names: list[str], images: NDArray[np.uint8]) -> list[NDArray[Any]]:
         return self._engine.run(names, images, self.calls)

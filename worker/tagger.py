@@ -106,7 +106,7 @@ def _decoder(settings: Settings) -> Decode:
         return preprocess.decode
     from worker.card_decode import decoder_on_card  # with ONNX Runtime, which nothing may load before a fork
 
-    return decoder_on_card(settings.device).decode
+    return decoder_on_card(settings.device, settings.gpu_memory).decode
 
 
 def _split(results: Iterable[_Read | Outcome]) -> tuple[list[_Read], list[Outcome]]:

@@ -1,7 +1,6 @@
 """Run the pictures of one batch through one session: inference rows, and the pictures the model failed on."""
 
 import logging
-import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -16,14 +15,12 @@ from tagmill.masks import encode_masks
 from tagmill.outcome import ErrorCode
 from tagmill.picture import Pixels
 from tagmill.reason import reason_of
-from worker.calls import StalledCallError
+from worker.failure import failure_code
 from worker.reader import DecodedImage
 from worker.session import Prediction, Session
 
 log = logging.getLogger(__name__)
 
-#: what ONNX Runtime, its CUDA provider, cuBLAS and cuDNN say when memory runs out; onnxruntime has no exception for it
-_NO_MEMORY = re.compile(r"failed to allocate|bad_?alloc|out of memory|OUT_OF_MEMORY|ALLOC_FAILED", re.IGNORECASE)
 #: labels stored for an image
 TOP_LABELS = 5
 
@@ -127,15 +124,6 @@ def _tag_call(
         else:
             reason = f"{session.spec.name}: a score is not a finite number"
             tagged.failed[image.row.sha256] = (ErrorCode.INFERENCE_FAILED, reason)
-
-
-def failure_code(error: Exception) -> ErrorCode:
-    """Return what an inference call's exception says about its images."""
-    if isinstance(error, StalledCallError):
-        return ErrorCode.TIMED_OUT
-    if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
-        return ErrorCode.OUT_OF_MEMORY
-    return ErrorCode.INFERENCE_FAILED
 
 
 def _require_device(session: Session) -> None:

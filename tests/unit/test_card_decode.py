@@ -1,9 +1,13 @@
 """Decoding on a card, with libjpeg in the card's place: which files it is given, and what becomes of its pixels."""
 
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 import simplejpeg
 from encoded import encoded, swapped_profile
@@ -20,12 +24,12 @@ from tagmill.settings import Settings
 from worker.card_decode import CardDecoder, Read, card_reader
 from worker.card_shrink import Shrinker, scaling
 from worker.daemon_pool import DaemonPool
-from worker.device import require_device
+from worker.device import _probe, require_device
 from worker.onnxruntime_engine import card_seen
 from worker.sessions import Sessions
 from worker.tagger import Tagger
 
-SHRINKER = Shrinker(0, "cpu")
+SHRINKER = Shrinker(0, place="cpu")
 NO_CARD = pytest.mark.skipif(card_seen(), reason="this machine has a card: benchmarks/gpu.py checks it")
 
 
@@ -180,6 +184,49 @@ def test_without_a_card_nothing_is_read_from_its_addresses() -> None:
 def test_a_worker_that_is_to_decode_on_a_card_that_is_none_does_not_start() -> None:
     with pytest.raises(ConfigurationError, match="device cpu is no card"):
         require_device("auto", decode_on_card=True)
+
+
+@NO_CARD
+def test_the_decoder_is_checked_before_a_session_is_made_as_a_worker_meets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[object] = []
+    monkeypatch.setattr("worker.session.Session", lambda *given: made.append(given))
+    with pytest.raises(SystemExit, match="device cpu is no card"):
+        _probe("cpu", "decode")
+    assert made == []
+
+
+@NO_CARD
+def test_the_card_that_shrinks_has_its_libraries_loaded_and_its_memory_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+    monkeypatch.setattr("worker.card_shrink.load_cuda", lambda: seen.append("loaded"))
+    monkeypatch.setattr("worker.card_shrink.ort.InferenceSession", lambda *given, **more: seen.append(more))
+    with pytest.raises(AttributeError):  # there is no session
+        card_reader(1, 2**30)
+    assert seen[0] == "loaded"
+    (_, options), _ = seen[1]["providers"]  # type: ignore[index]
+    assert (options["device_id"], options["gpu_mem_limit"]) == ("1", str(2**30))
+    assert seen[1]["enable_fallback"] == 0  # type: ignore[index]
+
+
+def test_two_pictures_are_shrunk_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, most, lock = 0, 0, threading.Lock()
+    run = ort.InferenceSession.run_with_iobinding
+
+    def watched(*given: Any) -> None:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.05)
+        run(*given)
+        with lock:
+            now -= 1
+
+    monkeypatch.setattr(ort.InferenceSession, "run_with_iobinding", watched)
+    data = encoded(photo(90, 70), "JPEG")
+    with ThreadPoolExecutor(6) as pool:
+        assert len(list(pool.map(card, [data] * 6, [5] * 6))) == 6
+    assert most == 2
 
 
 @NO_CARD

@@ -1,62 +1,49 @@
 """What a card is asked for and called with, as far as it shows without one."""
 
+import shutil
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import _cffi_backend
 import numpy as np
 import onnxruntime as ort
 import pytest
-from bundles import write_classifier, write_segmenter
-from hard_bundles import write_hungry_classifier
-from hypothesis import given
-from hypothesis import strategies as st
+from bundles import write_classifier, write_fussy_classifier, write_segmenter
+from hard_bundles import BAD_RED, write_hungry_classifier
 
 from tagmill.bundle import MASK, SCORES
-from tagmill.errors import ConfigurationError, ExitCode
+from tagmill.errors import BundleError, ConfigurationError, ExitCode
 from tagmill.settings import Settings, load_settings
+from tagmill.starter import starter_bundles
 from worker import gpu
+from worker.calls import Calls
+from worker.card_libraries import load_tensorrt
+from worker.card_thread import card_thread
+from worker.daemon_pool import DaemonPool
 from worker.device import require_device
 from worker.engine import Device
-from worker.gpu import (
-    CPU,
-    CUDA,
-    SHAPES,
-    TENSORRT,
-    CardOptions,
-    cuda_options,
-    pieces,
-    provider_options,
-    tensorrt_options,
-    warming_order,
-)
-from worker.gpu_buffers import ShapedCalls, pinned_memory
+from worker.gpu import CPU, CUDA, TENSORRT, CardOptions, cuda_options, provider_options, tensorrt_options
+from worker.gpu_buffers import ShapedCalls, fitting
 from worker.loading import card_options
-from worker.onnxruntime_engine import card_seen
+from worker.onnxruntime_engine import OnnxRuntimeEngine, card_seen, session_options
+from worker.pinned import pin, pinned_room
 from worker.session import Session
 
 ROOT = Path(__file__).parents[2]
-CARD = card_seen()
+NO_CARD = pytest.mark.skipif(card_seen(), reason="this machine has a card: benchmarks/gpu.py checks it")
 
 
-@given(st.integers(0, 500), st.sets(st.integers(1, 64), min_size=1).map(lambda found: tuple(sorted(found))))
-def test_any_number_of_images_goes_through_in_the_fixed_shapes(images: int, shapes: tuple[int, ...]) -> None:
-    calls = pieces(images, shapes)
-    assert sum(count for count, _ in calls) == images
-    assert all(1 <= count <= shape and shape in shapes for count, shape in calls)
-    assert all(count == shapes[-1] for count, _ in calls[:-1])
-
-
-def test_the_last_call_takes_the_next_shape_up() -> None:
-    assert pieces(1, SHAPES) == [(1, 1)]
-    assert pieces(9, SHAPES) == [(9, 32)]
-    assert pieces(70, SHAPES) == [(64, 64), (6, 8)]
-
-
-def test_the_ends_are_warmed_first_so_that_tensorrt_builds_for_their_range() -> None:
-    assert warming_order(SHAPES) == [64, 1, 8, 32]
-    assert warming_order((16,)) == [16]
+def shaped(path: Path, batch: int, fixed: bool = False) -> ShapedCalls:
+    """Return what a card's session is called through, on the CPU; `fixed` has its graph made for that batch alone."""
+    options = ort.SessionOptions()
+    if fixed:
+        options.add_free_dimension_override_by_name("n", batch)
+    return ShapedCalls(ort.InferenceSession(str(path), options, providers=[CPU]), batch, 0, place="cpu")
 
 
 def test_a_device_is_read_as_the_settings_read_it() -> None:
@@ -92,7 +79,14 @@ def test_tensorrt_keeps_its_engines_and_computes_in_float16_for_a_float16_bundle
     plain, half = tensorrt_options(0, CardOptions()), tensorrt_options(0, CardOptions(cache=Path("/e"), half=True))
     assert "trt_fp16_enable" not in plain
     assert "trt_engine_cache_enable" not in plain
-    assert (half["trt_fp16_enable"], half["trt_engine_cache_enable"], half["trt_engine_cache_path"]) == ("1", "1", "/e")
+    assert (half["trt_fp16_enable"], half["trt_engine_cache_enable"]) == ("1", "1")
+    assert half["trt_engine_cache_path"] == "/e/64"
+
+
+def test_beside_tensorrt_cuda_records_no_graph_of_its_own() -> None:
+    options = dict(provider_options(Device("tensorrt"), CardOptions(graphs=True))[:2])  # type: ignore[arg-type]
+    assert options[TENSORRT]["trt_cuda_graph_enable"] == "1"
+    assert "enable_cuda_graph" not in options[CUDA]
 
 
 def test_the_settings_say_how_a_card_is_used(tmp_path: Path) -> None:
@@ -101,14 +95,13 @@ def test_the_settings_say_how_a_card_is_used(tmp_path: Path) -> None:
     assert card_options(Settings()).memory == 0
 
 
-@pytest.mark.parametrize("graphs", [False, True])
-@pytest.mark.parametrize("count", [1, 3, 8, 20, 70])
-def test_padded_calls_through_kept_buffers_answer_as_plain_calls_do(count: int, graphs: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("fixed", [False, True], ids=["any batch", "its batch"])
+@pytest.mark.parametrize("count", [1, 3, 8, 20])
+def test_filled_up_calls_through_kept_buffers_answer_as_plain_calls_do(count: int, fixed: bool, tmp_path: Path) -> None:
     pictures = np.random.default_rng(count).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
     path = write_segmenter(tmp_path / "s.onnx")
     plain = Session(path, "cpu", 1).run(pictures)
-    session = ort.InferenceSession(str(path), providers=[CPU])
-    calls = ShapedCalls(session, 0, CardOptions(graphs=graphs), place="cpu")
+    calls = shaped(path, 8, fixed)
     for _ in range(2):
         scores, mask = calls.run([SCORES, MASK], pictures, ort.RunOptions())
         assert scores == pytest.approx(plain.scores, abs=1e-6)
@@ -118,8 +111,7 @@ def test_padded_calls_through_kept_buffers_answer_as_plain_calls_do(count: int, 
 
 
 def test_what_was_answered_is_not_written_over_by_the_next_call(tmp_path: Path) -> None:
-    session = ort.InferenceSession(str(write_classifier(tmp_path / "c.onnx")), providers=[CPU])
-    calls = ShapedCalls(session, 0, CardOptions(), place="cpu")
+    calls = shaped(write_classifier(tmp_path / "c.onnx"), 8)
     red, blue = np.zeros((8, 16, 16, 3), np.uint8), np.zeros((8, 16, 16, 3), np.uint8)
     red[..., 0] = blue[..., 2] = 255
     (first,) = calls.run([SCORES], red, ort.RunOptions())
@@ -128,23 +120,178 @@ def test_what_was_answered_is_not_written_over_by_the_next_call(tmp_path: Path) 
     assert (first == before).all()
 
 
-def test_a_shape_for_which_there_is_no_memory_is_left_out(tmp_path: Path) -> None:
-    path = write_hungry_classifier(tmp_path / "hungry.onnx", most=8)
-    calls = ShapedCalls(ort.InferenceSession(str(path), providers=[CPU]), 0, CardOptions(), place="cpu")
-    assert calls.shapes == (1, 8)
+def test_a_picture_that_the_model_fails_on_is_not_left_in_the_buffers_for_the_next_call(tmp_path: Path) -> None:
+    calls = shaped(write_fussy_classifier(tmp_path / "fussy.onnx"), 8)
+    pictures = np.zeros((6, 16, 16, 3), np.uint8)
+    pictures[5, 0, 0, 0] = BAD_RED
+    with pytest.raises(Exception, match="Gather"):
+        calls.run([SCORES], pictures, ort.RunOptions())
+    (scores,) = calls.run([SCORES], pictures[:3], ort.RunOptions())
+    assert scores.shape == (3, 3)
+
+
+@pytest.mark.parametrize("bundle", starter_bundles(), ids=lambda path: path.stem)
+def test_the_graph_of_a_card_is_made_for_its_batch_as_export_names_it(bundle: Path) -> None:
+    def sizes(card: CardOptions) -> set[object]:
+        options = session_options(bundle, Device("cuda"), 1, card)
+        session = ort.InferenceSession(str(bundle), options, providers=[CPU])
+        return {entry.shape[0] for entry in [*session.get_inputs(), *session.get_outputs()]}
+
+    assert sizes(CardOptions(batch=4)) == {4}
+    assert sizes(CardOptions(io_binding=False)) == {"n"}
+
+
+def test_a_batch_for_which_there_is_no_memory_is_halved_until_it_fits(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_hungry_classifier(tmp_path / "hungry.onnx", most=9)
+    calls = fitting(lambda batch: shaped(path, batch, fixed=True), 64)
+    assert calls.batch == 8
+    assert [vars(record)["images"] for record in caplog.records] == [64, 32, 16]
     (scores,) = calls.run([SCORES], np.zeros((20, 16, 16, 3), np.uint8), ort.RunOptions())
     assert scores.shape == (20, 3)
 
 
-@pytest.mark.skipif(CARD, reason="this machine has a card: benchmarks/gpu.py checks it")
-def test_without_a_card_there_is_no_pinned_memory_and_each_device_ends_with_78(tmp_path: Path) -> None:
-    assert pinned_memory(0) is None
+@pytest.mark.parametrize(("reason", "tried"), [("out of memory", [4, 2, 1]), ("operation not permitted", [4])])
+def test_what_no_smaller_batch_helps_against_is_raised(reason: str, tried: list[int]) -> None:
+    batches: list[int] = []
+
+    def make(batch: int) -> None:
+        batches.append(batch)
+        raise RuntimeError(f"CUDA failure: {reason}")
+
+    with pytest.raises(RuntimeError, match=reason):
+        fitting(make, 4)
+    assert batches == tried
+
+
+def test_a_cards_calls_are_made_in_its_thread_and_run_from_when_they_begin(tmp_path: Path) -> None:
     path = write_classifier(tmp_path / "c.onnx")
-    for device, name in (("cuda:0", "not CUDA"), ("tensorrt:0", "not Tensorrt")):
-        with pytest.raises(ConfigurationError, match=name) as caught:
+    engine, calls, free = OnnxRuntimeEngine(path, Device("cpu"), 1, CardOptions()), Calls(), threading.Event()
+    threads: list[str] = []
+
+    class Watched(ShapedCalls):
+        def run(self, *given: Any) -> Any:
+            threads.append(threading.current_thread().name)
+            return super().run(*given)
+
+    with DaemonPool(1, "card") as card, ThreadPoolExecutor(2) as callers:
+        engine._thread = card
+        engine._shaped = card.submit(lambda: Watched(engine._session, 4, 0, "cpu")).result()
+        card.submit(free.wait)
+        asked = [callers.submit(engine.run, [SCORES], np.zeros((6, 16, 16, 3), np.uint8), calls) for _ in range(2)]
+        time.sleep(0.1)
+        assert calls.cut(0) == 0
+        free.set()
+        assert [answer.result()[0].shape for answer in asked] == [(6, 3), (6, 3)]
+        assert threads == ["card", "card"]
+        with pytest.raises(ValueError, match="broadcast"):
+            engine.run([SCORES], np.zeros((1, 2, 2, 3), np.uint8), calls)
+
+
+def test_there_is_one_thread_for_each_card() -> None:
+    assert card_thread(0) is card_thread(0)
+    assert card_thread(0) is not card_thread(1)
+
+
+def test_a_session_tells_a_card_its_batch_and_keeps_engines_apart_by_bundle_and_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[CardOptions] = []
+
+    def opened(path: Path, device: Device, threads: int, card: CardOptions) -> OnnxRuntimeEngine:
+        asked.append(card)
+        engine = OnnxRuntimeEngine(path, Device("cpu"), 1, card)
+        engine.fixed_batch = card.batch // 2  # as if no more of it fitted
+        return engine
+
+    monkeypatch.setattr("worker.session._open", opened)
+    path = write_classifier(tmp_path / "c.onnx")
+    plain = Session(path, "cpu")
+    small = Session(path, "cpu", batch=8, card=CardOptions(cache=tmp_path))
+    assert (plain.best_batch, small.best_batch, small.fixed_batch) == (32, 4, 4)
+    assert asked[0].engines is None
+    assert asked[1].engines == tmp_path / small.sha256[:12] / "8"
+
+
+def test_why_a_library_gives_no_session_is_told_and_nothing_is_done_on_the_cpu_instead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*given: object) -> None:
+        raise RuntimeError("CUDA failure 46: all devices are busy")
+
+    monkeypatch.setattr(ort.InferenceSession, "_create_inference_session", fail)
+    with pytest.raises(BundleError, match=r"c\.onnx: ONNX Runtime cannot load it: CUDA failure 46: .*; choose another"):
+        Session(write_classifier(tmp_path / "c.onnx"), "cpu")
+    assert capfd.readouterr().out == ""
+
+
+def test_a_cache_folder_that_cannot_be_made_is_named_with_its_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.onnxruntime_engine.load_tensorrt", lambda: None)
+    (tmp_path / "file").touch()
+    path = write_classifier(tmp_path / "c.onnx")
+    with pytest.raises(ConfigurationError, match="set TAGMILL_CACHE_FOLDER"):
+        Session(path, "tensorrt:0", card=CardOptions(cache=tmp_path / "file" / "tensorrt"))
+
+
+def test_pips_tensorrt_is_loaded_from_its_folder_and_missed_where_there_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigurationError, match=r"libnvinfer\.so\.10: .* pip install 'tagmill\[gpu,tensorrt\]'"):
+        load_tensorrt()
+    (tmp_path / "tensorrt_libs").mkdir()
+    (tmp_path / "tensorrt_libs" / "__init__.py").touch()
+    for name in ("libnvinfer.so.10", "libnvonnxparser.so.10"):
+        shutil.copy(_cffi_backend.__file__, tmp_path / "tensorrt_libs" / name)
+    monkeypatch.syspath_prepend(tmp_path)
+    load_tensorrt.__wrapped__()
+    loaded = Path("/proc/self/maps").read_text()
+    assert f"{tmp_path}/tensorrt_libs/libnvinfer.so.10" in loaded
+    assert f"{tmp_path}/tensorrt_libs/libnvonnxparser.so.10" in loaded
+
+
+def test_graphs_are_not_recorded_beside_decoding_on_the_card() -> None:
+    assert load_settings(cuda_graphs=True).cuda_graphs
+    assert load_settings(decode_on_card=True).decode_on_card
+    with pytest.raises(ConfigurationError, match=r"^TAGMILL_DECODE_ON_CARD: .*TAGMILL_CUDA_GRAPHS.*false$") as caught:
+        load_settings(cuda_graphs=True, decode_on_card=True)
+    assert caught.value.exit_code == ExitCode.CONFIGURATION
+
+
+@pytest.mark.parametrize(
+    ("answer", "asked"), [(0, ["cudaHostRegister"]), (304, ["cudaHostRegister", "cudaGetLastError"])]
+)
+def test_memory_is_pinned_where_cuda_agrees_and_a_refusal_leaves_no_error_behind(
+    answer: int, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Cuda:
+        def __getattr__(self, name: str) -> Any:
+            return lambda *given: calls.append(name) or answer  # type: ignore[func-returns-value]
+
+    calls: list[str] = []
+    monkeypatch.setattr("worker.pinned.ctypes.CDLL", lambda name: Cuda())
+    assert pin(np.zeros(8, np.uint8)) is (answer == 0)
+    assert calls == asked
+
+
+@NO_CARD
+def test_without_a_card_memory_is_not_pinned() -> None:
+    assert not pin(np.zeros(2**20, np.uint8))
+    room = pinned_room(0, (2, 4, 4, 3))
+    assert (room.pixels.shape, room.pinned) == ((2, 4, 4, 3), False)
+    assert pinned_room(0, (2, 4, 4, 3)) is room
+
+
+@NO_CARD
+def test_without_a_card_each_device_ends_with_78(tmp_path: Path) -> None:
+    path = write_classifier(tmp_path / "c.onnx")
+    for device, reason in (("cuda:0", "not CUDA"), ("tensorrt:0", r"libnvinfer\.so\.10")):
+        with pytest.raises(ConfigurationError, match=reason) as caught:
             Session(path, device)
         assert caught.value.exit_code == ExitCode.CONFIGURATION
-    with pytest.raises(ConfigurationError, match="not Tensorrt"):
+    with pytest.raises(ConfigurationError, match=r"libnvinfer\.so\.10"):
         require_device("tensorrt:0")
 
 
@@ -172,7 +319,7 @@ def test_openvino_is_probed_in_a_process_of_its_own() -> None:
     require_device("openvino")
 
 
-@pytest.mark.skipif(CARD, reason="this machine has a card")
+@NO_CARD
 def test_the_gpu_benchmark_says_in_one_line_that_there_is_no_card() -> None:
     done = subprocess.run([sys.executable, "-m", "benchmarks.gpu"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == ExitCode.CONFIGURATION

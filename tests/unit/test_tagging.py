@@ -13,9 +13,10 @@ from hard_bundles import BAD_RED, write_endless_classifier, write_hungry_classif
 from tagmill.batch_result import ImageRow
 from tagmill.outcome import ErrorCode
 from worker.calls import StalledCallError
+from worker.failure import failure_code
 from worker.reader import DecodedImage
 from worker.session import Session
-from worker.tagging import failure_code, tag_images, together
+from worker.tagging import tag_images, together
 
 
 def pictures(session: Session, count: int, bad: int | None = None) -> list[DecodedImage]:
@@ -72,6 +73,8 @@ def test_an_image_that_alone_needs_too_much_memory_is_told_from_one_the_model_fa
         "CUDA failure 2: out of memory ; GPU=0 ; hostname=gpu1",
         "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED",
         "CUDNN failure 4: CUDNN_STATUS_ALLOC_FAILED",
+        "CUDNN_BACKEND_API_FAILED: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "Available memory of 0 is smaller than requested bytes of 135383040",
         "std::bad_alloc",
         "bad allocation: bad_alloc",
     ],

@@ -3,6 +3,7 @@
 import json
 import logging
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,15 @@ import pytest
 from bundles import write_classifier
 from click.testing import CliRunner
 from pictures import write_picture
+from rich.console import Console
 
 from tagmill.errors import InputError, NothingToDo
 from tagmill.settings import Settings
-from worker.bench import Candidate, choose_best, thread_counts
+from worker.bench import Bench, Candidate, choose_best, measure, thread_counts
+from worker.bench_display import show
 from worker.cli import bench
 from worker.engine import Device
+from worker.gpu import CardOptions
 from worker.loading import Choice, choose
 from worker.session import DEFAULT_BATCH, Session
 from worker.sessions import Sessions
@@ -92,8 +96,8 @@ def test_what_is_set_wins_over_what_was_tuned_and_that_over_the_defaults() -> No
     assert choose(settings, TUNED, cores=8) == Choice(threads=7, batch=5)
     free = Settings(concurrency=3)
     assert choose(free, TUNED, cores=8) == Choice(threads=2, batch=32)
-    assert choose(free, None, cores=8) == Choice(threads=2, batch=DEFAULT_BATCH)
-    assert choose(free, None, cores=2) == Choice(threads=1, batch=DEFAULT_BATCH)
+    assert choose(free, None, cores=8) == Choice(threads=2, batch=0)
+    assert choose(free, None, cores=2) == Choice(threads=1, batch=0)
 
 
 def test_a_worker_starts_with_the_choice_and_logs_it_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -111,12 +115,42 @@ def test_a_worker_starts_with_the_choice_and_logs_it_once(tmp_path: Path, caplog
 
 
 def test_the_threads_that_are_tried_reach_from_one_to_all_cores() -> None:
-    cpu = Device("cpu")
-    assert thread_counts(cpu, 1) == [1]
-    assert thread_counts(cpu, 2) == [1, 2]
-    assert thread_counts(cpu, 6) == [1, 2, 4, 6]
-    assert thread_counts(Device("openvino"), 16) == [1, 2, 4, 8, 16]
-    assert thread_counts(Device("cuda"), 16) == [1]
+    assert thread_counts(1) == [1]
+    assert thread_counts(2) == [1, 2]
+    assert thread_counts(6) == [1, 2, 4, 6]
+    assert thread_counts(16) == [1, 2, 4, 8, 16]
+
+
+@pytest.mark.parametrize(("room", "tried"), [(300, [16, 32, 64, 128, 256]), (100, [16, 32, 64]), (5, [4])])
+def test_on_a_card_each_batch_that_fits_is_tried_in_a_session_of_its_own(
+    room: int, tried: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(path: Path, device: str, batch: int, card: CardOptions) -> Session:
+        assert device == "cuda:1"
+        session = Session(path, "cpu", 1)
+        while batch > room:
+            batch //= 2
+        session.best_batch = session.fixed_batch = batch
+        session.parallel = 1
+        return session
+
+    monkeypatch.setattr("worker.bench.Session", load)
+    picture = write_picture(tmp_path / "red.png", "red")
+    bundle = write_classifier(tmp_path / "c.onnx")
+    found = measure(bundle, "cuda:1", [picture], 1, CardOptions(), lambda words: None)
+    assert [entry.batch for entry in found.candidates] == tried
+    assert len({entry.session for entry in found.candidates}) == len(tried)
+    assert found.tuned.batch in tried
+    assert table_of(found) == [str(batch) for batch in tried]
+
+
+def table_of(found: Bench) -> list[str]:
+    """Return the first column of what is shown of inference."""
+    console = Console(file=StringIO(), width=200)
+    show(console, found, HERE)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    lines = shown[shown.index("Inference") : shown.index("chosen")].splitlines()
+    return [words[0] for line in lines if len(words := line.replace("*", "").split()) == 2]
 
 
 def test_of_batches_that_are_as_good_the_smallest_is_chosen_by_the_medians() -> None:
