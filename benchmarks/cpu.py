@@ -12,6 +12,7 @@ import statistics
 import subprocess
 import sys
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 from processes import children
@@ -48,12 +49,13 @@ def read_clock(worker: int) -> Clock:
     names = thread_names(worker)
     clock: Clock = {}
     for process in below(os.getpid()):
-        server = SERVERS.get(Path(f"/proc/{process}/comm").read_text().strip())
-        for task in Path(f"/proc/{process}/task").iterdir():
-            thread = int(task.name)
-            if server or process == worker:
-                role = server or role_of(names.get(thread, ""))
-                clock[role, thread] = int((task / "schedstat").read_text().split()[0])
+        with suppress(OSError):  # PostgreSQL's autovacuum comes and goes
+            server = SERVERS.get(Path(f"/proc/{process}/comm").read_text().strip())
+            for task in Path(f"/proc/{process}/task").iterdir():
+                thread = int(task.name)
+                if server or process == worker:
+                    role = server or role_of(names.get(thread, ""))
+                    clock[role, thread] = int((task / "schedstat").read_text().split()[0])
     return clock
 
 
