@@ -21,8 +21,8 @@ from worker.session import Prediction, Session
 
 log = logging.getLogger(__name__)
 
-#: labels stored for an image
-TOP_LABELS = 5
+#: labels stored for an image, and the score from which on all others are: only multi-label models give it to so many
+TOP_LABELS, LIKELY = 5, 0.5
 
 
 @dataclass(frozen=True)
@@ -88,14 +88,15 @@ def _address(array: Pixels) -> int:
 def top_labels(
     scores: NDArray[np.float32], labels: Sequence[str], numbers: NDArray[np.int64] | None = None
 ) -> tuple[tuple[str, float], ...]:
-    """Return the best labels with their scores, best first; equal scores in the order of the labels.
+    """Return the best five labels with their scores, and all that are likely, best first; equals in the labels' order.
 
     With `numbers` the scores are in order already, and `numbers` says of which label each one is.
     """
+    count = max(TOP_LABELS, np.count_nonzero(scores >= LIKELY))
     if numbers is not None:
-        best = zip(numbers[:TOP_LABELS], scores[:TOP_LABELS], strict=True)
+        best = zip(numbers[:count], scores[:count], strict=True)
         return tuple((labels[number], float(score)) for number, score in best)
-    return tuple((labels[number], float(scores[number])) for number in np.argsort(-scores, kind="stable")[:TOP_LABELS])
+    return tuple((labels[number], float(scores[number])) for number in np.argsort(-scores, kind="stable")[:count])
 
 
 def _tag_call(

@@ -229,6 +229,13 @@ def test_labels_that_the_graph_picked_out_are_taken_as_they_come() -> None:
     assert top_labels(scores, "abc", numbers) == (("c", pytest.approx(0.5)), ("a", pytest.approx(0.3)))
 
 
+def test_all_labels_that_are_likely_are_kept_however_many() -> None:
+    scores = np.array([0.6, 0.5, 0.9, 0.7, 0.49, 0.8, 0.55, 0.1], dtype=np.float32)
+    assert [name for name, _ in top_labels(scores, "abcdefgh")] == ["c", "f", "d", "a", "g", "b"]
+    order = np.argsort(-scores)
+    assert [name for name, _ in top_labels(scores[order], "abcdefgh", order)] == ["c", "f", "d", "a", "g", "b"]
+
+
 @given(st.integers(1, 2**63 - 1), st.integers(1, 2**63 - 1))
 def test_a_message_survives(run: int, batch: int) -> None:
     message = BatchMessage(run, batch)
