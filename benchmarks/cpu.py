@@ -49,13 +49,12 @@ def read_clock(worker: int) -> Clock:
     names = thread_names(worker)
     clock: Clock = {}
     for process in below(os.getpid()):
-        with suppress(OSError):  # PostgreSQL's autovacuum comes and goes
-            server = SERVERS.get(Path(f"/proc/{process}/comm").read_text().strip())
-            for task in Path(f"/proc/{process}/task").iterdir():
-                thread = int(task.name)
+        for task in Path("/proc").glob(f"{process}/task/*"):
+            with suppress(OSError):  # PostgreSQL's autovacuum comes and goes
+                server = SERVERS.get(Path(f"/proc/{process}/comm").read_text().strip())
                 if server or process == worker:
-                    role = server or role_of(names.get(thread, ""))
-                    clock[role, thread] = int((task / "schedstat").read_text().split()[0])
+                    role = server or role_of(names.get(int(task.name), ""))
+                    clock[role, int(task.name)] = int((task / "schedstat").read_text().split()[0])
     return clock
 
 

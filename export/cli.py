@@ -66,13 +66,14 @@ def evaluate(bundle: Path, data: tuple[Path, ...], device: str, out: Path | None
     --data is any kind of labelled pictures that training takes: folders, CSV, COCO, a reviewed run, or the name of a
     known data set, whose test pictures are measured (docs/data.md).
     """
+    from export.evaluate import BATCH
     from export.evaluate import evaluate as measure
     from training.downloads import for_testing
     from worker.session import Session
 
     if device not in {"auto", "cpu", "cuda"} and not device.startswith("cuda:"):
         raise InputError(f"--device {device}: must be auto, cpu or cuda:N")
-    report = measure(Session(bundle, device=device), for_testing(data), out=out)
+    report = measure(Session(bundle, device=device, batch=BATCH), for_testing(data), out=out)
     if as_json:
         click.echo(json.dumps(report))
     else:

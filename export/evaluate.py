@@ -36,7 +36,7 @@ from training.progress import Display
 from worker.session import Session
 
 #: pictures of one inference call
-BATCH = 32
+BATCH = 16
 #: calls whose pictures are decoded ahead
 AHEAD = 4
 

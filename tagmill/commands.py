@@ -19,10 +19,14 @@ COMMANDS: dict[str, tuple[str, str, str, str]] = {
     "bench": ("worker.cli", "bench", "cpu", "Find how a bundle runs fastest here, for the workers of this machine."),
     "train": ("training.cli", "train", "train", "Train a model: one subcommand per recipe."),
     "export": ("export.cli", "export", "train", "Make a bundle out of a training run."),
-    "evaluate": ("export.cli", "evaluate", "train", "Measure a bundle on labelled pictures."),
+    "evaluate": ("export.cli", "evaluate", "cpu", "Measure a bundle on labelled pictures."),
     "model": ("export.registry_cli", "model", "cpu", "Register bundles and choose the one in production."),
     "db": ("tagmill.db_cli", "db", "", "Create or check the SQL tables."),
 }
+
+
+#: package -> extra, of commands that need two of them
+_BROUGHT_BY = {"onnxruntime": "cpu", "matplotlib": "train", "sklearn": "train"}
 
 
 class LazyGroup(click.Group):
@@ -51,8 +55,7 @@ def missing_extra(command: str, error: ModuleNotFoundError, extra: str) -> Excep
     package = (error.name or "").partition(".")[0]
     if not extra or package in {"tagmill", "producer", "worker", "training", "export", ""}:
         return error
-    if package == "onnxruntime":
-        extra = "cpu"  # export and evaluate need it beside their own
+    extra = _BROUGHT_BY.get(package, extra)
     return ConfigurationError(
         f"`tagmill {command}` needs {package}, which is not installed; run: pip install 'tagmill[{extra}]'"
     )

@@ -152,11 +152,13 @@ def load(run: Path) -> Checkpoint:
 
 
 def _check_plain(checkpoint: Checkpoint) -> None:
-    """Raise TypeError for fields of another kind, which torch reads back as they were written."""
+    """Raise TypeError where what is read of the data is of another kind: torch reads back whatever was written."""
     mappings = (checkpoint.hyperparameters, checkpoint.data, checkpoint.thresholds, checkpoint.metrics)
-    named = [place for places in checkpoint.data.values() for place in places]
-    if not all(isinstance(value, dict) for value in mappings) or not all(isinstance(place, str) for place in named):
-        raise TypeError("a field is of another kind")
+    if not all(isinstance(value, dict) for value in mappings):
+        raise TypeError("a field is no mapping")
+    for places in checkpoint.data.values():
+        if not isinstance(places, list) or not all(isinstance(place, str) for place in places):
+            raise TypeError("a part of the data is no list of paths")
 
 
 def versions() -> dict[str, str]:

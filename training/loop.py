@@ -247,8 +247,8 @@ class Training:
             self._best = load(self._run)
         # Last of all: building a network draws random numbers.
         torch.set_rng_state(state["random"])
-        if self._device.type == "cuda" and state["random_cuda"] is not None:
-            torch.cuda.set_rng_state(state["random_cuda"], self._device)
+        if self._device.type == "cuda" and isinstance(random := state["random_cuda"], Tensor):
+            torch.cuda.set_rng_state(random, self._device)
         self._display.say(f"going on after epoch {self._done}")
 
 

@@ -21,6 +21,8 @@ from worker.gpu import CPU, CUDA, CardOptions, Provider, cuda_options
 BLOCK = 8
 #: pictures that are shrunk at the same time: each takes memory of the card
 _AT_ONCE = 2
+#: seconds after which a picture that waits for its turn is left to the CPU
+_WAITING_SECONDS = 10.0
 
 
 class Shrinker:
@@ -67,9 +69,13 @@ class Shrinker:
         for name, value in given.items():
             binding.bind_cpu_input(name, value)
         binding.bind_output("small", "cpu")
-        with self._turns:
+        if not self._turns.acquire(timeout=_WAITING_SECONDS):
+            raise RuntimeError("the pictures before it are not shrunk")
+        try:
             binding.synchronize_inputs()  # the card may still be decoding
             self._session.run_with_iobinding(binding, self._run)
+        finally:
+            self._turns.release()
         found: Pixels = binding.copy_outputs_to_cpu()[0]
         rows, columns = shrunk(height, width, eighths)
         return np.ascontiguousarray(found[:rows, :columns])

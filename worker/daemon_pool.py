@@ -100,3 +100,5 @@ class DaemonPool(Executor):
                 future.set_result(result)
             else:
                 future.set_exception(failure)
+            # A thread that waits keeps nothing alive: a session that it made may hold a card's memory.
+            del task, future, call, result, failure

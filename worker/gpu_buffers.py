@@ -56,7 +56,7 @@ class ShapedCalls:
         """Return the outputs `names` for uint8 [N, height, width, 3], of any N."""
         starts = range(0, len(images), self.batch)
         parts = [self._call(names, images[start : start + self.batch], options) for start in starts]
-        return [np.concatenate(found) for found in zip(*parts, strict=True)]
+        return parts[0] if len(parts) == 1 else [np.concatenate(found) for found in zip(*parts, strict=True)]
 
     def _call(self, names: list[str], images: NDArray[np.uint8], options: ort.RunOptions) -> list[NDArray[Any]]:
         self._input.update_inplace(self._filled(images))

@@ -142,6 +142,8 @@ def _require_device(session: Session) -> None:
 
 
 def _learn_size(session: Session, size: int) -> None:
+    if session.fixed_batch:
+        return  # a smaller call is filled up to the same size
     if session.largest_call is None or size < session.largest_call:
         session.largest_call = size
         log.warning(

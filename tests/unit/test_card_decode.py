@@ -63,6 +63,19 @@ def never(data: bytes, eighths: int) -> Pixels:
     raise AssertionError("this file is not for the card")
 
 
+def test_a_picture_waits_no_longer_than_its_time_for_others_that_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.card_shrink._WAITING_SECONDS", 0.01)
+    pixels = np.zeros((16, 16, 3), np.uint8)
+    shrinker = Shrinker(0, place="cpu")
+    shrinker.shrink(pixels.ctypes.data, 16, 16, 4)
+    for _ in range(2):  # as two calls that do not end
+        shrinker._turns.acquire()
+    with pytest.raises(RuntimeError, match="the pictures before it are not shrunk"):
+        shrinker.shrink(pixels.ctypes.data, 16, 16, 4)
+    shrinker._turns.release()
+    assert shrinker.shrink(pixels.ctypes.data, 16, 16, 4).shape == (8, 8, 3)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 900), st.integers(1, 900), st.sampled_from([64, 224, 256]), st.integers(1, 8))
 def test_the_cards_pictures_have_the_size_of_the_cpus(width: int, height: int, side: int, turn: int) -> None:

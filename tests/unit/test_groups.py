@@ -1,8 +1,11 @@
 """Several items in one task of a pool: each has its own result, failure and deadline."""
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Iterator
+from concurrent.futures import wait
 
 import pytest
 
@@ -30,6 +33,27 @@ def test_no_thread_of_the_pool_is_idle_and_no_group_is_too_large(pool: DaemonPoo
     assert len(start(pool, str, failed, range(8))) == 4
     assert len(start(pool, str, failed, range(100 * LARGEST))) == 100
     assert len(start(pool, str, failed, range(100), largest=1)) == 100
+
+
+def test_a_thread_that_waits_keeps_no_result_and_no_failure_alive() -> None:
+    class Large:
+        def __call__(self, *, fails: bool) -> "Large":
+            if fails:
+                raise ValueError(self)
+            return self
+
+    pool = DaemonPool(1)
+    for fails in (False, True):
+        large = Large()
+        kept = weakref.ref(large)
+        wait([pool.submit(large, fails=fails)])
+        del large
+        deadline = time.monotonic() + 10
+        while kept() is not None and time.monotonic() < deadline:
+            time.sleep(0.01)
+            gc.collect()
+        assert kept() is None
+    pool.shutdown()
 
 
 def test_an_item_that_raises_fails_alone(pool: DaemonPool) -> None:

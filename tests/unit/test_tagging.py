@@ -59,6 +59,13 @@ def test_a_call_without_memory_is_split_the_size_is_learned_and_the_work_is_fini
     assert calls == [4, 4, 2]
 
 
+def test_no_size_is_learned_where_each_call_is_filled_up_to_the_same(tmp_path: Path) -> None:
+    session = Session(write_hungry_classifier(tmp_path / "hungry.onnx", most=5), "cpu", 1)
+    session.fixed_batch = 32
+    assert len(tag_images(session, pictures(session, 32), 32).rows) == 32
+    assert session.largest_call is None
+
+
 def test_an_image_that_alone_needs_too_much_memory_is_told_from_one_the_model_fails_on(tmp_path: Path) -> None:
     session = Session(write_hungry_classifier(tmp_path / "hungry.onnx", most=8), "cpu", 1)
     tagged = tag_images(session, pictures(session, 8, bad=3), 8)

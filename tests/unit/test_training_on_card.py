@@ -1,5 +1,6 @@
 """What a training does for a card, as far as it shows without one."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,16 +10,20 @@ from recipes import short
 from test_train_cnn import draw_noisy
 from torch.optim.swa_utils import AveragedModel
 
+from tagmill.bundle import Task
 from tagmill.errors import ExitCode
+from tagmill.preprocess import PreprocessSpec
 from training import cnn, loop
 from training.average import RunningMean
-from training.checkpoint import STATE
+from training.checkpoint import STATE, Checkpoint, write
 from training.cli import train
 from training.cnn import DEFAULTS, train_cnn
 from training.compiled import COMPILED_FROM, Compiled, can_compile, pays
 from training.dataset import Folders
 from training.inference import BATCH, CARD_BATCH, Stored, call_size, fast_in_bf16
+from training.loop import Training
 from training.networks import Arch
+from training.progress import Display
 
 torch.set_num_threads(1)
 
@@ -109,6 +114,23 @@ def test_a_card_without_room_is_one_line_that_says_what_to_do(tmp_path: Path, mo
     done = CliRunner().invoke(train, ["cnn", "--data", str(data), "--out", str(tmp_path / "run")])
     assert (type(done.exception).__name__, done.exception.exit_code) == ("ConfigurationError", ExitCode.CONFIGURATION)
     assert str(done.exception) == "the card has too little memory; choose a smaller --batch-size or --size"
+
+
+@pytest.mark.parametrize("written", [[], [torch.get_rng_state()], None], ids=["none", "all cards", "cpu"])
+def test_random_states_that_are_not_of_this_card_are_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: object
+) -> None:
+    network = torch.nn.Linear(1, 1)
+    draft = Checkpoint("cnn", Task.CLASSIFY, "seed", ("a", "b"), PreprocessSpec(8, 8), {}, {})
+    optimiser = torch.optim.SGD(network.parameters(), lr=0.1)
+    new = partial(Training, network, optimiser, SMALL.course, 4, draft, tmp_path, Display(), metric="m", device=CPU)
+    write(new()._state() | {"random_cuda": written}, tmp_path / STATE)
+    taken: list[torch.Tensor] = []
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: taken.append(state))
+    training = new()
+    training._device = CARD
+    training._take_up()
+    assert taken == []
 
 
 def test_a_card_without_room_does_not_make_a_good_run_a_damaged_one(
