@@ -1,6 +1,7 @@
 """Fixtures: real Redis and PostgreSQL servers, one each for a test session, and fresh databases on them."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -8,6 +9,10 @@ from pathlib import Path
 import hypothesis
 import pytest
 from services import DATABASE_URL, REDIS_URL, ExternalRedis, PostgresServer, RedisServer, create_database, drop_database
+
+# In the background (`make test &`) a shell has Ctrl-C ignored, which the commands that tests interrupt would inherit.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A busy machine is no finding: examples are judged by what they do, not by how long they take.
 hypothesis.settings.register_profile("tagmill", deadline=None)

@@ -227,7 +227,7 @@ def test_a_full_disk_does_not_hide_that_the_run_is_queued(shop: Path, queued: di
 
 
 def test_a_model_whose_name_is_refused_leaves_nothing_in_the_store(env: dict[str, str], tmp_path: Path) -> None:
-    bundle, store = write_classifier(tmp_path / "c.onnx", sharpness=3.0), tmp_path / "store"
+    bundle, store = write_classifier(tmp_path / "c.onnx", sharpness=5.0), tmp_path / "store"
     env = env | {"TAGMILL_MODEL_STORE": str(store)}
     assert "model name 'a/b' must" in tagmill("model", "add", bundle, "--name", "a/b", env=env, expect=2).stderr
     assert not store.exists()
