@@ -19,7 +19,7 @@ from processes import children
 
 from benchmarks.bundles import make_bundle
 from benchmarks.catalogs import write_set
-from benchmarks.comparing import turns
+from benchmarks.comparing import spread, turns
 from benchmarks.contenders import Script, Tagmill
 from benchmarks.job import Job, Timed
 from benchmarks.machine import CORES, machine, tell
@@ -129,9 +129,8 @@ def table(found: dict[str, list[float]]) -> str:
     whole = sum(statistics.median(values) for role, values in found.items() if role != RAW)
     lines = ["| CPU time of a picture | ms | share |", "|---|---|---|"]
     for role, values in found.items():
-        middle = statistics.median(values)
-        share = "" if role == RAW else f"{middle / whole:.1%}"
-        lines.append(f"| {role} | {middle:.2f} [{min(values):.2f}-{max(values):.2f}] | {share} |")
+        share = "" if role == RAW else f"{statistics.median(values) / whole:.1%}"
+        lines.append(f"| {role} | {spread(values)} | {share} |")
     return "\n".join(lines)
 
 

@@ -26,6 +26,7 @@ from tagmill.bundle import BundleSpec, Precision
 from tagmill.errors import TagmillError
 from tagmill.picture import Picture
 from tagmill.preprocess import PreprocessSpec, decode, fit
+from tagmill.reason import reason_of
 from tagmill.sample.catalog import write_catalog
 from tagmill.starter import starter_bundles
 from worker.card_decode import decoder_on_card
@@ -209,7 +210,7 @@ def _mode_rates(
                 rate = _rate(_caller(sessions[mode], pictures), size, seconds)
                 rates.setdefault(mode, []).append(rate)
             except Exception as error:  # onnxruntime raises a family of its own without a common base
-                remarks.append(f"{mode.name}{' (fp16)' if mode.half else ''}: {str(error).partition(chr(10))[0]}")
+                remarks.append(f"{mode.name}{' (fp16)' if mode.half else ''}: {reason_of(error)}")
                 sessions.pop(mode, None)
                 rates.pop(mode, None)
     return rates

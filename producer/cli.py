@@ -102,7 +102,7 @@ def submit(
             batches = publish_run(make_app(settings), engine, run_id)
         bar.update(task, note=f"run {run_id}: {batches} batches queued")
     with going_on(run_id):
-        progress = watch(engine, run_id, open_console(stderr=True)) if wait else run_progress(engine, run_id)
+        progress = watch(engine, run_id) if wait else run_progress(engine, run_id)
         if as_json:
             click.echo(json.dumps(progress.to_json()))
         else:
@@ -166,7 +166,7 @@ def watch_command(run_id: int, as_json: bool) -> int:
     """Show a live progress bar until the run is done. Ctrl-C ends the watching, not the run."""
     engine = open_database(load_settings().database_url)
     with going_on(run_id):
-        progress = watch(engine, run_id, open_console(stderr=True))
+        progress = watch(engine, run_id)
     if as_json:
         click.echo(json.dumps(progress.to_json()))
     else:
@@ -203,7 +203,7 @@ def retry_command(run_id: int, codes: tuple[str, ...], failed_only: bool, wait: 
         images = retry_run(app, engine, run_id, chosen, settings.queue, failed_only=failed_only)
     with going_on(run_id):
         click.echo(f"run {run_id}: {images} images queued again")
-        return exit_code(watch(engine, run_id, open_console(stderr=True))) if wait else ExitCode.DONE
+        return exit_code(watch(engine, run_id)) if wait else ExitCode.DONE
 
 
 @run.command("reconcile")

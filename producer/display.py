@@ -11,7 +11,7 @@ from rich.table import Table
 from sqlalchemy import Engine
 
 from producer.progress import RunProgress, run_progress
-from tagmill.console import text_column
+from tagmill.console import open_console, text_column
 from tagmill.errors import ExitCode
 from tagmill.outcome import ErrorCode
 
@@ -44,9 +44,9 @@ def note(progress: RunProgress) -> str:
     return ", ".join(words)
 
 
-def watch(engine: Engine, run_id: int, console: Console) -> RunProgress:
-    """Show a live bar until every image of the run has an outcome, or the run is cancelled."""
-    with progress_bar(console) as bar:
+def watch(engine: Engine, run_id: int) -> RunProgress:
+    """Show a live bar on stderr until every image of the run has an outcome, or the run is cancelled."""
+    with progress_bar(open_console(stderr=True)) as bar:
         progress = run_progress(engine, run_id)
         task = bar.add_task(f"run {run_id}", total=progress.images, note="")
         while True:

@@ -20,7 +20,7 @@ from training.augment import STRENGTHS, Augmentation, Strength, augment
 from training.checkpoint import Checkpoint, claim_run, plain, versions
 from training.conclude import Effort, conclude_classifier
 from training.dataset import Arrays, Folders
-from training.inference import Stored, all_logits, device_for, to_pixels
+from training.inference import all_logits, device_for, to_pixels
 from training.labelled import read_labelled
 from training.loop import Course, Training
 from training.networks import BUILDERS, Arch, fit_to_pixels, parameters
@@ -28,6 +28,7 @@ from training.objectives import label_loss, right_answers, validate
 from training.optimisers import Optimiser, new_optimiser
 from training.progress import Display
 from training.sampling import balancing_weights
+from training.stored import Stored
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """Predictions of a network in torch, from the uint8 pixels of `tagmill.preprocess`."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,26 +12,6 @@ from tagmill.errors import ConfigurationError
 #: pictures of one call on a CPU and on a card, and pixels
 BATCH, CARD_BATCH = 128, 2048
 PIXELS = BATCH * 128**2
-#: share of a card's free memory that pictures may take while a network learns from them
-ROOM = 1 / 3
-
-
-class Stored:
-    """Values of many pictures, any dtype [N, ...], that batches are taken from.
-
-    They lie on the device where that has room enough: every copy from memory to a card makes the card wait.
-    """
-
-    def __init__(self, values: NDArray[Any] | Tensor, device: torch.device) -> None:
-        stored = torch.from_numpy(values) if isinstance(values, np.ndarray) else values
-        room = ROOM * torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
-        self._values = stored.to(device) if stored.nbytes <= room else stored
-        self._device = device
-
-    def take(self, chosen: Tensor) -> Tensor:
-        """Return those at int64 [batch], on the device."""
-        here = chosen.to(self._values.device, non_blocking=True)
-        return self._values.index_select(0, here).to(self._device, non_blocking=True)
 
 
 def device_for(wanted: str) -> torch.device:

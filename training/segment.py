@@ -23,13 +23,14 @@ from training.augment import Augmentation, augment
 from training.checkpoint import Checkpoint, claim_run, load, plain, versions
 from training.conclude import Effort, conclude_segmenter
 from training.dataset import IGNORE, Arrays, Folders, short_name
-from training.inference import Stored, device_for, segment, to_pixels
+from training.inference import device_for, segment, to_pixels
 from training.loop import Course, Training
 from training.masked import read_masked
 from training.metrics import mask_confusion, segmentation
 from training.networks import Arch, fit_to_pixels, parameters
 from training.optimisers import Optimiser, new_optimiser
 from training.progress import Display
+from training.stored import Stored
 from training.unets import UNETS, SegmentArch, Segmenter, UNet, build_segmenter
 
 

@@ -30,13 +30,14 @@ from training.cnn import fit
 from training.conclude import Effort, conclude_classifier
 from training.dataset import Folders, LabelledSet, short_name
 from training.features import backbone_features
-from training.inference import Stored, all_logits, device_for, to_pixels
+from training.inference import all_logits, device_for, to_pixels
 from training.labelled import read_labelled
 from training.loop import Course, Training, stage_of
 from training.networks import BUILDERS, fit_to_pixels, parameters
 from training.objectives import judge, label_loss, right_answers
 from training.pretrained import IMAGENET, NONE, Pretrained, find_weights
 from training.progress import Display
+from training.stored import Stored
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from tagmill.errors import ConfigurationError
 from tagmill.exif import SIDEWAYS, turned
 from tagmill.outcome import ImageFailure
 from tagmill.picture import DecodeLimits, Picture, Pixels
+from tagmill.reason import reason_of
 from worker.card_shrink import BLOCK, Shrinker, shrunk
 from worker.session import resolve
 
@@ -64,8 +65,7 @@ class CardDecoder:
             try:
                 found = self._read(file.getvalue(), _eighths(640, 480, side))
             except RuntimeError as error:
-                reason = str(error).partition("\n")[0]
-                raise ConfigurationError(f"TAGMILL_DECODE_ON_CARD: the card fails: {reason}") from error
+                raise ConfigurationError(f"TAGMILL_DECODE_ON_CARD: the card fails: {reason_of(error)}") from error
             if found is None:
                 raise ConfigurationError("TAGMILL_DECODE_ON_CARD: nvImageCodec reads no JPEG here; set it to false")
             if found.shape != expected.shape or np.abs(found.astype(float) - expected).mean() > TOLERANCE:

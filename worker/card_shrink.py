@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tagmill.errors import ConfigurationError
 from tagmill.picture import Pixels
+from tagmill.reason import reason_of
 from worker.card_libraries import load_cuda
 from worker.gpu import CPU, CUDA, CardOptions, Provider, cuda_options
 
@@ -40,7 +41,7 @@ class Shrinker:
                     _graph(), _session_options(), providers=providers, enable_fallback=0
                 )
         except Exception as error:  # onnxruntime raises a family of its own without a common base
-            reason = str(error).strip().partition("\n")[0]
+            reason = reason_of(error)
             raise ConfigurationError(f"TAGMILL_DECODE_ON_CARD: card {index} is not used: {reason}") from error
         if self._session.get_providers()[0] != (CUDA if place == "cuda" else CPU):
             # It would read the card's addresses as the host's.

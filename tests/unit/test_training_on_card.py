@@ -20,10 +20,11 @@ from training.cli import train
 from training.cnn import DEFAULTS, train_cnn
 from training.compiled import COMPILED_FROM, Compiled, can_compile, pays
 from training.dataset import Folders
-from training.inference import BATCH, CARD_BATCH, Stored, call_size, fast_in_bf16
+from training.inference import BATCH, CARD_BATCH, call_size, fast_in_bf16
 from training.loop import Training
 from training.networks import Arch
 from training.progress import Display
+from training.stored import Stored
 
 torch.set_num_threads(1)
 
