@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, and_, func, insert, select, update
 from producer.manifest import Entry
 from tagmill.broker import open_channel, publish
 from tagmill.bulk import insert_rows
-from tagmill.database import epoch_now, reading
+from tagmill.database import epoch_now, reading, run_once
 from tagmill.errors import NothingToDo
 from tagmill.outcome import ImageStatus
 from tagmill.registry import Model
@@ -69,7 +69,7 @@ def publish_run(app: Celery, engine: Engine, run_id: int) -> int:
         restore(app, channel, engine, queue)
     waiting = and_(batch.c.run_id == run_id, batch.c.status == BatchStatus.QUEUED)
     # What another has locked is being published or claimed by it: to wait for that could be a deadlock.
-    free = select(batch.c.id).where(waiting).with_for_update(skip_locked=True)
+    free = run_once(select(batch.c.id).where(waiting).with_for_update(skip_locked=True))
     mark = update(batch).where(batch.c.id.in_(free)).values(published_at=epoch_now())
     with engine.begin() as connection:
         found = connection.execute(select(func.count()).where(waiting)).scalar_one()

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, func, inspect, select, text
+from sqlalchemy import Connection, Engine, Select, Table, create_engine, event, func, inspect, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
@@ -143,6 +143,16 @@ def insert_ignore(connection: Connection, table: Table) -> "postgresql.Insert | 
     if connection.dialect.name == "postgresql":
         return postgresql.insert(table).on_conflict_do_nothing()
     return sqlite.insert(table).on_conflict_do_nothing()
+
+
+def run_once(chosen: Select[tuple[int]]) -> Select[tuple[int]]:
+    """Return the ids of a statement for an IN (...), chosen and locked once whatever the planner expects.
+
+    PostgreSQL runs a subquery that locks rows again for each row outside of it where its statistics say that there is
+    hardly one; a materialized CTE is run once.
+    """
+    ids = chosen.cte("chosen").prefix_with("MATERIALIZED", dialect="postgresql")
+    return select(ids.c.id)
 
 
 def upgrade(engine: Engine) -> None:

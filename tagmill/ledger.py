@@ -29,7 +29,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from tagmill.attempts import SUSPECT_CRASHES, attempts_left
 from tagmill.batch_result import BatchResult, PendingImage
 from tagmill.bulk import insert_rows
-from tagmill.database import epoch_now, reading
+from tagmill.database import epoch_now, reading, run_once
 from tagmill.one_of import one_of
 from tagmill.outcome import ImageStatus, printable
 from tagmill.result_rows import write_result
@@ -137,7 +137,7 @@ def renew(engine: Engine, tokens: Iterable[str], lease_seconds: float) -> None:
     """Extend the lease of every batch owned by one of `tokens`."""
     held = select(batch.c.id).where(batch.c.owner.in_(list(tokens)), batch.c.status == BatchStatus.RUNNING)
     # A batch that is just being completed is locked by that, and needs no lease: the others must not wait for it.
-    free = held.with_for_update(skip_locked=True)
+    free = run_once(held.with_for_update(skip_locked=True))
     statement = update(batch).where(batch.c.id.in_(free)).values(lease_until=epoch_now() + lease_seconds)
     with engine.begin() as connection:
         connection.execute(statement)

@@ -3,7 +3,7 @@
 from sqlalchemy import ColumnElement, Connection, Engine, Select, and_, func, insert, not_, or_, select, update
 
 from tagmill.attempts import attempts_left
-from tagmill.database import epoch_now, insert_ignore
+from tagmill.database import epoch_now, insert_ignore, run_once
 from tagmill.outcome import ErrorCode, ImageStatus
 from tagmill.tables import BatchStatus, RunState, batch, batch_failure, reaper, run, run_image
 
@@ -135,7 +135,7 @@ def _publish(engine: Engine, wanted: ColumnElement[bool]) -> list[tuple[int, int
     # One UPDATE decides, so of several that publish one gets each batch.
     statement = (
         update(batch)
-        .where(batch.c.id.in_(_free(wanted).order_by(batch.c.id)), wanted)
+        .where(batch.c.id.in_(_free(wanted, in_order=True)), wanted)
         .values(published_at=epoch_now())
         .returning(batch.c.run_id, batch.c.id)
     )
@@ -143,12 +143,13 @@ def _publish(engine: Engine, wanted: ColumnElement[bool]) -> list[tuple[int, int
         return sorted((row.run_id, row.id) for row in connection.execute(statement))
 
 
-def _free(wanted: ColumnElement[bool]) -> Select[tuple[int]]:
+def _free(wanted: ColumnElement[bool], *, in_order: bool = False) -> Select[tuple[int]]:
     """Choose batches that nobody else has locked: by its owner, who completes it, or by another that publishes it.
 
     Nobody waits here, for an owner that is frozen (see `end_silent`) or in a deadlock.
     """
-    return select(batch.c.id).where(wanted).limit(REAP_LIMIT).with_for_update(skip_locked=True)
+    chosen = select(batch.c.id).where(wanted).limit(REAP_LIMIT).with_for_update(skip_locked=True)
+    return run_once(chosen.order_by(batch.c.id) if in_order else chosen)
 
 
 def _waiting(queue: str) -> ColumnElement[bool]:

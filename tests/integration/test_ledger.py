@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from processes import wait_until
 from services import libpq_url
-from sqlalchemy import Connection, Engine, func, insert, select, update
+from sqlalchemy import Connection, Engine, func, insert, select, text, update
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError
 
 from producer.control import cancel_run
@@ -29,7 +29,7 @@ from tagmill.errors import ConfigurationError, NothingToDo
 from tagmill.ledger import Claim, Lease
 from tagmill.outcome import ErrorCode
 from tagmill.preprocess import PreprocessSpec
-from tagmill.reaper import bury_dead, reclaim_due, reclaim_lost, requeue_expired, requeue_owned, take_turn
+from tagmill.reaper import REAP_LIMIT, bury_dead, reclaim_due, reclaim_lost, requeue_expired, requeue_owned, take_turn
 from tagmill.registry import Model, list_models, promote, register, resolve
 from tagmill.tables import batch, image, inference, label, mask, metadata, reaper, run, run_image
 
@@ -224,6 +224,23 @@ def test_a_lost_message_is_found_once_its_grace_is_over(engine: Engine, model: M
     assert reclaim_lost(engine, QUEUE, grace_seconds=60) == [(run_id, found) for found in batches(engine, run_id)]
     assert reclaim_lost(engine, QUEUE, grace_seconds=60) == []
     assert len(reclaim_lost(engine, QUEUE, grace_seconds=0)) == 3
+
+
+def test_a_look_takes_its_limit_of_batches_also_where_statistics_are_of_before_a_large_submit(
+    engine: Engine, model: Model
+) -> None:
+    run_id = new_run(engine, model)
+    if engine.dialect.name == "postgresql":
+        with engine.begin() as connection:
+            for table in ("batch", "run"):  # three images, one batch: what autovacuum saw before the submit
+                connection.execute(text(f"ALTER TABLE {table} SET (autovacuum_enabled = off)"))
+                connection.execute(text(f"ANALYZE {table}"))
+    waiting = [{"run_id": run_id, "seq": number, "status": "queued", "attempts": 0} for number in range(1, 16_000)]
+    with engine.begin() as connection:
+        connection.execute(insert(batch), waiting)
+    found = reclaim_lost(engine, QUEUE, grace_seconds=0)
+    assert [number for _, number in found] == batches(engine, run_id)[:REAP_LIMIT]
+    assert len(reclaim_lost(engine, QUEUE, grace_seconds=60)) == REAP_LIMIT
 
 
 def test_a_reaper_leaves_the_runs_of_other_queues_alone(engine: Engine, model: Model) -> None:
