@@ -1,11 +1,13 @@
 """Workers as real processes on real Redis, with SQLite and with PostgreSQL."""
 
+import json
 import os
 import signal
 import time
 from pathlib import Path
 
 import pytest
+import redis
 from bundles import write_fussy_classifier
 from installation import Site
 from pictures import write_folder, write_picture
@@ -126,6 +128,29 @@ def test_one_small_message_a_batch_and_a_strange_one_is_refused(site: Site) -> N
     with Worker(site.env, site.folder / "worker.log") as worker:
         site.wait_done(run)
         wait_until(lambda: worker.log.count("message_refused") == 3, 20, "the strange messages to be refused")
+
+
+def test_what_is_no_message_is_dropped_from_the_queue_and_ends_no_worker(site: Site, redis_server: RedisServer) -> None:
+    write_folder(site.folder / "shop", 20)
+    envelope = {"body": "W10=", "headers": {}, "properties": {"delivery_tag": "1", "body_encoding": "base64"}}
+    there = {"delivery_info": {"exchange": "", "routing_key": "tagmill"}}
+    strange = [
+        *(b"junk!", b"\xff\xfe\0", b"[1, 2]", b"7", b"null", b'"text"', b"{}", b"[" * 100_000),
+        *(json.dumps(found).encode() for found in (
+            envelope,
+            envelope | {"properties": []},
+            envelope | {"properties": envelope["properties"] | there | {"delivery_tag": [1]}},
+            envelope | {"properties": envelope["properties"] | there, "headers": {"task": TAG_BATCH}},
+        )),
+    ]  # fmt: skip
+    with Worker(site.env, site.folder / "worker.log") as worker:
+        worker.wait_ready()
+        with redis.Redis.from_url(redis_server.url) as client:
+            client.lpush("tagmill:6", *strange)
+        wait_until(lambda: worker.log.count("message_dropped") == len(strange), 30, "the junk to be dropped")
+        assert site.submit(site.folder / "shop", "--model", "colours", "--wait")["tagged"] == 20
+        assert worker.log.count(" ready.") == 1
+        assert "Traceback" not in worker.log
 
 
 def test_a_message_of_an_unknown_run_or_a_foreign_batch_is_refused(site: Site) -> None:
