@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from benchmarks.bundles import make_bundle
-from benchmarks.catalogs import pictures_in, write_set
-from benchmarks.chart import draw
-from benchmarks.comparing import Comparison, compare, table
-from benchmarks.contenders import BATCH_SIZE, Contender, NaiveCelery, Script, Tagmill
-from benchmarks.job import Job
-from benchmarks.machine import CORES, machine, tell
+from benchmarks.support.bundles import make_bundle
+from benchmarks.support.catalogs import pictures_in, write_set
+from benchmarks.support.chart import draw
+from benchmarks.support.comparing import Comparison, compare, table
+from benchmarks.support.contenders import BATCH_SIZE, Contender, NaiveCelery, Script, Tagmill
+from benchmarks.support.job import Job
+from benchmarks.support.machine import CORES, machine, tell
 
 TAGMILL = "tagmill"
 #: the peers whose ratios `--json` holds, by the end of their key

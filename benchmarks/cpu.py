@@ -15,14 +15,14 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
-from processes import children
+from support.processes import children
 
-from benchmarks.bundles import make_bundle
-from benchmarks.catalogs import write_set
-from benchmarks.comparing import spread, turns
-from benchmarks.contenders import Script, Tagmill
-from benchmarks.job import Job, Timed
-from benchmarks.machine import CORES, machine, tell
+from benchmarks.support.bundles import make_bundle
+from benchmarks.support.catalogs import write_set
+from benchmarks.support.comparing import spread, turns
+from benchmarks.support.contenders import Script, Tagmill
+from benchmarks.support.job import Job, Timed
+from benchmarks.support.machine import CORES, machine, tell
 
 #: how a thread's name begins -> what it does
 ROLES = {

@@ -1,4 +1,4 @@
-"""How much faster `tagmill.preprocess` is than Pillow, from a file's bytes to 224x224x3 pixels, on one thread.
+"""How much faster `tagmill.images.preprocess` is than Pillow, from a file's bytes to 224x224x3 pixels, on one thread.
 
 `python -m benchmarks.decode --pairs 15 [--folder PHOTOS]` prints, for each set of pictures, the ratio of Pillow's time
 to Tagmill's: the median and the range over pairs of rounds that alternate. Time is the thread's own (CPU), because a
@@ -21,11 +21,12 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks.catalogs import photo_like
-from benchmarks.comparing import spread
-from tagmill.preprocess import PreprocessSpec, decode, fit
-from worker.card_decode import CardDecoder
-from worker.card_shrink import BLOCK, Shrinker
+from benchmarks.support.catalogs import photo_like
+from benchmarks.support.comparing import spread
+from tagmill.images.decode import decode
+from tagmill.images.preprocess import PreprocessSpec, fit
+from worker.pipeline.gpu_jpeg_decoder import CardDecoder
+from worker.pipeline.gpu_jpeg_scaling import BLOCK, Shrinker
 
 SPEC = PreprocessSpec(224, 224)
 #: pictures of a set

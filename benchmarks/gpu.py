@@ -22,22 +22,22 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tagmill.bundle import BundleSpec, Precision
-from tagmill.errors import TagmillError
-from tagmill.picture import Picture
-from tagmill.preprocess import PreprocessSpec, decode, fit
-from tagmill.reason import reason_of
+from tagmill.bundles.onnx_metadata import read_metadata
+from tagmill.bundles.spec import BundleSpec, Precision
+from tagmill.bundles.starter import starter_bundles
+from tagmill.errors import TagmillError, reason_of
+from tagmill.images.decode import decode
+from tagmill.images.image import Picture
+from tagmill.images.preprocess import PreprocessSpec, fit
 from tagmill.sample.catalog import write_catalog
-from tagmill.starter import starter_bundles
-from worker.card_decode import decoder_on_card
-from worker.card_thread import card_thread
-from worker.engine import Device
-from worker.gpu import CardOptions
-from worker.onnx_file import read_metadata
-from worker.pinned import pinned_room
-from worker.self_check import tolerance
-from worker.session import Session
-from worker.tuning import this_machine
+from worker.devices.cuda_thread import card_thread
+from worker.devices.device import Device
+from worker.devices.pinned_memory import pinned_room
+from worker.devices.provider_options import CardOptions
+from worker.inference.golden_check import tolerance
+from worker.inference.session import Session
+from worker.inference.tuned_settings import this_machine
+from worker.pipeline.gpu_jpeg_decoder import decoder_on_card
 
 PACKAGES = (
     "onnxruntime-gpu",
@@ -116,7 +116,7 @@ def half_bundle(bundle: Path, out: Path) -> Path:
     """Write a bundle in float16 with the golden samples of the original: the session then holds it against them."""
     import onnx
 
-    from export.half import to_half
+    from export.precision.float16 import to_half
 
     model = to_half(onnx.load(bundle))
     for entry in model.metadata_props:
@@ -127,7 +127,7 @@ def half_bundle(bundle: Path, out: Path) -> Path:
 
 
 def _made(folder: Path, pictures: Path) -> list[Path]:
-    from benchmarks.bundles import make_bundle
+    from benchmarks.support.bundles import make_bundle
 
     made = []
     for name in ("mobilenet", "resnet50"):

@@ -10,13 +10,13 @@ import statistics
 import threading
 from pathlib import Path
 
-from processes import children
+from support.processes import children
 
-from benchmarks.bundles import make_bundle
-from benchmarks.catalogs import write_set
-from benchmarks.contenders import Tagmill
-from benchmarks.job import Job
-from benchmarks.machine import machine
+from benchmarks.support.bundles import make_bundle
+from benchmarks.support.catalogs import write_set
+from benchmarks.support.contenders import Tagmill
+from benchmarks.support.job import Job
+from benchmarks.support.machine import machine
 
 LOOK_SECONDS = 0.2
 MEGABYTE = 2**20

@@ -15,17 +15,18 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from benchmarks.bundles import NETWORKS, make_bundle
-from benchmarks.catalogs import write_set
-from benchmarks.comparing import spread, turns
-from benchmarks.machine import CORES, machine
 from benchmarks.peers.plain import new_session
-from export.int8 import activations, prepare, quantise
-from export.ranges import Calibration, choose, observe
-from tagmill.bundle import GOLDEN
-from tagmill.picture import Pixels
-from tagmill.preprocess import PreprocessSpec, decode, fit
-from worker.session import Session
+from benchmarks.support.bundles import NETWORKS, make_bundle
+from benchmarks.support.catalogs import write_set
+from benchmarks.support.comparing import spread, turns
+from benchmarks.support.machine import CORES, machine
+from export.precision.calibration import Calibration, choose, observe
+from export.precision.int8 import activations, prepare, quantise
+from tagmill.bundles.spec import GOLDEN
+from tagmill.images.decode import decode
+from tagmill.images.image import Pixels
+from tagmill.images.preprocess import PreprocessSpec, fit
+from worker.inference.session import Session
 
 #: pictures of one call; of one round; that show the ranges of int8
 BATCH, IMAGES, CALIBRATED_ON = 16, 64, 32

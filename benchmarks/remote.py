@@ -14,12 +14,12 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from benchmarks.bundles import make_bundle
-from benchmarks.catalogs import write_set
-from benchmarks.comparing import compare, table
-from benchmarks.contenders import Tagmill
-from benchmarks.job import Job
-from benchmarks.machine import CORES, machine, tell
+from benchmarks.support.bundles import make_bundle
+from benchmarks.support.catalogs import write_set
+from benchmarks.support.comparing import compare, table
+from benchmarks.support.contenders import Tagmill
+from benchmarks.support.job import Job
+from benchmarks.support.machine import CORES, machine, tell
 from tagmill.settings import Settings
 
 

@@ -2,7 +2,7 @@
 
 `PYTHONPATH=tests python -m benchmarks.scale --images 10000 100000 [--database postgresql] [--json FILE]` prints a line
 for each size and database. Each gets a new database. `tagmill submit` reads a CSV manifest; the workers' part is
-`tagmill.ledger` with synthetic answers in batches of 64 images, one after the other: five labels, two masks of 400
+`tagmill.ledger.leases` with synthetic answers in batches of 64 images, one after the other: five labels, two masks of 400
 bytes. Claims are timed on the last batches, when the tables are full. Memory is the peak resident size of the command.
 SQL bytes hold tables, indexes and what PostgreSQL has not cleaned up yet.
 """
@@ -24,19 +24,21 @@ from pathlib import Path
 import psycopg
 import redis
 import sqlalchemy
-from processes import TAGMILL, environment
-from services import PostgresServer, RedisServer, create_database, drop_database
 from sqlalchemy import Engine, select, text
+from support.processes import TAGMILL, environment
+from support.services import PostgresServer, RedisServer, create_database, drop_database
 
 from benchmarks.sql import IMAGES, LABELS, MASKS, RLE_BYTES, result_of
-from producer.progress import run_progress
-from tagmill import ledger
-from tagmill.bundle import BundleSpec, Task
-from tagmill.database import connect, upgrade
-from tagmill.ledger import Claim, Lease
-from tagmill.preprocess import PreprocessSpec
-from tagmill.registry import register
-from tagmill.tables import batch
+from tagmill.bundles.spec import BundleSpec, Task
+from tagmill.db.connection import connect
+from tagmill.db.migrate import upgrade
+from tagmill.db.schema import batch
+from tagmill.images.preprocess import PreprocessSpec
+from tagmill.ledger import leases
+from tagmill.ledger.complete import complete
+from tagmill.ledger.leases import Claim, Lease
+from tagmill.ledger.progress import run_progress
+from tagmill.registry.models import register
 
 QUEUE = "tagmill"
 MODEL = "f" * 64
@@ -66,7 +68,7 @@ class Measured:
     sql_bytes: float
     sql_bytes_without_masks: float
     claim_ms: float
-    #: `producer.progress.run_progress`
+    #: `tagmill.ledger.progress.run_progress`
     status_ms: float
     #: `tagmill run status`, mostly the start of Python
     status_command_ms: float
@@ -173,7 +175,7 @@ def fill(engine: Engine, run_id: int, ids: Sequence[int]) -> list[float]:
             busy += time.perf_counter() - began
             result = result_of([entry.position for entry in claimed.images], MODEL)
             began = time.perf_counter()
-            ledger.complete(engine, claimed, result, "worker")
+            complete(engine, claimed, result, "worker")
             busy += time.perf_counter() - began
         rates.append(len(part) * IMAGES / busy)
     return rates
@@ -196,14 +198,14 @@ def _batches(engine: Engine) -> tuple[int, Sequence[int]]:
 
 
 def _claim(engine: Engine, run_id: int, batch_id: int) -> Claim:
-    claimed = ledger.claim(engine, run_id, batch_id, QUEUE, Lease(f"bench:{batch_id}", 3600.0, 3))
+    claimed = leases.claim(engine, run_id, batch_id, QUEUE, Lease(f"bench:{batch_id}", 3600.0, 3))
     if claimed is None:
         raise RuntimeError(f"batch {batch_id} is not free")
     return claimed
 
 
 def _complete(engine: Engine, claimed: Claim) -> None:
-    ledger.complete(engine, claimed, result_of([entry.position for entry in claimed.images], MODEL), "worker")
+    complete(engine, claimed, result_of([entry.position for entry in claimed.images], MODEL), "worker")
 
 
 def line(found: Measured) -> str:

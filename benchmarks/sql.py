@@ -1,4 +1,4 @@
-"""How near `tagmill.ledger.complete` comes to writing the same rows with nothing around it.
+"""How near `tagmill.ledger.complete.complete` comes to writing the same rows with nothing around it.
 
 `PYTHONPATH=tests python -m benchmarks.sql --pairs 30` prints for SQLite and PostgreSQL the ratio of Tagmill's images/s
 to the raw ones: the median and the range over pairs of rounds that alternate. A round writes ten batches of 64 images,
@@ -26,20 +26,21 @@ from typing import Any
 
 import psycopg
 import sqlalchemy
-from services import PostgresServer, create_database
 from sqlalchemy import Engine, func, select
+from support.services import PostgresServer, create_database
 
-from benchmarks.comparing import spread
-from producer.manifest import Entry
-from producer.submit import create_run
-from tagmill import ledger
-from tagmill.batch_result import BatchResult, ImageRow, InferenceRow, MaskRow, Outcome, SeenFile
-from tagmill.bundle import BundleSpec, Task
-from tagmill.database import connect, upgrade
-from tagmill.ledger import Claim, Lease
-from tagmill.preprocess import PreprocessSpec
-from tagmill.registry import Model, register
-from tagmill.tables import batch, inference
+from benchmarks.support.comparing import spread
+from tagmill.bundles.spec import BundleSpec, Task
+from tagmill.db.connection import connect
+from tagmill.db.migrate import upgrade
+from tagmill.db.schema import batch, inference
+from tagmill.images.preprocess import PreprocessSpec
+from tagmill.ledger import leases
+from tagmill.ledger.complete import complete
+from tagmill.ledger.leases import Claim, Lease
+from tagmill.ledger.runs import create_run
+from tagmill.records import BatchResult, Entry, ImageRow, InferenceRow, MaskRow, Outcome, SeenFile
+from tagmill.registry.models import Model, register
 
 QUEUE = "benchmark"
 IMAGES, LABELS, MASKS, RLE_BYTES = 64, 5, 2, 400
@@ -157,7 +158,7 @@ class Bench:
                 number = next(ids)
                 calls.append(partial(self.write, self.engine, raw_rows(claimed, result, number, number)))
             else:
-                calls.append(partial(ledger.complete, self.engine, claimed, result, "worker"))
+                calls.append(partial(complete, self.engine, claimed, result, "worker"))
         started = time.perf_counter()
         for call in calls:
             call()
@@ -179,7 +180,7 @@ def claim_all(engine: Engine, run_id: int) -> list[Claim]:
     """Claim every batch of a run."""
     with engine.connect() as connection:
         ids = connection.execute(select(batch.c.id).where(batch.c.run_id == run_id)).scalars().all()
-    claims = (ledger.claim(engine, run_id, found, QUEUE, Lease(f"bench:{found}", 3600.0, 3)) for found in ids)
+    claims = (leases.claim(engine, run_id, found, QUEUE, Lease(f"bench:{found}", 3600.0, 3)) for found in ids)
     return [claimed for claimed in claims if claimed is not None]
 
 

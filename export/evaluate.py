@@ -13,17 +13,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tagmill.bundle import BundleSpec, Task
+from tagmill.bundles.spec import BundleSpec, Task
+from tagmill.cli.progress import Display
 from tagmill.errors import ConfigurationError, InputError, NothingToDo
-from tagmill.outcome import ImageFailure
-from tagmill.preprocess import PreprocessSpec
-from training.dataset import Arrays, Example
-from training.findings import Shown, find
-from training.labelled import known_examples
-from training.legible import legible
-from training.loading import Step, category_targets, read_picture, read_with_mask
-from training.masked import read_all
-from training.metrics import (
+from tagmill.images.preprocess import PreprocessSpec
+from tagmill.outcomes import ImageFailure
+from tagmill.text import legible
+from training.annotations.types import Example
+from training.data.arrays import Arrays
+from training.data.classification import known_examples
+from training.data.decode import Step, category_targets, read_picture, read_with_mask
+from training.data.segmentation import read_all
+from training.evaluation.metrics import (
     calibration_error,
     classification,
     mask_confusion,
@@ -32,8 +33,8 @@ from training.metrics import (
     segmentation,
     uncalibrated,
 )
-from training.progress import Display
-from worker.session import Session
+from training.report.analysis import Shown, find
+from worker.inference.session import Session
 
 #: pictures of one inference call
 BATCH = 16
@@ -114,7 +115,7 @@ def _prepare(out: Path) -> None:
 
 def _draw(spec: BundleSpec, shown: Shown, out: Path) -> None:
     """Write the figures of what was answered into a folder."""
-    from training.answers import draw_answers
+    from training.report.prediction_figures import draw_answers
 
     findings = find(spec.task, spec.labels, {shown.use: shown.arrays}, shown, spec.thresholds)
     draw_answers(out, spec.labels, shown, findings)

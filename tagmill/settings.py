@@ -1,17 +1,20 @@
 """Settings from `TAGMILL_*` environment variables and an `.env` file, each with its unit."""
 
 import re
+from collections.abc import Collection, Iterable
+from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import parse_qsl, urlsplit
 
+import click
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from tagmill.errors import ConfigurationError
-from tagmill.misspelt import warn_of_unknown
 
 #: seconds: nothing that is waited for may take longer
 DAY = 86_400.0
@@ -21,6 +24,14 @@ _TLS_PARAMETERS = frozenset(
     {"ssl_cert_reqs", "ssl_ca_certs", "ssl_ca_path", "ssl_ca_data", "ssl_certfile", "ssl_keyfile", "ssl_password"}
     | {"ssl_check_hostname", "ssl_ciphers"}
 )
+
+PREFIX = "tagmill_"
+#: what people set besides settings: the level of the log, and the folder that docker-compose.yml shows to workers
+_OTHERS = ("log_level", "catalog")
+#: what a supervisor sets for its process, see `worker.supervision.process`
+_PROCESS = "process"
+#: how the names of what the tests read begin
+_OF_TESTS = "test_"
 
 
 class Settings(BaseSettings):
@@ -187,3 +198,27 @@ def load_settings(**overrides: object) -> Settings:
         raise ConfigurationError(f"{name}: {reason}") from None
     warn_of_unknown(variables, Settings.model_fields)
     return settings
+
+
+def warn_of_unknown(variables: Iterable[str], settings: Collection[str]) -> None:
+    """Name in one line, once a process, what is neither a setting nor read elsewhere. All names are in lower case."""
+    known = (*settings, *_OTHERS)
+    given = [name.removeprefix(PREFIX) for name in sorted(variables) if name.startswith(PREFIX)]
+    unknown = [name for name in given if name not in (*known, _PROCESS) and not name.startswith(_OF_TESTS)]
+    if unknown:
+        named = ", ".join(_with_guess(name, known) for name in unknown)
+        _say_once(f"warning: ignored, as there is no such setting: {named}")
+
+
+def _with_guess(name: str, known: Collection[str]) -> str:
+    near = get_close_matches(name, known, n=1)
+    return _variable(name) + (f" (did you mean {_variable(near[0])}?)" if near else "")
+
+
+def _variable(name: str) -> str:
+    return (PREFIX + name).upper()
+
+
+@cache
+def _say_once(line: str) -> None:
+    click.echo(line, err=True)

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-from services import DATABASE_URL, REDIS_URL, ExternalRedis, PostgresServer, RedisServer, create_database, drop_database
+from support.services import (
+    DATABASE_URL,
+    REDIS_URL,
+    ExternalRedis,
+    PostgresServer,
+    RedisServer,
+    create_database,
+    drop_database,
+)
 
 # In the background (`make test &`) a shell has Ctrl-C ignored, which the commands that tests interrupt would inherit.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tagmill.bundle import Task
+from tagmill.bundles.spec import Task
 from tagmill.errors import BundleError, ConfigurationError, InputError, NothingToDo
-from tagmill.preprocess import PreprocessSpec
-from training.architectures import build
-from training.dataset import Folders, require_apart
+from tagmill.images.preprocess import PreprocessSpec
+from training.annotations.types import Folders, require_apart
+from training.models.build import build
 
 #: the best weights so far
 FILE = "checkpoint.pt"
@@ -33,7 +33,7 @@ class Checkpoint:
 
     recipe: str
     task: Task
-    #: name of the network in `training.architectures`
+    #: name of the network in `training.models.build`
     arch: str
     labels: tuple[str, ...]
     preprocess: PreprocessSpec

@@ -10,21 +10,23 @@ from celery.signals import setup_logging, worker_init, worker_ready, worker_shut
 from celery.worker import state
 
 from tagmill import logs
-from tagmill.broker import make_app
-from tagmill.database import connect, open_database
+from tagmill.broker.app import make_app
+from tagmill.db.connection import connect
+from tagmill.db.migrate import open_database
 from tagmill.errors import ConfigurationError, TagmillError
-from tagmill.registry import ModelStore
+from tagmill.registry.store import ModelStore
 from tagmill.settings import Settings, load_settings
-from worker import redis_channel
-from worker.broker_log import BrokerLog
-from worker.device import require_device
-from worker.outage import Services
-from worker.periodic import Periodic
-from worker.process import ProcessEnd
-from worker.runtime import Host, Runtime
-from worker.sessions import Sessions
-from worker.task import reaper, register
-from worker.watchdog import Overdue
+from worker.batch import Host, Runtime
+from worker.connections import redis_channel
+from worker.connections.availability import Services
+from worker.connections.celery_log import BrokerLog
+from worker.connections.periodic import Periodic
+from worker.devices.device_check import require_device
+from worker.inference.session_cache import Sessions
+from worker.reaping import reaper
+from worker.supervision.process import ProcessEnd
+from worker.supervision.watchdog import Overdue
+from worker.task import register
 
 log = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 from sqlalchemy import Engine
 
-from tagmill.database import connect
-from tagmill.ledger import renew
-from worker.outage import Services
-from worker.periodic import Periodic
+from tagmill.db.connection import connect
+from tagmill.ledger.leases import renew
+from worker.connections.availability import Services
+from worker.connections.periodic import Periodic
 
 #: beats within a lease: all but one may come late or fail
 BEATS = 5

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.bundles import untrained
-from benchmarks.job import Job, Timed, main
 from benchmarks.peers.plain import best, input_side, new_session, read_pillow
+from benchmarks.support.bundles import untrained
+from benchmarks.support.job import Job, Timed, main
 
 BATCH = 32
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import ray
 
-from benchmarks.job import Job, Timed, main
 from benchmarks.peers.plain import best, input_side, new_session, read_area
+from benchmarks.support.job import Job, Timed, main
 
 
 class Tagger:

@@ -8,8 +8,8 @@ from typing import Any
 
 import ray
 
-from benchmarks.job import Job, Timed, main
 from benchmarks.peers.plain import best, input_side, new_session
+from benchmarks.support.job import Job, Timed, main
 
 
 class Tagger:

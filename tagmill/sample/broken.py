@@ -7,7 +7,7 @@ from enum import Enum
 
 import numpy as np
 
-from tagmill.sample.picture import CATEGORIES, draw_item
+from tagmill.sample.item import CATEGORIES, draw_item
 
 
 class Damage(Enum):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tagmill.sample.broken import broken_bytes, damage_of
 from tagmill.sample.files import FileFormat, encode_image, encode_mask, write_file
-from tagmill.sample.picture import CATEGORIES, MASK_LABELS, SampleItem, draw_item
+from tagmill.sample.item import CATEGORIES, MASK_LABELS, SampleItem, draw_item
 from tagmill.sample.plan import CatalogPlan, PlannedItem
 
 __all__ = ["CATEGORIES", "MANIFEST", "MARKER", "MASK_LABELS", "TRUTH", "SampleItem", "draw_item", "write_catalog"]

@@ -7,7 +7,7 @@ from pathlib import Path
 from numpy.random import Generator
 from PIL import Image
 
-from tagmill.sample.picture import SampleItem
+from tagmill.sample.item import SampleItem
 
 #: EXIF tag of the orientation
 ORIENTATION = 0x0112

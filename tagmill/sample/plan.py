@@ -8,7 +8,7 @@ import numpy as np
 from numpy.random import Generator
 
 from tagmill.sample.files import FileFormat
-from tagmill.sample.picture import CATEGORIES
+from tagmill.sample.item import CATEGORIES
 
 #: raised whenever the same seed draws other bytes
 VERSION = 1

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import onnx
 import pytest
-from bundles import write_classifier, write_segmenter
-from pictures import write_folder, write_picture
-from processes import TAGMILL, environment, tagmill, tagmill_json
-from services import free_port
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
+from support.bundles import write_classifier, write_segmenter
+from support.image_fixtures import write_folder, write_picture
+from support.processes import TAGMILL, environment, tagmill, tagmill_json
+from support.services import free_port
 
-from tagmill.commands import COMMANDS
+from tagmill.cli.commands import COMMANDS
 
 
 @pytest.fixture
@@ -39,14 +39,14 @@ def test_help_lists_every_command() -> None:
 
 def test_a_producer_loads_neither_torch_nor_onnxruntime() -> None:
     code = (
-        "import sys, producer.cli, tagmill.ending, tagmill.registry, producer.grid; "
+        "import sys, producer.cli.submit, tagmill.cli.exit, tagmill.registry.models, producer.results.image_grid; "
         "print(sorted({'torch', 'onnxruntime', 'onnx', 'matplotlib'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 def test_a_worker_never_loads_torch(env: dict[str, str]) -> None:
-    code = "import sys, worker.celery, worker.cli, worker.embedded; print(sorted({'torch', 'onnx'} & set(sys.modules)))"
+    code = "import sys, worker.celery, worker.cli.worker, worker.local.tag; print(sorted({'torch', 'onnx'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
     assert done.stdout == "[]\n"
 

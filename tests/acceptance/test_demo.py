@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from processes import TAGMILL, environment, tagmill, tagmill_json, wait_until
 from sqlalchemy import create_engine, text
+from support.processes import TAGMILL, environment, tagmill, tagmill_json, wait_until
 
 
 @pytest.fixture(scope="module")

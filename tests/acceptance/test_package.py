@@ -8,7 +8,7 @@ from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
-from processes import environment
+from support.processes import environment
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,14 +27,14 @@ def test_the_wheel_holds_the_rooms_and_the_starter_bundles_and_nothing_else(whee
     tops = {name.partition("/")[0] for name in names if ".dist-info" not in name}
     assert tops == {"tagmill", "producer", "worker", "training", "export"}
     assert {"tagmill/starter/classifier.onnx", "tagmill/starter/segmenter.onnx"} <= set(names)
-    assert "tagmill/migrations/versions/0001_first_tables.py" in names
+    assert "tagmill/db/migrations/versions/0001_first_tables.py" in names
 
 
 def test_an_installed_wheel_finds_its_own_starter_bundles(wheel: Path, tmp_path: Path) -> None:
     target = tmp_path / "site"
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(target), str(wheel)]
     subprocess.run(install, check=True, timeout=240)
-    code = "from tagmill.starter import starter_bundles; print(*starter_bundles(), sep='\\n')"
+    code = "from tagmill.bundles.starter import starter_bundles; print(*starter_bundles(), sep='\\n')"
     env = environment() | {"PYTHONPATH": str(target)}
     command = [sys.executable, "-c", code]
     found = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, check=True)

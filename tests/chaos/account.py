@@ -8,9 +8,9 @@ from chaos.injection import KILLS, Injected
 from chaos.journal import Step, in_hand, read_journal, recovery
 from sqlalchemy import Engine, text
 
-from producer.progress import run_progress
-from tagmill.database import reading
-from tagmill.tables import BatchStatus
+from tagmill.db.connection import reading
+from tagmill.db.schema import BatchStatus
+from tagmill.ledger.progress import run_progress
 
 _ENTRIES = "SELECT count(*) FROM run_image WHERE run_id = :run"
 #: entries without an outcome, and tagged entries that lack an answer of a model

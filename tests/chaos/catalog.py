@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from faults.sitecustomize import KILLS
 from PIL import Image
+from support.faults.sitecustomize import KILLS
 
 #: pixels; those of CIFAR-10
 SIDE = 32

@@ -12,20 +12,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import faults.sitecustomize as faults
+import support.faults.sitecustomize as faults
 from chaos.journal import keep_journal
 from chaos.slow.sitecustomize import SECONDS
-from processes import TAGMILL, children, environment, wait_until
-from services import PostgresServer, RedisServer, create_database
 from sqlalchemy import Engine
+from support.processes import TAGMILL, children, environment, wait_until
+from support.services import PostgresServer, RedisServer, create_database
 
-from tagmill.database import connect, upgrade
-from tagmill.registry import ModelStore, register
-from worker.process import NAME_VARIABLE, end_with_parent
-from worker.session import Session
+from tagmill.db.connection import connect
+from tagmill.db.migrate import upgrade
+from tagmill.registry.models import register
+from tagmill.registry.store import ModelStore
+from worker.inference.session import Session
+from worker.supervision.process import NAME_VARIABLE, end_with_parent
 
 #: what makes pictures slow, or deadly, in a worker
-PRELOAD = (Path(__file__).parent / "slow", Path(faults.__file__).parents[1])
+PRELOAD = (Path(__file__).parent / "slow", Path(faults.__file__).parents[2])
 #: seconds until a supervisor that ended is started again, as by systemd with RestartSec=1
 RESTART_SECONDS = 1.0
 #: seconds that a worker has to finish what it has in hand
@@ -198,7 +200,7 @@ class Cluster:
     def _close(self) -> None:
         # Told together, so that they end side by side.
         for worker in self.workers:
-            worker.supervisor.terminate()
+            worker.supervision.supervisor.terminate()
         for worker in self.workers:
             worker.wait_stopped()
         self.engine.dispose()

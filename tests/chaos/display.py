@@ -15,7 +15,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from producer.display import progress_bar
+from tagmill.cli.run_display import progress_bar
 
 
 class Display:

@@ -10,11 +10,11 @@ from chaos.catalog import Catalog
 from chaos.cluster import Cluster, Services
 from chaos.display import Display
 from chaos.injection import Fault, Injected, Injector, draw_plan
-from processes import tagmill, tagmill_json
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
+from support.processes import tagmill, tagmill_json
 
-from tagmill.database import is_outage, reading
+from tagmill.db.connection import is_outage, reading
 from tagmill.settings import Settings
 
 LOOK_SECONDS = 0.05

@@ -10,7 +10,7 @@ from enum import StrEnum
 from chaos.cluster import Child, Cluster, SupervisedWorker, send
 from sqlalchemy import text
 
-from tagmill.database import reading
+from tagmill.db.connection import reading
 
 #: seconds that Redis is away, at most
 REDIS_AWAY = 3.0
@@ -110,14 +110,14 @@ class Injector:
         hit = Injected(fault, time.time(), worker.name, child.name)
         match fault:
             case Fault.TERMINATE:
-                worker.supervisor.terminate()
+                worker.supervision.supervisor.terminate()
                 return hit
             case Fault.FREEZE:
                 self._after(self._frozen_seconds, lambda: send(child.pid, signal.SIGCONT))
                 return hit if send(child.pid, signal.SIGSTOP) else None
             case Fault.KILL_BOTH:
                 # The supervisor first: it must not free what its worker leaves behind.
-                worker.supervisor.kill()
+                worker.supervision.supervisor.kill()
         return hit if send(child.pid, signal.SIGKILL) else None
 
     def _busy(self) -> list[tuple[SupervisedWorker, Child]]:

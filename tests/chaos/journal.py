@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine, text
 
-from tagmill.database import reading
-from tagmill.tables import BatchStatus
+from tagmill.db.connection import reading
+from tagmill.db.schema import BatchStatus
 
 _TRIGGERS = """
 CREATE TABLE chaos_step (

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from bundles import write_classifier
 from chaos.account import settle
 from chaos.catalog import Catalog, chosen_catalog, drawn_catalog, poisoned
 from chaos.cluster import Services
@@ -16,18 +15,20 @@ from chaos.experiment import Setup, Tagged, tag_catalog
 from chaos.injection import Fault, Injected, draw_plan
 from chaos.journal import Step, keep_journal, recovery
 from sqlalchemy import Engine, text
+from support.bundles import write_classifier
 
-from producer.manifest import Entry
-from producer.submit import create_run
-from tagmill import ledger
-from tagmill.batch_result import BatchResult, ImageRow, InferenceRow, Outcome
-from tagmill.bundle import BundleSpec, Task
-from tagmill.database import connect, upgrade
-from tagmill.ledger import Lease
-from tagmill.outcome import ErrorCode
-from tagmill.preprocess import PreprocessSpec
-from tagmill.registry import register
-from tagmill.tables import BatchStatus
+from tagmill.bundles.spec import BundleSpec, Task
+from tagmill.db.connection import connect
+from tagmill.db.migrate import upgrade
+from tagmill.db.schema import BatchStatus
+from tagmill.images.preprocess import PreprocessSpec
+from tagmill.ledger import leases
+from tagmill.ledger.complete import complete
+from tagmill.ledger.leases import Lease
+from tagmill.ledger.runs import create_run
+from tagmill.outcomes import ErrorCode
+from tagmill.records import BatchResult, Entry, ImageRow, InferenceRow, Outcome
+from tagmill.registry.models import register
 
 #: short, so that a test need not wait for a lease
 SETTINGS = {"lease_seconds": 3, "reap_seconds": 0.5, "queued_grace_seconds": 2, "decode_threads": 2}
@@ -122,9 +123,9 @@ def tagged_run(engine: Engine) -> int:
     run = create_run(engine, "test", entries, [model], [], 2, "tagmill")
     with engine.connect() as connection:
         first, second = connection.execute(text("SELECT id FROM batch ORDER BY seq")).scalars()
-    assert ledger.claim(engine, run, second, "tagmill", Lease("dead:1", -1.0, 3))
+    assert leases.claim(engine, run, second, "tagmill", Lease("dead:1", -1.0, 3))
     for number in (first, second):
-        claimed = ledger.claim(engine, run, number, "tagmill", Lease(f"alive:{number}", 30.0, 3))
+        claimed = leases.claim(engine, run, number, "tagmill", Lease(f"alive:{number}", 30.0, 3))
         assert claimed is not None
         shas = {entry.position: f"{entry.position:064d}" for entry in claimed.images}
         result = BatchResult(
@@ -132,7 +133,7 @@ def tagged_run(engine: Engine) -> int:
             [ImageRow(sha256, 8, 8, "JPEG", 100) for sha256 in shas.values()],
             [InferenceRow(sha256, model.sha256, "CPU", (("red", 1.0),), ()) for sha256 in shas.values()],
         )
-        assert ledger.complete(engine, claimed, result, "alive")
+        assert complete(engine, claimed, result, "alive")
     return run
 
 

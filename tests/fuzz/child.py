@@ -5,8 +5,9 @@ import resource
 import struct
 import sys
 
-from tagmill.outcome import ImageFailure
-from tagmill.preprocess import Geometry, PreprocessSpec, decode, fit
+from tagmill.images.decode import decode
+from tagmill.images.preprocess import Geometry, PreprocessSpec, fit
+from tagmill.outcomes import ImageFailure
 
 _SPECS = [PreprocessSpec(32, 48, geometry) for geometry in Geometry]
 

@@ -8,8 +8,8 @@ import zlib
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from encoded import encoded, grey_tiff, interlaced_png, png_chunks, swapped_profile
 from PIL import Image
+from support.image_fixtures import encoded, grey_tiff, interlaced_png, png_chunks, swapped_profile
 
 #: values that lengths, counts and sizes go wrong at
 _EDGES = (

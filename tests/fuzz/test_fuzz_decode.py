@@ -5,7 +5,7 @@ from itertools import islice
 from fuzz.campaign import fuzz
 from fuzz.mutation import mutated, originals
 
-from tagmill.outcome import ErrorCode
+from tagmill.outcomes import ErrorCode
 
 CODES = {ErrorCode.EMPTY, ErrorCode.NOT_AN_IMAGE, ErrorCode.TRUNCATED, ErrorCode.CORRUPT, ErrorCode.TOO_MANY_PIXELS}
 

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from installation import Site, new_site
-from services import ExternalRedis, RedisServer
 from sqlalchemy import Engine
+from support.installation import Site, new_site
+from support.services import ExternalRedis, RedisServer
 
-from tagmill.database import connect, upgrade
+from tagmill.db.connection import connect
+from tagmill.db.migrate import upgrade
 
 
 @pytest.fixture

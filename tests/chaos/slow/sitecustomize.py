@@ -4,7 +4,7 @@ import hashlib
 import os
 import time
 
-from faults.sitecustomize import sha256 as faulty_sha256
+from support.faults.sitecustomize import sha256 as faulty_sha256
 
 #: seconds that each picture takes more
 SECONDS = "CHAOS_SECONDS_A_PICTURE"

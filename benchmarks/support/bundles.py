@@ -1,0 +1,48 @@
+"""The bundles of a benchmark: real networks with random weights, made by Tagmill's own export."""
+
+from pathlib import Path
+
+import torch
+
+from export.build import export_bundle
+from tagmill.bundles.spec import Task
+from tagmill.images.preprocess import PreprocessSpec
+from training.checkpoint import Checkpoint, copied_state, save, versions
+from training.models.build import build
+
+#: name -> task, network, pixels of a side, labels, how the network is shaped
+NETWORKS: dict[str, tuple[Task, str, int, int, dict[str, int]]] = {
+    "mobilenet": (Task.CLASSIFY, "mobilenet_v3_small", 224, 1000, {"head": 0}),
+    "resnet50": (Task.CLASSIFY, "resnet50", 224, 1000, {"head": 0}),
+    "seed": (Task.CLASSIFY, "seed", 32, 10, {}),
+    "segmenter": (Task.SEGMENT, "unet", 256, 21, {"shrink": 2}),
+}
+
+
+def make_bundle(name: str, folder: Path, pictures: Path) -> Path:
+    """Return the bundle of a network; one that is there already is not made again. `pictures` prove the export."""
+    out = folder / f"{name}.onnx"
+    if not out.exists():
+        run = folder / f"{name}-run"
+        run.mkdir(parents=True, exist_ok=True)
+        save(untrained(out), run)
+        export_bundle(run, out, samples=pictures, top_k=5 if NETWORKS[name][0] is Task.CLASSIFY else 0)
+    return out
+
+
+def untrained(bundle: str | Path) -> Checkpoint:
+    """Return the checkpoint that a bundle of this module was made from."""
+    task, arch, size, labels, options = NETWORKS[Path(bundle).stem]
+    torch.manual_seed(0)
+    return Checkpoint(
+        recipe="untrained",
+        task=task,
+        arch=arch,
+        options=options,
+        labels=("background", *(f"label {number}" for number in range(1, labels))),
+        preprocess=PreprocessSpec(size, size),
+        hyperparameters={"seed": 0},
+        data={"train": [], "validation": [], "test": []},
+        state=copied_state(build(arch, size, labels, **options)),
+        versions=versions(),
+    )

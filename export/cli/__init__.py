@@ -1,0 +1,1 @@
+"""The commands `tagmill export`, `evaluate` and `model`."""

@@ -1,0 +1,68 @@
+"""`tagmill evaluate`: how good a bundle is on labelled images."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from export.cli.export import FILE, FOLDER
+from tagmill.errors import InputError
+
+#: what `tagmill evaluate` shows of a report, and how its figures a label are called
+SHARES = (
+    *("accuracy", "top5", "mean_ap", "macro_f1", "mean_iou", "pixel_accuracy"),
+    *("ece", "ece_by_chance", "ece_uncalibrated"),
+)
+
+
+PER_CLASS = {"per_class": "accuracy", "per_class_ap": "average precision", "per_class_iou": "IoU"}
+
+
+@click.command()
+@click.argument("bundle", type=FILE, metavar="FILE.onnx")
+@click.option("--data", "data", required=True, multiple=True, type=FOLDER, help="Labelled pictures; may be repeated.")
+@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda:N", help="Where inference runs.")
+@click.option("--out", type=FOLDER, help="Folder for figures and pictures with predicted titles or masks.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+def evaluate(bundle: Path, data: tuple[Path, ...], device: str, out: Path | None, as_json: bool) -> None:
+    """Measure a bundle on labelled pictures.
+
+    --data is any kind of labelled pictures that training takes: folders, CSV, COCO, a reviewed run, or the name of a
+    known data set, whose test pictures are measured (docs/data.md).
+    """
+    from export.evaluate import BATCH
+    from export.evaluate import evaluate as measure
+    from training.annotations.torchvision_datasets import for_testing
+    from worker.inference.session import Session
+
+    if device not in {"auto", "cpu", "cuda"} and not device.startswith("cuda:"):
+        raise InputError(f"--device {device}: must be auto, cpu or cuda:N")
+    report = measure(Session(bundle, device=device, batch=BATCH), for_testing(data), out=out)
+    if as_json:
+        click.echo(json.dumps(report))
+    else:
+        _print(report)
+
+
+def _print(report: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    from tagmill.cli.console import open_console
+
+    console = open_console()
+    summary = Table("metric", "value", title=report["bundle"]["name"])
+    for key in SHARES:
+        if key in report:
+            summary.add_row(key.replace("_", " "), f"{report[key]:.4f}")
+    for key in ("images", "images_per_second"):
+        summary.add_row(key.replace("_", " "), str(report[key]))
+    summary.add_row("unreadable", str(len(report["failures"])))
+    console.print(summary)
+    kind = next(kind for kind in PER_CLASS if kind in report)
+    table = Table("label", PER_CLASS[kind])
+    for label, value in report[kind].items():
+        table.add_row(label, f"{value:.4f}")
+    console.print(table)
+    for failure in report["failures"][:5]:
+        console.print(f"skipped {failure['path']}: {failure['reason']}", soft_wrap=True)

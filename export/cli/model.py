@@ -1,0 +1,94 @@
+"""`tagmill model`: register bundles and choose the one in production."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from rich.table import Table
+from sqlalchemy import Engine
+
+from tagmill.bundles.spec import check_name
+from tagmill.cli.console import open_console
+from tagmill.db.migrate import open_database
+from tagmill.registry.models import Model, list_models, models_by_sha256, promote, register, resolve
+from tagmill.registry.store import ModelStore
+from tagmill.settings import load_settings
+from worker.inference.session import Session
+
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+
+@click.group()
+def model() -> None:
+    """Register bundles and choose the one in production."""
+
+
+@model.command("add")
+@click.argument("bundle", type=click.Path(path_type=Path), metavar="FILE.onnx")
+@click.option("--name", help="Instead of the name in the bundle.")
+def add(bundle: Path, name: str | None) -> None:
+    """Load a bundle, copy it into TAGMILL_MODEL_STORE and record it under the next version of its name.
+
+    Until a version of a name is promoted, NAME alone means the newest one: promote the first at once. Promoting
+    concerns runs submitted afterwards; workers need no restart. To tag a catalog again with the new version, submit it
+    again.
+    """
+    settings = load_settings()
+    engine = _open()
+    session = Session(bundle, device="cpu")
+    if not models_by_sha256(engine, [session.sha256]):  # before the file is in the store
+        check_name(name or session.spec.name)
+    stored = ModelStore(settings.model_store).add(bundle, session.sha256)
+    registered = register(engine, session.spec, session.sha256, name)
+    if name and registered.name != name:
+        click.echo(f"{bundle}: is already registered as {registered.title}, and keeps that name", err=True)
+    click.echo(f"{registered.title}: {registered.task}, {len(registered.labels)} labels, {stored}")
+
+
+@model.command("list")
+@AS_JSON
+def list_command(as_json: bool) -> None:
+    """Show every registered model, the newest version of each name first."""
+    models = list_models(_open())
+    if as_json:
+        click.echo(json.dumps([asdict(found) for found in models]))
+        return
+    table = Table("model", "task", "labels", "stage", "sha256")
+    for found in models:
+        table.add_row(found.title, found.task, str(len(found.labels)), found.stage, found.sha256[:12])
+    open_console().print(table if models else "no model is registered; see `tagmill model add`")
+
+
+@model.command("show")
+@click.argument("wanted", metavar="NAME[@VERSION]")
+def show(wanted: str) -> None:
+    """Print everything recorded of one model, as JSON."""
+    click.echo(json.dumps(asdict(resolve(_open(), wanted)), indent=2))
+
+
+@model.command("verify")
+@click.argument("wanted", metavar="NAME[@VERSION]")
+@click.option("--device", metavar="auto|cpu|cuda:N", help="Where inference runs.  [default: auto]")
+def verify(wanted: str, device: str | None) -> None:
+    """Check a model's file in the store, and its golden samples on this machine."""
+    settings = load_settings(device=device)
+    found = resolve(_open(), wanted)
+    session = Session(ModelStore(settings.model_store).path(found.sha256), settings.device)
+    if session.golden_difference is None:
+        samples = "it has no golden samples; a bundle exported anew has some"
+    else:
+        samples = f"its golden samples differ by at most {session.golden_difference:.1e}"
+    click.echo(f"{found.title}: the file is the registered one; on {session.provider} {samples}")
+
+
+@model.command("promote")
+@click.argument("wanted", metavar="NAME@VERSION")
+def promote_command(wanted: str) -> None:
+    """Make this version the one that NAME alone means; runs that are queued keep the version they were given."""
+    chosen: Model = promote(_open(), wanted)
+    click.echo(f"{chosen.title} is in production")
+
+
+def _open() -> Engine:
+    return open_database(load_settings().database_url)

@@ -1,0 +1,1 @@
+"""Fewer bits: float16 and int8, and what they cost."""

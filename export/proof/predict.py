@@ -1,0 +1,16 @@
+"""What a bundle's session answers to many pictures, in calls of bounded size."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.inference.session import Prediction, Session
+
+#: pictures of one call
+BATCH = 16
+
+
+def answers(session: Session, images: NDArray[np.uint8]) -> Prediction:
+    """Infer uint8 [N, H, W, 3]; N is not bounded."""
+    found = [session.run(images[start : start + BATCH]) for start in range(0, len(images), BATCH)]
+    masks = [part.mask for part in found if part.mask is not None]
+    return Prediction(np.concatenate([part.scores for part in found]), np.concatenate(masks) if masks else None)

@@ -1,0 +1,89 @@
+"""The pictures of a training run, read again to prove and to measure its bundle."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagmill.bundles.spec import Task
+from tagmill.cli.progress import Display
+from tagmill.errors import InputError
+from tagmill.images.preprocess import PreprocessSpec
+from tagmill.outcomes import ImageFailure
+from training.annotations.open import pictures_of
+from training.annotations.types import Folders
+from training.checkpoint import Checkpoint
+from training.data.arrays import LabelledSet
+from training.data.classification import read_labelled
+from training.data.decode import read_picture
+from training.data.segmentation import read_masked
+
+#: real pictures that a bundle is compared with its origin on
+SAMPLES = 200
+
+_FP32_ALONE = "fewer bits are measured on them, so only --precision fp32 is possible"
+
+
+def sample_pictures(checkpoint: Checkpoint, samples: Path | None = None) -> NDArray[np.uint8]:
+    """Return up to 200 pictures, uint8 [N, H, W, 3]: of `samples`, or of the run's test, validation or train folders.
+
+    Raises InputError where there is none that can be read.
+    """
+    if samples is not None:
+        return _read_some([samples], checkpoint.preprocess)
+    for use in ("test", "validation", "train"):
+        if folders := [Path(folder) for folder in checkpoint.data.get(use, []) if Path(folder).exists()]:
+            return _read_some(folders, checkpoint.preprocess)
+    raise InputError(f"{_missing(checkpoint)}; name a folder of pictures with --samples")
+
+
+def labelled_pictures(checkpoint: Checkpoint, display: Display) -> LabelledSet:
+    """Return the pictures of the run as its training divided them.
+
+    Raises InputError where some are gone, or none is named that it was trained on.
+    """
+    named = [Path(folder) for folders in checkpoint.data.values() for folder in folders]
+    if not all(folder.exists() for folder in named):
+        raise InputError(f"{_missing(checkpoint)}; {_FP32_ALONE}")
+    if not checkpoint.data.get("train"):
+        raise InputError(f"the checkpoint of this run names no pictures that it was trained on; {_FP32_ALONE}")
+    folders = Folders(*(tuple(map(Path, checkpoint.data.get(use, []))) for use in ("train", "validation", "test")))
+    spec, seed = checkpoint.preprocess, seed_of(checkpoint)
+    if checkpoint.task is Task.SEGMENT:
+        found = read_masked(folders, spec, seed, display)
+    else:
+        found = read_labelled(folders, spec, seed, display, checkpoint.task is Task.MULTILABEL)
+    if tuple(found.labels) != tuple(checkpoint.labels):
+        raise InputError(f"the pictures of this run have other labels than when it was trained; {_FP32_ALONE}")
+    return found
+
+
+def seed_of(checkpoint: Checkpoint) -> int:
+    """Return what the run's pictures were divided by."""
+    values = checkpoint.hyperparameters
+    return int(values.get("course", values).get("seed", 0))
+
+
+def _missing(checkpoint: Checkpoint) -> str:
+    named = ", ".join(folder for folders in checkpoint.data.values() for folder in folders)
+    return f"the pictures of this run are gone ({named})" if named else "the checkpoint of this run names no pictures"
+
+
+def _read_some(folders: list[Path], spec: PreprocessSpec) -> NDArray[np.uint8]:
+    found: list[Path] = []
+    share = -(-SAMPLES // len(folders))
+    for folder in folders:
+        if not folder.exists():
+            raise InputError(f"{folder}: is not a folder; name a folder of pictures with --samples")
+        # Evenly over the sorted names, so that every category takes part.
+        if pictures := pictures_of(folder):
+            found += [pictures[index] for index in np.unique(np.linspace(0, len(pictures) - 1, share).astype(int))]
+    images = []
+    for path in found:
+        try:
+            images.append(read_picture(path, spec))
+        except ImageFailure:
+            continue  # training named it; here the readable ones decide
+    if not images:
+        raise InputError(f"{folders[0]}: no readable picture to prove the bundle on; name a folder with --samples")
+    return np.stack(images)

@@ -1,0 +1,1 @@
+"""The commands of an ingestion job: `tagmill submit`, `run` and `results`."""

@@ -1,0 +1,101 @@
+"""`tagmill run`: list, show, watch, cancel and retry runs."""
+
+import json
+
+import click
+
+from producer.cli.options import AS_JSON, going_on, publishing
+from producer.runs import reconcile, retry_run
+from tagmill.broker.app import make_app, require_shared_broker
+from tagmill.cli.console import open_console
+from tagmill.cli.run_display import exit_code, runs_table, status_table, watch
+from tagmill.db.migrate import open_database
+from tagmill.errors import ExitCode
+from tagmill.ledger.progress import list_runs, run_progress
+from tagmill.ledger.runs import cancel_run
+from tagmill.outcomes import ErrorCode
+from tagmill.settings import load_settings
+
+
+@click.group()
+def run() -> None:
+    """List runs, show and watch their progress, cancel them, take failed images again."""
+
+
+@run.command("list")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 2**31 - 1), help="Newest runs to show.")
+@AS_JSON
+def list_command(limit: int, as_json: bool) -> None:
+    """Show the newest runs."""
+    runs = list_runs(open_database(load_settings().database_url), limit)
+    if as_json:
+        click.echo(json.dumps([progress.to_json() for progress in runs]))
+    else:
+        open_console().print(runs_table(runs) if runs else "no runs yet; see `tagmill submit`")
+
+
+@run.command("status")
+@click.argument("run_id", type=click.IntRange(1, 2**31 - 1), metavar="RUN")
+@AS_JSON
+def status_command(run_id: int, as_json: bool) -> None:
+    """Show how far one run is, and its failures by code."""
+    progress = run_progress(open_database(load_settings().database_url), run_id)
+    if as_json:
+        click.echo(json.dumps(progress.to_json()))
+    else:
+        open_console().print(status_table(progress))
+
+
+@run.command("watch")
+@click.argument("run_id", type=click.IntRange(1, 2**31 - 1), metavar="RUN")
+@AS_JSON
+def watch_command(run_id: int, as_json: bool) -> int:
+    """Show a live progress bar until the run is done. Ctrl-C ends the watching, not the run."""
+    engine = open_database(load_settings().database_url)
+    with going_on(run_id):
+        progress = watch(engine, run_id)
+    if as_json:
+        click.echo(json.dumps(progress.to_json()))
+    else:
+        open_console().print(status_table(progress))
+    return exit_code(progress)
+
+
+@run.command("cancel")
+@click.argument("run_id", type=click.IntRange(1, 2**31 - 1), metavar="RUN")
+def cancel_command(run_id: int) -> None:
+    """Take the waiting batches of a run off. Batches in work are finished, results stay; `retry` takes the rest up."""
+    cancelled = cancel_run(open_database(load_settings().database_url), run_id)
+    click.echo(f"run {run_id}: {cancelled} waiting batches cancelled")
+
+
+@run.command("retry")
+@click.argument("run_id", type=click.IntRange(1, 2**31 - 1), metavar="RUN")
+@click.option(
+    "--code",
+    "codes",
+    multiple=True,
+    type=click.Choice([code.value for code in ErrorCode]),
+    metavar="CODE",
+    help="Only images that failed with this code; may be repeated.",
+)
+@click.option("--failed", "failed_only", is_flag=True, help="Only failed images, not what a cancelled run left.")
+@click.option("--wait", is_flag=True, help="Watch until the run is done; exit code 3 if images failed.")
+def retry_command(run_id: int, codes: tuple[str, ...], failed_only: bool, wait: bool) -> int:
+    """Take failed images again, and what a cancelled run left."""
+    settings = require_shared_broker(load_settings())
+    engine = open_database(settings.database_url)
+    with publishing(run_id):
+        app, chosen = make_app(settings), [ErrorCode(code) for code in codes]
+        images = retry_run(app, engine, run_id, chosen, settings.queue, failed_only=failed_only)
+    with going_on(run_id):
+        click.echo(f"run {run_id}: {images} images queued again")
+        return exit_code(watch(engine, run_id)) if wait else ExitCode.DONE
+
+
+@run.command("reconcile")
+def reconcile_command() -> None:
+    """Publish what waits or lost its worker, after Redis was emptied. Workers do it by themselves, later."""
+    settings = require_shared_broker(load_settings())
+    batches = reconcile(make_app(settings), open_database(settings.database_url), settings.queue, settings.max_attempts)
+    click.echo(f"{batches} batches published")

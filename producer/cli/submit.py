@@ -1,0 +1,91 @@
+"""`tagmill submit`, `tagmill run` and `tagmill results`."""
+
+import json
+from pathlib import Path
+
+import click
+
+from producer.cli.options import AS_JSON, going_on, publishing
+from producer.sources.open import check, open_sources, roots_of
+from producer.submit import publish_run
+from tagmill.broker.app import make_app, require_shared_broker
+from tagmill.cli.console import open_console
+from tagmill.cli.run_display import exit_code, progress_bar, watch
+from tagmill.db.migrate import open_database
+from tagmill.errors import ExitCode
+from tagmill.ledger.progress import run_progress
+from tagmill.ledger.runs import create_run
+from tagmill.registry.models import resolve
+from tagmill.settings import load_settings
+
+
+@click.command()
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.option("--model", "models", multiple=True, required=True, metavar="NAME[@VERSION]", help="May be repeated.")
+@click.option("--batch-size", default=64, show_default=True, type=click.IntRange(1, 4096), help="Images a message.")
+@click.option(
+    "--allow-root",
+    "extra_roots",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A further folder that this run's manifest may point into.",
+)
+@click.option("--wait", is_flag=True, help="Watch until the run is done; exit code 3 if images failed.")
+@click.option("--dry-run", is_flag=True, help="Check the sources, list every problem, queue nothing.")
+@AS_JSON
+def submit(
+    sources: tuple[str, ...],
+    models: tuple[str, ...],
+    batch_size: int,
+    extra_roots: tuple[Path, ...],
+    wait: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> int:
+    """Enqueue folders and CSV manifests (columns image_key, uri) as one run.
+
+    Folders and the manifests' own folders may be read by the workers for this run.
+    """
+    settings = require_shared_broker(load_settings())
+    engine = open_database(settings.database_url)
+    chosen = list({found.sha256: found for found in (resolve(engine, wanted) for wanted in models)}.values())
+    if dry_run:
+        return _check_sources(sources, as_json)
+    roots = [*roots_of(sources), *(root.resolve() for root in extra_roots)]
+    with progress_bar(open_console(stderr=True)) as bar:
+        task = bar.add_task("submit", total=None, note="writing to SQL")
+        run_id = create_run(
+            *(engine, " ".join(sources), open_sources(sources), chosen, roots, batch_size, settings.queue),
+            progress=lambda images: bar.update(task, completed=images),
+        )
+        bar.update(task, note="publishing")
+        with going_on(run_id), publishing(run_id):
+            batches = publish_run(make_app(settings), engine, run_id)
+        bar.update(task, note=f"run {run_id}: {batches} batches queued")
+    with going_on(run_id):
+        progress = watch(engine, run_id) if wait else run_progress(engine, run_id)
+        if as_json:
+            click.echo(json.dumps(progress.to_json()))
+        else:
+            click.echo(f"run {run_id}: {progress.images} images in {batches} batches, {progress.state}")
+            click.echo(
+                f"follow it with: tagmill run watch {run_id}" if not wait else f"read it with: tagmill results {run_id}"
+            )
+    return exit_code(progress)
+
+
+def _check_sources(sources: tuple[str, ...], as_json: bool) -> int:
+    """Show every problem; end as the run itself would, which stops at the first."""
+    report = check(sources)
+    if not report.problems:
+        roots_of(sources)  # raises for a folder whose name SQL cannot store
+    if as_json:
+        listed = [str(problem) for problem in report.problems]
+        click.echo(json.dumps({"images": report.entries, "problem_count": report.problem_count, "problems": listed}))
+    else:
+        for problem in report.problems:
+            click.echo(str(problem))
+        click.echo(f"{report.entries} images, {report.problem_count} problems; nothing was queued")
+    if not report.problems:
+        return ExitCode.DONE
+    return ExitCode.NOTHING_TO_DO if report.problems[0].empty else ExitCode.USAGE

@@ -1,0 +1,46 @@
+"""Write results as CSV or JSON lines."""
+
+import csv
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from typing import TextIO
+
+from producer.results.read import ImageResult
+from tagmill.bundles.spec import Task
+from tagmill.registry.models import Model
+
+
+class Format(StrEnum):
+    """What `tagmill results --format` writes."""
+
+    #: one row an image: for each classifier its best label and score, for each segmenter its masks' area shares
+    CSV = "csv"
+    #: one object an image, with everything: all labels, masks as COCO RLE
+    JSONL = "jsonl"
+
+
+def write_csv(results: Iterable[ImageResult], names: Sequence[tuple[str, Model]], out: TextIO) -> int:
+    """Write one row an image; return how many. `names` are the models with the names their columns get."""
+    writer = csv.writer(out)
+    writer.writerow([*_FACTS, *(column for name, model in names for column in _columns(name, model))])
+    count = 0
+    for result in results:
+        facts = [getattr(result, fact) for fact in _FACTS]
+        writer.writerow([*facts, *(value for name, model in names for value in _values(result, name, model))])
+        count += 1
+    return count
+
+
+_FACTS = ("image_key", "uri", "status", "error_code", "sha256", "width", "height")
+
+
+def _columns(name: str, model: Model) -> tuple[str, ...]:
+    return (f"{name}.masks",) if model.task == Task.SEGMENT else (f"{name}.label", f"{name}.score")
+
+
+def _values(result: ImageResult, name: str, model: Model) -> tuple[object, ...]:
+    if model.task == Task.SEGMENT:
+        masks = result.masks.get(name, [])
+        return (" ".join(f"{found.label}:{found.area_share:.4f}" for found in masks),)
+    best = result.labels.get(name)
+    return (best[0][0], f"{best[0][1]:.6f}") if best else ("", "")

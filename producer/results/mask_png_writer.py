@@ -1,0 +1,104 @@
+"""Write masks as palette PNGs at each picture's own size."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from producer.results.read import ImageResult, StoredMask
+from tagmill.bundles.spec import Task, is_plain
+from tagmill.errors import InputError
+from tagmill.images.preprocess import PreprocessSpec
+from tagmill.registry.models import Model
+from tagmill.tasks.masks import decode_mask, to_picture
+
+#: bytes in the name of a folder, on every usual file system
+_LONGEST_FOLDER = 255
+#: bytes of one part of an image_key, to which digits and .png may come
+_LONGEST_PART = 200
+
+
+def write_masks(results: Iterable[ImageResult], names: Sequence[tuple[str, Model]], folder: Path) -> int:
+    """Write FOLDER/MODEL/<image_key>.png, pixels index into FOLDER/MODEL/labels.json; return how many."""
+    segmenters = [(name, model, folder / safe_folder(name)) for name, model in names if model.task == Task.SEGMENT]
+    for _, model, target in segmenters:
+        target.mkdir(parents=True, exist_ok=True)
+        (target / "labels.json").write_text(json.dumps(model.labels) + "\n")
+    written = 0
+    for result in results:
+        for name, model, target in segmenters:
+            if name in result.masks:
+                _write(result, result.masks[name], model, target / safe_name(result.image_key))
+                written += 1
+    return written
+
+
+def require_segmenter(models: Iterable[Model]) -> None:
+    """Raise InputError where no model of a run makes masks."""
+    if not any(model.task == Task.SEGMENT for model in models):
+        raise InputError("no model of this run makes masks; leave --masks out")
+
+
+def index_map(masks: Sequence[StoredMask], model: Model, width: int, height: int) -> NDArray[np.uint8]:
+    """Return uint8 [height, width] at the picture's own size, index into the model's labels."""
+    background = model.spec["background"]
+    fill = model.labels.index(background) if background in model.labels else 0
+    index = np.full((masks[0].height, masks[0].width), fill, dtype=np.uint8)
+    for found in masks:
+        index[decode_mask(found.rle, found.height, found.width)] = model.labels.index(found.label)
+    return to_picture(index, PreprocessSpec.from_dict(model.spec["preprocess"]), width, height, fill)
+
+
+def safe_name(image_key: str) -> PurePosixPath:
+    """Return a relative path for an image_key, which may hold anything: it never leads out of its folder.
+
+    A key that cannot be a file name as it is gets a few digits of its sha256, so that two keys never share a file.
+    """
+    parts = [_cut(re.sub(r"[^\w.\- ]", "_", part)) for part in image_key.split("/") if part.strip(". ")] or ["_"]
+    # A folder is never called as a mask or labels.json may be, which stand beside it.
+    parts[:-1] = [f"{part}_" if part.lower().endswith((".png", ".json")) else part for part in parts[:-1]]
+    if "/".join(parts) != image_key:
+        parts[-1] += f"-{_digits(image_key)}"
+    return PurePosixPath(*parts[:-1], f"{parts[-1]}.png")
+
+
+def safe_folder(name: str) -> str:
+    """Return a folder's name for NAME or NAME@VERSION: the same, unless it could lead elsewhere or is too long for one.
+
+    Such names are not registered any more (`tagmill.bundles.spec.check_name`), but a database may hold them.
+    """
+    if is_plain(name.replace("@", "", 1)) and len(name.encode()) <= _LONGEST_FOLDER:
+        return name
+    words = "_".join(re.findall(r"[\w\-]+", name))[:60]
+    return f"{words}-{_digits(name)}"
+
+
+def palette(labels: int) -> list[int]:
+    """Return RGB triples, black first, then colours apart from each other by the golden angle."""
+    colours = [0, 0, 0]
+    for number in range(1, labels):
+        hue = round(number * 0.618034 * 255) % 256
+        colours += Image.new("HSV", (1, 1), (hue, 170, 235)).convert("RGB").getpixel((0, 0))  # type: ignore[arg-type]
+    return colours
+
+
+def _cut(part: str) -> str:
+    return part.encode()[:_LONGEST_PART].decode(errors="ignore")
+
+
+def _digits(name: str) -> str:
+    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+
+
+def _write(result: ImageResult, masks: Sequence[StoredMask], model: Model, target: Path) -> None:
+    assert result.width is not None, "a tagged image has a size"
+    assert result.height is not None, "a tagged image has a size"
+    picture = Image.fromarray(index_map(masks, model, result.width, result.height))
+    picture.putpalette(palette(len(model.labels)))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(target, optimize=False)

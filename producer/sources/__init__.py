@@ -1,0 +1,1 @@
+"""Read what a producer submits: folders and manifests, one module per kind."""

@@ -1,0 +1,1 @@
+"""The queue: the Celery application, the message it carries, and what was lost of it."""

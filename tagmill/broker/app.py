@@ -1,0 +1,70 @@
+"""The Celery application and the one message it carries: the ids of a batch."""
+
+from typing import Any
+
+from celery import Celery
+from kombu.entity import Queue
+
+from tagmill.errors import ConfigurationError
+from tagmill.settings import Settings
+
+
+def make_app(settings: Settings) -> Celery:
+    """Return the Celery application; why each value is what it is stands in ARCHITECTURE.md."""
+    app = Celery("tagmill", broker=settings.broker_url, set_as_current=False)
+    app.conf.update(
+        result_backend=None,
+        task_ignore_result=True,
+        task_serializer="json",
+        accept_content=["json"],
+        task_acks_late=True,
+        task_acks_on_failure=True,
+        task_acks_on_timeout=True,
+        task_reject_on_worker_lost=True,
+        task_time_limit=300,
+        task_soft_time_limit=240,
+        task_default_queue=settings.queue,
+        task_create_missing_queues=False,
+        task_queues=[Queue(settings.queue)],  # type: ignore[no-untyped-call]  # kombu is partly typed
+        task_send_sent_event=False,
+        worker_send_task_events=True,
+        worker_pool="threads",
+        worker_concurrency=settings.concurrency,
+        worker_prefetch_multiplier=1,
+        worker_proc_alive_timeout=120,
+        worker_max_memory_per_child=8_000_000,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_hijack_root_logger=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_connection_timeout=5,
+        task_publish_retry_policy={"max_retries": 5, "interval_start": 0.2, "interval_step": 0.5, "interval_max": 3},
+        broker_transport_options=_transport_options(settings.broker_url),
+    )
+    return app
+
+
+def require_shared_broker(settings: Settings) -> Settings:
+    """Raise ConfigurationError where the broker is one that lives in this process alone."""
+    if settings.broker_url.startswith("memory://"):
+        raise ConfigurationError(
+            "TAGMILL_BROKER_URL is memory://, which lives in one process; set it to redis://..., or use `tagmill tag`"
+        )
+    return settings
+
+
+def _transport_options(url: str) -> dict[str, Any]:
+    if url.startswith("memory://"):
+        return {"polling_interval": 0.005}
+    return {
+        # The list of a priority is called QUEUE:6; Redis orders nothing itself.
+        "sep": ":",
+        # A backstop only: leases in SQL bring a dead worker's batches back within seconds.
+        "visibility_timeout": 1800,
+        "unacked_restore_interval": 10,
+        "unacked_restore_throttle": 1,
+        "health_check_interval": 10,
+        "socket_timeout": 15,
+        "socket_connect_timeout": 5,
+        "socket_keepalive": True,
+    }

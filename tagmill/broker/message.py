@@ -1,0 +1,40 @@
+"""The one message that the queue carries: the ids of a batch."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Self
+
+TAG_BATCH = "worker.tag_batch"
+
+
+class Priority(IntEnum):
+    """Which messages are served first; each has a Redis list of its own. Redis serves the lowest number first."""
+
+    #: of a batch that was in work already: it must not wait behind a long queue
+    AGAIN = 0
+    #: of a run as it was submitted
+    NORMAL = 6
+
+
+@dataclass(frozen=True)
+class BatchMessage:
+    """What travels through Redis: ids only. Everything else is read from SQL."""
+
+    run: int
+    batch: int
+
+    LAYOUT = 1
+
+    def to_json(self) -> dict[str, int]:
+        """Return JSON values."""
+        return {"layout": self.LAYOUT, "run": self.run, "batch": self.batch}
+
+    @classmethod
+    def from_json(cls, data: object) -> Self:
+        """Raise ValueError for anything but a message of this layout: Redis is input, not ours."""
+        if not isinstance(data, dict) or set(data) != {"layout", "run", "batch"} or data["layout"] != cls.LAYOUT:
+            raise ValueError("not a batch message of layout 1")
+        ids = (data["run"], data["batch"])
+        if not all(type(value) is int and 0 < value < 2**63 for value in ids):
+            raise ValueError("run and batch must be positive integers")
+        return cls(*ids)

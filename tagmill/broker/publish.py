@@ -1,0 +1,56 @@
+"""Put messages on the queue, and count those that wait."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from celery import Celery
+from kombu.exceptions import BatchPublishError, ChannelError, OperationalError
+
+from tagmill.broker.message import TAG_BATCH, BatchMessage, Priority
+
+#: messages sent in one round trip
+PUBLISH_CHUNK = 200
+
+
+def publish(app: Celery, batches: Iterable[tuple[int, int]], priority: Priority = Priority.NORMAL) -> None:
+    """Send one message for each (run id, batch id), pipelined. An interrupted call is harmless: the reaper repeats.
+
+    Raises kombu's OperationalError where the broker is down or goes away meanwhile.
+    """
+    try:
+        with app.producer_or_acquire() as producer, producer.batch(max_size=PUBLISH_CHUNK):
+            for run_id, batch_id in batches:
+                app.send_task(
+                    TAG_BATCH,
+                    args=[BatchMessage(run_id, batch_id).to_json()],
+                    producer=producer,
+                    priority=int(priority),
+                    argsrepr=f"(run={run_id}, batch={batch_id})",
+                    kwargsrepr="",
+                    ignore_result=True,
+                )
+    except BatchPublishError as error:
+        raise OperationalError(str(error)) from error
+
+
+@contextmanager
+def open_channel(app: Celery) -> Iterator[Any]:
+    """Open kombu's channel to the broker. Raises OperationalError where that is away, or goes away meanwhile."""
+    connection: Any  # kombu is partly typed
+    with app.connection_for_read() as connection:
+        try:
+            with connection.channel() as channel:
+                yield channel
+        except (*connection.connection_errors, *connection.channel_errors) as error:
+            raise OperationalError(str(error)) from error
+
+
+def queue_length(channel: Any, queue: str, priority: Priority | None = None) -> int:
+    """Return how many messages wait in the broker, of one priority or of all."""
+    if priority is not None and hasattr(channel, "client"):  # the broker of one process has a single list
+        return int(channel.client.llen(channel._q_for_pri(queue, int(priority))))
+    try:
+        return int(channel.queue_declare(queue=queue, passive=True).message_count)
+    except ChannelError:
+        return 0  # nothing was ever published

@@ -1,0 +1,1 @@
+"""Bundles: one self-describing ONNX file each, with golden samples to check it by."""

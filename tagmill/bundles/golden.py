@@ -1,0 +1,81 @@
+"""Golden samples: a few pictures that travel within a bundle, with what it answered when it was made.
+
+They are what a worker checks itself with: another machine, provider or version of ONNX Runtime must give the same.
+"""
+
+import base64
+import io
+import json
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tagmill.bundles.spec import BundleSpec, Task
+from tagmill.errors import BundleError
+
+#: digits of a stored score: a tenth of the tightest tolerance
+DIGITS = 5
+#: colours that a PNG can name, so that each pixel takes a byte
+PALETTE = 256
+
+
+@dataclass(frozen=True)
+class GoldenSamples:
+    """Pictures as the graph takes them, and its answers."""
+
+    #: uint8 [N, height, width, 3]
+    images: NDArray[np.uint8]
+    #: float32 [N, labels]
+    scores: NDArray[np.float32]
+    #: uint8 [N, height, width], of a segmenter alone
+    mask: NDArray[np.uint8] | None
+
+    def to_text(self) -> str:
+        """Return JSON with the pictures as PNG: lossless, so that they are the same to the bit."""
+        masks = self.mask if self.mask is not None else [None] * len(self.images)
+        return json.dumps(
+            [
+                {"image": _encoded(image), "scores": [round(float(score), DIGITS) for score in scores]}
+                | ({} if mask is None else {"mask": _encoded(mask)})
+                for image, scores, mask in zip(self.images, self.scores, masks, strict=True)
+            ],
+            separators=(",", ":"),
+        )
+
+    @classmethod
+    def from_text(cls, text: str, spec: BundleSpec) -> Self:
+        """Raise BundleError where the text is none of `to_text`, or does not fit the bundle."""
+        try:
+            samples = json.loads(text)
+            images = np.stack([_decoded(sample["image"], "RGB") for sample in samples])
+            scores = np.array([sample["scores"] for sample in samples], dtype=np.float32)
+            segments = spec.task is Task.SEGMENT
+            mask = np.stack([_decoded(sample["mask"], "L") for sample in samples]) if segments else None
+            size = (len(samples), spec.preprocess.height, spec.preprocess.width)
+            if images.shape != (*size, 3) or scores.shape != (len(samples), len(spec.labels)):
+                raise ValueError(f"pictures {images.shape}, scores {scores.shape}")
+            if mask is not None and mask.shape != size:
+                raise ValueError(f"masks {mask.shape}")
+        except (KeyError, IndexError, TypeError, ValueError, OSError, SyntaxError) as error:
+            raise BundleError(f"its golden samples are not understood: {error!r}") from error
+        return cls(images, scores, mask)
+
+
+def _encoded(pixels: NDArray[np.uint8]) -> str:
+    image = Image.fromarray(pixels)
+    if pixels.ndim == 3:
+        colours, index = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True)
+        if len(colours) <= PALETTE:
+            image = Image.fromarray(index.reshape(pixels.shape[:2]).astype(np.uint8))
+            image.putpalette(colours.tobytes())
+    file = io.BytesIO()
+    image.save(file, "PNG", optimize=True)
+    return base64.b64encode(file.getvalue()).decode("ascii")
+
+
+def _decoded(text: Any, mode: str) -> NDArray[np.uint8]:
+    with Image.open(io.BytesIO(base64.b64decode(text, validate=True)), formats=["PNG"]) as image:
+        return np.asarray(image.convert(mode))

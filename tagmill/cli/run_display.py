@@ -1,0 +1,99 @@
+"""Show runs to people: tables, and a live progress bar."""
+
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
+from rich.table import Table
+from sqlalchemy import Engine
+
+from tagmill.cli.console import open_console, text_column
+from tagmill.errors import ExitCode
+from tagmill.ledger.progress import RunProgress, run_progress
+from tagmill.outcomes import ErrorCode
+
+#: seconds between two looks at the database
+LOOK_SECONDS = 0.5
+
+
+def progress_bar(console: Console) -> Progress:
+    """Return the bar that every long command over images shows; it leaves nothing behind in a log file."""
+    return Progress(
+        SpinnerColumn(),
+        text_column("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        text_column("{task.fields[note]}"),
+        console=console,
+        transient=not console.is_terminal,
+    )
+
+
+def note(progress: RunProgress) -> str:
+    """Return rate, time to go and failures in a few words."""
+    if progress.state == "queued":
+        return "waiting for a worker"
+    words = [f"{progress.images_per_second:.0f} images/s"]
+    if not progress.ended and progress.eta_seconds is not None:
+        words.append(f"{timedelta(seconds=round(progress.eta_seconds))} to go")
+    if progress.failed:
+        words.append(f"{progress.failed} failed")
+    return ", ".join(words)
+
+
+def watch(engine: Engine, run_id: int) -> RunProgress:
+    """Show a live bar on stderr until every image of the run has an outcome, or the run is cancelled."""
+    with progress_bar(open_console(stderr=True)) as bar:
+        progress = run_progress(engine, run_id)
+        task = bar.add_task(f"run {run_id}", total=progress.images, note="")
+        while True:
+            progress = run_progress(engine, run_id)
+            bar.update(task, completed=progress.tagged + progress.failed, note=note(progress))
+            if progress.ended:
+                return progress
+            time.sleep(LOOK_SECONDS)
+
+
+def exit_code(progress: RunProgress) -> ExitCode:
+    """Return 3 where images of an ended run failed or were left out, else 0."""
+    return ExitCode.FAILED_IMAGES if progress.ended and progress.tagged < progress.images else ExitCode.DONE
+
+
+def status_table(progress: RunProgress) -> Table:
+    """Return the facts of one run, and how failed images that are worth it are taken again."""
+    again = "the same `tagmill tag` again" if progress.embedded else f"tagmill run retry {progress.run} --code {{}}"
+    table = Table(title=f"run {progress.run}: {progress.state}", show_header=False, title_justify="left")
+    table.add_row("source", progress.source)
+    table.add_row("models", ", ".join(progress.models))
+    table.add_row("images", f"{progress.images} ({progress.tagged} tagged, {progress.failed} failed)")
+    table.add_row("batches", ", ".join(f"{count} {status}" for status, count in progress.batches.items() if count))
+    table.add_row("inferences", f"{progress.inferences} new")
+    table.add_row("speed", note(progress))
+    for code, count in progress.failures.items():
+        advice = f" ({again.format(code)})" if ErrorCode(code).worth_retrying else ""
+        table.add_row(f"failed: {code}", f"{count}{advice}")
+    return table
+
+
+def runs_table(runs: Iterable[RunProgress]) -> Table:
+    """Return one line a run."""
+    runs = list(runs)
+    # On a narrow terminal the names take more lines, and no number is cut; on the narrowest one the run's is left.
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("run", no_wrap=True, min_width=max((len(str(progress.run)) for progress in runs), default=0))
+    for name in ("created", "state"):
+        table.add_column(name, no_wrap=True)
+    for name in ("images", "tagged", "failed"):
+        table.add_column(name, no_wrap=True, justify="right")
+    for name in ("models", "source"):
+        table.add_column(name, overflow="fold")
+    for progress in runs:
+        created = datetime.fromtimestamp(progress.created_at, UTC).strftime("%m-%d %H:%M")
+        table.add_row(
+            *(str(progress.run), created, progress.state, str(progress.images), str(progress.tagged)),
+            *(str(progress.failed), " ".join(progress.models), progress.source),
+        )
+    return table

@@ -1,0 +1,39 @@
+"""`tagmill sample`: draw a catalog of any size to disk."""
+
+from pathlib import Path
+
+import click
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+from tagmill.cli.console import open_console, text_column
+from tagmill.errors import InputError
+from tagmill.sample.catalog import write_catalog
+
+
+@click.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--images", default=300, show_default=True, type=click.IntRange(1), help="Pictures to draw.")
+@click.option("--seed", default=7, show_default=True, help="The same seed draws the same catalog.")
+@click.option("--broken", default=0, show_default=True, type=click.IntRange(0), help="Broken files among them.")
+def sample(folder: Path, images: int, seed: int, broken: int) -> None:
+    """Draw product pictures of ten clothing categories, with their true categories and masks.
+
+    FOLDER gets images/CATEGORY/, masks/CATEGORY/, labels.json, manifest.csv and truth.csv. An interrupted command
+    goes on where it was.
+    """
+    click.echo(f"{draw(folder, images, seed, broken)}: {images} pictures, {broken} broken files")
+
+
+def draw(folder: Path, images: int, seed: int, broken: int) -> Path:
+    """Draw under a progress bar; return the manifest. Raises InputError where the folder cannot take the catalog."""
+    console = open_console(stderr=True)
+    columns = (text_column("drawing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with Progress(*columns, console=console, transient=not console.is_terminal) as bar:
+            task = bar.add_task("drawing", total=images + broken)
+            return write_catalog(folder, images, seed, broken, lambda drawn: bar.update(task, completed=drawn))
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    except OSError as error:
+        raise InputError(f"{error.filename or folder}: {error.strerror}; name another folder") from error

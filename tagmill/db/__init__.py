@@ -1,0 +1,1 @@
+"""The SQL database: connections, schema, migrations, and statements over many rows."""

@@ -1,0 +1,166 @@
+"""Engines for SQLite (WAL) and PostgreSQL, the database's clock, and the schema's version."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Select, Table, create_engine, event, select, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.expression import FunctionElement
+from sqlalchemy.types import Double
+
+from tagmill.errors import ConfigurationError
+
+#: seconds a SQLite writer waits for another one
+SQLITE_BUSY_SECONDS = 60
+#: libpq's parameters, unless the URL has its own: a host that is gone is noticed after about 15 seconds, not 15 minutes
+LIBPQ_DEFAULTS = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 15_000,
+}
+#: how the names of workers' connections begin in pg_stat_activity; the URL's name, which producers have, too, follows
+WORKER = "tagmill (worker)"
+#: The connections of workers whose client has said nothing for so long though a transaction waits for it.
+_END_SILENT = text("""
+    SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+    WHERE datname = current_database() AND usename = current_user
+      AND starts_with(application_name, :worker)
+      AND xact_start IS NOT NULL AND wait_event = 'ClientRead'
+      AND greatest(query_start, state_change) < clock_timestamp() - make_interval(secs => :seconds)
+""")
+#: of sqlite3.h, without their extensions: BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN
+_SQLITE_OUTAGES = {5, 6, 8, 10, 13, 14}
+#: SQLSTATEs of PostgreSQL, or how they begin: connection, rolled back, resources (disk full), ended by an operator,
+#: read only, silent for too long in a transaction
+_POSTGRESQL_OUTAGES = ("08", "40", "53", "57", "25006", "25P03")
+
+
+class epoch_now(FunctionElement[float]):  # noqa: N801 - reads as the SQL function it is
+    """Unix seconds by the database's clock, so that leases never depend on a worker's own."""
+
+    type = Double()
+    inherit_cache = True
+
+
+@compiles(epoch_now, "postgresql")
+def _epoch_now_postgresql(element: epoch_now, compiler: SQLCompiler, **kw: Any) -> str:
+    return "extract(epoch from clock_timestamp())::double precision"
+
+
+@compiles(epoch_now, "sqlite")
+def _epoch_now_sqlite(element: epoch_now, compiler: SQLCompiler, **kw: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+def connect(url: str, patience_seconds: float | None = None) -> Engine:
+    """Return an engine. SQLite gets WAL; a transaction that may write takes the lock at its begin.
+
+    With `patience_seconds`, for workers, PostgreSQL ends a connection that is silent for so long inside a transaction:
+    a frozen process, or one behind a cut network, would lock out the others. `end_silent` ends those that PostgreSQL
+    does not see. SQLite has no such means.
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        if parsed.database and parsed.database != ":memory:" and not Path(parsed.database).absolute().parent.is_dir():
+            raise ConfigurationError(f"database {parsed.database}: its folder does not exist; create it first")
+        parsed = parsed.set(drivername="sqlite")
+        try:
+            engine = create_engine(parsed, connect_args={"timeout": SQLITE_BUSY_SECONDS, "check_same_thread": False})
+        except ValueError as error:
+            raise ConfigurationError(f"database URL: a parameter behind its `?` does not fit ({error})") from error
+        event.listen(engine, "connect", _configure_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    try:
+        parameters: dict[str, Any] = {name: value for name, value in LIBPQ_DEFAULTS.items() if name not in parsed.query}
+        parsed = parsed.set(drivername="postgresql+psycopg")
+        if patience_seconds is not None and "options" not in parsed.query:
+            parameters["options"] = f"-c idle_in_transaction_session_timeout={round(1000 * patience_seconds)}"
+        if patience_seconds is not None:
+            parameters["application_name"] = " ".join([WORKER, *parsed.normalized_query.get("application_name", ())])
+        return create_engine(parsed, pool_pre_ping=True, pool_size=10, connect_args=parameters)
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(f"PostgreSQL needs {error.name}; run: pip install 'tagmill[postgres]'") from error
+
+
+def end_silent(engine: Engine, seconds: float) -> int:
+    """End the connections of workers that have left a transaction open in silence for so long; return how many.
+
+    A worker that freezes in the middle of a COPY (see `tagmill.db.bulk`) or of a pipeline holds its locks for ever: while
+    PostgreSQL waits for the rest, it counts the connection as active, not as idle in a transaction.
+    """
+    if engine.dialect.name != "postgresql":
+        return 0
+    with engine.begin() as connection:
+        return int(connection.execute(_END_SILENT, {"seconds": seconds, "worker": WORKER}).scalar_one())
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """Open one consistent read; on SQLite it does not wait for a writer."""
+    options: dict[str, Any] = {"tagmill_read": True}
+    if engine.dialect.name == "postgresql":
+        options["isolation_level"] = "REPEATABLE READ"
+    with engine.connect().execution_options(**options) as connection:
+        yield connection
+
+
+def is_outage(error: Exception) -> bool:
+    """Return whether the database is down, full or busy: the same statement may well work later.
+
+    What it refuses for what it says, such as an unknown column, is none.
+    """
+    if isinstance(error, PoolTimeout):
+        return True  # its connections hang, all of them
+    if not isinstance(error, DBAPIError):
+        return False
+    if error.connection_invalidated or isinstance(error, InterfaceError):
+        return True
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    if code is not None:
+        return code & 0xFF in _SQLITE_OUTAGES
+    state = getattr(error.orig, "sqlstate", None)
+    # psycopg has no SQLSTATE for a connection that was refused or broke.
+    return isinstance(error, OperationalError) if state is None else state.startswith(_POSTGRESQL_OUTAGES)
+
+
+def insert_ignore(connection: Connection, table: Table) -> "postgresql.Insert | sqlite.Insert":
+    """Return an INSERT that passes over rows whose key is there already."""
+    if connection.dialect.name == "postgresql":
+        return postgresql.insert(table).on_conflict_do_nothing()
+    return sqlite.insert(table).on_conflict_do_nothing()
+
+
+def run_once(chosen: Select[tuple[int]]) -> Select[tuple[int]]:
+    """Return the ids of a statement for an IN (...), chosen and locked once whatever the planner expects.
+
+    PostgreSQL runs a subquery that locks rows again for each row outside of it where its statistics say that there is
+    hardly one; a materialized CTE is run once.
+    """
+    ids = chosen.cte("chosen").prefix_with("MATERIALIZED", dialect="postgresql")
+    return select(ids.c.id)
+
+
+def _configure_sqlite(connection: Any, record: object) -> None:
+    # The driver's own transaction handling would begin late and as a reader: see _begin_sqlite.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A reader that turns writer in mid-transaction fails at once when another one writes; BEGIN IMMEDIATE waits.
+    reads = connection.get_execution_options().get("tagmill_read", False)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")

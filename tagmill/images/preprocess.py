@@ -1,0 +1,120 @@
+"""From the bytes of a picture to the uint8 array a model reads: the one way used by training, export and worker."""
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any, Self
+
+import numpy as np
+
+from tagmill.errors import BundleError
+from tagmill.images.image import Pixels
+
+#: least length in pixels that decoding shrinks a side to, whatever the model: most models share one decoded picture
+_SHARED_SIDE = 256
+#: left, top, right, bottom
+Box = tuple[float, float, float, float]
+
+
+class Geometry(StrEnum):
+    """How a picture of any shape is brought to the model's input shape."""
+
+    #: both sides are scaled to fit, the aspect ratio is lost
+    STRETCH = "stretch"
+    #: scaled to fit inside, the rest is filled with white
+    LETTERBOX = "letterbox"
+    #: scaled so that the short side fits, the middle is cut out
+    CENTER_CROP = "center_crop"
+
+
+@dataclass(frozen=True)
+class PreprocessSpec:
+    """What a model needs to be fed; travels in its bundle."""
+
+    height: int
+    width: int
+    geometry: Geometry = Geometry.STRETCH
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """Raise BundleError for unknown fields and values."""
+        try:
+            spec = cls(int(data["height"]), int(data["width"]), Geometry(data["geometry"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise BundleError(f"preprocessing spec {data!r} is not understood: {error}") from error
+        if unknown := set(data) - set(asdict(spec)):
+            raise BundleError(f"preprocessing spec has unknown fields: {', '.join(sorted(unknown))}")
+        if not (1 <= spec.height <= 4096 and 1 <= spec.width <= 4096):
+            raise BundleError(f"preprocessing size {spec.height}x{spec.width} is outside 1..4096")
+        return spec
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return asdict(self)
+
+    @property
+    def decode_side(self) -> int:
+        """Least length in pixels that decoding may shrink a side to: 256, or the longer side of a larger input.
+
+        It depends on nothing but the spec, so that a result never depends on which other models ran beside.
+        """
+        return max(_SHARED_SIDE, self.height, self.width)
+
+
+def fit(rgb: Pixels, spec: PreprocessSpec, out: Pixels | None = None) -> Pixels:
+    """Return uint8 [height, width, 3]: `out`, if given (C-contiguous, of that shape), else a new array.
+
+    Shrinking by 2 or more in either direction averages areas (OpenCV's INTER_AREA), the rest is bilinear.
+    """
+    from tagmill.images.resize import resize
+
+    if out is None:
+        out = np.empty((spec.height, spec.width, 3), dtype=np.uint8)
+    height, width = rgb.shape[:2]
+    left, top, right, bottom = content_box(width, height, spec)
+    if spec.geometry is Geometry.LETTERBOX:
+        out[:] = 255
+    x0, y0, x1, y1 = _whole_pixels(source_box(width, height, spec), width, height)
+    resize(rgb[y0:y1, x0:x1], out[top:bottom, left:right])
+    return out
+
+
+def source_box(width: int, height: int, spec: PreprocessSpec) -> Box:
+    """Return which part of a width x height picture the model's input shows, in the picture's pixels.
+
+    For a letterbox it reaches outside the picture: the white border is part of the input.
+    """
+    if spec.geometry is Geometry.STRETCH:
+        return (0.0, 0.0, float(width), float(height))
+    if spec.geometry is Geometry.CENTER_CROP:
+        scale = min(width / spec.width, height / spec.height)
+        left, top = (width - spec.width * scale) / 2, (height - spec.height * scale) / 2
+        return (left, top, left + spec.width * scale, top + spec.height * scale)
+    left_px, top_px, right_px, bottom_px = _letterbox(width, height, spec)
+    scale_x, scale_y = width / (right_px - left_px), height / (bottom_px - top_px)
+    return (
+        -left_px * scale_x,
+        -top_px * scale_y,
+        (spec.width - left_px) * scale_x,
+        (spec.height - top_px) * scale_y,
+    )
+
+
+def content_box(width: int, height: int, spec: PreprocessSpec) -> tuple[int, int, int, int]:
+    """Return which part of the model's input shows the picture (left, top, right, bottom), in input pixels."""
+    if spec.geometry is Geometry.LETTERBOX:
+        return _letterbox(width, height, spec)
+    return (0, 0, spec.width, spec.height)
+
+
+def _letterbox(width: int, height: int, spec: PreprocessSpec) -> tuple[int, int, int, int]:
+    scale = min(spec.width / width, spec.height / height)
+    inner_width = max(1, min(spec.width, round(width * scale)))
+    inner_height = max(1, min(spec.height, round(height * scale)))
+    left, top = (spec.width - inner_width) // 2, (spec.height - inner_height) // 2
+    return (left, top, left + inner_width, top + inner_height)
+
+
+def _whole_pixels(box: Box, width: int, height: int) -> tuple[int, int, int, int]:
+    """Return the pixels of a box that lie in the picture, at least one in each direction."""
+    left, top = min(max(0, round(box[0])), width - 1), min(max(0, round(box[1])), height - 1)
+    return left, top, max(left + 1, min(width, round(box[2]))), max(top + 1, min(height, round(box[3])))

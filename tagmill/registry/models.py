@@ -1,0 +1,119 @@
+"""The registered models in SQL, and the folder that holds their bundles by sha256."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Engine, func, select, update
+
+from tagmill.bundles.spec import BundleSpec, check_name
+from tagmill.db.connection import epoch_now, insert_ignore, reading
+from tagmill.db.schema import model
+from tagmill.errors import InputError, ServiceDown
+
+CANDIDATE = "candidate"
+PRODUCTION = "production"
+
+#: how often a version of a name is asked for. Of those who ask at once one gets it each time, and the rest ask again.
+_TRIES = 100
+
+
+@dataclass(frozen=True)
+class Model:
+    """One registered bundle."""
+
+    sha256: str
+    name: str
+    version: int
+    task: str
+    labels: tuple[str, ...]
+    spec: dict[str, Any]
+    metrics: dict[str, Any]
+    stage: str
+
+    @property
+    def title(self) -> str:
+        """Return NAME@VERSION."""
+        return f"{self.name}@{self.version}"
+
+
+def register(engine: Engine, spec: BundleSpec, sha256: str, name: str | None = None) -> Model:
+    """Record a bundle under the next version of its name; the same bytes again give the record that is there."""
+    name = name or spec.name
+    for _ in range(_TRIES):
+        with engine.begin() as connection:
+            if found := _one(connection, model.c.sha256 == sha256):
+                return found
+            check_name(name)
+            _insert(connection, spec, sha256, name)
+            # None where another process took the version first: PostgreSQL has waited for it and passed over the row.
+            if registered := _one(connection, model.c.sha256 == sha256):
+                return registered
+    raise ServiceDown(f"model {name}: too many register it at once; try again later")
+
+
+def resolve(engine: Engine, wanted: str) -> Model:
+    """Find NAME@VERSION, or NAME: the version in production, else the newest. Raises InputError."""
+    name, at, version = wanted.partition("@")
+    if at and not (version.isdecimal() and len(version) < 10):
+        raise InputError(f"model {wanted}: the version after @ must be a number")
+    with reading(engine) as connection:
+        if at:
+            found = _one(connection, (model.c.name == name) & (model.c.version == int(version)))
+        else:
+            in_production = (model.c.name == name) & (model.c.stage == PRODUCTION)
+            found = _one(connection, in_production) or _one(connection, model.c.name == name)
+        known = connection.execute(select(model.c.name).distinct().order_by(model.c.name)).scalars().all()
+    if found is None:
+        listed = f"registered are: {', '.join(known)}" if known else "none is registered; see `tagmill model add`"
+        raise InputError(f"no model {wanted}; {listed}")
+    return found
+
+
+def promote(engine: Engine, wanted: str) -> Model:
+    """Put NAME@VERSION into production; the one before goes back to candidate."""
+    chosen = resolve(engine, wanted)
+    with engine.begin() as connection:
+        connection.execute(update(model).where(model.c.name == chosen.name).values(stage=CANDIDATE))
+        connection.execute(update(model).where(model.c.sha256 == chosen.sha256).values(stage=PRODUCTION))
+    return resolve(engine, chosen.title)
+
+
+def list_models(engine: Engine) -> list[Model]:
+    """Return every registered model by name, newest version first."""
+    with reading(engine) as connection:
+        return [_model(row) for row in connection.execute(select(model).order_by(model.c.name, model.c.version.desc()))]
+
+
+def models_by_sha256(engine: Engine, shas: list[str]) -> dict[str, Model]:
+    """Return the registered models with these sha256."""
+    with reading(engine) as connection:
+        return {row.sha256: _model(row) for row in connection.execute(select(model).where(model.c.sha256.in_(shas)))}
+
+
+def _insert(connection: Connection, spec: BundleSpec, sha256: str, name: str) -> None:
+    newest = select(func.coalesce(func.max(model.c.version), 0)).where(model.c.name == name)
+    row = {
+        "sha256": sha256,
+        "name": name,
+        "version": connection.execute(newest).scalar_one() + 1,
+        "task": spec.task,
+        "labels": list(spec.labels),
+        "spec": {
+            "preprocess": spec.preprocess.to_dict(),
+            "background": spec.background,
+            "precision": spec.precision,
+            "thresholds": spec.thresholds,
+        },
+        "metrics": spec.metrics,
+        "stage": CANDIDATE,
+    }
+    connection.execute(insert_ignore(connection, model).values(created_at=epoch_now(), **row))
+
+
+def _one(connection: Connection, condition: Any) -> Model | None:
+    row = connection.execute(select(model).where(condition).order_by(model.c.version.desc()).limit(1)).one_or_none()
+    return None if row is None else _model(row)
+
+
+def _model(row: Any) -> Model:
+    return Model(row.sha256, row.name, row.version, row.task, tuple(row.labels), row.spec, row.metrics, row.stage)

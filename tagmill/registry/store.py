@@ -1,0 +1,40 @@
+"""The folder that holds registered bundles, shared by all workers."""
+
+import os
+import shutil
+from pathlib import Path
+
+from tagmill.bundles.spec import sha256_of
+from tagmill.errors import BundleError, InputError
+
+
+class ModelStore:
+    """A folder of bundles named `<sha256>.onnx`, shared by all workers."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def add(self, path: Path, sha256: str) -> Path:
+        """Copy a bundle in; an interrupted copy is never seen under its final name."""
+        target = self._folder / f"{sha256}.onnx"
+        if target.exists() and sha256_of(target) == sha256:
+            return target
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            partial = target.with_suffix(f".{os.getpid()}.partial")
+            shutil.copyfile(path, partial)
+            partial.replace(target)
+        except OSError as error:
+            raise InputError(
+                f"{self._folder}: {error.strerror}; set TAGMILL_MODEL_STORE to a writable folder"
+            ) from error
+        return target
+
+    def path(self, sha256: str) -> Path:
+        """Return the file of a registered bundle. Raises BundleError where it is missing or was changed."""
+        found = self._folder / f"{sha256}.onnx"
+        if not found.is_file():
+            raise BundleError(f"{found} is missing; share TAGMILL_MODEL_STORE with this worker, or add the model again")
+        if sha256_of(found) != sha256:
+            raise BundleError(f"{found}: sha256 differs from the registered one; add the model again")
+        return found

@@ -1,0 +1,1 @@
+"""How the sample catalog is drawn: fabrics, prints, backgrounds, outlines and pixels."""

@@ -1,0 +1,1 @@
+"""The garments of the sample catalog, one module per kind."""

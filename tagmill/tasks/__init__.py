@@ -1,0 +1,1 @@
+"""What depends on the task of a model: one module per task."""

@@ -1,0 +1,93 @@
+"""Masks: from a model's index map to COCO run-length encoding, and back onto the picture."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pycocotools import mask as coco
+
+from tagmill.images.preprocess import PreprocessSpec, content_box, source_box
+from tagmill.records import MaskRow
+
+Index = NDArray[np.uint8]
+
+
+def encode_masks(
+    index: Index,
+    scores: Sequence[float],
+    labels: Sequence[str],
+    background: str | None,
+    spec: PreprocessSpec,
+    width: int,
+    height: int,
+) -> tuple[MaskRow, ...]:
+    """Return one row for each label seen in `index`, uint8 [H, W] at the model's resolution.
+
+    `width` and `height` are the picture's own, in pixels: bounding boxes are given in them.
+    """
+    left, top, right, bottom = content_box(width, height, spec)
+    content = index[top:bottom, left:right]
+    seen = np.bincount(content.ravel(), minlength=len(labels))
+    rows = []
+    for number in np.flatnonzero(seen).tolist():
+        name = labels[number]
+        if name == background:
+            continue
+        inside = np.zeros(index.shape, dtype=np.uint8, order="F")
+        inside[top:bottom, left:right] = content == number
+        encoded = coco.encode(inside)
+        rows.append(
+            MaskRow(
+                label=name,
+                rle=encoded["counts"].decode("ascii"),
+                height=index.shape[0],
+                width=index.shape[1],
+                area_share=float(seen[number] / content.size),
+                box=_picture_box(coco.toBbox(encoded), spec, width, height),
+                score=float(scores[number]),
+            )
+        )
+    return tuple(rows)
+
+
+def decode_mask(rle: str, mask_height: int, mask_width: int) -> NDArray[np.bool_]:
+    """Return bool [mask_height, mask_width] at the model's resolution."""
+    decoded = coco.decode({"size": [mask_height, mask_width], "counts": rle.encode("ascii")})
+    return np.asarray(decoded, dtype=bool)
+
+
+def to_picture(index: Index, spec: PreprocessSpec, width: int, height: int, fill: int = 0) -> Index:
+    """Bring an index map uint8 [H, W] from the model's resolution to the picture's own size, nearest neighbour.
+
+    What a centre crop cut off is `fill`.
+    """
+    left, top, right, bottom = content_box(width, height, spec)
+    content = Image.fromarray(np.ascontiguousarray(index[top:bottom, left:right]))
+    box = source_box(width, height, spec)
+    x0, x1 = _span(box[0], box[2], width)
+    y0, y1 = _span(box[1], box[3], height)
+    picture = np.full((height, width), fill, dtype=np.uint8)
+    picture[y0:y1, x0:x1] = np.asarray(content.resize((x1 - x0, y1 - y0), Image.Resampling.NEAREST))
+    return picture
+
+
+def _span(start: float, end: float, length: int) -> tuple[int, int]:
+    """Return the pixels from start to end within the picture, at least one."""
+    first = min(max(0, math.floor(start + 0.5)), length - 1)
+    return first, max(first + 1, min(length, math.floor(end + 0.5)))
+
+
+def _picture_box(
+    box: Sequence[float], spec: PreprocessSpec, width: int, height: int
+) -> tuple[float, float, float, float]:
+    source_left, source_top, source_right, source_bottom = source_box(width, height, spec)
+    scale_x, scale_y = (source_right - source_left) / spec.width, (source_bottom - source_top) / spec.height
+    x, y, box_width, box_height = (float(value) for value in box)
+    return (
+        max(0.0, source_left + x * scale_x),
+        max(0.0, source_top + y * scale_y),
+        min(float(width), source_left + (x + box_width) * scale_x),
+        min(float(height), source_top + (y + box_height) * scale_y),
+    )

@@ -1,0 +1,95 @@
+"""The statement of docs/operations.md that deletes replaced entries takes away nothing that anybody still reads."""
+
+import re
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, text
+
+from tagmill.bundles.spec import BundleSpec, Task
+from tagmill.images.preprocess import PreprocessSpec
+from tagmill.ledger import leases
+from tagmill.ledger.complete import complete
+from tagmill.ledger.leases import Lease
+from tagmill.ledger.progress import run_progress
+from tagmill.ledger.runs import create_run
+from tagmill.outcomes import ErrorCode
+from tagmill.records import BatchResult, Entry, ImageRow, InferenceRow, MaskRow, Outcome
+from tagmill.registry.models import Model, register
+
+ROOT = Path(__file__).parents[3]
+MASK = MaskRow("red", "00", 8, 8, 0.25, (0.0, 0.0, 4.0, 4.0), 0.9)
+
+
+def documented_statement() -> str:
+    guide = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    (statement,) = re.findall(r"```sql\n(DELETE FROM run_image\n.*?)```", guide, flags=re.S)
+    return str(statement)
+
+
+def digest(words: str) -> str:
+    return sha256(words.encode()).hexdigest()
+
+
+def tag(engine: Engine, models: Sequence[Model], catalog: dict[str, str]) -> int:
+    """Tag image_key -> bytes in batches of two, as a worker does; bytes called "broken" fail."""
+    entries = [Entry(key, f"/pictures/{key}") for key in catalog]
+    run = create_run(engine, "test", entries, models, [Path("/pictures")], 2, "tagmill")
+    for batch in rows(engine, f"SELECT id FROM batch WHERE run_id = {run} ORDER BY seq"):
+        claimed = leases.claim(engine, run, batch[0], "tagmill", Lease(f"me-{batch[0]}", 30.0, 3))
+        assert claimed is not None
+        seen = {image.position: catalog[image.uri.removeprefix("/pictures/")] for image in claimed.images}
+        good = sorted({digest(words) for words in seen.values() if words != "broken"})
+        outcomes = [
+            Outcome(at, error_code=ErrorCode.CORRUPT) if words == "broken" else Outcome(at, sha256=digest(words))
+            for at, words in seen.items()
+        ]
+        inferences = [
+            InferenceRow(one, model, "CPU", (("red", 0.9),), (MASK,)) for one in good for model in claimed.models
+        ]
+        result = BatchResult(outcomes, [ImageRow(one, 8, 8, "JPEG", 100) for one in good], inferences)
+        assert complete(engine, claimed, result, "worker")
+    return run
+
+
+def rows(engine: Engine, statement: str) -> list[tuple[Any, ...]]:
+    with engine.connect() as connection:
+        return [tuple(row) for row in connection.execute(text(statement))]
+
+
+def shown(engine: Engine) -> list[list[tuple[Any, ...]]]:
+    """Return all rows of both views."""
+    return [sorted(rows(engine, f"SELECT * FROM {view}")) for view in ("catalog_labels", "catalog_masks")]
+
+
+def status(engine: Engine, run: int) -> dict[str, Any]:
+    return {name: value for name, value in run_progress(engine, run).to_json().items() if name != "read_at"}
+
+
+def test_replaced_entries_can_go_without_a_trace_in_views_and_status(engine: Engine) -> None:
+    spec = PreprocessSpec(8, 8)
+    labels = register(engine, BundleSpec("labels", Task.CLASSIFY, ("red",), spec), digest("labels"))
+    masks = register(engine, BundleSpec("masks", Task.SEGMENT, ("red",), spec), digest("masks"))
+    catalog = {"a": "1", "b": "2", "c": "3", "delisted": "4", "e": "5", "f": "broken"}
+    first = tag(engine, [labels, masks], catalog)  # the only run with masks
+    second = tag(engine, [labels], catalog)
+    third = tag(engine, [labels], {"a": "1", "b": "new", "c": "broken", "e": "5", "f": "6"})
+    runs = (first, second, third)
+    before, progress = shown(engine), [status(engine, run) for run in runs]
+
+    with engine.begin() as connection:
+        deleted = connection.execute(text(documented_statement())).rowcount
+
+    assert deleted == 2
+    assert shown(engine) == before
+    assert [status(engine, run) for run in runs] == progress
+    left = [
+        (run, key) for run, key in rows(engine, "SELECT run_id, image_key FROM run_image ORDER BY run_id, position")
+    ]
+    assert [key for run, key in left if run == first] == list(catalog)  # the views show their masks
+    assert [key for run, key in left if run == second] == ["c", "delisted", "e", "f"]  # shown, or beside a failed one
+    assert [key for run, key in left if run == third] == ["a", "b", "c", "e", "f"]
+    with engine.begin() as connection:
+        assert connection.execute(text(documented_statement())).rowcount == 0

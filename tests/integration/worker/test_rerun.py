@@ -1,0 +1,244 @@
+"""The same bytes again, changed bytes, unchanged files: what is inferred, what is read, and what the views show."""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from sqlalchemy import Engine, text
+from support.bundles import write_classifier, write_fussy_classifier
+from support.image_fixtures import write_folder, write_picture
+
+from producer.sources.open import open_sources
+from tagmill.broker.message import BatchMessage
+from tagmill.bundles.spec import BundleSpec, sha256_of
+from tagmill.ledger.progress import RunProgress, run_progress
+from tagmill.ledger.runs import create_run
+from tagmill.records import Entry
+from tagmill.registry.models import Model, register
+from tagmill.registry.store import ModelStore
+from tagmill.settings import Settings
+from worker.batch import Host, Runtime
+from worker.connections.availability import Services
+from worker.inference.session import Session
+from worker.inference.session_cache import Sessions
+from worker.sources import stat_cache
+from worker.sources.fetcher import Fetched, Fetcher
+
+
+class Shop:
+    """A folder of pictures, a registered model, and the runtime of a worker, in this process."""
+
+    def __init__(self, engine: Engine, folder: Path, bundle: Path) -> None:
+        self.engine = engine
+        self.folder = folder
+        self.model = self._register(bundle)
+        url = engine.url.render_as_string(hide_password=False)
+        store = self.folder.parent / "models"
+        settings = Settings(database_url=url, model_store=store, allow_private_hosts=True, max_image_pixels=10_000_000)
+        self.runtime = Runtime(
+            settings, Sessions(settings, ModelStore(store)), Host(Services(), lambda reason: None, supervised=False)
+        )
+
+    def _register(self, bundle: Path) -> Model:
+        session = Session(bundle, "cpu", 1)
+        spec: BundleSpec = session.spec
+        ModelStore(self.folder.parent / "models").add(bundle, sha256_of(bundle))
+        return register(self.engine, spec, session.sha256)
+
+    def tag(self, entries: list[Entry] | None = None) -> RunProgress:
+        """Run the folder, or these entries, through the worker in batches of 64."""
+        given = list(open_sources([str(self.folder)])) if entries is None else entries
+        run_id = create_run(self.engine, "test", given, [self.model], [self.folder], 64, "tagmill")
+        with self.engine.connect() as connection:
+            ids = connection.execute(text(f"SELECT id FROM batch WHERE run_id = {run_id} ORDER BY seq")).scalars().all()
+        for batch_id in ids:
+            self.runtime.process(BatchMessage(run_id, batch_id))
+        return run_progress(self.engine, run_id)
+
+    def rows(self, statement: str) -> list[tuple[object, ...]]:
+        with self.engine.connect() as connection:
+            return [tuple(row) for row in connection.execute(text(statement))]
+
+
+@pytest.fixture
+def shop(engine: Engine, tmp_path: Path) -> Iterator[Shop]:
+    (tmp_path / "shop").mkdir()
+    shop = Shop(engine, tmp_path / "shop", write_classifier(tmp_path / "colours.onnx"))
+    yield shop
+    shop.runtime.close()
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The locations that are read, in order; files may be remembered however young they are."""
+    monkeypatch.setattr(stat_cache, "RACY_SECONDS", -1.0)
+    read: list[str] = []
+    fetch = Fetcher.fetch
+
+    def noting(self: Fetcher, uri: str) -> Fetched:
+        read.append(uri)
+        return fetch(self, uri)
+
+    monkeypatch.setattr(Fetcher, "fetch", noting)
+    return read
+
+
+def test_a_second_run_over_unchanged_files_reads_and_infers_nothing(shop: Shop, reads: list[str]) -> None:
+    write_folder(shop.folder, 100)
+    first = shop.tag()
+    assert (first.tagged, first.inferences, len(reads)) == (100, 100, 100)
+    second = shop.tag()
+    assert (second.tagged, second.inferences, len(reads)) == (100, 0, 100)
+
+
+def test_only_what_has_changed_is_read_again(shop: Shop, reads: list[str]) -> None:
+    write_folder(shop.folder, 10)
+    shop.tag()
+    reads.clear()
+    write_picture(shop.folder / "00003.png", "blue", size=(77, 20))
+    write_picture(shop.folder / "new.png", "red", size=(78, 20))
+    again = shop.tag()
+    assert (again.tagged, again.inferences) == (11, 2)
+    assert sorted(reads) == [str(shop.folder / "00003.png"), str(shop.folder / "new.png")]
+
+
+def test_a_file_rewritten_with_its_old_size_and_time_is_noticed(shop: Shop, reads: list[str]) -> None:
+    path = write_picture(shop.folder / "a.bmp", "red")
+    before = path.stat()
+    shop.tag()
+    write_picture(path, "blue")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    after = path.stat()
+    assert (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    assert shop.tag().inferences == 1
+    assert shop.rows("SELECT label FROM catalog_labels WHERE rank = 1") == [("blue",)]
+
+
+def test_a_file_that_changed_just_before_it_was_hashed_is_not_remembered(shop: Shop) -> None:
+    write_picture(shop.folder / "young.png", "red")
+    shop.tag()
+    assert shop.rows("SELECT count(*) FROM file_seen") == [(0,)]
+    time.sleep(stat_cache.RACY_SECONDS + 0.2)
+    assert shop.tag().inferences == 0
+    assert shop.rows("SELECT count(*) FROM file_seen") == [(1,)]
+
+
+def test_a_long_batch_does_not_make_a_young_file_old(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetch = Fetcher.fetch
+
+    def slow(self: Fetcher, uri: str) -> Fetched:
+        found = fetch(self, uri)
+        time.sleep(stat_cache.RACY_SECONDS + 0.2)
+        return found
+
+    monkeypatch.setattr(Fetcher, "fetch", slow)
+    write_picture(shop.folder / "young.png", "red")
+    shop.tag()
+    assert shop.rows("SELECT count(*) FROM file_seen") == [(0,)]
+
+
+def test_a_known_file_outside_the_allowed_folders_is_refused(shop: Shop, reads: list[str], tmp_path: Path) -> None:
+    path = write_picture(shop.folder / "a.png", "red")
+    shop.tag()
+    path.rename(tmp_path / "outside.png")
+    refused = shop.tag([Entry("a", str(tmp_path / "outside.png"))])
+    assert refused.failures == {"forbidden_location": 1}
+
+
+def test_changed_bytes_behind_one_location_are_one_new_inference_and_the_old_stays(shop: Shop) -> None:
+    path = write_picture(shop.folder / "a.png", "red")
+    old = shop.tag()
+    write_picture(path, "blue")
+    new = shop.tag()
+    assert (old.inferences, new.inferences) == (1, 1)
+    assert shop.rows("SELECT label, run_id FROM catalog_labels WHERE rank = 1") == [("blue", new.run)]
+    history = shop.rows(
+        "SELECT entry.run_id, label.label FROM run_image AS entry JOIN inference ON image_sha256 = entry.sha256 "
+        "JOIN label ON inference_id = inference.id WHERE rank = 1 ORDER BY entry.run_id"
+    )
+    assert history == [(old.run, "red"), (new.run, "blue")]
+
+
+class Server(ThreadingHTTPServer):
+    """Serves one picture, whatever is asked for, and counts."""
+
+    def __init__(self, picture: bytes) -> None:
+        outer = self
+        self.asked: list[str] = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                outer.asked.append(self.path)
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(outer.picture)))
+                self.end_headers()
+                self.wfile.write(outer.picture)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.picture = picture
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/{path}"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    with Server(write_picture(tmp_path / "served.png", "green").read_bytes()) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def test_the_same_bytes_in_five_entries_under_three_urls_are_one_inference(shop: Shop, server: Server) -> None:
+    copy = shop.folder / "copy.png"
+    copy.write_bytes(server.picture)
+    entries = [Entry(f"url-{number}", server.url(f"{number}.png")) for number in range(3)]
+    entries += [Entry("again", server.url("0.png")), Entry("file", str(copy))]
+    done = shop.tag(entries)
+    assert (done.tagged, done.inferences) == (5, 1)
+    assert shop.rows("SELECT DISTINCT sha256 FROM run_image") == shop.rows("SELECT sha256 FROM image")
+    assert shop.rows("SELECT count(*), min(label) FROM catalog_labels WHERE rank = 1") == [(5, "green")]
+
+
+def test_changed_bytes_behind_a_url_are_seen_by_a_second_run(shop: Shop, server: Server, tmp_path: Path) -> None:
+    entries = [Entry("a", server.url("a.png"))]
+    assert shop.tag(entries).inferences == 1
+    assert shop.tag(entries).inferences == 0
+    server.picture = write_picture(tmp_path / "other.png", "red").read_bytes()
+    assert shop.tag(entries).inferences == 1
+    assert shop.rows("SELECT label FROM catalog_labels WHERE rank = 1") == [("red",)]
+    assert len(server.asked) == 3
+
+
+def test_of_a_batch_of_64_four_bad_images_fail_with_four_codes_and_60_are_tagged(
+    engine: Engine, tmp_path: Path
+) -> None:
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    fussy = Shop(engine, folder, write_fussy_classifier(tmp_path / "fussy.onnx"))
+    truth = write_folder(folder, 60)
+    whole = write_picture(tmp_path / "whole.jpg", "red", size=(200, 200)).read_bytes()
+    (folder / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    Image.new("1", (12_000, 12_000)).save(folder / "bomb.png")
+    (folder / "missing.jpg").symlink_to(folder / "nowhere.jpg")
+    Image.new("RGB", (20, 20), (77, 0, 0)).save(folder / "raises.png")
+    done = fussy.tag()
+    fussy.runtime.close()
+    assert (done.images, done.tagged, sum(done.batches.values())) == (64, 60, 1)
+    failed = fussy.rows("SELECT image_key, error_code FROM run_image WHERE status = 'failed' ORDER BY image_key")
+    assert dict(failed) == {
+        "bomb.png": "too_many_pixels",
+        "cut.jpg": "truncated",
+        "missing.jpg": "fetch_404",
+        "raises.png": "inference_failed",
+    }
+    found = fussy.rows("SELECT image_key, label FROM catalog_labels WHERE rank = 1")
+    assert dict(found) == truth

@@ -1,0 +1,228 @@
+"""Workers as real processes on real Redis, with SQLite and with PostgreSQL."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import redis
+from PIL import Image
+from support.bundles import write_fussy_classifier
+from support.image_fixtures import write_folder, write_picture
+from support.installation import Site
+from support.processes import Worker, children, tagmill, tagmill_json, wait_until, waiting
+from support.services import RedisServer
+
+from tagmill.broker.app import make_app
+from tagmill.broker.message import TAG_BATCH
+from tagmill.broker.publish import publish
+from tagmill.settings import Settings
+
+on_both_databases = pytest.mark.parametrize("site", ["sqlite_url", "postgres_url"], indirect=True)
+
+BOTH = ("--model", "colours", "--model", "colour-masks")
+
+
+@on_both_databases
+def test_a_catalog_goes_from_submit_to_sql_and_a_bad_image_is_only_its_own_problem(site: Site) -> None:
+    truth = write_folder(site.folder / "shop", 100)
+    (site.folder / "shop" / "broken.jpg").write_bytes(b"not a picture")
+    with Worker(site.env, site.folder / "worker.log") as worker:
+        done = site.submit(site.folder / "shop", *BOTH, "--batch-size", 8, "--wait", expect=3)
+        assert (done["images"], done["tagged"], done["failed"], done["inferences"]) == (101, 100, 1, 200)
+        assert done["failures"] == {"not_an_image": 1}
+        again = site.submit(site.folder / "shop", *BOTH, "--wait", expect=3)
+        assert (again["tagged"], again["inferences"]) == (100, 0)
+        assert worker.stop() == 0
+    rows = {row["image_key"]: row for row in site.rows(done["run"])}
+    assert {key: row["colours.label"] for key, row in rows.items() if key != "broken.jpg"} == truth
+    assert rows["broken.jpg"]["error_code"] == "not_an_image"
+    assert site.count("SELECT count(*) FROM label") == 300
+    assert site.count("SELECT count(*) FROM mask") == 100
+
+
+def test_plain_celery_works_as_its_users_expect(site: Site) -> None:
+    write_folder(site.folder / "shop", 20)
+    with Worker.bare(site.env, site.folder / "worker.log", "plain", "-E") as worker:
+        done = site.submit(site.folder / "shop", "--model", "colours@1", "--wait")
+        assert done["tagged"] == 20
+        assert worker.stop() == 0
+
+
+@on_both_databases
+def test_after_kill_9_of_one_of_two_workers_every_image_is_there_once(site: Site) -> None:
+    truth = write_folder(site.folder / "shop", 600)
+    with (
+        Worker.bare(site.env, site.folder / "one.log", "one") as one,
+        Worker.bare(site.env, site.folder / "two.log", "two") as two,
+    ):
+        one.wait_ready()
+        two.wait_ready()
+        run = site.submit(site.folder / "shop", *BOTH, "--batch-size", 4)["run"]
+        wait_until(lambda: one.log.count("batch_tagged") >= 5, 30, "the first worker to be at work")
+        one.kill()
+        site.wait_done(run)
+        assert "batch_tagged" in two.log
+    rows = site.rows(run)
+    assert {row["image_key"]: row["colours.label"] for row in rows} == truth
+    assert len(rows) == 600
+    assert site.count("SELECT count(*) FROM inference") == 1200
+    assert site.count("SELECT count(*) FROM label WHERE rank = 1") == 600
+    assert (
+        site.count("SELECT count(*) FROM (SELECT 1 FROM label GROUP BY inference_id, rank HAVING count(*) > 1) d") == 0
+    )
+
+
+def test_sigterm_finishes_the_batches_in_hand_and_leaves_the_rest(site: Site) -> None:
+    write_folder(site.folder / "shop", 400)
+    with Worker(site.env, site.folder / "one.log") as worker:
+        worker.wait_ready()
+        run = site.submit(site.folder / "shop", *BOTH, "--batch-size", 4)["run"]
+        wait_until(lambda: worker.log.count("batch_tagged") >= 3, 30, "the worker to be at work")
+        assert worker.stop() == 0
+    assert site.count("SELECT count(*) FROM batch WHERE status = 'running'") == 0
+    assert site.count("SELECT count(*) FROM batch WHERE attempts > 1") == 0
+    with Worker(site.env, site.folder / "two.log"):
+        site.wait_done(run)
+    assert site.count("SELECT count(*) FROM run_image WHERE status = 'tagged'") == 400
+
+
+def test_the_supervisor_starts_a_killed_worker_again(site: Site) -> None:
+    write_folder(site.folder / "shop", 30)
+    with Worker(site.env, site.folder / "worker.log") as worker:
+        worker.wait_ready()
+        for child in children(worker.supervision.process.pid):
+            os.kill(child, signal.SIGKILL)
+        wait_until(lambda: worker.log.count(" ready.") == 2, 60, "the worker to be started again")
+        assert '"action": "worker_ended"' in worker.log
+        assert site.submit(site.folder / "shop", "--model", "colours", "--wait")["tagged"] == 30
+
+
+def test_no_worker_goes_on_without_its_supervisor(site: Site) -> None:
+    with Worker(site.env, site.folder / "worker.log") as worker:
+        worker.wait_ready()
+        (child,) = children(worker.supervision.process.pid)
+        worker.kill()
+        wait_until(lambda: not Path(f"/proc/{child}/cmdline").exists(), 20, "the worker to follow its supervisor")
+
+
+def test_a_flushed_redis_loses_nothing(site: Site, redis_server: RedisServer) -> None:
+    write_folder(site.folder / "shop", 60)
+    run = site.submit(site.folder / "shop", "--model", "colours", "--batch-size", 4)["run"]
+    redis_server.flush()
+    with Worker(site.env, site.folder / "worker.log") as worker:
+        site.wait_done(run)
+        assert '"action": "broker_restored", "batches": 15' in worker.log
+    assert site.count("SELECT count(*) FROM run_image WHERE status = 'tagged'") == 60
+
+
+def test_one_small_message_a_batch_and_a_strange_one_is_refused(site: Site) -> None:
+    write_folder(site.folder / "shop", 200)
+    settings = Settings(broker_url=site.env["TAGMILL_BROKER_URL"])
+    app = make_app(settings)
+    run = site.submit(site.folder / "shop", "--model", "colours", "--batch-size", 10)["run"]
+    assert waiting(app, settings.queue) == 20
+    for strange in ({"layout": 2, "run": 1, "batch": 1}, "batch 1", {"layout": 1, "run": 1, "batch": "1; DROP TABLE"}):
+        app.send_task(TAG_BATCH, args=[strange])
+    with Worker(site.env, site.folder / "worker.log") as worker:
+        site.wait_done(run)
+        wait_until(lambda: worker.log.count("message_refused") == 3, 20, "the strange messages to be refused")
+
+
+def test_what_is_no_message_is_dropped_from_the_queue_and_ends_no_worker(site: Site, redis_server: RedisServer) -> None:
+    write_folder(site.folder / "shop", 20)
+    envelope = {"body": "W10=", "headers": {}, "properties": {"delivery_tag": "1", "body_encoding": "base64"}}
+    there = {"delivery_info": {"exchange": "", "routing_key": "tagmill"}}
+    strange = [
+        *(b"junk!", b"\xff\xfe\0", b"[1, 2]", b"7", b"null", b'"text"', b"{}", b"[" * 100_000),
+        *(json.dumps(found).encode() for found in (
+            envelope,
+            envelope | {"properties": []},
+            envelope | {"properties": envelope["properties"] | there | {"delivery_tag": [1]}},
+            envelope | {"properties": envelope["properties"] | there, "headers": {"task": TAG_BATCH}},
+        )),
+    ]  # fmt: skip
+    with Worker(site.env, site.folder / "worker.log") as worker:
+        worker.wait_ready()
+        with redis.Redis.from_url(redis_server.url) as client:
+            client.lpush("tagmill:6", *strange)
+        wait_until(lambda: worker.log.count("message_dropped") == len(strange), 30, "the junk to be dropped")
+        assert site.submit(site.folder / "shop", "--model", "colours", "--wait")["tagged"] == 20
+        assert worker.log.count(" ready.") == 1
+        assert "Traceback" not in worker.log
+
+
+def test_a_message_of_an_unknown_run_or_a_foreign_batch_is_refused(site: Site) -> None:
+    write_folder(site.folder / "shop", 4)
+    settings = Settings(broker_url=site.env["TAGMILL_BROKER_URL"])
+    app = make_app(settings)
+    other = site.env | {"TAGMILL_QUEUE": "other"}
+    elsewhere = tagmill_json("submit", site.folder / "shop", "--model", "colours", env=other)["run"]
+    run = site.submit(site.folder / "shop", "--model", "colours")["run"]
+    (theirs,), (ours,) = (site.values(f"SELECT id FROM batch WHERE run_id = {number}") for number in (elsewhere, run))
+    # an unknown run, an unknown batch, a batch of another run, and one of another queue
+    publish(app, [(999, ours), (run, 999), (run, theirs), (elsewhere, theirs)])
+    with Worker(site.env, site.folder / "worker.log") as worker:
+        site.wait_done(run)
+        wait_until(lambda: worker.log.count("message_refused") == 4, 20, "the messages to be refused")
+        assert "no such batch in queue tagmill" in worker.log
+    assert site.count("SELECT count(*) FROM batch WHERE status = 'queued'") == 1
+
+
+def test_an_image_the_model_fails_on_is_found_and_its_batch_goes_on(site: Site) -> None:
+    tagmill("model", "add", write_fussy_classifier(site.folder / "fussy.onnx"), env=site.env)
+    truth = write_folder(site.folder / "shop", 30)
+    Image.new("RGB", (20, 20), (77, 0, 0)).save(site.folder / "shop" / "bad.png")
+    with Worker(site.env, site.folder / "worker.log"):
+        done = site.submit(site.folder / "shop", "--model", "fussy", "--wait", expect=3)
+    assert done["failures"] == {"inference_failed": 1}
+    assert {
+        row["image_key"]: row["fussy.label"] for row in site.rows(done["run"]) if row["status"] == "tagged"
+    } == truth
+
+
+def test_a_bundle_missing_from_the_store_ends_in_dead_batches_that_say_why(site: Site) -> None:
+    write_folder(site.folder / "shop", 3)
+    for bundle in (site.folder / "models").iterdir():
+        bundle.unlink()
+    env = site.env | {"TAGMILL_MAX_ATTEMPTS": "2"}
+    with Worker(env, site.folder / "worker.log"):
+        done = site.submit(site.folder / "shop", "--model", "colours", "--wait", expect=3)
+    assert done["failures"] == {"batch_dead": 3}
+    assert "add the model again" in tagmill("results", done["run"], "--format", "jsonl", env=site.env).stdout
+
+
+def test_a_file_outside_the_named_folders_is_refused(site: Site) -> None:
+    write_folder(site.folder / "shop", 2)
+    secret = write_picture(site.folder / "private" / "secret.png", "red")
+    manifest = site.folder / "shop" / "manifest.csv"
+    manifest.write_text(f"image_key,uri\na,00000.png\nb,{secret}\nc,../private/secret.png\n")
+    with Worker(site.env, site.folder / "worker.log"):
+        refused = site.submit(manifest, "--model", "colours", "--wait", expect=3)
+        assert refused["failures"] == {"forbidden_location": 2}
+        allowed = site.submit(manifest, "--model", "colours", "--allow-root", site.folder / "private", "--wait")
+        assert allowed["tagged"] == 3
+
+
+def test_asking_for_cuda_where_there_is_none_is_an_error(site: Site) -> None:
+    refused = tagmill("worker", "start", "--device", "cuda:0", env=site.env, expect=78)
+    assert refused.stderr.startswith("error: device cuda:0")
+    with Worker.bare(site.env | {"TAGMILL_DEVICE": "cuda:0"}, site.folder / "worker.log") as worker:
+        assert worker.supervision.process.wait(60) == 78
+        assert "Traceback" not in worker.log
+
+
+def test_workers_take_turns_fairly_enough_to_share_a_run(site: Site) -> None:
+    write_folder(site.folder / "shop", 300)
+    with (
+        Worker.bare(site.env, site.folder / "one.log", "one") as one,
+        Worker.bare(site.env, site.folder / "two.log", "two") as two,
+    ):
+        one.wait_ready()
+        two.wait_ready()
+        time.sleep(0.5)
+        site.submit(site.folder / "shop", "--model", "colours", "--batch-size", 3, "--wait")
+        assert one.log.count("batch_tagged") >= 5
+        assert two.log.count("batch_tagged") >= 5

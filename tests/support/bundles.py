@@ -1,0 +1,130 @@
+"""Small real bundles for tests: ONNX graphs whose answers are known by arithmetic, made in milliseconds.
+
+Pictures are judged by colour. The classifier answers red, green or blue by the picture's mean colour; the segmenter
+marks each pixel by its strongest colour, or as background where it is nearly white.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from tagmill.bundles.spec import INPUT, MASK, SCORES, BundleSpec, Task
+from tagmill.images.preprocess import Geometry, PreprocessSpec
+
+COLOURS = ("red", "green", "blue")
+
+
+def write_classifier(
+    path: Path, size: int = 16, name: str = "colours", sharpness: float = 20.0, temperature: float = 1.0
+) -> Path:
+    """Write a classifier of the three colours; another `sharpness` or `temperature` is another bundle."""
+    nodes = [
+        helper.make_node("Cast", [INPUT], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["float", "axes"], ["mean"], keepdims=0),
+        helper.make_node("Mul", ["mean", "scale"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], [SCORES], axis=1),
+    ]
+    constants = {
+        "axes": np.array([1, 2], dtype=np.int64),
+        "scale": np.array(sharpness / temperature / 255, dtype=np.float32),
+    }
+    spec = BundleSpec(name, Task.CLASSIFY, COLOURS, PreprocessSpec(size, size), temperature=temperature)
+    return _write(path, spec, nodes, constants, {SCORES: (TensorProto.FLOAT, ["n", 3])})
+
+
+def write_tagger(path: Path, size: int = 16, temperature: float = 1.0) -> Path:
+    """Write a multi-label model: a colour's score is 0.5 where it is 128 on average, and sure of it far from that."""
+    nodes = [
+        helper.make_node("Cast", [INPUT], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["float", "axes"], ["mean"], keepdims=0),
+        helper.make_node("Sub", ["mean", "middle"], ["distance"]),
+        helper.make_node("Mul", ["distance", "scale"], ["logits"]),
+        helper.make_node("Sigmoid", ["logits"], [SCORES]),
+    ]
+    constants = {
+        "axes": np.array([1, 2], dtype=np.int64),
+        "middle": np.array(128, dtype=np.float32),
+        "scale": np.array(0.05 / temperature, dtype=np.float32),
+    }
+    spec = BundleSpec("colour-tags", Task.MULTILABEL, COLOURS, PreprocessSpec(size, size), temperature=temperature)
+    return _write(path, spec, nodes, constants, {SCORES: (TensorProto.FLOAT, ["n", 3])})
+
+
+def write_segmenter(path: Path, size: int = 32, geometry: Geometry = Geometry.STRETCH) -> Path:
+    """Write a segmenter of the three colours on a background of white."""
+    nodes = [
+        helper.make_node("Cast", [INPUT], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMin", ["float", "last"], ["darkest"], keepdims=1),
+        helper.make_node("Sub", ["darkest", "almost_white"], ["background"]),
+        helper.make_node("Sub", ["float", "darkest"], ["saturation"]),
+        helper.make_node("Concat", ["background", "saturation"], ["raw"], axis=3),
+        helper.make_node("Mul", ["raw", "scale"], ["logits"]),
+        helper.make_node("ArgMax", ["logits"], ["index"], axis=3, keepdims=0),
+        helper.make_node("Cast", ["index"], [MASK], to=TensorProto.UINT8),
+        helper.make_node("Softmax", ["logits"], ["probability"], axis=3),
+        helper.make_node("ReduceMax", ["probability", "pixels"], [SCORES], keepdims=0),
+    ]
+    constants = {
+        "last": np.array([3], dtype=np.int64),
+        "pixels": np.array([1, 2], dtype=np.int64),
+        "almost_white": np.array(128, dtype=np.float32),
+        "scale": np.array(0.1, dtype=np.float32),
+    }
+    preprocess = PreprocessSpec(size, size, geometry)
+    spec = BundleSpec("colour-masks", Task.SEGMENT, ("background", *COLOURS), preprocess, background="background")
+    outputs = {MASK: (TensorProto.UINT8, ["n", size, size]), SCORES: (TensorProto.FLOAT, ["n", 4])}
+    return _write(path, spec, nodes, constants, outputs)
+
+
+def write_fussy_classifier(path: Path, size: int = 16) -> Path:
+    """Write a classifier that raises on any batch holding a picture whose first pixel's red is 77."""
+    nodes = [
+        helper.make_node("Cast", [INPUT], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Cast", [INPUT], ["whole"], to=TensorProto.INT64),
+        helper.make_node("Slice", ["whole", "start", "end", "slice_axes"], ["first"]),
+        helper.make_node("ReduceMax", ["is_bad", "all_axes"], ["offset"], keepdims=0),
+        helper.make_node("Equal", ["first", "bad"], ["bad_pixel"]),
+        helper.make_node("Cast", ["bad_pixel"], ["is_bad"], to=TensorProto.INT64),
+        # Gather outside of three entries raises at run time.
+        helper.make_node("Mul", ["offset", "far"], ["where"]),
+        helper.make_node("Gather", ["table", "where"], ["one"]),
+        helper.make_node("ReduceMean", ["float", "axes"], ["mean"], keepdims=0),
+        helper.make_node("Mul", ["mean", "one"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], [SCORES], axis=1),
+    ]
+    order = [0, 1, 2, 4, 5, 3, 6, 7, 8, 9, 10]
+    constants = {
+        "start": np.array([0, 0, 0], dtype=np.int64),
+        "end": np.array([1, 1, 1], dtype=np.int64),
+        "slice_axes": np.array([1, 2, 3], dtype=np.int64),
+        "all_axes": np.array([0, 1, 2, 3], dtype=np.int64),
+        "bad": np.array(77, dtype=np.int64),
+        "far": np.array(99, dtype=np.int64),
+        "table": np.array([0.08, 0.08, 0.08], dtype=np.float32),
+        "axes": np.array([1, 2], dtype=np.int64),
+    }
+    spec = BundleSpec("fussy", Task.CLASSIFY, COLOURS, PreprocessSpec(size, size))
+    return _write(path, spec, [nodes[i] for i in order], constants, {SCORES: (TensorProto.FLOAT, ["n", 3])})
+
+
+def _write(
+    path: Path,
+    spec: BundleSpec,
+    nodes: list[onnx.NodeProto],
+    constants: dict[str, np.ndarray],
+    outputs: dict[str, tuple[int, list[str | int]]],
+) -> Path:
+    shape = ["n", spec.preprocess.height, spec.preprocess.width, 3]
+    graph = helper.make_graph(
+        nodes,
+        spec.name,
+        [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, shape)],
+        [helper.make_tensor_value_info(name, kind, dims) for name, (kind, dims) in outputs.items()],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    helper.set_model_props(model, spec.to_metadata())
+    onnx.save(model, path)
+    return path

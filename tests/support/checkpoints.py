@@ -1,0 +1,84 @@
+"""Runs for tests of export: real checkpoints of networks that learned little pictures, without figures and report."""
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch.nn import functional as F  # noqa: N812  # the name every reader of torch code knows
+
+from tagmill.bundles.spec import Task
+from tagmill.cli.progress import Display
+from tagmill.images.preprocess import PreprocessSpec
+from training.annotations.types import IGNORE, Folders
+from training.checkpoint import Checkpoint, copied_state, save, versions
+from training.data.arrays import Arrays
+from training.data.classification import read_labelled
+from training.data.segmentation import read_masked
+from training.evaluation.predict import to_pixels
+from training.loop.training import Course
+from training.models.build import build
+from training.models.classifiers import fit_to_pixels
+
+#: steps over all pictures at once
+STEPS = 12
+
+
+def write_classifier_run(run: Path, folders: Folders, arch: str = "seed", size: int = 32) -> Path:
+    """Fit a classifier to a folder of pictures for each category."""
+    spec = PreprocessSpec(size, size)
+    data = read_labelled(folders, spec, 0, Display())
+    return _write(run, folders, Task.CLASSIFY, arch, data.labels, spec, data.train)
+
+
+def write_segmenter_run(run: Path, folders: Folders, arch: str = "unet", size: int = 64) -> Path:
+    """Fit a segmenter to pictures and masks."""
+    spec = PreprocessSpec(size, size)
+    data = read_masked(folders, spec, 0, Display())
+    return _write(run, folders, Task.SEGMENT, arch, data.labels, spec, data.train)
+
+
+def _write(
+    run: Path, folders: Folders, task: Task, arch: str, labels: tuple[str, ...], spec: PreprocessSpec, train: Arrays
+) -> Path:
+    torch.manual_seed(0)
+    network = build(arch, spec.width, len(labels))
+    pixels, targets = to_pixels(train.pixels), torch.from_numpy(train.targets.astype(np.int64))
+    fit_to_pixels(network, pixels)
+    optimiser = torch.optim.Adam(network.parameters(), lr=3e-3)
+    for _ in range(STEPS):
+        logits = network(pixels)
+        if targets.ndim == 3:  # a unet that is trained gives coarse logits
+            stride = targets.shape[1] // logits.shape[2]
+            targets = targets[:, ::stride, ::stride]
+        loss = F.cross_entropy(logits, targets, ignore_index=IGNORE)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    run.mkdir(parents=True)
+    checkpoint = Checkpoint(
+        recipe="segment" if task is Task.SEGMENT else "cnn",
+        task=task,
+        arch=arch,
+        labels=labels,
+        preprocess=spec,
+        hyperparameters={"seed": 0},
+        data=folders.to_dict(),
+        state=copied_state(network),
+        epoch=STEPS,
+        temperature=1.0 if task is Task.SEGMENT else 1.5,
+        versions=versions(),
+    )
+    save(checkpoint, run)
+    return run
+
+
+Hyper = TypeVar("Hyper")
+
+
+def short(hyper: Hyper, **values: object) -> Hyper:
+    """Return hyperparameters with some values, those of their course included, changed."""
+    named = {field.name for field in fields(Course)}
+    course = replace(hyper.course, **{name: values.pop(name) for name in list(values) if name in named})  # type: ignore[attr-defined]
+    return replace(hyper, course=course, **values)  # type: ignore[type-var,call-overload]

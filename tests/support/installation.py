@@ -1,0 +1,59 @@
+"""One installation of Tagmill for a test: its settings, its folder, and what a user and an operator ask of it."""
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import create_engine, text
+
+from support.bundles import write_classifier, write_segmenter
+from support.processes import environment, tagmill, tagmill_json, wait_until
+
+
+@dataclass
+class Site:
+    """One installation: its environment, its folder, and the models colours@1 and colour-masks@1."""
+
+    env: dict[str, str]
+    folder: Path
+
+    def count(self, statement: str) -> int:
+        engine = create_engine(self.env["TAGMILL_DATABASE_URL"])
+        with engine.connect() as connection:
+            found = int(connection.execute(text(statement)).scalar_one())
+        engine.dispose()
+        return found
+
+    def values(self, statement: str) -> list[Any]:
+        """Return the rows of a statement, or its one column."""
+        engine = create_engine(self.env["TAGMILL_DATABASE_URL"])
+        with engine.connect() as connection:
+            rows = connection.execute(text(statement)).all()
+        engine.dispose()
+        return [row[0] if len(row) == 1 else tuple(row) for row in rows]
+
+    def submit(self, *arguments: object, expect: int = 0) -> dict[str, object]:
+        found: dict[str, object] = tagmill_json("submit", *arguments, env=self.env, expect=expect)
+        return found
+
+    def rows(self, run: object) -> list[dict[str, str]]:
+        return list(csv.DictReader(io.StringIO(tagmill("results", run, env=self.env).stdout)))
+
+    def wait_done(self, run: object, seconds: float = 60) -> None:
+        wait_until(
+            lambda: tagmill_json("run", "status", run, env=self.env)["state"] == "done",
+            seconds,
+            f"run {run} to be done",
+        )
+
+
+def new_site(folder: Path, database_url: str, broker_url: str, **settings: object) -> Site:
+    """Return an installation that notices the death of a worker quickly, unless `settings` say otherwise."""
+    quick = {"lease_seconds": 3, "reap_seconds": 0.5, "queued_grace_seconds": 2, "log_level": "INFO"} | settings
+    env = environment(database_url=database_url, broker_url=broker_url, model_store=folder / "models", **quick)
+    tagmill("db", "upgrade", env=env)
+    tagmill("model", "add", write_classifier(folder / "colours.onnx"), env=env)
+    tagmill("model", "add", write_segmenter(folder / "masks.onnx"), env=env)
+    return Site(env, folder)

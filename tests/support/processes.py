@@ -1,0 +1,119 @@
+"""The installed command, run as a user runs it: one-shot commands and long-running workers."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from celery import Celery
+
+from tagmill.broker.message import Priority
+from tagmill.broker.publish import open_channel, queue_length
+
+TAGMILL = str(Path(sys.executable).with_name("tagmill"))
+
+
+def environment(**settings: object) -> dict[str, str]:
+    """Return the environment of a user who set these TAGMILL_ variables and no other."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TAGMILL_")}
+    return kept | {f"TAGMILL_{name.upper()}": str(value) for name, value in settings.items()} | {"COLUMNS": "200"}
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that a process started, none where it ended."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def tagmill(
+    *arguments: object, env: dict[str, str] | None = None, cwd: Path | None = None, expect: int = 0
+) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end and check its exit code."""
+    command = [TAGMILL, *map(str, arguments)]
+    done = subprocess.run(
+        command, env=env or environment(), cwd=cwd, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == expect, f"{command} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def tagmill_json(*arguments: object, env: dict[str, str] | None = None, expect: int = 0) -> Any:
+    """Run the command with --json and return what it printed."""
+    return json.loads(tagmill(*arguments, "--json", env=env, expect=expect).stdout)
+
+
+def wait_until(condition: Callable[[], object], seconds: float, what: str) -> None:
+    """Look ten times a second until the condition holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"waited {seconds} s for {what}"
+        time.sleep(0.1)
+
+
+class Worker:
+    """A worker process whose log goes to a file. `with` ends it, with SIGKILL if need be."""
+
+    def __init__(self, env: dict[str, str], log: Path, command: list[str] | None = None, name: str = "worker") -> None:
+        self._log = log
+        with log.open("ab") as out:
+            self.process = subprocess.Popen(
+                command or [TAGMILL, "worker", "start", "--name", name],
+                env=env,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @classmethod
+    def bare(cls, env: dict[str, str], log: Path, name: str = "worker", *more: str) -> "Worker":
+        """Start plain `celery -A worker worker`, with no supervisor: its pid is the worker's own."""
+        celery = [sys.executable, "-m", "celery", "-A", "worker", "worker", "-P", "threads", "-c", "3"]
+        return cls(env, log, [*celery, "-n", f"{name}@%h", "--without-gossip", "--without-mingle", *more])
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self._kill_tree()
+
+    @property
+    def log(self) -> str:
+        """Everything it logged so far."""
+        return self._log.read_text(errors="replace")
+
+    def wait_ready(self, seconds: float = 60) -> None:
+        """Return when it takes work."""
+        wait_until(lambda: " ready." in self.log or self.process.poll() is not None, seconds, "the worker to be ready")
+        assert self.process.poll() is None, self.log
+
+    def kill(self) -> None:
+        """End it with SIGKILL, as the kernel would when memory runs out."""
+        self.process.kill()
+        self.process.wait(10)
+
+    def stop(self, seconds: float = 30) -> int:
+        """End it with SIGTERM and return its exit code."""
+        self.process.terminate()
+        return self.process.wait(seconds)
+
+    def _kill_tree(self) -> None:
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(10)
+
+
+def waiting(app: Celery, queue: str, priority: Priority | None = None) -> int:
+    """Return how many messages wait, of one priority or of all."""
+    with open_channel(app) as channel:
+        return queue_length(channel, queue, priority)

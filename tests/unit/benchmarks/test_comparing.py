@@ -1,0 +1,84 @@
+"""The benchmarks' own parts: the same job for everyone, ratios within rounds, a picture of them."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from benchmarks import cpu
+from benchmarks.support import raw
+from benchmarks.support.bundles import make_bundle
+from benchmarks.support.catalogs import write_set
+from benchmarks.support.chart import draw
+from benchmarks.support.comparing import Comparison, compare, table
+from benchmarks.support.contenders import Script, Tagmill
+from benchmarks.support.job import Job
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """Forty small pictures for the seed network."""
+    folder = tmp_path_factory.mktemp("bench")
+    files = write_set("small", folder, 40)
+    return Job([str(file) for file in files], [str(make_bundle("seed", folder, folder / "small"))], 2)
+
+
+def test_every_picture_of_a_set_has_bytes_of_its_own_and_is_written_once(tmp_path: Path) -> None:
+    first = write_set("small", tmp_path, 100)
+    assert len({file.read_bytes() for file in first}) == 100
+    times = [file.stat().st_mtime_ns for file in first]
+    assert write_set("small", tmp_path, 100) == first
+    assert [file.stat().st_mtime_ns for file in first] == times
+    formats = [Image.open(file).format for file in write_set("mix", tmp_path, 3)]
+    assert formats == ["JPEG", "PNG", "WEBP"]
+
+
+@pytest.mark.parametrize("part", ["both", "decode", "infer", "plain"])
+def test_the_raw_limit_goes_through_every_picture(job: Job, part: str) -> None:
+    timed = raw.measure(job, part)
+    assert timed.images == 40
+    assert timed.seconds > 0
+
+
+def test_contenders_take_turns_and_are_compared_within_rounds(job: Job, tmp_path: Path) -> None:
+    said: list[str] = []
+    with Tagmill("tagmill", job.bundles) as own, Script("embedded", "embedded") as embedded:
+        found = compare("forty pictures", [own, embedded], job, 2, said.append)
+    assert [line.split(": ")[1].split(" ")[0] for line in said] == ["tagmill", "embedded", "embedded", "tagmill"]
+    one, other = found.rates["tagmill"], found.rates["embedded"]
+    assert found.ratios("tagmill", "embedded") == [one[0] / other[0], one[1] / other[1]]
+    draw([found], "tagmill", tmp_path / "chart.png")
+    with Image.open(tmp_path / "chart.png") as chart:
+        assert chart.width > 800
+
+
+def test_a_table_has_the_median_and_the_range_of_the_ratios() -> None:
+    found = Comparison("t", {"tagmill": [10.0, 20.0, 30.0], "peer": [5.0, 20.0, 10.0]})
+    assert table(found, "tagmill").splitlines()[2:] == ["| tagmill | 20 | 1 |", "| peer | 10 | 2.00 [1.00-3.00] |"]
+
+
+def test_a_script_that_fails_says_why(job: Job) -> None:
+    with Script("raw", "raw", "nonsense") as script, pytest.raises(RuntimeError, match=r"raw ended with 1:\n"):
+        script.measure(job)
+
+
+def test_cpu_time_is_that_between_two_readings_also_of_threads_that_began_meanwhile() -> None:
+    assert [cpu.role_of(name) for name in ("decode", "infer-2", "ThreadPoolExecutor-0_1", "reaper", "")] == [
+        "worker: open, hash, decode",
+        "worker: inference",
+        "worker: tasks, with its side of SQL",
+        "worker: looking for lost work",
+        cpu.REST,
+    ]
+    before = {("PostgreSQL", 1): 5, ("PostgreSQL", 2): 7, ("Redis", 3): 1}
+    after = {("PostgreSQL", 1): 9, ("PostgreSQL", 4): 2, ("Redis", 3): 1}
+    assert cpu.between(before, after) == {"PostgreSQL": 6, "Redis": 0}
+
+
+def test_shares_of_cpu_time_are_of_all_but_the_raw_limit() -> None:
+    lines = cpu.table({"Redis": [1.0, 3.0, 2.0], cpu.IDLE: [6.0], cpu.RAW: [4.0]}).splitlines()
+    assert lines[2:] == [
+        "| Redis | 2.00 [1.00-3.00] | 25.0% |",
+        "| idle | 6.00 [6.00-6.00] | 75.0% |",
+        "| raw limit | 4.00 [4.00-4.00] |  |",
+    ]

@@ -1,0 +1,384 @@
+"""`tagmill export`: the bundle agrees with torch and says what it is, or there is no bundle."""
+
+import io
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from click.testing import CliRunner
+from onnx import numpy_helper
+from support.checkpoints import short
+from support.image_fixtures import draw_noisy, draw_shapes
+
+from export import build as build_module
+from export.build import Exported, describe, export_bundle
+from export.cli.export import export
+from export.graph.torch_graph import build_graph
+from export.proof.parity import Parity, compare, torch_reference
+from export.proof.sample_images import sample_pictures
+from tagmill.bundles.spec import BundleSpec, Precision, Task
+from tagmill.errors import BundleError, ExitCode, InputError
+from tagmill.images.preprocess import Geometry, PreprocessSpec
+from tagmill.records import ImageRow
+from training.annotations.types import Folders
+from training.checkpoint import FILE, Checkpoint, load, save
+from training.evaluation.calibration import probabilities
+from training.evaluation.predict import all_logits, segment
+from training.models.build import build
+from training.models.classifiers import Arch
+from training.models.segmenters import SegmentArch
+from training.recipes.cnn import DEFAULTS as CNN
+from training.recipes.cnn import train_cnn
+from training.recipes.segment import DEFAULTS as SEGMENT
+from training.recipes.segment import train_segment
+from worker.inference.session import Session
+from worker.pipeline.infer import tag_images
+from worker.pipeline.reader import DecodedImage
+
+
+@pytest.fixture(scope="module")
+def classifier_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("classifier")
+    data, test = draw_noisy(folder / "train", each=6), draw_noisy(folder / "pictures", each=6, seed=1)
+    train_cnn(Folders((data,), (), (test,)), folder / "run", Arch.SEED, short(CNN[Arch.SEED], epochs=1))
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def segmenter_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("segmenter")
+    data = draw_shapes(folder / "pictures", 16)
+    train_segment(Folders((data,)), folder / "run", SegmentArch.UNET, short(SEGMENT, size=64, epochs=2, batch_size=4))
+    return folder / "run"
+
+
+@dataclass(frozen=True)
+class Made:
+    run: Path
+    bundle: Path
+    done: Exported
+    #: what the export wrote on standard output and error
+    said: str
+
+    @property
+    def spec(self) -> BundleSpec:
+        return self.done.spec
+
+    @property
+    def parity(self) -> Parity:
+        return self.done.parity
+
+    @property
+    def session(self) -> Session:
+        return Session(self.bundle, device="cpu")
+
+
+def exported(run: Path, said: io.StringIO) -> Made:
+    bundle = run.parent / "exported" / "bundle.onnx"
+    bundle.parent.mkdir()
+    with redirect_stdout(said), redirect_stderr(said):
+        done = export_bundle(run, bundle, name="fine")
+    return Made(run, bundle, done, said.getvalue())
+
+
+@pytest.fixture(scope="module")
+def classifier(classifier_run: Path) -> Made:
+    return exported(classifier_run, io.StringIO())
+
+
+@pytest.fixture(scope="module")
+def segmenter(segmenter_run: Path) -> Made:
+    return exported(segmenter_run, io.StringIO())
+
+
+def graph_with_weights_times(made: Made, factor: float) -> Callable[..., onnx.ModelProto]:
+    """Return a `build_graph` that gives the graph of a bundle with its last weights scaled."""
+
+    def tampered(*arguments: object) -> onnx.ModelProto:
+        model = onnx.load(made.bundle)
+        entry = [entry for entry in model.graph.initializer if len(entry.dims) > 1][-1]
+        values = numpy_helper.to_array(entry) * np.float32(factor)
+        entry.CopyFrom(numpy_helper.from_array(values.astype(np.float32), entry.name))
+        return model
+
+    return tampered
+
+
+def test_a_classifier_bundle_answers_as_torch_does(classifier: Made) -> None:
+    assert classifier.parity.images == 18
+    assert classifier.parity.max_score_difference < 1e-5
+    checkpoint = load(classifier.run)
+    images = sample_pictures(checkpoint)
+    found = classifier.session.run(images)
+    assert found.mask is None
+    expected = probabilities(all_logits(checkpoint.network(), images), checkpoint.temperature)
+    assert found.scores == pytest.approx(expected, abs=1e-5)
+    assert found.scores.sum(1) == pytest.approx(1.0, abs=1e-5)
+    assert classifier.spec.task is Task.CLASSIFY
+
+
+def test_a_segmenter_bundle_answers_as_torch_does(segmenter: Made) -> None:
+    assert segmenter.parity.mask_difference == pytest.approx(0.0, abs=1e-3)
+    assert segmenter.spec.background == "background"
+    checkpoint = load(segmenter.run)
+    images = sample_pictures(checkpoint)
+    found = segmenter.session.run(images)
+    assert found.mask is not None
+    assert found.mask.dtype == np.uint8
+    assert (found.mask == segment(checkpoint.network(), images)).mean() > 0.999
+    for mask, scores in zip(found.mask, found.scores, strict=True):
+        present = np.isin(np.arange(3), mask)
+        assert (scores[~present] == 0).all()
+        assert (scores[present] > 1 / 3).all()
+        assert (scores[present] <= 1.00001).all()
+
+
+def test_a_bundle_takes_any_number_of_pictures(classifier: Made, segmenter: Made) -> None:
+    for made in (classifier, segmenter):
+        images = sample_pictures(load(made.run))
+        together = made.session.run(images[:7])
+        for number in range(7):
+            alone = made.session.run(images[number : number + 1])
+            assert alone.scores[0] == pytest.approx(together.scores[number], abs=1e-5)
+
+
+def test_a_bundle_says_what_it_is_and_where_it_came_from(classifier: Made) -> None:
+    read = classifier.session.spec
+    assert read == BundleSpec.from_metadata(classifier.spec.to_metadata())
+    assert read.name == "fine"
+    assert read.labels == ("blue", "green", "red")
+    assert read.preprocess == PreprocessSpec(32, 32, Geometry.STRETCH)
+    assert read.metrics["images"] == 18
+    assert read.metrics["accuracy"] == load(classifier.run).metrics["accuracy"]
+    assert read.provenance["parity"]["images"] == 18
+    assert read.provenance["exported_with"]["opset"] == onnx.load(classifier.bundle).opset_import[0].version
+    assert read.provenance["hyperparameters"]["course"]["seed"] == 0
+    assert read.temperature == load(classifier.run).temperature != 1.0
+    assert read.thresholds == load(classifier.run).thresholds
+    assert read.precision is Precision.FP32
+
+
+def test_a_bundle_does_not_name_the_machine_it_was_made_on(classifier: Made, segmenter: Made) -> None:
+    for made in (classifier, segmenter):
+        content = made.bundle.read_bytes()
+        for secret in (str(made.run.parent), str(Path(torch.__file__).parent), str(Path.cwd()), "site-packages"):
+            assert secret.encode() not in content
+
+
+def test_the_same_checkpoint_gives_the_same_bytes(classifier: Made, segmenter: Made, tmp_path: Path) -> None:
+    for made in (classifier, segmenter):
+        export_bundle(made.run, tmp_path / "again.onnx", name="fine")
+        assert (tmp_path / "again.onnx").read_bytes() == made.bundle.read_bytes()
+
+
+def test_a_bundle_is_one_file_that_onnx_accepts(classifier: Made, segmenter: Made) -> None:
+    for made in (classifier, segmenter):
+        assert [path.name for path in made.bundle.parent.iterdir()] == ["bundle.onnx"]
+        onnx.checker.check_model(onnx.load(made.bundle), full_check=True)
+
+
+def test_the_exporter_itself_says_nothing(classifier: Made, segmenter: Made) -> None:
+    assert classifier.said == segmenter.said == ""
+
+
+@pytest.mark.parametrize("kind", ["classifier", "segmenter"])
+def test_a_graph_whose_last_weights_are_a_percent_off_is_refused_and_leaves_no_file(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: Made = request.getfixturevalue(kind)
+    monkeypatch.setattr(build_module, "build_graph", graph_with_weights_times(made, 1.01))
+    with pytest.raises(BundleError, match=r"differs from torch|gives another label than torch") as caught:
+        export_bundle(made.run, tmp_path / "bundle.onnx")
+    assert caught.value.exit_code == ExitCode.CONFIGURATION
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_graph_of_other_weights_is_refused(classifier: Made) -> None:
+    checkpoint = load(classifier.run)
+    changed = checkpoint.network()
+    with torch.no_grad():
+        next(changed.parameters()).add_(1e-2)
+    parity = compare(classifier.session, torch_reference(changed, classifier.spec), sample_pictures(checkpoint))
+    with pytest.raises(BundleError, match="differs from torch"):
+        parity.check()
+
+
+def test_scores_that_are_no_numbers_are_refused(
+    classifier: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build_module, "build_graph", graph_with_weights_times(classifier, float("nan")))
+    with pytest.raises(BundleError, match="no numbers"):
+        export_bundle(classifier.run, tmp_path / "bundle.onnx")
+
+
+def test_a_refused_export_keeps_the_bundle_that_was_there(
+    classifier: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bundle.onnx").write_bytes(before := b"the bundle in production")
+    monkeypatch.setattr(build_module, "build_graph", graph_with_weights_times(classifier, 2.0))
+    with pytest.raises(BundleError, match="differs from torch"):
+        export_bundle(classifier.run, tmp_path / "bundle.onnx")
+    assert (tmp_path / "bundle.onnx").read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("parity", "fine"),
+    [
+        (Parity(1, 1e-4), True),
+        (Parity(1, 1.1e-4), False),
+        (Parity(1, float("nan")), False),
+        (Parity(1, 0.0, 0.001), True),
+        (Parity(1, 0.0, 0.0011), False),
+    ],
+)
+def test_parity_has_limits(parity: Parity, fine: bool) -> None:
+    if fine:
+        parity.check()
+    else:
+        with pytest.raises(BundleError, match="no bundle written"):
+            parity.check()
+
+
+def test_a_run_whose_pictures_are_gone_asks_for_samples(classifier_run: Path, tmp_path: Path) -> None:
+    checkpoint = load(classifier_run)
+    (tmp_path / "run").mkdir()
+    save(replace(checkpoint, data={"train": [str(tmp_path / "gone")]}), tmp_path / "run")
+    with pytest.raises(InputError, match=r"are gone .*--samples"):
+        export_bundle(tmp_path / "run", tmp_path / "bundle.onnx")
+    save(replace(checkpoint, data={}), tmp_path / "run")
+    with pytest.raises(InputError, match=r"names no pictures; .*--samples"):
+        export_bundle(tmp_path / "run", tmp_path / "bundle.onnx")
+    others = draw_noisy(tmp_path / "other", each=1)
+    assert export_bundle(tmp_path / "run", tmp_path / "bundle.onnx", samples=others).parity.images == 3
+
+
+def test_at_most_two_hundred_pictures_of_all_categories_are_compared(classifier_run: Path, tmp_path: Path) -> None:
+    images = sample_pictures(load(classifier_run), draw_noisy(tmp_path / "many", each=90))
+    assert len(images) == 200
+    assert set(images.mean((1, 2)).argmax(1).tolist()) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("arch", [Arch.SEED, Arch.RESNET])
+def test_an_untrained_network_of_every_arch_exports(arch: Arch, classifier_run: Path, tmp_path: Path) -> None:
+    known = load(classifier_run)
+    network = build(arch, 40, 4)
+    fields = vars(known) | {"arch": arch, "labels": ("a", "b", "c", "d"), "preprocess": PreprocessSpec(40, 40)}
+    save(Checkpoint(**(fields | {"state": network.state_dict()})), tmp_path)
+    assert export_bundle(tmp_path, tmp_path / "bundle.onnx").spec.labels == ("a", "b", "c", "d")
+
+
+def test_a_segmenter_that_mirrors_its_pictures_exports(segmenter_run: Path, tmp_path: Path) -> None:
+    known = load(segmenter_run)
+    arch, options = SegmentArch.CONTEXT_UNET, {"shrink": 1}
+    network = build(arch, known.preprocess.height, len(known.labels), **options)
+    save(replace(known, arch=arch, options=options, state=network.state_dict()), tmp_path)
+    done = export_bundle(tmp_path, tmp_path / "bundle.onnx")
+    assert done.parity.mask_difference is not None
+    assert done.parity.mask_difference < 0.001
+
+
+@pytest.fixture(scope="module")
+def several(classifier_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the same network as a multi-label model of another temperature."""
+    run = tmp_path_factory.mktemp("several")
+    save(replace(load(classifier_run), task=Task.MULTILABEL, temperature=2.5), run)
+    return run
+
+
+def test_a_multilabel_bundle_gives_each_label_a_calibrated_score_of_its_own(several: Path, tmp_path: Path) -> None:
+    done = export_bundle(several, tmp_path / "bundle.onnx")
+    session = Session(tmp_path / "bundle.onnx", "cpu")
+    assert (session.spec.task, session.spec.temperature) == (Task.MULTILABEL, 2.5)
+    images = sample_pictures(load(several))
+    expected = probabilities(all_logits(load(several).network(), images), 2.5, multilabel=True)
+    assert session.run(images).scores == pytest.approx(expected, abs=1e-5)
+    assert done.parity.label_agreement == 1.0
+
+
+def test_a_graph_that_picks_the_best_labels_gives_the_worker_the_same_rows(
+    several: Path, classifier: Made, tmp_path: Path
+) -> None:
+    for run in (several, classifier.run):
+        export_bundle(run, tmp_path / "all.onnx", name="one")
+        export_bundle(run, tmp_path / "best.onnx", name="one", top_k=2)
+        whole, best = Session(tmp_path / "all.onnx", "cpu"), Session(tmp_path / "best.onnx", "cpu")
+        assert (whole.top_k, best.top_k) == (0, 2)
+        images = [
+            DecodedImage(ImageRow(str(number), "png", 32, 32, 1), {best.spec.preprocess: pixels})
+            for number, pixels in enumerate(sample_pictures(load(run)))
+        ]
+        for one, other in zip(tag_images(whole, images, 8).rows, tag_images(best, images, 8).rows, strict=True):
+            assert [label for label, _ in other.labels] == [label for label, _ in one.labels[:2]]
+            assert [score for _, score in other.labels] == pytest.approx([score for _, score in one.labels[:2]])
+        assert best.run(sample_pictures(load(run))).scores.shape[1] == 3
+
+
+def test_top_k_must_leave_labels_out_and_is_not_for_masks(classifier: Made, segmenter: Made, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--top-k 3: the run has 3 labels, so it must be below that"):
+        export_bundle(classifier.run, tmp_path / "bundle.onnx", top_k=3)
+    with pytest.raises(InputError, match="a segmenter gives a label for each pixel"):
+        export_bundle(segmenter.run, tmp_path / "bundle.onnx", top_k=1)
+
+
+def test_a_top_k_that_is_not_of_its_own_scores_is_refused(
+    classifier: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def smallest_first(network: torch.nn.Module, spec: BundleSpec, top_k: int) -> onnx.ModelProto:
+        model = build_graph(network, spec, top_k)
+        node = next(node for node in model.graph.node if node.op_type == "TopK")
+        next(attribute for attribute in node.attribute if attribute.name == "largest").i = 0
+        return model
+
+    monkeypatch.setattr(build_module, "build_graph", smallest_first)
+    with pytest.raises(BundleError, match="top-k is not the best of its own scores"):
+        export_bundle(classifier.run, tmp_path / "bundle.onnx", top_k=2)
+
+
+def test_a_description_keeps_the_end_of_each_path_only(classifier_run: Path) -> None:
+    checkpoint = replace(load(classifier_run), data={"train": ["/home/ada/secret/shop/train"], "test": []})
+    assert describe(checkpoint, "shop").provenance["data"] == {"train": ["shop/train"]}
+
+
+def test_the_command_writes_a_bundle_and_says_how_far_it_is_from_torch(segmenter_run: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(export, [str(segmenter_run), "-o", str(tmp_path / "shapes.onnx"), "--name", "forms"])
+    assert done.exit_code == 0, done.output
+    assert "segment bundle forms, 3 labels" in done.stdout
+    assert "16 pictures" in done.stdout
+
+
+def test_a_name_that_is_refused_costs_no_graph(
+    classifier_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[Path] = []
+    monkeypatch.setattr(build_module, "sample_pictures", lambda *_: built.append(tmp_path))
+    with pytest.raises(InputError, match=r"model name 'shirts \(2\)' must begin with .*`export --name` give another"):
+        export_bundle(classifier_run, tmp_path / "shirts (2).onnx")
+    assert built == []
+
+
+def test_a_name_that_does_not_end_in_onnx_or_a_missing_folder_is_refused(classifier_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"ends in \.onnx"):
+        export_bundle(classifier_run, tmp_path / "bundle")
+    with pytest.raises(InputError, match="is not a folder; create it"):
+        export_bundle(classifier_run, tmp_path / "nowhere" / "bundle.onnx")
+
+
+def test_a_folder_in_the_place_of_the_bundle_is_refused_before_the_work(
+    classifier_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shirts.onnx").mkdir()
+    monkeypatch.setattr(build_module, "build_graph", None)
+    with pytest.raises(InputError, match=r"shirts\.onnx: is a folder; name the file to write with -o, or remove"):
+        export_bundle(classifier_run, tmp_path / "shirts.onnx")
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_bytes(b"damaged")
+    with pytest.raises(InputError, match="is damaged"):
+        export_bundle(tmp_path, tmp_path / "bundle.onnx")

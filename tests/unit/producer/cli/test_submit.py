@@ -1,0 +1,77 @@
+"""`tagmill submit --dry-run`: it ends as the submission itself would."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from support.bundles import write_classifier
+from support.image_fixtures import write_folder
+
+from export.cli.model import model
+from producer.cli.submit import submit
+from tagmill.db.connection import connect
+from tagmill.db.migrate import upgrade
+from tagmill.errors import ExitCode, InputError, NothingToDo, TagmillError
+
+
+@pytest.fixture
+def registered(tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database with the model `colours`, and a broker that nobody asks."""
+    monkeypatch.setenv("TAGMILL_DATABASE_URL", sqlite_url)
+    monkeypatch.setenv("TAGMILL_MODEL_STORE", str(tmp_path / "models"))
+    monkeypatch.setenv("TAGMILL_BROKER_URL", "redis://127.0.0.1:1/0")
+    upgrade(connect(sqlite_url))
+    done = CliRunner().invoke(model, ["add", str(write_classifier(tmp_path / "colours.onnx"))])
+    assert done.exit_code == 0, done.output
+
+
+def tried(*words: object) -> Result:
+    """Return what --dry-run gives, as `tagmill` calls it."""
+    return CliRunner().invoke(submit, [*map(str, words), "--dry-run"], standalone_mode=False)
+
+
+@pytest.mark.usefixtures("registered")
+def test_sources_without_a_problem_end_well(tmp_path: Path) -> None:
+    write_folder(tmp_path / "shop", 3)
+    done = tried(tmp_path / "shop", "--model", "colours")
+    assert (done.return_value, done.stdout) == (ExitCode.DONE, "3 images, 0 problems; nothing was queued\n")
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_model_that_is_not_registered_is_told_as_on_submission(tmp_path: Path) -> None:
+    write_folder(tmp_path / "shop", 3)
+    real = CliRunner().invoke(submit, [str(tmp_path / "shop"), "--model", "shirts"])
+    dry = tried(tmp_path / "shop", "--model", "shirts")
+    assert isinstance(real.exception, InputError)
+    assert str(dry.exception) == str(real.exception) == "no model shirts; registered are: colours"
+
+
+@pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize(
+    ("manifest", "error"),
+    [("", NothingToDo), ("image_key,uri\n", NothingToDo), ("image_key,uri\na,\n", InputError), (None, InputError)],
+)
+def test_a_source_with_a_problem_ends_with_the_code_of_the_submission(
+    tmp_path: Path, manifest: str | None, error: type[TagmillError]
+) -> None:
+    source = tmp_path / "shop.csv"
+    if manifest == "":
+        source = tmp_path / "empty"
+        source.mkdir()
+    elif manifest is not None:
+        source.write_text(manifest)
+    real = CliRunner().invoke(submit, [str(source), "--model", "colours"])
+    assert isinstance(real.exception, error)
+    assert tried(source, "--model", "colours").return_value == error.exit_code
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_folder_whose_name_sql_cannot_store_is_told_as_on_submission(tmp_path: Path) -> None:
+    manifest = tmp_path / "sh\udcffp" / "shop.csv"
+    manifest.parent.mkdir()
+    manifest.write_text("image_key,uri\na,https://shop/a.jpg\n")
+    real = CliRunner().invoke(submit, [str(manifest), "--model", "colours"])
+    dry = tried(manifest, "--model", "colours")
+    assert isinstance(real.exception, InputError)
+    assert str(dry.exception) == str(real.exception)
+    assert "its name is not UTF-8, rename it" in str(real.exception)

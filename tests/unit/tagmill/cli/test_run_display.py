@@ -1,0 +1,103 @@
+"""What is shown to people: names as they are, on terminals of any width."""
+
+import io
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from rich.progress import Progress
+
+from tagmill.cli.console import open_console, text_column
+from tagmill.cli.progress import Display
+from tagmill.cli.run_display import runs_table, status_table
+from tagmill.ledger.progress import RunProgress
+from worker.cli.tag import how_to_read
+from worker.local.tag import NamedBundles, own_queue
+
+ROOT = Path(__file__).parents[4]
+SOURCE = "shots [summer]/odd[/cat]/:cat:"
+RUN = RunProgress(
+    run=12345,
+    source=SOURCE,
+    queue="tagmill",
+    cancelled=False,
+    models=("a[/b]@1",),
+    created_at=1e9,
+    images=10,
+    tagged=9,
+    failed=1,
+    failures={"fetch_404": 1},
+    batches={"queued": 0, "running": 0, "cancelled": 0, "done": 1},
+    inferences=9,
+    started_at=1.0,
+    finished_at=2.0,
+    read_at=3.0,
+    images_per_second=9.0,
+)
+
+
+@pytest.fixture
+def console(monkeypatch: pytest.MonkeyPatch) -> Console:
+    """The console of the commands, 200 columns wide."""
+    monkeypatch.setenv("COLUMNS", "200")
+    return open_console()
+
+
+def test_names_are_shown_as_they_are(console: Console, capsys: pytest.CaptureFixture[str]) -> None:
+    for shown in (runs_table([RUN]), status_table(RUN), f"{SOURCE} a[/b]@1"):
+        console.print(shown)
+        said = capsys.readouterr().out
+        assert SOURCE in said
+        assert "a[/b]@1" in said
+
+
+def test_a_progress_bar_shows_names_as_they_are() -> None:
+    console = Console(file=io.StringIO(), width=200)
+    with Progress(text_column("{task.description}"), console=console) as bar:
+        bar.add_task(f"reading {SOURCE}")
+    assert isinstance(console.file, io.StringIO)
+    assert f"reading {SOURCE}" in console.file.getvalue()
+
+
+def test_a_training_shows_names_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    display = Display()
+    display.console.print(SOURCE, soft_wrap=True)
+    display.say(SOURCE)
+    assert capsys.readouterr().err.splitlines() == [SOURCE, SOURCE]
+
+
+def test_one_module_alone_opens_consoles() -> None:
+    for room in ("tagmill", "producer", "worker", "training", "export"):
+        for path in (ROOT / room).rglob("*.py"):
+            if path != ROOT / "tagmill" / "console.py":
+                found = re.findall(r"\b(?:Console|TextColumn)\(|rich import print\b", path.read_text(encoding="utf-8"))
+                assert not found, f"{path}: {found} reads markup; take it from tagmill.cli.console"
+
+
+@pytest.mark.parametrize("columns", [30, 45, 80])
+def test_a_narrow_terminal_keeps_the_number_of_a_run(
+    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    open_console().print(runs_table([RUN]))
+    assert "12345" in capsys.readouterr().out
+
+
+def test_an_embedded_run_is_not_sent_to_a_queue_that_nobody_serves(
+    console: Console, capsys: pytest.CaptureFixture[str]
+) -> None:
+    console.print(status_table(RUN))
+    assert "(tagmill run retry 12345 --code fetch_404)" in capsys.readouterr().out
+    console.print(status_table(replace(RUN, queue=own_queue([], 64, NamedBundles({})))))
+    said = capsys.readouterr().out
+    assert "(the same `tagmill tag` again)" in said
+    assert "retry" not in said
+
+
+def test_the_line_to_read_a_run_with_is_quoted_and_holds_no_password() -> None:
+    assert how_to_read(1, None) == "tagmill results 1"
+    assert how_to_read(1, "sqlite:///my tags.db") == "TAGMILL_DATABASE_URL='sqlite:///my tags.db' tagmill results 1"
+    for url in ("postgresql://me:hunter2@host/db", "postgresql://me@host/db?password=hunter2"):
+        assert how_to_read(1, url) == "tagmill results 1, with TAGMILL_DATABASE_URL set to what --db was given"

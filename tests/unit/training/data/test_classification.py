@@ -1,0 +1,328 @@
+"""Labelled pictures on their way into arrays: labels, splits, copies between the parts, and what is refused."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.image_fixtures import write_picture
+
+from tagmill.cli.progress import Display
+from tagmill.errors import InputError, NothingToDo
+from tagmill.images.preprocess import PreprocessSpec
+from tagmill.text import require_legible
+from training.annotations.types import Folders, Use
+from training.data.arrays import Arrays, LabelledSet
+from training.data.classification import read_labelled
+from training.data.segmentation import read_masked
+from training.data.split import label_groups
+
+SPEC = PreprocessSpec(16, 16)
+
+
+class Listening(Display):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.said.append(line)
+
+
+def write_colours(folder: Path, each: int = 6, colours: tuple[str, ...] = ("red", "blue"), first: int = 0) -> Path:
+    """Write distinct pictures; another `first` gives others."""
+    for colour in colours:
+        for number in range(first, first + each):
+            write_picture(folder / colour / f"{number}.png", colour, shade=number)
+    return folder
+
+
+def read(
+    *data: Path, test: Path | None = None, held: Path | None = None, **options: bool
+) -> tuple[LabelledSet, list[str]]:
+    """Return what is read, and what is said meanwhile."""
+    display = Listening()
+    folders = Folders(data, (held,) if held else (), (test,) if test else ())
+    return read_labelled(folders, SPEC, 0, display, **options), display.said
+
+
+def test_a_tenth_of_every_category_is_held_out(tmp_path: Path) -> None:
+    found, said = read(write_colours(tmp_path, each=20))
+    assert found.labels == ("blue", "red")
+    assert np.bincount(found.train.targets).tolist() == [18, 18]
+    assert np.bincount(found.validation.targets).tolist() == [2, 2]
+    assert found.train.pixels.shape == (36, 16, 16, 3)
+    assert (found.test, found.duplicates, said) == (None, (), [])
+
+
+def test_the_same_seed_holds_out_the_same_pictures(tmp_path: Path) -> None:
+    folders = Folders((write_colours(tmp_path, each=30),))
+    first, same, other = (
+        [example.picture for example in read_labelled(folders, SPEC, seed, Listening()).validation.examples]
+        for seed in (1, 1, 2)
+    )
+    assert first == same
+    assert first != other
+
+
+def test_pictures_of_several_labels_become_rows_of_zeros_and_ones(tmp_path: Path) -> None:
+    for number in range(6):
+        write_picture(tmp_path / f"{number}.png", "red", shade=number)
+    rows = ["0.png,hat|red", "1.png,red", "2.png,", "3.png,hat", "4.png,red", "5.png,red"]
+    (tmp_path / "t.csv").write_text("\n".join(["uri,labels", *rows]))
+    held = write_picture(tmp_path / "6.png", "blue")
+    (tmp_path / "held.csv").write_text(f"uri,labels\n{held},hat|red\n")
+    found, _ = read(tmp_path / "t.csv", held=tmp_path / "held.csv", multilabel=True)
+    assert found.labels == ("hat", "red")
+    assert found.train.targets.dtype == np.uint8
+    assert found.train.targets.tolist() == [[1, 1], [0, 1], [0, 0], [1, 0], [0, 1], [0, 1]]
+    assert found.validation.targets.tolist() == [[1, 1]]
+
+
+def test_a_copy_of_a_test_picture_is_not_trained_on(tmp_path: Path) -> None:
+    data, test = write_colours(tmp_path / "data"), write_colours(tmp_path / "test", each=2, first=50)
+    copy = data / "red" / "copy.png"
+    copy.write_bytes((test / "red" / "50.png").read_bytes())
+    found, said = read(data, test=test)
+    assert len(found.train) + len(found.validation) == 12
+    assert copy not in [example.picture for example in (*found.train.examples, *found.validation.examples)]
+    assert found.test is not None
+    assert len(found.test) == 4
+    (duplicate,) = found.duplicates
+    assert (duplicate.picture, duplicate.use) == (copy, Use.TRAIN)
+    assert (duplicate.copy, duplicate.copy_use) == (test / "red" / "50.png", Use.TEST)
+    assert said == [f"not trained on: {copy} has the bytes of the test picture {test / 'red' / '50.png'}"]
+
+
+def test_a_copy_under_another_category_counts_as_one_all_the_same(tmp_path: Path) -> None:
+    data, held = write_colours(tmp_path / "data"), write_colours(tmp_path / "held", each=2, first=50)
+    (data / "blue" / "copy.png").write_bytes((held / "red" / "51.png").read_bytes())
+    found, _ = read(data, held=held)
+    assert (len(found.train), len(found.duplicates)) == (12, 1)
+    assert found.duplicates[0].copy_use is Use.VALIDATION
+
+
+def test_copies_among_the_data_are_not_on_both_sides_of_the_split(tmp_path: Path) -> None:
+    data = write_colours(tmp_path, each=10)
+    for colour in ("red", "blue"):
+        for path in list((data / colour).iterdir()):
+            path.with_name(f"copy-{path.name}").write_bytes(path.read_bytes())
+    found, _ = read(data)
+    assert not {*found.train.digests} & {*found.validation.digests}
+    assert len(found.train) + len(found.validation) + len(found.duplicates) == 40
+    assert found.duplicates
+
+
+def test_a_held_out_copy_of_a_test_picture_is_reported_and_kept(tmp_path: Path) -> None:
+    held, test = write_colours(tmp_path / "held", first=20), write_colours(tmp_path / "test", first=25)
+    found, said = read(write_colours(tmp_path / "data"), held=held, test=test)
+    assert len(found.validation) == 12
+    assert [duplicate.use for duplicate in found.duplicates] == [Use.VALIDATION] * 2
+    assert said[0].startswith("held out all the same: ")
+
+
+def test_of_many_copies_the_first_are_named_and_the_rest_counted(tmp_path: Path) -> None:
+    data, test = write_colours(tmp_path / "data", each=9), write_colours(tmp_path / "test", each=4)
+    found, said = read(data, test=test)
+    assert len(found.duplicates) == 8
+    assert said[3:] == ["not trained on: 5 more copies"]
+
+
+def test_data_that_is_the_test_set_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="every picture to train on is one of --validation or --test, too"):
+        read(write_colours(tmp_path), test=tmp_path)
+
+
+def test_a_category_that_is_only_in_the_test_pictures_once_copies_are_out_is_named(tmp_path: Path) -> None:
+    data = write_colours(tmp_path / "data")
+    write_colours(data, colours=("green",))
+    with pytest.raises(InputError, match="no picture of category green is left to train on"):
+        read(data, test=write_colours(tmp_path / "test", colours=("green",)))
+
+
+def test_a_category_of_which_nothing_can_be_read_is_named(tmp_path: Path) -> None:
+    data = write_colours(tmp_path)
+    (data / "green").mkdir()
+    (data / "green" / "one.png").write_bytes(b"damaged")
+    with pytest.raises(InputError, match="no picture of category green is left to train on"):
+        read(data)
+
+
+def test_unreadable_pictures_are_named_and_the_rest_is_read(tmp_path: Path) -> None:
+    data = write_colours(tmp_path)
+    (data / "red" / "broken.png").write_bytes(b"damaged")
+    found, said = read(data)
+    assert len(found.train) + len(found.validation) == 12
+    assert [entry.path.name for entry in found.train.unreadable] == ["broken.png"]
+    assert "broken.png" in said[0]
+
+
+def test_pictures_of_which_none_can_be_read_are_nothing_to_do(tmp_path: Path) -> None:
+    for colour in ("red", "blue"):
+        (tmp_path / colour).mkdir()
+        (tmp_path / colour / "one.png").write_bytes(b"damaged")
+    with pytest.raises(NothingToDo, match="none of 2 pictures could be read"):
+        read(tmp_path)
+
+
+def test_an_empty_category_is_refused_in_training_and_passed_over_in_a_test(tmp_path: Path) -> None:
+    data, test = write_colours(tmp_path / "data"), write_colours(tmp_path / "test", first=20)
+    (test / "green").mkdir()
+    assert read(data, test=test)[0].labels == ("blue", "red")
+    with pytest.raises(InputError, match="category green holds no picture"):
+        read(test)
+
+
+def test_one_category_is_not_enough(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds one category, red; a classifier needs at least two"):
+        read(write_colours(tmp_path, colours=("red",)))
+
+
+def test_a_table_without_any_label_is_refused(tmp_path: Path) -> None:
+    write_picture(tmp_path / "a.png", "red")
+    (tmp_path / "t.csv").write_text("uri,labels\na.png,\n")
+    with pytest.raises(InputError, match="holds no label; a classifier needs at least two"):
+        read(tmp_path / "t.csv", multilabel=True)
+
+
+def test_a_label_that_training_does_not_know_is_refused_with_its_line(tmp_path: Path) -> None:
+    data, test = write_colours(tmp_path / "data"), write_colours(tmp_path / "test", first=20)
+    (test / "t.csv").write_text("uri,label\nred/20.png,red\nblue/20.png,azure\n")
+    with pytest.raises(InputError, match=r"t\.csv:3: category azure is not one of the training pictures': blue, red"):
+        read(data, test=test / "t.csv")
+
+
+def test_two_pictures_are_too_few(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="too few readable pictures"):
+        read(write_colours(tmp_path, each=1))
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"), [(b"caf\xe9", r"caf\udce9"), (b"a\x1b[31mb", r"a\x1b[31mb"), (b"a\nb\x07", r"a\nb\x07")]
+)
+def test_a_category_that_no_report_could_show_is_refused_before_training(
+    tmp_path: Path, name: bytes, shown: str
+) -> None:
+    write_colours(tmp_path, colours=("red", "blue"))
+    (tmp_path / "red").rename(tmp_path / os.fsdecode(name))
+    with pytest.raises(InputError) as caught:
+        read(tmp_path)
+    assert str(caught.value).startswith(f"{tmp_path}: category {shown} has a control character or bytes that are not")
+
+
+def test_masks_of_a_label_that_no_report_could_show_are_refused(tmp_path: Path) -> None:
+    data = write_halves(tmp_path, 6, labels=("background", "da\ud800rk"))
+    with pytest.raises(InputError, match=r"category da\\ud800rk has a control character"):
+        read_masked(Folders((data,)), SPEC, 0, Listening())
+
+
+def test_letters_of_any_script_and_joined_emoji_are_names(tmp_path: Path) -> None:
+    require_legible(("日本語", "👩‍🚀", "été", "a b", "قبعة"), tmp_path)
+
+
+@pytest.mark.parametrize("labels", ["red", "red|blue"])
+def test_pictures_that_all_have_the_same_labels_are_refused_for_that(tmp_path: Path, labels: str) -> None:
+    write_colours(tmp_path, each=6)
+    rows = [f"{path.relative_to(tmp_path)},{labels}" for path in sorted(tmp_path.rglob("*.png"))]
+    (tmp_path / "t.csv").write_text("\n".join(["uri,labels", *rows]))
+    with pytest.raises(InputError, match=r"t\.csv: all pictures to train on have the same labels, .*red, so there is"):
+        read(tmp_path / "t.csv", multilabel=True)
+
+
+def test_pictures_of_several_labels_are_held_out_by_their_rarest() -> None:
+    targets = np.array([[1, 1, 0], [1, 0, 0], [0, 1, 1], [0, 0, 0]] * 2, dtype=np.uint8)
+    targets[4:, 1] = 0
+    arrays = Arrays(np.zeros((8, 1, 1, 3), np.uint8), targets, np.repeat([0, 1], 4), [], [])
+    # label 0 is in four pictures, labels 1 and 2 in two each; 3 means none
+    assert label_groups(arrays, 3).tolist() == [1, 0, 1, 3, 4, 4, 6, 7]
+
+
+def test_remarks_of_a_source_are_said(tmp_path: Path) -> None:
+    data = write_colours(tmp_path)
+    rows = [f"{colour}/{number}.png,tagged,{colour}" for colour in ("red", "blue") for number in range(6)]
+    (data / "r.csv").write_text("\n".join(["uri,status,m.label", *rows, "x.png,failed,"]))
+    assert read(data / "r.csv")[1] == [f"{data / 'r.csv'}: 1 images that were not tagged are left out"]
+
+
+def write_halves(folder: Path, count: int, first: int = 0, labels: tuple[str, ...] = ("background", "dark")) -> Path:
+    """Write distinct pictures whose left half is dark, with their masks."""
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True)
+    mask = np.repeat([[1] * 8 + [0] * 8], 16, axis=0).astype(np.uint8)
+    for number in range(first, first + count):
+        Image.fromarray(200 - 150 * mask + number).save(folder / "images" / f"{number}.png")
+        Image.fromarray(mask).save(folder / "masks" / f"{number}.png")
+    (folder / "labels.json").write_text(json.dumps(labels))
+    return folder
+
+
+def test_masks_are_read_with_the_labels_of_the_first_folder(tmp_path: Path) -> None:
+    first, second = write_halves(tmp_path / "one", 6), write_halves(tmp_path / "two", 6, 10, ("dark", "background"))
+    found = read_masked(Folders((first, second)), SPEC, 0, Listening())
+    assert found.labels == ("background", "dark")
+    left = found.train.targets[:, :, :8].mean(axis=(1, 2))
+    assert np.array_equal(left, 1 - found.train.sources)
+    assert (len(found.train), len(found.validation)) == (10, 2)
+    assert sorted(found.validation.sources) == [0, 1]
+
+
+def test_a_copy_of_a_masked_test_picture_is_not_trained_on(tmp_path: Path) -> None:
+    data, test = write_halves(tmp_path / "data", 6), write_halves(tmp_path / "test", 2, 5)
+    display = Listening()
+    found = read_masked(Folders((data,), (), (test,)), SPEC, 0, display)
+    assert len(found.train) + len(found.validation) == 5
+    assert [duplicate.picture.name for duplicate in found.duplicates] == ["5.png"]
+    assert len(display.said) == 1
+
+
+def test_a_masked_folder_of_other_labels_is_refused(tmp_path: Path) -> None:
+    data, test = write_halves(tmp_path / "data", 6), write_halves(tmp_path / "test", 2, 9, ("background", "hat"))
+    with pytest.raises(InputError, match="label 'hat' is not one of the model's: background, dark"):
+        read_masked(Folders((data,), (), (test,)), SPEC, 0, Listening())
+
+
+def test_one_masked_picture_is_too_few(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="too few readable pictures; a training needs at least four"):
+        read_masked(Folders((write_halves(tmp_path, 1),)), SPEC, 0, Listening())
+
+
+def test_masks_of_one_label_alone_are_refused(tmp_path: Path) -> None:
+    data = write_halves(tmp_path, 6)
+    for path in (data / "masks").iterdir():
+        Image.fromarray(np.asarray(Image.open(path)) * 255).save(path)  # 0 and 255 instead of 0 and 1
+    said = "have pixels of no label but background, so there is nothing to learn; .* not 0 and 255"
+    with pytest.raises(InputError, match=said):
+        read_masked(Folders((data,)), SPEC, 0, Listening())
+
+
+def test_a_coco_file_without_annotations_has_nothing_to_learn(tmp_path: Path) -> None:
+    names = [path.name for path in sorted((write_halves(tmp_path, 6) / "images").iterdir())]
+    images = [{"id": number, "file_name": name, "width": 16, "height": 16} for number, name in enumerate(names)]
+    content = {"images": images, "annotations": [], "categories": [{"id": 1, "name": "hat"}]}
+    (tmp_path / "coco.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"coco\.json: .* no label but background, so there is nothing to learn"):
+        read_masked(Folders((tmp_path / "coco.json",)), SPEC, 0, Listening())
+
+
+def test_what_the_masks_leave_unlearned_is_said(tmp_path: Path) -> None:
+    data, display = write_halves(tmp_path, 6, labels=("background", "dark", "hat", "bag")), Listening()
+    for path in (data / "masks").iterdir():
+        mask = np.array(Image.open(path))
+        mask[:4] = 7
+        Image.fromarray(mask).save(path)
+    read_masked(Folders((data,)), SPEC, 0, display)
+    assert display.said == [
+        "No mask to train on has a pixel of hat, bag: the model cannot know that.",
+        "25.0% of the pixels to train on are 255 or the number of no label, and were ignored.",
+    ]
+
+
+def test_reading_needs_no_torch() -> None:
+    words = "import sys, training.data.classification, training.data.segmentation, training.annotations.torchvision_datasets; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", words], check=False).returncode == 0

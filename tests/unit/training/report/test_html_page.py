@@ -1,0 +1,113 @@
+"""The page of a run in a real browser: wide and narrow, light and dark, and with no server to ask."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from support.browser import Browser
+from support.labelled_sets import labelled_set, shown, summary_of
+
+from tagmill.bundles.spec import Task
+from training.report.write import write_report
+
+LABELS = {
+    Task.CLASSIFY: ("a category with a rather long name", "green", "red"),
+    Task.MULTILABEL: tuple(f"label {number}" for number in range(40)),
+    Task.SEGMENT: ("background", "hat", "shoe"),
+}
+WIDE, PHONE = (1280, 900), (360, 740)
+
+#: the contrast of each text with what is behind it (WCAG 2.2), the lowest first
+CONTRASTS = """
+(() => {
+  const light = c => { const [r, g, b] = c.match(/[\\d.]+/g).slice(0, 3).map(v => { v /= 255;
+    return v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4; }); return .2126 * r + .7152 * g + .0722 * b; };
+  const behind = e => { for (; e; e = e.parentElement) { const c = getComputedStyle(e).backgroundColor;
+    if (!c.startsWith('rgba(0, 0, 0, 0')) return c; } return 'rgb(255, 255, 255)'; };
+  const seen = [...document.querySelectorAll('h1,h2,h3,p,dt,dd,li,a,th,td,figcaption,summary,code')]
+    .filter(e => e.textContent.trim() && !e.classList.contains('skip'));
+  return seen.map(e => { const [a, b] = [light(getComputedStyle(e).color), light(behind(e))].sort((x, y) => y - x);
+    return [(a + .05) / (b + .05), e.tagName + ' ' + e.textContent.trim().slice(0, 40)]; }).sort((x, y) => x[0] - y[0]);
+})()
+"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with Browser() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[Task, Path]:
+    found = {}
+    for task, labels in LABELS.items():
+        run = tmp_path_factory.mktemp(task) / "a-run"
+        run.mkdir()
+        data = labelled_set(task, labels)
+        command = f"tagmill train cnn --data {'/a/rather/long/folder' * 6} --out runs/a-run"
+        write_report(run, summary_of(task, data) | {"command": command}, data, shown(task, data))
+        found[task] = run / "report.html"
+    return found
+
+
+@pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
+@pytest.mark.parametrize("task", list(Task))
+def test_the_page_shows_everything_without_asking_any_server(
+    browser: Browser, pages: dict[Task, Path], task: Task, size: tuple[int, int]
+) -> None:
+    browser.window(*size, phone=size == PHONE)
+    happened = browser.open(pages[task])
+    assert happened.troubles == []
+    assert happened.requests == [pages[task].as_uri()]
+    widths = browser.evaluate("[...document.images].map(i => i.complete ? i.naturalWidth : 0)")
+    assert len(widths) >= 5
+    assert all(width > 150 for width in widths)
+    parts = "[...document.querySelectorAll('h1, h2, h3, figure img, figcaption')]"
+    seen = "e.checkVisibility() && e.getBoundingClientRect().height >= 10"
+    assert browser.evaluate(f"{parts}.filter(e => !({seen})).length") == 0
+    assert browser.evaluate("document.documentElement.scrollWidth") <= size[0]
+
+
+def test_the_page_is_read_in_order_and_every_link_in_it_leads_somewhere(
+    browser: Browser, pages: dict[Task, Path]
+) -> None:
+    browser.open(pages[Task.CLASSIFY])
+    levels = browser.evaluate("[...document.querySelectorAll('h1,h2,h3,h4')].map(e => Number(e.tagName[1]))")
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+    assert browser.evaluate("[...document.links].every(a => document.querySelector(a.hash))")
+    assert browser.evaluate("document.documentElement.lang") == "en"
+    assert browser.evaluate("[...document.images].every(i => i.alt.length > 20)")
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_every_word_stands_out_from_what_is_behind_it(browser: Browser, pages: dict[Task, Path], dark: bool) -> None:
+    browser.window(*WIDE, dark=dark)
+    browser.open(pages[Task.CLASSIFY])
+    paper = browser.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (paper == "rgb(18, 22, 29)") == dark
+    contrasts = browser.evaluate(CONTRASTS)
+    assert len(contrasts) > 100
+    assert contrasts[0][0] >= 4.5, contrasts[:3]
+
+
+def test_tables_of_many_labels_are_folded(browser: Browser, pages: dict[Task, Path]) -> None:
+    states = {}
+    for task in (Task.CLASSIFY, Task.MULTILABEL):
+        browser.open(pages[task])
+        states[task] = browser.evaluate("document.querySelector('#labels details').open")
+    assert states == {Task.CLASSIFY: True, Task.MULTILABEL: False}
+
+
+def test_the_browser_of_these_tests_notices_what_goes_wrong(browser: Browser, tmp_path: Path) -> None:
+    page = tmp_path / "bad.html"
+    page.write_text("<img src='missing.png'><script>console.error('said so'); nothing.at.all</script>")
+    happened = browser.open(page)
+    told = " ".join(happened.troubles)
+    assert "said so" in told
+    assert "nothing is not defined" in told
+    assert "ERR_FILE_NOT_FOUND" in told
+    assert any(request.endswith("missing.png") for request in happened.requests)

@@ -1,0 +1,338 @@
+"""What a card is asked for and called with, as far as it shows without one."""
+
+import _ctypes
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+from support.adversarial_bundles import BAD_RED, write_hungry_classifier
+from support.bundles import write_classifier, write_fussy_classifier, write_segmenter
+
+from tagmill.bundles.spec import MASK, SCORES
+from tagmill.bundles.starter import starter_bundles
+from tagmill.errors import BundleError, ConfigurationError, ExitCode
+from tagmill.settings import Settings, load_settings
+from worker.devices.cuda_libraries import load_tensorrt
+from worker.devices.cuda_thread import card_thread
+from worker.devices.device import Device
+from worker.devices.device_check import require_device
+from worker.devices.pinned_memory import pin, pinned_room
+from worker.devices.provider_options import (
+    CPU,
+    CUDA,
+    TENSORRT,
+    CardOptions,
+    cuda_options,
+    provider_options,
+    tensorrt_options,
+)
+from worker.devices.resolve import card_seen
+from worker.inference.call_tracker import Calls
+from worker.inference.gpu_buffers import ShapedCalls, fitting
+from worker.inference.onnxruntime_backend import OnnxRuntimeEngine, session_options
+from worker.inference.session import Session
+from worker.inference.session_loader import card_options
+from worker.threads.timeout_pool import DaemonPool
+
+ROOT = Path(__file__).parents[4]
+NO_CARD = pytest.mark.skipif(card_seen(), reason="this machine has a card: benchmarks/gpu.py checks it")
+
+
+def shaped(path: Path, batch: int, fixed: bool = False) -> ShapedCalls:
+    """Return what a card's session is called through, on the CPU; `fixed` has its graph made for that batch alone."""
+    options = ort.SessionOptions()
+    if fixed:
+        options.add_free_dimension_override_by_name("n", batch)
+    return ShapedCalls(ort.InferenceSession(str(path), options, providers=[CPU]), batch, 0, place="cpu")
+
+
+def test_a_device_is_read_as_the_settings_read_it() -> None:
+    assert Device.parse("tensorrt:2") == Device("tensorrt", 2)
+    assert (str(Device.parse("cuda")), str(Device.parse("openvino"))) == ("cuda:0", "openvino")
+    for text in ("gpu", "cuda:", "cpu:0", "openvino:1", "cuda:x", "CUDA", "auto:0", "cuda:\u0663"):
+        with pytest.raises(ConfigurationError, match="must be auto, cpu"):
+            Device.parse(text)
+        with pytest.raises(ConfigurationError, match="TAGMILL_DEVICE: must be auto, cpu"):
+            load_settings(device=text)
+
+
+def test_each_device_asks_for_its_provider_and_those_that_take_what_it_cannot_run() -> None:
+    def names(device: str) -> list[str]:
+        providers = provider_options(Device.parse(device), CardOptions())
+        return [entry if isinstance(entry, str) else entry[0] for entry in providers]
+
+    assert names("cpu") == [CPU]
+    assert names("cuda:1") == [CUDA, CPU]
+    assert names("tensorrt") == [TENSORRT, CUDA, CPU]
+
+
+def test_cuda_takes_no_more_memory_than_it_is_given_and_searches_by_rules() -> None:
+    plain = cuda_options(1, CardOptions())
+    assert plain["device_id"] == "1"
+    assert (plain["arena_extend_strategy"], plain["cudnn_conv_algo_search"]) == ("kSameAsRequested", "HEURISTIC")
+    assert not {"gpu_mem_limit", "enable_cuda_graph"} & set(plain)
+    full = cuda_options(0, CardOptions(memory=2**32, graphs=True))
+    assert (full["gpu_mem_limit"], full["enable_cuda_graph"]) == (str(2**32), "1")
+
+
+def test_tensorrt_keeps_its_engines_and_computes_in_float16_for_a_float16_bundle_alone() -> None:
+    plain, half = tensorrt_options(0, CardOptions()), tensorrt_options(0, CardOptions(cache=Path("/e"), half=True))
+    assert "trt_fp16_enable" not in plain
+    assert "trt_engine_cache_enable" not in plain
+    assert (half["trt_fp16_enable"], half["trt_engine_cache_enable"]) == ("1", "1")
+    assert half["trt_engine_cache_path"] == "/e/64"
+
+
+def test_beside_tensorrt_cuda_records_no_graph_of_its_own() -> None:
+    options = dict(provider_options(Device("tensorrt"), CardOptions(graphs=True))[:2])  # type: ignore[arg-type]
+    assert options[TENSORRT]["trt_cuda_graph_enable"] == "1"
+    assert "enable_cuda_graph" not in options[CUDA]
+
+
+def test_the_settings_say_how_a_card_is_used(tmp_path: Path) -> None:
+    found = card_options(Settings(gpu_memory=10**9, cuda_graphs=True, cache_folder=tmp_path))
+    assert (found.memory, found.graphs, found.cache) == (10**9, True, tmp_path / "tensorrt")
+    assert card_options(Settings()).memory == 0
+
+
+@pytest.mark.parametrize("fixed", [False, True], ids=["any batch", "its batch"])
+@pytest.mark.parametrize("count", [1, 3, 8, 20])
+def test_filled_up_calls_through_kept_buffers_answer_as_plain_calls_do(count: int, fixed: bool, tmp_path: Path) -> None:
+    pictures = np.random.default_rng(count).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+    path = write_segmenter(tmp_path / "s.onnx")
+    plain = Session(path, "cpu", 1).run(pictures)
+    calls = shaped(path, 8, fixed)
+    for _ in range(2):
+        scores, mask = calls.run([SCORES, MASK], pictures, ort.RunOptions())
+        assert scores == pytest.approx(plain.scores, abs=1e-6)
+        assert (mask == plain.mask).all()
+    (alone,) = calls.run([SCORES], pictures[::-1], ort.RunOptions())
+    assert alone == pytest.approx(plain.scores[::-1], abs=1e-6)
+
+
+def test_what_was_answered_is_not_written_over_by_the_next_call(tmp_path: Path) -> None:
+    calls = shaped(write_classifier(tmp_path / "c.onnx"), 8)
+    red, blue = np.zeros((8, 16, 16, 3), np.uint8), np.zeros((8, 16, 16, 3), np.uint8)
+    red[..., 0] = blue[..., 2] = 255
+    (first,) = calls.run([SCORES], red, ort.RunOptions())
+    before = first.copy()
+    calls.run([SCORES], blue, ort.RunOptions())
+    assert (first == before).all()
+
+
+def test_a_picture_that_the_model_fails_on_is_not_left_in_the_buffers_for_the_next_call(tmp_path: Path) -> None:
+    calls = shaped(write_fussy_classifier(tmp_path / "fussy.onnx"), 8)
+    pictures = np.zeros((6, 16, 16, 3), np.uint8)
+    pictures[5, 0, 0, 0] = BAD_RED
+    with pytest.raises(Exception, match="Gather"):
+        calls.run([SCORES], pictures, ort.RunOptions())
+    (scores,) = calls.run([SCORES], pictures[:3], ort.RunOptions())
+    assert scores.shape == (3, 3)
+
+
+@pytest.mark.parametrize("bundle", starter_bundles(), ids=lambda path: path.stem)
+def test_the_graph_of_a_card_is_made_for_its_batch_as_export_names_it(bundle: Path) -> None:
+    def sizes(card: CardOptions) -> set[object]:
+        options = session_options(bundle, Device("cuda"), 1, card)
+        session = ort.InferenceSession(str(bundle), options, providers=[CPU])
+        return {entry.shape[0] for entry in [*session.get_inputs(), *session.get_outputs()]}
+
+    assert sizes(CardOptions(batch=4)) == {4}
+    assert sizes(CardOptions(io_binding=False)) == {"n"}
+
+
+def test_a_batch_for_which_there_is_no_memory_is_halved_until_it_fits(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_hungry_classifier(tmp_path / "hungry.onnx", most=9)
+    calls = fitting(lambda batch: shaped(path, batch, fixed=True), 64)
+    assert calls.batch == 8
+    assert [vars(record)["images"] for record in caplog.records] == [64, 32, 16]
+    (scores,) = calls.run([SCORES], np.zeros((20, 16, 16, 3), np.uint8), ort.RunOptions())
+    assert scores.shape == (20, 3)
+
+
+@pytest.mark.parametrize(("reason", "tried"), [("out of memory", [4, 2, 1]), ("operation not permitted", [4])])
+def test_what_no_smaller_batch_helps_against_is_raised(reason: str, tried: list[int]) -> None:
+    batches: list[int] = []
+
+    def make(batch: int) -> None:
+        batches.append(batch)
+        raise RuntimeError(f"CUDA failure: {reason}")
+
+    with pytest.raises(RuntimeError, match=reason):
+        fitting(make, 4)
+    assert batches == tried
+
+
+def test_a_cards_calls_are_made_in_its_thread_and_run_from_when_they_begin(tmp_path: Path) -> None:
+    path = write_classifier(tmp_path / "c.onnx")
+    engine, calls, free = OnnxRuntimeEngine(path, Device("cpu"), 1, CardOptions()), Calls(), threading.Event()
+    threads: list[str] = []
+
+    class Watched(ShapedCalls):
+        def run(self, *given: Any) -> Any:
+            threads.append(threading.current_thread().name)
+            return super().run(*given)
+
+    with DaemonPool(1, "card") as card, ThreadPoolExecutor(2) as callers:
+        engine._thread = card
+        engine._shaped = card.submit(lambda: Watched(engine._session, 4, 0, "cpu")).result()
+        card.submit(free.wait)
+        asked = [callers.submit(engine.run, [SCORES], np.zeros((6, 16, 16, 3), np.uint8), calls) for _ in range(2)]
+        time.sleep(0.1)
+        assert calls.cut(0) == 0
+        free.set()
+        assert [answer.result()[0].shape for answer in asked] == [(6, 3), (6, 3)]
+        assert threads == ["card", "card"]
+        with pytest.raises(ValueError, match="broadcast"):
+            engine.run([SCORES], np.zeros((1, 2, 2, 3), np.uint8), calls)
+
+
+def test_there_is_one_thread_for_each_card() -> None:
+    assert card_thread(0) is card_thread(0)
+    assert card_thread(0) is not card_thread(1)
+
+
+def test_a_session_tells_a_card_its_batch_and_keeps_engines_apart_by_bundle_and_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[CardOptions] = []
+
+    def opened(path: Path, device: Device, threads: int, card: CardOptions) -> OnnxRuntimeEngine:
+        asked.append(card)
+        engine = OnnxRuntimeEngine(path, Device("cpu"), 1, card)
+        engine.fixed_batch = card.batch // 2  # as if no more of it fitted
+        return engine
+
+    monkeypatch.setattr("worker.inference.session._open", opened)
+    path = write_classifier(tmp_path / "c.onnx")
+    plain = Session(path, "cpu")
+    small = Session(path, "cpu", batch=8, card=CardOptions(cache=tmp_path))
+    assert (plain.best_batch, small.best_batch, small.fixed_batch) == (32, 4, 4)
+    assert asked[0].engines is None
+    assert asked[1].engines == tmp_path / small.sha256[:12] / "8"
+
+
+def test_why_a_library_gives_no_session_is_told_and_nothing_is_done_on_the_cpu_instead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*given: object) -> None:
+        raise RuntimeError("CUDA failure 46: all devices are busy")
+
+    monkeypatch.setattr(ort.InferenceSession, "_create_inference_session", fail)
+    with pytest.raises(BundleError, match=r"c\.onnx: ONNX Runtime cannot load it: CUDA failure 46: .*; choose another"):
+        Session(write_classifier(tmp_path / "c.onnx"), "cpu")
+    assert capfd.readouterr().out == ""
+
+
+def test_a_cache_folder_that_cannot_be_made_is_named_with_its_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.inference.onnxruntime_backend.load_tensorrt", lambda: None)
+    (tmp_path / "file").touch()
+    path = write_classifier(tmp_path / "c.onnx")
+    with pytest.raises(ConfigurationError, match="set TAGMILL_CACHE_FOLDER"):
+        Session(path, "tensorrt:0", card=CardOptions(cache=tmp_path / "file" / "tensorrt"))
+
+
+def test_pips_tensorrt_is_loaded_from_its_folder_and_missed_where_there_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("libtagmilltest.so.10", "libtagmillparser.so.10")
+    monkeypatch.setattr("worker.devices.cuda_libraries._TENSORRT", names)
+    with pytest.raises(ConfigurationError, match=r"libtagmilltest\.so\.10: .* pip install 'tagmill\[gpu,tensorrt\]'"):
+        load_tensorrt.__wrapped__()
+    (tmp_path / "tensorrt_libs").mkdir()
+    (tmp_path / "tensorrt_libs" / "__init__.py").touch()
+    for name in names:
+        shutil.copy(_ctypes.__file__, tmp_path / "tensorrt_libs" / name)
+    monkeypatch.syspath_prepend(tmp_path)
+    load_tensorrt.__wrapped__()
+    loaded = Path("/proc/self/maps").read_text()
+    assert all(f"{tmp_path}/tensorrt_libs/{name}" in loaded for name in names)
+
+
+def test_graphs_are_not_recorded_beside_decoding_on_the_card() -> None:
+    assert load_settings(cuda_graphs=True).cuda_graphs
+    assert load_settings(decode_on_card=True).decode_on_card
+    with pytest.raises(ConfigurationError, match=r"^TAGMILL_DECODE_ON_CARD: .*TAGMILL_CUDA_GRAPHS.*false$") as caught:
+        load_settings(cuda_graphs=True, decode_on_card=True)
+    assert caught.value.exit_code == ExitCode.CONFIGURATION
+
+
+@pytest.mark.parametrize(
+    ("answer", "asked"), [(0, ["cudaHostRegister"]), (304, ["cudaHostRegister", "cudaGetLastError"])]
+)
+def test_memory_is_pinned_where_cuda_agrees_and_a_refusal_leaves_no_error_behind(
+    answer: int, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Cuda:
+        def __getattr__(self, name: str) -> Any:
+            return lambda *given: calls.append(name) or answer  # type: ignore[func-returns-value]
+
+    calls: list[str] = []
+    monkeypatch.setattr("worker.devices.pinned_memory.ctypes.CDLL", lambda name: Cuda())
+    assert pin(np.zeros(8, np.uint8)) is (answer == 0)
+    assert calls == asked
+
+
+@NO_CARD
+def test_without_a_card_memory_is_not_pinned() -> None:
+    assert not pin(np.zeros(2**20, np.uint8))
+    room = pinned_room(0, (2, 4, 4, 3))
+    assert (room.pixels.shape, room.pinned) == ((2, 4, 4, 3), False)
+    assert pinned_room(0, (2, 4, 4, 3)) is room
+
+
+@NO_CARD
+def test_without_a_card_each_device_ends_with_78(tmp_path: Path) -> None:
+    path = write_classifier(tmp_path / "c.onnx")
+    no_tensorrt = r"libnvinfer\.so\.10|not Tensorrt"  # the first where it is not installed
+    for device, reason in (("cuda:0", "not CUDA"), ("tensorrt:0", no_tensorrt)):
+        with pytest.raises(ConfigurationError, match=reason) as caught:
+            Session(path, device)
+        assert caught.value.exit_code == ExitCode.CONFIGURATION
+    with pytest.raises(ConfigurationError, match=no_tensorrt):
+        require_device("tensorrt:0")
+
+
+def test_auto_is_probed_where_there_is_a_card_which_may_be_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probed: list[list[str]] = []
+
+    def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        probed.append(command)
+        return real(command, **options)
+
+    real = subprocess.run
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(provider_options, "_DEVICE_FILES", tmp_path)
+    require_device("auto")
+    assert probed == []
+    (tmp_path / "nvidia0").touch()
+    require_device("auto")
+    require_device("cpu")
+    assert [command[-2:] for command in probed] == [["worker.devices.device_check", "auto"]]
+
+
+def test_openvino_is_probed_in_a_process_of_its_own() -> None:
+    require_device("openvino")
+
+
+@NO_CARD
+def test_the_gpu_benchmark_says_in_one_line_that_there_is_no_card() -> None:
+    done = subprocess.run([sys.executable, "-m", "benchmarks.gpu"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == ExitCode.CONFIGURATION
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stderr.startswith("error: ")
+    assert done.stdout == ""

@@ -1,0 +1,218 @@
+"""What `tagmill bench` measures and keeps, and what a worker makes of it."""
+
+import json
+import logging
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+from support.bundles import write_classifier
+from support.image_fixtures import write_picture
+
+from tagmill.errors import InputError, NothingToDo
+from tagmill.settings import Settings
+from worker.bench.display import show
+from worker.bench.measure import Bench, Candidate, choose_best, measure, thread_counts
+from worker.cli.bench import bench
+from worker.devices.device import Device
+from worker.devices.provider_options import CardOptions
+from worker.inference.session import DEFAULT_BATCH, Session
+from worker.inference.session_cache import Sessions
+from worker.inference.session_loader import Choice, choose
+from worker.inference.tuned_settings import Machine, Tuned, TunedFiles, this_machine
+
+SHA = "ab" * 32
+HERE = Machine("cpu", "onnxruntime 1.31.1", "Some CPU @ 2 GHz", 8, "")
+TUNED = Tuned(batch=32, threads=2, parallel=4, images_per_second=512.5)
+
+
+class OneFile:
+    """A store of one bundle."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def path(self, sha256: str) -> Path:
+        return self.file
+
+
+def candidate(batch: int, threads: int, *rates: float) -> Candidate:
+    class Stub:
+        parallel = 1
+
+    found = Stub()
+    found.threads = threads  # type: ignore[attr-defined]
+    return Candidate(found, batch, list(rates))  # type: ignore[arg-type]
+
+
+def test_a_choice_is_read_where_all_is_as_it_was_and_nowhere_else(tmp_path: Path) -> None:
+    files = TunedFiles(tmp_path / "tuned")
+    assert files.read(SHA, HERE) is None
+    files.write(SHA, HERE, TUNED)
+    assert files.read(SHA, HERE) == TUNED
+    assert files.read("cd" * 32, HERE) is None
+    for change in ({"device": "openvino"}, {"library": "onnxruntime 1.32"}, {"cpu": "x"}, {"cores": 4}, {"card": "L4"}):
+        assert files.read(SHA, replace(HERE, **change)) is None, change
+    files.write(SHA, HERE, replace(TUNED, batch=8))
+    assert len(list((tmp_path / "tuned").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    "damage", ["", "{", "[]", "null", '{"bundle": 1}', "\x00", "batch 0", "batch true", "batch twelve", "left out"]
+)
+def test_a_damaged_file_is_warned_of_in_one_line_and_the_defaults_are_used(
+    damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = TunedFiles(tmp_path)
+    path = files.write(SHA, HERE, TUNED)
+    text = path.read_text()
+    changed = {
+        "batch 0": text.replace('"batch": 32', '"batch": 0'),
+        "batch true": text.replace('"batch": 32', '"batch": true'),
+        "batch twelve": text.replace('"batch": 32', '"batch": "twelve"'),
+        "left out": text.replace('"threads": 2,', ""),
+    }
+    path.write_text(changed.get(damage, damage))
+    with caplog.at_level(logging.WARNING):
+        assert files.read(SHA, HERE) is None
+    (record,) = caplog.records
+    assert "\n" not in record.getMessage()
+    assert str(path) in record.getMessage()
+
+
+def test_a_folder_that_takes_nothing_is_named_with_the_setting(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="TAGMILL_CACHE_FOLDER"):
+        TunedFiles(tmp_path / "file" / "tuned").write(SHA, HERE, TUNED)
+
+
+def test_what_is_set_wins_over_what_was_tuned_and_that_over_the_defaults() -> None:
+    settings = Settings(concurrency=3, inference_batch=5, inference_threads=7)
+    assert choose(settings, TUNED, cores=8) == Choice(threads=7, batch=5)
+    free = Settings(concurrency=3)
+    assert choose(free, TUNED, cores=8) == Choice(threads=2, batch=32)
+    assert choose(free, None, cores=8) == Choice(threads=2, batch=0)
+    assert choose(free, None, cores=2) == Choice(threads=1, batch=0)
+
+
+def test_a_worker_starts_with_the_choice_and_logs_it_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = write_classifier(tmp_path / "c.onnx")
+    sha256 = Session(path, "cpu").sha256
+    settings = Settings(device="cpu", cache_folder=tmp_path / "cache")
+    TunedFiles(tmp_path / "cache" / "tuned").write(sha256, this_machine(Device("cpu")), replace(TUNED, threads=1))
+    sessions = Sessions(settings, OneFile(path))
+    with caplog.at_level(logging.INFO):
+        found = sessions.get(sha256)
+        assert sessions.get(sha256) is found
+    assert (found.best_batch, found.threads) == (32, 1)
+    (record,) = [entry for entry in caplog.records if getattr(entry, "action", "") == "bundle_loaded"]
+    assert (record.__dict__["inference_batch"], record.__dict__["tuned"]) == (32, True)
+
+
+def test_the_threads_that_are_tried_reach_from_one_to_all_cores() -> None:
+    assert thread_counts(1) == [1]
+    assert thread_counts(2) == [1, 2]
+    assert thread_counts(6) == [1, 2, 4, 6]
+    assert thread_counts(16) == [1, 2, 4, 8, 16]
+
+
+@pytest.mark.parametrize(("room", "tried"), [(300, [16, 32, 64, 128, 256]), (100, [16, 32, 64]), (5, [4])])
+def test_on_a_card_each_batch_that_fits_is_tried_in_a_session_of_its_own(
+    room: int, tried: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(path: Path, device: str, batch: int, card: CardOptions) -> Session:
+        assert device == "cuda:1"
+        session = Session(path, "cpu", 1)
+        while batch > room:
+            batch //= 2
+        session.best_batch = session.fixed_batch = batch
+        session.parallel = 1
+        return session
+
+    monkeypatch.setattr("worker.bench.measure.Session", load)
+    picture = write_picture(tmp_path / "red.png", "red")
+    bundle = write_classifier(tmp_path / "c.onnx")
+    found = measure(bundle, "cuda:1", [picture], 1, CardOptions(), lambda words: None)
+    assert [entry.batch for entry in found.candidates] == tried
+    assert len({entry.session for entry in found.candidates}) == len(tried)
+    assert found.tuned.batch in tried
+    assert table_of(found) == [str(batch) for batch in tried]
+
+
+def table_of(found: Bench) -> list[str]:
+    """Return the first column of what is shown of inference."""
+    console = Console(file=StringIO(), width=200)
+    show(console, found, HERE)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    lines = shown[shown.index("Inference") : shown.index("chosen")].splitlines()
+    return [words[0] for line in lines if len(words := line.replace("*", "").split()) == 2]
+
+
+def test_of_batches_that_are_as_good_the_smallest_is_chosen_by_the_medians() -> None:
+    lucky = candidate(64, 1, 900.0, 100.0, 110.0)
+    best = candidate(32, 1, 500.0, 490.0, 510.0)
+    as_good = candidate(8, 1, 489.0, 495.0, 499.0)
+    worse = candidate(4, 2, 400.0)
+    left_out = candidate(1, 2)
+    assert choose_best([lucky, best, as_good, worse, left_out]) is as_good
+
+
+def run_bench(*words: object, **settings: Any) -> Any:
+    env = {f"TAGMILL_{name.upper()}": str(value) for name, value in settings.items()}
+    done = CliRunner().invoke(bench, [str(word) for word in words], env=env)
+    if done.exception is not None:
+        raise done.exception
+    return done
+
+
+@pytest.mark.parametrize("device", ["cpu", "openvino"])
+def test_the_command_measures_keeps_and_prints(device: str, tmp_path: Path) -> None:
+    path, data = write_classifier(tmp_path / "c.onnx"), tmp_path / "pictures"
+    for number in range(3):
+        write_picture(data / f"{number}.png", "red")
+    (data / "broken.jpg").write_bytes(b"no picture")
+    cache = tmp_path / "cache"
+    words = (path, "--data", data, "--seconds", 2, "--device", device)
+    said = run_bench(*words, "--json", cache_folder=cache)
+    found = json.loads(said.stdout)
+    assert found["pictures"] == 3
+    assert found["decode_images_per_second"] > 0
+    assert 0 < found["decode_share"] < 1
+    assert {entry["batch"] for entry in found["candidates"]} >= {1, 16, 64}
+    kept = TunedFiles(cache / "tuned").read(Session(path, "cpu").sha256, this_machine(Device(device)))
+    assert kept == Tuned(**found["chosen"])
+    assert "loading c.onnx" in said.stderr
+    shown = run_bench(*words, cache_folder=cache).stdout
+    assert "read and decode" in shown
+    assert "chosen: " in shown
+    assert "*" in shown
+
+
+def test_a_folder_with_no_picture_that_can_be_read_is_nothing_to_do(tmp_path: Path) -> None:
+    path, data = write_classifier(tmp_path / "c.onnx"), tmp_path / "pictures"
+    data.mkdir()
+    with pytest.raises(NothingToDo, match="no pictures"):
+        run_bench(path, "--data", data, cache_folder=tmp_path)
+    (data / "broken.jpg").write_bytes(b"no picture")
+    with pytest.raises(NothingToDo, match="none of 1 pictures can be read"):
+        run_bench(path, "--data", data, "--device", "cpu", cache_folder=tmp_path)
+
+
+def test_pictures_are_drawn_where_none_are_named(tmp_path: Path) -> None:
+    path = write_classifier(tmp_path / "c.onnx")
+    found = json.loads(
+        run_bench(path, "--seconds", 1, "--device", "cpu", "--json", cache_folder=tmp_path / "cache").stdout
+    )
+    assert found["pictures"] == 64
+
+
+def test_best_batch_and_parallel_are_there_for_any_session(tmp_path: Path) -> None:
+    session = Session(write_classifier(tmp_path / "c.onnx"), "cpu", 1)
+    assert session.best_batch == DEFAULT_BATCH
+    assert session.parallel >= 1
+    assert np.isfinite(session.run(np.zeros((2, 16, 16, 3), np.uint8)).scores).all()

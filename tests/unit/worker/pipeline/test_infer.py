@@ -1,0 +1,130 @@
+"""Inference calls that fail, do not end, or run out of memory, through real sessions."""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.adversarial_bundles import BAD_RED, write_endless_classifier, write_hungry_classifier
+from support.bundles import write_fussy_classifier
+
+from tagmill.outcomes import ErrorCode
+from tagmill.records import ImageRow
+from worker.inference.call_tracker import StalledCallError
+from worker.inference.error_codes import failure_code
+from worker.inference.session import Session
+from worker.pipeline.infer import tag_images, together
+from worker.pipeline.reader import DecodedImage
+
+
+def pictures(session: Session, count: int, bad: int | None = None) -> list[DecodedImage]:
+    """Return decoded pictures in plain blue; one of them, if asked, is the one that the model cannot bear."""
+    found = []
+    for number in range(count):
+        pixels = np.full((16, 16, 3), (BAD_RED if number == bad else 0, 0, 200), dtype=np.uint8)
+        row = ImageRow(f"{number:064d}", 16, 16, "PNG", 1)
+        found.append(DecodedImage(row, {session.spec.preprocess: pixels}))
+    return found
+
+
+def cut_off_after(session: Session, seconds: float) -> Callable[[], None]:
+    """Cut off the session's calls like the watchdog does; call what is returned to end it."""
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(0.05):
+            session.calls.cut(seconds)
+
+    threading.Thread(target=look, daemon=True).start()
+    return ended.set
+
+
+def test_a_failing_call_is_halved_down_to_the_image_that_breaks_it(tmp_path: Path) -> None:
+    session = Session(write_fussy_classifier(tmp_path / "fussy.onnx"), "cpu", 1)
+    tagged = tag_images(session, pictures(session, 16, bad=5), 16)
+    assert [row.image_sha256 for row in tagged.rows] == [f"{number:064d}" for number in range(16) if number != 5]
+    assert {sha: code for sha, (code, _) in tagged.failed.items()} == {f"{5:064d}": ErrorCode.INFERENCE_FAILED}
+
+
+def test_a_call_without_memory_is_split_the_size_is_learned_and_the_work_is_finished(tmp_path: Path) -> None:
+    session = Session(write_hungry_classifier(tmp_path / "hungry.onnx", most=5), "cpu", 1)
+    assert len(tag_images(session, pictures(session, 32), 32).rows) == 32
+    assert session.largest_call == 4
+    calls: list[int] = []
+    run = session.run
+    session.run = lambda images, best_only=False: calls.append(len(images)) or run(images, best_only)  # type: ignore[method-assign,func-returns-value]
+    assert len(tag_images(session, pictures(session, 10), 32).rows) == 10
+    assert calls == [4, 4, 2]
+
+
+def test_no_size_is_learned_where_each_call_is_filled_up_to_the_same(tmp_path: Path) -> None:
+    session = Session(write_hungry_classifier(tmp_path / "hungry.onnx", most=5), "cpu", 1)
+    session.fixed_batch = 32
+    assert len(tag_images(session, pictures(session, 32), 32).rows) == 32
+    assert session.largest_call is None
+
+
+def test_an_image_that_alone_needs_too_much_memory_is_told_from_one_the_model_fails_on(tmp_path: Path) -> None:
+    session = Session(write_hungry_classifier(tmp_path / "hungry.onnx", most=8), "cpu", 1)
+    tagged = tag_images(session, pictures(session, 8, bad=3), 8)
+    assert len(tagged.rows) == 7
+    assert {sha: code for sha, (code, _) in tagged.failed.items()} == {f"{3:064d}": ErrorCode.OUT_OF_MEMORY}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Failed to allocate memory for requested buffer of size 42949672",
+        "CUDA failure 2: out of memory ; GPU=0 ; hostname=gpu1",
+        "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED",
+        "CUDNN failure 4: CUDNN_STATUS_ALLOC_FAILED",
+        "CUDNN_BACKEND_API_FAILED: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "Available memory of 0 is smaller than requested bytes of 135383040",
+        "std::bad_alloc",
+        "bad allocation: bad_alloc",
+    ],
+)
+def test_every_way_to_say_that_memory_ran_out_is_understood(message: str) -> None:
+    assert failure_code(RuntimeError(message)) is ErrorCode.OUT_OF_MEMORY
+    assert failure_code(MemoryError()) is ErrorCode.OUT_OF_MEMORY
+    assert failure_code(RuntimeError("Gather index out of range")) is ErrorCode.INFERENCE_FAILED
+
+
+def test_an_inference_that_does_not_end_is_cut_off_and_its_image_found(tmp_path: Path) -> None:
+    session = Session(write_endless_classifier(tmp_path / "endless.onnx"), "cpu", 1)
+    end = cut_off_after(session, 0.5)
+    tagged = tag_images(session, pictures(session, 8, bad=6), 8)
+    end()
+    assert len(tagged.rows) == 7
+    assert {sha: code for sha, (code, _) in tagged.failed.items()} == {f"{6:064d}": ErrorCode.TIMED_OUT}
+    assert session.calls.longest() == 0.0
+
+
+def test_a_call_that_was_cut_off_says_so_and_the_session_goes_on(tmp_path: Path) -> None:
+    session = Session(write_endless_classifier(tmp_path / "endless.onnx"), "cpu", 1)
+    bad = np.full((1, 16, 16, 3), BAD_RED, dtype=np.uint8)
+    end = cut_off_after(session, 0.3)
+    started = time.monotonic()
+    with pytest.raises(StalledCallError):
+        session.run(bad)
+    end()
+    assert time.monotonic() - started >= 0.3
+    assert session.run(np.full((1, 16, 16, 3), 200, dtype=np.uint8)).scores.shape == (1, 3)
+
+
+@pytest.mark.parametrize(("rows", "copied"), [((2, 3, 4), False), ((5,), False), ((0, 2), True), ((3, 2), True)])
+def test_pictures_that_lie_one_after_the_other_are_not_copied(rows: tuple[int, ...], copied: bool) -> None:
+    room = np.random.default_rng(0).integers(0, 256, (6, 5, 4, 3), dtype=np.uint8)
+    found = together([room[row] for row in rows])
+    assert np.array_equal(found, room[list(rows)])
+    assert np.shares_memory(found, room) is not copied
+
+
+def test_pictures_of_several_arrays_or_of_parts_of_one_are_copied() -> None:
+    room = np.zeros((6, 5, 4, 3), dtype=np.uint8)
+    for pictures in ([room[0], room[1].copy()], [room[0, :4], room[1, :4]], [np.ones((5, 4, 3), np.uint8)]):
+        found = together(pictures)
+        assert np.array_equal(found, np.stack(pictures))
+        assert not np.shares_memory(found, room)

@@ -1,0 +1,50 @@
+"""Which threads read what: those that wait for another machine do not hold up those that read and decode here."""
+
+import threading
+
+from tagmill.images.image import DecodeLimits
+from tagmill.outcomes import ErrorCode
+from tagmill.records import Outcome, PendingImage
+from worker.pipeline.reader import BatchReader, FetchedImage
+from worker.sources.fetcher import Fetched
+from worker.threads.timeout_pool import DaemonPool
+
+TOGETHER = 8
+
+
+def test_urls_are_fetched_together_though_one_thread_reads_files() -> None:
+    meeting = threading.Barrier(TOGETHER, timeout=10)
+    readers: set[str] = set()
+
+    def fetch(uri: str) -> Fetched:
+        if uri.startswith("http"):
+            meeting.wait()  # broken, and an error, unless all of them are under way at once
+        else:
+            readers.add(threading.current_thread().name)
+        return Fetched(uri.encode(), None)
+
+    files, web = DaemonPool(1, "files"), DaemonPool(TOGETHER, "web")
+    images = [PendingImage(number, f"http://shop.example/{number}.jpg") for number in range(TOGETHER)]
+    images.append(PendingImage(TOGETHER, "/shop/a.jpg"))
+    found = BatchReader(files, fetch, DecodeLimits(), web).fetch(images)
+    files.shutdown()
+    web.shutdown()
+    assert [image.data for image in found if isinstance(image, FetchedImage)] == [
+        image.uri.encode() for image in images
+    ]
+    assert readers == {"files"}
+
+
+def test_a_fetch_that_breaks_in_an_unforeseen_way_costs_its_image_alone() -> None:
+    def fetch(uri: str) -> Fetched:
+        if uri == "/b":
+            raise RuntimeError("a fault of ours")
+        return Fetched(uri.encode(), None)
+
+    pool = DaemonPool(2)
+    found = BatchReader(pool, fetch, DecodeLimits()).fetch(
+        PendingImage(number, f"/{name}") for number, name in enumerate("abc")
+    )
+    pool.shutdown()
+    assert found[1] == Outcome(1, error_code=ErrorCode.FETCH_FAILED, error_detail="RuntimeError: a fault of ours")
+    assert [isinstance(image, FetchedImage) for image in found] == [True, False, True]

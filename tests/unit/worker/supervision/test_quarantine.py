@@ -1,0 +1,156 @@
+"""A suspected batch in a process of its own: real processes, real deaths."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import support.faults.sitecustomize as faults
+from PIL import Image
+from support.adversarial_bundles import BAD_RED, write_endless_classifier
+from support.bundles import write_classifier, write_segmenter
+from support.image_fixtures import write_folder, write_picture
+from support.processes import children
+
+from tagmill.errors import BundleError
+from tagmill.ledger.leases import Claim
+from tagmill.outcomes import ErrorCode
+from tagmill.records import BatchResult, PendingImage
+from tagmill.settings import Settings
+from worker.inference.session_cache import Sessions
+from worker.pipeline.tagger import Tagger
+from worker.supervision.quarantine import Quarantine
+from worker.threads.timeout_pool import DaemonPool
+
+FAULTS = str(Path(faults.__file__).parent)
+#: in the bytes of a picture after which its process ends at the next one, like a bug that damages the heap
+HARMS = b"tagmill-test-harms"
+LATE_FAULT = f"""
+import hashlib, os, signal
+sha256, harmed = hashlib.sha256, []
+
+def noted(data=b"", **options):
+    if harmed and data.startswith(b"\\x89PNG"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if {HARMS!r} in data:
+        harmed.append(True)
+    return sha256(data, **options)
+
+hashlib.sha256 = noted
+"""
+
+
+class Named:
+    def __init__(self, **files: Path) -> None:
+        self.files = files
+
+    def path(self, name: str) -> Path:
+        return self.files[name]
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of six good pictures; processes that are started find the faults."""
+    monkeypatch.setenv("PYTHONPATH", FAULTS)
+    write_folder(tmp_path / "shop", 6)
+    return tmp_path / "shop"
+
+
+def suspect(folder: Path, *models: str) -> Claim:
+    images = tuple(PendingImage(number, str(path)) for number, path in enumerate(sorted(folder.iterdir())))
+    return Claim(1, 1, "token", 3, True, images, models, (str(folder),))
+
+
+def failures(result: BatchResult) -> dict[int, ErrorCode]:
+    return {outcome.position: outcome.error_code for outcome in result.outcomes if outcome.error_code}
+
+
+def test_an_innocent_batch_comes_out_as_it_would_have_in_the_worker(shop: Path, tmp_path: Path) -> None:
+    files = Named(colours=write_classifier(tmp_path / "c.onnx"), masks=write_segmenter(tmp_path / "s.onnx"))
+    claimed = suspect(shop, "colours", "masks")
+    (shop / "broken.jpg").write_bytes(b"no picture")
+    claimed = suspect(shop, "colours", "masks")
+    found = Quarantine(Settings(), files).tag(claimed)
+    pool = DaemonPool(2)
+    expected = Tagger(Settings(), Sessions(Settings(), files), pool).tag(
+        claimed.images, claimed.models, claimed.roots, lambda shas: set()
+    )
+    pool.shutdown()
+    assert failures(found) == {6: ErrorCode.NOT_AN_IMAGE}
+    assert found == expected.result
+
+
+def processes(capfd: pytest.CaptureFixture[str]) -> int:
+    """Return how many processes were started."""
+    return capfd.readouterr().err.count("quarantine_started")
+
+
+def test_the_one_image_that_ends_its_process_is_found_and_the_others_are_tagged(
+    shop: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with (shop / "00002.png").open("ab") as file:
+        file.write(faults.KILLS)
+    files = Named(colours=write_classifier(tmp_path / "c.onnx"))
+    result = Quarantine(Settings(), files).tag(suspect(shop, "colours"))
+    assert failures(result) == {2: ErrorCode.CRASHED_WORKER}
+    (said,) = (outcome.error_detail for outcome in result.outcomes if outcome.error_code)
+    assert said == "taken alone, it ended its process: SIGKILL"
+    assert sorted(outcome.position for outcome in result.outcomes) == list(range(6))
+    assert len(result.inferences) == 5
+    # All six; the first three; the third alone, since it was not the first; the other three.
+    assert processes(capfd) == 4
+
+
+def test_an_image_is_not_to_blame_for_what_one_before_it_did_to_their_process(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(LATE_FAULT)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with (shop / "00001.png").open("ab") as file:
+        file.write(HARMS)
+    files = Named(colours=write_classifier(tmp_path / "c.onnx"))
+    result = Quarantine(Settings(decode_threads=1), files).tag(suspect(shop, "colours"))
+    assert failures(result) == {}
+    assert sorted(outcome.position for outcome in result.outcomes) == list(range(6))
+    assert len(result.inferences) == 6
+    # All six; the first two and, in vain, the third; the third and those after it.
+    assert processes(capfd) == 3
+
+
+def test_an_image_over_the_memory_limit_is_found(shop: Path, tmp_path: Path) -> None:
+    with (shop / "00004.png").open("ab") as file:
+        file.write(faults.FILLS)
+    files = Named(colours=write_classifier(tmp_path / "c.onnx"))
+    result = Quarantine(Settings(max_worker_memory=400 * 2**20), files).tag(suspect(shop, "colours"))
+    assert failures(result) == {4: ErrorCode.OUT_OF_MEMORY}
+
+
+def test_a_stuck_image_and_an_endless_inference_are_given_up(shop: Path, tmp_path: Path) -> None:
+    with write_picture(shop / "sticks.png", "red").open("ab") as file:
+        file.write(faults.STICKS)
+    Image.new("RGB", (20, 20), (BAD_RED, 0, 0)).save(shop / "endless.png")
+    files = Named(endless=write_endless_classifier(tmp_path / "e.onnx"))
+    result = Quarantine(Settings(stall_seconds=1.0), files).tag(suspect(shop, "endless"))
+    assert failures(result) == {6: ErrorCode.TIMED_OUT, 7: ErrorCode.TIMED_OUT}
+
+
+def test_an_image_that_takes_the_interpreters_lock_for_good_is_found(shop: Path, tmp_path: Path) -> None:
+    with (shop / "00000.png").open("ab") as file:
+        file.write(faults.FREEZES)
+    files = Named(colours=write_classifier(tmp_path / "c.onnx"))
+    result = Quarantine(Settings(stall_seconds=1.0), files).tag(suspect(shop, "colours"))
+    assert failures(result) == {0: ErrorCode.CRASHED_WORKER}
+
+
+def test_models_that_cannot_be_loaded_are_no_fault_of_the_images(shop: Path, tmp_path: Path) -> None:
+    (tmp_path / "noise.onnx").write_bytes(b"\x08noise")
+    quarantine = Quarantine(Settings(), Named(noise=tmp_path / "noise.onnx"))
+    with pytest.raises(BundleError, match=r"could not load the models: .*noise.onnx: it is no ONNX file"):
+        quarantine.tag(suspect(shop, "noise"))
+
+
+def test_no_process_of_quarantine_is_left(shop: Path, tmp_path: Path) -> None:
+    files = Named(colours=write_classifier(tmp_path / "c.onnx"))
+    claimed = suspect(shop, "colours")
+    Quarantine(Settings(), files).tag(replace(claimed, images=claimed.images[:1]))
+    assert "quarantine" not in "".join(Path(f"/proc/{pid}/cmdline").read_text() for pid in children(os.getpid()))

@@ -1,0 +1,284 @@
+"""What keeps a process of threads within its deadlines and its memory."""
+
+import mmap
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.adversarial_bundles import BAD_RED, write_endless_classifier
+from support.bundles import write_classifier
+from support.image_fixtures import write_picture
+from support.processes import wait_until
+
+from tagmill.outcomes import ErrorCode, ImageFailure
+from tagmill.records import Outcome, PendingImage
+from tagmill.settings import Settings
+from worker.inference.call_tracker import Calls, StalledCallError
+from worker.inference.session_cache import Sessions
+from worker.pipeline.tagger import Tagger
+from worker.sources.fetcher import Fetched
+from worker.supervision import memory
+from worker.supervision.memory import memory_limit, resident_bytes
+from worker.supervision.process import ProcessEnd
+from worker.supervision.watchdog import Overdue, Watchdog
+from worker.threads.timeout_pool import DaemonPool
+
+
+class Named:
+    """Bundle files by any name."""
+
+    def __init__(self, **files: Path) -> None:
+        self.files = files
+
+    def path(self, name: str) -> Path:
+        return self.files[name]
+
+
+@pytest.fixture
+def pool() -> Iterator[DaemonPool]:
+    pool = DaemonPool(2)
+    yield pool
+    pool.shutdown()
+
+
+Watch = Callable[..., list[Overdue]]
+
+
+@pytest.fixture
+def watch(pool: DaemonPool) -> Iterator[Watch]:
+    """Start watchdogs that are ended with the test; each returns the list of what it asked for."""
+    started: list[Watchdog] = []
+
+    def start(sessions: Sessions, stall: float = 60.0, memory_limit: int = 2**60) -> list[Overdue]:
+        asked: list[Overdue] = []
+        started.append(Watchdog([pool], sessions, stall, memory_limit, asked.append, last_resort=False))
+        return asked
+
+    yield start
+    for watchdog in started:
+        watchdog.stop()
+
+
+def test_a_pool_returns_results_and_errors(pool: DaemonPool) -> None:
+    assert list(pool.map(lambda number: number * 2, range(50))) == [number * 2 for number in range(50)]
+    with pytest.raises(ZeroDivisionError):
+        pool.submit(lambda: 1 // 0).result()
+
+
+def test_a_closed_pool_ends_what_is_queued_and_takes_no_more() -> None:
+    pool = DaemonPool(1)
+    futures = [pool.submit(lambda: 1) for _ in range(5)]
+    pool.shutdown()
+    assert sum(future.result(10) for future in futures) == 5
+    with pytest.raises(RuntimeError):
+        pool.submit(lambda: 1)
+
+
+def test_a_stuck_task_is_given_up_and_its_thread_replaced(pool: DaemonPool) -> None:
+    release = threading.Event()
+    stuck = [pool.submit(release.wait) for _ in range(2)]
+    behind = pool.submit(lambda: "done")
+    time.sleep(0.1)
+    assert pool.give_up(0.05) == 2
+    for future in stuck:
+        with pytest.raises(ImageFailure) as caught:
+            future.result(0)
+        assert caught.value.code is ErrorCode.TIMED_OUT
+    assert behind.result(10) == "done"
+    release.set()
+    assert list(pool.map(abs, range(20))) == list(range(20))
+    assert pool.give_up(0.0) == 0
+
+
+def test_a_task_that_waits_behind_others_is_not_given_up(pool: DaemonPool) -> None:
+    release = threading.Event()
+    for _ in range(2):
+        pool.submit(release.wait)
+    behind = pool.submit(lambda: "done")
+    time.sleep(0.1)
+    assert pool.give_up(60) == 0
+    release.set()
+    assert behind.result(10) == "done"
+
+
+def test_a_stuck_image_is_an_outcome_and_the_process_asks_to_be_recycled(
+    pool: DaemonPool, watch: Watch, tmp_path: Path
+) -> None:
+    paths = [write_picture(tmp_path / f"{number}.png", "red", shade=number) for number in range(4)]
+    tagger = Tagger(Settings(), Sessions(Settings(), Named(colours=write_classifier(tmp_path / "c.onnx"))), pool)
+    release = threading.Event()
+    fetcher = tagger.fetcher((str(tmp_path),))
+    read = fetcher.fetch
+
+    def stuck(uri: str) -> Fetched:
+        if uri.endswith("2.png"):
+            release.wait()
+        return read(uri)
+
+    fetcher.fetch = stuck  # type: ignore[method-assign]
+    asked = watch(tagger.sessions, stall=0.3)
+    images = [PendingImage(number, str(path)) for number, path in enumerate(paths)]
+    tagged = tagger.tag(images, ("colours",), (str(tmp_path),), lambda shas: set())
+    release.set()
+    codes = {outcome.position: outcome.error_code for outcome in tagged.result.outcomes}
+    assert codes == {0: None, 1: None, 2: ErrorCode.TIMED_OUT, 3: None}
+    wait_until(lambda: Overdue.STUCK_THREAD in asked, 10, "the watchdog to ask for a new process")
+
+
+def test_an_inference_that_does_not_end_is_cut_off(pool: DaemonPool, watch: Watch, tmp_path: Path) -> None:
+    tagger = Tagger(
+        Settings(), Sessions(Settings(), Named(endless=write_endless_classifier(tmp_path / "e.onnx"))), pool
+    )
+    asked = watch(tagger.sessions, stall=0.3)
+    session = tagger.sessions.get("endless")
+    with pytest.raises(Exception, match="did not end in time"):
+        session.run(np.full((2, 16, 16, 3), BAD_RED, dtype=np.uint8))
+    assert asked == []
+
+
+@contextmanager
+def process(work: Callable[..., None], *arguments: object) -> Iterator[tuple[BaseProcess, Connection]]:
+    """A process of its own that does `work`, and what it says meanwhile."""
+    context = get_context("spawn")
+    here, there = context.Pipe(duplex=False)
+    started = context.Process(target=work, args=(there, *arguments), daemon=True)
+    started.start()
+    there.close()
+    try:
+        yield started, here
+    finally:
+        started.kill()
+        started.join()
+
+
+def stop_for(seconds: float, process: BaseProcess) -> None:
+    """Stop it as Ctrl-Z does, and a container that is paused."""
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGSTOP)
+    time.sleep(seconds)
+    os.kill(process.pid, signal.SIGCONT)
+
+
+def said(connection: Connection) -> object:
+    assert connection.poll(30), "the process says nothing"
+    return connection.recv()
+
+
+def small_steps() -> None:
+    """Take half a second that ends no sooner where the process is stopped meanwhile."""
+    for _ in range(50):
+        time.sleep(0.01)
+
+
+def work_on_two_pictures(connection: Connection) -> None:
+    """One of them gets on with it, the other is stuck."""
+    pool = DaemonPool(2)
+    Watchdog([pool], Sessions(Settings(), Named()), 2.0, 2**60, lambda reason: None, last_resort=True)
+    tasks = [pool.submit(small_steps), pool.submit(time.sleep, 3600)]
+    connection.send("at work")
+    connection.send([getattr(task.exception(), "code", None) for task in tasks])
+
+
+def test_a_process_that_was_stopped_fails_no_good_picture_and_gives_up_a_stuck_one_later() -> None:
+    with process(work_on_two_pictures) as (started, connection):
+        assert said(connection) == "at work"
+        stop_for(2.5, started)  # longer than the pictures may take
+        woken = time.monotonic()
+        assert said(connection) == [None, ErrorCode.TIMED_OUT]
+        # What it had before it was stopped counts on, the stop itself does not.
+        assert time.monotonic() - woken > 0.5
+
+
+def infer_without_end(connection: Connection, bundle: Path) -> None:
+    sessions = Sessions(Settings(device="cpu"), Named(endless=bundle))
+    session = sessions.get("endless")
+    Watchdog([], sessions, 0.5, 2**60, lambda reason: None, last_resort=False)
+    connection.send("at work")
+    try:
+        session.run(np.full((2, 16, 16, 3), BAD_RED, dtype=np.uint8))
+    except StalledCallError as error:
+        connection.send(str(error))
+
+
+def test_an_inference_has_its_time_to_end_also_in_a_process_that_was_stopped(tmp_path: Path) -> None:
+    with process(infer_without_end, write_endless_classifier(tmp_path / "e.onnx")) as (started, connection):
+        assert said(connection) == "at work"
+        stop_for(6, started)  # longer than an inference has before its process is ended
+        assert said(connection) == "the model did not end in time"
+        started.join(30)
+        assert started.exitcode == 0
+
+
+def infer_without_listening(connection: Connection, bundle: Path) -> None:
+    sessions = Sessions(Settings(device="cpu"), Named(colours=bundle))
+    Watchdog([], sessions, 0.5, 2**60, lambda reason: None, last_resort=False)
+    with sessions.get("colours").calls.running(lambda: connection.send("asked to end")):
+        time.sleep(3600)
+
+
+def test_an_inference_that_does_not_listen_is_ended_with_its_process(tmp_path: Path) -> None:
+    with process(infer_without_listening, write_classifier(tmp_path / "c.onnx")) as (started, connection):
+        assert said(connection) == "asked to end"
+        asked = time.monotonic()
+        started.join(30)
+        assert started.exitcode == ProcessEnd.STUCK
+        assert time.monotonic() - asked > 4
+
+
+def test_the_grace_of_an_inference_begins_when_it_is_asked_to_end() -> None:
+    calls, asked = Calls(), threading.Event()
+    with calls.running(asked.set):
+        time.sleep(0.2)
+        assert calls.longest() == 0.0
+        assert (calls.cut(0.1), asked.is_set()) == (1, True)
+        assert calls.longest() < 0.2
+        time.sleep(0.1)
+        assert calls.longest() >= 0.1
+    assert calls.longest() == 0.0
+
+
+def test_a_process_over_its_memory_limit_is_asked_to_end(pool: DaemonPool, watch: Watch) -> None:
+    sessions = Sessions(Settings(), Named())
+    large, small = watch(sessions, memory_limit=1), watch(sessions)
+    wait_until(lambda: Overdue.MEMORY in large, 10, "the watchdog to see the memory")
+    assert small == []
+
+
+def test_memory_is_measured_and_limited_by_machine_container_or_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = resident_bytes()
+    # Mapped anew: what earlier tests gave back to the allocator is resident already.
+    with mmap.mmap(-1, 50 * 2**20) as held:
+        for place in range(0, len(held), mmap.PAGESIZE):
+            held[place] = 1
+        assert resident_bytes() - before > 40 * 2**20
+    assert memory_limit(123) == 123
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(memory, "_CGROUP_LIMITS", (tmp_path / "none", limit))
+    limit.write_text("max\n")
+    machine = memory_limit(0)
+    limit.write_text(f"{2**20}\n")
+    assert memory_limit(0) == 2**20 * 3 // 4 < machine
+
+
+def test_an_unforeseen_error_of_one_image_leaves_the_others_alone(pool: DaemonPool, tmp_path: Path) -> None:
+    write_picture(tmp_path / "good.png", "red")
+    tagger = Tagger(Settings(), Sessions(Settings(), Named(colours=write_classifier(tmp_path / "c.onnx"))), pool)
+    fetcher = tagger.fetcher((str(tmp_path),))
+    read = fetcher.fetch
+    fetcher.fetch = lambda uri: read(uri) if "good" in uri else [][0]  # type: ignore[method-assign]
+    images = [PendingImage(0, str(tmp_path / "good.png")), PendingImage(1, "bug")]
+    tagged = tagger.tag(images, ("colours",), (str(tmp_path),), lambda shas: set())
+    failed, good = tagged.result.outcomes
+    assert failed == Outcome(1, None, ErrorCode.FETCH_FAILED, "IndexError: list index out of range")
+    assert (good.position, good.error_code) == (0, None)

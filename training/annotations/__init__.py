@@ -1,0 +1,1 @@
+"""Read labelled images, one module per format. Imports no torch."""

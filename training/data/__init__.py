@@ -1,0 +1,1 @@
+"""Decode labelled images into arrays, and split them. Imports no torch."""

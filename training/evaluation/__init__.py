@@ -1,0 +1,1 @@
+"""Predict with a trained network, and calibrate it."""

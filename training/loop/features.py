@@ -1,0 +1,68 @@
+"""Features of a frozen backbone: computed once for each picture, kept for the next run."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from training.evaluation.predict import call_size, to_pixels
+from training.models.backbones import Transfer
+
+
+def cache_folder() -> Path:
+    """Return where features are kept: ~/.cache/tagmill/features, or below XDG_CACHE_HOME."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tagmill" / "features"
+
+
+def backbone_features(
+    network: Transfer,
+    pixels: NDArray[np.uint8],
+    device: torch.device,
+    step: Callable[[int], object] = lambda done: None,
+    cache: Path | None = None,
+) -> NDArray[np.float32]:
+    """Return float32 [N, F] for uint8 [N, H, W, 3]; the same weights and pictures are read from the cache.
+
+    A cache that cannot be written is gone without.
+    """
+    kept = (cache or cache_folder()) / f"{_key(network, pixels)}.npy"
+    try:
+        found: NDArray[np.float32] = np.load(kept)
+        step(len(pixels))
+        return found
+    except (OSError, ValueError):
+        found = _compute(network, pixels, device, step)
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        partial = kept.with_suffix(".partial.npy")
+        np.save(partial, found)
+        partial.replace(kept)
+    except OSError:
+        pass
+    return found
+
+
+@torch.inference_mode()
+def _compute(
+    network: Transfer, pixels: NDArray[np.uint8], device: torch.device, step: Callable[[int], object]
+) -> NDArray[np.float32]:
+    network.eval()
+    parts, size = [], call_size(pixels.shape[1], pixels.shape[2], device)
+    for start in range(0, len(pixels), size):
+        parts.append(network.features(to_pixels(pixels[start : start + size], device)).float().cpu().numpy())
+        step(start + len(parts[-1]))
+    return np.concatenate(parts)
+
+
+def _key(network: Transfer, pixels: NDArray[np.uint8]) -> str:
+    digest = hashlib.sha256()
+    for name, value in network.state_dict().items():
+        if not name.startswith("head."):
+            digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+    digest.update(str(pixels.shape).encode())
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.hexdigest()

@@ -1,0 +1,31 @@
+"""In which order, and how often, the training pictures are shown."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training.data.arrays import Arrays
+from training.data.split import label_groups
+
+
+def balancing_weights(arrays: Arrays) -> Tensor:
+    """Return a weight a picture that makes every (source, category) as likely as every other; float64 [N].
+
+    A picture with several labels counts for its rarest.
+    """
+    labels = arrays.targets.shape[1] if arrays.targets.ndim == 2 else int(arrays.targets.max()) + 1
+    _, group, counts = np.unique(label_groups(arrays, labels), return_inverse=True, return_counts=True)
+    return torch.from_numpy(1.0 / counts[group])
+
+
+def batches(count: int, size: int, weights: Tensor | None, generator: torch.Generator) -> Sequence[Tensor]:
+    """Return the positions of one epoch, batch by batch: shuffled or, with weights, drawn with replacement."""
+    if weights is None:
+        order = torch.randperm(count, generator=generator)
+    else:
+        order = torch.multinomial(weights, count, replacement=True, generator=generator)
+    found: Sequence[Tensor] = order.split(size)  # type: ignore[no-untyped-call]  # torch leaves split untyped
+    # Batch normalisation cannot learn from one picture.
+    return found[:-1] if len(found) > 1 and len(found[-1]) == 1 else found

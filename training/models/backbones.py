@@ -1,0 +1,149 @@
+"""Classifiers out of a backbone that was trained before and a new head."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from training.models.classifiers import BUILDERS, Normalise
+from training.models.segmenters import SegmentArch
+
+#: what torchvision's weights were normalised with (ImageNet), in grey levels of 0..255
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_DEVIATION = (58.395, 57.12, 57.375)
+
+#: where torchvision's classifiers keep what follows their features
+HEADS = ("fc", "classifier", "heads", "head")
+#: torchvision's that, unless told otherwise, have several outputs in training and start slowly, with a warning
+INCEPTIONS = ("googlenet", "inception_v3")
+
+
+class Transfer(nn.Module):
+    """A backbone that gives features [N, F], and a head that gives logits."""
+
+    def __init__(self, normalise: Normalise, backbone: nn.Module, features: int, labels: int, head: int) -> None:
+        super().__init__()
+        self.normalise = normalise
+        self.backbone = backbone
+        self.head: nn.Module = nn.Linear(features, labels)
+        if head:
+            self.head = nn.Sequential(nn.Linear(features, head), nn.ReLU(), nn.Linear(head, labels))
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """Return what the head reads, float32 [N, F]."""
+        found: Tensor = self.backbone(self.normalise(pixels))
+        return found.flatten(1)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.features(pixels))
+        return logits
+
+    def stages(self) -> list[list[nn.Parameter]]:
+        """Return the backbone's parameters in the order of its layers, in about equal parts of few layers."""
+        return [found for layer in self._layers() if (found := list(layer.parameters()))]
+
+    def _layers(self) -> Sequence[nn.Module]:
+        layers = list(self.backbone.children())
+        while len(layers) == 1:
+            layers = list(layers[0].children())
+        return layers
+
+
+def build_transfer(arch: str, size: int, labels: int, head: int) -> Transfer:
+    """Return a backbone of ours or of torchvision, with random weights, and a head.
+
+    `head` is the width of a dense layer between features and logits, 0 for none. VGG's features are flattened and not
+    averaged, as the tutorial has it: with `head` 256 it is the tutorial's network. Raises ValueError for an unknown
+    name or a size that is too small.
+    """
+    normalise, backbone = _own(arch, size) if arch in BUILDERS else _torchvision(arch)
+    backbone.eval()
+    try:
+        with torch.no_grad():
+            features = backbone(torch.zeros(1, 3, size, size)).flatten(1).shape[1]
+    except (RuntimeError, AssertionError) as error:
+        only = getattr(backbone, "image_size", None)  # of vision transformers, which assert it
+        hint = f", only of {only}" if only else ""
+        raise ValueError(f"{arch} cannot take pictures of {size} pixels{hint}") from error
+    return Transfer(normalise, backbone.train(), features, labels, head)
+
+
+def _own(arch: str, size: int) -> tuple[Normalise, nn.Module]:
+    layers = list(BUILDERS[arch](size, 2).children())
+    assert isinstance(layers[0], Normalise)
+    return layers[0], nn.Sequential(*layers[1:-1])
+
+
+def require_classifier(arch: str) -> None:
+    """Raise ValueError for a name that is no classifier of ours or of torchvision."""
+    if arch in BUILDERS:
+        return
+    from torchvision import models
+
+    if arch in models.list_models(module=models):
+        return
+    known = "torchvision's resnet18, vgg16, mobilenet_v3_small, …"
+    if arch in (*models.list_models(), *SegmentArch, "svc"):
+        raise ValueError(f"{arch} does not serve as backbone; take a plain classifier of pictures: {known}")
+    raise ValueError(f"no network is called {arch}; known are {known}")
+
+
+def _torchvision(arch: str) -> tuple[Normalise, nn.Module]:
+    from torchvision.models import get_model
+
+    require_classifier(arch)
+    options = {"aux_logits": False, "init_weights": False} if arch in INCEPTIONS else {}
+    network = get_model(arch, weights=None, **options)
+    normalise = Normalise()
+    normalise.fit(torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_DEVIATION))
+    if arch.startswith(("vgg", "alexnet")):
+        return normalise, network.features
+    for name in HEADS:
+        if hasattr(network, name):
+            setattr(network, name, nn.Identity())
+            return normalise, network
+    raise ValueError(f"{arch}: torchvision keeps its head where Tagmill does not know it")
+
+
+def weights_of(network: Transfer, state: dict[str, Tensor], arch: str) -> dict[str, Tensor]:
+    """Return what of `state`, torchvision's or one of our checkpoints', fits the normalisation and the backbone.
+
+    Raises ValueError where a layer of the backbone is missing or has another shape.
+    """
+    wanted = {name: value for name, value in network.state_dict().items() if not name.startswith("head.")}
+    found = _renamed(state, arch)
+    own = {f"normalise.{name}": value for name, value in network.normalise.state_dict().items()}
+    for name, value in wanted.items():
+        given = found.get(name, own.get(name))
+        if given is None or given.shape != value.shape:
+            raise ValueError(f"the weights hold no {name} of shape {tuple(value.shape)}")
+        own[name] = given
+    return own
+
+
+def _renamed(state: dict[str, Tensor], arch: str) -> dict[str, Tensor]:
+    if any(name.startswith("backbone.") for name in state):  # a run of `train transfer`
+        return state
+    if arch in BUILDERS:  # a run of `train cnn`: layer 0 is the normalisation, the rest follows in order
+        split = ((name.split(".", 1), value) for name, value in state.items())
+        return {
+            f"normalise.{rest}" if layer == "0" else f"backbone.{int(layer) - 1}.{rest}": value
+            for (layer, rest), value in split
+        }
+    prefix = "features." if arch.startswith(("vgg", "alexnet")) else ""
+    return {f"backbone.{name.removeprefix(prefix)}": value for name, value in state.items()}
+
+
+def parameter_groups(network: Transfer, lr: float, decay: float) -> list[dict[str, object]]:
+    """Return optimiser groups: the head at `lr`, each stage below it at `decay` times the rate of the one above.
+
+    Discriminative fine-tuning (Howard and Ruder, arXiv 1801.06146, section 3.2).
+    """
+    stages = network.stages()
+    known = {id(parameter) for stage in stages for parameter in stage}
+    if rest := [parameter for parameter in network.backbone.parameters() if id(parameter) not in known]:
+        stages.insert(0, rest)
+    groups: list[dict[str, object]] = [{"params": list(network.head.parameters()), "lr": lr}]
+    return groups + [
+        {"params": stage, "lr": lr * decay**depth} for depth, stage in enumerate(reversed(stages), start=1)
+    ]

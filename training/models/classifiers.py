@@ -1,0 +1,163 @@
+"""Our own classifiers. Each takes float32 [N, 3, H, W] pixels of 0..255 and normalises them itself."""
+
+from collections.abc import Callable
+from enum import StrEnum
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812  # the name every reader of torch code knows
+
+from training.models.airbench import Mirrored, Whitening, airbench_layers
+
+
+class Arch(StrEnum):
+    """Which of our own classifiers a checkpoint holds."""
+
+    #: the tutorials' network for MNIST: two dense layers
+    MLP = "mlp"
+    #: the network of TensorFlow's CIFAR-10 tutorial, layer for layer
+    SEED = "seed"
+    #: a small residual network for photos of about 100 pixels
+    RESNET = "resnet"
+    #: a network for pictures of 32 pixels that learns quickly
+    AIRBENCH = "airbench"
+
+
+class Normalise(nn.Module):
+    """Subtract the mean and divide by the deviation of the training pixels, a value a channel."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(3, 1, 1))
+        self.register_buffer("deviation", torch.full((3, 1, 1), 255.0))
+
+    def fit(self, mean: Tensor, deviation: Tensor) -> None:
+        """Take both [3], in grey levels of 0..255."""
+        self.mean.copy_(mean.view(3, 1, 1))
+        self.deviation.copy_(deviation.view(3, 1, 1).clamp_min(1.0))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return (pixels - self.mean) / self.deviation
+
+
+def seed_network(size: int, labels: int) -> nn.Sequential:
+    """Three convolutions and two dense layers: 122,570 parameters for 32 pixels and 10 labels."""
+    side = ((size - 2) // 2 - 2) // 2 - 2
+    if side < 1:
+        raise ValueError(f"the seed network needs pictures of at least 18 pixels, not {size}")
+    return nn.Sequential(
+        Normalise(),
+        nn.Conv2d(3, 32, 3),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(32, 64, 3),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(64, 64, 3),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(64 * side * side, 64),
+        nn.ReLU(),
+        nn.Linear(64, labels),
+    )
+
+
+def convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    """3x3 convolution, batch normalisation, ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+    )
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions beside a shortcut, which is a 1x1 convolution where the shape changes."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+        super().__init__()
+        self.first = convolution(inputs, outputs, stride)
+        self.second = nn.Sequential(nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs))
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return F.relu(self.second(self.first(features)) + self.shortcut(features))
+
+
+def body() -> list[nn.Module]:
+    """Return the stages that resnet and unet share: strides 2, 4, 8, 8, 16, 16, 32."""
+    return [
+        convolution(3, 24, 2),
+        Residual(24, 24, 2),
+        Residual(24, 48, 2),
+        Residual(48, 48),
+        Residual(48, 96, 2),
+        Residual(96, 96),
+        Residual(96, 128, 2),
+    ]
+
+
+def resnet(size: int, labels: int) -> nn.Sequential:
+    """A stem, seven residual blocks over four scales, and the mean over all places: 0.95 million parameters."""
+    if size < 32:
+        raise ValueError(f"the resnet needs pictures of at least 32 pixels, not {size}")
+    return nn.Sequential(
+        Normalise(),
+        *body(),
+        Residual(128, 128),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Dropout(0.2),
+        nn.Linear(128, labels),
+    )
+
+
+def airbench(size: int, labels: int) -> nn.Sequential:
+    """The network of training.models.airbench behind a normalisation."""
+    if size < 17:
+        raise ValueError(f"the airbench network needs pictures of at least 17 pixels, not {size}")
+    return Mirrored(Normalise(), *airbench_layers(labels))
+
+
+def mlp(size: int, labels: int) -> nn.Sequential:
+    """Flatten, Dense 128, Dense n: 101,770 parameters for 28 grey pixels and 10 labels."""
+    return nn.Sequential(
+        Normalise(), Grey(), nn.Flatten(), nn.Linear(size * size, 128), nn.ReLU(), nn.Linear(128, labels)
+    )
+
+
+class Grey(nn.Module):
+    """The mean of the channels, [N, 1, H, W]."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return pixels.mean(1, keepdim=True)
+
+
+BUILDERS: dict[str, Callable[[int, int], nn.Sequential]] = {
+    Arch.MLP: mlp,
+    Arch.SEED: seed_network,
+    Arch.RESNET: resnet,
+    Arch.AIRBENCH: airbench,
+}
+
+
+def normalisation(network: nn.Module) -> Normalise:
+    """Return the layer that a recipe fits to its training pixels."""
+    return next(layer for layer in network.modules() if isinstance(layer, Normalise))
+
+
+def fit_to_pixels(network: nn.Module, pixels: Tensor) -> None:
+    """Set what is measured and not learned, the normalisation and a whitening, from float32 [N, 3, H, W]."""
+    normalise = normalisation(network)
+    normalise.fit(pixels.mean(dim=(0, 2, 3)), pixels.std(dim=(0, 2, 3)))
+    for layer in network.modules():
+        if isinstance(layer, Whitening):
+            layer.fit(normalise(pixels))
+
+
+def parameters(network: nn.Module) -> int:
+    """Return how many values there are to learn."""
+    return sum(parameter.numel() for parameter in network.parameters())

@@ -1,0 +1,196 @@
+"""Networks that label every pixel: float32 [N, 3, H, W] of 0..255 in, logits [N, labels, H, W] out."""
+
+from enum import StrEnum
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812  # the name every reader of torch code knows
+
+from training.models.classifiers import Normalise, Residual, body, convolution
+
+
+class SegmentArch(StrEnum):
+    """Which of our own segmenters a checkpoint holds."""
+
+    #: the resnet's body with additive skips, small and quick
+    UNET = "unet"
+    #: the unet with layers that see the whole picture, and logits at every scale
+    CONTEXT_UNET = "context-unet"
+    #: the tutorial's stages of 64, 128, 256, 512 and 512 channels, with skips and a way back up
+    SEED_UNET = "seed-unet"
+
+
+class UNet(nn.Module):
+    """The resnet's body with additive skips back up; the logits are scaled up to the whole size.
+
+    It works inside on the picture at `1 / shrink` of its size: half the size is a quarter of the work, and the scale
+    that the body of a classifier of about 100 pixels knows.
+    """
+
+    #: stages of the body whose output a skip takes, with their channels
+    SKIPS = ((0, 24), (1, 24), (3, 48), (5, 96), (6, 128))
+
+    def __init__(self, labels: int, shrink: int) -> None:
+        super().__init__()
+        self.shrink = shrink
+        #: pixels of the picture for one of the logits, each way
+        self.stride = 2 * shrink
+        self.normalise = Normalise()
+        self.body = nn.ModuleList(body())
+        widths = [width for _, width in self.SKIPS]
+        self.lateral = nn.ModuleList([nn.Conv2d(b, a, 1) for a, b in pairwise(widths)])
+        self.decoder = nn.ModuleList([convolution(width, width) for width in widths[:-1]])
+        self.head = nn.Conv2d(widths[0], labels, 1)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return logits of the picture's size or, while training, at `1 / stride` of it: the loss is taken on those."""
+        logits = self._answer(pixels)
+        if self.training:
+            return logits
+        return F.interpolate(logits.float(), scale_factor=float(self.stride), mode="bilinear")
+
+    def _answer(self, pixels: Tensor) -> Tensor:
+        top = self.normalise(F.avg_pool2d(pixels, self.shrink) if self.shrink > 1 else pixels)
+        features = []
+        for stage in self.body:
+            top = stage(top)
+            features.append(top)
+        return self._logits([features[stage] for stage, _ in self.SKIPS])
+
+    def _logits(self, skips: list[Tensor]) -> Tensor:
+        """Return logits at the scale of the first skip, which is the finest."""
+        top = skips.pop()
+        for lateral, decode in zip(reversed(self.lateral), reversed(self.decoder), strict=True):
+            # The 1x1 convolution comes before the scaling up: the same result at a quarter of the work.
+            top = decode(skips.pop() + _doubled(lateral(top)))
+        logits: Tensor = self.head(top)
+        return logits
+
+    def take_body(self, resnet_state: dict[str, Tensor]) -> None:
+        """Start from what a resnet learned, its normalisation included."""
+        own = self.state_dict()
+        for name, value in resnet_state.items():
+            layer, _, rest = name.partition(".")
+            taken = f"normalise.{rest}" if layer == "0" else f"body.{int(layer) - 1}.{rest}"
+            if taken in own:
+                own[taken] = value
+        self.load_state_dict(own)
+
+
+class ContextUNet(UNet):
+    """A UNet for labels that look alike nearby and differ by what they are a part of, such as a coat and a jacket.
+
+    The coarsest scale has two blocks more and the mean over the picture added to each place (ParseNet, arXiv
+    1506.04579), and every scale has logits, which add up (FCN, arXiv 1411.4038): the finest one has few channels. Once
+    trained it answers with the mean over the picture and its mirror image.
+    """
+
+    #: channels of the coarsest scale
+    WIDTH = 192
+    #: chance that one of these is left out of a training step
+    DROPOUT = 0.3
+
+    def __init__(self, labels: int, shrink: int) -> None:
+        super().__init__(labels, shrink)
+        widths = [width for _, width in self.SKIPS[:-1]]
+        self.context = nn.Sequential(
+            Residual(self.SKIPS[-1][1], self.WIDTH), Residual(self.WIDTH, self.WIDTH), nn.Dropout2d(self.DROPOUT)
+        )
+        self.overall = nn.Linear(self.WIDTH, self.WIDTH)
+        self.lateral[-1] = nn.Conv2d(self.WIDTH, widths[-1], 1)
+        self.coarse = nn.ModuleList([nn.Conv2d(width, labels, 1) for width in (*widths[1:], self.WIDTH)])
+
+    def _answer(self, pixels: Tensor) -> Tensor:
+        logits = super()._answer(pixels)
+        return logits if self.training else (logits + super()._answer(pixels.flip(3)).flip(3)) / 2
+
+    def _logits(self, skips: list[Tensor]) -> Tensor:
+        top = self.context(skips.pop())
+        top = top + self.overall(top.mean((2, 3)))[:, :, None, None]
+        logits: Tensor = self.coarse[-1](top)
+        stages = zip(
+            reversed(self.lateral), reversed(self.decoder), [*reversed(self.coarse[:-1]), self.head], strict=True
+        )
+        for lateral, decode, guess in stages:
+            top = decode(skips.pop() + _doubled(lateral(top)))
+            logits = guess(top) + _doubled(logits)
+        return logits
+
+
+def _doubled(features: Tensor) -> Tensor:
+    return F.interpolate(features, scale_factor=2.0, mode="bilinear")
+
+
+class SeedUNet(nn.Module):
+    """The stages of the seed tutorial's segmentation network, as a U-Net (arXiv 1505.04597).
+
+    The tutorial stacks convolutions of 64, 128, 256, 512 and 512 channels and ends in dense layers, which name a whole
+    picture. Here the same stages go back up with skips, and end in n labels a pixel.
+    """
+
+    #: convolutions of each stage, as in VGG16 (arXiv 1409.1556), which the tutorial follows
+    STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
+    stride = 1
+
+    def __init__(self, labels: int) -> None:
+        super().__init__()
+        self.normalise = Normalise()
+        stages, inputs = [], 3
+        for width, count in self.STAGES:
+            stages.append(nn.Sequential(*(convolution(inputs if n == 0 else width, width) for n in range(count))))
+            inputs = width
+        self.down = nn.ModuleList(stages)
+        widths = [width for width, _ in self.STAGES]
+        self.up = nn.ModuleList([convolution(below + beside, beside) for beside, below in pairwise(widths)])
+        self.head = nn.Conv2d(widths[0], labels, 1)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        top = self.normalise(pixels)
+        skips = []
+        for number, stage in enumerate(self.down):
+            top = stage(F.max_pool2d(top, 2) if number else top)
+            skips.append(top)
+        skips.pop()
+        for merge in reversed(self.up):
+            top = merge(torch.cat([skips.pop(), _doubled(top)], dim=1))
+        logits: Tensor = self.head(top)
+        return logits
+
+
+class TorchvisionSegmenter(nn.Module):
+    """A segmenter of torchvision, by its name there, behind our normalisation."""
+
+    stride = 1
+
+    def __init__(self, arch: str, labels: int) -> None:
+        super().__init__()
+        from torchvision.models import get_model
+
+        self.normalise = Normalise()
+        self.network = get_model(arch, weights=None, weights_backbone=None, num_classes=labels)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        logits: Tensor = self.network(self.normalise(pixels))["out"]
+        return logits
+
+
+Segmenter = UNet | SeedUNet | TorchvisionSegmenter
+
+#: those that start from a resnet's body and may work on a shrunk picture
+UNETS: dict[str, type[UNet]] = {SegmentArch.UNET: UNet, SegmentArch.CONTEXT_UNET: ContextUNet}
+#: torchvision's segmenters that are known to train and to export
+TORCHVISION = ("lraspp_mobilenet_v3_large", "deeplabv3_mobilenet_v3_large", "deeplabv3_resnet50")
+
+
+def build_segmenter(arch: str, size: int, labels: int, shrink: int = 2) -> Segmenter:
+    """Return a new network. Raises ValueError for a size it cannot take."""
+    if arch in UNETS:
+        if size % (32 * shrink):
+            raise ValueError(f"the {arch} needs a size that {32 * shrink} divides, not {size}")
+        return UNETS[arch](labels, shrink)
+    if arch == SegmentArch.SEED_UNET:
+        if size % 16:
+            raise ValueError(f"the seed-unet needs a size that 16 divides, not {size}")
+        return SeedUNet(labels)
+    return TorchvisionSegmenter(arch, labels)

@@ -1,0 +1,77 @@
+"""Find the weights that a transfer starts from: torchvision's by name, a file, or a run of ours."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+from torch import Tensor
+
+from tagmill.errors import InputError
+from training.checkpoint import FILE, load, read
+from training.models.backbones import require_classifier
+from training.models.classifiers import BUILDERS
+
+#: start from random weights
+NONE = "none"
+#: torchvision's weights of that name's best training on ImageNet
+IMAGENET = "imagenet"
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A network's name, and weights and buffers, or None for random ones."""
+
+    arch: str
+    state: dict[str, Tensor] | None
+
+
+def find_weights(weights: str, backbone: str | None) -> Pretrained:
+    """Return the weights. `backbone` may be left out where they are a run of ours.
+
+    Raises InputError where they cannot be read or downloaded, or are of another network or of no classifier.
+    """
+    if backbone is not None:
+        _check(backbone, "--backbone")
+    if weights in {NONE, IMAGENET}:
+        if backbone is None:
+            raise InputError(f"--weights {weights} needs --backbone, e.g. resnet18, vgg16 or resnet")
+        return Pretrained(backbone, _download(backbone) if weights == IMAGENET else None)
+    path = Path(weights)
+    if path.is_dir() or path.name == FILE:
+        checkpoint = load(path)
+        if backbone not in {None, checkpoint.arch}:
+            raise InputError(f"{weights}: holds a {checkpoint.arch}, not a {backbone}")
+        _check(checkpoint.arch, weights)
+        return Pretrained(checkpoint.arch, checkpoint.state)
+    if not path.is_file():
+        raise InputError(f"--weights {weights}: must be {NONE}, {IMAGENET}, a run folder or a file of weights")
+    if backbone is None:
+        raise InputError(f"--weights {weights}: name the network it holds with --backbone")
+    stored: Any = read(path)
+    state = stored.get("state_dict", stored) if isinstance(stored, dict) else None
+    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise InputError(f"{path}: holds no weights by name; save a network's state_dict() with torch.save")
+    return Pretrained(backbone, state)
+
+
+def _check(arch: str, place: str) -> None:
+    try:
+        require_classifier(arch)
+    except ValueError as error:
+        raise InputError(f"{place}: {error}") from error
+
+
+def _download(backbone: str) -> dict[str, Tensor]:
+    from torchvision.models import get_model_weights
+
+    if backbone in BUILDERS:
+        raise InputError(f"{backbone} is Tagmill's own: there are no ImageNet weights; name a run of `train cnn`")
+    try:
+        state: dict[str, Tensor] = get_model_weights(backbone).DEFAULT.get_state_dict(progress=True, check_hash=True)
+    except (URLError, OSError, RuntimeError) as error:
+        reason = str(getattr(error, "reason", error)).partition("\n")[0]
+        raise InputError(
+            f"the weights of {backbone} cannot be downloaded ({reason}); name a file or a run with --weights"
+        ) from error
+    return state

@@ -1,0 +1,186 @@
+"""What a run's figures, page and card tell of its test pictures: label by label, and mix-up by mix-up."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagmill.bundles.spec import Task
+from training.annotations.types import IGNORE
+from training.data.arrays import Arrays
+from training.evaluation.metrics import (
+    GIVEN,
+    calibration_error,
+    classification,
+    confusion,
+    mask_confusion,
+    multilabel,
+    segmentation,
+)
+
+#: mix-ups that are named
+PAIRS = 12
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the trained network says about the pictures it was measured on."""
+
+    #: "test" or "validation"
+    use: str
+    arrays: Arrays
+    #: float32 [N, labels]: a softmax or, for several labels, sigmoids, with the temperature in it; None for masks
+    scores: NDArray[np.float32] | None
+    #: the same at temperature 1
+    uncalibrated: NDArray[np.float32] | None
+    #: uint8 [N, H, W], the label of each pixel
+    masks: NDArray[np.uint8] | None
+
+
+@dataclass(frozen=True)
+class LabelFinding:
+    """One label. Shares are of the pictures shown, or for masks of their pixels; None where it has none of them."""
+
+    label: str
+    #: pictures that carry it, by what they are for
+    pictures: Mapping[str, int]
+    #: accuracy, average precision or IoU
+    figure: float | None
+    #: how much of what was called it is it
+    precision: float | None
+    #: how much of it was called it
+    recall: float | None
+    #: what it was most often called instead, and how much of it
+    mistaken_for: tuple[str, float] | None
+    #: suggested least score
+    threshold: float | None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Pictures, or pixels, of one label that were called another; positions of the labels."""
+
+    true: int
+    predicted: int
+    count: int
+    #: all with the true label
+    total: int
+
+    @property
+    def share(self) -> float:
+        """How much of the true label was called the other one."""
+        return self.count / self.total
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that there is to tell of what was measured."""
+
+    task: Task
+    #: figures of `training.evaluation.metrics`
+    figures: Mapping[str, Any]
+    #: calibration error at temperature 1
+    ece_before: float | None
+    #: int64 [true, predicted] pictures or pixels; None where a picture has several labels
+    table: NDArray[np.int64] | None
+    labels: tuple[LabelFinding, ...]
+    pairs: tuple[Pair, ...]
+
+    def weakest(self, count: int) -> list[LabelFinding]:
+        """Return the labels with the lowest figures, the lowest first."""
+        measured = [found for found in self.labels if found.figure is not None]
+        return sorted(measured, key=lambda found: (found.figure, found.label))[:count]
+
+
+def find(
+    task: Task, labels: Sequence[str], parts: Mapping[str, Arrays], shown: Shown, thresholds: Mapping[str, float]
+) -> Findings:
+    """Measure what is shown. `parts` are the pictures of each use, to count each label's."""
+    table = None
+    if task is Task.SEGMENT:
+        assert shown.masks is not None
+        table = mask_confusion(shown.masks, shown.arrays.targets, len(labels))
+        figures = segmentation(table, labels, len(shown.arrays))
+        named = figures["per_class_iou"]
+        precision, recall = _shares(np.diag(table), table.sum(axis=0)), _shares(np.diag(table), table.sum(axis=1))
+    elif task is Task.MULTILABEL:
+        assert shown.scores is not None
+        figures = multilabel(shown.scores, shown.arrays.targets, labels)
+        named = figures["per_class_ap"]
+        given, true = shown.scores >= GIVEN, shown.arrays.targets == 1
+        right = (given & true).sum(axis=0)
+        precision, recall = _shares(right, given.sum(axis=0)), _shares(right, true.sum(axis=0))
+    else:
+        assert shown.scores is not None
+        figures = classification(shown.scores, shown.arrays.targets, labels)
+        named = figures["per_class"]
+        table = confusion(shown.scores.argmax(axis=1), shown.arrays.targets, len(labels))
+        precision, recall = _shares(np.diag(table), table.sum(axis=0)), _shares(np.diag(table), table.sum(axis=1))
+    counts = {use: label_pictures(part, len(labels)) for use, part in parts.items()}
+    found = tuple(
+        LabelFinding(
+            label,
+            {use: int(count[number]) for use, count in counts.items()},
+            named.get(label),
+            precision[number],
+            recall[number],
+            _mistaken(table, number, labels),
+            thresholds.get(label),
+        )
+        for number, label in enumerate(labels)
+    )
+    before = None if shown.uncalibrated is None else calibration_error(shown.uncalibrated, shown.arrays.targets)
+    return Findings(task, figures, before, table, found, mix_ups(table))
+
+
+def label_pictures(arrays: Arrays, labels: int) -> NDArray[np.int64]:
+    """Return how many pictures carry each label, int64 [labels]."""
+    targets = arrays.targets
+    if targets.ndim == 1:
+        return np.bincount(targets, minlength=labels)
+    if targets.ndim == 2:
+        return np.asarray(targets.sum(axis=0), dtype=np.int64)
+    found = np.zeros(labels, dtype=np.int64)
+    for mask in targets:
+        found += np.bincount(mask[mask != IGNORE], minlength=labels)[:labels] > 0
+    return found
+
+
+def mix_ups(table: NDArray[np.int64] | None, most: int = PAIRS) -> tuple[Pair, ...]:
+    """Return the pairs of labels that were mixed up most often, the most frequent first."""
+    if table is None:
+        return ()
+    wrong = table.copy()
+    np.fill_diagonal(wrong, 0)
+    totals = table.sum(axis=1)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:most]
+    places = [divmod(int(place), len(table)) for place in order]
+    return tuple(
+        Pair(true, predicted, int(wrong[true, predicted]), int(totals[true]))
+        for true, predicted in places
+        if wrong[true, predicted]
+    )
+
+
+def interval(share: float, images: int) -> tuple[float, float]:
+    """Return between what shares the true one lies, in 95 of 100 test sets of that size (Wilson 1927)."""
+    z = 1.96
+    centre = (share + z * z / (2 * images)) / (1 + z * z / images)
+    reach = z / (1 + z * z / images) * sqrt(share * (1 - share) / images + z * z / (4 * images * images))
+    return max(0.0, centre - reach), min(1.0, centre + reach)
+
+
+def _shares(right: NDArray[Any], of: NDArray[Any]) -> list[float | None]:
+    return [float(one / all_) if all_ else None for one, all_ in zip(right, of, strict=True)]
+
+
+def _mistaken(table: NDArray[np.int64] | None, number: int, labels: Sequence[str]) -> tuple[str, float] | None:
+    if table is None:
+        return None
+    row = table[number].copy()
+    total, row[number] = row.sum(), 0
+    other = int(row.argmax())
+    return (labels[other], float(row[other] / total)) if row[other] else None

@@ -1,0 +1,153 @@
+"""The page of a run: one HTML file that holds its figures and asks nothing of any server."""
+
+import base64
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tagmill.bundles.spec import Task
+from tagmill.files import write_whole
+from tagmill.text import flat
+from training.annotations.types import short_name
+from training.data.arrays import LabelledSet
+from training.report.analysis import Findings, interval
+from training.report.caveats import FIGURE
+from training.report.templating import duration, render
+
+#: pictures that are named of those left out
+NAMED = 20
+#: labels up to which a table is open when the page is
+OPEN = 30
+
+KIND = {
+    Task.CLASSIFY: "names what a picture shows",
+    Task.MULTILABEL: "gives a picture any number of labels",
+    Task.SEGMENT: "labels every pixel of a picture",
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG inside the page."""
+
+    source: str
+    width: int
+    height: int
+    alt: str
+
+
+@dataclass(frozen=True)
+class Headline:
+    """A figure that is read first."""
+
+    name: str
+    value: str
+    note: str = ""
+
+
+def write_page(
+    run: Path,
+    summary: Mapping[str, Any],
+    data: LabelledSet,
+    use: str,
+    findings: Findings,
+    told: Sequence[str],
+    drawn: Sequence[str],
+) -> None:
+    """Write report.html out of the figures that lie in the run folder."""
+    alts = describe(findings, summary, use)
+    parts = {"train": data.train, "validation": data.validation, "test": data.test}
+    unreadable = [one for part in parts.values() if part for one in part.unreadable]
+    values = {
+        "name": run.absolute().name,
+        "kind": KIND[findings.task],
+        "task": str(findings.task),
+        "use": use,
+        "summary": summary,
+        "folders": summary.get("folders", {}),
+        "headlines": headlines(findings, summary, use),
+        "remarks": told,
+        "pictures": {name: embed(run / f"{name}.png", alts[name]) for name in drawn},
+        "labels": findings.weakest(len(findings.labels)) + [one for one in findings.labels if one.figure is None],
+        "most": max(1, *(one.pictures["train"] for one in findings.labels)),
+        "by_label": findings.labels,
+        "figure": FIGURE[findings.task],
+        "open": len(findings.labels) <= OPEN,
+        "hyperparameters": flat(summary["hyperparameters"]),
+        "duplicates": [
+            (short_name(one.picture), str(one.use), short_name(one.copy), str(one.copy_use))
+            for one in data.duplicates[:NAMED]
+        ],
+        "unreadable": [(short_name(one.path), one.reason) for one in unreadable[:NAMED]],
+    }
+    write_whole(run / "report.html", render("report.html.j2", values).encode())
+
+
+def headlines(findings: Findings, summary: Mapping[str, Any], use: str) -> list[Headline]:
+    """Return the figures of the pictures shown, then what they cost."""
+    figures = findings.figures
+    shown = f"{figures['images']:,} {use} pictures"
+    if findings.task is Task.SEGMENT:
+        first = [
+            Headline("mean IoU", f"{figures['mean_iou']:.3f}", shown),
+            Headline("pixels right", f"{figures['pixel_accuracy']:.1%}"),
+        ]
+    elif findings.task is Task.MULTILABEL:
+        first = [
+            Headline("mean average precision", f"{figures['mean_ap']:.3f}", shown),
+            Headline("macro F1", f"{figures['macro_f1']:.3f}", "at a score of 0.5"),
+            _calibration(findings),
+        ]
+    else:
+        low, high = interval(figures["accuracy"], figures["images"])
+        first = [
+            Headline("accuracy", f"{figures['accuracy']:.1%}", f"{low:.1%} to {high:.1%} with 95% certainty; {shown}"),
+            Headline("macro F1", f"{figures['macro_f1']:.3f}", "every label counts the same"),
+            _calibration(findings),
+        ]
+        if len(findings.labels) > 5:
+            first.insert(1, Headline("top 5", f"{figures['top5']:.1%}", "the right label is among five"))
+    epochs = f"{len(summary['history'])} epochs" if summary["history"] else ""
+    return [
+        *first,
+        Headline("trained in", duration(summary["seconds"]), epochs),
+        Headline("parameters", f"{summary['parameters']:,}"),
+    ]
+
+
+def describe(findings: Findings, summary: Mapping[str, Any], use: str) -> dict[str, str]:
+    """Return for each figure what it shows, for a reader who does not see it."""
+    figures, names = findings.figures, [one.label for one in findings.labels]
+    weakest = findings.weakest(1)
+    worst = findings.pairs[0] if findings.pairs else None
+    mixed = f" Most frequent: {names[worst.true]} taken for {names[worst.predicted]}." if worst else ""
+    before = "" if findings.ece_before is None else f" The error before was {findings.ece_before:.3f}."
+    return {
+        "training_pictures": "A grid of up to 25 training pictures, each under its labels.",
+        "curves": f"Loss and figure of {len(summary['history'])} epochs on training and validation pictures, and the "
+        f"learning rate. Epoch {summary['epoch']} was kept.",
+        "per_class": f"A bar a label with its {FIGURE[findings.task]}, the weakest first"
+        + (f": {weakest[0].label}, {weakest[0].figure:.3f}." if weakest else "."),
+        "confusion": f"Confusion matrix: what became of each true label, in shares of its row.{mixed}",
+        "confused_pairs": f"The most frequent mix-ups, each with up to four of its pictures.{mixed}",
+        "predictions": f"Up to 25 {use} pictures drawn at random, titled with the prediction; wrong ones are framed.",
+        "masks": f"Up to eight {use} pictures drawn at random, each beside its true and its predicted mask.",
+        "reliability": "How often a score is right against what it says, in 15 bins. The expected calibration error is "
+        f"{figures.get('ece', 0):.3f}; chance alone makes {figures.get('ece_by_chance', 0):.3f}.{before}",
+    }
+
+
+def embed(path: Path, alt: str) -> Picture:
+    """Return a PNG as part of a page, with its size in CSS pixels."""
+    content = path.read_bytes()
+    width, height = struct.unpack(">II", content[16:24])
+    return Picture(f"data:image/png;base64,{base64.b64encode(content).decode()}", width, height, alt)
+
+
+def _calibration(findings: Findings) -> Headline:
+    before = findings.ece_before
+    note = f"chance alone makes {findings.figures['ece_by_chance']:.3f}"
+    note += "" if before is None else f"; {before:.3f} before calibration"
+    return Headline("calibration error", f"{findings.figures['ece']:.3f}", note)

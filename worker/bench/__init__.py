@@ -1,0 +1,1 @@
+"""`tagmill bench`: measure how a bundle runs fastest on this machine."""

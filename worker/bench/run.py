@@ -1,0 +1,74 @@
+"""The way of `tagmill bench` from its options to the choice that is kept."""
+
+import json
+import os
+import tempfile
+from contextlib import nullcontext
+from pathlib import Path
+
+import click
+from rich.text import Text
+
+from tagmill.cli.console import open_console
+from tagmill.errors import InputError, NothingToDo
+from tagmill.sample.catalog import write_catalog
+from tagmill.settings import Settings
+from worker.bench.display import show, to_json
+from worker.bench.measure import Say, measure
+from worker.inference.session_loader import card_options, tuned_files
+from worker.inference.tuned_settings import this_machine
+
+#: pictures that are drawn, or taken of the folder
+PICTURES = 64
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+
+
+def run_bench(settings: Settings, bundle: Path, data: Path | None, seconds: float, as_json: bool) -> None:
+    """Measure, keep the choice, and print both. Raises what `measure` and `TunedFiles.write` raise."""
+    _require_writable(settings.cache_folder / "tuned")
+    console = open_console(stderr=True)
+    with (
+        console.status("beginning") as status,
+        nullcontext(str(data)) if data else tempfile.TemporaryDirectory(prefix="tagmill-bench-") as folder,
+    ):
+        said = ""
+
+        def say(words: str) -> None:
+            nonlocal said
+            status.update(Text(words))
+            phase = words.partition(": ")[0]
+            if phase != said and not console.is_terminal:  # a log file has no line that changes
+                console.print(phase, soft_wrap=True)
+            said = phase
+
+        say("drawing pictures" if data is None else f"looking for pictures in {data}")
+        files = _found(data) if data else _drawn(Path(folder), say)
+        done = measure(bundle, settings.device, files, seconds, card_options(settings), say)
+    machine = this_machine(done.device)
+    if not as_json:
+        show(open_console(), done, machine)  # before the choice is kept, so that a full disk leaves it to be read
+    kept = tuned_files(settings).write(done.sha256, machine, done.tuned)
+    if as_json:
+        click.echo(json.dumps(to_json(done, machine, kept)))
+    else:
+        click.echo(f"kept in {kept}: workers on this machine start with it")
+
+
+def _require_writable(folder: Path) -> None:
+    """Raise InputError where the folder takes no file: better now than after all is measured."""
+    existing = next(place for place in (folder.absolute(), *folder.absolute().parents) if os.access(place, os.F_OK))
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(f"{folder}: cannot be written to; set TAGMILL_CACHE_FOLDER to another folder")
+
+
+def _found(folder: Path) -> list[Path]:
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
+    if not files:
+        raise NothingToDo(f"{folder}: no pictures; looked for {', '.join(sorted(_SUFFIXES))}")
+    return files[:: max(1, len(files) // PICTURES)][:PICTURES]
+
+
+def _drawn(folder: Path, say: Say) -> list[Path]:
+    catalog = folder / "catalog"
+    write_catalog(catalog, PICTURES, 7, 0, lambda drawn: say(f"drawing pictures: {drawn} of {PICTURES}"))
+    return sorted(path for path in (catalog / "images").rglob("*") if path.is_file())

@@ -1,0 +1,1 @@
+"""The commands that run models: `tagmill worker`, `tag`, `predict`, `bench` and `demo`."""

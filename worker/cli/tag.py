@@ -1,0 +1,66 @@
+"""`tagmill tag`: tag folders and manifests in this process."""
+
+import json
+import shlex
+from pathlib import Path
+
+import click
+from sqlalchemy.engine import make_url
+
+from tagmill.cli.console import open_console
+from tagmill.cli.run_display import exit_code, note, progress_bar, status_table
+from tagmill.ledger.progress import RunProgress
+from tagmill.settings import Settings, load_settings
+from worker.cli.options import AS_JSON, BUNDLES, DEVICE
+from worker.local.tag import TaggedRun, embedded_settings, tag_here
+
+
+@click.command()
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@BUNDLES
+@click.option("--db", "database_url", metavar="URL", help="Instead of TAGMILL_DATABASE_URL.")
+@click.option("--batch-size", default=64, show_default=True, type=click.IntRange(1, 4096), help="Images a batch.")
+@DEVICE
+@AS_JSON
+def tag(
+    sources: tuple[str, ...],
+    bundles: tuple[Path, ...],
+    database_url: str | None,
+    batch_size: int,
+    device: str | None,
+    as_json: bool,
+) -> int:
+    """Tag folders and manifests here and now, with no servers.
+
+    The same command again goes on where it was interrupted.
+    """
+    settings = load_settings(database_url=database_url, device=device)
+    done = tag_with_bar(embedded_settings(settings, settings.database_url), sources, bundles, batch_size)
+    if as_json:
+        click.echo(json.dumps(done.progress.to_json()))
+    else:
+        open_console().print(status_table(done.progress))
+        click.echo(f"read it with: {how_to_read(done.progress.run, database_url)}")
+    return exit_code(done.progress)
+
+
+def how_to_read(run: int, database_url: str | None) -> str:
+    """Return a line for a shell. What the environment holds needs no word, and a password is never shown."""
+    command = f"tagmill results {run}"
+    if database_url is None:
+        return command
+    url = make_url(database_url)
+    if url.password is not None or "password" in url.query:
+        return f"{command}, with TAGMILL_DATABASE_URL set to what --db was given"
+    return f"TAGMILL_DATABASE_URL={shlex.quote(database_url)} {command}"
+
+
+def tag_with_bar(settings: Settings, sources: tuple[str, ...], bundles: tuple[Path, ...], batch_size: int) -> TaggedRun:
+    """Run `tag_here` under a progress bar."""
+    with progress_bar(open_console(stderr=True)) as bar:
+        shown = bar.add_task("tagging", total=None, note="loading bundles")
+
+        def show(progress: RunProgress) -> None:
+            bar.update(shown, total=progress.images, completed=progress.images - progress.pending, note=note(progress))
+
+        return tag_here(settings, sources, bundles, batch_size, show)

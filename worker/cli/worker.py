@@ -1,0 +1,50 @@
+"""`tagmill worker`, `tagmill tag`, `tagmill predict`, `tagmill bench` and `tagmill demo`."""
+
+import logging
+import os
+
+import click
+from sqlalchemy.exc import SQLAlchemyError
+
+from tagmill import logs
+from tagmill.broker.app import require_shared_broker
+from tagmill.db.migrate import open_database
+from tagmill.ledger.reaper import requeue_owned
+from tagmill.settings import load_settings
+from worker.cli.options import DEVICE
+from worker.devices.device_check import require_device
+from worker.supervision.supervisor import Supervisor, worker_command
+
+log = logging.getLogger(__name__)
+
+
+@click.group()
+def worker() -> None:
+    """Start a supervised worker."""
+
+
+@worker.command("start")
+@click.option("--queue", help="Instead of TAGMILL_QUEUE.")
+@click.option("--concurrency", type=click.IntRange(1, 64), help="Batches in work at the same time.  [default: 3]")
+@click.option("--name", default="worker", show_default=True, help="Name shown in Flower, before the host's.")
+@DEVICE
+def start(queue: str | None, concurrency: int | None, name: str, device: str | None) -> int:
+    """Run one worker process and start it again when it dies. SIGTERM finishes the batches in hand."""
+    settings = load_settings(queue=queue, concurrency=concurrency, device=device)
+    require_shared_broker(settings)
+    logs.configure(os.environ.get("TAGMILL_LOG_LEVEL", "INFO"))
+    engine = open_database(settings.database_url)
+    require_device(settings.device, settings.decode_on_card)
+    given = {"TAGMILL_QUEUE": settings.queue, "TAGMILL_DEVICE": settings.device}
+    given["TAGMILL_CONCURRENCY"] = str(settings.concurrency)
+
+    def free(process: str) -> int:
+        try:
+            freed = requeue_owned(engine, process)
+        except SQLAlchemyError:
+            return 0  # the database is away: their leases end by themselves
+        if freed:
+            log.info("batches of a dead worker are free", extra={"action": "batches_freed", "batches": freed})
+        return freed
+
+    return Supervisor(worker_command(settings, name), os.environ | given, free).run()

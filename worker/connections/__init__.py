@@ -1,0 +1,1 @@
+"""Outlive a broker or database that is away."""

@@ -1,0 +1,41 @@
+"""Celery logs every attempt to reach a broker that is away; this says it once when it goes and once when it is back."""
+
+import logging
+import time
+
+from celery.worker.consumer.consumer import CANCEL_TASKS_BY_DEFAULT, CONNECTION_ERROR, CONNECTION_RETRY
+
+from worker.connections.availability import Service
+
+_LOGGERS = (
+    "celery.worker.consumer.consumer",
+    "celery.worker.consumer.connection",
+    "celery.worker.request",
+    "py.warnings",
+)
+#: of kombu.message
+_LOST_ACK = "Couldn't ack %r, reason:%r"
+
+
+class BrokerLog(logging.Filter):
+    """Turns Celery's lines about the connection into the state of a service; drops those that repeat it."""
+
+    def __init__(self, broker: Service) -> None:
+        super().__init__()
+        self._broker = broker
+
+    def install(self) -> None:
+        """Filter the loggers of Celery's consumer, and its warning about a setting that is right as it is."""
+        for name in _LOGGERS:
+            logging.getLogger(name).addFilter(self)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the line is to be written."""
+        values = record.args if isinstance(record.args, tuple) else ()
+        # An ack that is lost does no harm: the batch is done in SQL, and its message will be dropped.
+        if record.msg in {CONNECTION_ERROR, _LOST_ACK} or CONNECTION_RETRY in values:
+            self._broker.failed(ConnectionError(str(values[1])))
+            return False
+        if record.msg == "Connected to %s":
+            self._broker.answered(time.monotonic())
+        return CANCEL_TASKS_BY_DEFAULT.strip() not in record.getMessage()

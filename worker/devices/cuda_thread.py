@@ -1,0 +1,15 @@
+"""The one thread of a process that calls a card.
+
+In ONNX Runtime the handles of cuBLAS and cuDNN and the recorded CUDA graphs are of the thread that made them, and while
+a graph is recorded a CUDA call of any other thread breaks it.
+"""
+
+from functools import cache
+
+from worker.threads.timeout_pool import DaemonPool
+
+
+@cache
+def card_thread(index: int) -> DaemonPool:
+    """Return what runs on card `index`: making, warming and calling its sessions. Asked for by one thread at a time."""
+    return DaemonPool(1, "card")

@@ -1,0 +1,69 @@
+"""Hold a loaded bundle's answers to its golden samples against what it answered when it was made."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagmill.bundles.golden import GoldenSamples
+from tagmill.bundles.spec import Precision
+from tagmill.errors import BundleError
+from worker.inference.backend import Arithmetic
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far a machine may be from the one that made the bundle."""
+
+    #: largest difference of one score
+    score: float
+    #: largest share of mask pixels with another label
+    mask: float
+
+
+# Measured on 200 pictures of a small CNN, a residual network and a U-Net; docs/bundles.md has the figures.
+
+#: float32 on any CPU: only the order of additions differs
+EXACT = Tolerance(1e-4, 1e-3)
+#: float16, and float32 on CUDA, which multiplies in TF32: both keep 10 bits of each factor
+TEN_BITS = Tolerance(0.02, 0.01)
+#: bfloat16, which keeps 7 bits of each factor: four times what was seen, which docs/bundles.md has
+SEVEN_BITS = Tolerance(0.08, 0.02)
+#: 8 bits: a value that falls on the other side of a rounding moves by a whole step, and kernels round in other places
+EIGHT_BITS = Tolerance(0.1, 0.03)
+
+
+def tolerance(precision: Precision, arithmetic: Arithmetic) -> Tolerance:
+    """Return what is allowed for a bundle of this precision where it is computed so."""
+    if precision is Precision.INT8:
+        return EIGHT_BITS
+    if arithmetic is Arithmetic.BFLOAT16:
+        return SEVEN_BITS
+    return EXACT if arithmetic is Arithmetic.FLOAT32 and precision is Precision.FP32 else TEN_BITS
+
+
+def check_answers(
+    path: Path,
+    provider: str,
+    golden: GoldenSamples,
+    scores: NDArray[np.float32],
+    mask: NDArray[np.uint8] | None,
+    allowed: Tolerance,
+) -> float:
+    """Return the largest difference: of a score, or for a segmenter the share of mask pixels with another label.
+
+    Raises BundleError where it is more than allowed.
+    """
+    if golden.mask is not None and mask is not None:
+        difference, limit, what = float((golden.mask != mask).mean()), allowed.mask, "of the mask pixels"
+    else:
+        # A score that is no number is as far off as can be.
+        difference = float(np.nan_to_num(np.abs(golden.scores - scores), nan=1.0).max())
+        limit, what = allowed.score, "in a score"
+    if difference > limit:
+        raise BundleError(
+            f"{path}: on {provider} its golden samples differ by {difference:.2g} {what} ({limit:g} allowed): this "
+            "machine would tag wrongly; choose another --device, or export the bundle again"
+        )
+    return difference

@@ -1,0 +1,151 @@
+"""ONNX Runtime on the CPU, CUDA or TensorRT behind the `Engine` interface."""
+
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from tagmill.bundles.spec import INPUT
+from tagmill.errors import BundleError, ConfigurationError
+from worker.devices.cuda_libraries import load_cuda, load_tensorrt
+from worker.devices.cuda_thread import card_thread
+from worker.devices.device import Device
+from worker.devices.provider_options import CPU, PROVIDER_OF, CardOptions, provider_options
+from worker.inference.backend import Arithmetic, Port, library_error
+from worker.inference.call_tracker import Calls
+from worker.inference.gpu_buffers import ShapedCalls, fitting
+
+_Result = TypeVar("_Result")
+
+#: what `tagmill export` names the number of images of a call
+_FREE = "n"
+
+
+class OnnxRuntimeEngine:
+    """One inference session, shared by all threads; on a card with a thread and a batch shape of its own."""
+
+    def __init__(self, path: Path, device: Device, threads: int, card: CardOptions) -> None:
+        """Raise BundleError where it cannot be loaded, ConfigurationError where `device` is not what runs it."""
+        cores = os.cpu_count() or 1
+        self.threads = 1 if device.on_card else min(threads or cores, cores)
+        # A CUDA session has one stream: calls from two threads would only wait inside (onnxruntime issue 12049).
+        self.parallel = 1 if device.on_card else max(1, cores // self.threads)
+        self._thread = card_thread(device.index) if device.on_card else None
+        self._session, self._shaped = self._on_thread(partial(_open, path, device, self.threads, card))
+        self.provider = str(self._session.get_providers()[0])
+        self.version = f"onnxruntime {ort.__version__}"
+        self.arithmetic = Arithmetic.TF32 if device.on_card else Arithmetic.FLOAT32
+        self.inputs = tuple(_port(entry) for entry in self._session.get_inputs())
+        self.outputs = tuple(_port(entry) for entry in self._session.get_outputs())
+        self.fixed_batch = self._shaped.batch if self._shaped else 0
+
+    def run(self, names: list[str], images: NDArray[np.uint8], calls: Calls) -> list[NDArray[Any]]:
+        """See `Engine.run`. On a card all calls of all sessions take turns."""
+
+        def call() -> list[NDArray[Any]]:
+            options = ort.RunOptions()
+
+            def end() -> None:
+                options.terminate = True
+
+            with calls.running(end):
+                if self._shaped is not None:
+                    return self._shaped.run(names, images, options)
+                outputs: list[NDArray[Any]] = self._session.run(names, {INPUT: images}, options)
+                return outputs
+
+        return self._on_thread(call)
+
+    def _on_thread(self, call: Callable[[], _Result]) -> _Result:
+        return call() if self._thread is None else self._thread.submit(call).result()
+
+
+def _open(
+    path: Path, device: Device, threads: int, card: CardOptions
+) -> tuple[ort.InferenceSession, ShapedCalls | None]:
+    """Load a bundle, on a card with the largest batch that fits it. Raises what OnnxRuntimeEngine does."""
+
+    def shaped(batch: int) -> tuple[ort.InferenceSession, ShapedCalls]:
+        session = _create(path, device, threads, replace(card, batch=batch))
+        return session, ShapedCalls(session, batch, device.index)
+
+    try:
+        if device.on_card and card.io_binding:
+            return fitting(shaped, card.batch)
+        return _create(path, device, threads, card), None
+    except ConfigurationError:
+        raise
+    except Exception as error:  # onnxruntime raises a family of its own without a common base
+        if "external data" in str(error).lower():
+            raise BundleError(
+                f"{path}: its weights lie in another file; a bundle is one file: export it again"
+            ) from error
+        raise library_error(path, "ONNX Runtime cannot load it", error) from error
+
+
+def _create(path: Path, device: Device, threads: int, card: CardOptions) -> ort.InferenceSession:
+    """Raise ConfigurationError where `device` is not active, and else what ONNX Runtime raises."""
+    if device.on_card:
+        load_cuda()
+    if device.kind == "tensorrt":
+        load_tensorrt()
+        _make_folder(card.engines)
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # a missing provider is our own error
+        # With its fallback it would print the reason and go on with the CPU.
+        session = ort.InferenceSession(
+            str(path),
+            session_options(path, device, threads, card),
+            providers=provider_options(device, card),
+            enable_fallback=0,
+        )
+    found = session.get_providers()[0]
+    if found != PROVIDER_OF.get(device.kind, CPU):
+        raise ConfigurationError(_not_active(device, found, path))
+    return session
+
+
+def session_options(path: Path, device: Device, threads: int, card: CardOptions) -> ort.SessionOptions:
+    """Return how the bundle at `path` is loaded, whatever runs it; for a card with its batch instead of any."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 4 if device.on_card else 3
+    options.inter_op_num_threads = 1
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # A bundle is one file, which its sha256 names. Weights in other files are looked for where nothing can be.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path / "none"))
+    if device.on_card and card.io_binding:
+        # TensorRT then builds its engines at once, of a graph in parts, too; and no shape is computed on the CPU.
+        options.add_free_dimension_override_by_name(_FREE, card.batch)
+    return options
+
+
+def _make_folder(folder: Path | None) -> None:
+    """Make the folder that TensorRT's engines are kept in, of which ONNX Runtime makes the last part alone."""
+    try:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{folder}: {error.strerror}; set TAGMILL_CACHE_FOLDER to a folder that can be written to"
+        ) from error
+
+
+def _not_active(device: Device, found: str, path: Path) -> str:
+    extras = "gpu,tensorrt" if device.kind == "tensorrt" else "gpu"
+    return (
+        f"device {device}: ONNX Runtime gives {found} for {path.name}, not {PROVIDER_OF[device.kind][:-17]}; install "
+        f"tagmill[{extras}] with its CUDA wheels, check nvidia-smi, or choose --device cpu"
+    )
+
+
+def _port(entry: Any) -> Port:
+    dtype = entry.type.removeprefix("tensor(").removesuffix(")").replace("float16", "half").replace("float", "float32")
+    shape = tuple(size if isinstance(size, int) else None for size in entry.shape)
+    return Port(entry.name, dtype.replace("half", "float16").replace("double", "float64"), shape)

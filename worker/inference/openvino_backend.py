@@ -1,0 +1,115 @@
+"""OpenVINO on the CPU behind the `Engine` interface. It reads the same bundle and converts nothing on the disk.
+
+What is used of it: https://docs.openvino.ai/2026/openvino-workflow/running-inference.html (compiled models, infer
+requests, properties) and, for CPUs, .../running-inference/inference-devices-and-modes/cpu-device.html.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from queue import LifoQueue
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagmill.bundles.spec import INPUT
+from tagmill.errors import ConfigurationError
+from worker.inference.backend import Arithmetic, Port, library_error
+from worker.inference.call_tracker import Calls
+
+PROVIDER = "OpenVINO-CPU"
+
+#: what `INFERENCE_PRECISION_HINT` says the device computes float32 in
+_ARITHMETIC = {"f32": Arithmetic.FLOAT32, "f16": Arithmetic.TF32, "bf16": Arithmetic.BFLOAT16}
+
+_CPU_INFO = Path("/proc/cpuinfo")
+
+
+class OpenVinoEngine:
+    """A compiled model with one infer request for each call that may run at the same time."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        """Raise BundleError where OpenVINO cannot load it, and ConfigurationError where there is no OpenVINO."""
+        library = _library()
+        cores = os.cpu_count() or 1
+        self.threads = min(threads or cores, cores)
+        self.parallel = max(1, cores // self.threads)
+        self.fixed_batch = 0
+        core = library.Core()
+        try:
+            # It would read weights from any file that the bundle names: `tagmill.bundles.onnx_metadata` has seen that there is none.
+            compiled = core.compile_model(core.read_model(path), "CPU", properties(self.threads, self.parallel))
+        except Exception as error:  # OpenVINO raises RuntimeError for what the file or the machine does not allow
+            raise library_error(path, "OpenVINO cannot load it", error) from error
+        devices = compiled.get_property("EXECUTION_DEVICES")
+        if devices != ["CPU"]:
+            raise ConfigurationError(f"device openvino: {path.name} runs on {', '.join(devices)}; choose --device cpu")
+        self.provider = PROVIDER
+        self.version = f"openvino {library.get_version().partition('-')[0]}"
+        self.arithmetic = _ARITHMETIC[compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()]
+        self.inputs = _ports(compiled.inputs)
+        self.outputs = _ports(compiled.outputs)
+        self._requests: LifoQueue[Any] = LifoQueue()
+        for _ in range(self.parallel):
+            self._requests.put(compiled.create_infer_request())
+
+    def run(self, names: list[str], images: NDArray[np.uint8], calls: Calls) -> list[NDArray[Any]]:
+        """See `Engine.run`."""
+        request = self._requests.get()
+        try:
+            with calls.running(request.cancel):
+                # Only a call that was started so can be cancelled: `infer` does not look at it.
+                request.start_async({INPUT: np.ascontiguousarray(images)}, share_inputs=True)
+                request.wait()
+                # What the request answers lies in its own memory, which the next call writes to.
+                return [np.array(request.get_tensor(name).data) for name in names]
+        finally:
+            self._requests.put(request)
+
+
+def properties(threads: int, parallel: int) -> dict[str, Any]:
+    """Return what a model is compiled with so that `parallel` calls run at once, each on `threads` threads.
+
+    The precision is OpenVINO's own choice, but for one case: with AVX512-BF16 and no AMX it takes bfloat16, which is
+    slower there than float32 (ResNet-50 17 images/s, 29 in float32).
+    """
+    found = _cpu_flags()
+    slow_bf16 = "avx512_bf16" in found and "amx_bf16" not in found
+    return ({"INFERENCE_PRECISION_HINT": "f32"} if slow_bf16 else {}) | {
+        "PERFORMANCE_HINT": "THROUGHPUT" if parallel > 1 else "LATENCY",
+        "NUM_STREAMS": parallel,
+        "INFERENCE_NUM_THREADS": threads * parallel,
+        # Threads that are nailed to cores would stand in each other's way: other workers' and those that decode.
+        "ENABLE_CPU_PINNING": False,
+    }
+
+
+def _cpu_flags() -> set[str]:
+    """Return what the CPU can do, by Linux's names; nothing elsewhere."""
+    try:
+        lines = _CPU_INFO.read_text().splitlines()
+    except OSError:
+        return set()
+    return set(next((line for line in lines if line.startswith("flags")), "").split())
+
+
+def _library() -> Any:
+    try:
+        import openvino
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            "device openvino: the package openvino is not installed; run: pip install 'tagmill[openvino]'"
+        ) from error
+    return openvino
+
+
+def _ports(entries: Sequence[Any]) -> tuple[Port, ...]:
+    def shape(entry: Any) -> tuple[int | None, ...]:
+        return tuple(size.get_length() if size.is_static else None for size in entry.get_partial_shape())
+
+    return tuple(
+        Port(name, entry.get_element_type().to_dtype().name, shape(entry))
+        for entry in entries
+        for name in sorted(entry.get_names())
+    )

@@ -1,0 +1,127 @@
+"""What `tagmill bench` chose for a bundle on this machine, kept for the workers that start on it."""
+
+import hashlib
+import json
+import logging
+import os
+import platform
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+from tagmill.errors import InputError
+from worker.devices.device import Device
+
+log = logging.getLogger(__name__)
+
+_CPUINFO = Path("/proc/cpuinfo")
+_CARDS = Path("/proc/driver/nvidia/gpus")
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """How a bundle runs fastest."""
+
+    #: images of one call
+    batch: int
+    #: of one call
+    threads: int
+    #: calls at the same time
+    parallel: int
+    #: inference alone
+    images_per_second: float
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where it is nothing that a worker could do."""
+        numbers = (self.batch, self.threads, self.parallel)
+        if any(type(number) is not int or not 1 <= number <= 4096 for number in numbers):
+            raise ValueError(f"{numbers} are no batch, threads and parallel calls")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a choice holds for: on another machine, device or version it is not looked at."""
+
+    device: str
+    #: name and version of the library
+    library: str
+    cpu: str
+    cores: int
+    #: name of the graphics card, or empty
+    card: str
+
+
+def this_machine(device: Device) -> Machine:
+    """Return the machine as it is now. `device` is none that is still to be found out (auto)."""
+    card = _card(device.index) if device.on_card else ""
+    return Machine(device.kind, _library(device.kind), _cpu(), os.cpu_count() or 1, card)
+
+
+class TunedFiles:
+    """One small JSON file for each bundle and machine, so that machines may share the folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def path(self, sha256: str, machine: Machine) -> Path:
+        """Return where the choice for a bundle lies, or would lie."""
+        key = hashlib.sha256(json.dumps([sha256, asdict(machine)]).encode()).hexdigest()
+        return self._folder / f"{sha256[:12]}-{key[:12]}.json"
+
+    def read(self, sha256: str, machine: Machine) -> Tuned | None:
+        """Return what was chosen, or None. A file that cannot be read is warned of and counts as none."""
+        path = self.path(sha256, machine)
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            if found["bundle"] != sha256 or found["machine"] != asdict(machine):
+                raise ValueError("it is of another bundle or machine")
+            return Tuned(**found["chosen"])
+        except FileNotFoundError:
+            return None
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            reason = f"{path}: not read ({error}); run tagmill bench again"
+            log.warning("a choice of tagmill bench is damaged: %s", reason, extra={"action": "tuning_damaged"})
+            return None
+
+    def write(self, sha256: str, machine: Machine, tuned: Tuned) -> Path:
+        """Keep a choice. Raises InputError where the folder does not take it."""
+        path = self.path(sha256, machine)
+        text = json.dumps({"bundle": sha256, "machine": asdict(machine), "chosen": asdict(tuned)}, indent=1)
+        partial = path.with_suffix(f".{os.getpid()}")
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            partial.write_text(text + "\n", encoding="utf-8")
+            partial.replace(path)
+        except OSError as error:
+            raise InputError(f"{self._folder}: {error.strerror}; set TAGMILL_CACHE_FOLDER to another folder") from error
+        return path
+
+
+@cache
+def _cpu() -> str:
+    try:
+        lines = _CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.machine())
+
+
+def _card(index: int) -> str:
+    try:
+        cards = sorted(_CARDS.iterdir())
+        lines = (cards[index] / "information").read_text(encoding="utf-8").splitlines()
+    except (OSError, IndexError):
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("Model:")), "")
+
+
+@cache
+def _library(kind: str) -> str:
+    for package in ("openvino",) if kind == "openvino" else ("onnxruntime-gpu", "onnxruntime"):
+        try:
+            return f"{package} {metadata.version(package)}"
+        except metadata.PackageNotFoundError:
+            continue
+    return ""

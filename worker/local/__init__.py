@@ -1,0 +1,1 @@
+"""Tag in this process, with no servers: `tagmill tag`, `predict` and `demo`."""

@@ -1,0 +1,157 @@
+"""JPEG files decoded on a graphics card by nvImageCodec, for machines whose CPUs cannot feed the card.
+
+https://docs.nvidia.com/cuda/nvimagecodec/. The card decodes and shrinks; the pictures are then what libjpeg makes of
+them but for rounding. The card says nothing of damage, so whatever is not plain and complete is left to the CPU, whose
+decoder is strict: see docs/pictures.md.
+"""
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from io import BytesIO
+
+import numpy as np
+from PIL import Image
+
+from tagmill.errors import ConfigurationError, reason_of
+from tagmill.images import decode, jpeg
+from tagmill.images.color import needs_conversion
+from tagmill.images.exif import SIDEWAYS, turned
+from tagmill.images.image import DecodeLimits, Picture, Pixels
+from tagmill.outcomes import ImageFailure
+from worker.devices.resolve import resolve
+from worker.pipeline.gpu_jpeg_scaling import BLOCK, Shrinker, shrunk
+
+#: grey levels by which the card's pixels may differ from the CPU's on average
+TOLERANCE = 2.0
+#: the bytes of a JPEG and k -> uint8 [H, W, 3] at k/8 of its size as it is stored, or None where the card does not read
+#: it; raises RuntimeError where the card is at fault
+Read = Callable[[bytes, int], Pixels | None]
+
+log = logging.getLogger(__name__)
+
+
+class CardDecoder:
+    """Decodes what `tagmill.images.decode.decode` does, plain JPEGs on the card. One instance serves all threads."""
+
+    def __init__(self, read: Read) -> None:
+        self._read = read
+        self._said = False
+
+    def decode(self, data: bytes, side: int, limits: DecodeLimits | None = None) -> Picture:
+        """Return the picture as `tagmill.images.decode.decode` does. Raises ImageFailure."""
+        limits = limits or DecodeLimits()
+        header = _plain_header(data)
+        if header is not None:
+            limits.check_size(header.width, header.height)
+            eighths = _eighths(header.width, header.height, side)
+            pixels = self._try(data, eighths)
+            if pixels is not None and pixels.shape == (*shrunk(header.height, header.width, eighths), 3):
+                size = header.width, header.height
+                upright = size[::-1] if header.orientation in SIDEWAYS else size
+                return Picture(turned(pixels, header.orientation), *upright, "JPEG")
+        return decode.decode(data, side, limits)
+
+    def check(self) -> None:
+        """Raise ConfigurationError where the card does not give the CPU's pixels."""
+        rows, columns = np.mgrid[0:480, 0:640].astype(np.float32)
+        drawn = np.stack([columns / 639, rows / 479, (np.sin(columns / 40) + 1) / 2], axis=2)
+        file = BytesIO()
+        Image.fromarray(np.uint8(drawn * 255)).save(file, "JPEG", quality=90)
+        for side in (480, 240):  # as it is, and shrunk
+            expected = decode.decode(file.getvalue(), side).rgb
+            try:
+                found = self._read(file.getvalue(), _eighths(640, 480, side))
+            except RuntimeError as error:
+                raise ConfigurationError(f"TAGMILL_DECODE_ON_CARD: the card fails: {reason_of(error)}") from error
+            if found is None:
+                raise ConfigurationError("TAGMILL_DECODE_ON_CARD: nvImageCodec reads no JPEG here; set it to false")
+            if found.shape != expected.shape or np.abs(found.astype(float) - expected).mean() > TOLERANCE:
+                raise ConfigurationError("TAGMILL_DECODE_ON_CARD: the card's pixels are not the CPU's; set it to false")
+
+    def _try(self, data: bytes, eighths: int) -> Pixels | None:
+        """Return None, and say so once a process, where the card does not read a picture: it may have failed."""
+        pixels, reason = None, "no reason given"
+        try:
+            pixels = self._read(data, eighths)
+        except RuntimeError as error:
+            reason = str(error)
+        if pixels is None and not self._said:
+            self._said = True
+            extra = {"action": "card_decode_failed", "reason": reason}
+            log.warning("the card leaves pictures to the CPU", extra=extra)
+        return pixels
+
+
+def decoder_on_card(device: str, memory: int = 0) -> CardDecoder:
+    """Return the decoder of the card that `device` means. Raises ConfigurationError where it is no card.
+
+    `memory` is the bytes of the card that shrinking may take, 0 meaning all.
+    """
+    card = resolve(device)
+    if not card.on_card:
+        raise ConfigurationError(f"TAGMILL_DECODE_ON_CARD: device {card} is no card; set it to false, or name a card")
+    return CardDecoder(card_reader(card.index, memory))
+
+
+def card_reader(index: int, memory: int = 0, *, cpu: bool = False) -> Read:
+    """Return a function that decodes and shrinks on card `index`, with a decoder for each thread.
+
+    Raises ConfigurationError where nvImageCodec is missing. `cpu` has it do the same without a card, for tests.
+    """
+    # Else it prints a warning for each picture that it does not read.
+    os.environ.setdefault("PYNVIMGCODEC_VERBOSITY", "0")
+    try:
+        import onnx  # noqa: F401  # of the same extra
+        from nvidia import nvimgcodec
+    except ImportError as error:
+        raise ConfigurationError(
+            f"TAGMILL_DECODE_ON_CARD: {error.name} is not installed; pip install 'tagmill[gpu,gpu-decode]'"
+        ) from error
+    kinds = [nvimgcodec.HW_GPU_ONLY, nvimgcodec.GPU_ONLY, nvimgcodec.HYBRID_CPU_GPU]
+    device, place, interface = index, "cuda", "__cuda_array_interface__"
+    if cpu:
+        device, kinds = nvimgcodec.NVIMGCODEC_DEVICE_CPU_ONLY, [nvimgcodec.CPU_ONLY]
+        place, interface = "cpu", "__array_interface__"
+    as_stored = nvimgcodec.DecodeParams(apply_exif_orientation=False, color_spec=nvimgcodec.SRGB)
+    of_thread = threading.local()
+    shrinker = Shrinker(index, memory, place)
+
+    def read(data: bytes, eighths: int) -> Pixels | None:
+        if not hasattr(of_thread, "decoder"):
+            of_thread.decoder = nvimgcodec.Decoder(device, 1, [nvimgcodec.Backend(kind) for kind in kinds])
+        decoded = of_thread.decoder.decode(data, params=as_stored)
+        if decoded is None:
+            return None
+        if eighths == BLOCK:
+            return np.asarray(decoded.cpu())
+        lies = getattr(decoded, interface)
+        height, width, channels = lies["shape"]
+        if channels != 3 or lies.get("strides") not in {None, (3 * width, 3, 1)}:
+            return None
+        return shrinker.shrink(lies["data"][0], height, width, eighths)
+
+    return read
+
+
+def _plain_header(data: bytes) -> jpeg.JpegHeader | None:
+    """Return the header of a complete JPEG of three channels in sRGB; None for anything else, damage among it."""
+    if not data.startswith(jpeg.START) or not data.endswith(jpeg.END):
+        return None
+    try:
+        header = jpeg.read_header(data)
+    except ImageFailure:
+        return None
+    plain = header.luminance_first and header.single_scan and not needs_conversion(header.icc)
+    return header if plain else None
+
+
+def _eighths(width: int, height: int, side: int) -> int:
+    """Return the least k of which k/8 of the size, as libjpeg shrinks it, leaves no side below `side`."""
+
+    def leaves(eighths: int) -> bool:
+        rows, columns = shrunk(height, width, eighths)
+        return rows >= min(side, height) and columns >= min(side, width)
+
+    return next(eighths for eighths in range(1, BLOCK + 1) if leaves(eighths))

@@ -1,0 +1,144 @@
+"""Shrinks a picture that lies on a graphics card as libjpeg shrinks one while it decodes.
+
+libjpeg keeps the lowest k of the 8 frequencies of each block, each way, and turns them back into k pixels: two matrix
+products, which ONNX Runtime does where the pixels are. Only the small picture then leaves the card.
+"""
+
+import threading
+import warnings
+from functools import cache
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from tagmill.errors import ConfigurationError, reason_of
+from tagmill.images.image import Pixels
+from worker.devices.cuda_libraries import load_cuda
+from worker.devices.provider_options import CPU, CUDA, CardOptions, Provider, cuda_options
+
+#: pixels of a block of JPEG, each way
+BLOCK = 8
+#: pictures that are shrunk at the same time: each takes memory of the card
+_AT_ONCE = 2
+#: seconds after which a picture that waits for its turn is left to the CPU
+_WAITING_SECONDS = 10.0
+
+
+class Shrinker:
+    """One graph on card `index`, or on the CPU in a test. One instance serves all threads."""
+
+    def __init__(self, index: int, memory: int = 0, place: str = "cuda") -> None:
+        """Take at most `memory` bytes of the card, 0 meaning all. Raise ConfigurationError where CUDA is not active."""
+        providers: list[Provider] = [CPU]
+        if place == "cuda":
+            load_cuda()
+            providers.insert(0, (CUDA, cuda_options(index, CardOptions(memory))))
+        try:
+            with warnings.catch_warnings(action="ignore"):  # of a provider that is missing; it is looked for below
+                self._session = ort.InferenceSession(
+                    _graph(), _session_options(), providers=providers, enable_fallback=0
+                )
+        except Exception as error:  # onnxruntime raises a family of its own without a common base
+            reason = reason_of(error)
+            raise ConfigurationError(f"TAGMILL_DECODE_ON_CARD: card {index} is not used: {reason}") from error
+        if self._session.get_providers()[0] != (CUDA if place == "cuda" else CPU):
+            # It would read the card's addresses as the host's.
+            raise ConfigurationError(f"TAGMILL_DECODE_ON_CARD: ONNX Runtime finds no CUDA on card {index}")
+        self._place = (place, index)
+        self._turns = threading.Semaphore(_AT_ONCE)
+        self._run = ort.RunOptions()
+        # Pictures are of any size: what a large one needed is given back.
+        arena = "gpu" if place == "cuda" else place
+        self._run.add_run_config_entry("memory.enable_memory_arena_shrinkage", f"{arena}:{index}")
+
+    def shrink(self, address: int, height: int, width: int, eighths: int) -> Pixels:
+        """Return uint8 [rows, columns, 3], k/8 of the size rounded up, of uint8 [height, width, 3] at `address`."""
+        down, across = -(-height // BLOCK), -(-width // BLOCK)
+        small = scaling(eighths)
+        given = {
+            "pads": np.array([0, 0, 0, down * BLOCK - height, across * BLOCK - width, 0]),
+            "blocks": np.array([down, BLOCK, across * BLOCK * 3]),
+            "rows": np.array([down * eighths, across, BLOCK, 3]),
+            "whole": np.array([down * eighths, across * eighths, 3]),
+            "vertical": small,
+            "horizontal": small.T.copy(),
+        }
+        binding = self._session.io_binding()
+        binding.bind_input("pixels", *self._place, np.uint8, (height, width, 3), address)
+        for name, value in given.items():
+            binding.bind_cpu_input(name, value)
+        binding.bind_output("small", "cpu")
+        if not self._turns.acquire(timeout=_WAITING_SECONDS):
+            raise RuntimeError("the pictures before it are not shrunk")
+        try:
+            binding.synchronize_inputs()  # the card may still be decoding
+            self._session.run_with_iobinding(binding, self._run)
+        finally:
+            self._turns.release()
+        found: Pixels = binding.copy_outputs_to_cpu()[0]
+        rows, columns = shrunk(height, width, eighths)
+        return np.ascontiguousarray(found[:rows, :columns])
+
+
+def _session_options() -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.log_severity_level = 4  # shapes are computed on the CPU, which it warns of
+    options.enable_mem_pattern = False  # it would keep a plan for each size of a picture
+    return options
+
+
+def shrunk(height: int, width: int, eighths: int) -> tuple[int, int]:
+    """Return k/8 of a size, rounded up."""
+    return -(-height * eighths // BLOCK), -(-width * eighths // BLOCK)
+
+
+@cache
+def scaling(eighths: int) -> NDArray[np.float32]:
+    """Return [k, 8]: 8 samples to k, through the lowest k frequencies of their cosine transform."""
+    low = np.sqrt(eighths / BLOCK) * _cosines(eighths).T @ _cosines(BLOCK)[:eighths]
+    return np.asarray(low, np.float32)
+
+
+def _cosines(size: int) -> NDArray[np.float64]:
+    """Return the orthonormal DCT-II, [frequencies, samples]."""
+    frequency, sample = np.mgrid[0:size, 0:size]
+    waves = np.cos(np.pi * (2 * sample + 1) * frequency / (2 * size)) * np.sqrt(2 / size)
+    waves[0] /= np.sqrt(2)
+    return np.asarray(waves)
+
+
+def _graph() -> bytes:
+    from onnx import TensorProto, helper  # of the extra gpu-decode
+
+    nodes = [
+        helper.make_node("Cast", ["pixels"], ["levels"], to=TensorProto.FLOAT),
+        helper.make_node("Pad", ["levels", "pads"], ["padded"], mode="edge"),
+        helper.make_node("Reshape", ["padded", "blocks"], ["columns"]),
+        helper.make_node("MatMul", ["vertical", "columns"], ["lower"]),
+        helper.make_node("Reshape", ["lower", "rows"], ["spread"]),
+        helper.make_node("Transpose", ["spread"], ["channels"], perm=[0, 1, 3, 2]),
+        helper.make_node("MatMul", ["channels", "horizontal"], ["narrower"]),
+        helper.make_node("Transpose", ["narrower"], ["mixed"], perm=[0, 1, 3, 2]),
+        helper.make_node("Reshape", ["mixed", "whole"], ["picture"]),
+        helper.make_node("Clip", ["picture", "least", "most"], ["clipped"]),
+        helper.make_node("Round", ["clipped"], ["rounded"]),
+        helper.make_node("Cast", ["rounded"], ["small"], to=TensorProto.UINT8),
+    ]
+    inputs = [
+        helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["height", "width", 3]),
+        *(
+            helper.make_tensor_value_info(name, TensorProto.INT64, [None])
+            for name in ("pads", "blocks", "rows", "whole")
+        ),
+        helper.make_tensor_value_info("vertical", TensorProto.FLOAT, ["k", BLOCK]),
+        helper.make_tensor_value_info("horizontal", TensorProto.FLOAT, [BLOCK, "k"]),
+    ]
+    outputs = [helper.make_tensor_value_info("small", TensorProto.UINT8, [None, None, 3])]
+    limits = [
+        helper.make_tensor(name, TensorProto.FLOAT, [], [value]) for name, value in (("least", 0.0), ("most", 255.0))
+    ]
+    graph = helper.make_graph(nodes, "shrink", inputs, outputs, limits)
+    opset = [helper.make_opsetid("", 20)]
+    serialized: bytes = helper.make_model(graph, opset_imports=opset, ir_version=10).SerializeToString()
+    return serialized

@@ -1,0 +1,167 @@
+"""Run the pictures of one batch through one session: inference rows, and the pictures the model failed on."""
+
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagmill.bundles.spec import BundleSpec
+from tagmill.errors import DeviceLostError, reason_of
+from tagmill.images.image import Pixels
+from tagmill.outcomes import ErrorCode
+from tagmill.records import InferenceRow, MaskRow
+from tagmill.tasks.masks import encode_masks
+from worker.inference.error_codes import failure_code
+from worker.inference.session import Prediction, Session
+from worker.pipeline.reader import DecodedImage
+
+log = logging.getLogger(__name__)
+
+#: labels stored for an image, and the score from which on all others are: only multi-label models give it to so many
+TOP_LABELS, LIKELY = 5, 0.5
+
+
+@dataclass(frozen=True)
+class TaggedImages:
+    """The rows of the pictures that went through, and sha256 -> code and reason of those that did not."""
+
+    rows: list[InferenceRow]
+    failed: dict[str, tuple[ErrorCode, str]]
+
+
+#: infers uint8 [N, H, W, 3] in a call of at most so many images, in which others may take part
+Infer = Callable[[NDArray[np.uint8], int], Prediction]
+
+
+def tag_images(
+    session: Session,
+    images: Sequence[DecodedImage],
+    batch_size: int,
+    infer: Infer | None = None,
+    pool: Executor | None = None,
+) -> TaggedImages:
+    """Infer in calls of at most `batch_size`; a failing call is split down to the picture that breaks it.
+
+    `infer` makes the calls, the session alone where there is none. With a `pool` they are made side by side. Raises
+    DeviceLostError where a failure is no picture's fault.
+    """
+    call = infer or (lambda pictures, largest: session.run(pictures, best_only=True))
+    size = min(batch_size, session.largest_call or batch_size)
+    chunks = [images[start : start + size] for start in range(0, len(images), size)]
+    each = pool.map if pool else map
+    parts = list(each(lambda chunk: _tag_chunk(session, chunk, batch_size, call), chunks))
+    failed = {sha256: reason for part in parts for sha256, reason in part.failed.items()}
+    return TaggedImages([row for part in parts for row in part.rows], failed)
+
+
+def _tag_chunk(session: Session, images: Sequence[DecodedImage], batch_size: int, infer: Infer) -> TaggedImages:
+    tagged = TaggedImages([], {})
+    start = 0
+    while start < len(images):
+        # Asked anew for each call: one that runs out of memory makes all later ones of its session smaller.
+        size = min(batch_size, session.largest_call or batch_size)
+        _tag_call(session, images[start : start + size], size, infer, tagged)
+        start += size
+    return tagged
+
+
+def together(pictures: Sequence[Pixels]) -> Pixels:
+    """Return uint8 [N, H, W, 3]: the part of one array in which the pictures lie in this order, else a copy of them."""
+    whole, size = pictures[0].base, pictures[0].nbytes
+    if whole is None or whole.shape[1:] != pictures[0].shape or any(picture.base is not whole for picture in pictures):
+        return np.stack(pictures)
+    places = [_address(picture) for picture in pictures]
+    if places != list(range(places[0], places[0] + size * len(pictures), size)):
+        return np.stack(pictures)
+    row = (places[0] - _address(whole)) // size
+    return whole[row : row + len(pictures)]
+
+
+def _address(array: Pixels) -> int:
+    return int(array.__array_interface__["data"][0])
+
+
+def top_labels(
+    scores: NDArray[np.float32], labels: Sequence[str], numbers: NDArray[np.int64] | None = None
+) -> tuple[tuple[str, float], ...]:
+    """Return the best five labels with their scores, and all that are likely, best first; equals in the labels' order.
+
+    With `numbers` the scores are in order already, and `numbers` says of which label each one is.
+    """
+    count = max(TOP_LABELS, np.count_nonzero(scores >= LIKELY))
+    if numbers is not None:
+        best = zip(numbers[:count], scores[:count], strict=True)
+        return tuple((labels[number], float(score)) for number, score in best)
+    return tuple((labels[number], float(scores[number])) for number in np.argsort(-scores, kind="stable")[:count])
+
+
+def _tag_call(
+    session: Session, images: Sequence[DecodedImage], largest: int, infer: Infer, tagged: TaggedImages
+) -> None:
+    try:
+        pictures = together([image.inputs[session.spec.preprocess] for image in images])
+        prediction = infer(pictures, largest)
+    except Exception as error:  # onnxruntime raises a family of its own without a common base
+        code = failure_code(error)
+        if len(images) == 1:
+            if code is ErrorCode.INFERENCE_FAILED:
+                _require_device(session)
+            tagged.failed[images[0].row.sha256] = (code, f"{session.spec.name}: {reason_of(error)}")
+            return
+        # A call that stalls costs its whole time: one picture at a time it does so once. Else halves find it sooner.
+        size = 1 if code is ErrorCode.TIMED_OUT else len(images) // 2
+        if code is ErrorCode.OUT_OF_MEMORY:
+            _learn_size(session, size)
+        for start in range(0, len(images), size):
+            _tag_call(session, images[start : start + size], size, infer, tagged)
+        return
+    for number, image in enumerate(images):
+        if np.isfinite(prediction.scores[number]).all():
+            tagged.rows.append(_row(session, image, prediction, number))
+        else:
+            reason = f"{session.spec.name}: a score is not a finite number"
+            tagged.failed[image.row.sha256] = (ErrorCode.INFERENCE_FAILED, reason)
+
+
+def _require_device(session: Session) -> None:
+    """Raise DeviceLostError where not even a picture is inferred that was inferred when the bundle was loaded.
+
+    A card that broke, or a CUDA error that stays until the process ends, is no fault of the pictures that meet it.
+    """
+    if session.sample is None:
+        return
+    try:
+        session.run(session.sample)
+    except Exception as error:
+        if failure_code(error) is ErrorCode.INFERENCE_FAILED:
+            raise DeviceLostError(f"{session.provider} answers no more: {reason_of(error)}") from error
+
+
+def _learn_size(session: Session, size: int) -> None:
+    if session.fixed_batch:
+        return  # a smaller call is filled up to the same size
+    if session.largest_call is None or size < session.largest_call:
+        session.largest_call = size
+        log.warning(
+            "out of memory: smaller inference calls from now on",
+            extra={"action": "calls_smaller", "model": session.spec.name, "images": size},
+        )
+
+
+def _row(session: Session, image: DecodedImage, prediction: Prediction, number: int) -> InferenceRow:
+    spec, scores = session.spec, prediction.scores[number]
+    masks = () if prediction.mask is None else _masks(spec, prediction.mask[number], scores, image)
+    numbers = None if prediction.labels is None else prediction.labels[number]
+    labels = top_labels(scores, spec.labels, numbers) if prediction.mask is None else ()
+    return InferenceRow(image.row.sha256, session.sha256, session.provider, labels, masks)
+
+
+def _masks(
+    spec: BundleSpec, index: NDArray[np.uint8], scores: NDArray[np.float32], image: DecodedImage
+) -> tuple[MaskRow, ...]:
+    return encode_masks(
+        index, scores.tolist(), spec.labels, spec.background, spec.preprocess, image.row.width, image.row.height
+    )

@@ -1,0 +1,54 @@
+"""Publish batches that lost their worker or their message, as one thread of each worker."""
+
+import time
+
+from celery import Celery
+from sqlalchemy import Engine
+
+from tagmill.broker.message import Priority
+from tagmill.broker.message_loss import restore
+from tagmill.broker.publish import open_channel, publish, queue_length
+from tagmill.db.connection import end_silent
+from tagmill.ledger.reaper import bury_dead, reclaim_again, reclaim_due, reclaim_lost, requeue_expired, take_turn
+from tagmill.settings import Settings
+from worker.connections.availability import Services
+from worker.connections.periodic import Periodic
+from worker.task import log
+
+#: of the grace of a waiting batch: one that is to be served before all others is missed sooner
+AGAIN_SHARE = 0.3
+
+
+def reap(app: Celery, engine: Engine, settings: Settings, services: Services) -> int:
+    """Publish the batches that lost their worker or their message; return how many. One worker at a time does it."""
+    queue, asked = settings.queue, time.monotonic()
+    if not take_turn(engine, queue, settings.reap_seconds / 2):
+        services.database.answered(asked)
+        return 0
+    end_silent(engine, settings.lease_seconds)
+    # After an outage leases have ended whose owners live: they get the time to renew them.
+    if services.database.steady(settings.lease_seconds):
+        requeue_expired(engine, queue)
+    bury_dead(engine, queue, settings.max_attempts)
+    services.database.answered(asked)
+    # Asked before anything is marked as published: a broker that is down ends this look here.
+    with open_channel(app) as channel:
+        restored = restore(app, channel, engine, queue)
+        waiting, first = queue_length(channel, queue), queue_length(channel, queue, Priority.AGAIN)
+    if restored:
+        log.warning("the broker had lost messages", extra={"action": "broker_restored", "batches": restored})
+    due = reclaim_due(engine, queue)
+    if first == 0:
+        due += reclaim_again(engine, queue, AGAIN_SHARE * settings.queued_grace_seconds)
+    lost = reclaim_lost(engine, queue, settings.queued_grace_seconds) if waiting == 0 else []
+    if due or lost:
+        publish(app, due, Priority.AGAIN)
+        publish(app, lost)
+        log.info("batches published again", extra={"action": "reaped", "batches": len(due) + len(lost)})
+    services.broker.answered(asked)
+    return restored + len(due) + len(lost)
+
+
+def reaper(app: Celery, engine: Engine, settings: Settings, services: Services) -> Periodic:
+    """Return the thread that reaps."""
+    return Periodic("reaper", settings.reap_seconds, lambda: reap(app, engine, settings, services), services)

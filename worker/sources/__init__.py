@@ -1,0 +1,1 @@
+"""Fetch the bytes of an image from a file or a URL."""

@@ -1,0 +1,149 @@
+"""Read the bytes of one image from a location that a stranger may have written."""
+
+import errno
+import os
+import re
+import stat
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tagmill.outcomes import ErrorCode, ImageFailure, printable
+from worker.sources.http_source import HttpReader
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+_CHUNK_BYTES = 2**20
+_NO_SUCH_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
+#: a symlink that appeared after the path was resolved; a socket or a device without a driver
+_NOT_A_PLAIN_FILE = {errno.ELOOP, errno.ENXIO, errno.ENODEV}
+
+
+@dataclass(frozen=True)
+class FetchLimits:
+    """What one image may cost, and whether addresses inside the own network may be asked."""
+
+    max_bytes: int
+    #: seconds for everything together: connecting, redirects, retries and the last byte
+    timeout: float
+    allow_private_hosts: bool = False
+    #: to one host, at the same time
+    connections: int = 16
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """The bytes of a file and, of a local one, its status after they were read."""
+
+    data: bytes
+    status: os.stat_result | None
+
+
+class Fetcher:
+    """Reads absolute paths below `roots`, and http(s) URLs. One instance serves all threads."""
+
+    def __init__(self, roots: Sequence[Path], limits: FetchLimits) -> None:
+        self._roots = tuple(str(root.resolve()) for root in roots)
+        self._limits = limits
+        self._http = HttpReader(
+            limits.max_bytes, limits.timeout, limits.connections, allow_private_hosts=limits.allow_private_hosts
+        )
+
+    def fetch(self, uri: str) -> Fetched:
+        """Return what is there. Raise ImageFailure for whatever is wrong with the location."""
+        if is_local(uri):
+            return self._read_file(uri)
+        scheme = _SCHEME.match(uri)
+        if scheme is None:
+            detail = f"{printable(uri)}: is a relative path; producers write absolute ones"
+            raise ImageFailure(ErrorCode.FORBIDDEN_LOCATION, detail)
+        if scheme[1].lower() not in {"http", "https"}:
+            raise ImageFailure(
+                ErrorCode.UNSUPPORTED_LOCATION, f"{scheme[1][:30]}: is not http, https or an absolute path"
+            )
+        return Fetched(self._http.read(uri), None)
+
+    def status(self, path: str) -> os.stat_result:
+        """Return the status of a file below a root without opening it; raise ImageFailure for any other."""
+        try:
+            real = os.path.realpath(path)
+            self._check_root(real, path)
+            return Path(real).lstat()
+        except (OSError, ValueError) as error:
+            raise _file_failure(error, path) from error
+
+    def _read_file(self, path: str) -> Fetched:
+        deadline = time.monotonic() + self._limits.timeout
+        with self._opened(path) as descriptor:
+            data = self._read_descriptor(descriptor, path, deadline)
+            return Fetched(data, os.fstat(descriptor))
+
+    @contextmanager
+    def _opened(self, path: str) -> Iterator[int]:
+        try:
+            descriptor = self._open(path)
+            try:
+                yield descriptor
+            finally:
+                os.close(descriptor)
+        except (OSError, ValueError) as error:
+            raise _file_failure(error, path) from error
+
+    def _open(self, path: str) -> int:
+        """Return a descriptor of a file below a root. Never waits for the other end of a fifo."""
+        real = os.path.realpath(path)
+        self._check_root(real, path)
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
+        descriptor = os.open(real, flags)
+        try:
+            # Between the two lines above a folder of the path may have become a link that leads out: what counts is
+            # what was opened. Without /proc (macOS) the path is resolved a second time, which leaves a smaller gap.
+            proc = f"/proc/self/fd/{descriptor}"
+            self._check_root(str(Path(proc).readlink()) if os.path.lexists(proc) else os.path.realpath(real), path)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def _check_root(self, real: str, path: str) -> None:
+        if not any(real == root or real.startswith(f"{root.rstrip('/')}/") for root in self._roots):
+            # Said before it is known whether the file exists: outside the roots that is nobody's business.
+            raise ImageFailure(ErrorCode.FORBIDDEN_LOCATION, f"{printable(path)}: is below none of the allowed folders")
+
+    def _read_descriptor(self, descriptor: int, path: str, deadline: float) -> bytes:
+        status = os.fstat(descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            raise ImageFailure(ErrorCode.NOT_AN_IMAGE, f"{printable(path)}: is a folder")
+        if not stat.S_ISREG(status.st_mode):
+            raise ImageFailure(ErrorCode.FORBIDDEN_LOCATION, f"{printable(path)}: is not a regular file")
+        chunks: list[bytes] = []
+        size = 0
+        # The file may grow while it is read, and a network drive may stall.
+        while max(size, status.st_size) <= self._limits.max_bytes:
+            if time.monotonic() >= deadline:
+                raise ImageFailure(
+                    ErrorCode.FETCH_TIMEOUT, f"{printable(path)}: not read in {self._limits.timeout:g} s"
+                )
+            chunk = os.read(descriptor, _CHUNK_BYTES)
+            if not chunk:
+                return b"".join(chunks)
+            chunks.append(chunk)
+            size += len(chunk)
+        detail = f"{printable(path)}: is larger than {self._limits.max_bytes} bytes"
+        raise ImageFailure(ErrorCode.TOO_MANY_BYTES, detail)
+
+
+def is_local(uri: str) -> bool:
+    """Return whether a location is a path of this machine."""
+    return uri.startswith("/")
+
+
+def _file_failure(error: OSError | ValueError, path: str) -> ImageFailure:
+    if not isinstance(error, OSError):  # a NUL, or text that no file name can hold
+        return ImageFailure(ErrorCode.NOT_FOUND, f"{printable(path)}: cannot be a file name")
+    if error.errno in _NO_SUCH_FILE:
+        return ImageFailure(ErrorCode.NOT_FOUND, f"{printable(path)}: no such file")
+    if error.errno in _NOT_A_PLAIN_FILE:
+        return ImageFailure(ErrorCode.FORBIDDEN_LOCATION, f"{printable(path)}: is not a regular file")
+    return ImageFailure(ErrorCode.FETCH_FAILED, f"{printable(path)}: {error.strerror or type(error).__name__}")

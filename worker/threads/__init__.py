@@ -1,0 +1,1 @@
+"""Thread pools whose tasks can be abandoned."""
