@@ -1,6 +1,6 @@
 """`make bench`: Tagmill, the limit of this machine and the tools that people use instead, side by side.
 
-Prints Markdown tables of ratios within rounds (median and range), and writes a picture and, with --json, the medians.
+Prints Markdown tables of ratios within rounds (median and range), and writes an image and, with --json, the medians.
 """
 
 import argparse
@@ -35,18 +35,18 @@ KEYS = {
 def main() -> None:
     """Measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="the comparison with other tools alone, 600 pictures")
+    parser.add_argument("--quick", action="store_true", help="the comparison with other tools alone, 600 images")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--images", type=int, default=2000, help="pictures of a round")
-    parser.add_argument("--folder", type=Path, help="real pictures, for one more comparison")
-    parser.add_argument("--work", type=Path, default=Path("bench"), help="where pictures, bundles and the chart go")
+    parser.add_argument("--images", type=int, default=2000, help="images of a round")
+    parser.add_argument("--folder", type=Path, help="real images, for one more comparison")
+    parser.add_argument("--work", type=Path, default=Path("bench"), help="where images, bundles and the chart go")
     parser.add_argument("--json", type=Path, help="file for the medians of Tagmill's ratios")
     parser.add_argument("--only", default="", help="comparisons whose title contains this")
     options = parser.parse_args()
     started = time.monotonic()
     images = 600 if options.quick else options.images
     print(machine(), flush=True)
-    tell("drawing pictures and making bundles")
+    tell("drawing images and making bundles")
     photos = write_set("photos", options.work, images)
     made = partial(make_bundle, folder=options.work / "bundles", pictures=photos[0].parent)
     plans = [peers(photos, made)]
@@ -94,21 +94,23 @@ def peers(photos: Sequence[Path], made: Callable[[str], Path]) -> Plan:
 def against_the_limit(
     work: Path, images: int, photos: Sequence[Path], made: Callable[[str], Path], folder: Path | None
 ) -> list[Plan]:
-    """Tagmill beside the limit for other models and pictures."""
-    mobilenet, seed, resnet, segmenter = (str(made(name)) for name in ("mobilenet", "seed", "resnet50", "segmenter"))
+    """Tagmill beside the limit for other models and images."""
+    mobilenet, simple, resnet, segmenter = (
+        str(made(name)) for name in ("mobilenet", "simple-cnn", "resnet50", "segmenter")
+    )
     few = photos[: max(64, images // 10)]
     small, mix = write_set("small", work, 10 * images), write_set("mix", work, images // 2)
     plans = [
         _limit(f"MobileNetV3-small, {images} JPEGs of 800x800, without servers", photos, mobilenet, embedded=True),
         _limit(f"MobileNetV3-small and U-Net, {len(photos)} JPEGs of 800x800", photos, mobilenet, segmenter),
-        _limit(f"seed network, {len(small)} JPEGs of 32x32", small, seed),
-        _limit(f"seed network, {len(small)} JPEGs of 32x32, 512 a message", small, seed, batch_size=512),
+        _limit(f"simple CNN, {len(small)} JPEGs of 32x32", small, simple),
+        _limit(f"simple CNN, {len(small)} JPEGs of 32x32, 512 a message", small, simple, batch_size=512),
         _limit(f"MobileNetV3-small, {len(mix)} JPEG, PNG and WebP of 800x800", mix, mobilenet),
         _limit(f"ResNet-50, {len(few)} JPEGs of 800x800", few, resnet),
     ]
     if folder:
         real = pictures_in(folder)[:images]
-        plans.append(_limit(f"MobileNetV3-small, {len(real)} pictures of {folder.name}", real, mobilenet))
+        plans.append(_limit(f"MobileNetV3-small, {len(real)} images of {folder.name}", real, mobilenet))
     return plans
 
 

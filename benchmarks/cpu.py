@@ -1,6 +1,6 @@
-"""Where the CPU time of a picture goes: by threads of the worker, and the servers beside it.
+"""Where the CPU time of an image goes: by threads of the worker, and the servers beside it.
 
-`PYTHONPATH=tests python -m benchmarks.cpu --images 2000` tags pictures on Redis and PostgreSQL, in turns with the raw
+`PYTHONPATH=tests python -m benchmarks.cpu --images 2000` tags images on Redis and PostgreSQL, in turns with the raw
 limit. Linux counts in nanoseconds what each thread computed (`/proc/PID/task/TID/schedstat`); py-spy knows what Python
 calls them, for which it needs root or `kernel.yama.ptrace_scope=0`.
 """
@@ -37,8 +37,8 @@ REST = "worker: everything else"
 #: command of a process -> what it is
 SERVERS = {"postgres": "PostgreSQL", "redis-server": "Redis"}
 IDLE, RAW = "idle", "raw limit"
-#: network -> pictures it gets
-SETS = {"mobilenet": "photos", "seed": "small"}
+#: network -> images it gets
+SETS = {"mobilenet": "photos", "simple-cnn": "small"}
 
 #: (role, thread) -> nanoseconds of CPU time
 Clock = dict[tuple[str, int], int]
@@ -93,7 +93,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--model", choices=list(SETS), default="mobilenet")
     parser.add_argument("--batch-size", type=int, default=64, help="images a message")
-    parser.add_argument("--work", type=Path, default=Path("bench"), help="where pictures and bundles go")
+    parser.add_argument("--work", type=Path, default=Path("bench"), help="where images and bundles go")
     options = parser.parse_args()
     print(machine(), flush=True)
     pictures = [str(path.resolve()) for path in write_set(SETS[options.model], options.work, options.images)]
@@ -106,12 +106,12 @@ def main() -> None:
             spent = of_worker(own, job) if contender is own else {RAW: milliseconds(raw.measure(job))}
             for role, each in spent.items():
                 found.setdefault(role, []).append(each)
-            tell(f"round {number + 1}: {contender.name} {sum(spent.values()):.2f} ms a picture on {CORES} cores")
+            tell(f"round {number + 1}: {contender.name} {sum(spent.values()):.2f} ms an image on {CORES} cores")
     print(table(found))
 
 
 def of_worker(own: Tagmill, job: Job) -> dict[str, float]:
-    """Tag the pictures; return the milliseconds of each role for one picture, largest first, and what was left idle."""
+    """Tag the images; return the milliseconds of each role for one image, largest first, and what was left idle."""
     worker = children(own.worker.process.pid)[0]
     before = read_clock(worker)
     timed = own.measure(job)
@@ -120,14 +120,14 @@ def of_worker(own: Tagmill, job: Job) -> dict[str, float]:
 
 
 def milliseconds(timed: Timed) -> float:
-    """Return what all cores together had for one picture."""
+    """Return what all cores together had for one image."""
     return 1000 * timed.seconds * CORES / timed.images
 
 
 def table(found: dict[str, list[float]]) -> str:
     """Return a Markdown table of medians and ranges, and the share of each in all but the raw limit."""
     whole = sum(statistics.median(values) for role, values in found.items() if role != RAW)
-    lines = ["| CPU time of a picture | ms | share |", "|---|---|---|"]
+    lines = ["| CPU time of an image | ms | share |", "|---|---|---|"]
     for role, values in found.items():
         share = "" if role == RAW else f"{statistics.median(values) / whole:.1%}"
         lines.append(f"| {role} | {spread(values)} | {share} |")

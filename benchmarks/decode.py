@@ -1,9 +1,9 @@
 """How much faster `tagmill.images.preprocess` is than Pillow, from a file's bytes to 224x224x3 pixels, on one thread.
 
-`python -m benchmarks.decode --pairs 15 [--folder PHOTOS]` prints, for each set of pictures, the ratio of Pillow's time
+`python -m benchmarks.decode --pairs 15 [--folder PHOTOS]` prints, for each set of images, the ratio of Pillow's time
 to Tagmill's: the median and the range over pairs of rounds that alternate. Time is the thread's own (CPU), because a
-shared machine's clock also counts its neighbours. The last columns say what is left to the CPU, and how far the pixels
-are apart, where a card decodes (TAGMILL_DECODE_ON_CARD): libjpeg's pixels stand for the card's, and no time for it.
+shared machine's clock also counts its neighbors. The last columns say what is left to the CPU, and how far the pixels
+are apart, where a GPU decodes (TAGMILL_DECODE_ON_GPU): libjpeg's pixels stand for the GPU's, and no time for it.
 """
 
 import argparse
@@ -25,11 +25,11 @@ from benchmarks.support.catalogs import photo_like
 from benchmarks.support.comparing import spread
 from tagmill.images.decode import decode
 from tagmill.images.preprocess import PreprocessSpec, fit
-from worker.pipeline.gpu_jpeg_decoder import CardDecoder
+from worker.pipeline.gpu_jpeg_decoder import GpuJpegDecoder
 from worker.pipeline.gpu_jpeg_scaling import BLOCK, Shrinker
 
 SPEC = PreprocessSpec(224, 224)
-#: pictures of a set
+#: images of a set
 COUNT = 24
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
@@ -41,8 +41,8 @@ def tagmill(data: bytes) -> Pixels:
     return fit(decode(data, SPEC.decode_side).rgb, SPEC)
 
 
-def beside_a_card(files: Sequence[bytes]) -> Callable[[bytes], Pixels]:
-    """Return the way of a worker whose card has decoded these files."""
+def beside_a_gpu(files: Sequence[bytes]) -> Callable[[bytes], Pixels]:
+    """Return the way of a worker whose GPU has decoded these files."""
     jpegs = {data: simplejpeg.decode_jpeg(data, "RGB") for data in files if simplejpeg.is_jpeg(data)}
     shrinker = Shrinker(0, place="cpu")
 
@@ -52,7 +52,7 @@ def beside_a_card(files: Sequence[bytes]) -> Callable[[bytes], Pixels]:
         height, width = whole.shape[:2]
         return whole if eighths == BLOCK else shrinker.shrink(whole.ctypes.data, height, width, eighths)
 
-    card = CardDecoder(read)
+    card = GpuJpegDecoder(read)
     for data in files:
         card.decode(data, SPEC.decode_side)
     return lambda data: fit(card.decode(data, SPEC.decode_side).rgb, SPEC)
@@ -72,7 +72,7 @@ def pillow_draft(data: bytes) -> Pixels:
 
 
 def sets(folder: Path | None) -> dict[str, list[bytes]]:
-    """Return encoded pictures by the name of their set."""
+    """Return encoded images by the name of their set."""
 
     def drawn(side: int, form: str, **options: object) -> list[bytes]:
         files = []
@@ -97,7 +97,7 @@ def sets(folder: Path | None) -> dict[str, list[bytes]]:
 
 
 def seconds(method: Callable[[bytes], Pixels], files: Sequence[bytes]) -> float:
-    """Return the thread's time for one picture."""
+    """Return the thread's time for one image."""
     start = time.thread_time()
     for data in files:
         method(data)
@@ -108,18 +108,18 @@ def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=15, help="rounds of each method")
-    parser.add_argument("--folder", type=Path, help="real pictures, for one more set")
+    parser.add_argument("--folder", type=Path, help="real images, for one more set")
     options = parser.parse_args()
     print(
         f"Pillow {PIL.__version__}, simplejpeg {simplejpeg.__version__}, OpenCV {cv2.__version__}, "
-        f"{COUNT} pictures a set, {options.pairs} pairs, one thread: median [range]"
+        f"{COUNT} images a set, {options.pairs} pairs, one thread: median [range]"
     )
     print(
-        "| pictures | KB | ms a picture | x Pillow | x Pillow with draft | grey levels from Pillow | "
-        "x itself beside a card | grey levels from the card's |\n|---|---|---|---|---|---|---|---|"
+        "| images | KB | ms an image | x Pillow | x Pillow with draft | gray levels from Pillow | "
+        "x itself beside a GPU | gray levels from the GPU's |\n|---|---|---|---|---|---|---|---|"
     )
     for name, files in sets(options.folder).items():
-        card = beside_a_card(files)
+        card = beside_a_gpu(files)
         rounds = [[seconds(way, files) for way in (tagmill, pillow, pillow_draft, card)] for _ in range(options.pairs)]
         own = statistics.median(row[0] for row in rounds)
         plain, draft = ([row[other] / row[0] for row in rounds] for other in (1, 2))

@@ -1,6 +1,6 @@
-"""Check and time inference on a graphics card in some minutes; prints Markdown.
+"""Check and time inference on a GPU in some minutes; prints Markdown.
 
-`pip install 'tagmill[gpu,gpu-decode,train]'`, then `python -m benchmarks.gpu > gpu.md`. Without a card that ONNX
+`pip install 'tagmill[gpu,gpu-decode,train]'`, then `python -m benchmarks.gpu > gpu.md`. Without a GPU that ONNX
 Runtime really uses it ends with one line and exit code 78. `--bundle FILE.onnx` measures a bundle of yours instead of
 MobileNetV3 and ResNet-50 with random weights, whose speed is that of trained ones.
 """
@@ -25,19 +25,19 @@ from numpy.typing import NDArray
 from tagmill.bundles.onnx_metadata import read_metadata
 from tagmill.bundles.spec import BundleSpec, Precision
 from tagmill.bundles.starter import starter_bundles
-from tagmill.errors import TagmillError, reason_of
+from tagmill.errors import TagmillError, first_line
 from tagmill.images.decode import decode
-from tagmill.images.image import Picture
+from tagmill.images.image import DecodedImage
 from tagmill.images.preprocess import PreprocessSpec, fit
 from tagmill.sample.catalog import write_catalog
-from worker.devices.cuda_thread import card_thread
+from worker.devices.cuda_thread import gpu_thread
 from worker.devices.device import Device
-from worker.devices.pinned_memory import pinned_room
-from worker.devices.provider_options import CardOptions
+from worker.devices.pinned_memory import pinned_buffer
+from worker.devices.provider_options import GpuOptions
 from worker.inference.golden_check import tolerance
 from worker.inference.session import Session
 from worker.inference.tuned_settings import this_machine
-from worker.pipeline.gpu_jpeg_decoder import decoder_on_card
+from worker.pipeline.gpu_jpeg_decoder import gpu_jpeg_decoder
 
 PACKAGES = (
     "onnxruntime-gpu",
@@ -52,7 +52,7 @@ PACKAGES = (
 SHAPES = (1, 8, 32, 64, 128)
 #: times that each cell is measured, in turns with the others
 ROUNDS = 3
-#: pictures that are drawn
+#: images that are drawn
 PICTURES = 256
 
 Pixels = NDArray[np.uint8]
@@ -64,16 +64,16 @@ class Mode:
 
     name: str
     half: bool
-    card: CardOptions
+    card: GpuOptions
 
 
 MODES = (
-    Mode("plain", False, CardOptions(io_binding=False)),
-    Mode("IO binding", False, CardOptions()),
-    Mode("and CUDA graphs", False, CardOptions(graphs=True)),
-    Mode("fp16, plain", True, CardOptions(io_binding=False)),
-    Mode("fp16, IO binding", True, CardOptions()),
-    Mode("and CUDA graphs", True, CardOptions(graphs=True)),
+    Mode("plain", False, GpuOptions(io_binding=False)),
+    Mode("IO binding", False, GpuOptions()),
+    Mode("and CUDA graphs", False, GpuOptions(graphs=True)),
+    Mode("fp16, plain", True, GpuOptions(io_binding=False)),
+    Mode("fp16, IO binding", True, GpuOptions()),
+    Mode("and CUDA graphs", True, GpuOptions(graphs=True)),
 )
 
 
@@ -99,7 +99,7 @@ def measure(folder: Path, device: str, starter: Session, bundles: Sequence[Path]
     print(f"# {machine.card or device}, {machine.cores} x {machine.cpu}\n")
     print(", ".join(f"{name} {found}" for name in PACKAGES if (found := _version(name))) + "\n")
     _pinned(device)
-    say("drawing pictures")
+    say("drawing images")
     write_catalog(folder / "catalog", PICTURES, 7, 0, lambda _: None)
     files = sorted(path for path in (folder / "catalog" / "images").rglob("*") if path.is_file())
     named = list(bundles) or _made(folder, files[0].parent.parent)
@@ -156,19 +156,19 @@ def _check_table(device: str, bundles: Sequence[Path]) -> None:
 
 
 def _pinned(device: str) -> None:
-    """Say whether the card fetches pictures from the host's memory by itself."""
+    """Say whether the GPU fetches images from the host's memory by itself."""
     index = Device.parse(device).index
-    room = card_thread(index).submit(pinned_room, index, (64, 224, 224, 3)).result()
-    print(f"Host memory: {'pinned' if room.pinned else 'not pinned'}\n")
+    room = gpu_thread(index).submit(pinned_buffer, index, (64, 224, 224, 3)).result()
+    print(f"ProcessHooks memory: {'pinned' if room.pinned else 'not pinned'}\n")
 
 
 def _tensorrt(device: str, bundle: Path, folder: Path) -> None:
     """Load a bundle on TensorRT twice: the second time its engines are there."""
     wanted = Device.parse(device)
-    if not wanted.on_card:
+    if not wanted.on_gpu:
         return
     say("trying TensorRT")
-    card = CardOptions(cache=folder / "engines")
+    card = GpuOptions(cache=folder / "engines")
     try:
         times = []
         for _ in range(2):
@@ -206,11 +206,11 @@ def _mode_rates(
                 if turn == 0:
                     sessions[mode] = Session(bundles[mode.half], device, batch=size, card=mode.card)
                 if sessions[mode].best_batch != size:
-                    raise MemoryError(f"{size} images do not fit the card")
+                    raise MemoryError(f"{size} images do not fit the GPU")
                 rate = _rate(_caller(sessions[mode], pictures), size, seconds)
                 rates.setdefault(mode, []).append(rate)
             except Exception as error:  # onnxruntime raises a family of its own without a common base
-                remarks.append(f"{mode.name}{' (fp16)' if mode.half else ''}: {reason_of(error)}")
+                remarks.append(f"{mode.name}{' (fp16)' if mode.half else ''}: {first_line(error)}")
                 sessions.pop(mode, None)
                 rates.pop(mode, None)
     return rates
@@ -251,7 +251,7 @@ def _overlap_table(device: str, bundle: Path, files: Sequence[Path], seconds: fl
 
 
 def _jpeg_table(device: str, files: Sequence[Path], seconds: float) -> None:
-    """Time JPEG decoders on the card against the worker's on all cores, full pictures to 224 pixels."""
+    """Time JPEG decoders on the GPU against the worker's on all cores, full images to 224 pixels."""
     say("timing JPEG decoders")
     jpegs = [file for file in files if file.suffix == ".jpg"][:64]
     cores, spec = os.cpu_count() or 1, PreprocessSpec(224, 224)
@@ -259,32 +259,32 @@ def _jpeg_table(device: str, files: Sequence[Path], seconds: float) -> None:
         ours = _rate(lambda: list(pool.map(lambda file: _read(file, spec), jpegs)), len(jpegs), seconds)
         rows = [(f"the worker's, {cores} cores, scaled while decoding", f"{ours:.0f}")]
         try:
-            card = decoder_on_card(device)
+            card = gpu_jpeg_decoder(device)
             card.check()
             rate = _rate(
                 lambda: list(pool.map(lambda file: _read(file, spec, card.decode), jpegs)), len(jpegs), seconds
             )
-            rows.append((f"the worker's with TAGMILL_DECODE_ON_CARD, {cores} cores beside", f"{rate:.0f}"))
+            rows.append((f"the worker's with TAGMILL_DECODE_ON_GPU, {cores} cores beside", f"{rate:.0f}"))
         except TagmillError as error:
-            rows.append(("the worker's with TAGMILL_DECODE_ON_CARD", f"not here: {error}"))
+            rows.append(("the worker's with TAGMILL_DECODE_ON_GPU", f"not here: {error}"))
     try:
         rows.append(
-            ("torchvision.io.decode_jpeg on the card, and resize there", f"{_on_card(device, jpegs, seconds):.0f}")
+            ("torchvision.io.decode_jpeg on the GPU, and resize there", f"{_on_gpu(device, jpegs, seconds):.0f}")
         )
     except (ImportError, RuntimeError, AssertionError) as error:
-        rows.append(("torchvision.io.decode_jpeg on the card", f"not here: {str(error).splitlines()[0]}"))
+        rows.append(("torchvision.io.decode_jpeg on the GPU", f"not here: {str(error).splitlines()[0]}"))
     print(f"## Decoding {len(jpegs)} JPEGs, images/s\n\n| decoder | images/s |\n|---|---|")
     for name, rate in rows:
         print(f"| {name} | {rate} |")
 
 
-def _on_card(device: str, files: Sequence[Path], seconds: float) -> float:
+def _on_gpu(device: str, files: Sequence[Path], seconds: float) -> float:
     import torch
     from torchvision.io import ImageReadMode, decode_jpeg, read_file
     from torchvision.transforms.v2.functional import resize
 
     if not torch.cuda.is_available():
-        raise RuntimeError("torch sees no card")
+        raise RuntimeError("torch sees no GPU")
     card = f"cuda:{Device.parse(device).index}"
 
     def decode_all() -> None:
@@ -318,12 +318,12 @@ def _until(end: float) -> Iterator[None]:
 
 
 def _decoded(files: Sequence[Path], spec: PreprocessSpec) -> Pixels:
-    """Return as many pictures as the largest call takes, uint8 [N, height, width, 3]."""
+    """Return as many images as the largest call takes, uint8 [N, height, width, 3]."""
     found = [_read(files[number % len(files)], spec) for number in range(SHAPES[-1])]
     return np.stack(found)
 
 
-def _read(file: Path, spec: PreprocessSpec, decoding: Callable[[bytes, int], Picture] = decode) -> Pixels:
+def _read(file: Path, spec: PreprocessSpec, decoding: Callable[[bytes, int], DecodedImage] = decode) -> Pixels:
     return fit(decoding(file.read_bytes(), spec.decode_side).rgb, spec)
 
 

@@ -1,6 +1,6 @@
 """Whether a worker's memory depends on how long it runs.
 
-`PYTHONPATH=tests python -m benchmarks.memory --images 100000` tags pictures of 32x32, every file with bytes of its own,
+`PYTHONPATH=tests python -m benchmarks.memory --images 100000` tags images of 32x32, every file with bytes of its own,
 on Redis and PostgreSQL, and looks at the resident size of the process that tags: medians of the quarters of the run.
 """
 
@@ -49,8 +49,8 @@ def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=100_000)
-    parser.add_argument("--model", choices=["seed", "mobilenet"], default="seed")
-    parser.add_argument("--work", type=Path, default=Path("bench"), help="where pictures and bundles go")
+    parser.add_argument("--model", choices=["simple-cnn", "mobilenet"], default="simple-cnn")
+    parser.add_argument("--work", type=Path, default=Path("bench"), help="where images and bundles go")
     options = parser.parse_args()
     print(machine(), flush=True)
     pictures = [str(path.resolve()) for path in write_set("small", options.work, options.images)]

@@ -2,7 +2,7 @@
 
 `python -m benchmarks.providers --model resnet50 --rounds 5` runs one network through plain ONNX Runtime, and through
 Tagmill's sessions of ONNX Runtime and OpenVINO (extra `openvino`) in float32 and in int8. The weights are random: this
-is about speed; what int8 costs is measured by `tagmill export`, on the pictures of a training.
+is about speed; what int8 costs is measured by `tagmill export`, on the images of a training.
 """
 
 import argparse
@@ -21,14 +21,14 @@ from benchmarks.support.catalogs import write_set
 from benchmarks.support.comparing import spread, turns
 from benchmarks.support.machine import CORES, machine
 from export.precision.calibration import Calibration, choose, observe
-from export.precision.int8 import activations, prepare, quantise
+from export.precision.int8 import activations, prepare, quantize
 from tagmill.bundles.spec import GOLDEN
 from tagmill.images.decode import decode
 from tagmill.images.image import Pixels
 from tagmill.images.preprocess import PreprocessSpec, fit
 from worker.inference.session import Session
 
-#: pictures of one call; of one round; that show the ranges of int8
+#: images of one call; of one round; that show the ranges of int8
 BATCH, IMAGES, CALIBRATED_ON = 16, 64, 32
 PLAIN = "ONNX Runtime as it is, float32"
 
@@ -44,7 +44,7 @@ def in_int8(bundle: Path, images: Pixels) -> Path:
         prepared = prepare(model)
         seen = observe(prepared, activations(prepared), images, seed=0)
         method = next(iter(Calibration))
-        reduced = quantise(prepared, {name: choose(values, method) for name, values in seen.items()}, [])
+        reduced = quantize(prepared, {name: choose(values, method) for name, values in seen.items()}, [])
         del reduced.metadata_props[:]
         onnx.helper.set_model_props(reduced, facts)
         onnx.save(reduced, out)
@@ -75,7 +75,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=list(NETWORKS), default="resnet50")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--work", type=Path, default=Path("bench"), help="where pictures and bundles go")
+    parser.add_argument("--work", type=Path, default=Path("bench"), help="where images and bundles go")
     options = parser.parse_args()
     print(machine(), flush=True)
     side = NETWORKS[options.model][2]
@@ -89,7 +89,7 @@ def main() -> None:
     for library, device in (("ONNX Runtime", "cpu"), ("OpenVINO", "openvino")):
         calls |= {f"{library}, {bits}": Session(file, device, threads=1).run for bits, file in files.items()}
     rates = rounds_of(calls, images, options.rounds)
-    print(f"| {options.model}, {IMAGES} pictures, {CORES} calls at a time | images/s | times as fast as it is |")
+    print(f"| {options.model}, {IMAGES} images, {CORES} calls at a time | images/s | times as fast as it is |")
     print("|---|---|---|")
     for name, found in rates.items():
         ratios = [own / plain for own, plain in zip(found, rates[PLAIN], strict=True)]

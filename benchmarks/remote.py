@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=600)
     parser.add_argument("--latency", type=float, default=0.1, help="seconds until an answer")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--work", type=Path, default=Path("bench"), help="where pictures and bundles go")
+    parser.add_argument("--work", type=Path, default=Path("bench"), help="where images and bundles go")
     options = parser.parse_args()
     print(machine(), flush=True)
     photos = write_set("photos", options.work, options.images)

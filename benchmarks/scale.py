@@ -156,7 +156,7 @@ def measure(site: Site, images: int) -> Measured:
 
 
 def write_manifest(path: Path, images: int) -> Path:
-    """Write a manifest of pictures that need not exist: nobody opens them here."""
+    """Write a manifest of images that need not exist: nobody opens them here."""
     with path.open("w") as out:
         out.write("image_key,uri\n")
         out.writelines(f"sku-{number:09d},pictures/{number % 1000:03d}/{number:09d}.jpg\n" for number in range(images))

@@ -15,7 +15,7 @@ from export.graph.torch_graph import OPSET, build_graph
 from export.precision.reduce import Comparison, reduce
 from export.proof.golden import golden_samples
 from export.proof.parity import Parity, compare, torch_reference
-from export.proof.sample_images import labelled_pictures, sample_pictures, seed_of
+from export.proof.sample_images import labeled_pictures, sample_pictures, seed_of
 from tagmill.bundles.spec import GOLDEN, BundleSpec, Precision, Task, check_name
 from tagmill.cli.progress import Display
 from tagmill.errors import BundleError, InputError
@@ -49,7 +49,7 @@ def export_bundle(
     top_k: int = 0,
     display: Display | None = None,
 ) -> Exported:
-    """Write `out` from the checkpoint of `run`, proven on real pictures; nothing is written where a proof fails."""
+    """Write `out` from the checkpoint of `run`, proven on real images; nothing is written where a proof fails."""
     checkpoint = load(run)
     _check_destination(out)
     check_name(name or out.stem)
@@ -66,7 +66,7 @@ def export_bundle(
         parity.check()
         graph, comparison = whole, None
         if precision is not Precision.FP32:
-            data = labelled_pictures(checkpoint, display or Display())
+            data = labeled_pictures(checkpoint, display or Display())
             graph, comparison = reduce(whole, precision, data, seed_of(checkpoint), opened)
             spec = replace(spec, precision=precision)
             parity = compare(opened(graph, precision), reference, images)
@@ -159,6 +159,6 @@ def _check_precision(checkpoint: Checkpoint, precision: Precision) -> None:
 
 def _check_top_k(checkpoint: Checkpoint, top_k: int) -> None:
     if top_k and checkpoint.task is Task.SEGMENT:
-        raise InputError("--top-k picks the best labels of a picture; a segmenter gives a label for each pixel")
+        raise InputError("--top-k picks the best labels of an image; a segmenter gives a label for each pixel")
     if top_k >= len(checkpoint.labels):
         raise InputError(f"--top-k {top_k}: the run has {len(checkpoint.labels)} labels, so it must be below that")

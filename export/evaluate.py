@@ -1,4 +1,4 @@
-"""Measure a bundle on labelled pictures through the production session, with no torch."""
+"""Measure a bundle on labeled images through the production session, with no torch."""
 
 import os
 import time
@@ -36,9 +36,9 @@ from training.evaluation.metrics import (
 from training.report.analysis import Shown, find
 from worker.inference.session import Session
 
-#: pictures of one inference call
+#: images of one inference call
 BATCH = 16
-#: calls whose pictures are decoded ahead
+#: calls whose images are decoded ahead
 AHEAD = 4
 
 Read = tuple[NDArray[np.uint8], NDArray[np.uint8] | None]
@@ -46,7 +46,7 @@ Read = tuple[NDArray[np.uint8], NDArray[np.uint8] | None]
 
 @dataclass(frozen=True)
 class Failure:
-    """A picture that could not be read."""
+    """An image that could not be read."""
 
     path: str
     reason: str
@@ -55,15 +55,15 @@ class Failure:
 def evaluate(
     session: Session, data: Sequence[Path], display: Display | None = None, out: Path | None = None
 ) -> dict[str, Any]:
-    """Return the metrics of a bundle on labelled pictures, with failures and images_per_second.
+    """Return the metrics of a bundle on labeled images, with failures and images_per_second.
 
-    With a folder `out` the pictures stay in memory, and what the bundle says to them is drawn there. Raises InputError
-    for labels that the bundle does not have, and NothingToDo where no picture can be read.
+    With a folder `out` the images stay in memory, and what the bundle says to them is drawn there. Raises InputError
+    for labels that the bundle does not have, and NothingToDo where no image can be read.
     """
     display = display or Display()
     if out:
         _prepare(out)
-    examples, tables = _labelled(session, data, display)
+    examples, tables = _labeled(session, data, display)
     failures: list[Failure] = []
     started = time.perf_counter()
     with display.reading("pictures", len(examples)) as step:
@@ -72,7 +72,7 @@ def evaluate(
         metrics = _segments(session, batches, kept) if tables else _scores(session, batches, kept)
     seconds = time.perf_counter() - started
     if not metrics["images"]:
-        raise NothingToDo(f"{data[0]}: none of {len(examples)} pictures could be read; the first: {failures[0].reason}")
+        raise NothingToDo(f"{data[0]}: none of {len(examples)} images could be read; the first: {failures[0].reason}")
     if out and kept:
         _draw(session.spec, kept.shown(), out)
     return {
@@ -85,7 +85,7 @@ def evaluate(
 
 @dataclass
 class Kept:
-    """Pictures that will be drawn, and what was said to them."""
+    """Images that will be drawn, and what was said to them."""
 
     examples: list[Example] = field(default_factory=list)
     pixels: list[NDArray[np.uint8]] = field(default_factory=list)
@@ -121,10 +121,8 @@ def _draw(spec: BundleSpec, shown: Shown, out: Path) -> None:
     draw_answers(out, spec.labels, shown, findings)
 
 
-def _labelled(
-    session: Session, data: Sequence[Path], display: Display
-) -> tuple[list[Example], list[NDArray[np.uint8]]]:
-    """Return the pictures and, for a segmenter, what turns each source's mask values into its labels."""
+def _labeled(session: Session, data: Sequence[Path], display: Display) -> tuple[list[Example], list[NDArray[np.uint8]]]:
+    """Return the images and, for a segmenter, what turns each source's mask values into its labels."""
     labels = session.spec.labels
     if session.spec.task is Task.SEGMENT:
         sources = read_all(data, display)

@@ -10,7 +10,7 @@ from tagmill.broker.publish import publish
 from tagmill.db.connection import epoch_now, reading
 from tagmill.db.schema import BatchStatus, RunState, batch, batch_failure, run, run_image
 from tagmill.errors import NothingToDo
-from tagmill.ledger.reaper import bury_dead, reclaim_before, requeue_expired
+from tagmill.ledger.reaper import mark_dead, reclaim_before, requeue_expired
 from tagmill.ledger.runs import _count_again, _rebatch, _require
 from tagmill.outcomes import ErrorCode, ImageStatus
 
@@ -53,7 +53,7 @@ def reconcile(app: Celery, engine: Engine, queue: str, max_attempts: int) -> int
     """
     while requeue_expired(engine, queue):
         pass
-    bury_dead(engine, queue, max_attempts)
+    mark_dead(engine, queue, max_attempts)
     with reading(engine) as connection:
         now = connection.execute(select(epoch_now())).scalar_one()
     published = 0

@@ -57,10 +57,10 @@ class BundleError(ConfigurationError):
 
 
 class DeviceLostError(TagmillError):
-    """A device that has worked answers no more, whatever the picture."""
+    """A device that has worked answers no more, whatever the image."""
 
 
-def reason_of(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     """Return the first line of an error, of the driver's own where SQLAlchemy wraps one; its type where it is mute."""
     cause = getattr(error, "orig", None) or error
     return str(cause).strip().partition("\n")[0] or type(cause).__name__

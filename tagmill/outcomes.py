@@ -18,7 +18,7 @@ class ErrorCode(StrEnum):
     """`run_image.error_code`: why one image failed. The rest of its batch is not affected."""
 
     #: no file at the path, or HTTP 404 or 410
-    NOT_FOUND = "fetch_404"
+    NOT_FOUND = "not_found"
     #: the location is outside the allowed roots, or a network address that is not allowed
     FORBIDDEN_LOCATION = "forbidden_location"
     #: the uri is neither an absolute path nor an http(s) URL
@@ -31,9 +31,9 @@ class ErrorCode(StrEnum):
     TOO_MANY_BYTES = "too_many_bytes"
     #: zero bytes
     EMPTY = "empty"
-    #: the bytes are not a picture of a kind that is read
+    #: the bytes are not an image of a kind that is read
     NOT_AN_IMAGE = "not_an_image"
-    #: the picture ends before its last row
+    #: the image ends before its last row
     TRUNCATED = "truncated"
     #: the bytes are damaged inside
     CORRUPT = "corrupt"

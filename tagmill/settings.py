@@ -60,16 +60,16 @@ class Settings(BaseSettings):
     fetch_threads: int = Field(16, ge=1, le=256)
     #: threads of one inference call on the CPU; 0 means what `tagmill bench` chose here, or cores / concurrency
     inference_threads: int = Field(0, ge=0, le=256)
-    #: images of one inference call; 0 means what `tagmill bench` chose here, or 16, on a card 64
+    #: images of one inference call; 0 means what `tagmill bench` chose here, or 16, on a GPU 64
     inference_batch: int = Field(0, ge=0, le=1024)
     #: folder of this machine's own: what `tagmill bench` chose, and TensorRT's engines
     cache_folder: Path = Path("cache")
-    #: bytes of a graphics card's memory that ONNX Runtime may take for one bundle; 0 means all of it
+    #: bytes of a GPU's memory that ONNX Runtime may take for one bundle; 0 means all of it
     gpu_memory: int = Field(0, ge=0)
     #: true has CUDA record the kernels of a call and start them as one
     cuda_graphs: bool = False
-    #: true has the card that infers decode plain JPEGs, too, for machines whose CPUs cannot feed it
-    decode_on_card: bool = False
+    #: true has the GPU that infers decode plain JPEGs, too, for machines whose CPUs cannot feed it
+    decode_on_gpu: bool = False
 
     #: seconds a claimed batch belongs to its worker; renewed by a heartbeat every fifth of it
     lease_seconds: float = Field(10.0, gt=0, le=DAY)
@@ -163,7 +163,7 @@ class Settings(BaseSettings):
             raise ValueError("is rediss:// without certificate checking; add ?ssl_cert_reqs=required&ssl_ca_certs=FILE")
         return value
 
-    @field_validator("decode_on_card")
+    @field_validator("decode_on_gpu")
     @classmethod
     def _nothing_breaks_a_recording(cls, value: bool, others: ValidationInfo) -> bool:
         if value and others.data.get("cuda_graphs"):

@@ -63,7 +63,7 @@ class Checkpoint:
 def claim_run(run: Path, folders: Folders, resume: bool = False, resumable: bool = True) -> None:
     """Create the folder of a new run, or take up one that was interrupted.
 
-    Raises InputError where it lies among the pictures or a run is already that is not to be taken up, and NothingToDo
+    Raises InputError where it lies among the images or a run is already that is not to be taken up, and NothingToDo
     where it is finished. A recipe that is not `resumable` has no --resume.
     """
     require_apart(run, (*folders.data, *folders.validation, *folders.test))

@@ -20,14 +20,14 @@ from tagmill.records import BatchResult, Outcome
 from tagmill.settings import Settings
 from worker.connections.availability import Services, StoppedError
 from worker.heartbeat import Heartbeat
-from worker.inference.session_cache import Sessions
+from worker.inference.session_cache import SessionCache
 from worker.pipeline.tagger import Tagged, Tagger
 from worker.sources.stat_cache import identities, seen_files
 from worker.supervision.memory import memory_limit
 from worker.supervision.process import process_name
 from worker.supervision.quarantine import Quarantine
-from worker.supervision.watchdog import Overdue, Watchdog
-from worker.threads.timeout_pool import DaemonPool
+from worker.supervision.watchdog import RecycleReason, Watchdog
+from worker.threads.timeout_pool import TimeoutPool
 
 log = logging.getLogger(__name__)
 
@@ -37,12 +37,12 @@ DOUBLINGS = 7
 
 
 @dataclass(frozen=True)
-class Host:
+class ProcessHooks:
     """What the process around a Runtime does for it."""
 
     services: Services
     #: asks it to end after the batches in hand
-    recycle: Callable[[Overdue], None]
+    recycle: Callable[[RecycleReason], None]
     #: something starts the process again when it ends
     supervised: bool
 
@@ -50,14 +50,14 @@ class Host:
 class Runtime:
     """Built once a process, after any fork, and used from all its threads."""
 
-    def __init__(self, settings: Settings, sessions: Sessions, host: Host) -> None:
+    def __init__(self, settings: Settings, sessions: SessionCache, host: ProcessHooks) -> None:
         self.settings = settings
         self.engine = connect(settings.database_url, settings.lease_seconds)
         self.name = f"{socket.gethostname()}:{os.getpid()}"
         self._process = process_name()
         self._services = host.services
         self._recycle = host.recycle
-        self._pool = DaemonPool(settings.decode_threads or os.cpu_count() or 1)
+        self._pool = TimeoutPool(settings.decode_threads or os.cpu_count() or 1)
         self._heartbeat = Heartbeat(self.engine, settings.lease_seconds, host.services)
         self._tagger = Tagger(settings, sessions, self._pool)
         self._quarantine = Quarantine(settings, sessions.files)
@@ -72,7 +72,7 @@ class Runtime:
         """
         settings = self.settings
         lease = Lease(f"{self._process}:{uuid.uuid4().hex}", settings.lease_seconds, settings.max_attempts)
-        claimed = self._services.patiently(
+        claimed = self._services.retry_until_available(
             lambda: leases.claim(self.engine, message.run, message.batch, settings.queue, lease)
         )
         if claimed is None:
@@ -86,7 +86,7 @@ class Runtime:
             except Exception as error:
                 self._give_back(claimed, error)
                 if isinstance(error, DeviceLostError):
-                    self._recycle(Overdue.DEVICE)  # what a new process finds of it is told there
+                    self._recycle(RecycleReason.DEVICE)  # what a new process finds of it is told there
                 elif not isinstance(error, TagmillError):
                     raise
 
@@ -99,7 +99,7 @@ class Runtime:
         self.engine.dispose()
 
     def _drop(self, message: BatchMessage) -> None:
-        known = self._services.patiently(
+        known = self._services.retry_until_available(
             lambda: leases.exists(self.engine, message.run, message.batch, self.settings.queue)
         )
         fields = {"run": message.run, "batch": message.batch}
@@ -112,7 +112,7 @@ class Runtime:
     def _give_back(self, claimed: Claim, error: Exception) -> None:
         delay = RETRY_SECONDS * 2 ** min(claimed.attempts - 1, DOUBLINGS)
         reason = f"{type(error).__name__}: {error}"
-        self._services.patiently(lambda: leases.release(self.engine, claimed, reason, delay))
+        self._services.retry_until_available(lambda: leases.release(self.engine, claimed, reason, delay))
         log.error("batch failed", extra={"action": "batch_failed", "batch": claimed.batch_id, "reason": str(error)})
 
     def _work(self, claimed: Claim) -> None:
@@ -125,14 +125,16 @@ class Runtime:
         outcomes = [*(Outcome(position, sha256) for position, sha256 in unchanged.items()), *tagged.result.outcomes]
         result = replace(tagged.result, outcomes=outcomes, files=files)
         started = time.perf_counter()
-        written = self._services.patiently(lambda: complete(self.engine, claimed, result, self.name))
+        written = self._services.retry_until_available(lambda: complete(self.engine, claimed, result, self.name))
         times = {"read_ms": tagged.read_ms, "infer_ms": tagged.infer_ms}
         times["write_ms"] = round(1000 * (time.perf_counter() - started), 1)
         _log_batch(claimed, result, written, times)
 
     def _unchanged(self, claimed: Claim, before: dict[int, str]) -> dict[int, str]:
         """Return position -> sha256 of the local files that were hashed before and lack no result."""
-        hashed = self._services.patiently(lambda: known_files(self.engine, before.values())) if before else {}
+        hashed = (
+            self._services.retry_until_available(lambda: known_files(self.engine, before.values())) if before else {}
+        )
         if not hashed:
             return {}
         known = self._known(claimed, set(hashed.values()))
@@ -152,7 +154,7 @@ class Runtime:
         return Tagged(result, {}, 0.0, round(1000 * (time.perf_counter() - started), 1))
 
     def _known(self, claimed: Claim, shas: set[str]) -> set[tuple[str, str]]:
-        return self._services.patiently(lambda: known_inferences(self.engine, shas, claimed.models))
+        return self._services.retry_until_available(lambda: known_inferences(self.engine, shas, claimed.models))
 
 
 def _log_batch(claimed: Claim, result: BatchResult, written: bool, times: dict[str, float]) -> None:

@@ -16,16 +16,16 @@ from tagmill.db.migrate import open_database
 from tagmill.errors import ConfigurationError, TagmillError
 from tagmill.registry.store import ModelStore
 from tagmill.settings import Settings, load_settings
-from worker.batch import Host, Runtime
+from worker.batch import ProcessHooks, Runtime
 from worker.connections import redis_channel
 from worker.connections.availability import Services
 from worker.connections.celery_log import BrokerLog
 from worker.connections.periodic import Periodic
 from worker.devices.device_check import require_device
-from worker.inference.session_cache import Sessions
+from worker.inference.session_cache import SessionCache
 from worker.reaping import reaper
 from worker.supervision.process import ProcessEnd
-from worker.supervision.watchdog import Overdue
+from worker.supervision.watchdog import RecycleReason
 from worker.task import register
 
 log = logging.getLogger(__name__)
@@ -49,8 +49,8 @@ class Process:
             if self._runtime is None or self._pid != os.getpid():
                 # A fork may have come while a thread of the process above held one of the locks in there.
                 services = self.services if os.getpid() == self._parent else Services(stopping=_stopping)
-                host = Host(services, _recycle, supervised=True)
-                sessions = Sessions(self.settings, ModelStore(self.settings.model_store))
+                host = ProcessHooks(services, _recycle, supervised=True)
+                sessions = SessionCache(self.settings, ModelStore(self.settings.model_store))
                 self._runtime = Runtime(self.settings, sessions, host)
                 self._pid = os.getpid()
             return self._runtime
@@ -62,9 +62,9 @@ class Process:
         """
         try:
             _log_json()
-            engine = self.services.patiently(lambda: open_database(self.settings.database_url))
+            engine = self.services.retry_until_available(lambda: open_database(self.settings.database_url))
             engine.dispose()  # nothing of it may pass a fork
-            require_device(self.settings.device, self.settings.decode_on_card)
+            require_device(self.settings.device, self.settings.decode_on_gpu)
         except TagmillError as error:
             _end(error)
         except Exception as error:  # Celery would log it and start the worker, unchecked
@@ -86,7 +86,7 @@ def _stopping() -> bool:
     return state.should_stop is not None or state.should_terminate is not None
 
 
-def _recycle(reason: Overdue) -> None:
+def _recycle(reason: RecycleReason) -> None:
     """Take no new batch, finish those in hand, end. Celery's own loop looks at this variable, as after SIGTERM."""
     if not _stopping():
         log.warning("ending to be started anew", extra={"action": "worker_recycles", "reason": reason})

@@ -49,7 +49,7 @@ class Heartbeat:
         with self._lock:
             tokens = set(self._tokens)
         if not tokens:
-            self._services.database.asked_no_more()
+            self._services.database.stop_retrying()
             return
         asked = time.monotonic()
         renew(self._engine, tokens, self._lease_seconds)

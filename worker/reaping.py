@@ -8,8 +8,15 @@ from sqlalchemy import Engine
 from tagmill.broker.message import Priority
 from tagmill.broker.message_loss import restore
 from tagmill.broker.publish import open_channel, publish, queue_length
-from tagmill.db.connection import end_silent
-from tagmill.ledger.reaper import bury_dead, reclaim_again, reclaim_due, reclaim_lost, requeue_expired, take_turn
+from tagmill.db.connection import terminate_silent
+from tagmill.ledger.reaper import (
+    acquire_reaper_lock,
+    mark_dead,
+    reclaim_due,
+    reclaim_lost,
+    reclaim_retries,
+    requeue_expired,
+)
 from tagmill.settings import Settings
 from worker.connections.availability import Services
 from worker.connections.periodic import Periodic
@@ -22,14 +29,14 @@ AGAIN_SHARE = 0.3
 def reap(app: Celery, engine: Engine, settings: Settings, services: Services) -> int:
     """Publish the batches that lost their worker or their message; return how many. One worker at a time does it."""
     queue, asked = settings.queue, time.monotonic()
-    if not take_turn(engine, queue, settings.reap_seconds / 2):
+    if not acquire_reaper_lock(engine, queue, settings.reap_seconds / 2):
         services.database.answered(asked)
         return 0
-    end_silent(engine, settings.lease_seconds)
+    terminate_silent(engine, settings.lease_seconds)
     # After an outage leases have ended whose owners live: they get the time to renew them.
-    if services.database.steady(settings.lease_seconds):
+    if services.database.is_stable(settings.lease_seconds):
         requeue_expired(engine, queue)
-    bury_dead(engine, queue, settings.max_attempts)
+    mark_dead(engine, queue, settings.max_attempts)
     services.database.answered(asked)
     # Asked before anything is marked as published: a broker that is down ends this look here.
     with open_channel(app) as channel:
@@ -39,7 +46,7 @@ def reap(app: Celery, engine: Engine, settings: Settings, services: Services) ->
         log.warning("the broker had lost messages", extra={"action": "broker_restored", "batches": restored})
     due = reclaim_due(engine, queue)
     if first == 0:
-        due += reclaim_again(engine, queue, AGAIN_SHARE * settings.queued_grace_seconds)
+        due += reclaim_retries(engine, queue, AGAIN_SHARE * settings.queued_grace_seconds)
     lost = reclaim_lost(engine, queue, settings.queued_grace_seconds) if waiting == 0 else []
     if due or lost:
         publish(app, due, Priority.AGAIN)

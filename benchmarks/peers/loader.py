@@ -19,7 +19,7 @@ BATCH = 32
 
 
 class Pictures(Dataset[torch.Tensor]):
-    """Decoded pictures, uint8 [side, side, 3]."""
+    """Decoded images, uint8 [side, side, 3]."""
 
     def __init__(self, files: list[str], side: int) -> None:
         self._files = files

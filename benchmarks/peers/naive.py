@@ -20,7 +20,7 @@ _loaded: dict[str, Any] = {}
 
 @app.task  # type: ignore[untyped-decorator]  # celery ships no types
 def tag(file: str) -> None:
-    """Tag one picture and count it."""
+    """Tag one image and count it."""
     if not _loaded:
         _load(os.environ["NAIVE_BUNDLE"])
     _loaded["infer"](read_pillow(file, _loaded["side"])[None])

@@ -19,7 +19,7 @@ class Tagger:
         self._session = new_session(bundle)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Tag a batch of pictures."""
+        """Tag a batch of images."""
         return {"labels": best(self._session, batch["image"])}
 
 

@@ -1,1 +1,1 @@
-"""What the benchmarks share: bundles, pictures, contenders and statistics."""
+"""What the benchmarks share: bundles, images, contenders and statistics."""

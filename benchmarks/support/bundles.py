@@ -14,7 +14,7 @@ from training.models.build import build
 NETWORKS: dict[str, tuple[Task, str, int, int, dict[str, int]]] = {
     "mobilenet": (Task.CLASSIFY, "mobilenet_v3_small", 224, 1000, {"head": 0}),
     "resnet50": (Task.CLASSIFY, "resnet50", 224, 1000, {"head": 0}),
-    "seed": (Task.CLASSIFY, "seed", 32, 10, {}),
+    "simple-cnn": (Task.CLASSIFY, "simple-cnn", 32, 10, {}),
     "segmenter": (Task.SEGMENT, "unet", 256, 21, {"shrink": 2}),
 }
 

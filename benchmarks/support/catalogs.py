@@ -1,4 +1,4 @@
-"""The pictures of a benchmark: written once into a folder, every file with bytes of its own."""
+"""The images of a benchmark: written once into a folder, every file with bytes of its own."""
 
 import os
 from concurrent.futures import ProcessPoolExecutor
@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-#: pictures drawn from noise; the others of a set are these turned, mirrored and brightened
+#: images drawn from noise; the others of a set are these turned, mirrored and brightened
 DRAWN = 48
 #: how each set is encoded: side in pixels, formats in turn
 SETS: dict[str, tuple[int, tuple[str, ...]]] = {
@@ -31,7 +31,7 @@ def photo_like(side: int, seed: int) -> Image.Image:
 
 
 def write_set(name: str, folder: Path, count: int) -> list[Path]:
-    """Return `count` pictures of a set below `folder`; those that are there already are not written again."""
+    """Return `count` images of a set below `folder`; those that are there already are not written again."""
     side, formats = SETS[name]
     directory = folder / name
     directory.mkdir(parents=True, exist_ok=True)
@@ -47,7 +47,7 @@ def write_set(name: str, folder: Path, count: int) -> list[Path]:
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """Return the real pictures below a folder."""
+    """Return the real images below a folder."""
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg", ".png", ".webp"})
 
 

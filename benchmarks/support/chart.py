@@ -1,4 +1,4 @@
-"""A picture of the comparisons."""
+"""An image of the comparisons."""
 
 from collections.abc import Sequence
 from pathlib import Path

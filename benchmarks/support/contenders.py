@@ -1,4 +1,4 @@
-"""Who is timed, each behind one method: how many seconds it takes to tag a list of pictures."""
+"""Who is timed, each behind one method: how many seconds it takes to tag a list of images."""
 
 import json
 import os
@@ -33,12 +33,12 @@ from worker.sources.fetcher import is_local
 
 #: images of one message to a Tagmill worker, its default
 BATCH_SIZE = 64
-#: what is emptied before each round, so that no picture has a result already
+#: what is emptied before each round, so that no image has a result already
 RESULTS = "label, mask, inference, image, file_seen, run_image, batch, run_model, run"
 
 
 class Contender(ABC):
-    """One way to tag pictures. `with` starts and ends what it needs around the rounds."""
+    """One way to tag images. `with` starts and ends what it needs around the rounds."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -46,7 +46,7 @@ class Contender(ABC):
 
     @abstractmethod
     def measure(self, job: Job) -> Timed:
-        """Tag the pictures of a job."""
+        """Tag the images of a job."""
 
     def start(self) -> None:  # noqa: B027 - a script needs nothing
         """Bring up servers and workers."""
@@ -116,7 +116,7 @@ class Tagmill(Contender):
         self._warm = False
 
     def measure(self, job: Job) -> Timed:
-        """Queue the pictures and wait for the last row: from the first message to the last commit."""
+        """Queue the images and wait for the last row: from the first message to the last commit."""
         if not self._warm:
             self._warm = True
             self.measure(Job(job.files[: 2 * self._batch_size], job.bundles, job.threads))
@@ -134,7 +134,7 @@ class Tagmill(Contender):
             tagged = connection.execute(text("SELECT count(*) FROM run_image WHERE status = 'tagged'")).scalar_one()
         if tagged != len(job.files):
             raise RuntimeError(
-                f"{self.name}: {tagged} of {len(job.files)} pictures were tagged:\n{self.worker.log[-2000:]}"
+                f"{self.name}: {tagged} of {len(job.files)} images were tagged:\n{self.worker.log[-2000:]}"
             )
         return Timed(tagged, ended - started)
 
@@ -160,7 +160,7 @@ class NaiveCelery(Contender):
         self._warm = False
 
     def measure(self, job: Job) -> Timed:
-        """Queue a task a picture and wait until all are counted."""
+        """Queue a task an image and wait until all are counted."""
         from benchmarks.peers import naive
 
         if not self._warm:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Job:
-    """Pictures to tag with bundles."""
+    """Images to tag with bundles."""
 
     files: list[str]
     bundles: list[str]

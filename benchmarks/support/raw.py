@@ -19,17 +19,17 @@ from tagmill.images.decode import decode
 from tagmill.images.preprocess import PreprocessSpec, fit
 from worker.inference.session import Session
 
-#: pictures of one inference call
+#: images of one inference call
 BATCH = 16
 PARTS = ("both", "decode", "infer", "plain")
 
 Pixels = NDArray[np.uint8]
 #: the input of each model
-Room = dict[PreprocessSpec, Pixels]
+PinnedBuffer = dict[PreprocessSpec, Pixels]
 
 
 def measure(job: Job, part: str = "both") -> Timed:
-    """Time the pictures; sessions are loaded and have answered once before. Raises ValueError for another part."""
+    """Time the images; sessions are loaded and have answered once before. Raises ValueError for another part."""
     if part not in PARTS:
         raise ValueError(f"no part is called {part}")
     sessions = [Session(Path(bundle), job.device, threads=1) for bundle in job.bundles]
@@ -37,7 +37,7 @@ def measure(job: Job, part: str = "both") -> Timed:
     decoding = plain_read if part == "plain" else read
     calls = [_call(session, part == "plain") for session in sessions]
 
-    def infer(room: Room, count: int) -> None:
+    def infer(room: PinnedBuffer, count: int) -> None:
         for spec, call in calls:
             call(room[spec][:count])
 
@@ -59,7 +59,7 @@ def measure(job: Job, part: str = "both") -> Timed:
         return Timed(len(job.files), time.perf_counter() - started)
 
 
-def read(files: list[str], room: Room) -> None:
+def read(files: list[str], room: PinnedBuffer) -> None:
     """Decode as Tagmill does."""
     for place, file in enumerate(files):
         picture = decode(Path(file).read_bytes(), max(spec.decode_side for spec in room)).rgb
@@ -67,14 +67,14 @@ def read(files: list[str], room: Room) -> None:
             fit(picture, spec, out=batch[place])
 
 
-def plain_read(files: list[str], room: Room) -> None:
+def plain_read(files: list[str], room: PinnedBuffer) -> None:
     """Decode with simplejpeg and scale with OpenCV."""
     for place, file in enumerate(files):
         for spec, batch in room.items():
             batch[place] = read_area(file, spec.width)
 
 
-def _room(specs: list[PreprocessSpec]) -> Room:
+def _room(specs: list[PreprocessSpec]) -> PinnedBuffer:
     return {spec: np.zeros((BATCH, spec.height, spec.width, 3), np.uint8) for spec in specs}
 
 

@@ -1,4 +1,4 @@
-"""`tagmill evaluate`: how good a bundle is on labelled images."""
+"""`tagmill evaluate`: how good a bundle is on labeled images."""
 
 import json
 from pathlib import Path
@@ -21,15 +21,15 @@ PER_CLASS = {"per_class": "accuracy", "per_class_ap": "average precision", "per_
 
 @click.command()
 @click.argument("bundle", type=FILE, metavar="FILE.onnx")
-@click.option("--data", "data", required=True, multiple=True, type=FOLDER, help="Labelled pictures; may be repeated.")
+@click.option("--data", "data", required=True, multiple=True, type=FOLDER, help="Labeled images; may be repeated.")
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda:N", help="Where inference runs.")
-@click.option("--out", type=FOLDER, help="Folder for figures and pictures with predicted titles or masks.")
+@click.option("--out", type=FOLDER, help="Folder for figures and images with predicted titles or masks.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def evaluate(bundle: Path, data: tuple[Path, ...], device: str, out: Path | None, as_json: bool) -> None:
-    """Measure a bundle on labelled pictures.
+    """Measure a bundle on labeled images.
 
-    --data is any kind of labelled pictures that training takes: folders, CSV, COCO, a reviewed run, or the name of a
-    known data set, whose test pictures are measured (docs/data.md).
+    --data is any kind of labeled images that training takes: folders, CSV, COCO, a reviewed run, or the name of a
+    known data set, whose test images are measured (docs/data.md).
     """
     from export.evaluate import BATCH
     from export.evaluate import evaluate as measure

@@ -13,16 +13,16 @@ FILE = FOLDER = NamedPath()
 @click.argument("run", type=FOLDER)
 @click.option("-o", "--out", required=True, type=FILE, help="The bundle to write, FILE.onnx.")
 @click.option("--name", help="Name in the bundle  [default: that of the file]")
-@click.option("--samples", type=FOLDER, help="Pictures to prove the bundle on, where the run's own are gone.")
+@click.option("--samples", type=FOLDER, help="Images to prove the bundle on, where the run's own are gone.")
 @click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), default="fp32", show_default=True,
               help="Bits of the weights; what fewer cost is measured.")  # fmt: skip
-@click.option("--top-k", type=click.IntRange(1), help="Let the graph pick out the best K labels of each picture.")
+@click.option("--top-k", type=click.IntRange(1), help="Let the graph pick out the best K labels of each image.")
 def export(run: Path, out: Path, name: str | None, samples: Path | None, precision: str, top_k: int | None) -> None:
     """Make a bundle out of a training run.
 
-    RUN is the folder that `tagmill train` wrote. The bundle is compared with torch on up to 200 pictures,
+    RUN is the folder that `tagmill train` wrote. The bundle is compared with torch on up to 200 images,
     and is written only where both agree. With --precision fp16 or int8 it is written only where its accuracy, mean
-    average precision or mean IoU on the run's test pictures falls by no more than 0.5 points.
+    average precision or mean IoU on the run's test images falls by no more than 0.5 points.
     """
     from export.build import export_bundle
     from tagmill.bundles.spec import Precision
@@ -33,12 +33,10 @@ def export(run: Path, out: Path, name: str | None, samples: Path | None, precisi
     click.echo(
         f"{out}: {spec.task} bundle {spec.name}, {len(spec.labels)} labels, {out.stat().st_size / 2**20:.2f} MiB"
     )
-    click.echo(
-        f"scores differ from torch by at most {parity.max_score_difference:.1e}{masks} ({parity.images} pictures)"
-    )
+    click.echo(f"scores differ from torch by at most {parity.max_score_difference:.1e}{masks} ({parity.images} images)")
     if done.comparison is not None:
         cost = done.comparison
         click.echo(
             f"{cost.metric.replace('_', ' ')} {cost.figure:.4f} in {spec.precision}, {cost.fp32:.4f} in fp32 "
-            f"({cost.images} {cost.use} pictures); {done.size_ratio:.2f} of the size"
+            f"({cost.images} {cost.use} images); {done.size_ratio:.2f} of the size"
         )

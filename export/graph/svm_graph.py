@@ -2,7 +2,7 @@
 
 The features are torch's, through its own exporter; the classifier is scikit-learn's, through skl2onnx, whose decision
 values for each pair of labels differ from scikit-learn's by rounding alone; what turns them into scores is written out
-here. ONNX Runtime's operator compares a picture with one support vector after the other on the CPU, whichever provider
+here. ONNX Runtime's operator compares an image with one support vector after the other on the CPU, whichever provider
 the session has, which is why the features are few. skl2onnx declares one value a label, which is wrong: the graph
 declares no shape between its parts.
 """

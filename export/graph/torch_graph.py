@@ -1,4 +1,4 @@
-"""From a checkpoint to the ONNX graph of a bundle: uint8 pictures in, scores and masks out."""
+"""From a checkpoint to the ONNX graph of a bundle: uint8 images in, scores and masks out."""
 
 import logging
 import warnings
@@ -20,7 +20,7 @@ def pixels(images: Tensor) -> Tensor:
 
 
 class ClassifyGraph(nn.Module):
-    """Normalise, infer, divide by the temperature, softmax or sigmoid; with `top_k` the best labels, too."""
+    """Normalize, infer, divide by the temperature, softmax or sigmoid; with `top_k` the best labels, too."""
 
     def __init__(self, network: nn.Module, task: Task, temperature: float, top_k: int) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class ClassifyGraph(nn.Module):
 
 
 class SegmentGraph(nn.Module):
-    """Normalise, infer, and give each pixel's label with each label's mean probability over its own pixels."""
+    """Normalize, infer, and give each pixel's label with each label's mean probability over its own pixels."""
 
     def __init__(self, network: nn.Module, labels: int, temperature: float) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ def build_graph(network: nn.Module, spec: BundleSpec, top_k: int = 0) -> onnx.Mo
     else:
         graph = ClassifyGraph(network, spec.task, spec.temperature, top_k)
         outputs = [SCORES, TOP_SCORES, TOP_LABELS] if top_k else [SCORES]
-    # In training mode batch normalisation would be exported with the statistics of the example.
+    # In training mode batch normalization would be exported with the statistics of the example.
     graph.eval()
     # torch.export takes an example batch of 1 as "always 1".
     example = torch.zeros(2, spec.preprocess.height, spec.preprocess.width, 3, dtype=torch.uint8)

@@ -1,6 +1,6 @@
-"""The range of every activation that 8 bits must cover, seen on real pictures and cut off by one of three methods.
+"""The range of every activation that 8 bits must cover, seen on real images and cut off by one of three methods.
 
-ONNX Runtime's own calibrators hold every activation of every picture in memory, and go through all of them again for
+ONNX Runtime's own calibrators hold every activation of every image in memory, and go through all of them again for
 each method. Here one pass keeps the extremes and a sample, and all methods are worked out from that.
 """
 
@@ -16,9 +16,9 @@ from onnx import TensorProto
 
 from tagmill.bundles.spec import INPUT
 
-#: pictures of one call: all activations of a call are in memory at once
+#: images of one call: all activations of a call are in memory at once
 BATCH = 4
-#: values of one activation that are kept of each picture
+#: values of one activation that are kept of each image
 SAMPLED = 2048
 #: share of the values, in percent, that the percentile method covers
 COVERED = 99.99

@@ -16,7 +16,7 @@ LARGEST = float(np.finfo(np.float16).max)
 
 
 def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the graph with float16 weights and layers between float32 normalising and float32 scores."""
+    """Return the graph with float16 weights and layers between float32 normalizing and float32 scores."""
     half = onnx.ModelProto()
     half.CopyFrom(model)
     _Halving(half).convert()

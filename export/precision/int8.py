@@ -1,4 +1,4 @@
-"""Quantise the core of a graph: 8-bit weights per channel, 8-bit activations, as QuantizeLinear and DequantizeLinear.
+"""Quantize the core of a graph: 8-bit weights per channel, 8-bit activations, as QuantizeLinear and DequantizeLinear.
 
 U8 activations with S8 weights are what the VNNI instructions, and OpenVINO on them, multiply in one step.
 """
@@ -20,7 +20,7 @@ from export.precision.quantizable import core, layers
 
 
 def prepare(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the graph with batch normalisation folded and the type of every value known."""
+    """Return the graph with batch normalization folded and the type of every value known."""
     with tempfile.TemporaryDirectory() as folder:
         source, out = Path(folder) / "graph.onnx", Path(folder) / "prepared.onnx"
         # Given a file: a model in memory loses its weights on the way (ONNX Runtime 1.31.1).
@@ -33,7 +33,7 @@ def prepare(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _widen_constants(prepared: onnx.ModelProto) -> None:
-    """Repeat the constants a channel, [C, 1, 1], that normalise pixels over a row: [C, 1, W].
+    """Repeat the constants a channel, [C, 1, 1], that normalize pixels over a row: [C, 1, W].
 
     ONNX Runtime keeps 8-bit convolutions in NHWC and turns what comes before them, too. There a constant of 3 values
     made subtracting and dividing 15 times as slow, and so half of all the work for a small network.
@@ -65,8 +65,8 @@ def first_and_last(prepared: onnx.ModelProto) -> list[str]:
     return [found[0].name, found[-1].name]
 
 
-def quantise(prepared: onnx.ModelProto, ranges: dict[str, Range], kept_in_float: Iterable[str] = ()) -> onnx.ModelProto:
-    """Return the quantised graph. `ranges` must hold all `activations`."""
+def quantize(prepared: onnx.ModelProto, ranges: dict[str, Range], kept_in_float: Iterable[str] = ()) -> onnx.ModelProto:
+    """Return the quantized graph. `ranges` must hold all `activations`."""
     inner = {node.name for node in core(prepared)} - set(kept_in_float)
     outer = [node.name for node in prepared.graph.node if node.name not in inner]
     limits = {
@@ -93,7 +93,7 @@ def quantise(prepared: onnx.ModelProto, ranges: dict[str, Range], kept_in_float:
 
 
 def _shorten_names(model: onnx.ModelProto) -> None:
-    """Number the values: ONNX Runtime's long names for them are up to a tenth of a small quantised file."""
+    """Number the values: ONNX Runtime's long names for them are up to a tenth of a small quantized file."""
     graph = model.graph
     names: dict[str, str] = {value.name: value.name for value in (*graph.input, *graph.output)}
     names[""] = ""  # an input left out

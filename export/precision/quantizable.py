@@ -15,7 +15,7 @@ def layers(model: onnx.ModelProto) -> list[onnx.NodeProto]:
 def core(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     """Return the nodes that come after some layer with weights and before another, those layers included.
 
-    Outside are the normalisation of the pixels, and temperature, softmax, sigmoid, argmax and top-k: small work on
+    Outside are the normalization of the pixels, and temperature, softmax, sigmoid, argmax and top-k: small work on
     values that must not be rounded.
     """
     weighted = {node.name for node in layers(model)}

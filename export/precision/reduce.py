@@ -1,4 +1,4 @@
-"""Reduce a graph to float16 or 8 bits, and measure what that costs on labelled pictures of the run."""
+"""Reduce a graph to float16 or 8 bits, and measure what that costs on labeled images of the run."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -10,19 +10,19 @@ from numpy.typing import NDArray
 
 from export.precision.calibration import Calibration, choose, observe
 from export.precision.float16 import to_half
-from export.precision.int8 import activations, first_and_last, prepare, quantise
+from export.precision.int8 import activations, first_and_last, prepare, quantize
 from export.proof.predict import answers
 from tagmill.bundles.spec import Precision, Task
 from tagmill.errors import BundleError
-from training.data.arrays import Arrays, LabelledSet
+from training.data.arrays import Arrays, LabeledSet
 from training.evaluation.metrics import classification, mask_confusion, multilabel, segmentation
 from worker.inference.session import Prediction, Session
 
 #: points by which the figure may fall
 ALLOWED = 0.5
-#: training pictures that show the range of every activation
+#: training images that show the range of every activation
 CALIBRATED_ON = 256
-#: validation pictures that the method is chosen on
+#: validation images that the method is chosen on
 CHOSEN_ON = 500
 
 #: makes a session of a graph, as workers have it
@@ -37,12 +37,12 @@ class Calibrated:
     """How the ranges of an int8 graph came about."""
 
     method: Calibration
-    #: training pictures
+    #: training images
     images: int
     seed: int
     #: layers that stayed in float32
     float_layers: int
-    #: validation pictures that the method was chosen on, and the figure there in fp32 and with this method
+    #: validation images that the method was chosen on, and the figure there in fp32 and with this method
     chosen_on: int
     fp32: float
     figure: float
@@ -50,7 +50,7 @@ class Calibrated:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The figure of a bundle in float32 and with fewer bits, on the same pictures."""
+    """The figure of a bundle in float32 and with fewer bits, on the same images."""
 
     precision: Precision
     metric: str
@@ -71,7 +71,7 @@ class Comparison:
         if self.points > ALLOWED + 1e-6:
             raise BundleError(
                 f"{self.metric.replace('_', ' ')} is {self.figure:.4f} in {self.precision} against {self.fp32:.4f} in "
-                f"fp32 on {self.images} {self.use} pictures, {self.points:.2f} points less ({ALLOWED:g} allowed): no "
+                f"fp32 on {self.images} {self.use} images, {self.points:.2f} points less ({ALLOWED:g} allowed): no "
                 "bundle written"
             )
 
@@ -81,7 +81,7 @@ class Comparison:
 
 
 def reduce(
-    model: onnx.ModelProto, precision: Precision, data: LabelledSet, seed: int, opened: Open
+    model: onnx.ModelProto, precision: Precision, data: LabeledSet, seed: int, opened: Open
 ) -> tuple[onnx.ModelProto, Comparison]:
     """Return the graph with fewer bits and what it costs. Raises BundleError where that is too much."""
     calibrated = None
@@ -104,9 +104,7 @@ def reduce(
     return reduced, comparison
 
 
-def _calibrate(
-    model: onnx.ModelProto, data: LabelledSet, seed: int, opened: Open
-) -> tuple[onnx.ModelProto, Calibrated]:
+def _calibrate(model: onnx.ModelProto, data: LabeledSet, seed: int, opened: Open) -> tuple[onnx.ModelProto, Calibrated]:
     """Try every method; where the best still costs half of what is allowed, with the first and last layer in float."""
     prepared = prepare(model)
     images = data.train.pixels[_some(len(data.train), CALIBRATED_ON, seed)]
@@ -120,7 +118,7 @@ def _calibrate(
     def attempt(kept: list[str]) -> float:
         """Try every method; return by how many points the best of all so far falls."""
         for method in Calibration:
-            graph = quantise(prepared, {name: choose(values, method) for name, values in seen.items()}, kept)
+            graph = quantize(prepared, {name: choose(values, method) for name, values in seen.items()}, kept)
             session = opened(graph, Precision.INT8)
             found = answers(session, held.pixels)
             rank = _figure(session, found, held), -_distance(found, truth)

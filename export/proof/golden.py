@@ -1,4 +1,4 @@
-"""Choose the golden samples of a bundle: real pictures of several labels, of those the least certain."""
+"""Choose the golden samples of a bundle: real images of several labels, of those the least certain."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,34 +9,34 @@ from tagmill.bundles.golden import GoldenSamples
 from tagmill.bundles.spec import Task
 from worker.inference.session import Prediction, Session
 
-#: pictures that travel within a bundle
+#: images that travel within a bundle
 COUNT = 4
 #: bytes of text that they may take, and at most this share of the graph
 LARGEST, SHARE = 200_000, 0.03
-#: colours of a picture that takes too much room: less, and less again
-COLOURS = (256, 64, 32, 16)
+#: colors of an image that takes too much room: less, and less again
+COLORS = (256, 64, 32, 16)
 
 
 def golden_samples(session: Session, images: NDArray[np.uint8], graph_bytes: int) -> GoldenSamples:
     """Return some of uint8 [N, H, W, 3] with what the session answers to them.
 
-    Pictures that take too much room lose colours, and at last their number.
+    Images that take too much room lose colors, and at last their number.
     """
     chosen = images[_spread(answers(session, images), session.spec.task)]
     room = min(LARGEST, int(SHARE * graph_bytes))
     samples = _answered(session, chosen)
-    for colours in COLOURS:
+    for colors in COLORS:
         if len(samples.to_text()) <= room:
             break
-        samples = _answered(session, np.stack([_painted(image, colours) for image in chosen]))
+        samples = _answered(session, np.stack([_painted(image, colors) for image in chosen]))
     while len(samples.to_text()) > room and len(samples.images) > 1:
         samples = _answered(session, samples.images[:-1])
     return samples
 
 
-def _painted(image: NDArray[np.uint8], colours: int) -> NDArray[np.uint8]:
-    """Return uint8 [H, W, 3] in the colours that suit it best, with no dither, which would not compress."""
-    palette = Image.fromarray(image).quantize(colours, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+def _painted(image: NDArray[np.uint8], colors: int) -> NDArray[np.uint8]:
+    """Return uint8 [H, W, 3] in the colors that suit it best, with no dither, which would not compress."""
+    palette = Image.fromarray(image).quantize(colors, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     return np.asarray(palette.convert("RGB"))
 
 
@@ -46,9 +46,9 @@ def _answered(session: Session, images: NDArray[np.uint8]) -> GoldenSamples:
 
 
 def _spread(found: Prediction, task: Task) -> list[int]:
-    """Return the positions of pictures of labels that lie far apart; the least certain of each, as they tell most.
+    """Return the positions of images of labels that lie far apart; the least certain of each, as they tell most.
 
-    A segmenter's picture counts as one of its largest label but the first, which is background as a rule.
+    A segmenter's image counts as one of its largest label but the first, which is background as a rule.
     """
     if task is Task.SEGMENT and found.mask is not None:
         labels = found.scores.shape[1]

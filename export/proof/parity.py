@@ -16,7 +16,7 @@ from worker.inference.session import Prediction, Session
 SCORE_TOLERANCE = 1e-4
 #: largest share of mask pixels that may differ: there two labels are equally likely
 MASK_TOLERANCE = 1e-3
-#: pictures of one call; the last call is a smaller one, so that the batch size is seen to be free
+#: images of one call; the last call is a smaller one, so that the batch size is seen to be free
 BATCH = 16
 
 #: from uint8 [N, H, W, 3] to the probabilities float32 [N, labels], of a segmenter [N, labels, H, W]
@@ -25,13 +25,13 @@ Reference = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Parity:
-    """How far a bundle is from its origin, over a number of pictures."""
+    """How far a bundle is from its origin, over a number of images."""
 
     images: int
     max_score_difference: float
     #: share of mask pixels with another label; None for a classifier
     mask_difference: float | None = None
-    #: share of pictures with the same best label; None for a segmenter
+    #: share of images with the same best label; None for a segmenter
     label_agreement: float | None = None
 
     def check(self) -> None:
@@ -39,12 +39,12 @@ class Parity:
         if not self.max_score_difference <= SCORE_TOLERANCE:
             raise BundleError(
                 f"the exported graph differs from torch by {self.max_score_difference:.2g} in a score "
-                f"({SCORE_TOLERANCE:g} allowed, {self.images} pictures): no bundle written"
+                f"({SCORE_TOLERANCE:g} allowed, {self.images} images): no bundle written"
             )
         if self.mask_difference is not None and self.mask_difference > MASK_TOLERANCE:
             raise BundleError(
                 f"the exported graph gives another label than torch to {self.mask_difference:.2%} of the pixels "
-                f"({MASK_TOLERANCE:.1%} allowed, {self.images} pictures): no bundle written"
+                f"({MASK_TOLERANCE:.1%} allowed, {self.images} images): no bundle written"
             )
 
 

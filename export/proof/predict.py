@@ -1,11 +1,11 @@
-"""What a bundle's session answers to many pictures, in calls of bounded size."""
+"""What a bundle's session answers to many images, in calls of bounded size."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from worker.inference.session import Prediction, Session
 
-#: pictures of one call
+#: images of one call
 BATCH = 16
 
 

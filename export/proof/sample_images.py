@@ -1,4 +1,4 @@
-"""The pictures of a training run, read again to prove and to measure its bundle."""
+"""The images of a training run, read again to prove and to measure its bundle."""
 
 from pathlib import Path
 
@@ -13,19 +13,19 @@ from tagmill.outcomes import ImageFailure
 from training.annotations.open import pictures_of
 from training.annotations.types import Folders
 from training.checkpoint import Checkpoint
-from training.data.arrays import LabelledSet
-from training.data.classification import read_labelled
+from training.data.arrays import LabeledSet
+from training.data.classification import read_labeled
 from training.data.decode import read_picture
 from training.data.segmentation import read_masked
 
-#: real pictures that a bundle is compared with its origin on
+#: real images that a bundle is compared with its origin on
 SAMPLES = 200
 
 _FP32_ALONE = "fewer bits are measured on them, so only --precision fp32 is possible"
 
 
 def sample_pictures(checkpoint: Checkpoint, samples: Path | None = None) -> NDArray[np.uint8]:
-    """Return up to 200 pictures, uint8 [N, H, W, 3]: of `samples`, or of the run's test, validation or train folders.
+    """Return up to 200 images, uint8 [N, H, W, 3]: of `samples`, or of the run's test, validation or train folders.
 
     Raises InputError where there is none that can be read.
     """
@@ -34,11 +34,11 @@ def sample_pictures(checkpoint: Checkpoint, samples: Path | None = None) -> NDAr
     for use in ("test", "validation", "train"):
         if folders := [Path(folder) for folder in checkpoint.data.get(use, []) if Path(folder).exists()]:
             return _read_some(folders, checkpoint.preprocess)
-    raise InputError(f"{_missing(checkpoint)}; name a folder of pictures with --samples")
+    raise InputError(f"{_missing(checkpoint)}; name a folder of images with --samples")
 
 
-def labelled_pictures(checkpoint: Checkpoint, display: Display) -> LabelledSet:
-    """Return the pictures of the run as its training divided them.
+def labeled_pictures(checkpoint: Checkpoint, display: Display) -> LabeledSet:
+    """Return the images of the run as its training divided them.
 
     Raises InputError where some are gone, or none is named that it was trained on.
     """
@@ -46,27 +46,27 @@ def labelled_pictures(checkpoint: Checkpoint, display: Display) -> LabelledSet:
     if not all(folder.exists() for folder in named):
         raise InputError(f"{_missing(checkpoint)}; {_FP32_ALONE}")
     if not checkpoint.data.get("train"):
-        raise InputError(f"the checkpoint of this run names no pictures that it was trained on; {_FP32_ALONE}")
+        raise InputError(f"the checkpoint of this run names no images that it was trained on; {_FP32_ALONE}")
     folders = Folders(*(tuple(map(Path, checkpoint.data.get(use, []))) for use in ("train", "validation", "test")))
     spec, seed = checkpoint.preprocess, seed_of(checkpoint)
     if checkpoint.task is Task.SEGMENT:
         found = read_masked(folders, spec, seed, display)
     else:
-        found = read_labelled(folders, spec, seed, display, checkpoint.task is Task.MULTILABEL)
+        found = read_labeled(folders, spec, seed, display, checkpoint.task is Task.MULTILABEL)
     if tuple(found.labels) != tuple(checkpoint.labels):
-        raise InputError(f"the pictures of this run have other labels than when it was trained; {_FP32_ALONE}")
+        raise InputError(f"the images of this run have other labels than when it was trained; {_FP32_ALONE}")
     return found
 
 
 def seed_of(checkpoint: Checkpoint) -> int:
-    """Return what the run's pictures were divided by."""
+    """Return what the run's images were divided by."""
     values = checkpoint.hyperparameters
-    return int(values.get("course", values).get("seed", 0))
+    return int(values.get("loop", values).get("seed", 0))
 
 
 def _missing(checkpoint: Checkpoint) -> str:
     named = ", ".join(folder for folders in checkpoint.data.values() for folder in folders)
-    return f"the pictures of this run are gone ({named})" if named else "the checkpoint of this run names no pictures"
+    return f"the images of this run are gone ({named})" if named else "the checkpoint of this run names no images"
 
 
 def _read_some(folders: list[Path], spec: PreprocessSpec) -> NDArray[np.uint8]:
@@ -74,7 +74,7 @@ def _read_some(folders: list[Path], spec: PreprocessSpec) -> NDArray[np.uint8]:
     share = -(-SAMPLES // len(folders))
     for folder in folders:
         if not folder.exists():
-            raise InputError(f"{folder}: is not a folder; name a folder of pictures with --samples")
+            raise InputError(f"{folder}: is not a folder; name a folder of images with --samples")
         # Evenly over the sorted names, so that every category takes part.
         if pictures := pictures_of(folder):
             found += [pictures[index] for index in np.unique(np.linspace(0, len(pictures) - 1, share).astype(int))]
@@ -85,5 +85,5 @@ def _read_some(folders: list[Path], spec: PreprocessSpec) -> NDArray[np.uint8]:
         except ImageFailure:
             continue  # training named it; here the readable ones decide
     if not images:
-        raise InputError(f"{folders[0]}: no readable picture to prove the bundle on; name a folder with --samples")
+        raise InputError(f"{folders[0]}: no readable image to prove the bundle on; name a folder with --samples")
     return np.stack(images)

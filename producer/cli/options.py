@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import click
 from kombu.exceptions import OperationalError
 
-from tagmill.errors import ExitCode, OutputError, ServiceDown, reason_of
+from tagmill.errors import ExitCode, OutputError, ServiceDown, first_line
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
@@ -18,7 +18,7 @@ def publishing(run_id: int) -> Iterator[None]:
         yield
     except OperationalError as error:
         raise ServiceDown(
-            f"the broker does not answer ({reason_of(error)}); run {run_id} is in SQL, do not submit it again: workers "
+            f"the broker does not answer ({first_line(error)}); run {run_id} is in SQL, do not submit it again: workers "
             "take it up once TAGMILL_BROKER_URL answers, or at once after `tagmill run reconcile`"
         ) from error
 

@@ -1,4 +1,4 @@
-"""A grid of tagged pictures with their predicted titles: what a person looks at first."""
+"""A grid of tagged images with their predicted titles: what a person looks at first."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ OUTLINE = (255, 64, 96)
 
 @dataclass(frozen=True)
 class Cell:
-    """One picture of the grid. `truth` is None where nobody knows it."""
+    """One image of the grid. `truth` is None where nobody knows it."""
 
     result: ImageResult
     title: str
@@ -34,7 +34,7 @@ class Cell:
 
 
 def draw_grid(cells: Sequence[Cell], segmenter: tuple[str, Model] | None, columns: int, title: str, out: Path) -> Path:
-    """Write a PNG with one square a cell: picture, outline of its mask, predicted title and score."""
+    """Write a PNG with one square a cell: image, outline of its mask, predicted title and score."""
     rows = -(-len(cells) // columns)
     head = 40
     size = (columns * (CELL + GAP) + GAP, head + rows * (CELL + CAPTION + GAP) + GAP)

@@ -79,12 +79,12 @@ def safe_folder(name: str) -> str:
 
 
 def palette(labels: int) -> list[int]:
-    """Return RGB triples, black first, then colours apart from each other by the golden angle."""
-    colours = [0, 0, 0]
+    """Return RGB triples, black first, then colors apart from each other by the golden angle."""
+    colors = [0, 0, 0]
     for number in range(1, labels):
         hue = round(number * 0.618034 * 255) % 256
-        colours += Image.new("HSV", (1, 1), (hue, 170, 235)).convert("RGB").getpixel((0, 0))  # type: ignore[arg-type]
-    return colours
+        colors += Image.new("HSV", (1, 1), (hue, 170, 235)).convert("RGB").getpixel((0, 0))  # type: ignore[arg-type]
+    return colors
 
 
 def _cut(part: str) -> str:

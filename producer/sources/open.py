@@ -7,7 +7,7 @@ from pathlib import Path
 from producer.sources.base import IMAGE_SUFFIXES, Problem, _complaint, _folder_of, _reason, _Row, _short
 from producer.sources.csv_manifest import MANIFEST_SUFFIXES, _is_manifest, _read_manifest
 from producer.sources.folder import _walk
-from producer.sources.seen_keys import _SeenKeys
+from producer.sources.seen_keys import SeenKeys
 from tagmill.errors import InputError, NothingToDo
 from tagmill.records import Entry
 
@@ -16,7 +16,7 @@ MAX_PROBLEMS = 100
 
 
 @dataclass(frozen=True)
-class Findings:
+class SourceReport:
     """What `check` saw: good entries, the first `MAX_PROBLEMS` problems, and how many there are."""
 
     entries: int
@@ -32,7 +32,7 @@ def open_sources(sources: Sequence[str]) -> Iterator[Entry]:
         yield item
 
 
-def check(sources: Sequence[str]) -> Findings:
+def check(sources: Sequence[str]) -> SourceReport:
     """Read all sources to their end and return every problem instead of raising the first."""
     entries = problem_count = 0
     problems: list[Problem] = []
@@ -43,7 +43,7 @@ def check(sources: Sequence[str]) -> Findings:
         problem_count += 1
         if len(problems) < MAX_PROBLEMS:
             problems.append(item)
-    return Findings(entries, tuple(problems), problem_count)
+    return SourceReport(entries, tuple(problems), problem_count)
 
 
 def roots_of(sources: Sequence[str]) -> tuple[Path, ...]:
@@ -70,7 +70,7 @@ def _scan(sources: Sequence[str]) -> Iterator[Entry | Problem]:
     """Yield entries and problems of all sources; both consumers above are thin."""
     if not sources:
         yield Problem("SOURCE", "none was given", empty=True)
-    seen = _SeenKeys(sources)
+    seen = SeenKeys(sources)
     for number, source in enumerate(sources):
         items = _read(source)
         first = next(items, None)
@@ -82,7 +82,7 @@ def _scan(sources: Sequence[str]) -> Iterator[Entry | Problem]:
             yield _examine(item, seen, number)
 
 
-def _examine(item: _Row | Problem, seen: "_SeenKeys", source: int) -> Entry | Problem:
+def _examine(item: _Row | Problem, seen: "SeenKeys", source: int) -> Entry | Problem:
     if isinstance(item, Problem):
         return item
     complaint = _complaint(item)

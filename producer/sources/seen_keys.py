@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from hashlib import blake2b
 
 
-class _SeenKeys:
+class SeenKeys:
     """Finds a key that comes twice, and where it came first.
 
     Keeps 80 bits of hash and 64 bits of place for each key in 65 536 byte strings: about 20 bytes a key where a set of

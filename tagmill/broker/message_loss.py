@@ -16,7 +16,7 @@ from sqlalchemy import Engine, select
 from tagmill.broker.message import Priority
 from tagmill.broker.publish import publish
 from tagmill.db.connection import epoch_now, reading
-from tagmill.ledger.reaper import reclaim_forgotten
+from tagmill.ledger.reaper import reclaim_published_between
 
 #: seconds before the last look whose messages may be gone with a server process: `appendfsync everysec` keeps what is
 #: older than two, and a batch is marked as published shortly before its message is sent
@@ -24,7 +24,7 @@ UNSAFE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class Doubt:
+class LossWindow:
     """Messages published between two moments, in Unix seconds by the database's clock, may be gone."""
 
     since: float
@@ -39,7 +39,7 @@ def restore(app: Celery, channel: Any, engine: Engine, queue: str) -> int:
     """
     if not hasattr(channel, "client"):
         return 0
-    note = _Note(channel, f"{queue}:seen")
+    note = _BrokerMarker(channel, f"{queue}:seen")
     with reading(engine) as connection:
         now = connection.execute(select(epoch_now())).scalar_one()
     doubt = note.doubt(now)
@@ -47,14 +47,14 @@ def restore(app: Celery, channel: Any, engine: Engine, queue: str) -> int:
     if doubt is not None:
         for priority in Priority:
             again = priority is Priority.AGAIN
-            while batches := reclaim_forgotten(engine, queue, doubt.since, doubt.until, again=again):
+            while batches := reclaim_published_between(engine, queue, doubt.since, doubt.until, again=again):
                 publish(app, batches, priority)
                 published += len(batches)
     note.seen(now)
     return published
 
 
-class _Note:
+class _BrokerMarker:
     """The key beside the queue: a server process and when it was seen, or a doubt that somebody is about to clear."""
 
     def __init__(self, channel: Any, key: str) -> None:
@@ -64,17 +64,17 @@ class _Note:
         self._key = key
         self._process = self._server_process()
 
-    def doubt(self, now: float) -> Doubt | None:
+    def doubt(self, now: float) -> LossWindow | None:
         """Return what may be gone. It is noted: who comes next clears the same doubt, where this one does not."""
         try:
             noted = json.loads(self._client.get(self._key) or b"")
             if "since" in noted:
-                return Doubt(float(noted["since"]), float(noted["until"]))
+                return LossWindow(float(noted["since"]), float(noted["until"]))
             if noted["process"] == self._process:
                 return None
-            found = Doubt(float(noted["seen"]) - UNSAFE_SECONDS, now)
+            found = LossWindow(float(noted["seen"]) - UNSAFE_SECONDS, now)
         except (ValueError, TypeError, KeyError):  # there is none, or it is not ours
-            found = Doubt(0.0, now)
+            found = LossWindow(0.0, now)
         self._client.set(self._key, json.dumps({"since": found.since, "until": found.until}))
         return found
 

@@ -1,4 +1,4 @@
-"""Golden samples: a few pictures that travel within a bundle, with what it answered when it was made.
+"""Golden samples: a few images that travel within a bundle, with what it answered when it was made.
 
 They are what a worker checks itself with: another machine, provider or version of ONNX Runtime must give the same.
 """
@@ -18,13 +18,13 @@ from tagmill.errors import BundleError
 
 #: digits of a stored score: a tenth of the tightest tolerance
 DIGITS = 5
-#: colours that a PNG can name, so that each pixel takes a byte
+#: colors that a PNG can name, so that each pixel takes a byte
 PALETTE = 256
 
 
 @dataclass(frozen=True)
 class GoldenSamples:
-    """Pictures as the graph takes them, and its answers."""
+    """Images as the graph takes them, and its answers."""
 
     #: uint8 [N, height, width, 3]
     images: NDArray[np.uint8]
@@ -34,7 +34,7 @@ class GoldenSamples:
     mask: NDArray[np.uint8] | None
 
     def to_text(self) -> str:
-        """Return JSON with the pictures as PNG: lossless, so that they are the same to the bit."""
+        """Return JSON with the images as PNG: lossless, so that they are the same to the bit."""
         masks = self.mask if self.mask is not None else [None] * len(self.images)
         return json.dumps(
             [
@@ -56,7 +56,7 @@ class GoldenSamples:
             mask = np.stack([_decoded(sample["mask"], "L") for sample in samples]) if segments else None
             size = (len(samples), spec.preprocess.height, spec.preprocess.width)
             if images.shape != (*size, 3) or scores.shape != (len(samples), len(spec.labels)):
-                raise ValueError(f"pictures {images.shape}, scores {scores.shape}")
+                raise ValueError(f"images {images.shape}, scores {scores.shape}")
             if mask is not None and mask.shape != size:
                 raise ValueError(f"masks {mask.shape}")
         except (KeyError, IndexError, TypeError, ValueError, OSError, SyntaxError) as error:
@@ -67,10 +67,10 @@ class GoldenSamples:
 def _encoded(pixels: NDArray[np.uint8]) -> str:
     image = Image.fromarray(pixels)
     if pixels.ndim == 3:
-        colours, index = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True)
-        if len(colours) <= PALETTE:
+        colors, index = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True)
+        if len(colors) <= PALETTE:
             image = Image.fromarray(index.reshape(pixels.shape[:2]).astype(np.uint8))
-            image.putpalette(colours.tobytes())
+            image.putpalette(colors.tobytes())
     file = io.BytesIO()
     image.save(file, "PNG", optimize=True)
     return base64.b64encode(file.getvalue()).decode("ascii")

@@ -19,7 +19,7 @@ COMMANDS: dict[str, tuple[str, str, str, str]] = {
     "bench": ("worker.cli.bench", "bench", "cpu", "Find the batch size and threads a bundle runs fastest with."),
     "train": ("training.cli.train", "train", "train", "Train a model: one subcommand per recipe."),
     "export": ("export.cli.export", "export", "train", "Make a bundle out of a training run."),
-    "evaluate": ("export.cli.evaluate", "evaluate", "cpu", "Measure a bundle on labelled pictures."),
+    "evaluate": ("export.cli.evaluate", "evaluate", "cpu", "Measure a bundle on labeled images."),
     "model": ("export.cli.model", "model", "cpu", "Register bundles and choose the one in production."),
     "db": ("tagmill.cli.db", "db", "", "Create or check the SQL tables."),
 }
@@ -64,4 +64,4 @@ def missing_extra(command: str, error: ModuleNotFoundError, extra: str) -> Excep
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(package_name="tagmill")
 def cli() -> None:
-    """Tag a shop's catalog pictures in bulk: train, export, queue, infer, SQL."""
+    """Tag a shop's catalog images in bulk: train, export, queue, infer, SQL."""

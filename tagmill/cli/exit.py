@@ -11,7 +11,7 @@ from sqlalchemy.exc import OperationalError as DatabaseDown
 
 from tagmill.cli.commands import COMMANDS, cli, missing_extra
 from tagmill.cli.stdout import guard_output
-from tagmill.errors import ExitCode, TagmillError, reason_of
+from tagmill.errors import ExitCode, TagmillError, first_line
 
 
 def run_to_end() -> int:
@@ -46,13 +46,13 @@ def run_to_end() -> int:
             raise
         return _said(f"error: {foreign!r} is not UTF-8, which a database needs; use another name", ExitCode.USAGE)
     except BrokerDown as error:
-        message = f"error: the broker does not answer ({reason_of(error)}); check TAGMILL_BROKER_URL"
+        message = f"error: the broker does not answer ({first_line(error)}); check TAGMILL_BROKER_URL"
         return _said(message, ExitCode.SERVICE_DOWN)
     except (DatabaseDown, InterfaceError) as error:
-        message = f"error: the database does not answer ({reason_of(error)}); check TAGMILL_DATABASE_URL"
+        message = f"error: the database does not answer ({first_line(error)}); check TAGMILL_DATABASE_URL"
         return _said(message, ExitCode.SERVICE_DOWN)
     except DatabaseError as error:
-        message = f"error: the database refuses ({reason_of(error)}); check TAGMILL_DATABASE_URL"
+        message = f"error: the database refuses ({first_line(error)}); check TAGMILL_DATABASE_URL"
         return _said(message, ExitCode.CONFIGURATION)
     return code if isinstance(code, int) else ExitCode.DONE
 

@@ -13,7 +13,7 @@ from training.annotations.types import Unreadable
 
 #: seconds between two looks at the figures of a running epoch
 SECONDS_A_LOOK = 0.5
-#: unreadable pictures that are named; the rest are counted
+#: unreadable images that are named; the rest are counted
 NAMED = 5
 
 
@@ -29,7 +29,7 @@ class Display:
 
     @contextmanager
     def reading(self, name: str, total: int) -> Iterator[Callable[[int], None]]:
-        """Show a bar of pictures decoded; give the function that is told how many are done."""
+        """Show a bar of images decoded; give the function that is told how many are done."""
         with self._bar("{task.description}") as bar:
             task = bar.add_task(f"reading {name}", total=total)
             yield lambda done: bar.update(task, completed=done)
@@ -55,11 +55,11 @@ class Display:
             yield step
 
     def name_unreadable(self, unreadable: Sequence[Unreadable]) -> None:
-        """Say which pictures were skipped, and why."""
+        """Say which images were skipped, and why."""
         for entry in unreadable[:NAMED]:
             self.say(f"skipped {entry.path}: {entry.reason}")
         if len(unreadable) > NAMED:
-            self.say(f"skipped {len(unreadable) - NAMED} more unreadable pictures")
+            self.say(f"skipped {len(unreadable) - NAMED} more unreadable images")
 
     def _bar(self, text: str) -> Progress:
         columns = (text_column(text), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())

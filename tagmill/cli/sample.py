@@ -12,16 +12,16 @@ from tagmill.sample.catalog import write_catalog
 
 @click.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--images", default=300, show_default=True, type=click.IntRange(1), help="Pictures to draw.")
+@click.option("--images", default=300, show_default=True, type=click.IntRange(1), help="Images to draw.")
 @click.option("--seed", default=7, show_default=True, help="The same seed draws the same catalog.")
 @click.option("--broken", default=0, show_default=True, type=click.IntRange(0), help="Broken files among them.")
 def sample(folder: Path, images: int, seed: int, broken: int) -> None:
-    """Draw product pictures of ten clothing categories, with their true categories and masks.
+    """Draw product images of ten clothing categories, with their true categories and masks.
 
     FOLDER gets images/CATEGORY/, masks/CATEGORY/, labels.json, manifest.csv and truth.csv. An interrupted command
     goes on where it was.
     """
-    click.echo(f"{draw(folder, images, seed, broken)}: {images} pictures, {broken} broken files")
+    click.echo(f"{draw(folder, images, seed, broken)}: {images} images, {broken} broken files")
 
 
 def draw(folder: Path, images: int, seed: int, broken: int) -> Path:

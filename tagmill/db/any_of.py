@@ -26,7 +26,7 @@ class _Texts(TypeDecorator[Iterable[str]]):
         return values if dialect.name == "postgresql" else json.dumps(values)
 
 
-class one_of(FunctionElement[bool]):  # noqa: N801 - reads as the SQL condition it is
+class any_of(FunctionElement[bool]):  # noqa: N801 - reads as the SQL condition it is
     """`column` is one of the strings that are given as the parameter `name`."""
 
     type = Boolean()
@@ -36,13 +36,13 @@ class one_of(FunctionElement[bool]):  # noqa: N801 - reads as the SQL condition 
         super().__init__(column, bindparam(name, type_=_Texts()))
 
 
-@compiles(one_of, "postgresql")
-def _one_of_postgresql(element: one_of, compiler: SQLCompiler, **kw: Any) -> str:
+@compiles(any_of, "postgresql")
+def _any_of_postgresql(element: any_of, compiler: SQLCompiler, **kw: Any) -> str:
     column, values = (compiler.process(clause, **kw) for clause in element.clauses)
     return f"{column} = ANY ({values})"
 
 
-@compiles(one_of, "sqlite")
-def _one_of_sqlite(element: one_of, compiler: SQLCompiler, **kw: Any) -> str:
+@compiles(any_of, "sqlite")
+def _any_of_sqlite(element: any_of, compiler: SQLCompiler, **kw: Any) -> str:
     column, values = (compiler.process(clause, **kw) for clause in element.clauses)
     return f"{column} IN (SELECT value FROM json_each({values}))"

@@ -65,7 +65,7 @@ def connect(url: str, patience_seconds: float | None = None) -> Engine:
     """Return an engine. SQLite gets WAL; a transaction that may write takes the lock at its begin.
 
     With `patience_seconds`, for workers, PostgreSQL ends a connection that is silent for so long inside a transaction:
-    a frozen process, or one behind a cut network, would lock out the others. `end_silent` ends those that PostgreSQL
+    a frozen process, or one behind a cut network, would lock out the others. `terminate_silent` ends those that PostgreSQL
     does not see. SQLite has no such means.
     """
     parsed = make_url(url)
@@ -92,7 +92,7 @@ def connect(url: str, patience_seconds: float | None = None) -> Engine:
         raise ConfigurationError(f"PostgreSQL needs {error.name}; run: pip install 'tagmill[postgres]'") from error
 
 
-def end_silent(engine: Engine, seconds: float) -> int:
+def terminate_silent(engine: Engine, seconds: float) -> int:
     """End the connections of workers that have left a transaction open in silence for so long; return how many.
 
     A worker that freezes in the middle of a COPY (see `tagmill.db.bulk`) or of a pipeline holds its locks for ever: while

@@ -209,7 +209,7 @@ mask = Table(
     Column("rle", Text, nullable=False),
     Column("height", Integer, nullable=False),
     Column("width", Integer, nullable=False),
-    #: 0 to 1, of the part of the picture that the model saw
+    #: 0 to 1, of the part of the image that the model saw
     Column("area_share", Double, nullable=False),
     #: bounding box in the picture's own pixels
     Column("box_left", Double, nullable=False),

@@ -1,4 +1,4 @@
-"""Colours as sRGB: embedded ICC profiles, CMYK, alpha on white."""
+"""Colors as sRGB: embedded ICC profiles, CMYK, alpha on white."""
 
 import io
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from PIL import Image, ImageCms
 
 #: bytes of a profile; what is larger is not read
 _MAX_PROFILE = 4 * 2**20
-#: grey levels that a profile may differ from sRGB and still count as sRGB
+#: gray levels that a profile may differ from sRGB and still count as sRGB
 _SAME = 3
-#: Pillow's mode for a profile's colour space
+#: Pillow's mode for a profile's color space
 _MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 
 
@@ -27,7 +27,7 @@ def needs_conversion(icc: bytes | None) -> bool:
 
 
 def to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
-    """Return mode RGB. Alpha lies on white; a profile that does not fit the picture is not followed.
+    """Return mode RGB. Alpha lies on white; a profile that does not fit the image is not followed.
 
     CMYK without a profile becomes RGB by Pillow's formula, (255 - ink) * (255 - black) / 255.
     """
@@ -56,16 +56,16 @@ def _conversion(icc: bytes) -> _Conversion | None:
         if mode is None:
             return None
         transform = ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), mode, "RGB")
-    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):  # a damaged profile is metadata, not the picture
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):  # a damaged profile is metadata, not the image
         return None
     return None if mode == "RGB" and _is_srgb(transform) else _Conversion(mode, transform)
 
 
 def _is_srgb(transform: ImageCms.ImageCmsTransform) -> bool:
     levels = np.linspace(0, 255, 6, dtype=np.uint8)
-    colours = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(6, 36, 3)
-    shown = ImageCms.applyTransform(Image.fromarray(colours), transform)
-    return shown is not None and int(np.abs(np.asarray(shown).astype(int) - colours).max()) <= _SAME
+    colors = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(6, 36, 3)
+    shown = ImageCms.applyTransform(Image.fromarray(colors), transform)
+    return shown is not None and int(np.abs(np.asarray(shown).astype(int) - colors).max()) <= _SAME
 
 
 def _on_white(image: Image.Image) -> Image.Image:

@@ -1,11 +1,11 @@
 """From the bytes of an image file to upright sRGB pixels: pick the decoder of its format."""
 
-from tagmill.images.image import DecodeLimits, Picture
+from tagmill.images.image import DecodedImage, DecodeLimits
 from tagmill.outcomes import ErrorCode, ImageFailure
 
 
-def decode(data: bytes, side: int, limits: DecodeLimits | None = None) -> Picture:
-    """Decode to upright sRGB, alpha on white; large pictures are shrunk on the way, no side below `side` pixels.
+def decode(data: bytes, side: int, limits: DecodeLimits | None = None) -> DecodedImage:
+    """Decode to upright sRGB, alpha on white; large images are shrunk on the way, no side below `side` pixels.
 
     Raises ImageFailure with the code of what is wrong with the bytes.
     """

@@ -1,4 +1,4 @@
-"""Which way up a picture is, by its EXIF data."""
+"""Which way up an image is, by its EXIF data."""
 
 import struct
 
@@ -32,7 +32,7 @@ def orientation(exif: bytes) -> int:
 
 
 def turned(rgb: Pixels, orientation: int) -> Pixels:
-    """Return the picture upright, uint8 [H, W, 3]."""
+    """Return the image upright, uint8 [H, W, 3]."""
     if orientation in SIDEWAYS:
         rgb = np.asarray(cv2.transpose(rgb), dtype=np.uint8)
     flip = _FLIPS.get(orientation)

@@ -33,5 +33,5 @@ def count_frames(data: bytes, most: int) -> int:
 
 
 def _after_table(place: int, flags: int) -> int:
-    """Return where a table of colours ends that the flags say is there."""
+    """Return where a table of colors ends that the flags say is there."""
     return place + (3 << (flags & 7) + 1 if flags & 0x80 else 0)

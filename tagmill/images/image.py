@@ -1,4 +1,4 @@
-"""A decoded picture, and the limits that its header is held against before any pixel is decoded."""
+"""A decoded image, and the limits that its header is held against before any pixel is decoded."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Picture:
+class DecodedImage:
     """Upright pixels, uint8 [H, W, 3] RGB, with the size that the file announces (upright, before shrinking)."""
 
     rgb: Pixels
@@ -29,7 +29,7 @@ class DecodeLimits:
     max_frames: int = 1000
 
     def check_size(self, width: int, height: int) -> None:
-        """Raise ImageFailure for a picture with too many pixels, or none."""
+        """Raise ImageFailure for an image with too many pixels, or none."""
         if width < 1 or height < 1:
             raise ImageFailure(ErrorCode.CORRUPT, f"the header announces {width}x{height} pixels")
         if width * height > self.max_pixels:

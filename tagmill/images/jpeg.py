@@ -1,6 +1,6 @@
 """JPEG: what its header says, and its pixels from libjpeg-turbo, which must be complete.
 
-A damaged JPEG decodes to a picture with grey or shifted blocks, and libjpeg only warns. simplejpeg's strict mode turns
+A damaged JPEG decodes to an image with gray or shifted blocks, and libjpeg only warns. simplejpeg's strict mode turns
 every warning into an error. The few warnings that leave all pixels as they were are mended in the bytes, and the
 decoder asked again: docs/pictures.md lists them.
 """
@@ -16,12 +16,12 @@ from PIL import Image
 
 from tagmill.images.color import needs_conversion, to_srgb
 from tagmill.images.exif import SIDEWAYS, orientation, turned
-from tagmill.images.image import DecodeLimits, Picture, Pixels
+from tagmill.images.image import DecodedImage, DecodeLimits, Pixels
 from tagmill.outcomes import ErrorCode, ImageFailure
 
 START = b"\xff\xd8\xff"
 END = b"\xff\xd9"
-#: scans of a progressive picture; encoders make about 10, and each one costs a pass over all pixels
+#: scans of a progressive image; encoders make about 10, and each one costs a pass over all pixels
 MAX_SCANS = 100
 
 #: number of channels to Pillow's mode, and that to simplejpeg's colorspace
@@ -58,8 +58,8 @@ class JpegHeader:
     scan: int
 
 
-def read_jpeg(data: bytes, side: int, limits: DecodeLimits) -> Picture:
-    """Return the picture shrunk to k/8 while it is decoded, no side below `side` pixels. Raises ImageFailure."""
+def read_jpeg(data: bytes, side: int, limits: DecodeLimits) -> DecodedImage:
+    """Return the image shrunk to k/8 while it is decoded, no side below `side` pixels. Raises ImageFailure."""
     header = read_header(data)
     limits.check_size(header.width, header.height)
     # CMYK is never plain: its ink has to become light, with a profile or without
@@ -70,7 +70,7 @@ def read_jpeg(data: bytes, side: int, limits: DecodeLimits) -> Picture:
     width, height = header.width, header.height
     if header.orientation in SIDEWAYS:
         width, height = height, width
-    return Picture(turned(rgb, header.orientation), width, height, "JPEG")
+    return DecodedImage(turned(rgb, header.orientation), width, height, "JPEG")
 
 
 def read_header(data: bytes) -> JpegHeader:

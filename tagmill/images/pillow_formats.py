@@ -9,7 +9,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from tagmill.images import gif, png, tiff, webp
 from tagmill.images.color import to_srgb
 from tagmill.images.exif import SIDEWAYS, orientation, turned
-from tagmill.images.image import DecodeLimits, Picture
+from tagmill.images.image import DecodedImage, DecodeLimits
 from tagmill.outcomes import ErrorCode, ImageFailure
 
 #: how the files of each format begin; SVG, EPS and the rest are refused
@@ -31,7 +31,7 @@ Image.MAX_IMAGE_PIXELS = None
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
-def read_raster(data: bytes, side: int, limits: DecodeLimits) -> Picture:
+def read_raster(data: bytes, side: int, limits: DecodeLimits) -> DecodedImage:
     """Return the first frame, halved or more where both sides stay at least `side` pixels. Raises ImageFailure."""
     name = next((name for name, starts in _SIGNATURES.items() if data.startswith(starts)), None)
     if name is None or (name == "WEBP" and not webp.is_webp(data)):
@@ -60,7 +60,7 @@ def _code(error: Exception) -> ErrorCode:
     return ErrorCode.TRUNCATED if ended else ErrorCode.CORRUPT
 
 
-def _read_webp(data: bytes, side: int, limits: DecodeLimits) -> Picture | None:
+def _read_webp(data: bytes, side: int, limits: DecodeLimits) -> DecodedImage | None:
     """Return a still; None for an animation, once it is within the limits."""
     header = webp.read_header(data)
     limits.check_size(header.width, header.height)
@@ -70,7 +70,7 @@ def _read_webp(data: bytes, side: int, limits: DecodeLimits) -> Picture | None:
     return _finished(webp.read_still(data, header), header.icc, orientation(header.exif), side, "WEBP")
 
 
-def _read_opened(image: ImageFile.ImageFile, data: bytes, side: int, limits: DecodeLimits) -> Picture:
+def _read_opened(image: ImageFile.ImageFile, data: bytes, side: int, limits: DecodeLimits) -> DecodedImage:
     name = image.format or "unknown"
     limits.check_size(*image.size)
     if name == "TIFF":
@@ -97,7 +97,7 @@ def _load(image: ImageFile.ImageFile, data: bytes) -> None:
         raise ImageFailure(ErrorCode.TRUNCATED if early else _code(error), str(error)) from error
 
 
-def _finished(image: Image.Image, icc: bytes | None, turn: int, side: int, name: str) -> Picture:
+def _finished(image: Image.Image, icc: bytes | None, turn: int, side: int, name: str) -> DecodedImage:
     rgb = to_srgb(image, icc)
     width, height = rgb.size
     factor = min(width, height) // side
@@ -105,20 +105,20 @@ def _finished(image: Image.Image, icc: bytes | None, turn: int, side: int, name:
         rgb = rgb.reduce(factor)
     if turn in SIDEWAYS:
         width, height = height, width
-    return Picture(turned(np.asarray(rgb), turn), width, height, name)
+    return DecodedImage(turned(np.asarray(rgb), turn), width, height, name)
 
 
 def _eight_bits(image: ImageFile.ImageFile) -> Image.Image:
-    """Return a picture of 8 bits a sample; 16-bit grey by its bit depth, never by the values in it."""
+    """Return an image of 8 bits a sample; 16-bit gray by its bit depth, never by the values in it."""
     if not image.mode.startswith("I;16"):
         return image
     if image.format == "TIFF":
         return Image.fromarray(tiff.eight_bits(image))
     values = np.asarray(image)
-    grey = (values >> 8).astype(np.uint8)
+    gray = (values >> 8).astype(np.uint8)
     if isinstance(clear := image.info.get("transparency"), int):
-        grey[values == clear] = 255
-    return Image.fromarray(grey)
+        gray[values == clear] = 255
+    return Image.fromarray(gray)
 
 
 def _frames(image: ImageFile.ImageFile, data: bytes, most: int) -> int:

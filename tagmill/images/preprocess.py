@@ -1,4 +1,4 @@
-"""From the bytes of a picture to the uint8 array a model reads: the one way used by training, export and worker."""
+"""From the bytes of an image to the uint8 array a model reads: the one way used by training, export and worker."""
 
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -9,14 +9,14 @@ import numpy as np
 from tagmill.errors import BundleError
 from tagmill.images.image import Pixels
 
-#: least length in pixels that decoding shrinks a side to, whatever the model: most models share one decoded picture
+#: least length in pixels that decoding shrinks a side to, whatever the model: most models share one decoded image
 _SHARED_SIDE = 256
 #: left, top, right, bottom
 Box = tuple[float, float, float, float]
 
 
 class Geometry(StrEnum):
-    """How a picture of any shape is brought to the model's input shape."""
+    """How an image of any shape is brought to the model's input shape."""
 
     #: both sides are scaled to fit, the aspect ratio is lost
     STRETCH = "stretch"
@@ -79,9 +79,9 @@ def fit(rgb: Pixels, spec: PreprocessSpec, out: Pixels | None = None) -> Pixels:
 
 
 def source_box(width: int, height: int, spec: PreprocessSpec) -> Box:
-    """Return which part of a width x height picture the model's input shows, in the picture's pixels.
+    """Return which part of a width x height image the model's input shows, in the picture's pixels.
 
-    For a letterbox it reaches outside the picture: the white border is part of the input.
+    For a letterbox it reaches outside the image: the white border is part of the input.
     """
     if spec.geometry is Geometry.STRETCH:
         return (0.0, 0.0, float(width), float(height))
@@ -100,7 +100,7 @@ def source_box(width: int, height: int, spec: PreprocessSpec) -> Box:
 
 
 def content_box(width: int, height: int, spec: PreprocessSpec) -> tuple[int, int, int, int]:
-    """Return which part of the model's input shows the picture (left, top, right, bottom), in input pixels."""
+    """Return which part of the model's input shows the image (left, top, right, bottom), in input pixels."""
     if spec.geometry is Geometry.LETTERBOX:
         return _letterbox(width, height, spec)
     return (0, 0, spec.width, spec.height)
@@ -115,6 +115,6 @@ def _letterbox(width: int, height: int, spec: PreprocessSpec) -> tuple[int, int,
 
 
 def _whole_pixels(box: Box, width: int, height: int) -> tuple[int, int, int, int]:
-    """Return the pixels of a box that lie in the picture, at least one in each direction."""
+    """Return the pixels of a box that lie in the image, at least one in each direction."""
     left, top = min(max(0, round(box[0])), width - 1), min(max(0, round(box[1])), height - 1)
     return left, top, max(left + 1, min(width, round(box[2]))), max(top + 1, min(height, round(box[3])))

@@ -7,7 +7,7 @@ from tagmill.images.image import Pixels
 #: shrinking by this factor or more averages areas
 _AREA_FROM = 2.0
 
-# Pictures are small, and decoded on many threads already.
+# Images are small, and decoded on many threads already.
 cv2.setNumThreads(1)
 
 

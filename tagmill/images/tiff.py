@@ -1,4 +1,4 @@
-"""TIFF: what Pillow does not look after. Whether its data is all there, unharmed and no bomb; pages; 16-bit grey."""
+"""TIFF: what Pillow does not look after. Whether its data is all there, unharmed and no bomb; pages; 16-bit gray."""
 
 import struct
 import zlib
@@ -30,9 +30,9 @@ _MOST_ENTRIES = 1 << 16
 _BYTES = frozenset({1, 2, 7})
 #: kinds that a tile's side may be of: SHORT, LONG, and LONG8 of a BigTIFF
 _WHOLE = {3: "H", 4: "I", 16: "Q"}
-#: Pixels of a tile that any picture may have. Writers take one size for all pictures: 256x256, 512x512, seldom more.
+#: Pixels of a tile that any image may have. Writers take one size for all images: 256x256, 512x512, seldom more.
 _USUAL_TILE = 2048 * 2048
-#: how many times as many pixels as its picture a larger tile may have: sides rounded up to powers of two
+#: how many times as many pixels as its image a larger tile may have: sides rounded up to powers of two
 _ROUNDED_UP = 4
 #: what `struct` raises for places behind the end of the file
 _OUTSIDE = (struct.error, OverflowError)
@@ -48,7 +48,7 @@ class _Entry(NamedTuple):
 
 
 def check_directory(data: bytes) -> None:
-    """Raise ImageFailure where the list of tags ends early, or names more values than any picture needs."""
+    """Raise ImageFailure where the list of tags ends early, or names more values than any image needs."""
     try:
         entries, _ = _directory(data, _first(data))
     except _OUTSIDE as error:
@@ -60,7 +60,7 @@ def check_directory(data: bytes) -> None:
 
 
 def check_tiles(data: bytes, width: int, height: int, limits: DecodeLimits) -> None:
-    """Raise ImageFailure for tiles far larger than the picture: libtiff makes room for a whole one.
+    """Raise ImageFailure for tiles far larger than the image: libtiff makes room for a whole one.
 
     Strips need no such check: libtiff and Pillow end the first at the picture's last row.
     """
@@ -71,7 +71,7 @@ def check_tiles(data: bytes, width: int, height: int, limits: DecodeLimits) -> N
             sides[entry.tag] = max(sides[entry.tag], _side(data, entry))
     wide, long = sides.values()
     if wide * long > min(limits.max_pixels, max(_USUAL_TILE, _ROUNDED_UP * width * height)):
-        detail = f"tiles of {wide}x{long} pixels for a picture of {width}x{height}"
+        detail = f"tiles of {wide}x{long} pixels for an image of {width}x{height}"
         raise ImageFailure(ErrorCode.TOO_MANY_PIXELS, detail)
 
 
@@ -117,11 +117,11 @@ def count_pages(data: bytes, most: int) -> int:
 
 
 def eight_bits(image: ImageFile.ImageFile) -> Pixels:
-    """Return uint8 [H, W] of 9 to 16-bit grey: its upper bits, whatever values happen to be in it."""
+    """Return uint8 [H, W] of 9 to 16-bit gray: its upper bits, whatever values happen to be in it."""
     tags = _tags(image)
     bits = tags.get(_BITS, (16,))[0]
-    grey: Pixels = (np.asarray(image).astype(np.uint16) >> (bits - 8)).astype(np.uint8)
-    return np.invert(grey) if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else grey
+    gray: Pixels = (np.asarray(image).astype(np.uint16) >> (bits - 8)).astype(np.uint8)
+    return np.invert(gray) if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else gray
 
 
 def _tags(image: ImageFile.ImageFile) -> TiffImagePlugin.ImageFileDirectory_v2:

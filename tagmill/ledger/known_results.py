@@ -7,7 +7,7 @@ from sqlalchemy import (
     select,
 )
 
-from tagmill.db.any_of import one_of
+from tagmill.db.any_of import any_of
 from tagmill.db.connection import reading
 from tagmill.db.schema import (
     file_seen,
@@ -15,11 +15,11 @@ from tagmill.db.schema import (
 )
 
 _KNOWN_INFERENCES = select(inference.c.image_sha256, inference.c.model_sha256).where(
-    one_of(inference.c.image_sha256, "shas"), one_of(inference.c.model_sha256, "models")
+    any_of(inference.c.image_sha256, "shas"), any_of(inference.c.model_sha256, "models")
 )
 
 
-_KNOWN_FILES = select(file_seen.c.identity, file_seen.c.sha256).where(one_of(file_seen.c.identity, "identities"))
+_KNOWN_FILES = select(file_seen.c.identity, file_seen.c.sha256).where(any_of(file_seen.c.identity, "identities"))
 
 
 def known_inferences(engine: Engine, shas: Iterable[str], models: Iterable[str]) -> set[tuple[str, str]]:

@@ -15,7 +15,7 @@ CRASHED = "its worker ended without a word"
 _WORKED_ON: ColumnElement[bool] = batch.c.not_before.is_not(None)
 
 
-def take_turn(engine: Engine, queue: str, seconds: float) -> bool:
+def acquire_reaper_lock(engine: Engine, queue: str, seconds: float) -> bool:
     """Return whether the caller is the one to look now; for `seconds` nobody else of this queue is.
 
     A worker that dies in its turn holds nobody up: the turn ends by itself.
@@ -44,7 +44,7 @@ def requeue_owned(engine: Engine, process: str) -> int:
     return _requeue(engine, batch.c.owner.startswith(f"{process}:", autoescape=True))
 
 
-def bury_dead(engine: Engine, queue: str, max_attempts: int) -> int:
+def mark_dead(engine: Engine, queue: str, max_attempts: int) -> int:
     """Give up queued batches that are out of attempts; their images get `batch_dead`."""
     used_up = and_(batch.c.status == BatchStatus.QUEUED, not_(attempts_left(max_attempts)), _of(queue))
     bury = (
@@ -76,7 +76,7 @@ def reclaim_lost(engine: Engine, queue: str, grace_seconds: float) -> list[tuple
     return reclaim_before(engine, queue, epoch_now() - grace_seconds)
 
 
-def reclaim_again(engine: Engine, queue: str, grace_seconds: float) -> list[tuple[int, int]]:
+def reclaim_retries(engine: Engine, queue: str, grace_seconds: float) -> list[tuple[int, int]]:
     """Return (run id, batch id) of batches that were in work before and whose message is overdue, marked as published.
 
     Call it only while no message of the first priority waits: then a worker took it and died before it claimed.
@@ -93,7 +93,9 @@ def reclaim_before(engine: Engine, queue: str, moment: float | ColumnElement[flo
     return _publish(engine, and_(_waiting(queue), func.coalesce(batch.c.published_at, 0.0) < moment))
 
 
-def reclaim_forgotten(engine: Engine, queue: str, since: float, until: float, *, again: bool) -> list[tuple[int, int]]:
+def reclaim_published_between(
+    engine: Engine, queue: str, since: float, until: float, *, again: bool
+) -> list[tuple[int, int]]:
     """Return (run id, batch id) of queued batches that were published between two moments, marked as published now.
 
     With `again` those that were in work already, else those that never were. Moments are Unix seconds by the database's
@@ -146,7 +148,7 @@ def _publish(engine: Engine, wanted: ColumnElement[bool]) -> list[tuple[int, int
 def _free(wanted: ColumnElement[bool], *, in_order: bool = False) -> Select[tuple[int]]:
     """Choose batches that nobody else has locked: by its owner, who completes it, or by another that publishes it.
 
-    Nobody waits here, for an owner that is frozen (see `end_silent`) or in a deadlock.
+    Nobody waits here, for an owner that is frozen (see `terminate_silent`) or in a deadlock.
     """
     chosen = select(batch.c.id).where(wanted).limit(REAP_LIMIT).with_for_update(skip_locked=True)
     return run_once(chosen.order_by(batch.c.id) if in_order else chosen)

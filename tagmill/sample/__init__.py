@@ -1,1 +1,1 @@
-"""A drawn sample catalog: pictures of clothes with labels and masks, the same for the same seed."""
+"""A drawn sample catalog: images of clothes with labels and masks, the same for the same seed."""

@@ -54,7 +54,7 @@ def _truncated_jpeg(rng: np.random.Generator) -> bytes:
 
 
 def _png_bomb(side: int) -> bytes:
-    """Return a grey PNG whose header announces side x side pixels over the data of a few rows."""
+    """Return a gray PNG whose header announces side x side pixels over the data of a few rows."""
     header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
     pixels = zlib.compress(bytes(4 * (side + 1)))
     chunks = ((b"IHDR", header), (b"IDAT", pixels), (b"IEND", b""))

@@ -1,4 +1,4 @@
-"""Masks: from a model's index map to COCO run-length encoding, and back onto the picture."""
+"""Masks: from a model's index map to COCO run-length encoding, and back onto the image."""
 
 import math
 from collections.abc import Sequence
@@ -59,9 +59,9 @@ def decode_mask(rle: str, mask_height: int, mask_width: int) -> NDArray[np.bool_
 
 
 def to_picture(index: Index, spec: PreprocessSpec, width: int, height: int, fill: int = 0) -> Index:
-    """Bring an index map uint8 [H, W] from the model's resolution to the picture's own size, nearest neighbour.
+    """Bring an index map uint8 [H, W] from the model's resolution to the picture's own size, nearest neighbor.
 
-    What a centre crop cut off is `fill`.
+    What a center crop cut off is `fill`.
     """
     left, top, right, bottom = content_box(width, height, spec)
     content = Image.fromarray(np.ascontiguousarray(index[top:bottom, left:right]))
@@ -74,7 +74,7 @@ def to_picture(index: Index, spec: PreprocessSpec, width: int, height: int, fill
 
 
 def _span(start: float, end: float, length: int) -> tuple[int, int]:
-    """Return the pixels from start to end within the picture, at least one."""
+    """Return the pixels from start to end within the image, at least one."""
     first = min(max(0, math.floor(start + 0.5)), length - 1)
     return first, max(first + 1, min(length, math.floor(end + 0.5)))
 

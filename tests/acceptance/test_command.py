@@ -84,10 +84,10 @@ def test_services_that_are_down_are_75(env: dict[str, str], tmp_path: Path) -> N
     assert "check TAGMILL_DATABASE_URL" in said
     assert "secret" not in said
     tagmill("db", "upgrade", env=env)
-    tagmill("model", "add", write_classifier(tmp_path / "colours.onnx"), env=env, cwd=tmp_path)
+    tagmill("model", "add", write_classifier(tmp_path / "colors.onnx"), env=env, cwd=tmp_path)
     write_folder(tmp_path / "shop", 3)
     away = env | {"TAGMILL_BROKER_URL": f"redis://:secret@127.0.0.1:{port}/0"}
-    said = tagmill("submit", tmp_path / "shop", "--model", "colours", env=away, expect=75).stderr
+    said = tagmill("submit", tmp_path / "shop", "--model", "colors", env=away, expect=75).stderr
     assert "run 1 is in SQL, do not submit it again" in said
     assert "secret" not in said
     assert tagmill_json("run", "list", env=env)[0]["images"] == 3, "the run is in SQL; a worker's reaper publishes it"
@@ -105,9 +105,9 @@ def test_bad_settings_name_themselves(env: dict[str, str]) -> None:
 def test_a_misspelt_setting_is_named_once_and_the_command_goes_on(env: dict[str, str], tmp_path: Path) -> None:
     tagmill("db", "upgrade", env=env)
     env = env | environment(model_stor=tmp_path / "elsewhere", model_store=tmp_path / "models")
-    done = tagmill("model", "add", write_classifier(tmp_path / "colours.onnx"), env=env)
+    done = tagmill("model", "add", write_classifier(tmp_path / "colors.onnx"), env=env)
     assert "MODEL_STOR (did you mean TAGMILL_MODEL_STORE?)" in one_line(done.stderr)
-    assert done.stdout.startswith("colours@1")
+    assert done.stdout.startswith("colors@1")
 
 
 def test_a_bad_broker_url_never_shows_its_password(env: dict[str, str]) -> None:
@@ -150,9 +150,9 @@ def test_a_dry_run_shows_every_problem_and_queues_nothing(env: dict[str, str], t
     manifest = tmp_path / "manifest.csv"
     manifest.write_text("image_key,uri\na,a.jpg\na,b.jpg\n,c.jpg\nd,ftp://host/d.jpg\ne,e.jpg\n")
     tagmill("db", "upgrade", env=env)
-    tagmill("model", "add", write_classifier(tmp_path / "colours.onnx"), env=env, cwd=tmp_path)
+    tagmill("model", "add", write_classifier(tmp_path / "colors.onnx"), env=env, cwd=tmp_path)
     env = env | {"TAGMILL_BROKER_URL": f"redis://127.0.0.1:{free_port()}/0"}
-    found = tagmill_json("submit", manifest, "--model", "colours", "--dry-run", env=env, expect=2)
+    found = tagmill_json("submit", manifest, "--model", "colors", "--dry-run", env=env, expect=2)
     assert (found["images"], found["problem_count"]) == (2, 3)
     assert [problem.split(":")[1] for problem in found["problems"]] == ["3", "4", "5"]
 
@@ -165,8 +165,8 @@ def test_tag_needs_no_server_and_a_second_run_infers_nothing(env: dict[str, str]
     assert (first["tagged"], first["inferences"], second["inferences"]) == (50, 100, 0)
     lines = tagmill("results", 1, "--format", "jsonl", "--masks", tmp_path / "masks", env=env).stdout.splitlines()
     found = {row["image_key"]: row["models"] for row in map(json.loads, lines)}
-    assert {key: models["colours"]["labels"][0]["label"] for key, models in found.items()} == truth
-    assert all(models["colour-masks"]["masks"][0]["area_share"] == 1.0 for models in found.values())
+    assert {key: models["colors"]["labels"][0]["label"] for key, models in found.items()} == truth
+    assert all(models["color-masks"]["masks"][0]["area_share"] == 1.0 for models in found.values())
     assert len(list((tmp_path / "masks").rglob("*.png"))) == 50
 
 
@@ -198,7 +198,7 @@ def test_an_interrupted_run_goes_on_with_the_same_command(
     done = tagmill_json(*command, env=env)
     assert (done["run"], done["tagged"]) == (1, 3000)
     rows = [json.loads(line) for line in tagmill("results", 1, "--format", "jsonl", env=env).stdout.splitlines()]
-    assert {row["image_key"]: row["models"]["colours"]["labels"][0]["label"] for row in rows} == truth
+    assert {row["image_key"]: row["models"]["colors"]["labels"][0]["label"] for row in rows} == truth
 
 
 def _tagged(env: dict[str, str]) -> int:
@@ -216,8 +216,8 @@ def test_predict_needs_nothing_but_a_file_and_a_bundle(env: dict[str, str], tmp_
     bundle = write_classifier(tmp_path / "c.onnx")
     picture = write_picture(tmp_path / "anywhere" / "x.png", "blue")
     done = tagmill("predict", picture, tmp_path / "none.png", "--bundle", bundle, env=env, expect=3)
-    assert "x.png: colours: blue 1.00" in done.stdout
-    assert "none.png: fetch_404" in done.stdout
+    assert "x.png: colors: blue 1.00" in done.stdout
+    assert "none.png: not_found" in done.stdout
 
 
 def test_an_onnx_file_that_is_no_bundle_is_refused(env: dict[str, str], tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from support.processes import TAGMILL, environment, tagmill, tagmill_json, wait_
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A demo of 100 pictures: its folder, and what it printed."""
+    """A demo of 100 images: its folder, and what it printed."""
     folder = tmp_path_factory.mktemp("demo")
     return folder / "demo", tagmill("demo", "--images", 100, cwd=folder).stdout
 
@@ -30,7 +30,7 @@ def test_it_prints_what_it_made_and_where(demo: tuple[Path, str]) -> None:
     folder, printed = demo
     for words in ("dress", "t-shirt", "mean IoU", "failures: 5 broken files", "images/s"):
         assert words in printed
-    for name in ("picture grid", "SQLite file", "masks", "catalog"):
+    for name in ("image grid", "SQLite file", "masks", "catalog"):
         found = re.search(rf"^{name}: (\S+)$", printed, flags=re.M)
         assert found is not None
         assert (folder.parent / found[1]).exists()
@@ -38,7 +38,7 @@ def test_it_prints_what_it_made_and_where(demo: tuple[Path, str]) -> None:
         assert grid.width > 1000
 
 
-def test_masks_have_their_pictures_own_size(demo: tuple[Path, str]) -> None:
+def test_masks_have_their_images_own_size(demo: tuple[Path, str]) -> None:
     folder, _ = demo
     engine = create_engine(f"sqlite:///{folder / 'tagmill.db'}")
     statement = text("SELECT image_key, width, height FROM run_image JOIN image USING (sha256)")

@@ -23,7 +23,7 @@ ODD = "shots [summer] odd[/cat] :cat:"
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with an odd name of two pictures, tagged as run 1, one with a key that is not ASCII."""
+    """A folder with an odd name of two images, tagged as run 1, one with a key that is not ASCII."""
     folder = tmp_path_factory.mktemp("endings")
     write_picture(folder / ODD / "日本é.png", "red")
     write_picture(folder / ODD / "plain.png", "green")
@@ -59,7 +59,7 @@ def test_odd_names_are_shown_as_they_are(shop: Path, env: dict[str, str], tmp_pa
     shutil.copytree(shop / ODD, tmp_path / "odd[" / "cat]")
     words = ("--data", tmp_path / "odd[", "--seconds", 1, "--device", "cpu")
     said = tagmill("bench", shop / "c.onnx", *words, env=env | {"TAGMILL_CACHE_FOLDER": str(tmp_path / "cache[/x]")})
-    assert f"looking for pictures in {tmp_path / 'odd['}" in said.stderr
+    assert f"looking for images in {tmp_path / 'odd['}" in said.stderr
     assert "kept in " in said.stdout
     assert "cache[/x]" in said.stdout
 
@@ -132,7 +132,7 @@ def test_arguments_that_are_not_utf8_are_one_line(env: dict[str, str]) -> None:
     done = shell("tagmill run list --limit 99999999999999999999", env)
     assert done.returncode == 2
     done = shell(r"tagmill predict $'\xff.png' --bundle c.onnx", env, Path(env["TAGMILL_MODEL_STORE"]).parent)
-    assert (done.returncode, "fetch_404" in done.stdout) == (3, True)
+    assert (done.returncode, "not_found" in done.stdout) == (3, True)
 
 
 @pytest.mark.parametrize("value", ["nan", "inf"])
@@ -154,7 +154,7 @@ def test_predict_answers_for_two_bundles_of_one_name(shop: Path, env: dict[str, 
     picture = shop / ODD / "plain.png"
     words = ("predict", picture, "--bundle", shop / "c.onnx", "--bundle")
     found = tagmill_json(*words, other, env=env)["models"]
-    assert found["colours@1"]["labels"][0][1] > found["colours@2"]["labels"][0][1]
+    assert found["colors@1"]["labels"][0][1] > found["colors@2"]["labels"][0][1]
     assert "the same bundle is named twice" in tagmill(*words, shop / "c.onnx", env=env, expect=2).stderr
 
 
@@ -193,7 +193,7 @@ def test_ctrl_c_twice_ends_as_ctrl_c_does(tmp_path: Path) -> None:
 
 @pytest.fixture
 def queued(env: dict[str, str], shop: Path, redis_server: RedisServer | ExternalRedis) -> dict[str, str]:
-    """The environment of a producer with the model `colours` and a Redis."""
+    """The environment of a producer with the model `colors` and a Redis."""
     env = env | {"TAGMILL_BROKER_URL": redis_server.url}
     tagmill("model", "add", shop / "c.onnx", env=env)
     return env
@@ -207,7 +207,7 @@ def test_ctrl_c_while_waiting_names_the_run(shop: Path, queued: dict[str, str]) 
         runs = tagmill_json("run", "list", env=queued)
         return len(runs) == number and (time.sleep(1) or True)
 
-    submit = ["submit", str(shop / ODD), "--model", "colours", "--wait"]
+    submit = ["submit", str(shop / ODD), "--model", "colors", "--wait"]
     code, said = interrupt(submit, queued, published)
     assert code == 130
     assert said.splitlines()[-1] == (
@@ -219,7 +219,7 @@ def test_ctrl_c_while_waiting_names_the_run(shop: Path, queued: dict[str, str]) 
 
 def test_a_full_disk_does_not_hide_that_the_run_is_queued(shop: Path, queued: dict[str, str]) -> None:
     number = len(tagmill_json("run", "list", env=queued)) + 1
-    done = shell(f"tagmill submit '{shop / ODD}' --model colours > /dev/full", queued)
+    done = shell(f"tagmill submit '{shop / ODD}' --model colors > /dev/full", queued)
     said = f"write to another place, but do not submit run {number} again; see `tagmill run status {number}`"
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == f"error: standard output: No space left on device; {said}"
@@ -244,7 +244,7 @@ def test_a_wrong_password_or_database_of_redis_is_named(
         (f"{server.url.rsplit('/', 1)[0]}/99", "DB index is out of range"),
     ):
         env = queued | {"TAGMILL_BROKER_URL": url}
-        said = tagmill("submit", shop / ODD, "--model", "colours", env=env, expect=75).stderr
+        said = tagmill("submit", shop / ODD, "--model", "colors", env=env, expect=75).stderr
         assert reason in said.splitlines()[-1]
         assert "do not submit it again" in said.splitlines()[-1]
 

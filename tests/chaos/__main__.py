@@ -37,7 +37,7 @@ def main() -> int:
 
 
 def _run(options: argparse.Namespace, folder: Path, display: Display) -> Verdict:
-    display.say(f"making a catalog of {options.images} pictures")
+    display.say(f"making a catalog of {options.images} images")
     made = folder / "catalog"
     if options.pictures is None:
         catalog = drawn_catalog(made, options.images, options.seed)
@@ -77,7 +77,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=3)
     parser.add_argument("--kills", type=int, default=20, help="times that a worker gets SIGKILL")
     parser.add_argument("--seed", type=int, default=1, help="draws the catalog, and the order and moments of faults")
-    parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="JPEG pictures; drawn ones where not given")
+    parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="JPEG images; drawn ones where not given")
     parser.add_argument("--bundle", type=Path, metavar="FILE.onnx", default=ROOT / "starter" / "classifier.onnx")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="keep logs and results there")
     return parser.parse_args()

@@ -1,4 +1,4 @@
-"""The catalog of a chaos run: many small JPEG pictures, drawn or from a folder, and one that kills its worker."""
+"""The catalog of a chaos run: many small JPEG images, drawn or from a folder, and one that kills its worker."""
 
 import csv
 import itertools
@@ -17,16 +17,16 @@ SIDE = 32
 
 @dataclass(frozen=True)
 class Catalog:
-    """A manifest over pictures."""
+    """A manifest over images."""
 
     manifest: Path
-    #: folder that holds the pictures which are not beside the manifest
+    #: folder that holds the images which are not beside the manifest
     root: Path
     pictures: tuple[Path, ...]
 
 
 def drawn_catalog(folder: Path, images: int, seed: int) -> Catalog:
-    """Draw pictures that are all different."""
+    """Draw images that are all different."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(seed)
     paths = [folder / f"{number:06d}.jpg" for number in range(images)]
@@ -37,17 +37,17 @@ def drawn_catalog(folder: Path, images: int, seed: int) -> Catalog:
 
 
 def chosen_catalog(folder: Path, images: int, seed: int, pictures: Path) -> Catalog:
-    """Take so many of the JPEG pictures below `pictures`, in an order drawn by `seed`."""
+    """Take so many of the JPEG images below `pictures`, in an order drawn by `seed`."""
     root = pictures.resolve()
     found = sorted(itertools.chain(root.rglob("*.jpg"), root.rglob("*.jpeg")))
     if len(found) < images:
-        raise SystemExit(f"{pictures}: {len(found)} JPEG pictures, {images} are needed; name another folder")
+        raise SystemExit(f"{pictures}: {len(found)} JPEG images, {images} are needed; name another folder")
     folder.mkdir(parents=True)
     return _catalog(folder / "manifest.csv", root, random.Random(seed).sample(found, images))
 
 
 def poisoned(catalog: Catalog, seed: int) -> Catalog:
-    """Return the same catalog with one picture, at a place drawn by `seed`, that kills every process which reads it."""
+    """Return the same catalog with one image, at a place drawn by `seed`, that kills every process which reads it."""
     pictures = list(catalog.pictures)
     place = random.Random(seed).randrange(len(pictures))
     bad = catalog.manifest.with_name("poison.jpg")

@@ -26,7 +26,7 @@ from tagmill.registry.store import ModelStore
 from worker.inference.session import Session
 from worker.supervision.process import NAME_VARIABLE, end_with_parent
 
-#: what makes pictures slow, or deadly, in a worker
+#: what makes images slow, or deadly, in a worker
 PRELOAD = (Path(__file__).parent / "slow", Path(faults.__file__).parents[2])
 #: seconds until a supervisor that ended is started again, as by systemd with RestartSec=1
 RESTART_SECONDS = 1.0

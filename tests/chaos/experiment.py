@@ -33,7 +33,7 @@ class Setup:
     batch_size: int = 64
     #: of the workers; what is not named keeps its default
     settings: Mapping[str, object] = field(default_factory=dict)
-    #: seconds that each picture takes more
+    #: seconds that each image takes more
     slowness: float = 0.0
 
     @property

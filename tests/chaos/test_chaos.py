@@ -48,7 +48,7 @@ class Shop:
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     folder = tmp_path_factory.mktemp("shop")
     catalog = drawn_catalog(folder / "catalog", 240, seed=7)
-    setup = Setup(write_classifier(folder / "colours.onnx"), 2, batch_size=4, settings=SETTINGS, slowness=0.03)
+    setup = Setup(write_classifier(folder / "colors.onnx"), 2, batch_size=4, settings=SETTINGS, slowness=0.03)
     with Services() as services:
         calm = tag_catalog(setup, catalog, services, folder / "undisturbed", Display())
         assert calm.account.tagged == 240
@@ -97,12 +97,12 @@ def test_the_same_seed_gives_the_same_catalog_and_the_same_faults(tmp_path: Path
     assert Counter(fault for _, fault in plan) == faults
 
 
-def test_pictures_of_a_folder_are_taken_each_once(tmp_path: Path) -> None:
+def test_images_of_a_folder_are_taken_each_once(tmp_path: Path) -> None:
     drawn_catalog(tmp_path / "drawn", 30, 1)
     catalog = chosen_catalog(tmp_path / "catalog", 10, 1, tmp_path / "drawn")
     assert len(set(catalog.pictures)) == 10
     assert len(catalog.manifest.read_text().splitlines()) == 11
-    with pytest.raises(SystemExit, match="30 JPEG pictures, 31 are needed"):
+    with pytest.raises(SystemExit, match="30 JPEG images, 31 are needed"):
         chosen_catalog(tmp_path / "more", 31, 1, tmp_path / "drawn")
 
 

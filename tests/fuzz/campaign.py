@@ -1,4 +1,4 @@
-"""Feed damaged pictures to a child process that decodes them, and count what becomes of each."""
+"""Feed damaged images to a child process that decodes them, and count what becomes of each."""
 
 import itertools
 import json

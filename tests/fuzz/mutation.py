@@ -1,4 +1,4 @@
-"""Pictures of every format, and ways to damage them. The same seed gives the same files."""
+"""Images of every format, and ways to damage them. The same seed gives the same files."""
 
 import io
 import itertools
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 from PIL import Image
-from support.image_fixtures import encoded, grey_tiff, interlaced_png, png_chunks, swapped_profile
+from support.image_fixtures import encoded, gray_tiff, interlaced_png, png_chunks, swapped_profile
 
 #: values that lengths, counts and sizes go wrong at
 _EDGES = (
@@ -67,7 +67,7 @@ def originals() -> list[bytes]:
         encoded(picture.convert("1"), "TIFF", compression="group4"),
         encoded(deep, "TIFF", **frames | {"append_images": [deep]}),
         encoded(picture.convert("CMYK"), "TIFF"),
-        grey_tiff(bytes(range(96)), 64, 12),
+        gray_tiff(bytes(range(96)), 64, 12),
     ]
 
 

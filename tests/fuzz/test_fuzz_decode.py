@@ -1,4 +1,4 @@
-"""Damaged pictures of every format end in pixels or in a code: no crash, no hang, no growing memory."""
+"""Damaged images of every format end in pixels or in a code: no crash, no hang, no growing memory."""
 
 from itertools import islice
 
@@ -10,14 +10,14 @@ from tagmill.outcomes import ErrorCode
 CODES = {ErrorCode.EMPTY, ErrorCode.NOT_AN_IMAGE, ErrorCode.TRUNCATED, ErrorCode.CORRUPT, ErrorCode.TOO_MANY_PIXELS}
 
 
-def test_every_damaged_picture_has_an_outcome() -> None:
+def test_every_damaged_image_has_an_outcome() -> None:
     findings = fuzz(mutated(seed=0), 400)
     assert findings.odd == []
     assert findings.outcomes.total() == 400
     assert {"tagged", ErrorCode.TRUNCATED, ErrorCode.CORRUPT, ErrorCode.NOT_AN_IMAGE} <= set(findings.outcomes)
 
 
-def test_undamaged_pictures_are_all_tagged() -> None:
+def test_undamaged_images_are_all_tagged() -> None:
     files = originals()
     findings = fuzz(files, len(files))
     assert findings.outcomes == {"tagged": len(files)}

@@ -1,4 +1,4 @@
-"""Bundles that do not end, or that need more memory than there is, for some pictures: real ONNX graphs."""
+"""Bundles that do not end, or that need more memory than there is, for some images: real ONNX graphs."""
 
 from pathlib import Path
 
@@ -6,18 +6,18 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from support.bundles import COLOURS
+from support.bundles import COLORS
 from tagmill.bundles.spec import INPUT, SCORES, BundleSpec, Task
 from tagmill.images.preprocess import PreprocessSpec
 
-#: red of a picture's first pixel that does it
+#: red of an image's first pixel that does it
 BAD_RED = 77
 #: more bytes than a process can address
 TOO_MUCH = 2**50
 
 
 def write_endless_classifier(path: Path, size: int = 16) -> Path:
-    """Write a classifier of the three colours that does not end on a batch with a picture whose first red is 77."""
+    """Write a classifier of the three colors that does not end on a batch with an image whose first red is 77."""
     body = helper.make_graph(
         [helper.make_node("Identity", ["go_on"], ["still"]), helper.make_node("Identity", ["kept"], ["next"])],
         "body",
@@ -40,7 +40,7 @@ def write_endless_classifier(path: Path, size: int = 16) -> Path:
 
 
 def write_hungry_classifier(path: Path, size: int = 16, most: int = 4) -> Path:
-    """Write a classifier that runs out of memory on more than `most` pictures, or on one whose first red is 77."""
+    """Write a classifier that runs out of memory on more than `most` images, or on one whose first red is 77."""
     nodes = [
         helper.make_node("Shape", [INPUT], ["shape"], start=0, end=1),
         helper.make_node("Greater", ["shape", "most"], ["too_many"]),
@@ -57,7 +57,7 @@ def write_hungry_classifier(path: Path, size: int = 16, most: int = 4) -> Path:
 
 
 def _write(path: Path, name: str, size: int, nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray]) -> Path:
-    """Write a classifier of the mean colour: `nodes` make scores of `logits` and `is_bad` (int64, 0 or 1)."""
+    """Write a classifier of the mean color: `nodes` make scores of `logits` and `is_bad` (int64, 0 or 1)."""
     judge = [
         helper.make_node("Cast", [INPUT], ["float"], to=TensorProto.FLOAT),
         helper.make_node("Cast", [INPUT], ["whole"], to=TensorProto.INT64),
@@ -77,12 +77,12 @@ def _write(path: Path, name: str, size: int, nodes: list[onnx.NodeProto], consta
         "scale": np.array(20 / 255, dtype=np.float32),
         "axes": np.array([1, 2], dtype=np.int64),
     }
-    spec = BundleSpec(name, Task.CLASSIFY, COLOURS, PreprocessSpec(size, size))
+    spec = BundleSpec(name, Task.CLASSIFY, COLORS, PreprocessSpec(size, size))
     graph = helper.make_graph(
         [*judge, *nodes],
         name,
         [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["n", size, size, 3])],
-        [helper.make_tensor_value_info(SCORES, TensorProto.FLOAT, ["n", len(COLOURS)])],
+        [helper.make_tensor_value_info(SCORES, TensorProto.FLOAT, ["n", len(COLORS)])],
         [numpy_helper.from_array(value, key) for key, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)

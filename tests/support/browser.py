@@ -94,7 +94,7 @@ class Browser:
             self._events.append(message)
 
     def window(self, width: int, height: int, *, phone: bool = False, dark: bool = False) -> None:
-        """Change the size of the window, and whether it asks for dark colours."""
+        """Change the size of the window, and whether it asks for dark colors."""
         scale = 2 if phone else 1
         self.command(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=phone

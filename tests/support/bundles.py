@@ -1,7 +1,7 @@
 """Small real bundles for tests: ONNX graphs whose answers are known by arithmetic, made in milliseconds.
 
-Pictures are judged by colour. The classifier answers red, green or blue by the picture's mean colour; the segmenter
-marks each pixel by its strongest colour, or as background where it is nearly white.
+Images are judged by color. The classifier answers red, green or blue by the picture's mean color; the segmenter
+marks each pixel by its strongest color, or as background where it is nearly white.
 """
 
 from pathlib import Path
@@ -13,13 +13,13 @@ from onnx import TensorProto, helper, numpy_helper
 from tagmill.bundles.spec import INPUT, MASK, SCORES, BundleSpec, Task
 from tagmill.images.preprocess import Geometry, PreprocessSpec
 
-COLOURS = ("red", "green", "blue")
+COLORS = ("red", "green", "blue")
 
 
 def write_classifier(
-    path: Path, size: int = 16, name: str = "colours", sharpness: float = 20.0, temperature: float = 1.0
+    path: Path, size: int = 16, name: str = "colors", sharpness: float = 20.0, temperature: float = 1.0
 ) -> Path:
-    """Write a classifier of the three colours; another `sharpness` or `temperature` is another bundle."""
+    """Write a classifier of the three colors; another `sharpness` or `temperature` is another bundle."""
     nodes = [
         helper.make_node("Cast", [INPUT], ["float"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["float", "axes"], ["mean"], keepdims=0),
@@ -30,12 +30,12 @@ def write_classifier(
         "axes": np.array([1, 2], dtype=np.int64),
         "scale": np.array(sharpness / temperature / 255, dtype=np.float32),
     }
-    spec = BundleSpec(name, Task.CLASSIFY, COLOURS, PreprocessSpec(size, size), temperature=temperature)
+    spec = BundleSpec(name, Task.CLASSIFY, COLORS, PreprocessSpec(size, size), temperature=temperature)
     return _write(path, spec, nodes, constants, {SCORES: (TensorProto.FLOAT, ["n", 3])})
 
 
 def write_tagger(path: Path, size: int = 16, temperature: float = 1.0) -> Path:
-    """Write a multi-label model: a colour's score is 0.5 where it is 128 on average, and sure of it far from that."""
+    """Write a multi-label model: a color's score is 0.5 where it is 128 on average, and sure of it far from that."""
     nodes = [
         helper.make_node("Cast", [INPUT], ["float"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["float", "axes"], ["mean"], keepdims=0),
@@ -48,12 +48,12 @@ def write_tagger(path: Path, size: int = 16, temperature: float = 1.0) -> Path:
         "middle": np.array(128, dtype=np.float32),
         "scale": np.array(0.05 / temperature, dtype=np.float32),
     }
-    spec = BundleSpec("colour-tags", Task.MULTILABEL, COLOURS, PreprocessSpec(size, size), temperature=temperature)
+    spec = BundleSpec("color-tags", Task.MULTILABEL, COLORS, PreprocessSpec(size, size), temperature=temperature)
     return _write(path, spec, nodes, constants, {SCORES: (TensorProto.FLOAT, ["n", 3])})
 
 
 def write_segmenter(path: Path, size: int = 32, geometry: Geometry = Geometry.STRETCH) -> Path:
-    """Write a segmenter of the three colours on a background of white."""
+    """Write a segmenter of the three colors on a background of white."""
     nodes = [
         helper.make_node("Cast", [INPUT], ["float"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMin", ["float", "last"], ["darkest"], keepdims=1),
@@ -73,13 +73,13 @@ def write_segmenter(path: Path, size: int = 32, geometry: Geometry = Geometry.ST
         "scale": np.array(0.1, dtype=np.float32),
     }
     preprocess = PreprocessSpec(size, size, geometry)
-    spec = BundleSpec("colour-masks", Task.SEGMENT, ("background", *COLOURS), preprocess, background="background")
+    spec = BundleSpec("color-masks", Task.SEGMENT, ("background", *COLORS), preprocess, background="background")
     outputs = {MASK: (TensorProto.UINT8, ["n", size, size]), SCORES: (TensorProto.FLOAT, ["n", 4])}
     return _write(path, spec, nodes, constants, outputs)
 
 
 def write_fussy_classifier(path: Path, size: int = 16) -> Path:
-    """Write a classifier that raises on any batch holding a picture whose first pixel's red is 77."""
+    """Write a classifier that raises on any batch holding an image whose first pixel's red is 77."""
     nodes = [
         helper.make_node("Cast", [INPUT], ["float"], to=TensorProto.FLOAT),
         helper.make_node("Cast", [INPUT], ["whole"], to=TensorProto.INT64),
@@ -105,7 +105,7 @@ def write_fussy_classifier(path: Path, size: int = 16) -> Path:
         "table": np.array([0.08, 0.08, 0.08], dtype=np.float32),
         "axes": np.array([1, 2], dtype=np.int64),
     }
-    spec = BundleSpec("fussy", Task.CLASSIFY, COLOURS, PreprocessSpec(size, size))
+    spec = BundleSpec("fussy", Task.CLASSIFY, COLORS, PreprocessSpec(size, size))
     return _write(path, spec, [nodes[i] for i in order], constants, {SCORES: (TensorProto.FLOAT, ["n", 3])})
 
 

@@ -1,4 +1,4 @@
-"""Runs for tests of export: real checkpoints of networks that learned little pictures, without figures and report."""
+"""Runs for tests of export: real checkpoints of networks that learned little images, without figures and report."""
 
 from dataclasses import fields, replace
 from pathlib import Path
@@ -14,26 +14,26 @@ from tagmill.images.preprocess import PreprocessSpec
 from training.annotations.types import IGNORE, Folders
 from training.checkpoint import Checkpoint, copied_state, save, versions
 from training.data.arrays import Arrays
-from training.data.classification import read_labelled
+from training.data.classification import read_labeled
 from training.data.segmentation import read_masked
 from training.evaluation.predict import to_pixels
-from training.loop.training import Course
+from training.loop.training import LoopConfig
 from training.models.build import build
 from training.models.classifiers import fit_to_pixels
 
-#: steps over all pictures at once
+#: steps over all images at once
 STEPS = 12
 
 
 def write_classifier_run(run: Path, folders: Folders, arch: str = "seed", size: int = 32) -> Path:
-    """Fit a classifier to a folder of pictures for each category."""
+    """Fit a classifier to a folder of images for each category."""
     spec = PreprocessSpec(size, size)
-    data = read_labelled(folders, spec, 0, Display())
+    data = read_labeled(folders, spec, 0, Display())
     return _write(run, folders, Task.CLASSIFY, arch, data.labels, spec, data.train)
 
 
 def write_segmenter_run(run: Path, folders: Folders, arch: str = "unet", size: int = 64) -> Path:
-    """Fit a segmenter to pictures and masks."""
+    """Fit a segmenter to images and masks."""
     spec = PreprocessSpec(size, size)
     data = read_masked(folders, spec, 0, Display())
     return _write(run, folders, Task.SEGMENT, arch, data.labels, spec, data.train)
@@ -46,16 +46,16 @@ def _write(
     network = build(arch, spec.width, len(labels))
     pixels, targets = to_pixels(train.pixels), torch.from_numpy(train.targets.astype(np.int64))
     fit_to_pixels(network, pixels)
-    optimiser = torch.optim.Adam(network.parameters(), lr=3e-3)
+    optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
     for _ in range(STEPS):
         logits = network(pixels)
         if targets.ndim == 3:  # a unet that is trained gives coarse logits
             stride = targets.shape[1] // logits.shape[2]
             targets = targets[:, ::stride, ::stride]
         loss = F.cross_entropy(logits, targets, ignore_index=IGNORE)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
     run.mkdir(parents=True)
     checkpoint = Checkpoint(
         recipe="segment" if task is Task.SEGMENT else "cnn",
@@ -78,7 +78,7 @@ Hyper = TypeVar("Hyper")
 
 
 def short(hyper: Hyper, **values: object) -> Hyper:
-    """Return hyperparameters with some values, those of their course included, changed."""
-    named = {field.name for field in fields(Course)}
-    course = replace(hyper.course, **{name: values.pop(name) for name in list(values) if name in named})  # type: ignore[attr-defined]
-    return replace(hyper, course=course, **values)  # type: ignore[type-var,call-overload]
+    """Return hyperparameters with some values, those of their loop included, changed."""
+    named = {field.name for field in fields(LoopConfig)}
+    loop = replace(hyper.loop, **{name: values.pop(name) for name in list(values) if name in named})  # type: ignore[attr-defined]
+    return replace(hyper, loop=loop, **values)  # type: ignore[type-var,call-overload]

@@ -1,4 +1,4 @@
-"""Encoded pictures of kinds that Pillow does not write, and ICC profiles, built byte by byte."""
+"""Encoded images of kinds that Pillow does not write, and ICC profiles, built byte by byte."""
 
 import io
 import json
@@ -17,7 +17,7 @@ def encoded(image: Image.Image, form: str, **options: object) -> bytes:
     return out.getvalue()
 
 
-def grey_tiff(
+def gray_tiff(
     samples: bytes, width: int, bits: int, order: str = "<", photometric: int = 1, sample_format: int = 1
 ) -> bytes:
     """Return an uncompressed TIFF of one row. `photometric` 0 means that zero is white; format 1 unsigned, 3 float."""
@@ -65,8 +65,8 @@ def swapped_profile() -> bytes:
     return profile.replace(b"rXYZ", b"?XYZ", 1).replace(b"bXYZ", b"rXYZ", 1).replace(b"?XYZ", b"bXYZ", 1)
 
 
-def dark_grey_profile() -> bytes:
-    """Return a profile of grey with gamma 4, much darker than sRGB's in the middle."""
+def dark_gray_profile() -> bytes:
+    """Return a profile of gray with gamma 4, much darker than sRGB's in the middle."""
     curve = b"curv" + bytes(4) + struct.pack(">IH", 1, 4 << 8) + bytes(2)
     return _profile(b"GRAY", b"XYZ ", {b"wtpt": _xyz(0.9642, 1.0, 0.8249), b"kTRC": curve})
 
@@ -101,22 +101,22 @@ def _profile(space: bytes, connection: bytes, tags: dict[bytes, bytes]) -> bytes
 RGB = {"red": (230, 20, 20), "green": (20, 230, 20), "blue": (20, 20, 230)}
 
 
-def write_picture(path: Path, colour: str, size: tuple[int, int] = (60, 40), shade: int = 0) -> Path:
-    """Write one picture of a plain colour; another `shade` gives other bytes of the same colour."""
-    red, green, blue = RGB[colour]
+def write_picture(path: Path, color: str, size: tuple[int, int] = (60, 40), shade: int = 0) -> Path:
+    """Write one image of a plain color; another `shade` gives other bytes of the same color."""
+    red, green, blue = RGB[color]
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, (red, green + shade % 12, blue + shade // 12 % 12)).save(path, quality=95)
     return path
 
 
 def write_folder(folder: Path, images: int) -> dict[str, str]:
-    """Write distinct pictures in turn red, green and blue; return image_key -> colour."""
+    """Write distinct images in turn red, green and blue; return image_key -> color."""
     truth = {}
     for number in range(images):
-        colour = list(RGB)[number % 3]
+        color = list(RGB)[number % 3]
         key = f"{number:05d}.png"
-        write_picture(folder / key, colour, size=(20 + number // 432, 20), shade=number // 3)
-        truth[key] = colour
+        write_picture(folder / key, color, size=(20 + number // 432, 20), shade=number // 3)
+        truth[key] = color
     return truth
 
 
@@ -124,7 +124,7 @@ LABELS = ("background", "square", "stripe")
 
 
 def draw_noisy(folder: Path, categories: tuple[str, ...] = tuple(RGB), each: int = 12, seed: int = 0) -> Path:
-    """Write noisy pictures whose category is their strongest colour."""
+    """Write noisy images whose category is their strongest color."""
     random = np.random.default_rng(seed)
     for category in categories:
         (folder / category).mkdir(parents=True)
@@ -135,7 +135,7 @@ def draw_noisy(folder: Path, categories: tuple[str, ...] = tuple(RGB), each: int
 
 
 def draw_shapes(folder: Path, images: int = 24, seed: int = 0, labels: tuple[str, ...] = LABELS) -> Path:
-    """Write pictures of a red square and a blue stripe with palette masks, in nested folders."""
+    """Write images of a red square and a blue stripe with palette masks, in nested folders."""
     random = np.random.default_rng(seed)
     for number in range(images):
         pixels = random.integers(150, 255, (64, 80, 3))

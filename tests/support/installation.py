@@ -14,7 +14,7 @@ from support.processes import environment, tagmill, tagmill_json, wait_until
 
 @dataclass
 class Site:
-    """One installation: its environment, its folder, and the models colours@1 and colour-masks@1."""
+    """One installation: its environment, its folder, and the models colors@1 and color-masks@1."""
 
     env: dict[str, str]
     folder: Path
@@ -54,6 +54,6 @@ def new_site(folder: Path, database_url: str, broker_url: str, **settings: objec
     quick = {"lease_seconds": 3, "reap_seconds": 0.5, "queued_grace_seconds": 2, "log_level": "INFO"} | settings
     env = environment(database_url=database_url, broker_url=broker_url, model_store=folder / "models", **quick)
     tagmill("db", "upgrade", env=env)
-    tagmill("model", "add", write_classifier(folder / "colours.onnx"), env=env)
+    tagmill("model", "add", write_classifier(folder / "colors.onnx"), env=env)
     tagmill("model", "add", write_segmenter(folder / "masks.onnx"), env=env)
     return Site(env, folder)

@@ -1,1 +1,1 @@
-"""Read labelled images, one module per format. Imports no torch."""
+"""Read labeled images, one module per format. Imports no torch."""

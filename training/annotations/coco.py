@@ -1,4 +1,4 @@
-"""Labelled pictures and masks as COCO JSON: images, annotations, categories (cocodataset.org, Data format)."""
+"""Labeled images and masks as COCO JSON: images, annotations, categories (cocodataset.org, Data format)."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +46,7 @@ class CocoFile:
         return cls(path, _pictures(path, images), images, categories, annotations)
 
     def found(self) -> Found:
-        """Return each picture with the categories annotated in it."""
+        """Return each image with the categories annotated in it."""
         tagged = [Tagged(picture, (), f"{self.path}: image {key}") for key, picture in self.pictures.items()]
         for _, entry in self.annotations:
             label = self.categories[entry["category_id"]]
@@ -65,7 +65,7 @@ class CocoFile:
         return labels
 
     def examples(self, source: int) -> list[Example]:
-        """Return each picture with the mask of its annotations. Raises InputError for one without a shape."""
+        """Return each image with the mask of its annotations. Raises InputError for one without a shape."""
         numbers = {name: number for number, name in enumerate(self.mask_labels())}
         sizes = {key: _size(self.path, key, image) for key, image in self.images.items()}
         shapes: dict[int, list[tuple[int, Shape]]] = {key: [] for key in self.images}
@@ -89,7 +89,7 @@ def _by_id(path: Path, content: dict[str, Any], name: str) -> dict[int, dict[str
 
 
 def _pictures(path: Path, images: dict[int, dict[str, Any]]) -> dict[int, Path]:
-    """Return the picture files: beside the JSON, in images/ there, or, as COCO's own, beside annotations/."""
+    """Return the image files: beside the JSON, in images/ there, or, as COCO's own, beside annotations/."""
     beside = path.parent
     folders = [beside, beside / "images", beside.parent, beside.parent / "images"]
     folders.append(beside.parent / path.stem.rpartition("_")[2])  # annotations/instances_val2017.json and val2017/

@@ -15,7 +15,7 @@ FARTHEST = 100_000
 
 
 class Shape(Protocol):
-    """A part of a picture."""
+    """A part of an image."""
 
     def pixels(self, height: int, width: int) -> NDArray[np.bool_]:
         """Return bool [H, W], where it is."""
@@ -46,7 +46,7 @@ class RunLengths:
 
 @dataclass(frozen=True)
 class ShapeMask:
-    """The shapes of one picture with the numbers of their labels, drawn when the picture is read."""
+    """The shapes of one image with the numbers of their labels, drawn when the image is read."""
 
     height: int
     width: int
@@ -63,7 +63,7 @@ class ShapeMask:
 
 
 def shape_of(segmentation: Any, height: int, width: int, place: str) -> Shape:
-    """Return the shape of an annotation. Raises InputError where it is none, or not one of a picture of that size."""
+    """Return the shape of an annotation. Raises InputError where it is none, or not one of an image of that size."""
     if isinstance(segmentation, list) and segmentation and all(_is_polygon(part) for part in segmentation):
         return Polygons(segmentation)
     counts = segmentation.get("counts") if isinstance(segmentation, dict) else None

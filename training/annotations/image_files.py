@@ -1,4 +1,4 @@
-"""Find picture files: below a folder, or by the names that a table gives them."""
+"""Find image files: below a folder, or by the names that a table gives them."""
 
 import os
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", 
 
 @dataclass(frozen=True)
 class Tagged:
-    """A picture with its labels, and where it says so: FILE:LINE, a task, or a folder."""
+    """An image with its labels, and where it says so: FILE:LINE, a task, or a folder."""
 
     picture: Path
     labels: Labels
@@ -23,17 +23,17 @@ class Tagged:
 
 @dataclass(frozen=True)
 class Found:
-    """What a source of labelled pictures holds."""
+    """What a source of labeled images holds."""
 
     pictures: list[Tagged]
-    #: categories without any picture
+    #: categories without any image
     empty: Labels = ()
     #: what was left out, for the user to read
     remarks: tuple[str, ...] = ()
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """Return the picture files below a folder, sorted; hidden ones are passed over."""
+    """Return the image files below a folder, sorted; hidden ones are passed over."""
     found = (path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file())
     return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 
@@ -45,18 +45,18 @@ def locate(names: Sequence[str], folders: Sequence[Path], place: str) -> Path:
     """
     for name in names:
         if "://" in name:
-            raise InputError(f"{place}: {name} is a URL; download the pictures and name their files")
+            raise InputError(f"{place}: {name} is a URL; download the images and name their files")
         if "\0" in name:
             raise InputError(f"{place}: {legible(name)} cannot be the name of a file")
     candidates = [folder / name for name in names for folder in folders]
     try:
         return next((path for path in candidates if path.is_file()), candidates[0])
     except OSError as error:
-        raise InputError(f"{place}: {names[0][:60]}…: {error.strerror}; name a picture file") from error
+        raise InputError(f"{place}: {names[0][:60]}…: {error.strerror}; name an image file") from error
 
 
 def merged(pictures: Sequence[Tagged], source: Path) -> list[Tagged]:
-    """Return one entry a picture with all of its labels, in order of appearance, however its path is written.
+    """Return one entry an image with all of its labels, in order of appearance, however its path is written.
 
     Raises InputError where none of the files is there.
     """
@@ -74,4 +74,4 @@ def merged(pictures: Sequence[Tagged], source: Path) -> list[Tagged]:
 def check_present(pictures: Sequence[Path], source: Path) -> None:
     """Raise InputError where none of the files is there; single missing ones are for the reader to skip."""
     if pictures and not any(path.is_file() for path in pictures):
-        raise InputError(f"{source}: none of its {len(pictures)} pictures is there; the first would be {pictures[0]}")
+        raise InputError(f"{source}: none of its {len(pictures)} images is there; the first would be {pictures[0]}")

@@ -1,4 +1,4 @@
-"""Read the JSON files that describe pictures, and say where one is not what it should be."""
+"""Read the JSON files that describe images, and say where one is not what it should be."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ def read_json(path: Path) -> Any:
     except ValueError as error:
         raise InputError(f"{path}: is not JSON: {error}") from error
     except RecursionError as error:
-        raise InputError(f"{path}: is nested too deeply to describe pictures") from error
+        raise InputError(f"{path}: is nested too deeply to describe images") from error
 
 
 def field(entry: Any, name: str, kind: type[Kind], place: str) -> Kind:

@@ -1,4 +1,4 @@
-"""Labelled pictures as a CSV of uri and labels; the results of a run, corrected by a person, are such a table."""
+"""Labeled images as a CSV of uri and labels; the results of a run, corrected by a person, are such a table."""
 
 import csv
 from collections.abc import Iterator, Sequence
@@ -9,14 +9,14 @@ from tagmill.outcomes import ImageStatus
 from training.annotations.image_files import Found, Tagged, locate, merged
 from training.annotations.types import Labels
 
-#: between two labels of one picture
+#: between two labels of one image
 SEPARATOR = "|"
-#: folders below that of the table where its pictures may be
+#: folders below that of the table where its images may be
 BESIDE = (".", "images")
 
 
 def read_label_table(path: Path) -> Found:
-    """Return the pictures of a CSV with a header: `uri`, and `label` or `labels`, several separated by a bar.
+    """Return the images of a CSV with a header: `uri`, and `label` or `labels`, several separated by a bar.
 
     Without such a column it is the MODEL.label that `tagmill results` writes; rows that were not tagged are left out.
     Raises InputError with file and line.
@@ -38,7 +38,7 @@ def read_label_table(path: Path) -> Found:
             raise InputError(f"{place}: has no uri")
         pictures.append(Tagged(locate([row[uri].strip()], folders, place), _labels(row[label]), place))
     if not pictures:
-        raise NothingToDo(f"{path}: holds no labelled picture")
+        raise NothingToDo(f"{path}: holds no labeled image")
     remarks = (f"{path}: {failed} images that were not tagged are left out",) if failed else ()
     return Found(merged(pictures, path), remarks=remarks)
 

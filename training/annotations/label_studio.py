@@ -1,4 +1,4 @@
-"""Labelled pictures as the JSON that Label Studio exports, with what people chose for each (labelstud.io, Export)."""
+"""Labeled images as the JSON that Label Studio exports, with what people chose for each (labelstud.io, Export)."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ UPLOAD = re.compile(r"^[0-9a-f]{8}-")
 
 
 def read_label_studio(path: Path, tasks: list[Any]) -> Found:
-    """Return the picture and the choices of each task that a person finished; of several annotations the newest.
+    """Return the image and the choices of each task that a person finished; of several annotations the newest.
 
     Tasks that nobody annotated, and skipped ones, are left out. Raises InputError with the task's number.
     """
@@ -51,7 +51,7 @@ def _choices(annotation: dict[str, Any], place: str) -> Labels:
 
 
 def _picture(path: Path, data: dict[str, Any], place: str) -> Path:
-    """Return the file of the task's picture: what `image` names, or the only text of its data."""
+    """Return the file of the task's image: what `image` names, or the only text of its data."""
     texts = {name: value for name, value in data.items() if isinstance(value, str)}
     uri = texts.get("image") or (next(iter(texts.values())) if len(texts) == 1 else None)
     if not uri:

@@ -1,4 +1,4 @@
-"""Pictures with masks as folders: images/, masks/ and labels.json, and groups.json where labels are merged."""
+"""Images with masks as folders: images/, masks/ and labels.json, and groups.json where labels are merged."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from training.annotations.types import IGNORE, Example, Labels
 
 @dataclass(frozen=True)
 class MaskedSource:
-    """Pictures with masks, and what the values of the masks mean."""
+    """Images with masks, and what the values of the masks mean."""
 
     place: Path
     examples: list[Example]
@@ -39,7 +39,7 @@ class MaskedSource:
 
 
 def read_mask_folders(directory: Path, source: int = 0) -> MaskedSource:
-    """Return the pictures below images/ that have a mask below masks/ of the same relative stem.
+    """Return the images below images/ that have a mask below masks/ of the same relative stem.
 
     Raises InputError where a folder or labels.json is missing or not what it should be.
     """
@@ -74,9 +74,9 @@ def _pairs(directory: Path, source: int) -> tuple[list[Example], tuple[str, ...]
         if mask.is_file():
             examples.append(Example(picture, mask, source))
     if not examples:
-        raise InputError(f"{directory}: no picture in images/ has a mask of the same name in masks/")
+        raise InputError(f"{directory}: no image in images/ has a mask of the same name in masks/")
     alone = len(pictures) - len(examples)
-    return examples, (f"{directory}: {alone} pictures without a mask are left out",) if alone else ()
+    return examples, (f"{directory}: {alone} images without a mask are left out",) if alone else ()
 
 
 def _stored_labels(path: Path) -> Labels:

@@ -14,7 +14,7 @@ from training.annotations.types import Example
 
 
 def read_tagged(source: Path) -> Found:
-    """Return the labelled pictures of a source of any kind. Raises InputError and NothingToDo."""
+    """Return the labeled images of a source of any kind. Raises InputError and NothingToDo."""
     if source.is_dir():
         return read_category_folders(source)
     if _kind(source) == ".csv":
@@ -26,7 +26,7 @@ def read_tagged(source: Path) -> Found:
 
 
 def read_masked_source(source: Path, number: int = 0) -> MaskedSource:
-    """Return the pictures and masks of a folder or a COCO file. Raises InputError."""
+    """Return the images and masks of a folder or a COCO file. Raises InputError."""
     if source.is_dir():
         return read_mask_folders(source, number)
     if _kind(source) == ".csv":
@@ -37,14 +37,14 @@ def read_masked_source(source: Path, number: int = 0) -> MaskedSource:
 
 
 def pictures_of(source: Path) -> list[Path]:
-    """Return the picture files of a source of any kind, whatever their labels are."""
+    """Return the image files of a source of any kind, whatever their labels are."""
     if source.is_dir():
         return pictures_in(picture_root(source))
     return [tagged.picture for tagged in read_tagged(source).pictures]
 
 
 def example(tagged: Tagged, number: int, multilabel: bool) -> Example:
-    """Return a picture with its target. Raises InputError where one label is wanted and it has none or several."""
+    """Return an image with its target. Raises InputError where one label is wanted and it has none or several."""
     if multilabel:
         return Example(tagged.picture, tagged.labels, number)
     if not tagged.labels:
@@ -52,7 +52,7 @@ def example(tagged: Tagged, number: int, multilabel: bool) -> Example:
     if len(tagged.labels) > 1:
         raise InputError(
             f"{tagged.place}: {tagged.picture.name} has {len(tagged.labels)} labels, {', '.join(tagged.labels)}; "
-            "a picture of several needs a model with --multilabel"
+            "an image of several needs a model with --multilabel"
         )
     return Example(tagged.picture, tagged.labels[0], number)
 
@@ -60,9 +60,9 @@ def example(tagged: Tagged, number: int, multilabel: bool) -> Example:
 def _kind(source: Path) -> str:
     suffix = source.suffix.lower()
     if not source.is_file():
-        raise InputError(f"{source}: is not a folder; name the folder that holds the pictures, a .csv or a .json")
+        raise InputError(f"{source}: is not a folder; name the folder that holds the images, a .csv or a .json")
     if suffix not in {".csv", ".json"}:
-        raise InputError(f"{source}: is neither a folder nor a .csv or .json of labelled pictures")
+        raise InputError(f"{source}: is neither a folder nor a .csv or .json of labeled images")
     return suffix
 
 

@@ -1,4 +1,4 @@
-"""Known data sets by name: downloaded through torchvision once, then folders of pictures like any other."""
+"""Known data sets by name: downloaded through torchvision once, then folders of images like any other."""
 
 import json
 import os
@@ -29,7 +29,7 @@ class Download:
     #: its class in torchvision.datasets
     kind: str
     write: Write
-    #: what the class is called with for the pictures to train on, and for those to test on
+    #: what the class is called with for the images to train on, and for those to test on
     train: dict[str, Any]
     test: dict[str, Any]
 
@@ -45,7 +45,7 @@ def resolved(folders: Folders) -> Folders:
 
 
 def for_testing(sources: Sequence[Path]) -> tuple[Path, ...]:
-    """Put the folders of downloaded test pictures in the place of their names."""
+    """Put the folders of downloaded test images in the place of their names."""
     return tuple(downloaded(name)[1] if (name := known(source)) else source for source in sources)
 
 
@@ -55,7 +55,7 @@ def known(source: Path) -> str | None:
 
 
 def downloaded(name: str, root: Path | None = None, display: Display | None = None) -> tuple[Path, Path]:
-    """Return the folders of the pictures to train on and of those to test on, as lossless copies.
+    """Return the folders of the images to train on and of those to test on, as lossless copies.
 
     As folders they serve training, the proof of an export and `tagmill evaluate` alike. Raises InputError where they
     cannot be downloaded.
@@ -86,7 +86,7 @@ def _stored(name: str, kind: str, root: Path, options: dict[str, Any]) -> Any:
         reason = " ".join(str(error).split())
         raise InputError(
             f"{name} cannot be downloaded ({reason}); put torchvision's files into {root}, or name a folder of "
-            "pictures with --data"
+            "images with --data"
         ) from error
 
 
@@ -100,7 +100,7 @@ def _unpack(stored: Any, folder: Path, name: str, display: Display) -> None:
 
 
 def write_categories(stored: Any, folder: Path) -> Iterator[int]:
-    """Write a PNG a picture into a folder a category; give how many are done."""
+    """Write a PNG an image into a folder a category; give how many are done."""
     # MNIST calls its categories "0 - zero", and Fashion-MNIST has a "T-shirt/top"
     names = [str(category).partition(" - ")[0].replace("/", " or ") for category in stored.classes]
     for category in names:
@@ -111,7 +111,7 @@ def write_categories(stored: Any, folder: Path) -> Iterator[int]:
 
 
 def write_voc(stored: Any, folder: Path) -> Iterator[int]:
-    """Copy pictures and masks as they are, and write labels.json; give how many are done."""
+    """Copy images and masks as they are, and write labels.json; give how many are done."""
     for name in ("images", "masks"):
         (folder / name).mkdir(parents=True)
     (folder / "labels.json").write_text(json.dumps(VOC_LABELS, indent=0), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What labelled pictures are: examples, the arrays they are decoded into, and the parts of a set. Needs no torch."""
+"""What labeled images are: examples, the arrays they are decoded into, and the parts of a set. Needs no torch."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ Labels = tuple[str, ...]
 
 
 class IndexMap(Protocol):
-    """What a mask is drawn from, where it is not stored as a picture."""
+    """What a mask is drawn from, where it is not stored as an image."""
 
     def draw(self) -> NDArray[np.uint8]:
-        """Return uint8 [H, W], the label index of each pixel of the upright picture."""
+        """Return uint8 [H, W], the label index of each pixel of the upright image."""
 
 
 #: a category, several labels, the path of a mask, or what one is drawn from
@@ -30,7 +30,7 @@ Target = str | Labels | Path | IndexMap
 
 
 class Use(StrEnum):
-    """What a picture is for."""
+    """What an image is for."""
 
     #: the weights are fitted to it
     TRAIN = "train"
@@ -42,7 +42,7 @@ class Use(StrEnum):
 
 @dataclass(frozen=True)
 class Example:
-    """One labelled picture."""
+    """One labeled image."""
 
     picture: Path
     target: Target
@@ -52,7 +52,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A picture that was skipped, and why."""
+    """An image that was skipped, and why."""
 
     path: Path
     reason: str
@@ -60,7 +60,7 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class Folders:
-    """Where the pictures are. Several folders of one use are merged."""
+    """Where the images are. Several folders of one use are merged."""
 
     data: tuple[Path, ...]
     validation: tuple[Path, ...] = ()
@@ -73,12 +73,12 @@ class Folders:
 
 
 def require_apart(run: Path, sources: Iterable[Path]) -> None:
-    """Raise InputError where a run folder is, holds or lies in a folder of pictures: its figures are pictures, too."""
+    """Raise InputError where a run folder is, holds or lies in a folder of images: its figures are images, too."""
     own = run.resolve()
     for source in sources:
         pictures = source.resolve()
         if not source.is_file() and (own.is_relative_to(pictures) or pictures.is_relative_to(own)):
-            raise InputError(f"--out {run}: must lie outside of the pictures {source}, and not around them")
+            raise InputError(f"--out {run}: must lie outside of the images {source}, and not around them")
 
 
 def short_name(folder: Path) -> str:

@@ -16,15 +16,15 @@ PATH = NamedPath()
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-#: what every recipe is told of its pictures, and where to write
+#: what every recipe is told of its images, and where to write
 PLACES = (
     click.option(
         "--validation",
         multiple=True,
         type=PATH,
-        help="Held-out pictures. May be repeated.  [default: a tenth of --data]",
+        help="Held-out images. May be repeated.  [default: a tenth of --data]",
     ),
-    click.option("--test", multiple=True, type=PATH, help="Pictures measured once, at the end. May be repeated."),
+    click.option("--test", multiple=True, type=PATH, help="Images measured once, at the end. May be repeated."),
     click.option("--out", required=True, type=PATH, help="Run folder to write."),
 )
 SEED = click.option(
@@ -39,7 +39,7 @@ TUNED = "[default: docs/training.md]"
 #: what every network is told besides
 SHARED = (
     *PLACES,
-    click.option("--batch-size", type=click.IntRange(2), help=f"Pictures of one step  {TUNED}"),
+    click.option("--batch-size", type=click.IntRange(2), help=f"Images of one step  {TUNED}"),
     click.option("--lr", type=Finite(0, min_open=True), help=f"Highest rate of the one-cycle schedule  {TUNED}"),
     click.option("--weight-decay", type=Finite(0), help=f"What each step takes off the weights  {TUNED}"),
     click.option("--average", type=Finite(0, 0.99999), help=f"Decay of the weights' running mean; 0: none  {TUNED}"),
@@ -48,21 +48,21 @@ SHARED = (
     click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda:N", help="Where to train."),
     click.option("--resume", is_flag=True, help="Go on with the run in --out where it was stopped."),
 )
-LABELLED = click.option(
+LABELED = click.option(
     "--data", required=True, multiple=True, type=PATH,
-    help="Labelled pictures: folders, CSV or COCO (docs/data.md), or a name such as cifar10. May be repeated.",
+    help="Labeled images: folders, CSV or COCO (docs/data.md), or a name such as cifar10. May be repeated.",
 )  # fmt: skip
 AUGMENT = click.option(
     "--augment",
     type=click.Choice(["none", "light", "medium", "strong"]),
-    help="How much to change the pictures at random  [default: what the network was tuned to]",
+    help="How much to change the images at random  [default: what the network was tuned to]",
 )
 GEOMETRY = click.option(
     "--geometry",
     type=click.Choice(["stretch", "letterbox", "center_crop"]),
-    help=f"How a picture is brought to --size  {TUNED}",
+    help=f"How an image is brought to --size  {TUNED}",
 )
-MULTILABEL = click.option("--multilabel", is_flag=True, help="A picture may have any number of labels.")
+MULTILABEL = click.option("--multilabel", is_flag=True, help="An image may have any number of labels.")
 BALANCE = click.option("--balance", is_flag=True, help="Draw each category of each --data equally often.")
 
 
@@ -89,22 +89,22 @@ def train() -> None:
 
 
 @train.command()
-@LABELLED
+@LABELED
 @shared
 @click.option("--size", type=click.IntRange(4, 512), help="Pixels of both sides  [default: 28]")
 @click.option("--epochs", type=click.IntRange(1), help="[default: 10]")
 def mlp(**given: Any) -> None:
-    """Train two dense layers on grey pictures, the tutorials' network for MNIST."""
+    """Train two dense layers on gray images, the tutorials' network for MNIST."""
     _train_cnn("mlp", **given)
 
 
 @train.command()
-@LABELLED
+@LABELED
 @places
-@click.option("--features", type=click.Choice(["pixels", "hog"]), help="What of a picture is seen  [default: pixels]")
+@click.option("--features", type=click.Choice(["pixels", "hog"]), help="What of an image is seen  [default: pixels]")
 @click.option("--size", type=click.IntRange(4, 512), help="Pixels of both sides  [default: 28]")
-@click.option("--c", type=Finite(0, min_open=True), help="Cost of a picture on the wrong side  [default: 10]")
-@click.option("--limit", type=click.IntRange(2), help="Pictures to train on, evenly of each category  [default: all]")
+@click.option("--c", type=Finite(0, min_open=True), help="Cost of an image on the wrong side  [default: 10]")
+@click.option("--limit", type=click.IntRange(2), help="Images to train on, evenly of each category  [default: all]")
 @SEED
 def svc(data: tuple[Path, ...], validation: tuple[Path, ...], test: tuple[Path, ...], out: Path, **given: Any) -> None:
     """Train a support vector classifier on pixels or HOG features: a baseline to beat."""
@@ -119,19 +119,19 @@ def svc(data: tuple[Path, ...], validation: tuple[Path, ...], test: tuple[Path, 
 
 
 @train.command()
-@LABELLED
+@LABELED
 @shared
 @click.option(
     "--arch",
-    type=click.Choice(["seed", "resnet", "airbench"]),
-    default="seed",
+    type=click.Choice(["simple-cnn", "resnet", "airbench"]),
+    default="simple-cnn",
     show_default=True,
     help="The network.",
 )
 @AUGMENT
 @click.option("--size", type=click.IntRange(17, 512), help="Pixels of both sides  [default: 32, resnet 96]")
 @GEOMETRY
-@click.option("--epochs", type=click.IntRange(1), help="[default: seed 10, resnet 30, airbench 11]")
+@click.option("--epochs", type=click.IntRange(1), help="[default: simple-cnn 10, resnet 30, airbench 11]")
 @MULTILABEL
 @BALANCE
 def cnn(arch: str, **given: Any) -> None:
@@ -161,7 +161,7 @@ def _train_cnn(
 
 
 @train.command()
-@LABELLED
+@LABELED
 @shared
 @click.option(
     "--weights",
@@ -214,7 +214,7 @@ def transfer(
 @train.command()
 @click.option(
     "--data", required=True, multiple=True, type=PATH,
-    help="Pictures with masks: images/, masks/ and labels.json, COCO (docs/data.md), or voc. May be repeated.",
+    help="Images with masks: images/, masks/ and labels.json, COCO (docs/data.md), or voc. May be repeated.",
 )  # fmt: skip
 @shared
 @click.option(
@@ -223,7 +223,7 @@ def transfer(
         [
             "unet",
             "context-unet",
-            "seed-unet",
+            "simple-unet",
             "lraspp_mobilenet_v3_large",
             "deeplabv3_mobilenet_v3_large",
             "deeplabv3_resnet50",
@@ -281,7 +281,7 @@ def _keeping(out: Path, hint: str = "the same command with --resume goes on") ->
 
         if not isinstance(error, OutOfMemoryError):
             raise
-        raise ConfigurationError("the card has too little memory; choose a smaller --batch-size or --size") from error
+        raise ConfigurationError("the GPU has too little memory; choose a smaller --batch-size or --size") from error
     finally:
         if made:
             with suppress(OSError):
@@ -304,10 +304,10 @@ def _chosen(defaults: Any, given: dict[str, Any]) -> Any:
         values["augmentation"] = STRENGTHS[Strength(values.pop("augment"))]
     if "geometry" in values:
         values["geometry"] = Geometry(values["geometry"])
-    course = {
+    loop = {
         name: values.pop(name) for name in ("epochs", "batch_size", "seed", "average", "patience") if name in values
     }
-    return replace(defaults, course=replace(defaults.course, **course), **values)
+    return replace(defaults, loop=replace(defaults.loop, **loop), **values)
 
 
 def _folders(data: tuple[Path, ...], validation: tuple[Path, ...], test: tuple[Path, ...]) -> Any:

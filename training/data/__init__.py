@@ -1,1 +1,1 @@
-"""Decode labelled images into arrays, and split them. Imports no torch."""
+"""Decode labeled images into arrays, and split them. Imports no torch."""

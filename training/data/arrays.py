@@ -1,4 +1,4 @@
-"""Labelled images decoded into arrays, and the parts of a data set."""
+"""Labeled images decoded into arrays, and the parts of a data set."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +37,7 @@ class Arrays:
 
 @dataclass(frozen=True)
 class Duplicate:
-    """A picture whose bytes stand in two parts of a data set."""
+    """An image whose bytes stand in two parts of a data set."""
 
     picture: Path
     use: Use
@@ -47,8 +47,8 @@ class Duplicate:
 
 
 @dataclass(frozen=True)
-class LabelledSet:
-    """Decoded pictures to train on, to hold out and to test on, with no picture to train on in the other two."""
+class LabeledSet:
+    """Decoded images to train on, to hold out and to test on, with no image to train on in the other two."""
 
     labels: Labels
     train: Arrays
@@ -58,6 +58,6 @@ class LabelledSet:
 
     @property
     def parts(self) -> dict[str, Arrays]:
-        """The pictures of each use that has any."""
+        """The images of each use that has any."""
         found = {Use.TRAIN: self.train, Use.VALIDATION: self.validation, Use.TEST: self.test}
         return {str(use): arrays for use, arrays in found.items() if arrays is not None}

@@ -1,4 +1,4 @@
-"""Read the labelled pictures of a classifier: its labels, and what it is trained, validated and tested on."""
+"""Read the labeled images of a classifier: its labels, and what it is trained, validated and tested on."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,23 +12,23 @@ from tagmill.text import require_legible
 from training.annotations.image_files import Found
 from training.annotations.open import example, read_tagged
 from training.annotations.types import Example, Folders, Labels
-from training.data.arrays import Arrays, LabelledSet
+from training.data.arrays import Arrays, LabeledSet
 from training.data.decode import load_categories
 from training.data.split import divide, label_groups
 
 
-def read_labelled(
+def read_labeled(
     folders: Folders, spec: PreprocessSpec, seed: int, display: Display, multilabel: bool = False
-) -> LabelledSet:
-    """Return all pictures, decoded; a tenth of each category is held out where no validation is named.
+) -> LabeledSet:
+    """Return all images, decoded; a tenth of each category is held out where no validation is named.
 
-    Raises InputError for an empty category, a single one, one that the training pictures do not have, or one whose name
-    cannot be shown, and NothingToDo where no picture can be read.
+    Raises InputError for an empty category, a single one, one that the training images do not have, or one whose name
+    cannot be shown, and NothingToDo where no image can be read.
     """
     sources = _tagged(folders.data, display)
     for source, found in zip(folders.data, sources, strict=True):
         if found.empty:
-            raise InputError(f"{source}: category {found.empty[0]} holds no picture; add some or remove the folder")
+            raise InputError(f"{source}: category {found.empty[0]} holds no image; add some or remove the folder")
         require_legible(sorted({label for tagged in found.pictures for label in tagged.labels}), source)
     labels = tuple(sorted({label for found in sources for tagged in found.pictures for label in tagged.labels}))
     if len(labels) < 2 and not (labels and multilabel):
@@ -37,7 +37,7 @@ def read_labelled(
     examples = [
         example(tagged, number, multilabel) for number, found in enumerate(sources) for tagged in found.pictures
     ]
-    whose = "one of the training pictures'"
+    whose = "one of the training images'"
     held_out = known_examples(folders.validation, labels, multilabel, whose, display)
     tests = known_examples(folders.test, labels, multilabel, whose, display)
 
@@ -49,9 +49,9 @@ def read_labelled(
         display.name_unreadable(arrays.unreadable)
         return arrays
 
-    train = read("training pictures", examples)
+    train = read("training images", examples)
     assert train is not None
-    parts = (train, read("validation pictures", held_out), read("test pictures", tests))
+    parts = (train, read("validation images", held_out), read("test images", tests))
     divided = divide(labels, parts, label_groups(train, len(labels)), seed, display)
     _check(divided, folders.data[0])
     return divided
@@ -60,7 +60,7 @@ def read_labelled(
 def known_examples(
     sources: Sequence[Path], labels: Labels, multilabel: bool, whose: str, display: Display
 ) -> list[Example]:
-    """Return the labelled pictures of all sources. Raises InputError for a category that is not `whose` labels."""
+    """Return the labeled images of all sources. Raises InputError for a category that is not `whose` labels."""
     examples = []
     for number, found in enumerate(_tagged(sources, display)):
         for tagged in found.pictures:
@@ -78,17 +78,17 @@ def _tagged(sources: Sequence[Path], display: Display) -> list[Found]:
     return all_found
 
 
-def _check(divided: LabelledSet, where: Path) -> None:
-    """Raise InputError where a category, or all that is held out, has no picture left."""
+def _check(divided: LabeledSet, where: Path) -> None:
+    """Raise InputError where a category, or all that is held out, has no image left."""
     targets = divided.train.targets
     counts = targets.sum(axis=0) if targets.ndim == 2 else np.bincount(targets, minlength=len(divided.labels))
     if not len(divided.validation) or len(targets) < 2:
-        raise InputError(f"{where}: too few readable pictures; each category needs two or more")
+        raise InputError(f"{where}: too few readable images; each category needs two or more")
     if not counts.all():
         category = divided.labels[int(np.flatnonzero(counts == 0)[0])]
-        raise InputError(f"{where}: no picture of category {category} is left to train on; add some or remove it")
-    if (targets == targets[0]).all():  # of several labels: of one label a picture, two categories are left here
+        raise InputError(f"{where}: no image of category {category} is left to train on; add some or remove it")
+    if (targets == targets[0]).all():  # of several labels: of one label an image, two categories are left here
         raise InputError(
-            f"{where}: all pictures to train on have the same labels, {', '.join(divided.labels)}, so there is nothing "
+            f"{where}: all images to train on have the same labels, {', '.join(divided.labels)}, so there is nothing "
             "to learn; add some without them"
         )

@@ -1,4 +1,4 @@
-"""Decode labelled pictures and masks, each once, into one uint8 array. Needs no torch."""
+"""Decode labeled images and masks, each once, into one uint8 array. Needs no torch."""
 
 import hashlib
 import math
@@ -15,7 +15,7 @@ from PIL import Image
 
 from tagmill.errors import ConfigurationError, NothingToDo
 from tagmill.images.decode import decode
-from tagmill.images.image import Picture
+from tagmill.images.image import DecodedImage
 from tagmill.images.preprocess import Geometry, PreprocessSpec, content_box, fit, source_box
 from tagmill.outcomes import ErrorCode, ImageFailure
 from training.annotations.types import IGNORE, Example, Labels, Target, Unreadable
@@ -40,14 +40,14 @@ def read_mask(
 ) -> NDArray[np.uint8]:
     """Return uint8 [H, W]: the label indexes through `translate` (256 values), nearest pixel, borders ignored.
 
-    Raises ImageFailure where a file is not a grey or palette picture, where the mask is not of its picture's `size`
+    Raises ImageFailure where a file is not a gray or palette image, where the mask is not of its picture's `size`
     (width, height), and where all of its pixels are ignored.
     """
     assert not isinstance(mask, str | tuple)
     stored = Image.fromarray(translate[_stored_mask(mask) if isinstance(mask, Path) else mask.draw()])
     if stored.size != size:
         raise ImageFailure(
-            ErrorCode.CORRUPT, f"its mask has {stored.width}x{stored.height} pixels, the picture {size[0]}x{size[1]}"
+            ErrorCode.CORRUPT, f"its mask has {stored.width}x{stored.height} pixels, the image {size[0]}x{size[1]}"
         )
     fitted = _fitted(stored, spec)
     if (fitted == IGNORE).all():
@@ -76,7 +76,7 @@ def _stored_mask(path: Path) -> NDArray[np.uint8]:
     try:
         with Image.open(path) as image:
             if image.mode not in {"P", "L", "1"}:
-                raise ImageFailure(ErrorCode.NOT_AN_IMAGE, f"{path.name}: mask is {image.mode}, not palette or grey")
+                raise ImageFailure(ErrorCode.NOT_AN_IMAGE, f"{path.name}: mask is {image.mode}, not palette or gray")
             return np.asarray(image).astype(np.uint8)
     except (OSError, ValueError, SyntaxError) as error:
         raise ImageFailure(ErrorCode.CORRUPT, f"{path.name}: {error}") from error
@@ -110,10 +110,10 @@ def load_masks(
     spec: PreprocessSpec,
     step: Step = lambda done: None,
 ) -> Arrays:
-    """Decode pictures and masks; `tables` translate the mask values of each source."""
+    """Decode images and masks; `tables` translate the mask values of each source."""
     targets = _room((len(examples), spec.height, spec.width))
 
-    def read(position: int, picture: Picture) -> None:
+    def read(position: int, picture: DecodedImage) -> None:
         example = examples[position]
         size = picture.width, picture.height
         targets[position] = read_mask(example.target, spec, tables[example.source], size)
@@ -145,7 +145,7 @@ def _room(shape: tuple[int, ...]) -> NDArray[np.uint8]:
     except MemoryError as error:
         need = f"{math.prod(shape) / 2**30:.1f} GiB"
         raise ConfigurationError(
-            f"{shape[0]} pictures of {shape[2]}x{shape[1]} pixels need {need} of memory; choose a smaller --size"
+            f"{shape[0]} images of {shape[2]}x{shape[1]} pixels need {need} of memory; choose a smaller --size"
         ) from error
 
 
@@ -153,7 +153,7 @@ def _load(
     examples: Sequence[Example],
     spec: PreprocessSpec,
     targets: NDArray[Any],
-    read_target: Callable[[int, Picture], None],
+    read_target: Callable[[int, DecodedImage], None],
     step: Step,
 ) -> Arrays:
     """Read each picture's bytes once, for its pixels and its digest."""
@@ -175,7 +175,7 @@ def _load(
             unreadable.append(Unreadable(examples[position].picture, str(failure)))
         step(position + 1)
     if not readable.any():
-        raise NothingToDo(f"none of {len(examples)} pictures could be read; the first: {unreadable[0].reason}")
+        raise NothingToDo(f"none of {len(examples)} images could be read; the first: {unreadable[0].reason}")
     sources = np.array([example.source for example in examples], dtype=np.int64)
     loaded = Arrays(pixels, targets, sources, list(examples), [], digests)
     return replace(loaded if readable.all() else loaded.part(np.flatnonzero(readable)), unreadable=unreadable)

@@ -1,4 +1,4 @@
-"""Read the pictures and masks of a segmenter: its labels, and what it is trained, validated and tested on."""
+"""Read the images and masks of a segmenter: its labels, and what it is trained, validated and tested on."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from tagmill.text import require_legible
 from training.annotations.mask_folders import MaskedSource
 from training.annotations.open import read_masked_source
 from training.annotations.types import IGNORE, Folders, Labels
-from training.data.arrays import Arrays, LabelledSet
+from training.data.arrays import Arrays, LabeledSet
 from training.data.decode import load_masks
 from training.data.split import divide
 
@@ -23,11 +23,11 @@ NAMED = 8
 WORTH_TELLING = 0.001
 
 
-def read_masked(folders: Folders, spec: PreprocessSpec, seed: int, display: Display) -> LabelledSet:
-    """Return all pictures and masks, decoded; a tenth is held out where no validation is named.
+def read_masked(folders: Folders, spec: PreprocessSpec, seed: int, display: Display) -> LabeledSet:
+    """Return all images and masks, decoded; a tenth is held out where no validation is named.
 
     The labels of the first --data are the model's. Raises InputError for labels that it does not have or whose names
-    cannot be shown, and where the masks hold fewer than two labels to learn; NothingToDo where no picture can be read.
+    cannot be shown, and where the masks hold fewer than two labels to learn; NothingToDo where no image can be read.
     """
     uses = (folders.data, folders.validation, folders.test)
     training, held_out, tests = (read_all(sources, display) for sources in uses)
@@ -44,12 +44,12 @@ def read_masked(folders: Folders, spec: PreprocessSpec, seed: int, display: Disp
         display.name_unreadable(arrays.unreadable)
         return arrays
 
-    train = read("training pictures", training)
+    train = read("training images", training)
     assert train is not None
-    parts = (train, read("validation pictures", held_out), read("test pictures", tests))
+    parts = (train, read("validation images", held_out), read("test images", tests))
     found = divide(labels, parts, train.sources * 256 + _main_labels(train.targets), seed, display)
     if not len(found.validation) or len(found.train) < 2:
-        raise InputError(f"{folders.data[0]}: too few readable pictures; a training needs at least four")
+        raise InputError(f"{folders.data[0]}: too few readable images; a training needs at least four")
     areas = label_pixels(found.train.targets)
     _check(labels, areas, folders.data[0])
     for remark in mask_remarks(labels, areas):
@@ -96,7 +96,7 @@ def _check(labels: Labels, areas: NDArray[np.int64], where: Path) -> None:
 
 
 def _main_labels(masks: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Return the largest label of each picture apart from background, so that the split holds some of each."""
+    """Return the largest label of each image apart from background, so that the split holds some of each."""
     found = []
     for mask in masks:
         areas = np.bincount(mask[(mask != IGNORE) & (mask != 0)], minlength=1)

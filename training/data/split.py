@@ -1,4 +1,4 @@
-"""Divide pictures into those to train on, to hold out and to test on, with no picture on both sides."""
+"""Divide images into those to train on, to hold out and to test on, with no image on both sides."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from tagmill.cli.progress import Display
 from tagmill.errors import InputError
 from training.annotations.types import Example, Labels, Use
-from training.data.arrays import Arrays, Duplicate, LabelledSet
+from training.data.arrays import Arrays, Duplicate, LabeledSet
 
-#: share of the training pictures held out where no --validation is named
+#: share of the training images held out where no --validation is named
 HELD_OUT = 0.1
 #: duplicates that are named; the rest are counted
 NAMED = 3
@@ -23,10 +23,10 @@ def divide(
     groups: NDArray[np.int64],
     seed: int,
     display: Display,
-) -> LabelledSet:
+) -> LabeledSet:
     """Return the parts: what was read to train on, to hold out and to test on, less the copies among the first.
 
-    Of each of `groups`, int64 [N], a tenth is held out where no pictures to hold out were read. Raises InputError
+    Of each of `groups`, int64 [N], a tenth is held out where no images to hold out were read. Raises InputError
     where nothing is left to train on.
     """
     train, validation, test = read
@@ -38,14 +38,14 @@ def divide(
         kept, more = _clear_of(train, kept[chosen], _places(validation, Use.VALIDATION))
         duplicates += more
     if not len(kept) or validation is None:
-        raise InputError("every picture to train on is one of --validation or --test, too; name others there")
+        raise InputError("every image to train on is one of --validation or --test, too; name others there")
     if test is not None:
         _, both = _clear_of(validation, np.arange(len(validation)), _places(test, Use.TEST), Use.VALIDATION)
         duplicates += both
     _report(duplicates, display)
     if len(kept) < len(train):
         train = replace(train.part(kept), unreadable=train.unreadable)
-    return LabelledSet(labels, train, validation, test, tuple(duplicates))
+    return LabeledSet(labels, train, validation, test, tuple(duplicates))
 
 
 def split(groups: NDArray[np.int64], share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -60,7 +60,7 @@ def split(groups: NDArray[np.int64], share: float, seed: int) -> tuple[NDArray[n
 
 
 def label_groups(arrays: Arrays, labels: int) -> NDArray[np.int64]:
-    """Return what each picture is stratified by, int64 [N]: its source and its label, of several the rarest."""
+    """Return what each image is stratified by, int64 [N]: its source and its label, of several the rarest."""
     main: NDArray[np.int64] = arrays.targets
     if main.ndim == 2:
         order = np.argsort(main.sum(axis=0), kind="stable")
@@ -81,7 +81,7 @@ def _places(arrays: Arrays | None, use: Use) -> Places:
 def _clear_of(
     arrays: Arrays, positions: NDArray[np.int64], measured: Places, use: Use = Use.TRAIN
 ) -> tuple[NDArray[np.int64], list[Duplicate]]:
-    """Return which of the positions hold no picture of `measured`, and the others as duplicates."""
+    """Return which of the positions hold no image of `measured`, and the others as duplicates."""
     kept, duplicates = [], []
     for position in positions.tolist():
         found = measured.get(arrays.digests[position])
@@ -96,8 +96,6 @@ def _report(duplicates: Sequence[Duplicate], display: Display) -> None:
     for use, what in ((Use.TRAIN, "not trained on"), (Use.VALIDATION, "held out all the same")):
         found = [duplicate for duplicate in duplicates if duplicate.use is use]
         for duplicate in found[:NAMED]:
-            display.say(
-                f"{what}: {duplicate.picture} has the bytes of the {duplicate.copy_use} picture {duplicate.copy}"
-            )
+            display.say(f"{what}: {duplicate.picture} has the bytes of the {duplicate.copy_use} image {duplicate.copy}")
         if len(found) > NAMED:
             display.say(f"{what}: {len(found) - NAMED} more copies")

@@ -16,10 +16,10 @@ PRECISION = 0.95
 
 
 def fit_temperature(logits: NDArray[np.float32], targets: NDArray[Any]) -> float:
-    """Return what to divide logits [N, labels] by, so that the likelihood of the held-out pictures is highest.
+    """Return what to divide logits [N, labels] by, so that the likelihood of the held-out images is highest.
 
     Targets int64 [N] are one label each (softmax); 0/1 of [N, labels] are any number (sigmoid). Temperature scaling
-    (Guo et al., arXiv 1706.04599); it changes no ranking. Returns 1.0 without pictures.
+    (Guo et al., arXiv 1706.04599); it changes no ranking. Returns 1.0 without images.
     """
     if not len(logits):
         return 1.0
@@ -38,9 +38,9 @@ def probabilities(logits: NDArray[np.float32], temperature: float, multilabel: b
 def suggest_thresholds(
     scores: NDArray[np.float32], targets: NDArray[Any], labels: Sequence[str], precision: float = PRECISION
 ) -> dict[str, float]:
-    """Return for each label the least score from which on `precision` of the held-out pictures with it are right.
+    """Return for each label the least score from which on `precision` of the held-out images with it are right.
 
-    For one label a picture, only the label with the highest score counts as given. A label that never gets there is
+    For one label an image, only the label with the highest score counts as given. A label that never gets there is
     left out.
     """
     found = {}
@@ -53,7 +53,7 @@ def suggest_thresholds(
         order = np.argsort(-own, kind="stable")
         reached = np.cumsum(right[order]) / np.arange(1, len(order) + 1) >= precision
         if reached.any():
-            # Rounded down: the picture that the threshold was read off must pass it.
+            # Rounded down: the image that the threshold was read off must pass it.
             found[label] = math.floor(float(own[order][np.flatnonzero(reached)[-1]]) * 1000) / 1000
     return found
 

@@ -20,7 +20,7 @@ DRAWS = 100
 def classification(scores: NDArray[np.float32], targets: NDArray[np.int64], labels: Sequence[str]) -> dict[str, Any]:
     """Return accuracy, top5, macro_f1, ece, ece_by_chance and per_class accuracy for scores [N, labels].
 
-    Labels without picture are in none of them.
+    Labels without image are in none of them.
     """
     predicted = scores.argmax(axis=1)
     table = confusion(predicted, targets, len(labels))
@@ -44,7 +44,7 @@ def multilabel(scores: NDArray[np.float32], targets: NDArray[np.uint8], labels: 
 
     Scores and targets of 0 and 1 are [N, labels].
 
-    Average precision is scikit-learn's: the area under the steps of precision over recall. Labels that no picture has
+    Average precision is scikit-learn's: the area under the steps of precision over recall. Labels that no image has
     are in none of them.
     """
     try:
@@ -83,7 +83,7 @@ def calibration_error(scores: NDArray[np.float32], targets: NDArray[Any], bins: 
 
 
 def chance_error(confidence: NDArray[np.float32], bins: int = BINS) -> float:
-    """Return the calibration error that scores [N] which mean just what they say would show on so few pictures.
+    """Return the calibration error that scores [N] which mean just what they say would show on so few images.
 
     The mean over outcomes drawn by the scores themselves: consistency resampling (Bröcker and Smith 2007, Increasing
     the Reliability of Reliability Diagrams).
@@ -134,7 +134,7 @@ def segmentation(table: NDArray[np.int64], labels: Sequence[str], images: int) -
 
 
 def confusion(predicted: NDArray[Any], targets: NDArray[Any], labels: int) -> NDArray[np.int64]:
-    """Return int64 [true, predicted] counts of pictures, or of pixels that count."""
+    """Return int64 [true, predicted] counts of images, or of pixels that count."""
     pairs = targets.astype(np.int64) * labels + predicted
     return np.bincount(pairs, minlength=labels * labels).reshape(labels, labels)
 
@@ -146,5 +146,5 @@ def mask_confusion(predicted: NDArray[np.uint8], masks: NDArray[np.uint8], label
 
 
 def rounded(value: float) -> float:
-    """Return a share with the digits that a test set of some ten thousand pictures can show."""
+    """Return a share with the digits that a test set of some ten thousand images can show."""
     return round(float(value), 5)

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from tagmill.errors import ConfigurationError
 
-#: pictures of one call on a CPU and on a card, and pixels
-BATCH, CARD_BATCH = 128, 2048
+#: images of one call on a CPU and on a GPU, and pixels
+BATCH, GPU_BATCH = 128, 2048
 PIXELS = BATCH * 128**2
 
 
@@ -20,7 +20,7 @@ def device_for(wanted: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if wanted.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigurationError(
-            f"device {wanted}: torch, built for CUDA {torch.version.cuda}, finds no card; see whether nvidia-smi shows "
+            f"device {wanted}: torch, built for CUDA {torch.version.cuda}, finds no GPU; see whether nvidia-smi shows "
             "one and a driver for that CUDA, or choose --device cpu"
         )
     try:
@@ -28,14 +28,14 @@ def device_for(wanted: str) -> torch.device:
     except RuntimeError as error:
         raise ConfigurationError(f"device {wanted}: must be auto, cpu or cuda:N") from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigurationError(f"device {wanted}: torch finds {torch.cuda.device_count()} cards, counted from 0")
+        raise ConfigurationError(f"device {wanted}: torch finds {torch.cuda.device_count()} GPUs, counted from 0")
     return device
 
 
 def fast_in_bf16(device: torch.device) -> bool:
-    """Return whether bfloat16 is quicker: on a card that computes in it, and on a CPU with AMX.
+    """Return whether bfloat16 is quicker: on a GPU that computes in it, and on a CPU with AMX.
 
-    Cards before Ampere only emulate it; AVX-512 BF16 alone was measured slower.
+    Gpus before Ampere only emulate it; AVX-512 BF16 alone was measured slower.
     """
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
@@ -43,8 +43,8 @@ def fast_in_bf16(device: torch.device) -> bool:
 
 
 def call_size(height: int, width: int, device: torch.device | str = "cpu") -> int:
-    """Return how many pictures of that size one call takes."""
-    most = CARD_BATCH if torch.device(device).type == "cuda" else BATCH
+    """Return how many images of that size one call takes."""
+    most = GPU_BATCH if torch.device(device).type == "cuda" else BATCH
     return max(1, min(most, PIXELS // (height * width)))
 
 
@@ -56,7 +56,7 @@ def to_pixels(images: NDArray[np.uint8] | Tensor, device: torch.device | str = "
 
 @torch.inference_mode()
 def logits(network: nn.Module, images: NDArray[np.uint8], device: torch.device | str = "cpu") -> Iterator[Tensor]:
-    """Give the logits of one batch of pictures after the other, in float32."""
+    """Give the logits of one batch of images after the other, in float32."""
     network.eval()
     size = call_size(images.shape[1], images.shape[2], device)
     for start in range(0, len(images), size):

@@ -13,7 +13,7 @@ from training.annotations.types import IGNORE
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How much each picture may change; 0 switches a change off."""
+    """How much each image may change; 0 switches a change off."""
 
     #: chance of a left-right flip
     flip: float = 0.5
@@ -24,15 +24,15 @@ class Augmentation:
     #: largest angle, in degrees
     angle: float = 0.0
     #: largest change of brightness, contrast and saturation, as a share
-    colour: float = 0.0
-    #: side of a grey square laid over the picture, as a share of the side
+    color: float = 0.0
+    #: side of a gray square laid over the image, as a share of the side
     erase: float = 0.0
     #: chance that half the labels of another picture's mask are pasted, with their pixels
     paste: float = 0.0
 
 
 class Strength(StrEnum):
-    """How much pictures change, by name."""
+    """How much images change, by name."""
 
     NONE = "none"
     LIGHT = "light"
@@ -40,13 +40,13 @@ class Strength(StrEnum):
     STRONG = "strong"
 
 
-#: Light moves pictures without resampling them, for short trainings of small pictures; medium also covers and recolours
+#: Light moves images without resampling them, for short trainings of small images; medium also covers and recolors
 #: them, for long ones; strong turns and zooms them, too, for photos.
 STRENGTHS = {
     Strength.NONE: None,
     Strength.LIGHT: Augmentation(flip=0.5, shift=0.063),
-    Strength.MEDIUM: Augmentation(flip=0.5, shift=0.125, colour=0.2, erase=0.25),
-    Strength.STRONG: Augmentation(flip=0.5, shift=0.08, zoom=0.25, angle=12.0, colour=0.35, erase=0.35),
+    Strength.MEDIUM: Augmentation(flip=0.5, shift=0.125, color=0.2, erase=0.25),
+    Strength.STRONG: Augmentation(flip=0.5, shift=0.08, zoom=0.25, angle=12.0, color=0.35, erase=0.35),
 }
 
 
@@ -58,8 +58,8 @@ def augment(
         pixels, masks = _warp(pixels, masks, strength, generator)
     else:
         pixels, masks = _flip_and_shift(pixels, masks, strength, generator)
-    if strength.colour:
-        pixels = _recolour(pixels, strength.colour, generator)
+    if strength.color:
+        pixels = _recolor(pixels, strength.color, generator)
     if strength.erase:
         pixels = _erase(pixels, strength.erase, generator)
     if strength.paste and masks is not None:
@@ -68,14 +68,14 @@ def augment(
 
 
 def _uniform(count: int, low: float, high: float, generator: torch.Generator, device: torch.device) -> Tensor:
-    # Drawn on the CPU whatever the device is, so that a seed means the same pictures everywhere.
+    # Drawn on the CPU whatever the device is, so that a seed means the same images everywhere.
     return (torch.rand(count, generator=generator) * (high - low) + low).to(device, non_blocking=True)
 
 
 def _flip_and_shift(
     pixels: Tensor, masks: Tensor | None, strength: Augmentation, generator: torch.Generator
 ) -> tuple[Tensor, Tensor | None]:
-    """Move by whole pixels, mirrored at the edge: small pictures stay as sharp as they were."""
+    """Move by whole pixels, mirrored at the edge: small images stay as sharp as they were."""
     count, _, height, width = pixels.shape
     device = pixels.device
     rows = _moved(height, _uniform(count, -strength.shift, strength.shift, generator, device))
@@ -120,7 +120,7 @@ def _warp(
     return moved, (IGNORE - turned[:, 0]).to(torch.uint8)
 
 
-def _recolour(pixels: Tensor, amount: float, generator: torch.Generator) -> Tensor:
+def _recolor(pixels: Tensor, amount: float, generator: torch.Generator) -> Tensor:
     """Change brightness by factor a channel, then contrast and saturation."""
     count, device = len(pixels), pixels.device
 
@@ -129,9 +129,9 @@ def _recolour(pixels: Tensor, amount: float, generator: torch.Generator) -> Tens
 
     tint = torch.cat([factor(amount / 3) for _ in range(3)], dim=1) * factor(amount)
     pixels = pixels * tint
-    grey = pixels.mean(dim=1, keepdim=True)
-    pixels = torch.lerp(grey.expand_as(pixels), pixels, factor(amount).expand_as(pixels))
-    middle = grey.mean(dim=(2, 3), keepdim=True)
+    gray = pixels.mean(dim=1, keepdim=True)
+    pixels = torch.lerp(gray.expand_as(pixels), pixels, factor(amount).expand_as(pixels))
+    middle = gray.mean(dim=(2, 3), keepdim=True)
     return torch.lerp(middle.expand_as(pixels), pixels, factor(amount).expand_as(pixels)).clamp(0, 255)
 
 
@@ -148,7 +148,7 @@ def _erase(pixels: Tensor, share: float, generator: torch.Generator) -> Tensor:
 
 
 def _paste(pixels: Tensor, masks: Tensor, chance: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Paste each label of another picture of the batch with a chance of one half (ClassMix, arXiv 2007.07936)."""
+    """Paste each label of another image of the batch with a chance of one half (ClassMix, arXiv 2007.07936)."""
     count, device = len(pixels), pixels.device
     taken = torch.rand(count, IGNORE + 1, generator=generator) < 0.5
     taken[:, IGNORE] = False

@@ -1,4 +1,4 @@
-"""A network compiled for a card, where that pays and where this machine can."""
+"""A network compiled for a GPU, where that pays and where this machine can."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ COMPILED_FROM = 10_000
 class Compiled:
     """Answers batches of one size by compiled code and all others by the network itself; both have the same weights.
 
-    The last batch of an epoch is smaller, and pictures that are measured come in other numbers: each size would be
+    The last batch of an epoch is smaller, and images that are measured come in other numbers: each size would be
     compiled once more.
     """
 

@@ -7,14 +7,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-#: share of a card's free memory that pictures may take while a network learns from them
+#: share of a GPU's free memory that images may take while a network learns from them
 ROOM = 1 / 3
 
 
-class Stored:
-    """Values of many pictures, any dtype [N, ...], that batches are taken from.
+class DeviceTensor:
+    """Values of many images, any dtype [N, ...], that batches are taken from.
 
-    They lie on the device where that has room enough: every copy from memory to a card makes the card wait.
+    They lie on the device where that has room enough: every copy from memory to a GPU makes the GPU wait.
     """
 
     def __init__(self, values: NDArray[Any] | Tensor, device: torch.device) -> None:

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 
 
-class RunningMean(nn.Module):
+class EMA(nn.Module):
     """The exponential moving average of a network's weights and buffers; `decay` is what stays at each step.
 
     The first steps count more, so that the average of a short training does not hold on to the random start:
     min(decay, (1 + t) / (10 + t)), as TensorFlow's ExponentialMovingAverage has it. torch's AveragedModel computes the
-    same, but asks the card for its count of steps and waits for the answer, several times a step.
+    same, but asks the GPU for its count of steps and waits for the answer, several times a step.
     """
 
     n_averaged: Tensor

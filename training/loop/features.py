@@ -1,4 +1,4 @@
-"""Features of a frozen backbone: computed once for each picture, kept for the next run."""
+"""Features of a frozen backbone: computed once for each image, kept for the next run."""
 
 import hashlib
 import os
@@ -25,7 +25,7 @@ def backbone_features(
     step: Callable[[int], object] = lambda done: None,
     cache: Path | None = None,
 ) -> NDArray[np.float32]:
-    """Return float32 [N, F] for uint8 [N, H, W, 3]; the same weights and pictures are read from the cache.
+    """Return float32 [N, F] for uint8 [N, H, W, 3]; the same weights and images are read from the cache.
 
     A cache that cannot be written is gone without.
     """

@@ -1,4 +1,4 @@
-"""What a classifier is trained for and judged by, for one label a picture and for several."""
+"""What a classifier is trained for and judged by, for one label an image and for several."""
 
 from typing import Any
 
@@ -23,14 +23,14 @@ def label_loss(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
 
 
 def right_answers(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return how many pictures are right, a scalar; of several labels the share that is."""
+    """Return how many images are right, a scalar; of several labels the share that is."""
     if targets.ndim == 1:
         return (logits.argmax(1) == targets).sum()
     return ((logits > 0) == (targets > 0)).float().mean(1).sum()
 
 
 def validate(network: nn.Module, held: Arrays, device: torch.device) -> dict[str, float]:
-    """Return the figures of an epoch over the held-out pictures."""
+    """Return the figures of an epoch over the held-out images."""
     return judge(all_logits(network, held.pixels, device), held.targets)
 
 

@@ -1,27 +1,27 @@
-"""The optimisers of the recipes."""
+"""The optimizers of the recipes."""
 
 from enum import StrEnum
 
 import torch
 from torch import nn
 
-#: how much faster the shifts of batch normalisation learn than the weights (airbench, arXiv 2404.00498)
+#: how much faster the shifts of batch normalization learn than the weights (airbench, arXiv 2404.00498)
 SHIFT_FACTOR = 64.0
 MOMENTUM = 0.85
 
 
-class Optimiser(StrEnum):
+class Optimizer(StrEnum):
     """How the weights follow the gradient."""
 
     #: Adam with decoupled weight decay (arXiv 1711.05101)
     ADAM = "adam"
-    #: Nesterov momentum, with a higher rate for the shifts of batch normalisation
+    #: Nesterov momentum, with a higher rate for the shifts of batch normalization
     SGD = "sgd"
 
 
-def new_optimiser(kind: Optimiser, network: nn.Module, lr: float, weight_decay: float) -> torch.optim.Optimizer:
-    """Return an optimiser for what can be learned of a network."""
-    if kind is Optimiser.ADAM:
+def new_optimizer(kind: Optimizer, network: nn.Module, lr: float, weight_decay: float) -> torch.optim.Optimizer:
+    """Return an optimizer for what can be learned of a network."""
+    if kind is Optimizer.ADAM:
         learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
         return torch.optim.Adam(learned, lr=lr, weight_decay=weight_decay, decoupled_weight_decay=True, fused=True)
     shifts = [

@@ -1,4 +1,4 @@
-"""In which order, and how often, the training pictures are shown."""
+"""In which order, and how often, the training images are shown."""
 
 from collections.abc import Sequence
 
@@ -11,9 +11,9 @@ from training.data.split import label_groups
 
 
 def balancing_weights(arrays: Arrays) -> Tensor:
-    """Return a weight a picture that makes every (source, category) as likely as every other; float64 [N].
+    """Return a weight an image that makes every (source, category) as likely as every other; float64 [N].
 
-    A picture with several labels counts for its rarest.
+    An image with several labels counts for its rarest.
     """
     labels = arrays.targets.shape[1] if arrays.targets.ndim == 2 else int(arrays.targets.max()) + 1
     _, group, counts = np.unique(label_groups(arrays, labels), return_inverse=True, return_counts=True)
@@ -27,5 +27,5 @@ def batches(count: int, size: int, weights: Tensor | None, generator: torch.Gene
     else:
         order = torch.multinomial(weights, count, replacement=True, generator=generator)
     found: Sequence[Tensor] = order.split(size)  # type: ignore[no-untyped-call]  # torch leaves split untyped
-    # Batch normalisation cannot learn from one picture.
+    # Batch normalization cannot learn from one image.
     return found[:-1] if len(found) > 1 and len(found[-1]) == 1 else found

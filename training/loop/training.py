@@ -27,13 +27,13 @@ from training.checkpoint import FILE, STATE, Checkpoint, copied_state, load, rea
 from training.evaluation.metrics import rounded
 from training.evaluation.predict import fast_in_bf16
 from training.loop.compile import Compiled, pays
-from training.loop.ema import RunningMean
+from training.loop.ema import EMA
 from training.loop.lr_schedule import one_cycle
 from training.loop.sampling import batches
 
 
 @dataclass(frozen=True)
-class Course:
+class LoopConfig:
     """How a training runs, whatever it trains."""
 
     epochs: int
@@ -53,8 +53,8 @@ class Training:
     def __init__(
         self,
         network: nn.Module,
-        optimiser: torch.optim.Optimizer,
-        course: Course,
+        optimizer: torch.optim.Optimizer,
+        config: LoopConfig,
         pictures: int,
         draft: Checkpoint,
         run: Path,
@@ -69,22 +69,22 @@ class Training:
     ) -> None:
         """`draft` is the checkpoint to do better than; `metric` names the figure of `end` that decides what is better.
 
-        `weights` float [pictures] draws the pictures by weight, with replacement. A recipe of several stages names
+        `weights` float [images] draws the images by weight, with replacement. A recipe of several stages names
         each, and hands the stage before on. Raises InputError where `resume` is asked for and the run was started with
-        other parameters or pictures.
+        other parameters or images.
         """
-        self.network, self._optimiser, self._course = network, optimiser, course
+        self.network, self._optimizer, self._config = network, optimizer, config
         self._pictures, self._weights, self._device = pictures, weights, device
         self._run, self._display, self._metric = run, display, metric
-        self.generator = torch.Generator().manual_seed(course.seed)
-        self._steps = len(batches(pictures, course.batch_size, weights, torch.Generator()))
-        total = course.epochs * self._steps
-        self._schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda s: one_cycle(s, total, course.rising))
-        self._average = RunningMean(network, course.average) if course.average else None
+        self.generator = torch.Generator().manual_seed(config.seed)
+        self._steps = len(batches(pictures, config.batch_size, weights, torch.Generator()))
+        total = config.epochs * self._steps
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: one_cycle(s, total, config.rising))
+        self._average = EMA(network, config.average) if config.average else None
         self._bf16 = fast_in_bf16(device)
         if device.type == "cuda":
             torch.backends.cudnn.benchmark = True  # all batches but the last have one shape
-        self._answer = Compiled(network, course.batch_size) if pays(device, total) else network
+        self._answer = Compiled(network, config.batch_size) if pays(device, total) else network
         self.history: list[dict[str, float]] = list(before.history) if before else []
         self.seconds: float = before.seconds if before else 0.0
         self._before = len(self.history)
@@ -115,9 +115,9 @@ class Training:
 
     def epochs(self) -> Iterator[int]:
         """Give the epochs that are left, counted from 1, while the figure still gets better."""
-        with self._display.training(self._course.epochs, self._steps, self._done) as self._stepped:
-            for epoch in range(self._done + 1, self._course.epochs + 1):
-                if self._course.patience and self._without_better >= self._course.patience:
+        with self._display.training(self._config.epochs, self._steps, self._done) as self._stepped:
+            for epoch in range(self._done + 1, self._config.epochs + 1):
+                if self._config.patience and self._without_better >= self._config.patience:
                     self._display.say(f"no better {_words(self._metric)} in {self._without_better} epochs: ended early")
                     break
                 self._epoch, self._since = epoch, time.perf_counter()
@@ -126,8 +126,8 @@ class Training:
                 yield epoch
 
     def batches(self) -> Iterator[Tensor]:
-        """Give the positions of the pictures of one epoch, int64 [batch]."""
-        yield from batches(self._pictures, self._course.batch_size, self._weights, self.generator)
+        """Give the positions of the images of one epoch, int64 [batch]."""
+        yield from batches(self._pictures, self._config.batch_size, self._weights, self.generator)
 
     def forward(self, batch: Tensor) -> Tensor:
         """Return the network's answer to a batch to learn from, computed in bfloat16 where that is faster."""
@@ -136,10 +136,10 @@ class Training:
         return answer
 
     def step(self, loss: Tensor, pictures: int, **sums: Tensor | int) -> None:
-        """Change the weights by the mean loss of some pictures; `sums` are figures summed over them."""
-        self._optimiser.zero_grad()
+        """Change the weights by the mean loss of some images; `sums` are figures summed over them."""
+        self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves backward untyped
-        self._optimiser.step()
+        self._optimizer.step()
         self._schedule.step()
         if self._average is not None:
             self._average.update_parameters(self.network)
@@ -152,12 +152,12 @@ class Training:
         """Take the figures of an epoch: keep the best weights, and all that is needed to go on from here."""
         means = {name: float(value) / self._seen for name, value in self._sums.items()}
         if not all(map(math.isfinite, (*means.values(), *held_out.values()))):
-            rate = self._optimiser.param_groups[0]["initial_lr"]
+            rate = self._optimizer.param_groups[0]["initial_lr"]
             raise ConfigurationError(f"the loss left the numbers in epoch {epoch}; try a --lr below {rate:g}")
         entry = {"epoch": self._before + epoch} | {
             name: rounded(value) for name, value in {**means, **held_out}.items()
         }
-        entry["lr"] = float(f"{self._optimiser.param_groups[0]['lr']:.3g}")
+        entry["lr"] = float(f"{self._optimizer.param_groups[0]['lr']:.3g}")
         took = time.perf_counter() - self._since
         entry["seconds"] = round(took, 2)
         self.seconds += took
@@ -179,7 +179,7 @@ class Training:
         shown = "  ".join(
             f"{_words(name)} {entry[name]:.3f}" for name in entry if name not in {"epoch", "seconds", "lr"}
         )
-        self._display.say(f"epoch {epoch}/{self._course.epochs}  {shown}  {entry['seconds']:.0f} s")
+        self._display.say(f"epoch {epoch}/{self._config.epochs}  {shown}  {entry['seconds']:.0f} s")
 
     def finish(self) -> Checkpoint:
         """Return the best checkpoint; the network holds its weights and is in evaluation mode."""
@@ -208,7 +208,7 @@ class Training:
             "history": self.history,
             "seconds": self.seconds,
             "network": self.network.state_dict(),
-            "optimiser": self._optimiser.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
             "schedule": {k: v for k, v in self._schedule.state_dict().items() if k != "lr_lambdas"},
             "average": self._average.state_dict() if self._average is not None else None,
             "generator": self.generator.get_state(),
@@ -235,8 +235,8 @@ class Training:
         if state["stage"] != self._stage:
             return  # of the stage before
         self.network.load_state_dict(state["network"])
-        self._optimiser.load_state_dict(state["optimiser"])
-        self._schedule.load_state_dict(state["schedule"] | {"lr_lambdas": [None] * len(self._optimiser.param_groups)})
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._schedule.load_state_dict(state["schedule"] | {"lr_lambdas": [None] * len(self._optimizer.param_groups)})
         if self._average is not None:
             self._average.load_state_dict(state["average"])
         self.generator.set_state(state["generator"])

@@ -1,4 +1,4 @@
-"""A network for pictures of 32 pixels that learns CIFAR-10 quickly, after Jordan's airbench (arXiv 2404.00498)."""
+"""A network for images of 32 pixels that learns CIFAR-10 quickly, after Jordan's airbench (arXiv 2404.00498)."""
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +20,8 @@ class Identity3x3(nn.Conv2d):
         nn.init.dirac_(self.weight.data[:inputs])
 
 
-def _normalisation(width: int) -> nn.BatchNorm2d:
-    """Batch normalisation that learns a shift and no scale, and follows the last few batches."""
+def _normalization(width: int) -> nn.BatchNorm2d:
+    """Batch normalization that learns a shift and no scale, and follows the last few batches."""
     layer = nn.BatchNorm2d(width, eps=1e-12, momentum=0.4)
     layer.weight.requires_grad_(False)
     return layer
@@ -33,9 +33,9 @@ class Stage(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.first = Identity3x3(inputs, outputs)
-        self.first_norm = _normalisation(outputs)
+        self.first_norm = _normalization(outputs)
         self.second = Identity3x3(outputs, outputs)
-        self.second_norm = _normalisation(outputs)
+        self.second_norm = _normalization(outputs)
 
     def forward(self, features: Tensor) -> Tensor:
         features = F.gelu(self.first_norm(F.max_pool2d(self.first(features), 2)))
@@ -43,14 +43,14 @@ class Stage(nn.Module):
 
 
 class Whitening(nn.Conv2d):
-    """2x2 convolution, fixed before training, whose outputs are uncorrelated over the training pictures' patches."""
+    """2x2 convolution, fixed before training, whose outputs are uncorrelated over the training images' patches."""
 
     def __init__(self, channels: int = 3) -> None:
         super().__init__(channels, 2 * channels * PATCH**2, PATCH)
         self.weight.requires_grad_(False)
 
     def fit(self, pixels: Tensor) -> None:
-        """Take float32 [N, 3, H, W], normalised: its patches' principal directions, and their negatives."""
+        """Take float32 [N, 3, H, W], normalized: its patches' principal directions, and their negatives."""
         patches = F.unfold(pixels, PATCH).transpose(1, 2).reshape(-1, self.in_channels * PATCH**2)
         variances, directions = torch.linalg.eigh(patches.T @ patches / len(patches))
         filters = (directions / (variances + VARIANCE_FLOOR).sqrt()).T.flip(0)
@@ -66,7 +66,7 @@ class Scaled(nn.Linear):
 
 
 class Mirrored(nn.Sequential):
-    """Layers that, once trained, answer with the mean over a picture and its mirror image, as the paper measures."""
+    """Layers that, once trained, answer with the mean over an image and its mirror image, as the paper measures."""
 
     def forward(self, pixels: Tensor) -> Tensor:
         return self._answer(pixels) if self.training else (self._answer(pixels) + self._answer(pixels.flip(3))) / 2
@@ -78,7 +78,7 @@ class Mirrored(nn.Sequential):
 
 
 def airbench_layers(labels: int) -> list[nn.Module]:
-    """Return the layers behind the normalisation: 1.97 million parameters, most of them 3x3 convolutions."""
+    """Return the layers behind the normalization: 1.97 million parameters, most of them 3x3 convolutions."""
     return [
         Whitening(),
         nn.GELU(),

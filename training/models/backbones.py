@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from training.models.classifiers import BUILDERS, Normalise
+from training.models.classifiers import BUILDERS, Normalize
 from training.models.segmenters import SegmentArch
 
-#: what torchvision's weights were normalised with (ImageNet), in grey levels of 0..255
+#: what torchvision's weights were normalized with (ImageNet), in gray levels of 0..255
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_DEVIATION = (58.395, 57.12, 57.375)
 
@@ -21,9 +21,9 @@ INCEPTIONS = ("googlenet", "inception_v3")
 class Transfer(nn.Module):
     """A backbone that gives features [N, F], and a head that gives logits."""
 
-    def __init__(self, normalise: Normalise, backbone: nn.Module, features: int, labels: int, head: int) -> None:
+    def __init__(self, normalize: Normalize, backbone: nn.Module, features: int, labels: int, head: int) -> None:
         super().__init__()
-        self.normalise = normalise
+        self.normalize = normalize
         self.backbone = backbone
         self.head: nn.Module = nn.Linear(features, labels)
         if head:
@@ -31,7 +31,7 @@ class Transfer(nn.Module):
 
     def features(self, pixels: Tensor) -> Tensor:
         """Return what the head reads, float32 [N, F]."""
-        found: Tensor = self.backbone(self.normalise(pixels))
+        found: Tensor = self.backbone(self.normalize(pixels))
         return found.flatten(1)
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ def build_transfer(arch: str, size: int, labels: int, head: int) -> Transfer:
     averaged, as the tutorial has it: with `head` 256 it is the tutorial's network. Raises ValueError for an unknown
     name or a size that is too small.
     """
-    normalise, backbone = _own(arch, size) if arch in BUILDERS else _torchvision(arch)
+    normalize, backbone = _own(arch, size) if arch in BUILDERS else _torchvision(arch)
     backbone.eval()
     try:
         with torch.no_grad():
@@ -64,13 +64,13 @@ def build_transfer(arch: str, size: int, labels: int, head: int) -> Transfer:
     except (RuntimeError, AssertionError) as error:
         only = getattr(backbone, "image_size", None)  # of vision transformers, which assert it
         hint = f", only of {only}" if only else ""
-        raise ValueError(f"{arch} cannot take pictures of {size} pixels{hint}") from error
-    return Transfer(normalise, backbone.train(), features, labels, head)
+        raise ValueError(f"{arch} cannot take images of {size} pixels{hint}") from error
+    return Transfer(normalize, backbone.train(), features, labels, head)
 
 
-def _own(arch: str, size: int) -> tuple[Normalise, nn.Module]:
+def _own(arch: str, size: int) -> tuple[Normalize, nn.Module]:
     layers = list(BUILDERS[arch](size, 2).children())
-    assert isinstance(layers[0], Normalise)
+    assert isinstance(layers[0], Normalize)
     return layers[0], nn.Sequential(*layers[1:-1])
 
 
@@ -84,35 +84,35 @@ def require_classifier(arch: str) -> None:
         return
     known = "torchvision's resnet18, vgg16, mobilenet_v3_small, …"
     if arch in (*models.list_models(), *SegmentArch, "svc"):
-        raise ValueError(f"{arch} does not serve as backbone; take a plain classifier of pictures: {known}")
+        raise ValueError(f"{arch} does not serve as backbone; take a plain classifier of images: {known}")
     raise ValueError(f"no network is called {arch}; known are {known}")
 
 
-def _torchvision(arch: str) -> tuple[Normalise, nn.Module]:
+def _torchvision(arch: str) -> tuple[Normalize, nn.Module]:
     from torchvision.models import get_model
 
     require_classifier(arch)
     options = {"aux_logits": False, "init_weights": False} if arch in INCEPTIONS else {}
     network = get_model(arch, weights=None, **options)
-    normalise = Normalise()
-    normalise.fit(torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_DEVIATION))
+    normalize = Normalize()
+    normalize.fit(torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_DEVIATION))
     if arch.startswith(("vgg", "alexnet")):
-        return normalise, network.features
+        return normalize, network.features
     for name in HEADS:
         if hasattr(network, name):
             setattr(network, name, nn.Identity())
-            return normalise, network
+            return normalize, network
     raise ValueError(f"{arch}: torchvision keeps its head where Tagmill does not know it")
 
 
 def weights_of(network: Transfer, state: dict[str, Tensor], arch: str) -> dict[str, Tensor]:
-    """Return what of `state`, torchvision's or one of our checkpoints', fits the normalisation and the backbone.
+    """Return what of `state`, torchvision's or one of our checkpoints', fits the normalization and the backbone.
 
     Raises ValueError where a layer of the backbone is missing or has another shape.
     """
     wanted = {name: value for name, value in network.state_dict().items() if not name.startswith("head.")}
     found = _renamed(state, arch)
-    own = {f"normalise.{name}": value for name, value in network.normalise.state_dict().items()}
+    own = {f"normalize.{name}": value for name, value in network.normalize.state_dict().items()}
     for name, value in wanted.items():
         given = found.get(name, own.get(name))
         if given is None or given.shape != value.shape:
@@ -124,10 +124,10 @@ def weights_of(network: Transfer, state: dict[str, Tensor], arch: str) -> dict[s
 def _renamed(state: dict[str, Tensor], arch: str) -> dict[str, Tensor]:
     if any(name.startswith("backbone.") for name in state):  # a run of `train transfer`
         return state
-    if arch in BUILDERS:  # a run of `train cnn`: layer 0 is the normalisation, the rest follows in order
+    if arch in BUILDERS:  # a run of `train cnn`: layer 0 is the normalization, the rest follows in order
         split = ((name.split(".", 1), value) for name, value in state.items())
         return {
-            f"normalise.{rest}" if layer == "0" else f"backbone.{int(layer) - 1}.{rest}": value
+            f"normalize.{rest}" if layer == "0" else f"backbone.{int(layer) - 1}.{rest}": value
             for (layer, rest), value in split
         }
     prefix = "features." if arch.startswith(("vgg", "alexnet")) else ""
@@ -135,7 +135,7 @@ def _renamed(state: dict[str, Tensor], arch: str) -> dict[str, Tensor]:
 
 
 def parameter_groups(network: Transfer, lr: float, decay: float) -> list[dict[str, object]]:
-    """Return optimiser groups: the head at `lr`, each stage below it at `decay` times the rate of the one above.
+    """Return optimizer groups: the head at `lr`, each stage below it at `decay` times the rate of the one above.
 
     Discriminative fine-tuning (Howard and Ruder, arXiv 1801.06146, section 3.2).
     """

@@ -1,4 +1,4 @@
-"""Our own classifiers. Each takes float32 [N, 3, H, W] pixels of 0..255 and normalises them itself."""
+"""Our own classifiers. Each takes float32 [N, 3, H, W] pixels of 0..255 and normalizes them itself."""
 
 from collections.abc import Callable
 from enum import StrEnum
@@ -16,14 +16,14 @@ class Arch(StrEnum):
     #: the tutorials' network for MNIST: two dense layers
     MLP = "mlp"
     #: the network of TensorFlow's CIFAR-10 tutorial, layer for layer
-    SEED = "seed"
+    SIMPLE_CNN = "simple-cnn"
     #: a small residual network for photos of about 100 pixels
     RESNET = "resnet"
-    #: a network for pictures of 32 pixels that learns quickly
+    #: a network for images of 32 pixels that learns quickly
     AIRBENCH = "airbench"
 
 
-class Normalise(nn.Module):
+class Normalize(nn.Module):
     """Subtract the mean and divide by the deviation of the training pixels, a value a channel."""
 
     mean: Tensor
@@ -35,7 +35,7 @@ class Normalise(nn.Module):
         self.register_buffer("deviation", torch.full((3, 1, 1), 255.0))
 
     def fit(self, mean: Tensor, deviation: Tensor) -> None:
-        """Take both [3], in grey levels of 0..255."""
+        """Take both [3], in gray levels of 0..255."""
         self.mean.copy_(mean.view(3, 1, 1))
         self.deviation.copy_(deviation.view(3, 1, 1).clamp_min(1.0))
 
@@ -43,13 +43,13 @@ class Normalise(nn.Module):
         return (pixels - self.mean) / self.deviation
 
 
-def seed_network(size: int, labels: int) -> nn.Sequential:
+def simple_cnn(size: int, labels: int) -> nn.Sequential:
     """Three convolutions and two dense layers: 122,570 parameters for 32 pixels and 10 labels."""
     side = ((size - 2) // 2 - 2) // 2 - 2
     if side < 1:
-        raise ValueError(f"the seed network needs pictures of at least 18 pixels, not {size}")
+        raise ValueError(f"the simple CNN needs images of at least 18 pixels, not {size}")
     return nn.Sequential(
-        Normalise(),
+        Normalize(),
         nn.Conv2d(3, 32, 3),
         nn.ReLU(),
         nn.MaxPool2d(2),
@@ -66,7 +66,7 @@ def seed_network(size: int, labels: int) -> nn.Sequential:
 
 
 def convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-    """3x3 convolution, batch normalisation, ReLU."""
+    """3x3 convolution, batch normalization, ReLU."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
     )
@@ -103,9 +103,9 @@ def body() -> list[nn.Module]:
 def resnet(size: int, labels: int) -> nn.Sequential:
     """A stem, seven residual blocks over four scales, and the mean over all places: 0.95 million parameters."""
     if size < 32:
-        raise ValueError(f"the resnet needs pictures of at least 32 pixels, not {size}")
+        raise ValueError(f"the resnet needs images of at least 32 pixels, not {size}")
     return nn.Sequential(
-        Normalise(),
+        Normalize(),
         *body(),
         Residual(128, 128),
         nn.AdaptiveAvgPool2d(1),
@@ -116,20 +116,20 @@ def resnet(size: int, labels: int) -> nn.Sequential:
 
 
 def airbench(size: int, labels: int) -> nn.Sequential:
-    """The network of training.models.airbench behind a normalisation."""
+    """The network of training.models.airbench behind a normalization."""
     if size < 17:
-        raise ValueError(f"the airbench network needs pictures of at least 17 pixels, not {size}")
-    return Mirrored(Normalise(), *airbench_layers(labels))
+        raise ValueError(f"the airbench network needs images of at least 17 pixels, not {size}")
+    return Mirrored(Normalize(), *airbench_layers(labels))
 
 
 def mlp(size: int, labels: int) -> nn.Sequential:
-    """Flatten, Dense 128, Dense n: 101,770 parameters for 28 grey pixels and 10 labels."""
+    """Flatten, Dense 128, Dense n: 101,770 parameters for 28 gray pixels and 10 labels."""
     return nn.Sequential(
-        Normalise(), Grey(), nn.Flatten(), nn.Linear(size * size, 128), nn.ReLU(), nn.Linear(128, labels)
+        Normalize(), Gray(), nn.Flatten(), nn.Linear(size * size, 128), nn.ReLU(), nn.Linear(128, labels)
     )
 
 
-class Grey(nn.Module):
+class Gray(nn.Module):
     """The mean of the channels, [N, 1, H, W]."""
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -138,24 +138,24 @@ class Grey(nn.Module):
 
 BUILDERS: dict[str, Callable[[int, int], nn.Sequential]] = {
     Arch.MLP: mlp,
-    Arch.SEED: seed_network,
+    Arch.SIMPLE_CNN: simple_cnn,
     Arch.RESNET: resnet,
     Arch.AIRBENCH: airbench,
 }
 
 
-def normalisation(network: nn.Module) -> Normalise:
+def normalization(network: nn.Module) -> Normalize:
     """Return the layer that a recipe fits to its training pixels."""
-    return next(layer for layer in network.modules() if isinstance(layer, Normalise))
+    return next(layer for layer in network.modules() if isinstance(layer, Normalize))
 
 
 def fit_to_pixels(network: nn.Module, pixels: Tensor) -> None:
-    """Set what is measured and not learned, the normalisation and a whitening, from float32 [N, 3, H, W]."""
-    normalise = normalisation(network)
-    normalise.fit(pixels.mean(dim=(0, 2, 3)), pixels.std(dim=(0, 2, 3)))
+    """Set what is measured and not learned, the normalization and a whitening, from float32 [N, 3, H, W]."""
+    normalize = normalization(network)
+    normalize.fit(pixels.mean(dim=(0, 2, 3)), pixels.std(dim=(0, 2, 3)))
     for layer in network.modules():
         if isinstance(layer, Whitening):
-            layer.fit(normalise(pixels))
+            layer.fit(normalize(pixels))
 
 
 def parameters(network: nn.Module) -> int:

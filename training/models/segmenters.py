@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  # the name every reader of torch code knows
 
-from training.models.classifiers import Normalise, Residual, body, convolution
+from training.models.classifiers import Normalize, Residual, body, convolution
 
 
 class SegmentArch(StrEnum):
@@ -15,16 +15,16 @@ class SegmentArch(StrEnum):
 
     #: the resnet's body with additive skips, small and quick
     UNET = "unet"
-    #: the unet with layers that see the whole picture, and logits at every scale
+    #: the unet with layers that see the whole image, and logits at every scale
     CONTEXT_UNET = "context-unet"
     #: the tutorial's stages of 64, 128, 256, 512 and 512 channels, with skips and a way back up
-    SEED_UNET = "seed-unet"
+    SIMPLE_UNET = "simple-unet"
 
 
 class UNet(nn.Module):
     """The resnet's body with additive skips back up; the logits are scaled up to the whole size.
 
-    It works inside on the picture at `1 / shrink` of its size: half the size is a quarter of the work, and the scale
+    It works inside on the image at `1 / shrink` of its size: half the size is a quarter of the work, and the scale
     that the body of a classifier of about 100 pixels knows.
     """
 
@@ -34,9 +34,9 @@ class UNet(nn.Module):
     def __init__(self, labels: int, shrink: int) -> None:
         super().__init__()
         self.shrink = shrink
-        #: pixels of the picture for one of the logits, each way
+        #: pixels of the image for one of the logits, each way
         self.stride = 2 * shrink
-        self.normalise = Normalise()
+        self.normalize = Normalize()
         self.body = nn.ModuleList(body())
         widths = [width for _, width in self.SKIPS]
         self.lateral = nn.ModuleList([nn.Conv2d(b, a, 1) for a, b in pairwise(widths)])
@@ -51,7 +51,7 @@ class UNet(nn.Module):
         return F.interpolate(logits.float(), scale_factor=float(self.stride), mode="bilinear")
 
     def _answer(self, pixels: Tensor) -> Tensor:
-        top = self.normalise(F.avg_pool2d(pixels, self.shrink) if self.shrink > 1 else pixels)
+        top = self.normalize(F.avg_pool2d(pixels, self.shrink) if self.shrink > 1 else pixels)
         features = []
         for stage in self.body:
             top = stage(top)
@@ -68,11 +68,11 @@ class UNet(nn.Module):
         return logits
 
     def take_body(self, resnet_state: dict[str, Tensor]) -> None:
-        """Start from what a resnet learned, its normalisation included."""
+        """Start from what a resnet learned, its normalization included."""
         own = self.state_dict()
         for name, value in resnet_state.items():
             layer, _, rest = name.partition(".")
-            taken = f"normalise.{rest}" if layer == "0" else f"body.{int(layer) - 1}.{rest}"
+            taken = f"normalize.{rest}" if layer == "0" else f"body.{int(layer) - 1}.{rest}"
             if taken in own:
                 own[taken] = value
         self.load_state_dict(own)
@@ -81,9 +81,9 @@ class UNet(nn.Module):
 class ContextUNet(UNet):
     """A UNet for labels that look alike nearby and differ by what they are a part of, such as a coat and a jacket.
 
-    The coarsest scale has two blocks more and the mean over the picture added to each place (ParseNet, arXiv
+    The coarsest scale has two blocks more and the mean over the image added to each place (ParseNet, arXiv
     1506.04579), and every scale has logits, which add up (FCN, arXiv 1411.4038): the finest one has few channels. Once
-    trained it answers with the mean over the picture and its mirror image.
+    trained it answers with the mean over the image and its mirror image.
     """
 
     #: channels of the coarsest scale
@@ -123,10 +123,10 @@ def _doubled(features: Tensor) -> Tensor:
 
 
 class SeedUNet(nn.Module):
-    """The stages of the seed tutorial's segmentation network, as a U-Net (arXiv 1505.04597).
+    """The stages of the tutorial's segmentation network, as a U-Net (arXiv 1505.04597).
 
     The tutorial stacks convolutions of 64, 128, 256, 512 and 512 channels and ends in dense layers, which name a whole
-    picture. Here the same stages go back up with skips, and end in n labels a pixel.
+    image. Here the same stages go back up with skips, and end in n labels a pixel.
     """
 
     #: convolutions of each stage, as in VGG16 (arXiv 1409.1556), which the tutorial follows
@@ -135,7 +135,7 @@ class SeedUNet(nn.Module):
 
     def __init__(self, labels: int) -> None:
         super().__init__()
-        self.normalise = Normalise()
+        self.normalize = Normalize()
         stages, inputs = [], 3
         for width, count in self.STAGES:
             stages.append(nn.Sequential(*(convolution(inputs if n == 0 else width, width) for n in range(count))))
@@ -146,7 +146,7 @@ class SeedUNet(nn.Module):
         self.head = nn.Conv2d(widths[0], labels, 1)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        top = self.normalise(pixels)
+        top = self.normalize(pixels)
         skips = []
         for number, stage in enumerate(self.down):
             top = stage(F.max_pool2d(top, 2) if number else top)
@@ -159,7 +159,7 @@ class SeedUNet(nn.Module):
 
 
 class TorchvisionSegmenter(nn.Module):
-    """A segmenter of torchvision, by its name there, behind our normalisation."""
+    """A segmenter of torchvision, by its name there, behind our normalization."""
 
     stride = 1
 
@@ -167,17 +167,17 @@ class TorchvisionSegmenter(nn.Module):
         super().__init__()
         from torchvision.models import get_model
 
-        self.normalise = Normalise()
+        self.normalize = Normalize()
         self.network = get_model(arch, weights=None, weights_backbone=None, num_classes=labels)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        logits: Tensor = self.network(self.normalise(pixels))["out"]
+        logits: Tensor = self.network(self.normalize(pixels))["out"]
         return logits
 
 
 Segmenter = UNet | SeedUNet | TorchvisionSegmenter
 
-#: those that start from a resnet's body and may work on a shrunk picture
+#: those that start from a resnet's body and may work on a shrunk image
 UNETS: dict[str, type[UNet]] = {SegmentArch.UNET: UNet, SegmentArch.CONTEXT_UNET: ContextUNet}
 #: torchvision's segmenters that are known to train and to export
 TORCHVISION = ("lraspp_mobilenet_v3_large", "deeplabv3_mobilenet_v3_large", "deeplabv3_resnet50")
@@ -189,8 +189,8 @@ def build_segmenter(arch: str, size: int, labels: int, shrink: int = 2) -> Segme
         if size % (32 * shrink):
             raise ValueError(f"the {arch} needs a size that {32 * shrink} divides, not {size}")
         return UNETS[arch](labels, shrink)
-    if arch == SegmentArch.SEED_UNET:
+    if arch == SegmentArch.SIMPLE_UNET:
         if size % 16:
-            raise ValueError(f"the seed-unet needs a size that 16 divides, not {size}")
+            raise ValueError(f"the simple-unet needs a size that 16 divides, not {size}")
         return SeedUNet(labels)
     return TorchvisionSegmenter(arch, labels)

@@ -18,30 +18,30 @@ from sklearn.decomposition import PCA
 from sklearn.svm import SVC
 from torch import Tensor, nn
 
-from training.models.classifiers import Grey
+from training.models.classifiers import Gray
 from training.models.hog import Hog, hog_width
 
 
 class Features(StrEnum):
-    """What of a picture the classifier sees."""
+    """What of an image the classifier sees."""
 
-    #: the grey level of each pixel
+    #: the gray level of each pixel
     PIXELS = "pixels"
     #: histograms of oriented gradients
     HOG = "hog"
 
 
 class Raw(nn.Module):
-    """From pixels float32 [N, 3, size, size] of 0..255 to grey levels of 0..1 or HOG features, float32 [N, width]."""
+    """From pixels float32 [N, 3, size, size] of 0..255 to gray levels of 0..1 or HOG features, float32 [N, width]."""
 
     def __init__(self, kind: Features, size: int) -> None:
         super().__init__()
-        self.grey = Grey()
+        self.gray = Gray()
         self.last = Hog(size) if kind is Features.HOG else nn.Flatten()
         self.width = hog_width(size) if kind is Features.HOG else size**2
 
     def forward(self, pixels: Tensor) -> Tensor:
-        found: Tensor = self.last(self.grey(pixels) / 255.0)
+        found: Tensor = self.last(self.gray(pixels) / 255.0)
         return found
 
 

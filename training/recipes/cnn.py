@@ -1,8 +1,8 @@
-"""Train a classifier from scratch on labelled pictures.
+"""Train a classifier from scratch on labeled images.
 
     tagmill train cnn --data cifar10 --epochs 10 --out runs/cifar10
 
-The seed network reaches 0.760 on the CIFAR-10 test pictures after these 10 epochs (mean of three seeds; as JPEGs);
+The simple CNN reaches 0.760 on the CIFAR-10 test images after these 10 epochs (mean of three seeds; as JPEGs);
 the TensorFlow tutorial, whose network it is, has 0.693. All figures are in docs/training.md.
 """
 
@@ -20,27 +20,27 @@ from tagmill.images.preprocess import Geometry, PreprocessSpec
 from training.annotations.types import Folders
 from training.checkpoint import Checkpoint, claim_run, plain, versions
 from training.data.arrays import Arrays
-from training.data.classification import read_labelled
+from training.data.classification import read_labeled
 from training.evaluation.predict import all_logits, device_for, to_pixels
 from training.loop.augment import STRENGTHS, Augmentation, Strength, augment
-from training.loop.device_tensor import Stored
+from training.loop.device_tensor import DeviceTensor
 from training.loop.losses import label_loss, right_answers, validate
-from training.loop.optimizers import Optimiser, new_optimiser
+from training.loop.optimizers import Optimizer, new_optimizer
 from training.loop.sampling import balancing_weights
-from training.loop.training import Course, Training
+from training.loop.training import LoopConfig, Training
 from training.models.classifiers import BUILDERS, Arch, fit_to_pixels, parameters
-from training.recipes.finish import Effort, conclude_classifier
+from training.recipes.finish import TrainingCost, conclude_classifier
 
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """What decides the result, apart from the pictures."""
+    """What decides the result, apart from the images."""
 
-    course: Course
+    loop: LoopConfig
     #: pixels of both sides
     size: int
     geometry: Geometry
-    optimiser: Optimiser
+    optimizer: Optimizer
     #: the highest rate of the one-cycle schedule
     lr: float
     weight_decay: float
@@ -53,30 +53,30 @@ class Hyperparameters:
 #: What each network was tuned to; the command line overrides single values.
 DEFAULTS = {
     Arch.MLP: Hyperparameters(
-        Course(epochs=10, batch_size=64, seed=0),
+        LoopConfig(epochs=10, batch_size=64, seed=0),
         size=28,
         geometry=Geometry.STRETCH,
-        optimiser=Optimiser.ADAM,
+        optimizer=Optimizer.ADAM,
         lr=2e-3,
         weight_decay=0.0,
         label_smoothing=0.0,
         augmentation=STRENGTHS[Strength.NONE],
     ),
-    Arch.SEED: Hyperparameters(
-        Course(epochs=10, batch_size=64, seed=0),
+    Arch.SIMPLE_CNN: Hyperparameters(
+        LoopConfig(epochs=10, batch_size=64, seed=0),
         size=32,
         geometry=Geometry.STRETCH,
-        optimiser=Optimiser.ADAM,
+        optimizer=Optimizer.ADAM,
         lr=2.5e-3,
         weight_decay=0.0,
         label_smoothing=0.0,
         augmentation=STRENGTHS[Strength.LIGHT],
     ),
     Arch.RESNET: Hyperparameters(
-        Course(epochs=30, batch_size=64, seed=0),
+        LoopConfig(epochs=30, batch_size=64, seed=0),
         size=96,
         geometry=Geometry.LETTERBOX,
-        optimiser=Optimiser.ADAM,
+        optimizer=Optimizer.ADAM,
         lr=4e-3,
         weight_decay=0.02,
         label_smoothing=0.1,
@@ -84,10 +84,10 @@ DEFAULTS = {
     ),
     # The learning rate, weight decay, momentum and smoothing of the airbench paper, for a mean loss.
     Arch.AIRBENCH: Hyperparameters(
-        Course(epochs=11, batch_size=1024, seed=0, rising=0.23, average=0.99),
+        LoopConfig(epochs=11, batch_size=1024, seed=0, rising=0.23, average=0.99),
         size=32,
         geometry=Geometry.STRETCH,
-        optimiser=Optimiser.SGD,
+        optimizer=Optimizer.SGD,
         lr=1.5,
         weight_decay=1.3e-3,
         label_smoothing=0.2,
@@ -95,7 +95,7 @@ DEFAULTS = {
     ),
 }
 
-#: pictures that the normalisation is measured on
+#: images that the normalization is measured on
 MEASURED_ON = 2000
 
 
@@ -114,19 +114,19 @@ def train_cnn(
     device = device_for(device_name)
     spec = PreprocessSpec(hyper.size, hyper.size, hyper.geometry)
     claim_run(out, folders, resume)
-    data = read_labelled(folders, spec, hyper.course.seed, display, multilabel)
+    data = read_labeled(folders, spec, hyper.loop.seed, display, multilabel)
 
-    torch.manual_seed(hyper.course.seed)
+    torch.manual_seed(hyper.loop.seed)
     network = new_network(arch, hyper.size, len(data.labels), data.train)
     network = network.to(memory_format=torch.channels_last).to(device)
     display.say(
-        f"{arch}: {parameters(network):,} parameters, {len(data.labels)} labels; {len(data.train)} pictures to train "
+        f"{arch}: {parameters(network):,} parameters, {len(data.labels)} labels; {len(data.train)} images to train "
         f"on, {len(data.validation)} held out, {len(data.test) if data.test else 0} to test on; {device}"
     )
     training = Training(
         network,
-        new_optimiser(hyper.optimiser, network, hyper.lr, hyper.weight_decay),
-        hyper.course,
+        new_optimizer(hyper.optimizer, network, hyper.lr, hyper.weight_decay),
+        hyper.loop,
         len(data.train),
         Checkpoint(
             recipe="mlp" if arch is Arch.MLP else "cnn",
@@ -147,7 +147,7 @@ def train_cnn(
     )
     fit(training, data.train, data.validation, hyper.augmentation, hyper.label_smoothing, device)
     checkpoint = training.finish()
-    effort = Effort(training.seconds, parameters(network), str(device), training.history)
+    effort = TrainingCost(training.seconds, parameters(network), str(device), training.history)
     return conclude_classifier(checkpoint, lambda p: all_logits(network, p, device), data, folders, effort, out)
 
 
@@ -156,7 +156,7 @@ def fit(
     device: torch.device,
 ) -> None:  # fmt: skip
     """Train, epoch by epoch."""
-    pixels, targets = Stored(train.pixels, device), Stored(train.targets, device)
+    pixels, targets = DeviceTensor(train.pixels, device), DeviceTensor(train.targets, device)
     for epoch in training.epochs():
         for chosen in training.batches():
             batch, truth = to_pixels(pixels.take(chosen), device), targets.take(chosen)
@@ -169,7 +169,7 @@ def fit(
 
 
 def new_network(arch: Arch, size: int, labels: int, train: Arrays) -> nn.Module:
-    """Return a network with random weights that knows how bright the training pictures are.
+    """Return a network with random weights that knows how bright the training images are.
 
     Raises InputError for a size it cannot take.
     """

@@ -1,4 +1,4 @@
-"""The end of every recipe: calibrate on what was held out, measure on the test pictures, keep and report."""
+"""The end of every recipe: calibrate on what was held out, measure on the test images, keep and report."""
 
 import math
 import shlex
@@ -15,7 +15,7 @@ from tagmill.bundles.spec import Task
 from tagmill.text import legible
 from training.annotations.types import Folders, short_names
 from training.checkpoint import STATE, Checkpoint, save
-from training.data.arrays import Arrays, LabelledSet
+from training.data.arrays import Arrays, LabeledSet
 from training.evaluation.calibration import fit_temperature, probabilities, suggest_thresholds
 from training.evaluation.metrics import (
     calibration_error,
@@ -34,7 +34,7 @@ Masks = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
-class Effort:
+class TrainingCost:
     """What a training took."""
 
     #: seconds of training, without reading and measuring
@@ -47,7 +47,7 @@ class Effort:
 
 
 def conclude_classifier(
-    checkpoint: Checkpoint, logits: Logits, data: LabelledSet, folders: Folders, effort: Effort, run: Path
+    checkpoint: Checkpoint, logits: Logits, data: LabeledSet, folders: Folders, effort: TrainingCost, run: Path
 ) -> dict[str, Any]:
     """Fit temperature and thresholds on validation, measure on test, write the run folder; return the metrics."""
     several = checkpoint.task is Task.MULTILABEL
@@ -72,7 +72,7 @@ def conclude_classifier(
 
 
 def conclude_segmenter(
-    checkpoint: Checkpoint, masks: Masks, data: LabelledSet, folders: Folders, effort: Effort, run: Path
+    checkpoint: Checkpoint, masks: Masks, data: LabeledSet, folders: Folders, effort: TrainingCost, run: Path
 ) -> dict[str, Any]:
     """Measure on test, write the run folder; return the metrics."""
     labels = data.labels
@@ -89,7 +89,7 @@ def conclude_segmenter(
     return _write(replace(checkpoint, metrics=checkpoint.metrics | figures), data, effort, run, seen)
 
 
-def _write(checkpoint: Checkpoint, data: LabelledSet, effort: Effort, run: Path, shown: Shown) -> dict[str, Any]:
+def _write(checkpoint: Checkpoint, data: LabeledSet, effort: TrainingCost, run: Path, shown: Shown) -> dict[str, Any]:
     save(checkpoint, run)
     parts = {"train": data.train, "validation": data.validation, "test": data.test}
     summary = {
@@ -109,7 +109,7 @@ def _write(checkpoint: Checkpoint, data: LabelledSet, effort: Effort, run: Path,
         "temperature": checkpoint.temperature,
         "thresholds": checkpoint.thresholds,
         "device": effort.device,
-        "seed": checkpoint.hyperparameters.get("seed", checkpoint.hyperparameters.get("course", {}).get("seed")),
+        "seed": checkpoint.hyperparameters.get("seed", checkpoint.hyperparameters.get("loop", {}).get("seed")),
         "hyperparameters": checkpoint.hyperparameters,
         "versions": checkpoint.versions,
         "history": list(effort.history),
@@ -130,14 +130,14 @@ def _segmenter_figures(predicted: NDArray[np.uint8], arrays: Arrays, labels: Seq
 
 
 def _validation(figures: dict[str, Any]) -> dict[str, Any]:
-    """Return the single figures, named as those of the held-out pictures."""
+    """Return the single figures, named as those of the held-out images."""
     return {f"validation_{name}": value for name, value in figures.items() if not isinstance(value, dict)}
 
 
 def _by_folder(
     folders: Sequence[Path], arrays: Arrays, measure: Callable[[NDArray[np.bool_]], dict[str, Any]]
 ) -> dict[str, Any]:
-    """Return the single figures for each folder where the pictures come from several."""
+    """Return the single figures for each folder where the images come from several."""
     if len(folders) < 2:
         return {}
     parts = {}

@@ -1,4 +1,4 @@
-r"""Train a network that labels every pixel, on pictures with masks.
+r"""Train a network that labels every pixel, on images with masks.
 
     tagmill train segment --arch context-unet --start runs/classifier --data street/train \
         --validation street/validation --test street/test --out runs/street
@@ -27,23 +27,23 @@ from training.data.segmentation import read_masked
 from training.evaluation.metrics import mask_confusion, segmentation
 from training.evaluation.predict import device_for, segment, to_pixels
 from training.loop.augment import Augmentation, augment
-from training.loop.device_tensor import Stored
-from training.loop.optimizers import Optimiser, new_optimiser
-from training.loop.training import Course, Training
+from training.loop.device_tensor import DeviceTensor
+from training.loop.optimizers import Optimizer, new_optimizer
+from training.loop.training import LoopConfig, Training
 from training.models.classifiers import Arch, fit_to_pixels, parameters
 from training.models.segmenters import UNETS, SegmentArch, Segmenter, UNet, build_segmenter
-from training.recipes.finish import Effort, conclude_segmenter
+from training.recipes.finish import TrainingCost, conclude_segmenter
 
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """What decides the result, apart from the pictures."""
+    """What decides the result, apart from the images."""
 
-    course: Course
+    loop: LoopConfig
     #: pixels of both sides
     size: int
     geometry: Geometry
-    #: the unet works inside on the picture at this part of its size: 2 is half
+    #: the unet works inside on the image at this part of its size: 2 is half
     shrink: int
     #: the highest rate of the one-cycle schedule
     lr: float
@@ -55,10 +55,10 @@ class Hyperparameters:
     augmentation: Augmentation | None
 
 
-_MOVED = Augmentation(flip=0.5, shift=0.06, zoom=0.2, angle=10.0, colour=0.3)
+_MOVED = Augmentation(flip=0.5, shift=0.06, zoom=0.2, angle=10.0, color=0.3)
 #: What the unet was tuned to; the other networks start from it, and the command line overrides single values.
 DEFAULTS = Hyperparameters(
-    Course(epochs=20, batch_size=16, seed=0),
+    LoopConfig(epochs=20, batch_size=16, seed=0),
     size=256,
     geometry=Geometry.STRETCH,
     shrink=2,
@@ -71,7 +71,7 @@ DEFAULTS = Hyperparameters(
 #: What the context-unet was tuned to, on street photos.
 CONTEXT_DEFAULTS = replace(
     DEFAULTS,
-    course=Course(epochs=90, batch_size=16, seed=0, average=0.998),
+    loop=LoopConfig(epochs=90, batch_size=16, seed=0, average=0.998),
     shrink=1,
     weight_decay=0.1,
     dice=0.3,
@@ -79,7 +79,7 @@ CONTEXT_DEFAULTS = replace(
     augmentation=replace(_MOVED, paste=0.75),
 )
 
-#: pictures that normalisation and label weights are measured on
+#: images that normalization and label weights are measured on
 MEASURED_ON = 500
 
 
@@ -107,19 +107,19 @@ def train_segment(
     started_from = load(start) if start else None
     spec = PreprocessSpec(hyper.size, hyper.size, hyper.geometry)
     claim_run(out, folders, resume)
-    data = read_masked(folders, spec, hyper.course.seed, display)
+    data = read_masked(folders, spec, hyper.loop.seed, display)
 
-    torch.manual_seed(hyper.course.seed)
+    torch.manual_seed(hyper.loop.seed)
     network = _new_network(arch, hyper, len(data.labels), data.train, started_from)
     network = network.to(memory_format=torch.channels_last).to(device)
     display.say(
-        f"{arch}: {parameters(network):,} parameters, {len(data.labels)} labels; {len(data.train)} pictures to train "
+        f"{arch}: {parameters(network):,} parameters, {len(data.labels)} labels; {len(data.train)} images to train "
         f"on, {len(data.validation)} held out, {len(data.test) if data.test else 0} to test on; {device}"
     )
     training = Training(
         network,
-        new_optimiser(Optimiser.ADAM, network, hyper.lr, hyper.weight_decay),
-        hyper.course,
+        new_optimizer(Optimizer.ADAM, network, hyper.lr, hyper.weight_decay),
+        hyper.loop,
         len(data.train),
         Checkpoint(
             recipe="segment",
@@ -140,7 +140,7 @@ def train_segment(
     )
     fit(training, network, data.train, data.validation, len(data.labels), hyper, device)
     checkpoint = training.finish()
-    effort = Effort(training.seconds, parameters(network), str(device), training.history)
+    effort = TrainingCost(training.seconds, parameters(network), str(device), training.history)
     return conclude_segmenter(checkpoint, lambda p: segment(network, p, device), data, folders, effort, out)
 
 
@@ -149,7 +149,7 @@ def fit(
     hyper: Hyperparameters, device: torch.device,
 ) -> None:  # fmt: skip
     """Train, epoch by epoch."""
-    pixels, masks = Stored(train.pixels, device), Stored(train.targets, device)
+    pixels, masks = DeviceTensor(train.pixels, device), DeviceTensor(train.targets, device)
     names = [str(number) for number in range(labels)]
     weights = label_weights(train.targets, labels, hyper.rarity).to(device)
     for epoch in training.epochs():
@@ -175,7 +175,7 @@ def segmentation_loss(logits: Tensor, truth: Tensor, weights: Tensor, dice: floa
     counted = (truth != IGNORE)[:, None]
     probability = logits.softmax(1) * counted
     own = torch.zeros_like(probability).scatter_(1, truth.where(truth != IGNORE, 0)[:, None], 1.0) * counted
-    # Over the whole batch: a label that a single picture lacks would count as all wrong or all right.
+    # Over the whole batch: a label that a single image lacks would count as all wrong or all right.
     overlap, areas = (probability * own).sum((0, 2, 3)), (probability + own).sum((0, 2, 3))
     present = own.sum((0, 2, 3)) > 0
     share = 1 - (2 * overlap + 1) / (areas + 1)

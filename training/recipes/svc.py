@@ -1,8 +1,8 @@
-"""Train a support vector classifier on grey pixels or HOG features: a baseline to beat.
+"""Train a support vector classifier on gray pixels or HOG features: a baseline to beat.
 
     tagmill train svc --data mnist --limit 10000 --out runs/svc
 
-0.974 of the MNIST test pictures are right; with --features hog 0.983.
+0.974 of the MNIST test images are right; with --features hog 0.983.
 """
 
 import time
@@ -22,24 +22,24 @@ from tagmill.images.preprocess import Geometry, PreprocessSpec
 from training.annotations.types import Folders
 from training.checkpoint import Checkpoint, claim_run, plain, versions
 from training.data.arrays import Arrays
-from training.data.classification import read_labelled
+from training.data.classification import read_labeled
 from training.evaluation.predict import all_logits
 from training.models.svm import Extract, Features, Raw, SupportVectors
-from training.recipes.finish import Effort, conclude_classifier
+from training.recipes.finish import TrainingCost, conclude_classifier
 
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """What decides the result, apart from the pictures."""
+    """What decides the result, apart from the images."""
 
     #: pixels of both sides
     size: int
     features: Features
     #: principal components that are left of them
     components: int
-    #: what a picture on the wrong side costs
+    #: what an image on the wrong side costs
     c: float
-    #: pictures to train on, drawn evenly from the categories; 0 takes all
+    #: images to train on, drawn evenly from the categories; 0 takes all
     limit: int
     seed: int
 
@@ -53,11 +53,11 @@ def train_svc(folders: Folders, out: Path, hyper: Hyperparameters, display: Disp
     spec = PreprocessSpec(hyper.size, hyper.size, Geometry.STRETCH)
     raw = raw_features(hyper)
     claim_run(out, folders, resumable=False)
-    data = read_labelled(folders, spec, hyper.seed, display)
+    data = read_labeled(folders, spec, hyper.seed, display)
     if hyper.limit:
         data = replace(data, train=limited(data.train, len(data.labels), hyper.limit, hyper.seed))
     display.say(
-        f"svc: {raw.width:,} features ({hyper.features}), {len(data.labels)} labels; {len(data.train)} pictures to "
+        f"svc: {raw.width:,} features ({hyper.features}), {len(data.labels)} labels; {len(data.train)} images to "
         f"train on, {len(data.validation)} held out, {len(data.test) if data.test else 0} to test on"
     )
 
@@ -87,7 +87,7 @@ def train_svc(folders: Folders, out: Path, hyper: Hyperparameters, display: Disp
     )
     learned = sum(values.numel() for values in network.state_dict().values())
     return conclude_classifier(
-        checkpoint, lambda p: all_logits(network, p), data, folders, Effort(seconds, learned, "cpu"), out
+        checkpoint, lambda p: all_logits(network, p), data, folders, TrainingCost(seconds, learned, "cpu"), out
     )
 
 
@@ -100,7 +100,7 @@ def raw_features(hyper: Hyperparameters) -> Raw:
 
 
 def limited(arrays: Arrays, labels: int, limit: int, seed: int) -> Arrays:
-    """Return that many of the pictures, of each label its share and at least one.
+    """Return that many of the images, of each label its share and at least one.
 
     Raises InputError where there are fewer, or more labels than that.
     """

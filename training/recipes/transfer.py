@@ -26,27 +26,27 @@ from tagmill.errors import InputError
 from tagmill.images.preprocess import Geometry, PreprocessSpec
 from training.annotations.types import Folders, short_name
 from training.checkpoint import Checkpoint, claim_run, plain, versions
-from training.data.arrays import LabelledSet
-from training.data.classification import read_labelled
+from training.data.arrays import LabeledSet
+from training.data.classification import read_labeled
 from training.evaluation.predict import all_logits, device_for, to_pixels
 from training.loop.augment import STRENGTHS, Augmentation, Strength
-from training.loop.device_tensor import Stored
+from training.loop.device_tensor import DeviceTensor
 from training.loop.features import backbone_features
 from training.loop.losses import judge, label_loss, right_answers
-from training.loop.training import Course, Training, stage_of
+from training.loop.training import LoopConfig, Training, stage_of
 from training.models.backbones import Transfer, build_transfer, parameter_groups, weights_of
 from training.models.classifiers import BUILDERS, fit_to_pixels, parameters
 from training.recipes.cnn import fit
-from training.recipes.finish import Effort, conclude_classifier
+from training.recipes.finish import TrainingCost, conclude_classifier
 from training.recipes.pretrained import IMAGENET, NONE, Pretrained, find_weights
 
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """What decides the result, apart from the pictures."""
+    """What decides the result, apart from the images."""
 
     #: of the fine-tuning; 0 epochs leave the backbone frozen
-    course: Course
+    loop: LoopConfig
     #: epochs of the head alone, on the frozen backbone's features
     head_epochs: int
     #: pixels of both sides
@@ -66,7 +66,7 @@ class Hyperparameters:
 
 
 DEFAULTS = Hyperparameters(
-    Course(epochs=20, batch_size=64, seed=0, average=0.998),
+    LoopConfig(epochs=20, batch_size=64, seed=0, average=0.998),
     head_epochs=10,
     size=96,
     geometry=Geometry.LETTERBOX,
@@ -81,7 +81,7 @@ DEFAULTS = Hyperparameters(
 
 #: the two stages of a training, as its state names them
 HEAD, FINE_TUNE = "head", "fine-tune"
-#: pictures that the normalisation is measured on
+#: images that the normalization is measured on
 MEASURED_ON = 2000
 
 
@@ -103,19 +103,19 @@ def train_transfer(
     display = display or Display()
     device = device_for(device_name)
     head_epochs = 0 if weights == NONE else hyper.head_epochs
-    if not head_epochs and not hyper.course.epochs:
+    if not head_epochs and not hyper.loop.epochs:
         why = f"--weights {NONE}" if weights == NONE else "--head-epochs 0"
         raise InputError(f"{why} --fine-tune-epochs 0: nothing would be trained; give --fine-tune-epochs 1 or more")
     pretrained = find_weights(weights, backbone)
     origin = weights if weights in {NONE, IMAGENET} else short_name(Path(weights))
     spec = PreprocessSpec(hyper.size, hyper.size, hyper.geometry)
     claim_run(out, folders, resume)
-    data = read_labelled(folders, spec, hyper.course.seed, display, multilabel)
+    data = read_labeled(folders, spec, hyper.loop.seed, display, multilabel)
 
-    torch.manual_seed(hyper.course.seed)
+    torch.manual_seed(hyper.loop.seed)
     network = new_network(pretrained, hyper, data).to(memory_format=torch.channels_last).to(device)
     display.say(
-        f"{pretrained.arch}: {parameters(network):,} parameters, {len(data.labels)} labels; {len(data.train)} pictures "
+        f"{pretrained.arch}: {parameters(network):,} parameters, {len(data.labels)} labels; {len(data.train)} images "
         f"to train on, {len(data.validation)} held out, {len(data.test) if data.test else 0} to test on; {device}"
     )
     draft = Checkpoint(
@@ -141,34 +141,34 @@ def train_transfer(
     )
     training, stage = None, stage_of(out, resume)
     if head_epochs and stage != FINE_TUNE:
-        course = replace(hyper.course, epochs=head_epochs, average=0.0)
-        optimiser = torch.optim.Adam(network.head.parameters(), lr=hyper.head_lr, fused=True)
-        training = new(optimiser=optimiser, course=course, draft=draft, stage=HEAD)
+        loop = replace(hyper.loop, epochs=head_epochs, average=0.0)
+        optimizer = torch.optim.Adam(network.head.parameters(), lr=hyper.head_lr, fused=True)
+        training = new(optimizer=optimizer, config=loop, draft=draft, stage=HEAD)
         fit_head(training, network, data, hyper, device, display)
         draft = training.finish()
-    if hyper.course.epochs or stage == FINE_TUNE:
+    if hyper.loop.epochs or stage == FINE_TUNE:
         groups = parameter_groups(network, hyper.lr, hyper.lr_decay)
-        optimiser = torch.optim.Adam(groups, weight_decay=hyper.weight_decay, decoupled_weight_decay=True, fused=True)
-        training = new(optimiser=optimiser, course=hyper.course, draft=draft, stage=FINE_TUNE, before=training)
+        optimizer = torch.optim.Adam(groups, weight_decay=hyper.weight_decay, decoupled_weight_decay=True, fused=True)
+        training = new(optimizer=optimizer, config=hyper.loop, draft=draft, stage=FINE_TUNE, before=training)
         fit(training, data.train, data.validation, hyper.augmentation, hyper.label_smoothing, device)
     assert training is not None
     checkpoint = training.finish()
-    effort = Effort(training.seconds, parameters(network), str(device), training.history)
+    effort = TrainingCost(training.seconds, parameters(network), str(device), training.history)
     return conclude_classifier(checkpoint, lambda p: all_logits(network, p, device), data, folders, effort, out)
 
 
 def fit_head(
-    training: Training, network: Transfer, data: LabelledSet, hyper: Hyperparameters, device: torch.device,
+    training: Training, network: Transfer, data: LabeledSet, hyper: Hyperparameters, device: torch.device,
     display: Display,
 ) -> None:  # fmt: skip
-    """Train the head on features that are computed once: of each picture, and of its mirror image where that counts."""
+    """Train the head on features that are computed once: of each image, and of its mirror image where that counts."""
     mirrored = hyper.augmentation is not None and hyper.augmentation.flip > 0
     views = [data.train.pixels]
     if mirrored:
         views.append(np.ascontiguousarray(data.train.pixels[:, :, ::-1]))
-    features = Stored(torch.cat([_features(network, view, device, display) for view in views]), device)
+    features = DeviceTensor(torch.cat([_features(network, view, device, display) for view in views]), device)
     held = _features(network, data.validation.pixels, device, display).to(device)
-    targets = Stored(data.train.targets, device)
+    targets = DeviceTensor(data.train.targets, device)
     for epoch in training.epochs():
         for chosen in training.batches():
             view = torch.randint(0, len(views), chosen.shape, generator=training.generator)
@@ -181,7 +181,7 @@ def fit_head(
         training.end(epoch, **judge(found, data.validation.targets))
 
 
-def new_network(pretrained: Pretrained, hyper: Hyperparameters, data: LabelledSet) -> Transfer:
+def new_network(pretrained: Pretrained, hyper: Hyperparameters, data: LabeledSet) -> Transfer:
     """Return the backbone with its weights and a new head. Raises InputError where they do not fit each other."""
     try:
         network = build_transfer(pretrained.arch, hyper.size, len(data.labels), hyper.head)

@@ -1,4 +1,4 @@
-"""What a run's figures, page and card tell of its test pictures: label by label, and mix-up by mix-up."""
+"""What a run's figures, page and card tell of its test images: label by label, and mix-up by mix-up."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ PAIRS = 12
 
 @dataclass(frozen=True)
 class Shown:
-    """What the trained network says about the pictures it was measured on."""
+    """What the trained network says about the images it was measured on."""
 
     #: "test" or "validation"
     use: str
@@ -41,11 +41,11 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class LabelFinding:
-    """One label. Shares are of the pictures shown, or for masks of their pixels; None where it has none of them."""
+class LabelAnalysis:
+    """One label. Shares are of the images shown, or for masks of their pixels; None where it has none of them."""
 
     label: str
-    #: pictures that carry it, by what they are for
+    #: images that carry it, by what they are for
     pictures: Mapping[str, int]
     #: accuracy, average precision or IoU
     figure: float | None
@@ -61,7 +61,7 @@ class LabelFinding:
 
 @dataclass(frozen=True)
 class Pair:
-    """Pictures, or pixels, of one label that were called another; positions of the labels."""
+    """Images, or pixels, of one label that were called another; positions of the labels."""
 
     true: int
     predicted: int
@@ -76,7 +76,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Findings:
+class Analysis:
     """All that there is to tell of what was measured."""
 
     task: Task
@@ -84,12 +84,12 @@ class Findings:
     figures: Mapping[str, Any]
     #: calibration error at temperature 1
     ece_before: float | None
-    #: int64 [true, predicted] pictures or pixels; None where a picture has several labels
+    #: int64 [true, predicted] images or pixels; None where an image has several labels
     table: NDArray[np.int64] | None
-    labels: tuple[LabelFinding, ...]
+    labels: tuple[LabelAnalysis, ...]
     pairs: tuple[Pair, ...]
 
-    def weakest(self, count: int) -> list[LabelFinding]:
+    def weakest(self, count: int) -> list[LabelAnalysis]:
         """Return the labels with the lowest figures, the lowest first."""
         measured = [found for found in self.labels if found.figure is not None]
         return sorted(measured, key=lambda found: (found.figure, found.label))[:count]
@@ -97,8 +97,8 @@ class Findings:
 
 def find(
     task: Task, labels: Sequence[str], parts: Mapping[str, Arrays], shown: Shown, thresholds: Mapping[str, float]
-) -> Findings:
-    """Measure what is shown. `parts` are the pictures of each use, to count each label's."""
+) -> Analysis:
+    """Measure what is shown. `parts` are the images of each use, to count each label's."""
     table = None
     if task is Task.SEGMENT:
         assert shown.masks is not None
@@ -121,7 +121,7 @@ def find(
         precision, recall = _shares(np.diag(table), table.sum(axis=0)), _shares(np.diag(table), table.sum(axis=1))
     counts = {use: label_pictures(part, len(labels)) for use, part in parts.items()}
     found = tuple(
-        LabelFinding(
+        LabelAnalysis(
             label,
             {use: int(count[number]) for use, count in counts.items()},
             named.get(label),
@@ -133,11 +133,11 @@ def find(
         for number, label in enumerate(labels)
     )
     before = None if shown.uncalibrated is None else calibration_error(shown.uncalibrated, shown.arrays.targets)
-    return Findings(task, figures, before, table, found, mix_ups(table))
+    return Analysis(task, figures, before, table, found, mix_ups(table))
 
 
 def label_pictures(arrays: Arrays, labels: int) -> NDArray[np.int64]:
-    """Return how many pictures carry each label, int64 [labels]."""
+    """Return how many images carry each label, int64 [labels]."""
     targets = arrays.targets
     if targets.ndim == 1:
         return np.bincount(targets, minlength=labels)
@@ -168,9 +168,9 @@ def mix_ups(table: NDArray[np.int64] | None, most: int = PAIRS) -> tuple[Pair, .
 def interval(share: float, images: int) -> tuple[float, float]:
     """Return between what shares the true one lies, in 95 of 100 test sets of that size (Wilson 1927)."""
     z = 1.96
-    centre = (share + z * z / (2 * images)) / (1 + z * z / images)
+    center = (share + z * z / (2 * images)) / (1 + z * z / images)
     reach = z / (1 + z * z / images) * sqrt(share * (1 - share) / images + z * z / (4 * images * images))
-    return max(0.0, centre - reach), min(1.0, centre + reach)
+    return max(0.0, center - reach), min(1.0, center + reach)
 
 
 def _shares(right: NDArray[Any], of: NDArray[Any]) -> list[float | None]:

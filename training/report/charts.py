@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from training.evaluation.metrics import BINS, calibration_error
-from training.report.analysis import Findings, mix_ups
+from training.report.analysis import Analysis, mix_ups
 from training.report.style import BLUE, FAINT, GREEN, INK, LINE, NOTHING, ORANGE, in_style, new_figure, save, short
 
 #: labels up to which a confusion matrix shows all of them, and how many it shows of more
@@ -55,11 +55,11 @@ def _rates(axes: Axes, history: Sequence[dict[str, float]]) -> None:
 
 
 def _curve(axes: Axes, history: Sequence[dict[str, float]], name: str, best: int) -> None:
-    for key, label, colour in ((name, "training", ORANGE), (f"validation_{name}", "validation", BLUE)):
+    for key, label, color in ((name, "training", ORANGE), (f"validation_{name}", "validation", BLUE)):
         points = [(entry["epoch"], entry[key]) for entry in history if key in entry]
         if points:
             style = {"marker": "o", "markersize": 3.2 if len(points) < 60 else 0}
-            axes.plot(*zip(*points, strict=True), color=colour, label=label, **style)  # type: ignore[arg-type]  # matplotlib's stub wants each keyword apart
+            axes.plot(*zip(*points, strict=True), color=color, label=label, **style)  # type: ignore[arg-type]  # matplotlib's stub wants each keyword apart
     held = next((entry.get(f"validation_{name}") for entry in history if entry["epoch"] == best), None)
     axes.axvline(best, color=GREEN, lw=1.2, ls=(0, (4, 3)), zorder=0)
     if held is not None:
@@ -73,7 +73,7 @@ def _curve(axes: Axes, history: Sequence[dict[str, float]], name: str, best: int
 
 @in_style
 def draw_confusion(table: NDArray[np.int64], labels: Sequence[str], path: Path) -> None:
-    """Draw where the pictures of each label went, in shares of its row; of many labels those most often mixed up."""
+    """Draw where the images of each label went, in shares of its row; of many labels those most often mixed up."""
     chosen = confused_labels(table)
     totals = table.sum(axis=1)
     shares = (table / np.maximum(totals, 1)[:, None])[np.ix_(chosen, chosen)]
@@ -130,7 +130,7 @@ def draw_reliability(
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3.4, 1])
     upper.plot([0, 1], [0, 1], color=FAINT, lw=1, ls=(0, (4, 3)), label="as often right as it says")
     edges = np.linspace(0, 1, BINS + 1)
-    for found, name, colour in ((uncalibrated, "before", ORANGE), (scores, "calibrated", BLUE)):
+    for found, name, color in ((uncalibrated, "before", ORANGE), (scores, "calibrated", BLUE)):
         if found is None:
             continue
         confidence, right = confidences(found, targets)
@@ -138,15 +138,15 @@ def draw_reliability(
         filled = counts > 0
         label = f"{name}: ECE {calibration_error(found, targets):.3f}"
         weight = 12 + 150 * np.sqrt(counts[filled] / counts.sum())
-        upper.plot(means[filled], shares[filled], color=colour, lw=1.3, label=label, marker="o", markersize=3)
-        upper.scatter(means[filled], shares[filled], s=weight, color=colour, alpha=0.75, lw=0, zorder=3)
-        lower.stairs(counts / counts.sum(), edges, color=colour, lw=1.4, fill=found is scores, alpha=0.7)
+        upper.plot(means[filled], shares[filled], color=color, lw=1.3, label=label, marker="o", markersize=3)
+        upper.scatter(means[filled], shares[filled], s=weight, color=color, alpha=0.75, lw=0, zorder=3)
+        lower.stairs(counts / counts.sum(), edges, color=color, lw=1.4, fill=found is scores, alpha=0.7)
     upper.set_ylabel("share that is right")
     upper.set_ylim(0, 1.02)
     upper.set_xlim(0, 1)
     upper.legend(loc="upper left")
     lower.set_xlabel("score" if targets.ndim == 2 else "score of the predicted label")
-    lower.set_ylabel("of all scores" if targets.ndim == 2 else "of the pictures")
+    lower.set_ylabel("of all scores" if targets.ndim == 2 else "of the images")
     for axes in (upper, lower):
         axes.grid(visible=True)
         axes.xaxis.set_major_formatter(PercentFormatter(1.0))
@@ -155,7 +155,7 @@ def draw_reliability(
 
 
 def confidences(scores: NDArray[np.float32], targets: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the scores that count and whether each is right: the best of a picture or, multi-label, every one."""
+    """Return the scores that count and whether each is right: the best of an image or, multi-label, every one."""
     if targets.ndim == 2:
         return scores.ravel(), targets.ravel() == 1
     return scores.max(axis=1), scores.argmax(axis=1) == targets
@@ -171,8 +171,8 @@ def reliability_bins(confidence: NDArray[Any], right: NDArray[Any]) -> tuple[NDA
 
 
 @in_style
-def draw_per_class(findings: Findings, use: str, name: str, path: Path) -> None:
-    """Draw a bar a label, the weakest first, with its pictures; `name` is what the figure is called."""
+def draw_per_class(findings: Analysis, use: str, name: str, path: Path) -> None:
+    """Draw a bar a label, the weakest first, with its images; `name` is what the figure is called."""
     measured = findings.weakest(len(findings.labels))
     shown = measured[:BARS]
     figure = new_figure(7.2, 1.1 + 0.235 * len(shown))

@@ -1,4 +1,4 @@
-"""A sheet of pictures with words beside them, laid out in inches from the upper left corner."""
+"""A sheet of images with words beside them, laid out in inches from the upper left corner."""
 
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,12 @@ class Sheet:
             self._axes.add_patch(frame)
 
     def words(
-        self, left: float, base: float, text: str, size: float = 8.5, colour: str = INK, *,
+        self, left: float, base: float, text: str, size: float = 8.5, color: str = INK, *,
         bold: bool = False, middle: bool = True,
     ) -> None:  # fmt: skip
         """Write one line that stands on `base`, from `left` on or around it."""
         self._axes.text(
-            left, base, text, fontsize=size, color=colour, fontweight="bold" if bold else "normal",
+            left, base, text, fontsize=size, color=color, fontweight="bold" if bold else "normal",
             ha="center" if middle else "left", va="baseline",
         )  # fmt: skip
 

@@ -11,25 +11,25 @@ from tagmill.bundles.spec import Task
 from tagmill.files import write_whole
 from tagmill.text import flat
 from training.annotations.types import short_name
-from training.data.arrays import LabelledSet
-from training.report.analysis import Findings, interval
+from training.data.arrays import LabeledSet
+from training.report.analysis import Analysis, interval
 from training.report.caveats import FIGURE
 from training.report.templating import duration, render
 
-#: pictures that are named of those left out
+#: images that are named of those left out
 NAMED = 20
 #: labels up to which a table is open when the page is
 OPEN = 30
 
 KIND = {
-    Task.CLASSIFY: "names what a picture shows",
-    Task.MULTILABEL: "gives a picture any number of labels",
-    Task.SEGMENT: "labels every pixel of a picture",
+    Task.CLASSIFY: "names what an image shows",
+    Task.MULTILABEL: "gives an image any number of labels",
+    Task.SEGMENT: "labels every pixel of an image",
 }
 
 
 @dataclass(frozen=True)
-class Picture:
+class EmbeddedImage:
     """A PNG inside the page."""
 
     source: str
@@ -50,9 +50,9 @@ class Headline:
 def write_page(
     run: Path,
     summary: Mapping[str, Any],
-    data: LabelledSet,
+    data: LabeledSet,
     use: str,
-    findings: Findings,
+    findings: Analysis,
     told: Sequence[str],
     drawn: Sequence[str],
 ) -> None:
@@ -85,10 +85,10 @@ def write_page(
     write_whole(run / "report.html", render("report.html.j2", values).encode())
 
 
-def headlines(findings: Findings, summary: Mapping[str, Any], use: str) -> list[Headline]:
-    """Return the figures of the pictures shown, then what they cost."""
+def headlines(findings: Analysis, summary: Mapping[str, Any], use: str) -> list[Headline]:
+    """Return the figures of the images shown, then what they cost."""
     figures = findings.figures
-    shown = f"{figures['images']:,} {use} pictures"
+    shown = f"{figures['images']:,} {use} images"
     if findings.task is Task.SEGMENT:
         first = [
             Headline("mean IoU", f"{figures['mean_iou']:.3f}", shown),
@@ -117,7 +117,7 @@ def headlines(findings: Findings, summary: Mapping[str, Any], use: str) -> list[
     ]
 
 
-def describe(findings: Findings, summary: Mapping[str, Any], use: str) -> dict[str, str]:
+def describe(findings: Analysis, summary: Mapping[str, Any], use: str) -> dict[str, str]:
     """Return for each figure what it shows, for a reader who does not see it."""
     figures, names = findings.figures, [one.label for one in findings.labels]
     weakest = findings.weakest(1)
@@ -125,28 +125,28 @@ def describe(findings: Findings, summary: Mapping[str, Any], use: str) -> dict[s
     mixed = f" Most frequent: {names[worst.true]} taken for {names[worst.predicted]}." if worst else ""
     before = "" if findings.ece_before is None else f" The error before was {findings.ece_before:.3f}."
     return {
-        "training_pictures": "A grid of up to 25 training pictures, each under its labels.",
-        "curves": f"Loss and figure of {len(summary['history'])} epochs on training and validation pictures, and the "
+        "training_pictures": "A grid of up to 25 training images, each under its labels.",
+        "curves": f"Loss and figure of {len(summary['history'])} epochs on training and validation images, and the "
         f"learning rate. Epoch {summary['epoch']} was kept.",
         "per_class": f"A bar a label with its {FIGURE[findings.task]}, the weakest first"
         + (f": {weakest[0].label}, {weakest[0].figure:.3f}." if weakest else "."),
         "confusion": f"Confusion matrix: what became of each true label, in shares of its row.{mixed}",
-        "confused_pairs": f"The most frequent mix-ups, each with up to four of its pictures.{mixed}",
-        "predictions": f"Up to 25 {use} pictures drawn at random, titled with the prediction; wrong ones are framed.",
-        "masks": f"Up to eight {use} pictures drawn at random, each beside its true and its predicted mask.",
+        "confused_pairs": f"The most frequent mix-ups, each with up to four of its images.{mixed}",
+        "predictions": f"Up to 25 {use} images drawn at random, titled with the prediction; wrong ones are framed.",
+        "masks": f"Up to eight {use} images drawn at random, each beside its true and its predicted mask.",
         "reliability": "How often a score is right against what it says, in 15 bins. The expected calibration error is "
         f"{figures.get('ece', 0):.3f}; chance alone makes {figures.get('ece_by_chance', 0):.3f}.{before}",
     }
 
 
-def embed(path: Path, alt: str) -> Picture:
+def embed(path: Path, alt: str) -> EmbeddedImage:
     """Return a PNG as part of a page, with its size in CSS pixels."""
     content = path.read_bytes()
     width, height = struct.unpack(">II", content[16:24])
-    return Picture(f"data:image/png;base64,{base64.b64encode(content).decode()}", width, height, alt)
+    return EmbeddedImage(f"data:image/png;base64,{base64.b64encode(content).decode()}", width, height, alt)
 
 
-def _calibration(findings: Findings) -> Headline:
+def _calibration(findings: Analysis) -> Headline:
     before = findings.ece_before
     note = f"chance alone makes {findings.figures['ece_by_chance']:.3f}"
     note += "" if before is None else f"; {before:.3f} before calibration"

@@ -1,4 +1,4 @@
-"""Pictures of a training run: what was learned from, what was said of unseen ones, and what was mixed up."""
+"""Images of a training run: what was learned from, what was said of unseen ones, and what was mixed up."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,25 +13,25 @@ from training.data.arrays import Arrays
 from training.evaluation.metrics import GIVEN
 from training.report.analysis import Pair, Shown
 from training.report.grid_layout import Sheet
-from training.report.style import FAINT, INK, LINE, WRONG, in_style, listed, mask_colours, short
+from training.report.style import FAINT, INK, LINE, WRONG, in_style, listed, mask_colors, short
 
-#: pictures in a row and in a column of a grid
+#: images in a row and in a column of a grid
 GRID = 5
-#: mix-ups with pictures, and pictures of each
+#: mix-ups with images, and images of each
 MIX_UPS, EXAMPLES = 6, 4
-#: pictures with masks
+#: images with masks
 MASKED = 8
 #: entries of a legend in a row
 LEGEND = 7
-#: inches: the side of a picture, the gap beside it, and the room for a line above it
+#: inches: the side of an image, the gap beside it, and the room for a line above it
 SIDE, GAP, LINE_HEIGHT = 1.72, 0.16, 0.16
-#: inches from a picture up to the words that stand on it
+#: inches from an image up to the words that stand on it
 RAISED = 0.05
 
 
 @in_style
 def draw_training_pictures(arrays: Arrays, labels: Sequence[str], path: Path) -> None:
-    """Draw 5x5 pictures that were trained on, of as many labels as there is room for, titled with their labels."""
+    """Draw 5x5 images that were trained on, of as many labels as there is room for, titled with their labels."""
     chosen = varied(arrays, GRID * GRID)
     titles = [(listed(true_labels(arrays, number, labels)), "") for number in chosen]
     _grid([_seen(arrays, number) for number in chosen], titles, path, lines=1)
@@ -39,7 +39,7 @@ def draw_training_pictures(arrays: Arrays, labels: Sequence[str], path: Path) ->
 
 @in_style
 def draw_predictions(shown: Shown, labels: Sequence[str], path: Path) -> None:
-    """Draw 5x5 pictures drawn at random, titled with what was predicted and, where that is wrong, what is true."""
+    """Draw 5x5 images drawn at random, titled with what was predicted and, where that is wrong, what is true."""
     chosen = drawn(len(shown.arrays), GRID * GRID)
     titles = [answer(shown, number, labels) for number in chosen]
     _grid([shown.arrays.pixels[number] for number in chosen], titles, path, lines=2)
@@ -47,7 +47,7 @@ def draw_predictions(shown: Shown, labels: Sequence[str], path: Path) -> None:
 
 @in_style
 def draw_confused_pairs(shown: Shown, pairs: Sequence[Pair], labels: Sequence[str], path: Path) -> None:
-    """Draw a row for each of the most frequent mix-ups: up to four of its pictures, with both labels' scores."""
+    """Draw a row for each of the most frequent mix-ups: up to four of its images, with both labels' scores."""
     assert shown.scores is not None
     pairs = pairs[:MIX_UPS]
     step, margin = SIDE + GAP, SIDE + 4 * GAP
@@ -72,7 +72,7 @@ def draw_confused_pairs(shown: Shown, pairs: Sequence[Pair], labels: Sequence[st
 
 @in_style
 def draw_masks(shown: Shown, labels: Sequence[str], path: Path) -> None:
-    """Draw pictures beside their true and their predicted mask, and a legend of the labels in them."""
+    """Draw images beside their true and their predicted mask, and a legend of the labels in them."""
     assert shown.masks is not None
     chosen = drawn(len(shown.arrays), MASKED)
     legend = _mask_legend(shown, chosen, labels)
@@ -99,20 +99,20 @@ def draw_masks(shown: Shown, labels: Sequence[str], path: Path) -> None:
 
 
 def overlay(picture: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[Any]:
-    """Return float [H, W, 3]: the picture under its mask; the first label is left clear, ignored pixels are grey."""
+    """Return float [H, W, 3]: the image under its mask; the first label is left clear, ignored pixels are gray."""
     tint = np.where(mask == 0, 0.0, 0.6)[..., None]
-    colours = mask_colours()
-    colours[IGNORE] = 0.5
-    found: NDArray[Any] = picture / 255 * (1 - tint) + colours[mask] * tint
+    colors = mask_colors()
+    colors[IGNORE] = 0.5
+    found: NDArray[Any] = picture / 255 * (1 - tint) + colors[mask] * tint
     edge = np.zeros(mask.shape, dtype=bool)
     edge[:, 1:] |= mask[:, 1:] != mask[:, :-1]
     edge[1:] |= mask[1:] != mask[:-1]
-    found[edge] *= 0.45  # an outline tells parts of like colours apart
+    found[edge] *= 0.45  # an outline tells parts of like colors apart
     return found
 
 
 def varied(arrays: Arrays, count: int) -> list[int]:
-    """Return positions of pictures, one of each label in turn, the same for the same pictures."""
+    """Return positions of images, one of each label in turn, the same for the same images."""
     order = np.random.default_rng(0).permutation(len(arrays))
     if arrays.targets.ndim == 3:
         return [int(number) for number in order[:count]]
@@ -127,12 +127,12 @@ def varied(arrays: Arrays, count: int) -> list[int]:
 
 
 def drawn(pictures: int, count: int) -> list[int]:
-    """Return positions of pictures drawn at random, the same each time."""
+    """Return positions of images drawn at random, the same each time."""
     return [int(number) for number in np.random.default_rng(0).permutation(pictures)[:count]]
 
 
 def true_labels(arrays: Arrays, number: int, labels: Sequence[str]) -> list[str]:
-    """Return the labels of a picture; of a mask its labels without the first, the largest first."""
+    """Return the labels of an image; of a mask its labels without the first, the largest first."""
     target = arrays.targets[number]
     if arrays.targets.ndim == 1:
         return [labels[int(target)]]
@@ -145,7 +145,7 @@ def true_labels(arrays: Arrays, number: int, labels: Sequence[str]) -> list[str]
 
 
 def answer(shown: Shown, number: int, labels: Sequence[str]) -> tuple[str, str]:
-    """Return what was predicted for a picture and, where that is wrong, what is true."""
+    """Return what was predicted for an image and, where that is wrong, what is true."""
     assert shown.scores is not None
     scores, true = shown.scores[number], true_labels(shown.arrays, number, labels)
     if shown.arrays.targets.ndim == 2:
@@ -164,15 +164,15 @@ def _seen(arrays: Arrays, number: int) -> NDArray[Any]:
 
 
 def _grid(pictures: Sequence[NDArray[Any]], titles: Sequence[tuple[str, str]], path: Path, lines: int) -> None:
-    """Draw pictures under their titles; one with a second line is wrong."""
+    """Draw images under their titles; one with a second line is wrong."""
     columns = min(GRID, len(pictures))
     step, row = SIDE + GAP, SIDE + GAP + lines * LINE_HEIGHT
     sheet = Sheet(GAP + columns * step, GAP / 2 + -(-len(pictures) // columns) * row)
     for place, (picture, (title, truth)) in enumerate(zip(pictures, titles, strict=True)):
         left, top = GAP + place % columns * step, GAP / 2 + place // columns * row
-        base, colour = top + lines * LINE_HEIGHT, WRONG if truth else INK
+        base, color = top + lines * LINE_HEIGHT, WRONG if truth else INK
         for line in (truth, title) if truth else (title,):
-            sheet.words(left + SIDE / 2, base - RAISED, line, colour=colour, bold=bool(truth))
+            sheet.words(left + SIDE / 2, base - RAISED, line, color=color, bold=bool(truth))
             base -= LINE_HEIGHT
         sheet.picture(left, top + lines * LINE_HEIGHT, SIDE, picture, framed=bool(truth))
     sheet.save(path)
@@ -185,9 +185,9 @@ def _mask_legend(shown: Shown, chosen: Sequence[int], labels: Sequence[str]) -> 
     for number in chosen:
         for mask in (shown.arrays.targets[number], shown.masks[number]):
             areas += np.bincount(mask.ravel(), minlength=256)
-    colours = mask_colours()
+    colors = mask_colors()
     patches = [
-        Patch(facecolor=colours[place], edgecolor=LINE, label=short(labels[place], 14))
+        Patch(facecolor=colors[place], edgecolor=LINE, label=short(labels[place], 14))
         for place in np.argsort(-areas, kind="stable").tolist()
         if areas[place] and 0 < place < len(labels)
     ]

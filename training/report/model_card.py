@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tagmill.files import write_whole
-from training.report.analysis import Findings
+from training.report.analysis import Analysis
 from training.report.caveats import FIGURE
 from training.report.html_page import KIND, headlines
 from training.report.templating import render
@@ -18,7 +18,7 @@ from training.report.templating import render
 NAMED = 8
 
 
-def write_card(run: Path, summary: Mapping[str, Any], use: str, findings: Findings, told: Sequence[str]) -> None:
+def write_card(run: Path, summary: Mapping[str, Any], use: str, findings: Analysis, told: Sequence[str]) -> None:
     """Write MODEL_CARD.md; `told` are the remarks on the figures."""
     names = [one.label for one in findings.labels]
     name = run.absolute().name

@@ -1,15 +1,15 @@
-"""The figures and pictures of what a model answers, the same after a training and for a bundle."""
+"""The figures and images of what a model answers, the same after a training and for a bundle."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from training.report.analysis import Findings, Shown
+from training.report.analysis import Analysis, Shown
 from training.report.caveats import FIGURE
 from training.report.charts import draw_confusion, draw_per_class, draw_reliability
 from training.report.image_grids import draw_confused_pairs, draw_masks, draw_predictions
 
 
-def draw_answers(folder: Path, labels: Sequence[str], shown: Shown, findings: Findings) -> list[str]:
+def draw_answers(folder: Path, labels: Sequence[str], shown: Shown, findings: Analysis) -> list[str]:
     """Write what there is something to draw for as PNGs; return their names, without .png."""
     drawn = []
 

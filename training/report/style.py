@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 
 from tagmill.files import write_whole
 
-#: colours that people tell apart whatever colours they see (Okabe and Ito 2008, Color Universal Design)
+#: colors that people tell apart whatever colors they see (Okabe and Ito 2008, Color Universal Design)
 BLUE, ORANGE, GREEN, VERMILLION = "#0072b2", "#e69f00", "#009e73", "#d55e00"
 INK, FAINT, LINE, WRONG, NOTHING = "#1d2433", "#5b6472", "#d9dee5", "#b3261e", "#eef1f5"
 #: letters of a label that a figure has room for
 LETTERS = 22
 DPI = 110
 
-#: Kelly's colours of maximum contrast (1965), the first of them for people who see fewer colours, too; teal for grey
+#: Kelly's colors of maximum contrast (1965), the first of them for people who see fewer colors, too; teal for gray
 _CONTRAST = (
     "f3c300 875692 f38400 a1caf1 be0032 c2b280 00a6a6 008856 e68fac 0067a5 "
     "f99379 604e97 f6a600 b3446c dcd300 882d17 8db600 654522 e25822 2b3d26"
@@ -112,8 +112,8 @@ def listed(names: Sequence[str], letters: int = LETTERS) -> str:
     return ", ".join(shown) + (f" +{rest}" if rest else "")
 
 
-def mask_colours() -> NDArray[Any]:
-    """Return a colour for each label of a mask, float [256, 3] of 0..1; they repeat after 20."""
-    shades = np.array([to_rgb(f"#{colour}") for colour in _CONTRAST.split()])
+def mask_colors() -> NDArray[Any]:
+    """Return a color for each label of a mask, float [256, 3] of 0..1; they repeat after 20."""
+    shades = np.array([to_rgb(f"#{color}") for color in _CONTRAST.split()])
     found: NDArray[Any] = shades[(np.arange(256) - 1) % len(shades)]
     return found

@@ -8,9 +8,9 @@ from typing import Any
 from tagmill.bundles.spec import Task
 from tagmill.files import write_whole
 from training.checkpoint import METRICS
-from training.data.arrays import LabelledSet
+from training.data.arrays import LabeledSet
 from training.data.segmentation import label_pixels, mask_remarks
-from training.report.analysis import Findings, Shown, find
+from training.report.analysis import Analysis, Shown, find
 from training.report.caveats import remarks
 from training.report.charts import draw_curves
 from training.report.hardware import hardware
@@ -26,7 +26,7 @@ __all__ = ["Shown", "write_report"]
 JUDGED_BY = {Task.CLASSIFY: "accuracy", Task.MULTILABEL: "mean_ap", Task.SEGMENT: "mean_iou"}
 
 
-def write_report(run: Path, summary: Mapping[str, Any], data: LabelledSet, shown: Shown) -> None:
+def write_report(run: Path, summary: Mapping[str, Any], data: LabeledSet, shown: Shown) -> None:
     """Write the figures, report.html, MODEL_CARD.md and, last of all, metrics.json: a run that has it is finished.
 
     Raises ConfigurationError where the disk does not take a file. There is never half of one.
@@ -44,7 +44,7 @@ def write_report(run: Path, summary: Mapping[str, Any], data: LabelledSet, shown
     write_whole(run / METRICS, (json.dumps(summary, indent=2) + "\n").encode())
 
 
-def draw(run: Path, summary: Mapping[str, Any], data: LabelledSet, shown: Shown, findings: Findings) -> list[str]:
+def draw(run: Path, summary: Mapping[str, Any], data: LabeledSet, shown: Shown, findings: Analysis) -> list[str]:
     """Draw the figures that there is something to draw for; return their names, without .png."""
     names = ["training_pictures"]
     draw_training_pictures(data.train, data.labels, run / "training_pictures.png")

@@ -44,7 +44,7 @@ def show(console: Console, bench: Bench, machine: Machine) -> None:
     console.print(
         f"{machine.cpu}, {machine.cores} cores{f', {machine.card}' if machine.card else ''}, {machine.library}"
     )
-    stages = Table(box=SIMPLE_HEAD, title=f"Stages, {bench.pictures} pictures", title_justify="left")
+    stages = Table(box=SIMPLE_HEAD, title=f"Stages, {bench.pictures} images", title_justify="left")
     for name in ("stage", "images/s", "ms an image", "share"):
         stages.add_column(name, justify="left" if name == "stage" else "right")
     shares = (bench.decode_share, 1 - bench.decode_share)
@@ -55,7 +55,7 @@ def show(console: Console, bench: Bench, machine: Machine) -> None:
         strict=True,
     ):
         stages.add_row(stage, f"{rate:.0f}", f"{1000 / rate:.2f}", f"{share:.0%}")
-    how = "side by side" if bench.device.on_card else "on the same cores"
+    how = "side by side" if bench.device.on_gpu else "on the same cores"
     stages.add_row(f"both, {how}", f"{bench.both_rate:.0f}", f"{1000 / bench.both_rate:.2f}", "")
     console.print(stages)
     console.print(_inference(bench))

@@ -20,23 +20,23 @@ from tagmill.images.decode import decode
 from tagmill.images.preprocess import PreprocessSpec, fit
 from tagmill.outcomes import ImageFailure
 from worker.devices.device import Device
-from worker.devices.provider_options import CardOptions
+from worker.devices.provider_options import GpuOptions
 from worker.devices.resolve import resolve
 from worker.inference.session import Session
-from worker.inference.tuned_settings import Tuned
+from worker.inference.tuned_settings import TunedSettings
 
 #: images of one call that are tried on CPUs
 BATCHES = (1, 4, 8, 16, 32, 64)
-#: and on a card, each in a session of its own
-CARD_BATCHES = (16, 32, 64, 128, 256)
+#: and on a GPU, each in a session of its own
+GPU_BATCHES = (16, 32, 64, 128, 256)
 #: times that each candidate is measured
 ROUNDS = 5
 #: share of the best median of two rounds below which a candidate is not measured again
-HOPELESS = 0.5
+PRUNE_BELOW = 0.5
 #: share of the best speed that is as good as the best: the smaller batch waits and holds less
-AS_GOOD = 0.97
+TIE_WITHIN = 0.97
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 @dataclass
@@ -73,10 +73,10 @@ class Bench:
     best: Candidate
 
     @property
-    def tuned(self) -> Tuned:
+    def tuned(self) -> TunedSettings:
         """Return what is kept of it."""
         session = self.best.session
-        return Tuned(self.best.batch, session.threads, session.parallel, round(self.best.rate, 1))
+        return TunedSettings(self.best.batch, session.threads, session.parallel, round(self.best.rate, 1))
 
     @property
     def decode_share(self) -> float:
@@ -85,17 +85,17 @@ class Bench:
 
     @property
     def both_rate(self) -> float:
-        """Return the images per second of both stages, which share the cores but run side by side with a card."""
-        if self.device.on_card:
+        """Return the images per second of both stages, which share the cores but run side by side with a GPU."""
+        if self.device.on_gpu:
             return min(self.decode_rate, self.best.rate)
         return self.best.rate * self.decode_rate / (self.best.rate + self.decode_rate)
 
 
-def measure(bundle: Path, device: str, files: Sequence[Path], seconds: float, card: CardOptions, say: Say) -> Bench:
-    """Measure for about `seconds`. Raises NothingToDo where no picture can be read, and what Session raises."""
+def measure(bundle: Path, device: str, files: Sequence[Path], seconds: float, card: GpuOptions, say: Report) -> Bench:
+    """Measure for about `seconds`. Raises NothingToDo where no image can be read, and what Session raises."""
     where = resolve(device)
     started = time.monotonic()
-    candidates = _on_card(bundle, where, card, say) if where.on_card else _on_cpu(bundle, where, say)
+    candidates = _on_gpu(bundle, where, card, say) if where.on_gpu else _on_cpu(bundle, where, say)
     session = candidates[0].session
     pictures = readable(files, session.spec.preprocess)
     decode_rates = _rounds(candidates, pictures, started + seconds, say)
@@ -111,7 +111,7 @@ def measure(bundle: Path, device: str, files: Sequence[Path], seconds: float, ca
     )
 
 
-def _on_cpu(bundle: Path, device: Device, say: Say) -> list[Candidate]:
+def _on_cpu(bundle: Path, device: Device, say: Report) -> list[Candidate]:
     sessions = []
     for threads in thread_counts(os.cpu_count() or 1):
         say(f"loading {bundle.name} on {device} with {threads} threads a call")
@@ -119,10 +119,10 @@ def _on_cpu(bundle: Path, device: Device, say: Say) -> list[Candidate]:
     return [Candidate(session, batch) for session in sessions for batch in BATCHES]
 
 
-def _on_card(bundle: Path, device: Device, card: CardOptions, say: Say) -> list[Candidate]:
-    """Return the batches that fit the card beside the smaller ones, at least one."""
+def _on_gpu(bundle: Path, device: Device, card: GpuOptions, say: Report) -> list[Candidate]:
+    """Return the batches that fit the GPU beside the smaller ones, at least one."""
     found: list[Candidate] = []
-    for batch in CARD_BATCHES:
+    for batch in GPU_BATCHES:
         say(f"loading {bundle.name} on {device} with {batch} images a call")
         session = Session(bundle, str(device), batch=batch, card=card)
         if session.best_batch == batch or not found:
@@ -139,7 +139,7 @@ def thread_counts(cores: int) -> list[int]:
 
 def choose_best(candidates: Sequence[Candidate]) -> Candidate:
     """Return the smallest batch, and of these the fastest, among those that are as good as the best."""
-    enough = AS_GOOD * max(candidate.rate for candidate in candidates)
+    enough = TIE_WITHIN * max(candidate.rate for candidate in candidates)
     good = [candidate for candidate in candidates if candidate.rate >= enough]
     return min(good, key=lambda candidate: (candidate.batch, -candidate.rate))
 
@@ -153,7 +153,7 @@ def readable(files: Sequence[Path], spec: PreprocessSpec) -> list[tuple[Path, ND
         except (ImageFailure, OSError):
             continue
     if not found:
-        raise NothingToDo(f"none of {len(files)} pictures can be read; name another folder with --data")
+        raise NothingToDo(f"none of {len(files)} images can be read; name another folder with --data")
     return found
 
 
@@ -161,7 +161,7 @@ def _rounds(
     candidates: Sequence[Candidate],
     pictures: Sequence[tuple[Path, NDArray[np.uint8]]],
     deadline: float,
-    say: Say,
+    say: Report,
 ) -> list[float]:
     """Measure the candidates in turns, and decoding between them; return its images per second."""
     spec = candidates[0].session.spec.preprocess
@@ -172,7 +172,7 @@ def _rounds(
     decoding = []
     for number in range(ROUNDS):
         decoding.append(_decode_rate(files, spec, slot))
-        # Back and forth: what drifts within a round favours neither end.
+        # Back and forth: what drifts within a round favors neither end.
         for candidate in left[:: 1 if number % 2 == 0 else -1]:
             late = time.monotonic() >= deadline
             if late and (number or any(other.rates for other in candidates)):
@@ -184,7 +184,7 @@ def _rounds(
             candidate.rates.append(_infer_rate(candidate, pixels, slot))
         if number:
             fastest = max(candidate.rate for candidate in left)
-            left = [candidate for candidate in left if candidate.rate >= HOPELESS * fastest]
+            left = [candidate for candidate in left if candidate.rate >= PRUNE_BELOW * fastest]
     return decoding
 
 
@@ -199,7 +199,7 @@ def _infer_rate(candidate: Candidate, pixels: NDArray[np.uint8], seconds: float)
     session, size = candidate.session, candidate.batch
     images = np.resize(pixels, (size, *pixels.shape[1:]))
     if session.fixed_batch or not candidate.rates:
-        session.run(images, best_only=True)  # a first call sets memory aside, and wakes a card
+        session.run(images, best_only=True)  # a first call sets memory aside, and wakes a GPU
 
     def call(_: int) -> int:
         done = 0

@@ -14,17 +14,17 @@ from tagmill.errors import InputError, NothingToDo
 from tagmill.sample.catalog import write_catalog
 from tagmill.settings import Settings
 from worker.bench.display import show, to_json
-from worker.bench.measure import Say, measure
-from worker.inference.session_loader import card_options, tuned_files
+from worker.bench.measure import Report, measure
+from worker.inference.session_loader import gpu_options, tuned_settings_store
 from worker.inference.tuned_settings import this_machine
 
-#: pictures that are drawn, or taken of the folder
+#: images that are drawn, or taken of the folder
 PICTURES = 64
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 
 
 def run_bench(settings: Settings, bundle: Path, data: Path | None, seconds: float, as_json: bool) -> None:
-    """Measure, keep the choice, and print both. Raises what `measure` and `TunedFiles.write` raise."""
+    """Measure, keep the choice, and print both. Raises what `measure` and `TunedSettingsStore.write` raise."""
     _require_writable(settings.cache_folder / "tuned")
     console = open_console(stderr=True)
     with (
@@ -41,13 +41,13 @@ def run_bench(settings: Settings, bundle: Path, data: Path | None, seconds: floa
                 console.print(phase, soft_wrap=True)
             said = phase
 
-        say("drawing pictures" if data is None else f"looking for pictures in {data}")
+        say("drawing images" if data is None else f"looking for images in {data}")
         files = _found(data) if data else _drawn(Path(folder), say)
-        done = measure(bundle, settings.device, files, seconds, card_options(settings), say)
+        done = measure(bundle, settings.device, files, seconds, gpu_options(settings), say)
     machine = this_machine(done.device)
     if not as_json:
         show(open_console(), done, machine)  # before the choice is kept, so that a full disk leaves it to be read
-    kept = tuned_files(settings).write(done.sha256, machine, done.tuned)
+    kept = tuned_settings_store(settings).write(done.sha256, machine, done.tuned)
     if as_json:
         click.echo(json.dumps(to_json(done, machine, kept)))
     else:
@@ -64,11 +64,11 @@ def _require_writable(folder: Path) -> None:
 def _found(folder: Path) -> list[Path]:
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
     if not files:
-        raise NothingToDo(f"{folder}: no pictures; looked for {', '.join(sorted(_SUFFIXES))}")
+        raise NothingToDo(f"{folder}: no images; looked for {', '.join(sorted(_SUFFIXES))}")
     return files[:: max(1, len(files) // PICTURES)][:PICTURES]
 
 
-def _drawn(folder: Path, say: Say) -> list[Path]:
+def _drawn(folder: Path, say: Report) -> list[Path]:
     catalog = folder / "catalog"
-    write_catalog(catalog, PICTURES, 7, 0, lambda drawn: say(f"drawing pictures: {drawn} of {PICTURES}"))
+    write_catalog(catalog, PICTURES, 7, 0, lambda drawn: say(f"drawing images: {drawn} of {PICTURES}"))
     return sorted(path for path in (catalog / "images").rglob("*") if path.is_file())

@@ -19,7 +19,7 @@ def _finite(ctx: click.Context, param: click.Parameter, value: float) -> float:
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path), metavar="BUNDLE")
 @click.option("--data", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="FOLDER",
-              help="Pictures to measure with; else some are drawn.")  # fmt: skip
+              help="Images to measure with; else some are drawn.")  # fmt: skip
 @click.option("--seconds", default=30.0, show_default=True, type=click.FloatRange(1), callback=_finite,
               help="How long to measure.")  # fmt: skip
 @DEVICE
@@ -29,6 +29,6 @@ def bench(bundle: Path, data: Path | None, seconds: float, device: str | None, a
 
     What is set by TAGMILL_INFERENCE_BATCH and TAGMILL_INFERENCE_THREADS wins over the choice.
     """
-    from worker.bench.run import run_bench  # what draws pictures is not for a worker's start
+    from worker.bench.run import run_bench  # what draws images is not for a worker's start
 
     run_bench(load_settings(device=device), bundle, data, seconds, as_json)

@@ -11,7 +11,7 @@ DEVICE = click.option(
 
 BUNDLES = click.option(
     "--bundle", "bundles", multiple=True, required=True, type=click.Path(path_type=Path), metavar="FILE.onnx",
-    help="May be repeated: each picture is decoded once for all.",
+    help="May be repeated: each image is decoded once for all.",
 )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from tagmill.errors import ExitCode
 from tagmill.settings import load_settings
 from worker.cli.options import AS_JSON, BUNDLES, DEVICE
 from worker.inference.session import Session
-from worker.inference.session_loader import card_options
+from worker.inference.session_loader import gpu_options
 from worker.local.predict import predict as predict_files
 
 
@@ -22,7 +22,7 @@ from worker.local.predict import predict as predict_files
 def predict(images: tuple[Path, ...], bundles: tuple[Path, ...], device: str | None, as_json: bool) -> int:
     """Tag single images with no queue and no database, through the worker's own code."""
     settings = load_settings(device=device)
-    card, batch = card_options(settings), settings.inference_batch
+    card, batch = gpu_options(settings), settings.inference_batch
     sessions = [Session(path, settings.device, batch=batch, card=card) for path in bundles]
     predictions = predict_files(settings, images, sessions)
     for found in predictions:
@@ -35,6 +35,6 @@ def predict(images: tuple[Path, ...], bundles: tuple[Path, ...], device: str | N
             click.echo(f"{found.path}: {found.failure}")
         for name, row in () if as_json else found.answers:
             words = [f"{label} {score:.2f}" for label, score in row.labels]
-            words += [f"{mask.label} {mask.area_share:.0%} of the picture" for mask in row.masks]
+            words += [f"{mask.label} {mask.area_share:.0%} of the image" for mask in row.masks]
             click.echo(f"{found.path}: {name}: {', '.join(words) or 'nothing'}")
     return ExitCode.FAILED_IMAGES if any(found.failure for found in predictions) else ExitCode.DONE

@@ -34,7 +34,7 @@ def start(queue: str | None, concurrency: int | None, name: str, device: str | N
     require_shared_broker(settings)
     logs.configure(os.environ.get("TAGMILL_LOG_LEVEL", "INFO"))
     engine = open_database(settings.database_url)
-    require_device(settings.device, settings.decode_on_card)
+    require_device(settings.device, settings.decode_on_gpu)
     given = {"TAGMILL_QUEUE": settings.queue, "TAGMILL_DEVICE": settings.device}
     given["TAGMILL_CONCURRENCY"] = str(settings.concurrency)
 

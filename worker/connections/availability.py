@@ -10,7 +10,7 @@ from kombu.exceptions import OperationalError
 from sqlalchemy.exc import SQLAlchemyError
 
 from tagmill.db.connection import is_outage
-from tagmill.errors import reason_of
+from tagmill.errors import first_line
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Service:
             if self._down_since is not None:
                 return
             self._down_since = time.monotonic()
-        reason = reason_of(error)
+        reason = first_line(error)
         # In the words, too: the commands' log shows nothing else.
         fields = {"action": f"{self._name}_down", "reason": reason}
         log.warning("%s is down (%s); waiting for it", self._name, reason, extra=fields)
@@ -63,12 +63,12 @@ class Service:
             self._down_since = None
         log.warning("%s is back", self._name, extra={"action": f"{self._name}_back", "seconds": seconds})
 
-    def asked_no_more(self) -> None:
+    def stop_retrying(self) -> None:
         """Note that this thread does not ask again what failed; whether it is back others have to find out."""
         with self._lock:
             self._trying.discard(threading.get_ident())
 
-    def steady(self, seconds: float) -> bool:
+    def is_stable(self, seconds: float) -> bool:
         """Return whether it has answered for so long."""
         with self._lock:
             return self._down_since is None and time.monotonic() - self._back_since > seconds
@@ -82,12 +82,12 @@ class Services:
         self.broker = Service("broker")
         self.stopping = stopping
 
-    def patiently(self, work: Callable[[], _Result]) -> _Result:
+    def retry_until_available(self, work: Callable[[], _Result]) -> _Result:
         """Return what `work` on the database returns, however long that is away. Raises StoppedError at the end."""
         try:
-            return self._patiently(work)
+            return self._retry_until_available(work)
         finally:
-            self.database.asked_no_more()
+            self.database.stop_retrying()
 
     def note(self, error: Exception) -> bool:
         """Note which service is down; return False where `error` says something else.
@@ -104,7 +104,7 @@ class Services:
             self.broker.failed(error)
         return down
 
-    def _patiently(self, work: Callable[[], _Result]) -> _Result:
+    def _retry_until_available(self, work: Callable[[], _Result]) -> _Result:
         pause = FIRST_PAUSE_SECONDS
         while True:
             asked = time.monotonic()

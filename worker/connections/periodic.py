@@ -10,7 +10,7 @@ log = logging.getLogger(__name__)
 
 
 class Periodic(threading.Thread):
-    """Calls `work` at once and then every `seconds`, until it is stopped or the process ends."""
+    """CallTracker `work` at once and then every `seconds`, until it is stopped or the process ends."""
 
     def __init__(self, name: str, seconds: float, work: Callable[[], object], services: Services) -> None:
         super().__init__(name=name, daemon=True)

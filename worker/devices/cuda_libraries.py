@@ -17,8 +17,8 @@ _TENSORRT = ("libnvinfer.so.10", "libnvonnxparser.so.10")
 
 @cache
 def load_cuda() -> None:
-    """Load CUDA and cuDNN, before the first session on a card. What is missing shows when that session is made."""
-    ort.set_default_logger_severity(3)  # that there is no card is our own error; it would warn of it, too
+    """Load CUDA and cuDNN, before the first session on a GPU. What is missing shows when that session is made."""
+    ort.set_default_logger_severity(3)  # that there is no GPU is our own error; it would warn of it, too
     with contextlib.redirect_stdout(sys.stderr):
         ort.preload_dlls()
 

@@ -1,4 +1,4 @@
-"""The one thread of a process that calls a card.
+"""The one thread of a process that calls a GPU.
 
 In ONNX Runtime the handles of cuBLAS and cuDNN and the recorded CUDA graphs are of the thread that made them, and while
 a graph is recorded a CUDA call of any other thread breaks it.
@@ -6,10 +6,10 @@ a graph is recorded a CUDA call of any other thread breaks it.
 
 from functools import cache
 
-from worker.threads.timeout_pool import DaemonPool
+from worker.threads.timeout_pool import TimeoutPool
 
 
 @cache
-def card_thread(index: int) -> DaemonPool:
-    """Return what runs on card `index`: making, warming and calling its sessions. Asked for by one thread at a time."""
-    return DaemonPool(1, "card")
+def gpu_thread(index: int) -> TimeoutPool:
+    """Return what runs on GPU `index`: making, warming and calling its sessions. Asked for by one thread at a time."""
+    return TimeoutPool(1, "card")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from tagmill.errors import ConfigurationError
 
-#: kind -> may a number of a card follow
+#: kind -> may a number of a GPU follow
 _KINDS = {"auto": False, "cpu": False, "openvino": False, "cuda": True, "tensorrt": True}
 
 
@@ -17,7 +17,7 @@ class Device:
     """A device as it is written on a command line: auto, cpu, openvino, cuda:N or tensorrt:N."""
 
     kind: str
-    #: number of the card
+    #: number of the GPU
     index: int = 0
 
     @classmethod
@@ -29,9 +29,9 @@ class Device:
         return cls(found[1], int(found[2] or 0))
 
     @property
-    def on_card(self) -> bool:
-        """Whether it is a graphics card."""
+    def on_gpu(self) -> bool:
+        """Whether it is a GPU."""
         return _KINDS[self.kind]
 
     def __str__(self) -> str:
-        return f"{self.kind}:{self.index}" if self.on_card else self.kind
+        return f"{self.kind}:{self.index}" if self.on_gpu else self.kind

@@ -1,4 +1,4 @@
-"""Host memory that a card fetches from by itself, with no copy of the driver's in between."""
+"""ProcessHooks memory that a GPU fetches from by itself, with no copy of the driver's in between."""
 
 import ctypes
 from dataclasses import dataclass
@@ -12,23 +12,23 @@ _CUDART = "libcudart.so.13"
 
 
 @dataclass(frozen=True)
-class Room:
-    """Where the pictures of a call are put on their way to a device."""
+class PinnedBuffer:
+    """Where the images of a call are put on their way to a device."""
 
     #: uint8 [batch, height, width, 3]
     pixels: NDArray[np.uint8]
-    #: whether the card fetches them itself
+    #: whether the GPU fetches them itself
     pinned: bool = False
 
 
 @cache
-def pinned_room(index: int, shape: tuple[int, ...]) -> Room:
-    """Return the room that all sessions of card `index` share, for its thread alone; not pinned where CUDA refuses.
+def pinned_buffer(index: int, shape: tuple[int, ...]) -> PinnedBuffer:
+    """Return the room that all sessions of GPU `index` share, for its thread alone; not pinned where CUDA refuses.
 
     It is never given back: CUDA would go on reading from where it lay.
     """
     pixels = np.zeros(shape, np.uint8)
-    return Room(pixels, pin(pixels))
+    return PinnedBuffer(pixels, pin(pixels))
 
 
 def pin(pixels: NDArray[np.uint8]) -> bool:

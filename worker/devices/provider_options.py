@@ -1,7 +1,7 @@
-"""What a session on a graphics card is made with: provider options, and the batch that it is called with.
+"""What a session on a GPU is made with: provider options, and the batch that it is called with.
 
 https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html and TensorRT-ExecutionProvider.html list
-the options. Nothing here needs a card.
+the options. Nothing here needs a GPU.
 """
 
 from dataclasses import dataclass, replace
@@ -21,8 +21,8 @@ Provider = str | tuple[str, dict[str, str]]
 
 
 @dataclass(frozen=True)
-class CardOptions:
-    """How a card is used. Built from the settings, see `worker.inference.session_loader`."""
+class GpuOptions:
+    """How a GPU is used. Built from the settings, see `worker.inference.session_loader`."""
 
     #: bytes of its memory that ONNX Runtime may take for one bundle; 0: all of it
     memory: int = 0
@@ -43,15 +43,15 @@ class CardOptions:
         return self.cache and self.cache / str(self.batch)
 
 
-def has_card() -> bool:
-    """Return whether this machine has a card of NVIDIA, whatever can use it."""
+def has_gpu() -> bool:
+    """Return whether this machine has a GPU of NVIDIA, whatever can use it."""
     return any(_DEVICE_FILES.glob("nvidia[0-9]*"))
 
 
-def provider_options(device: Device, card: CardOptions) -> list[Provider]:
+def provider_options(device: Device, card: GpuOptions) -> list[Provider]:
     """Return the providers in the order of preference; those that follow take what the first cannot run."""
     providers: list[Provider] = [CPU]
-    if device.on_card:
+    if device.on_gpu:
         # Beside TensorRT the graph is TensorRT's.
         graphs = card.graphs and device.kind == "cuda"
         providers.insert(0, (CUDA, cuda_options(device.index, replace(card, graphs=graphs))))
@@ -60,7 +60,7 @@ def provider_options(device: Device, card: CardOptions) -> list[Provider]:
     return providers
 
 
-def cuda_options(index: int, card: CardOptions) -> dict[str, str]:
+def cuda_options(index: int, card: GpuOptions) -> dict[str, str]:
     """Return the options of the CUDA provider."""
     options = {
         "device_id": str(index),
@@ -76,7 +76,7 @@ def cuda_options(index: int, card: CardOptions) -> dict[str, str]:
     return options
 
 
-def tensorrt_options(index: int, card: CardOptions) -> dict[str, str]:
+def tensorrt_options(index: int, card: GpuOptions) -> dict[str, str]:
     """Return the options of the TensorRT provider."""
     options = {"device_id": str(index)}
     if card.half:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagmill.errors import BundleError
-from worker.inference.call_tracker import Calls
+from worker.inference.call_tracker import CallTracker
 
 
 class Arithmetic(IntEnum):
@@ -34,7 +34,7 @@ class Port:
     shape: tuple[int | None, ...]
 
 
-class Engine(Protocol):
+class Backend(Protocol):
     """A graph that is loaded and may be called from any thread."""
 
     #: what really runs it: CPUExecutionProvider, CUDAExecutionProvider, TensorrtExecutionProvider or OpenVINO-CPU
@@ -52,7 +52,7 @@ class Engine(Protocol):
     #: images that each call is filled up to; 0: a call is as large as what it is given
     fixed_batch: int
 
-    def run(self, names: list[str], images: NDArray[np.uint8], calls: Calls) -> list[NDArray[Any]]:
+    def run(self, names: list[str], images: NDArray[np.uint8], calls: CallTracker) -> list[NDArray[Any]]:
         """Return the outputs `names` for uint8 [N, height, width, 3].
 
         The call is one of `calls` while it runs, not while it waits for its turn. Raises what the library raises.

@@ -22,7 +22,7 @@ class _Running:
     asked: float | None = None
 
 
-class Calls:
+class CallTracker:
     """Start and end of each call in work. One instance serves all threads."""
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class Calls:
             asked = [call.asked for call in self._running if call.asked is not None]
         return time.monotonic() - min(asked) if asked else 0.0
 
-    def slept(self, seconds: float) -> None:
+    def discount(self, seconds: float) -> None:
         """Do not count these `seconds` to the calls in work: until now the process did not run."""
         now = time.monotonic()
         with self._lock:

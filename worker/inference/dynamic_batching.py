@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagmill.outcomes import ErrorCode
-from worker.inference.error_codes import failure_code
+from worker.inference.error_codes import error_code_of
 from worker.inference.session import Prediction
 
 Pixels = NDArray[np.uint8]
@@ -18,15 +18,15 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(eq=False)
 class _Asked:
-    """The pictures of one caller, and what became of them."""
+    """The images of one caller, and what became of them."""
 
     images: Pixels
     answer: Prediction | Exception | None = None
-    #: a call shared with others failed: whose pictures it was is found out one by one
+    #: a call shared with others failed: whose images it was is found out one by one
     alone: bool = False
 
 
-class Merger:
+class DynamicBatcher:
     """Runs at most `parallel` calls at a time; callers that wait meanwhile go together in the next one.
 
     Nobody waits for company: a call starts as soon as one may, with whoever is there. It is the adaptive batching of
@@ -91,7 +91,7 @@ class Merger:
         except Exception as error:  # onnxruntime raises a family of its own without a common base
             if len(parts) == 1:
                 return [error]
-            if failure_code(error) is ErrorCode.OUT_OF_MEMORY:
+            if error_code_of(error) is ErrorCode.OUT_OF_MEMORY:
                 self._largest = sum(map(len, parts)) // 2
             return [None] * len(parts)
 

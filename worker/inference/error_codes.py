@@ -12,7 +12,7 @@ _NO_MEMORY = re.compile(
 )
 
 
-def failure_code(error: Exception) -> ErrorCode:
+def error_code_of(error: Exception) -> ErrorCode:
     """Return `timed_out`, `out_of_memory`, or `inference_failed` for all else."""
     if isinstance(error, StalledCallError):
         return ErrorCode.TIMED_OUT

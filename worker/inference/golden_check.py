@@ -22,7 +22,7 @@ class Tolerance:
     mask: float
 
 
-# Measured on 200 pictures of a small CNN, a residual network and a U-Net; docs/bundles.md has the figures.
+# Measured on 200 images of a small CNN, a residual network and a U-Net; docs/bundles.md has the figures.
 
 #: float32 on any CPU: only the order of additions differs
 EXACT = Tolerance(1e-4, 1e-3)

@@ -1,4 +1,4 @@
-"""Calls of one fixed batch shape, with buffers that stay on the card.
+"""CallTracker of one fixed batch shape, with buffers that stay on the GPU.
 
 https://onnxruntime.ai/docs/performance/tune-performance/iobinding.html: with what is bound nothing is allocated in a
 call, and a CUDA graph (`enable_cuda_graph`) may be recorded, which holds addresses. All outputs are bound, whatever is
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from tagmill.bundles.spec import INPUT
 from tagmill.outcomes import ErrorCode
-from worker.devices.pinned_memory import Room, pinned_room
-from worker.inference.error_codes import failure_code
+from worker.devices.pinned_memory import PinnedBuffer, pinned_buffer
+from worker.inference.error_codes import error_code_of
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class ShapedCalls:
         self._session = session
         self._place = (place, index)
         shape = (batch, *(int(size) for size in session.get_inputs()[0].shape[1:]))
-        self._room = pinned_room(index, shape) if place == "cuda" else Room(np.zeros(shape, np.uint8))
+        self._room = pinned_buffer(index, shape) if place == "cuda" else PinnedBuffer(np.zeros(shape, np.uint8))
         self._input = ort.OrtValue.ortvalue_from_shape_and_type(shape, np.uint8, *self._place)
         self._binding = session.io_binding()
         self._binding.bind_ortvalue_input(INPUT, self._input)
@@ -68,7 +68,7 @@ class ShapedCalls:
     def _filled(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return a whole batch that begins with `images`; the rest is black, as in the calls that warmed the session.
 
-        A picture of an earlier call, on which the graph may have failed, must not be among them.
+        An image of an earlier call, on which the graph may have failed, must not be among them.
         """
         if len(images) == self.batch and not self._room.pinned:
             return np.ascontiguousarray(images)
@@ -94,8 +94,8 @@ def fitting(make: Callable[[int], _Made], batch: int) -> _Made:
         try:
             return make(batch)
         except Exception as error:  # onnxruntime raises a family of its own without a common base
-            if batch == 1 or failure_code(error) is not ErrorCode.OUT_OF_MEMORY:
+            if batch == 1 or error_code_of(error) is not ErrorCode.OUT_OF_MEMORY:
                 raise
-        # Out here the error is gone, and with it the session that it kept on the card.
-        log.warning("a batch does not fit the card", extra={"action": "batch_halved", "images": batch})
+        # Out here the error is gone, and with it the session that it kept on the GPU.
+        log.warning("a batch does not fit the GPU", extra={"action": "batch_halved", "images": batch})
         batch //= 2

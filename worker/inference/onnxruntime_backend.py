@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from tagmill.bundles.spec import INPUT
 from tagmill.errors import BundleError, ConfigurationError
 from worker.devices.cuda_libraries import load_cuda, load_tensorrt
-from worker.devices.cuda_thread import card_thread
+from worker.devices.cuda_thread import gpu_thread
 from worker.devices.device import Device
-from worker.devices.provider_options import CPU, PROVIDER_OF, CardOptions, provider_options
+from worker.devices.provider_options import CPU, PROVIDER_OF, GpuOptions, provider_options
 from worker.inference.backend import Arithmetic, Port, library_error
-from worker.inference.call_tracker import Calls
+from worker.inference.call_tracker import CallTracker
 from worker.inference.gpu_buffers import ShapedCalls, fitting
 
 _Result = TypeVar("_Result")
@@ -28,26 +28,26 @@ _Result = TypeVar("_Result")
 _FREE = "n"
 
 
-class OnnxRuntimeEngine:
-    """One inference session, shared by all threads; on a card with a thread and a batch shape of its own."""
+class OnnxRuntimeBackend:
+    """One inference session, shared by all threads; on a GPU with a thread and a batch shape of its own."""
 
-    def __init__(self, path: Path, device: Device, threads: int, card: CardOptions) -> None:
+    def __init__(self, path: Path, device: Device, threads: int, card: GpuOptions) -> None:
         """Raise BundleError where it cannot be loaded, ConfigurationError where `device` is not what runs it."""
         cores = os.cpu_count() or 1
-        self.threads = 1 if device.on_card else min(threads or cores, cores)
+        self.threads = 1 if device.on_gpu else min(threads or cores, cores)
         # A CUDA session has one stream: calls from two threads would only wait inside (onnxruntime issue 12049).
-        self.parallel = 1 if device.on_card else max(1, cores // self.threads)
-        self._thread = card_thread(device.index) if device.on_card else None
+        self.parallel = 1 if device.on_gpu else max(1, cores // self.threads)
+        self._thread = gpu_thread(device.index) if device.on_gpu else None
         self._session, self._shaped = self._on_thread(partial(_open, path, device, self.threads, card))
         self.provider = str(self._session.get_providers()[0])
         self.version = f"onnxruntime {ort.__version__}"
-        self.arithmetic = Arithmetic.TF32 if device.on_card else Arithmetic.FLOAT32
+        self.arithmetic = Arithmetic.TF32 if device.on_gpu else Arithmetic.FLOAT32
         self.inputs = tuple(_port(entry) for entry in self._session.get_inputs())
         self.outputs = tuple(_port(entry) for entry in self._session.get_outputs())
         self.fixed_batch = self._shaped.batch if self._shaped else 0
 
-    def run(self, names: list[str], images: NDArray[np.uint8], calls: Calls) -> list[NDArray[Any]]:
-        """See `Engine.run`. On a card all calls of all sessions take turns."""
+    def run(self, names: list[str], images: NDArray[np.uint8], calls: CallTracker) -> list[NDArray[Any]]:
+        """See `Engine.run`. On a GPU all calls of all sessions take turns."""
 
         def call() -> list[NDArray[Any]]:
             options = ort.RunOptions()
@@ -68,16 +68,16 @@ class OnnxRuntimeEngine:
 
 
 def _open(
-    path: Path, device: Device, threads: int, card: CardOptions
+    path: Path, device: Device, threads: int, card: GpuOptions
 ) -> tuple[ort.InferenceSession, ShapedCalls | None]:
-    """Load a bundle, on a card with the largest batch that fits it. Raises what OnnxRuntimeEngine does."""
+    """Load a bundle, on a GPU with the largest batch that fits it. Raises what OnnxRuntimeBackend does."""
 
     def shaped(batch: int) -> tuple[ort.InferenceSession, ShapedCalls]:
         session = _create(path, device, threads, replace(card, batch=batch))
         return session, ShapedCalls(session, batch, device.index)
 
     try:
-        if device.on_card and card.io_binding:
+        if device.on_gpu and card.io_binding:
             return fitting(shaped, card.batch)
         return _create(path, device, threads, card), None
     except ConfigurationError:
@@ -90,9 +90,9 @@ def _open(
         raise library_error(path, "ONNX Runtime cannot load it", error) from error
 
 
-def _create(path: Path, device: Device, threads: int, card: CardOptions) -> ort.InferenceSession:
+def _create(path: Path, device: Device, threads: int, card: GpuOptions) -> ort.InferenceSession:
     """Raise ConfigurationError where `device` is not active, and else what ONNX Runtime raises."""
-    if device.on_card:
+    if device.on_gpu:
         load_cuda()
     if device.kind == "tensorrt":
         load_tensorrt()
@@ -111,16 +111,16 @@ def _create(path: Path, device: Device, threads: int, card: CardOptions) -> ort.
     return session
 
 
-def session_options(path: Path, device: Device, threads: int, card: CardOptions) -> ort.SessionOptions:
-    """Return how the bundle at `path` is loaded, whatever runs it; for a card with its batch instead of any."""
+def session_options(path: Path, device: Device, threads: int, card: GpuOptions) -> ort.SessionOptions:
+    """Return how the bundle at `path` is loaded, whatever runs it; for a GPU with its batch instead of any."""
     options = ort.SessionOptions()
-    options.log_severity_level = 4 if device.on_card else 3
+    options.log_severity_level = 4 if device.on_gpu else 3
     options.inter_op_num_threads = 1
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # A bundle is one file, which its sha256 names. Weights in other files are looked for where nothing can be.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path / "none"))
-    if device.on_card and card.io_binding:
+    if device.on_gpu and card.io_binding:
         # TensorRT then builds its engines at once, of a graph in parts, too; and no shape is computed on the CPU.
         options.add_free_dimension_override_by_name(_FREE, card.batch)
     return options

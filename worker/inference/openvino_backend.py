@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tagmill.bundles.spec import INPUT
 from tagmill.errors import ConfigurationError
 from worker.inference.backend import Arithmetic, Port, library_error
-from worker.inference.call_tracker import Calls
+from worker.inference.call_tracker import CallTracker
 
 PROVIDER = "OpenVINO-CPU"
 
@@ -26,7 +26,7 @@ _ARITHMETIC = {"f32": Arithmetic.FLOAT32, "f16": Arithmetic.TF32, "bf16": Arithm
 _CPU_INFO = Path("/proc/cpuinfo")
 
 
-class OpenVinoEngine:
+class OpenVinoBackend:
     """A compiled model with one infer request for each call that may run at the same time."""
 
     def __init__(self, path: Path, threads: int) -> None:
@@ -54,7 +54,7 @@ class OpenVinoEngine:
         for _ in range(self.parallel):
             self._requests.put(compiled.create_infer_request())
 
-    def run(self, names: list[str], images: NDArray[np.uint8], calls: Calls) -> list[NDArray[Any]]:
+    def run(self, names: list[str], images: NDArray[np.uint8], calls: CallTracker) -> list[NDArray[Any]]:
         """See `Engine.run`."""
         request = self._requests.get()
         try:

@@ -24,10 +24,10 @@ from tagmill.bundles.spec import (
 )
 from tagmill.errors import BundleError
 from worker.devices.device import Device
-from worker.devices.provider_options import CPU, CUDA, TENSORRT, CardOptions
+from worker.devices.provider_options import CPU, CUDA, TENSORRT, GpuOptions
 from worker.devices.resolve import resolve
-from worker.inference.backend import Engine, library_error
-from worker.inference.call_tracker import Calls
+from worker.inference.backend import Backend, library_error
+from worker.inference.call_tracker import CallTracker
 from worker.inference.golden_check import check_answers, tolerance
 
 __all__ = ["CPU", "CUDA", "TENSORRT", "Prediction", "Session"]
@@ -54,38 +54,38 @@ class Prediction:
 class Session:
     """One bundle, loaded once and called from any thread.
 
-    `device` is auto, cpu, cuda:N, tensorrt:N or openvino. With auto, CUDA is taken where ONNX Runtime sees a card. A
+    `device` is auto, cpu, cuda:N, tensorrt:N or openvino. With auto, CUDA is taken where ONNX Runtime sees a GPU. A
     device that is not active raises ConfigurationError; ONNX Runtime itself would go on with the CPU. `threads` are
     those of one call on a CPU, 0 meaning all cores. `batch` is the images of one call that suit the bundle here, 0
     meaning what suits most. A bundle whose golden samples come out otherwise than where it was made raises BundleError.
     """
 
     def __init__(
-        self, path: Path, device: str = "auto", threads: int = 0, batch: int = 0, card: CardOptions | None = None
+        self, path: Path, device: str = "auto", threads: int = 0, batch: int = 0, card: GpuOptions | None = None
     ) -> None:
         self.path = path
         self.sha256 = sha256_of(path)
         metadata = read_metadata(path)
         self.spec, golden = _described(path, metadata)
         with _creation:
-            self._engine = _open(path, resolve(device), threads, self._card_options(card or CardOptions(), batch))
-        self.provider = self._engine.provider
+            self._backend = _open(path, resolve(device), threads, self._gpu_options(card or GpuOptions(), batch))
+        self.provider = self._backend.provider
         #: what its library computes with
-        self.arithmetic = self._engine.arithmetic
+        self.arithmetic = self._backend.arithmetic
         #: labels that the graph itself picks out; 0 where it gives all scores only
-        self.top_k = _check_graph(self._engine, self.spec, path)
+        self.top_k = _check_graph(self._backend, self.spec, path)
         #: images that each call is filled up to; 0: a call is as large as what it is given
-        self.fixed_batch = self._engine.fixed_batch
+        self.fixed_batch = self._backend.fixed_batch
         #: images of one call that suit this bundle and machine
         self.best_batch = self.fixed_batch or batch or DEFAULT_BATCH
         #: threads of one call
-        self.threads = self._engine.threads
+        self.threads = self._backend.threads
         #: calls that run at the same time; more of them wait for each other
-        self.parallel = self._engine.parallel
-        self.calls = Calls()
+        self.parallel = self._backend.parallel
+        self.calls = CallTracker()
         #: images that one call may hold, once a larger one ran out of memory
         self.largest_call: int | None = None
-        #: a picture that is answered here, uint8 [1, height, width, 3], or None where the bundle has none
+        #: an image that is answered here, uint8 [1, height, width, 3], or None where the bundle has none
         self.sample = golden.images[:1] if golden else None
         #: how far the golden samples are off here, or None where the bundle has none
         self.golden_difference = self._check_golden(golden) if golden else None
@@ -103,14 +103,14 @@ class Session:
             return Prediction(scores, None, labels)
         return Prediction(self._outputs([SCORES], images)[0], None)
 
-    def _card_options(self, card: CardOptions, batch: int) -> CardOptions:
+    def _gpu_options(self, card: GpuOptions, batch: int) -> GpuOptions:
         half = self.spec.precision is Precision.FP16
         # TensorRT's names for its engines say nothing of the weights.
         cache = card.cache and card.cache / self.sha256[:12]
         return replace(card, half=half, cache=cache, batch=batch or card.batch)
 
     def _outputs(self, names: list[str], images: NDArray[np.uint8]) -> list[NDArray[Any]]:
-        return self._engine.run(names, images, self.calls)
+        return self._backend.run(names, images, self.calls)
 
     def _check_golden(self, golden: GoldenSamples) -> float:
         allowed = tolerance(self.spec.precision, self.arithmetic)
@@ -130,24 +130,24 @@ def _described(path: Path, metadata: dict[str, str]) -> tuple[BundleSpec, Golden
         raise BundleError(f"{path}: {error}; make a bundle with `tagmill export`") from error
 
 
-def _open(path: Path, device: Device, threads: int, card: CardOptions) -> Engine:
+def _open(path: Path, device: Device, threads: int, card: GpuOptions) -> Backend:
     """Load the library that `device` needs, and the bundle with it."""
     if device.kind == "openvino":
-        from worker.inference.openvino_backend import OpenVinoEngine
+        from worker.inference.openvino_backend import OpenVinoBackend
 
-        return OpenVinoEngine(path, threads)
-    from worker.inference.onnxruntime_backend import OnnxRuntimeEngine
+        return OpenVinoBackend(path, threads)
+    from worker.inference.onnxruntime_backend import OnnxRuntimeBackend
 
-    return OnnxRuntimeEngine(path, device, threads, card)
+    return OnnxRuntimeBackend(path, device, threads, card)
 
 
-def _check_graph(engine: Engine, spec: BundleSpec, path: Path) -> int:
+def _check_graph(backend: Backend, spec: BundleSpec, path: Path) -> int:
     """Return how many labels the graph picks out itself, or 0. Raises BundleError where it is no graph of `spec`."""
     shape = (spec.preprocess.height, spec.preprocess.width, 3)
-    found = {port.name: port for port in engine.inputs}
+    found = {port.name: port for port in backend.inputs}
     if list(found) != [INPUT] or found[INPUT].dtype != "uint8" or found[INPUT].shape[1:] != shape:
         raise BundleError(f"{path}: its input is not uint8 [N, {', '.join(map(str, shape))}]; export it again")
-    outputs = {port.name: port for port in engine.outputs}
+    outputs = {port.name: port for port in backend.outputs}
     needed = {SCORES, MASK} if spec.task is Task.SEGMENT else {SCORES}
     if TOP_SCORES in outputs:
         needed.add(TOP_LABELS)

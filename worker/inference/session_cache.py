@@ -27,7 +27,7 @@ class _Loading:
     since: float
 
 
-class Sessions:
+class SessionCache:
     """Loaded bundles by sha256, shared by all threads."""
 
     def __init__(self, settings: Settings, files: BundleFiles) -> None:
@@ -62,9 +62,9 @@ class Sessions:
         loading = self._loading
         return 0.0 if loading is None else time.monotonic() - loading.since
 
-    def slept(self, seconds: float) -> None:
+    def discount(self, seconds: float) -> None:
         """Do not count these `seconds` to what is in work: until now the process did not run."""
         for session in list(self._loaded.values()):
-            session.calls.slept(seconds)
+            session.calls.discount(seconds)
         if (loading := self._loading) is not None:
             loading.since = min(time.monotonic(), loading.since + seconds)

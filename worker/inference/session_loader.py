@@ -7,15 +7,15 @@ from pathlib import Path
 
 from tagmill.settings import Settings
 from worker.devices.device import Device
-from worker.devices.provider_options import CardOptions
+from worker.devices.provider_options import GpuOptions
 from worker.inference.session import Session
-from worker.inference.tuned_settings import Tuned, TunedFiles, this_machine
+from worker.inference.tuned_settings import TunedSettings, TunedSettingsStore, this_machine
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Choice:
+class LoadOptions:
     """What one session is loaded with."""
 
     threads: int
@@ -23,29 +23,29 @@ class Choice:
     batch: int
 
 
-def choose(settings: Settings, tuned: Tuned | None, cores: int) -> Choice:
+def choose(settings: Settings, tuned: TunedSettings | None, cores: int) -> LoadOptions:
     """Return threads and images of one call. What is set (not 0) wins over what was tuned."""
     shared = max(1, cores // settings.concurrency)
     threads = settings.inference_threads or (tuned.threads if tuned else shared)
     batch = settings.inference_batch or (tuned.batch if tuned else 0)
-    return Choice(threads, batch)
+    return LoadOptions(threads, batch)
 
 
-def card_options(settings: Settings) -> CardOptions:
-    """Return how the settings want a card to be used."""
-    return CardOptions(settings.gpu_memory, settings.cuda_graphs, settings.cache_folder / "tensorrt")
+def gpu_options(settings: Settings) -> GpuOptions:
+    """Return how the settings want a GPU to be used."""
+    return GpuOptions(settings.gpu_memory, settings.cuda_graphs, settings.cache_folder / "tensorrt")
 
 
-def tuned_files(settings: Settings) -> TunedFiles:
+def tuned_settings_store(settings: Settings) -> TunedSettingsStore:
     """Return where the choices of `tagmill bench` lie."""
-    return TunedFiles(settings.cache_folder / "tuned")
+    return TunedSettingsStore(settings.cache_folder / "tuned")
 
 
 def load(path: Path, sha256: str, settings: Settings, device: Device) -> Session:
     """Load a bundle for a worker, and log what with. Raises what Session raises."""
-    tuned = tuned_files(settings).read(sha256, this_machine(device))
+    tuned = tuned_settings_store(settings).read(sha256, this_machine(device))
     choice = choose(settings, tuned, os.cpu_count() or 1)
-    session = Session(path, str(device), choice.threads, choice.batch, card_options(settings))
+    session = Session(path, str(device), choice.threads, choice.batch, gpu_options(settings))
     log.info(
         "bundle loaded",
         extra={

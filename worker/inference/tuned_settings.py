@@ -16,11 +16,11 @@ from worker.devices.device import Device
 log = logging.getLogger(__name__)
 
 _CPUINFO = Path("/proc/cpuinfo")
-_CARDS = Path("/proc/driver/nvidia/gpus")
+_GPUS = Path("/proc/driver/nvidia/gpus")
 
 
 @dataclass(frozen=True)
-class Tuned:
+class TunedSettings:
     """How a bundle runs fastest."""
 
     #: images of one call
@@ -48,17 +48,17 @@ class Machine:
     library: str
     cpu: str
     cores: int
-    #: name of the graphics card, or empty
+    #: name of the GPU, or empty
     card: str
 
 
 def this_machine(device: Device) -> Machine:
     """Return the machine as it is now. `device` is none that is still to be found out (auto)."""
-    card = _card(device.index) if device.on_card else ""
+    card = _gpu_name(device.index) if device.on_gpu else ""
     return Machine(device.kind, _library(device.kind), _cpu(), os.cpu_count() or 1, card)
 
 
-class TunedFiles:
+class TunedSettingsStore:
     """One small JSON file for each bundle and machine, so that machines may share the folder."""
 
     def __init__(self, folder: Path) -> None:
@@ -69,14 +69,14 @@ class TunedFiles:
         key = hashlib.sha256(json.dumps([sha256, asdict(machine)]).encode()).hexdigest()
         return self._folder / f"{sha256[:12]}-{key[:12]}.json"
 
-    def read(self, sha256: str, machine: Machine) -> Tuned | None:
+    def read(self, sha256: str, machine: Machine) -> TunedSettings | None:
         """Return what was chosen, or None. A file that cannot be read is warned of and counts as none."""
         path = self.path(sha256, machine)
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
             if found["bundle"] != sha256 or found["machine"] != asdict(machine):
                 raise ValueError("it is of another bundle or machine")
-            return Tuned(**found["chosen"])
+            return TunedSettings(**found["chosen"])
         except FileNotFoundError:
             return None
         except (OSError, KeyError, TypeError, ValueError) as error:
@@ -84,7 +84,7 @@ class TunedFiles:
             log.warning("a choice of tagmill bench is damaged: %s", reason, extra={"action": "tuning_damaged"})
             return None
 
-    def write(self, sha256: str, machine: Machine, tuned: Tuned) -> Path:
+    def write(self, sha256: str, machine: Machine, tuned: TunedSettings) -> Path:
         """Keep a choice. Raises InputError where the folder does not take it."""
         path = self.path(sha256, machine)
         text = json.dumps({"bundle": sha256, "machine": asdict(machine), "chosen": asdict(tuned)}, indent=1)
@@ -108,9 +108,9 @@ def _cpu() -> str:
     return next(named, platform.machine())
 
 
-def _card(index: int) -> str:
+def _gpu_name(index: int) -> str:
     try:
-        cards = sorted(_CARDS.iterdir())
+        cards = sorted(_GPUS.iterdir())
         lines = (cards[index] / "information").read_text(encoding="utf-8").splitlines()
     except (OSError, IndexError):
         return ""

@@ -26,9 +26,9 @@ from tagmill.sample.catalog import CATEGORIES
 from tagmill.settings import Settings
 from worker.local.tag import TaggedRun, embedded_settings
 
-#: pictures of the grid: one column a category
+#: images of the grid: one column a category
 GRID_ROWS = 4
-#: broken files put among the pictures, so that failures are seen
+#: broken files put among the images, so that failures are seen
 BROKEN = 5
 
 Tag = Callable[[Settings, tuple[str, ...], tuple[Path, ...], int], TaggedRun]
@@ -54,7 +54,7 @@ class Score:
 
     @property
     def accuracy(self) -> float:
-        """Share of the pictures whose best label is the true category."""
+        """Share of the images whose best label is the true category."""
         return self.right.total() / max(1, self.images.total())
 
     def mean_iou(self) -> float:
@@ -68,7 +68,7 @@ def run_demo(settings: Settings, images: int, seed: int, out: Path, as_json: boo
     """Make everything under `out`; a second run, or one after Ctrl-C, goes on with what is there."""
     console = open_console(stderr=True)
     bundles = starter_bundles()
-    console.print(f"drawing {images} pictures and {BROKEN} broken files into {out / 'catalog'}", soft_wrap=True)
+    console.print(f"drawing {images} images and {BROKEN} broken files into {out / 'catalog'}", soft_wrap=True)
     manifest = draw(out / "catalog", images, seed, BROKEN)
     url = f"sqlite:///{out / 'tagmill.db'}"
     console.print(f"tagging them with {' and '.join(path.name for path in bundles)} on one machine, no servers")
@@ -80,9 +80,7 @@ def run_demo(settings: Settings, images: int, seed: int, out: Path, as_json: boo
     console.print("writing the masks at each picture's own size")
     write_masks(_results(done), names, out / "masks")
     score, cells = _score(_results(done), truth, classifier[0], segmenter)
-    title = (
-        f"Tagmill: {score.images.total()} drawn pictures, {score.accuracy:.1%} right, mask IoU {score.mean_iou():.2f}"
-    )
+    title = f"Tagmill: {score.images.total()} drawn images, {score.accuracy:.1%} right, mask IoU {score.mean_iou():.2f}"
     draw_grid(cells, segmenter, len(CATEGORIES), title, out / "grid.png")
     if as_json:
         click.echo(json.dumps(_summary(done, score, out)))
@@ -149,7 +147,7 @@ def _summary(done: TaggedRun, score: Score, out: Path) -> dict[str, object]:
 
 def _files(out: Path) -> Sequence[tuple[str, Path]]:
     return (
-        ("picture grid", out / "grid.png"),
+        ("image grid", out / "grid.png"),
         ("SQLite file", out / "tagmill.db"),
         ("masks", out / "masks"),
         ("catalog", out / "catalog"),

@@ -13,7 +13,7 @@ from worker.inference.session import Session
 from worker.pipeline.infer import tag_images
 from worker.pipeline.reader import BatchReader, FetchedImage
 from worker.sources.fetcher import Fetcher, FetchLimits
-from worker.threads.timeout_pool import DaemonPool
+from worker.threads.timeout_pool import TimeoutPool
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def predict(settings: Settings, paths: Sequence[Path], sessions: Sequence[Sessio
     absolute = [path.resolve() for path in paths]
     limits = FetchLimits(settings.max_image_bytes, settings.fetch_timeout, settings.allow_private_hosts)
     fetcher = Fetcher([path.parent for path in absolute], limits)
-    with DaemonPool(os.cpu_count() or 1) as pool:
+    with TimeoutPool(os.cpu_count() or 1) as pool:
         reader = BatchReader(pool, fetcher.fetch, DecodeLimits(settings.max_image_pixels, settings.max_image_frames))
         fetched = reader.fetch(PendingImage(number, str(path)) for number, path in enumerate(absolute))
         specs = {session.spec.preprocess for session in sessions}

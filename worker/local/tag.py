@@ -26,10 +26,10 @@ from tagmill.records import Entry
 from tagmill.registry.models import Model, register
 from tagmill.settings import Settings
 from worker import reaping, task
-from worker.batch import Host, Runtime
+from worker.batch import ProcessHooks, Runtime
 from worker.connections.availability import Services
 from worker.devices.device_check import require_device
-from worker.inference.session_cache import Sessions
+from worker.inference.session_cache import SessionCache
 
 #: seconds between two looks at the progress
 LOOK_SECONDS = 0.1
@@ -83,9 +83,9 @@ def tag_here(
     files = NamedBundles({sha256_of(path): path for path in bundles})
     if len(files.files) < len(bundles):
         raise InputError("the same bundle is named twice")
-    if settings.decode_on_card:
-        require_device(settings.device, decode_on_card=True)
-    sessions = Sessions(settings, files)
+    if settings.decode_on_gpu:
+        require_device(settings.device, decode_on_gpu=True)
+    sessions = SessionCache(settings, files)
     loaded = [sessions.get(sha256) for sha256 in files.files]
     models = tuple(register(engine, session.spec, session.sha256) for session in loaded)
     roots = roots_of(sources)
@@ -98,7 +98,7 @@ def tag_here(
     )
     app = make_app(settings)
     # The process is the user's command: nobody starts it again, so nothing but a stuck model ends it.
-    host = Host(services, lambda reason: None, supervised=False)
+    host = ProcessHooks(services, lambda reason: None, supervised=False)
     with closing(Runtime(settings, sessions, host)) as runtime, _worker(app, runtime, stopping):
         publish_run(app, engine, run_id)
         reaper = reaping.reaper(app, engine, settings, services)

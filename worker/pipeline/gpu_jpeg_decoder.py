@@ -1,7 +1,7 @@
-"""JPEG files decoded on a graphics card by nvImageCodec, for machines whose CPUs cannot feed the card.
+"""JPEG files decoded on a GPU by nvImageCodec, for machines whose CPUs cannot feed the GPU.
 
-https://docs.nvidia.com/cuda/nvimagecodec/. The card decodes and shrinks; the pictures are then what libjpeg makes of
-them but for rounding. The card says nothing of damage, so whatever is not plain and complete is left to the CPU, whose
+https://docs.nvidia.com/cuda/nvimagecodec/. The GPU decodes and shrinks; the images are then what libjpeg makes of
+them but for rounding. The GPU says nothing of damage, so whatever is not plain and complete is left to the CPU, whose
 decoder is strict: see docs/pictures.md.
 """
 
@@ -14,33 +14,33 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from tagmill.errors import ConfigurationError, reason_of
+from tagmill.errors import ConfigurationError, first_line
 from tagmill.images import decode, jpeg
 from tagmill.images.color import needs_conversion
 from tagmill.images.exif import SIDEWAYS, turned
-from tagmill.images.image import DecodeLimits, Picture, Pixels
+from tagmill.images.image import DecodedImage, DecodeLimits, Pixels
 from tagmill.outcomes import ImageFailure
 from worker.devices.resolve import resolve
 from worker.pipeline.gpu_jpeg_scaling import BLOCK, Shrinker, shrunk
 
-#: grey levels by which the card's pixels may differ from the CPU's on average
+#: gray levels by which the GPU's pixels may differ from the CPU's on average
 TOLERANCE = 2.0
-#: the bytes of a JPEG and k -> uint8 [H, W, 3] at k/8 of its size as it is stored, or None where the card does not read
-#: it; raises RuntimeError where the card is at fault
+#: the bytes of a JPEG and k -> uint8 [H, W, 3] at k/8 of its size as it is stored, or None where the GPU does not read
+#: it; raises RuntimeError where the GPU is at fault
 Read = Callable[[bytes, int], Pixels | None]
 
 log = logging.getLogger(__name__)
 
 
-class CardDecoder:
-    """Decodes what `tagmill.images.decode.decode` does, plain JPEGs on the card. One instance serves all threads."""
+class GpuJpegDecoder:
+    """Decodes what `tagmill.images.decode.decode` does, plain JPEGs on the GPU. One instance serves all threads."""
 
     def __init__(self, read: Read) -> None:
         self._read = read
         self._said = False
 
-    def decode(self, data: bytes, side: int, limits: DecodeLimits | None = None) -> Picture:
-        """Return the picture as `tagmill.images.decode.decode` does. Raises ImageFailure."""
+    def decode(self, data: bytes, side: int, limits: DecodeLimits | None = None) -> DecodedImage:
+        """Return the image as `tagmill.images.decode.decode` does. Raises ImageFailure."""
         limits = limits or DecodeLimits()
         header = _plain_header(data)
         if header is not None:
@@ -50,11 +50,11 @@ class CardDecoder:
             if pixels is not None and pixels.shape == (*shrunk(header.height, header.width, eighths), 3):
                 size = header.width, header.height
                 upright = size[::-1] if header.orientation in SIDEWAYS else size
-                return Picture(turned(pixels, header.orientation), *upright, "JPEG")
+                return DecodedImage(turned(pixels, header.orientation), *upright, "JPEG")
         return decode.decode(data, side, limits)
 
     def check(self) -> None:
-        """Raise ConfigurationError where the card does not give the CPU's pixels."""
+        """Raise ConfigurationError where the GPU does not give the CPU's pixels."""
         rows, columns = np.mgrid[0:480, 0:640].astype(np.float32)
         drawn = np.stack([columns / 639, rows / 479, (np.sin(columns / 40) + 1) / 2], axis=2)
         file = BytesIO()
@@ -64,14 +64,14 @@ class CardDecoder:
             try:
                 found = self._read(file.getvalue(), _eighths(640, 480, side))
             except RuntimeError as error:
-                raise ConfigurationError(f"TAGMILL_DECODE_ON_CARD: the card fails: {reason_of(error)}") from error
+                raise ConfigurationError(f"TAGMILL_DECODE_ON_GPU: the GPU fails: {first_line(error)}") from error
             if found is None:
-                raise ConfigurationError("TAGMILL_DECODE_ON_CARD: nvImageCodec reads no JPEG here; set it to false")
+                raise ConfigurationError("TAGMILL_DECODE_ON_GPU: nvImageCodec reads no JPEG here; set it to false")
             if found.shape != expected.shape or np.abs(found.astype(float) - expected).mean() > TOLERANCE:
-                raise ConfigurationError("TAGMILL_DECODE_ON_CARD: the card's pixels are not the CPU's; set it to false")
+                raise ConfigurationError("TAGMILL_DECODE_ON_GPU: the GPU's pixels are not the CPU's; set it to false")
 
     def _try(self, data: bytes, eighths: int) -> Pixels | None:
-        """Return None, and say so once a process, where the card does not read a picture: it may have failed."""
+        """Return None, and say so once a process, where the GPU does not read an image: it may have failed."""
         pixels, reason = None, "no reason given"
         try:
             pixels = self._read(data, eighths)
@@ -79,35 +79,35 @@ class CardDecoder:
             reason = str(error)
         if pixels is None and not self._said:
             self._said = True
-            extra = {"action": "card_decode_failed", "reason": reason}
-            log.warning("the card leaves pictures to the CPU", extra=extra)
+            extra = {"action": "gpu_decode_failed", "reason": reason}
+            log.warning("the GPU leaves images to the CPU", extra=extra)
         return pixels
 
 
-def decoder_on_card(device: str, memory: int = 0) -> CardDecoder:
-    """Return the decoder of the card that `device` means. Raises ConfigurationError where it is no card.
+def gpu_jpeg_decoder(device: str, memory: int = 0) -> GpuJpegDecoder:
+    """Return the decoder of the GPU that `device` means. Raises ConfigurationError where it is no GPU.
 
-    `memory` is the bytes of the card that shrinking may take, 0 meaning all.
+    `memory` is the bytes of the GPU that shrinking may take, 0 meaning all.
     """
     card = resolve(device)
-    if not card.on_card:
-        raise ConfigurationError(f"TAGMILL_DECODE_ON_CARD: device {card} is no card; set it to false, or name a card")
-    return CardDecoder(card_reader(card.index, memory))
+    if not card.on_gpu:
+        raise ConfigurationError(f"TAGMILL_DECODE_ON_GPU: device {card} is no GPU; set it to false, or name a GPU")
+    return GpuJpegDecoder(gpu_reader(card.index, memory))
 
 
-def card_reader(index: int, memory: int = 0, *, cpu: bool = False) -> Read:
-    """Return a function that decodes and shrinks on card `index`, with a decoder for each thread.
+def gpu_reader(index: int, memory: int = 0, *, cpu: bool = False) -> Read:
+    """Return a function that decodes and shrinks on GPU `index`, with a decoder for each thread.
 
-    Raises ConfigurationError where nvImageCodec is missing. `cpu` has it do the same without a card, for tests.
+    Raises ConfigurationError where nvImageCodec is missing. `cpu` has it do the same without a GPU, for tests.
     """
-    # Else it prints a warning for each picture that it does not read.
+    # Else it prints a warning for each image that it does not read.
     os.environ.setdefault("PYNVIMGCODEC_VERBOSITY", "0")
     try:
         import onnx  # noqa: F401  # of the same extra
         from nvidia import nvimgcodec
     except ImportError as error:
         raise ConfigurationError(
-            f"TAGMILL_DECODE_ON_CARD: {error.name} is not installed; pip install 'tagmill[gpu,gpu-decode]'"
+            f"TAGMILL_DECODE_ON_GPU: {error.name} is not installed; pip install 'tagmill[gpu,gpu-decode]'"
         ) from error
     kinds = [nvimgcodec.HW_GPU_ONLY, nvimgcodec.GPU_ONLY, nvimgcodec.HYBRID_CPU_GPU]
     device, place, interface = index, "cuda", "__cuda_array_interface__"

@@ -1,7 +1,7 @@
-"""Shrinks a picture that lies on a graphics card as libjpeg shrinks one while it decodes.
+"""Shrinks an image that lies on a GPU as libjpeg shrinks one while it decodes.
 
 libjpeg keeps the lowest k of the 8 frequencies of each block, each way, and turns them back into k pixels: two matrix
-products, which ONNX Runtime does where the pixels are. Only the small picture then leaves the card.
+products, which ONNX Runtime does where the pixels are. Only the small image then leaves the GPU.
 """
 
 import threading
@@ -12,43 +12,43 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from tagmill.errors import ConfigurationError, reason_of
+from tagmill.errors import ConfigurationError, first_line
 from tagmill.images.image import Pixels
 from worker.devices.cuda_libraries import load_cuda
-from worker.devices.provider_options import CPU, CUDA, CardOptions, Provider, cuda_options
+from worker.devices.provider_options import CPU, CUDA, GpuOptions, Provider, cuda_options
 
 #: pixels of a block of JPEG, each way
 BLOCK = 8
-#: pictures that are shrunk at the same time: each takes memory of the card
+#: images that are shrunk at the same time: each takes memory of the GPU
 _AT_ONCE = 2
-#: seconds after which a picture that waits for its turn is left to the CPU
+#: seconds after which an image that waits for its turn is left to the CPU
 _WAITING_SECONDS = 10.0
 
 
 class Shrinker:
-    """One graph on card `index`, or on the CPU in a test. One instance serves all threads."""
+    """One graph on GPU `index`, or on the CPU in a test. One instance serves all threads."""
 
     def __init__(self, index: int, memory: int = 0, place: str = "cuda") -> None:
-        """Take at most `memory` bytes of the card, 0 meaning all. Raise ConfigurationError where CUDA is not active."""
+        """Take at most `memory` bytes of the GPU, 0 meaning all. Raise ConfigurationError where CUDA is not active."""
         providers: list[Provider] = [CPU]
         if place == "cuda":
             load_cuda()
-            providers.insert(0, (CUDA, cuda_options(index, CardOptions(memory))))
+            providers.insert(0, (CUDA, cuda_options(index, GpuOptions(memory))))
         try:
             with warnings.catch_warnings(action="ignore"):  # of a provider that is missing; it is looked for below
                 self._session = ort.InferenceSession(
                     _graph(), _session_options(), providers=providers, enable_fallback=0
                 )
         except Exception as error:  # onnxruntime raises a family of its own without a common base
-            reason = reason_of(error)
-            raise ConfigurationError(f"TAGMILL_DECODE_ON_CARD: card {index} is not used: {reason}") from error
+            reason = first_line(error)
+            raise ConfigurationError(f"TAGMILL_DECODE_ON_GPU: GPU {index} is not used: {reason}") from error
         if self._session.get_providers()[0] != (CUDA if place == "cuda" else CPU):
-            # It would read the card's addresses as the host's.
-            raise ConfigurationError(f"TAGMILL_DECODE_ON_CARD: ONNX Runtime finds no CUDA on card {index}")
+            # It would read the GPU's addresses as the host's.
+            raise ConfigurationError(f"TAGMILL_DECODE_ON_GPU: ONNX Runtime finds no CUDA on GPU {index}")
         self._place = (place, index)
         self._turns = threading.Semaphore(_AT_ONCE)
         self._run = ort.RunOptions()
-        # Pictures are of any size: what a large one needed is given back.
+        # Images are of any size: what a large one needed is given back.
         arena = "gpu" if place == "cuda" else place
         self._run.add_run_config_entry("memory.enable_memory_arena_shrinkage", f"{arena}:{index}")
 
@@ -70,9 +70,9 @@ class Shrinker:
             binding.bind_cpu_input(name, value)
         binding.bind_output("small", "cpu")
         if not self._turns.acquire(timeout=_WAITING_SECONDS):
-            raise RuntimeError("the pictures before it are not shrunk")
+            raise RuntimeError("the images before it are not shrunk")
         try:
-            binding.synchronize_inputs()  # the card may still be decoding
+            binding.synchronize_inputs()  # the GPU may still be decoding
             self._session.run_with_iobinding(binding, self._run)
         finally:
             self._turns.release()
@@ -84,7 +84,7 @@ class Shrinker:
 def _session_options() -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.log_severity_level = 4  # shapes are computed on the CPU, which it warns of
-    options.enable_mem_pattern = False  # it would keep a plan for each size of a picture
+    options.enable_mem_pattern = False  # it would keep a plan for each size of an image
     return options
 
 

@@ -1,4 +1,4 @@
-"""Run the pictures of one batch through one session: inference rows, and the pictures the model failed on."""
+"""Run the images of one batch through one session: inference rows, and the images the model failed on."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagmill.bundles.spec import BundleSpec
-from tagmill.errors import DeviceLostError, reason_of
+from tagmill.errors import DeviceLostError, first_line
 from tagmill.images.image import Pixels
 from tagmill.outcomes import ErrorCode
 from tagmill.records import InferenceRow, MaskRow
 from tagmill.tasks.masks import encode_masks
-from worker.inference.error_codes import failure_code
+from worker.inference.error_codes import error_code_of
 from worker.inference.session import Prediction, Session
-from worker.pipeline.reader import DecodedImage
+from worker.pipeline.reader import ReadImage
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ TOP_LABELS, LIKELY = 5, 0.5
 
 @dataclass(frozen=True)
 class TaggedImages:
-    """The rows of the pictures that went through, and sha256 -> code and reason of those that did not."""
+    """The rows of the images that went through, and sha256 -> code and reason of those that did not."""
 
     rows: list[InferenceRow]
     failed: dict[str, tuple[ErrorCode, str]]
@@ -38,12 +38,12 @@ Infer = Callable[[NDArray[np.uint8], int], Prediction]
 
 def tag_images(
     session: Session,
-    images: Sequence[DecodedImage],
+    images: Sequence[ReadImage],
     batch_size: int,
     infer: Infer | None = None,
     pool: Executor | None = None,
 ) -> TaggedImages:
-    """Infer in calls of at most `batch_size`; a failing call is split down to the picture that breaks it.
+    """Infer in calls of at most `batch_size`; a failing call is split down to the image that breaks it.
 
     `infer` makes the calls, the session alone where there is none. With a `pool` they are made side by side. Raises
     DeviceLostError where a failure is no picture's fault.
@@ -57,7 +57,7 @@ def tag_images(
     return TaggedImages([row for part in parts for row in part.rows], failed)
 
 
-def _tag_chunk(session: Session, images: Sequence[DecodedImage], batch_size: int, infer: Infer) -> TaggedImages:
+def _tag_chunk(session: Session, images: Sequence[ReadImage], batch_size: int, infer: Infer) -> TaggedImages:
     tagged = TaggedImages([], {})
     start = 0
     while start < len(images):
@@ -69,7 +69,7 @@ def _tag_chunk(session: Session, images: Sequence[DecodedImage], batch_size: int
 
 
 def together(pictures: Sequence[Pixels]) -> Pixels:
-    """Return uint8 [N, H, W, 3]: the part of one array in which the pictures lie in this order, else a copy of them."""
+    """Return uint8 [N, H, W, 3]: the part of one array in which the images lie in this order, else a copy of them."""
     whole, size = pictures[0].base, pictures[0].nbytes
     if whole is None or whole.shape[1:] != pictures[0].shape or any(picture.base is not whole for picture in pictures):
         return np.stack(pictures)
@@ -98,20 +98,18 @@ def top_labels(
     return tuple((labels[number], float(scores[number])) for number in np.argsort(-scores, kind="stable")[:count])
 
 
-def _tag_call(
-    session: Session, images: Sequence[DecodedImage], largest: int, infer: Infer, tagged: TaggedImages
-) -> None:
+def _tag_call(session: Session, images: Sequence[ReadImage], largest: int, infer: Infer, tagged: TaggedImages) -> None:
     try:
         pictures = together([image.inputs[session.spec.preprocess] for image in images])
         prediction = infer(pictures, largest)
     except Exception as error:  # onnxruntime raises a family of its own without a common base
-        code = failure_code(error)
+        code = error_code_of(error)
         if len(images) == 1:
             if code is ErrorCode.INFERENCE_FAILED:
                 _require_device(session)
-            tagged.failed[images[0].row.sha256] = (code, f"{session.spec.name}: {reason_of(error)}")
+            tagged.failed[images[0].row.sha256] = (code, f"{session.spec.name}: {first_line(error)}")
             return
-        # A call that stalls costs its whole time: one picture at a time it does so once. Else halves find it sooner.
+        # A call that stalls costs its whole time: one image at a time it does so once. Else halves find it sooner.
         size = 1 if code is ErrorCode.TIMED_OUT else len(images) // 2
         if code is ErrorCode.OUT_OF_MEMORY:
             _learn_size(session, size)
@@ -127,17 +125,17 @@ def _tag_call(
 
 
 def _require_device(session: Session) -> None:
-    """Raise DeviceLostError where not even a picture is inferred that was inferred when the bundle was loaded.
+    """Raise DeviceLostError where not even an image is inferred that was inferred when the bundle was loaded.
 
-    A card that broke, or a CUDA error that stays until the process ends, is no fault of the pictures that meet it.
+    A GPU that broke, or a CUDA error that stays until the process ends, is no fault of the images that meet it.
     """
     if session.sample is None:
         return
     try:
         session.run(session.sample)
     except Exception as error:
-        if failure_code(error) is ErrorCode.INFERENCE_FAILED:
-            raise DeviceLostError(f"{session.provider} answers no more: {reason_of(error)}") from error
+        if error_code_of(error) is ErrorCode.INFERENCE_FAILED:
+            raise DeviceLostError(f"{session.provider} answers no more: {first_line(error)}") from error
 
 
 def _learn_size(session: Session, size: int) -> None:
@@ -151,7 +149,7 @@ def _learn_size(session: Session, size: int) -> None:
         )
 
 
-def _row(session: Session, image: DecodedImage, prediction: Prediction, number: int) -> InferenceRow:
+def _row(session: Session, image: ReadImage, prediction: Prediction, number: int) -> InferenceRow:
     spec, scores = session.spec, prediction.scores[number]
     masks = () if prediction.mask is None else _masks(spec, prediction.mask[number], scores, image)
     numbers = None if prediction.labels is None else prediction.labels[number]
@@ -160,7 +158,7 @@ def _row(session: Session, image: DecodedImage, prediction: Prediction, number: 
 
 
 def _masks(
-    spec: BundleSpec, index: NDArray[np.uint8], scores: NDArray[np.float32], image: DecodedImage
+    spec: BundleSpec, index: NDArray[np.uint8], scores: NDArray[np.float32], image: ReadImage
 ) -> tuple[MaskRow, ...]:
     return encode_masks(
         index, scores.tolist(), spec.labels, spec.background, spec.preprocess, image.row.width, image.row.height

@@ -12,13 +12,13 @@ from operator import attrgetter
 import numpy as np
 
 from tagmill.images.decode import decode
-from tagmill.images.image import DecodeLimits, Picture, Pixels
+from tagmill.images.image import DecodedImage, DecodeLimits, Pixels
 from tagmill.images.preprocess import PreprocessSpec, fit
 from tagmill.outcomes import ErrorCode, ImageFailure
 from tagmill.records import ImageRow, Outcome, PendingImage
 from worker.sources.fetcher import Fetched, is_local
 from worker.threads.chunks import collect, start
-from worker.threads.timeout_pool import DaemonPool
+from worker.threads.timeout_pool import TimeoutPool
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ KEPT_BYTES = 128 * 2**20
 
 Fetch = Callable[[str], Fetched]
 #: `tagmill.images.decode.decode`, or what does the same elsewhere
-Decode = Callable[[bytes, int, DecodeLimits], Picture]
+Decode = Callable[[bytes, int, DecodeLimits], DecodedImage]
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class FetchedImage:
 
 
 @dataclass(frozen=True)
-class DecodedImage:
-    """One picture as the models read it: uint8 [height, width, 3] for each distinct spec."""
+class ReadImage:
+    """One image as the models read it: uint8 [height, width, 3] for each distinct spec."""
 
     row: ImageRow
     inputs: dict[PreprocessSpec, Pixels]
@@ -63,10 +63,10 @@ class BatchReader:
 
     def __init__(
         self,
-        pool: DaemonPool,
+        pool: TimeoutPool,
         fetch: Fetch,
         limits: DecodeLimits,
-        fetchers: DaemonPool | None = None,
+        fetchers: TimeoutPool | None = None,
         decode: Decode = decode,
     ) -> None:
         """`pool` reads files and decodes. URLs, which are waited for, are fetched by `fetchers` if there are any."""
@@ -90,7 +90,7 @@ class BatchReader:
 
     def decode(
         self, images: Sequence[FetchedImage], specs: dict[str, set[PreprocessSpec]]
-    ) -> list[DecodedImage | Outcome]:
+    ) -> list[ReadImage | Outcome]:
         """Decode each image once for the specs that `specs` asks for its sha256.
 
         The inputs of one spec lie one after the other in one array, in the order of `images`.
@@ -108,7 +108,7 @@ class BatchReader:
             self._kept += len(found.data) if keep else 0
         return FetchedImage(image.position, image.uri, sha256, found.data if keep else None, found.status)
 
-    def _decode_one(self, wanted: _Wanted) -> DecodedImage | Outcome:
+    def _decode_one(self, wanted: _Wanted) -> ReadImage | Outcome:
         image = wanted.image
         data = image.data if image.data is not None else self._fetch(image.uri).data
         if image.data is None and hashlib.sha256(data).hexdigest() != image.sha256:
@@ -121,7 +121,7 @@ class BatchReader:
                 if spec.decode_side == side:
                     fit(picture.rgb, spec, out)
         assert row is not None, "an image is decoded for at least one spec"
-        return DecodedImage(row, wanted.inputs)
+        return ReadImage(row, wanted.inputs)
 
 
 def _not_fetched(image: PendingImage, error: Exception) -> Outcome:

@@ -13,15 +13,15 @@ from tagmill.images.image import DecodeLimits
 from tagmill.outcomes import ErrorCode
 from tagmill.records import BatchResult, InferenceRow, Outcome, PendingImage
 from tagmill.settings import Settings
-from worker.inference.dynamic_batching import Merger
+from worker.inference.dynamic_batching import DynamicBatcher
 from worker.inference.session import Session
-from worker.inference.session_cache import Sessions
+from worker.inference.session_cache import SessionCache
 from worker.pipeline.infer import tag_images
-from worker.pipeline.reader import BatchReader, Decode, DecodedImage, FetchedImage
+from worker.pipeline.reader import BatchReader, Decode, FetchedImage, ReadImage
 from worker.sources.fetcher import Fetcher, FetchLimits
-from worker.threads.timeout_pool import DaemonPool
+from worker.threads.timeout_pool import TimeoutPool
 
-_Read = TypeVar("_Read", FetchedImage, DecodedImage)
+_Read = TypeVar("_Read", FetchedImage, ReadImage)
 #: asks which (image sha256, model sha256) of these images have a result already
 Known = Callable[[set[str]], set[tuple[str, str]]]
 
@@ -39,14 +39,14 @@ class Tagged:
 class Tagger:
     """The sessions, threads and limits of one process."""
 
-    def __init__(self, settings: Settings, sessions: Sessions, pool: DaemonPool) -> None:
+    def __init__(self, settings: Settings, sessions: SessionCache, pool: TimeoutPool) -> None:
         """`pool` reads files and decodes."""
         self.sessions = sessions
-        self._mergers: dict[str, Merger] = {}
+        self._mergers: dict[str, DynamicBatcher] = {}
         # The calls of one batch, side by side: a last or only batch has the machine to itself.
-        self._callers = DaemonPool(os.cpu_count() or 1, "infer")
+        self._callers = TimeoutPool(os.cpu_count() or 1, "infer")
         #: threads that wait for other machines, and take no core meanwhile
-        self.fetchers = DaemonPool(settings.fetch_threads, "fetch")
+        self.fetchers = TimeoutPool(settings.fetch_threads, "fetch")
         self._pool = pool
         self._decode = _decoder(settings)
         self._decode_limits = DecodeLimits(settings.max_image_pixels, settings.max_image_frames)
@@ -79,7 +79,7 @@ class Tagger:
         return Tagged(result, statuses, _milliseconds(read - started), _milliseconds(time.perf_counter() - read))
 
     def _infer(
-        self, decoded: Sequence[DecodedImage], sessions: Sequence[Session], missing: dict[str, list[Session]]
+        self, decoded: Sequence[ReadImage], sessions: Sequence[Session], missing: dict[str, list[Session]]
     ) -> tuple[list[InferenceRow], dict[str, tuple[ErrorCode, str]]]:
         rows: list[InferenceRow] = []
         failed: dict[str, tuple[ErrorCode, str]] = {}
@@ -95,20 +95,20 @@ class Tagger:
         self._callers.shutdown()
         self.fetchers.shutdown()
 
-    def _merger(self, session: Session) -> Merger:
+    def _merger(self, session: Session) -> DynamicBatcher:
         """Return the one place where all batches of this process call a session."""
-        merger = Merger(partial(session.run, best_only=True), session.parallel)
+        merger = DynamicBatcher(partial(session.run, best_only=True), session.parallel)
         return self._mergers.setdefault(session.sha256, merger)
 
 
 def _decoder(settings: Settings) -> Decode:
-    if not settings.decode_on_card:
+    if not settings.decode_on_gpu:
         return decode
     from worker.pipeline.gpu_jpeg_decoder import (
-        decoder_on_card,  # with ONNX Runtime, which nothing may load before a fork
+        gpu_jpeg_decoder,  # with ONNX Runtime, which nothing may load before a fork
     )
 
-    return decoder_on_card(settings.device, settings.gpu_memory).decode
+    return gpu_jpeg_decoder(settings.device, settings.gpu_memory).decode
 
 
 def _split(results: Iterable[_Read | Outcome]) -> tuple[list[_Read], list[Outcome]]:

@@ -257,7 +257,7 @@ def _cut_after(seconds: float, shutdown: Callable[[], object]) -> Iterator[None]
 
 
 def _request_headers(url: str) -> dict[str, str]:
-    # Pictures are compressed already; what is not decoded cannot be a decompression bomb.
+    # Images are compressed already; what is not decoded cannot be a decompression bomb.
     headers = {"Accept": "image/*", "Accept-Encoding": "identity", "User-Agent": "tagmill"}
     if login := parse_url(url).auth:
         headers["Authorization"] = f"Basic {base64.b64encode(unquote(login).encode()).decode()}"

@@ -1,4 +1,4 @@
-"""Takes a suspected batch in a process of its own, where a picture that ends its process ends no other batch."""
+"""Takes a suspected batch in a process of its own, where an image that ends its process ends no other batch."""
 
 import json
 import logging

@@ -19,12 +19,12 @@ from tagmill.errors import BundleError, TagmillError
 from tagmill.outcomes import ErrorCode
 from tagmill.records import BatchResult, ImageRow, InferenceRow, MaskRow, Outcome, PendingImage
 from tagmill.settings import Settings
-from worker.inference.session_cache import Sessions
+from worker.inference.session_cache import SessionCache
 from worker.pipeline.tagger import Tagger
 from worker.supervision.memory import memory_limit
 from worker.supervision.process import ProcessEnd, end_with_parent
-from worker.supervision.watchdog import Overdue, Watchdog
-from worker.threads.timeout_pool import DaemonPool
+from worker.supervision.watchdog import RecycleReason, Watchdog
+from worker.threads.timeout_pool import TimeoutPool
 
 
 @dataclass(frozen=True)
@@ -62,15 +62,15 @@ def _inference(row: dict[str, Any]) -> InferenceRow:
 def main() -> None:
     """Answer until stdin ends."""
     end_with_parent(signal.SIGKILL)
-    _be_the_first_to_go()
+    _prefer_oom_kill()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print is no answer
     logs.configure(os.environ.get("TAGMILL_LOG_LEVEL", "INFO"))
     logging.getLogger(__name__).info("ready to tag suspects", extra={"action": "quarantine_started"})
     setup = json.loads(sys.stdin.readline())
     settings = Settings(**setup["settings"])
-    pool = DaemonPool(settings.decode_threads or os.cpu_count() or 1)
-    tagger = Tagger(settings, Sessions(settings, _Files(setup["bundles"])), pool)
+    pool = TimeoutPool(settings.decode_threads or os.cpu_count() or 1)
+    tagger = Tagger(settings, SessionCache(settings, _Files(setup["bundles"])), pool)
     limit = memory_limit(settings.max_worker_memory)
     Watchdog([pool, tagger.fetchers], tagger.sessions, settings.stall_seconds, limit, _end, last_resort=True)
     try:
@@ -91,13 +91,13 @@ def _answer(answers: Any, data: dict[str, Any]) -> None:
     print(json.dumps(data), file=answers, flush=True)
 
 
-def _end(reason: Overdue) -> None:
+def _end(reason: RecycleReason) -> None:
     # A thread that is lost does no harm here: this process ends with the batch.
-    if reason is Overdue.MEMORY:
+    if reason is RecycleReason.MEMORY:
         os._exit(ProcessEnd.OUT_OF_MEMORY)
 
 
-def _be_the_first_to_go() -> None:
+def _prefer_oom_kill() -> None:
     """Offer this process, not the worker, to a kernel that is out of memory."""
     try:
         Path("/proc/self/oom_score_adj").write_text("1000")

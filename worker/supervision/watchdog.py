@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 
-from worker.inference.session_cache import Sessions
+from worker.inference.session_cache import SessionCache
 from worker.supervision.memory import resident_bytes
 from worker.supervision.process import ProcessEnd
-from worker.threads.timeout_pool import DaemonPool
+from worker.threads.timeout_pool import TimeoutPool
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ GRACE_SECONDS = 5.0
 LOADING_DEADLINES = 5
 
 
-class Overdue(StrEnum):
+class RecycleReason(StrEnum):
     """Why a process should end between two batches."""
 
     #: a thread of it is stuck with an image that was given up
@@ -47,11 +47,11 @@ class Watchdog:
 
     def __init__(
         self,
-        pools: Sequence[DaemonPool],
-        sessions: Sessions,
+        pools: Sequence[TimeoutPool],
+        sessions: SessionCache,
         stall_seconds: float,
         memory_limit: int,
-        recycle: Callable[[Overdue], None],
+        recycle: Callable[[RecycleReason], None],
         *,
         last_resort: bool,
     ) -> None:
@@ -64,7 +64,7 @@ class Watchdog:
         self._last_resort = last_resort
         self._lost_thread = False
         self._stopped = threading.Event()
-        self._put_off_the_end()
+        self._rearm_hard_timeout()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
         self._thread.start()
 
@@ -76,7 +76,7 @@ class Watchdog:
     def _run(self) -> None:
         looked = time.monotonic()
         while not self._stopped.wait(LOOK_SECONDS):
-            self._put_off_the_end()
+            self._rearm_hard_timeout()
             now = time.monotonic()
             if now - looked > SLEPT_SECONDS:
                 self._discount(now - looked - LOOK_SECONDS)
@@ -85,7 +85,7 @@ class Watchdog:
         if self._last_resort:
             faulthandler.cancel_dump_traceback_later()
 
-    def _put_off_the_end(self) -> None:
+    def _rearm_hard_timeout(self) -> None:
         if self._last_resort:
             # A timer in C, which needs no lock of Python's: it fires where this thread does not get on any more.
             faulthandler.dump_traceback_later(self._stall + self._grace, exit=True)
@@ -93,11 +93,11 @@ class Watchdog:
     def _discount(self, seconds: float) -> None:
         log.info("the process did not run", extra={"action": "process_slept", "seconds": round(seconds, 1)})
         for pool in self._pools:
-            pool.slept(seconds)
-        self._sessions.slept(seconds)
+            pool.discount(seconds)
+        self._sessions.discount(seconds)
 
     def _look(self) -> None:
-        if images := sum(pool.give_up(self._stall) for pool in self._pools):
+        if images := sum(pool.abandon_stuck(self._stall) for pool in self._pools):
             log.error("images given up", extra={"action": "images_given_up", "images": images})
             self._lost_thread = True
         if calls := self._sessions.cut(self._stall):
@@ -106,6 +106,6 @@ class Watchdog:
             log.critical("a model is stuck; the process ends", extra={"action": "worker_stuck"})
             os._exit(ProcessEnd.STUCK)
         if self._lost_thread:
-            self._recycle(Overdue.STUCK_THREAD)
+            self._recycle(RecycleReason.STUCK_THREAD)
         elif resident_bytes() > self._memory_limit:
-            self._recycle(Overdue.MEMORY)
+            self._recycle(RecycleReason.MEMORY)

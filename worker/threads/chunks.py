@@ -6,7 +6,7 @@ Handing a task to a thread and its result back takes about as long as reading a 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, TypeVar
 
-from worker.threads.timeout_pool import DaemonPool
+from worker.threads.timeout_pool import TimeoutPool
 
 #: items of one task, at most
 LARGEST = 8
@@ -15,12 +15,12 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
-class Group(Generic[_Item, _Result]):
+class Chunk(Generic[_Item, _Result]):
     """Items that one thread works on in turn."""
 
     def __init__(
         self,
-        pool: DaemonPool,
+        pool: TimeoutPool,
         work: Callable[[_Item], _Result],
         failed: Callable[[_Item, Exception], _Result],
         items: Sequence[_Item],
@@ -52,23 +52,23 @@ class Group(Generic[_Item, _Result]):
                 result = self._work(item)
             except Exception as error:
                 result = self._failed(item, error)
-            if not self._pool.goes_on():
+            if not self._pool.heartbeat():
                 return
             done.append(result)
 
 
 def start(
-    pool: DaemonPool,
+    pool: TimeoutPool,
     work: Callable[[_Item], _Result],
     failed: Callable[[_Item, Exception], _Result],
     items: Sequence[_Item],
     largest: int = LARGEST,
-) -> list[Group[_Item, _Result]]:
+) -> list[Chunk[_Item, _Result]]:
     """Begin to work on the items, in groups that leave no thread of the pool idle."""
     size = max(1, min(largest, len(items) // (2 * pool.threads)))
-    return [Group(pool, work, failed, items[begin : begin + size]) for begin in range(0, len(items), size)]
+    return [Chunk(pool, work, failed, items[begin : begin + size]) for begin in range(0, len(items), size)]
 
 
-def collect(groups: Iterable[Group[_Item, _Result]]) -> list[_Result]:
+def collect(groups: Iterable[Chunk[_Item, _Result]]) -> list[_Result]:
     """Wait for the results of all groups, in their order."""
     return [result for group in groups for result in group.results()]

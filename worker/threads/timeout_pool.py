@@ -13,7 +13,7 @@ _Result = TypeVar("_Result")
 _Task = tuple[Future[Any], Callable[[], Any]]
 
 
-class DaemonPool(Executor):
+class TimeoutPool(Executor):
     """A thread pool whose tasks can be given up.
 
     Python cannot end a thread. A task that is given up fails with `timed_out`, a new thread takes the place of its own,
@@ -45,7 +45,7 @@ class DaemonPool(Executor):
         for _ in range(self.threads):
             self._tasks.put(None)
 
-    def goes_on(self) -> bool:
+    def heartbeat(self) -> bool:
         """Say, from within a task, that it is not stuck: its time starts anew. Returns False if it was given up."""
         thread = threading.get_ident()
         with self._lock:
@@ -54,7 +54,7 @@ class DaemonPool(Executor):
             self._running[thread] = (self._running[thread][0], time.monotonic())
             return True
 
-    def give_up(self, seconds: float) -> int:
+    def abandon_stuck(self, seconds: float) -> int:
         """Fail every task that did not go on for `seconds`; return how many these are."""
         now = time.monotonic()
         with self._lock:
@@ -66,7 +66,7 @@ class DaemonPool(Executor):
             future.set_exception(ImageFailure(ErrorCode.TIMED_OUT, f"neither read nor decoded after {seconds:g} s"))
         return len(stuck)
 
-    def slept(self, seconds: float) -> None:
+    def discount(self, seconds: float) -> None:
         """Do not count these `seconds` to the tasks in work: until now the process did not run."""
         now = time.monotonic()
         with self._lock:
@@ -100,5 +100,5 @@ class DaemonPool(Executor):
                 future.set_result(result)
             else:
                 future.set_exception(failure)
-            # A thread that waits keeps nothing alive: a session that it made may hold a card's memory.
+            # A thread that waits keeps nothing alive: a session that it made may hold a GPU's memory.
             del task, future, call, result, failure

@@ -7,10 +7,10 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from tagmill.sample.drawing.fabric import BRIGHT, PALE, Colour, any_colour, jittered, make_cloth, mixed
+from tagmill.sample.drawing.fabric import BRIGHT, PALE, Color, any_color, jittered, make_cloth, mixed
 from tagmill.sample.drawing.render import Size, texture
 
-WOODS: tuple[Colour, ...] = (
+WOODS: tuple[Color, ...] = (
     (196, 164, 126),
     (168, 128, 92),
     (122, 88, 64),
@@ -18,7 +18,7 @@ WOODS: tuple[Colour, ...] = (
     (150, 142, 134),
     (96, 72, 56),
 )
-GREYS: tuple[Colour, ...] = (
+GRAYS: tuple[Color, ...] = (
     (248, 248, 247),
     (236, 236, 238),
     (222, 222, 224),
@@ -29,7 +29,7 @@ GREYS: tuple[Colour, ...] = (
 
 
 def draw_background(rng: Generator, size: Size) -> Image.Image:
-    """Return an RGB picture of one of the kinds of background."""
+    """Return an RGB image of one of the kinds of background."""
     makers: tuple[Callable[[Generator, Size], Image.Image], ...] = (
         _studio,
         _wood,
@@ -57,7 +57,7 @@ def cast_shadow(background: Image.Image, coverage: Image.Image, rng: Generator, 
     return shaded
 
 
-def _pick(rng: Generator, family: tuple[Colour, ...], spread: int = 8) -> Colour:
+def _pick(rng: Generator, family: tuple[Color, ...], spread: int = 8) -> Color:
     return jittered(rng, family[int(rng.integers(len(family)))], spread)
 
 
@@ -73,14 +73,14 @@ def _grain(rng: Generator, size: Size, shift: int) -> NDArray[np.int16]:
     return noise.astype(np.int16) - (128 >> shift)
 
 
-def _added(colours: Image.Image | Colour, change: NDArray[np.int16]) -> Image.Image:
-    base = np.asarray(colours, dtype=np.int16)
+def _added(colors: Image.Image | Color, change: NDArray[np.int16]) -> Image.Image:
+    base = np.asarray(colors, dtype=np.int16)
     return Image.fromarray(np.clip(base + change, 0, 255).astype(np.uint8))
 
 
 def _studio(rng: Generator, size: Size) -> Image.Image:
     """A light wall that darkens towards one side and the corners."""
-    base = np.array(_pick(rng, GREYS, 4) if rng.random() < 0.8 else _pick(rng, PALE), dtype=np.float32)
+    base = np.array(_pick(rng, GRAYS, 4) if rng.random() < 0.8 else _pick(rng, PALE), dtype=np.float32)
     y, x = np.mgrid[-1:1:12j, -1:1:12j]
     light = rng.normal(0, 6) * x + rng.normal(4, 7) * y - rng.uniform(4, 16) * (x**2 + y**2)
     small = np.clip(base + light[..., None], 0, 255).astype(np.uint8)
@@ -88,7 +88,7 @@ def _studio(rng: Generator, size: Size) -> Image.Image:
 
 
 def _wood(rng: Generator, size: Size) -> Image.Image:
-    """Planks along or across the picture."""
+    """Planks along or across the image."""
     upright = rng.random() < 0.5
     length, across = (size[1], size[0]) if upright else size
     base, draw_size = _pick(rng, WOODS), (length, across)
@@ -111,7 +111,7 @@ def _wood(rng: Generator, size: Size) -> Image.Image:
 def _weave(rng: Generator, size: Size) -> Image.Image:
     """A coarse tablecloth or curtain."""
     pattern = str(rng.choice(["plain", "checks", "stripes", "dots", "zigzag"]))
-    main = mixed(_pick(rng, PALE), any_colour(rng), rng.uniform(0, 0.35))
+    main = mixed(_pick(rng, PALE), any_color(rng), rng.uniform(0, 0.35))
     cloth = make_cloth(rng, pattern, main, "denim", period=1.0)
     drawn = texture(cloth, (0, 0, *size), rng.normal(0, 0.5), max(size) * rng.uniform(0.05, 0.2))
     veiled = Image.blend(drawn, Image.new("RGB", size, main), 0.45)
@@ -131,7 +131,7 @@ def _carpet(rng: Generator, size: Size) -> Image.Image:
 
 def _tiles(rng: Generator, size: Size) -> Image.Image:
     """A tiled wall or floor, straight or diagonal."""
-    base = _pick(rng, GREYS + PALE)
+    base = _pick(rng, GRAYS + PALE)
     tiles = Image.new("RGB", size, base)
     draw, reach = ImageDraw.Draw(tiles), sum(size)
     step, joint = max(size) * rng.uniform(0.12, 0.36), mixed(base, (90, 86, 84), rng.uniform(0.25, 0.7))
@@ -168,13 +168,13 @@ def _clutter(rng: Generator, size: Size) -> Image.Image:
         edge = rng.random() < 0.8
         x = rng.choice((rng.uniform(-0.05, 0.2), rng.uniform(0.8, 1.05))) if edge else rng.uniform(0, 1)
         center = np.array((x * scene.width, rng.uniform(0, scene.height)))
-        half, colour = rng.uniform(0.06, 0.2, 2) * scene.width, mixed(any_colour(rng), base, 0.25)
+        half, color = rng.uniform(0.06, 0.2, 2) * scene.width, mixed(any_color(rng), base, 0.25)
         if rng.random() < 0.4:
-            draw.ellipse((*(center - half[0]), *(center + half[0])), fill=colour, outline=mixed(colour, (0, 0, 0), 0.3))
+            draw.ellipse((*(center - half[0]), *(center + half[0])), fill=color, outline=mixed(color, (0, 0, 0), 0.3))
             continue
         turn = rng.uniform(0, 3.14)
         axis, side = np.array((np.cos(turn), np.sin(turn))) * half[0], np.array((-np.sin(turn), np.cos(turn))) * half[1]
         corners = [tuple(center + a * axis + b * side) for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
-        draw.polygon(corners, fill=colour, outline=mixed(colour, (0, 0, 0), 0.3))
+        draw.polygon(corners, fill=color, outline=mixed(color, (0, 0, 0), 0.3))
     blurred = scene.filter(ImageFilter.GaussianBlur(rng.uniform(0.8, 2.2))).resize(size, Image.Resampling.BICUBIC)
     return _added(blurred, _cloud(rng, size, (5, 5), 7) + _grain(rng, size, 6))

@@ -1,4 +1,4 @@
-"""Cloth: colours and periodic pattern tiles."""
+"""Cloth: colors and periodic pattern tiles."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,23 +8,23 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 #: uint8 [side, side, 3], repeats in both directions
 Tile = NDArray[np.uint8]
 
 #: pixels of a tile's side, a power of two
 SIDE = 64
 
-DARK: tuple[Colour, ...] = ((34, 38, 52), (44, 44, 46), (27, 51, 74), (62, 38, 44), (38, 62, 54), (70, 56, 48))
-BRIGHT: tuple[Colour, ...] = (
+DARK: tuple[Color, ...] = ((34, 38, 52), (44, 44, 46), (27, 51, 74), (62, 38, 44), (38, 62, 54), (70, 56, 48))
+BRIGHT: tuple[Color, ...] = (
     (196, 62, 58), (226, 120, 62), (236, 178, 64), (96, 150, 92), (52, 128, 134), (66, 116, 178),
     (98, 92, 164), (176, 78, 122), (214, 92, 112), (134, 86, 60), (110, 122, 72), (150, 40, 58),
 )  # fmt: skip
-PALE: tuple[Colour, ...] = (
+PALE: tuple[Color, ...] = (
     (240, 236, 228), (232, 220, 200), (222, 196, 188), (196, 214, 222), (206, 216, 192), (238, 216, 158),
     (216, 204, 226), (168, 174, 178), (242, 206, 206), (188, 170, 148),
 )  # fmt: skip
-DENIM: tuple[Colour, ...] = ((62, 88, 130), (44, 62, 96), (112, 142, 178), (38, 44, 60), (148, 170, 196))
+DENIM: tuple[Color, ...] = ((62, 88, 130), (44, 62, 96), (112, 142, 178), (38, 44, 60), (148, 170, 196))
 
 
 @dataclass(frozen=True)
@@ -32,53 +32,53 @@ class Cloth:
     """A periodic pattern; `period` is the length of one tile in garment units."""
 
     tile: Tile
-    main: Colour
-    accent: Colour
+    main: Color
+    accent: Color
     period: float
-    #: colour that the cloth fades to at its lower end
-    fade: Colour | None = None
+    #: color that the cloth fades to at its lower end
+    fade: Color | None = None
 
 
-def jittered(rng: Generator, colour: Colour, spread: int = 12) -> Colour:
-    """Return a neighbouring colour."""
-    red, green, blue = (int(np.clip(value + rng.integers(-spread, spread + 1), 6, 250)) for value in colour)
+def jittered(rng: Generator, color: Color, spread: int = 12) -> Color:
+    """Return a neighboring color."""
+    red, green, blue = (int(np.clip(value + rng.integers(-spread, spread + 1), 6, 250)) for value in color)
     return red, green, blue
 
 
-def mixed(first: Colour, second: Colour, share: float) -> Colour:
-    """Return the colour between two colours, `share` of the second."""
+def mixed(first: Color, second: Color, share: float) -> Color:
+    """Return the color between two colors, `share` of the second."""
     red, green, blue = (round(a * (1 - share) + b * share) for a, b in zip(first, second, strict=True))
     return red, green, blue
 
 
-def brightness(colour: Colour) -> float:
+def brightness(color: Color) -> float:
     """Return the luma, 0..255."""
-    return 0.3 * colour[0] + 0.59 * colour[1] + 0.11 * colour[2]
+    return 0.3 * color[0] + 0.59 * color[1] + 0.11 * color[2]
 
 
-def any_colour(rng: Generator) -> Colour:
-    """Return a dark, bright or pale colour."""
+def any_color(rng: Generator) -> Color:
+    """Return a dark, bright or pale color."""
     family = (DARK, BRIGHT, BRIGHT, PALE)[int(rng.integers(4))]
     return jittered(rng, family[int(rng.integers(len(family)))])
 
 
-def contrasting(rng: Generator, colour: Colour) -> Colour:
-    """Return a colour of clearly other brightness."""
+def contrasting(rng: Generator, color: Color) -> Color:
+    """Return a color of clearly other brightness."""
     families = (
-        (PALE, BRIGHT) if brightness(colour) < 120 else (DARK, BRIGHT) if brightness(colour) > 170 else (PALE, DARK)
+        (PALE, BRIGHT) if brightness(color) < 120 else (DARK, BRIGHT) if brightness(color) > 170 else (PALE, DARK)
     )
     family = families[int(rng.integers(2))]
-    options = sorted(family, key=lambda option: -abs(brightness(option) - brightness(colour)))[
+    options = sorted(family, key=lambda option: -abs(brightness(option) - brightness(color)))[
         : max(3, len(family) // 2)
     ]
     return jittered(rng, options[int(rng.integers(len(options)))])
 
 
-def plain(rng: Generator, canvas: Image.Image, accent: Colour) -> None:
-    """Leave the colour alone."""
+def plain(rng: Generator, canvas: Image.Image, accent: Color) -> None:
+    """Leave the color alone."""
 
 
-def stripes(rng: Generator, canvas: Image.Image, accent: Colour) -> None:
+def stripes(rng: Generator, canvas: Image.Image, accent: Color) -> None:
     """Draw one broad band, and sometimes a narrow one."""
     side, draw = canvas.width, ImageDraw.Draw(canvas)
     broad = side * rng.uniform(0.15, 0.5)
@@ -87,14 +87,14 @@ def stripes(rng: Generator, canvas: Image.Image, accent: Colour) -> None:
         draw.rectangle((0, broad + side * 0.14, side, broad + side * 0.22), fill=accent)
 
 
-def columns(rng: Generator, canvas: Image.Image, accent: Colour) -> None:
+def columns(rng: Generator, canvas: Image.Image, accent: Color) -> None:
     """Draw upright stripes."""
     stripes(rng, canvas, accent)
     canvas.paste(canvas.transpose(Image.Transpose.ROTATE_90))
 
 
-def checks(rng: Generator, canvas: Image.Image, accent: Colour) -> None:
-    """Weave two equal sets of bands, with a thin line of a third colour."""
+def checks(rng: Generator, canvas: Image.Image, accent: Color) -> None:
+    """Weave two equal sets of bands, with a thin line of a third color."""
     side = canvas.width
     main = canvas.getpixel((0, 0))
     base = np.asarray(main, dtype=np.float32)
@@ -104,13 +104,13 @@ def checks(rng: Generator, canvas: Image.Image, accent: Colour) -> None:
     woven = base * (1 - mix) + np.asarray(accent, dtype=np.float32) * mix
     canvas.paste(Image.fromarray(woven.astype(np.uint8)))
     if rng.random() < 0.6:
-        thin, at = any_colour(rng), side * 0.75
+        thin, at = any_color(rng), side * 0.75
         draw = ImageDraw.Draw(canvas)
         draw.rectangle((at, 0, at + side * 0.05, side), fill=thin)
         draw.rectangle((0, at, side, at + side * 0.05), fill=thin)
 
 
-def dots(rng: Generator, canvas: Image.Image, accent: Colour) -> None:
+def dots(rng: Generator, canvas: Image.Image, accent: Color) -> None:
     """Draw dots in two shifted rows."""
     side, draw = canvas.width, ImageDraw.Draw(canvas)
     radius = side * rng.uniform(0.1, 0.2)
@@ -118,10 +118,10 @@ def dots(rng: Generator, canvas: Image.Image, accent: Colour) -> None:
         draw.ellipse((x * side - radius, y * side - radius, x * side + radius, y * side + radius), fill=accent)
 
 
-def flowers(rng: Generator, canvas: Image.Image, accent: Colour) -> None:
+def flowers(rng: Generator, canvas: Image.Image, accent: Color) -> None:
     """Draw three flowers with five petals each."""
     side, draw = canvas.width, ImageDraw.Draw(canvas)
-    second = any_colour(rng)
+    second = any_color(rng)
     for x, y, size in ((0.27, 0.3, 0.1), (0.74, 0.68, 0.085), (0.74, 0.2, 0.05)):
         start = rng.uniform(0, 6.28)
         for petal in range(5):
@@ -132,7 +132,7 @@ def flowers(rng: Generator, canvas: Image.Image, accent: Colour) -> None:
         draw.ellipse((side * x - r, side * y - r, side * x + r, side * y + r), fill=second)
 
 
-def zigzag(rng: Generator, canvas: Image.Image, accent: Colour) -> None:
+def zigzag(rng: Generator, canvas: Image.Image, accent: Color) -> None:
     """Draw two zigzag lines."""
     side, draw = canvas.width, ImageDraw.Draw(canvas)
     width = int(side * rng.uniform(0.08, 0.16))
@@ -141,8 +141,8 @@ def zigzag(rng: Generator, canvas: Image.Image, accent: Colour) -> None:
         draw.line(corners, fill=accent, width=width, joint="curve")
 
 
-def camouflage(rng: Generator, canvas: Image.Image, accent: Colour) -> None:
-    """Draw blots of two colours."""
+def camouflage(rng: Generator, canvas: Image.Image, accent: Color) -> None:
+    """Draw blots of two colors."""
     side = canvas.width
     waves = np.linspace(0, 2 * np.pi, side, endpoint=False)
     x, y = waves[None, :], waves[:, None]
@@ -154,14 +154,14 @@ def camouflage(rng: Generator, canvas: Image.Image, accent: Colour) -> None:
     canvas.paste(second, mask=Image.fromarray(((field < -1.0) * 255).astype(np.uint8)))
 
 
-def triangles(rng: Generator, canvas: Image.Image, accent: Colour) -> None:
+def triangles(rng: Generator, canvas: Image.Image, accent: Color) -> None:
     """Draw scattered triangles."""
     side, draw = canvas.width, ImageDraw.Draw(canvas)
     for x, y in ((0.25, 0.28), (0.75, 0.72)):
         draw.regular_polygon((side * x, side * y, side * 0.19), 3, int(rng.integers(0, 120)), fill=accent)
 
 
-Pattern = Callable[[Generator, Image.Image, Colour], None]
+Pattern = Callable[[Generator, Image.Image, Color], None]
 PATTERNS: dict[str, Pattern] = {
     "plain": plain, "stripes": stripes, "columns": columns, "checks": checks, "dots": dots, "flowers": flowers,
     "zigzag": zigzag, "camouflage": camouflage, "triangles": triangles,
@@ -187,7 +187,7 @@ def _softened(tile: NDArray[np.int16]) -> NDArray[np.int16]:
     return tile
 
 
-def make_cloth(rng: Generator, pattern: str, main: Colour, kind: str = "smooth", period: float = 0.0) -> Cloth:
+def make_cloth(rng: Generator, pattern: str, main: Color, kind: str = "smooth", period: float = 0.0) -> Cloth:
     """Return a cloth of a named pattern; a period of 0 draws one."""
     accent = contrasting(rng, main)
     canvas = Image.new("RGB", (SIDE * 2, SIDE * 2), main)

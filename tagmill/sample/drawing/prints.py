@@ -5,16 +5,16 @@ from collections.abc import Callable
 import numpy as np
 from numpy.random import Generator
 
-from tagmill.sample.drawing.fabric import Colour, any_colour, contrasting
+from tagmill.sample.drawing.fabric import Color, any_color, contrasting
 from tagmill.sample.drawing.sketch import Sketch, curve, ellipse, moved, polygon, symmetric
 
 #: draws around (0, y), reaching about `size` to each side; takes two paints
 Motif = Callable[[Sketch, Generator, tuple[int, int], float, float], None]
 
 
-def draw_print(sketch: Sketch, rng: Generator, ground: Colour, y: float, size: float) -> None:
+def draw_print(sketch: Sketch, rng: Generator, ground: Color, y: float, size: float) -> None:
     """Draw one motif of about 2 * `size` around (0, y) that stands out from the ground."""
-    paints = (sketch.colour(contrasting(rng, ground)), sketch.colour(any_colour(rng)))
+    paints = (sketch.color(contrasting(rng, ground)), sketch.color(any_color(rng)))
     MOTIFS[int(rng.integers(len(MOTIFS)))](sketch, rng, paints, y, size)
 
 

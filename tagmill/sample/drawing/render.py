@@ -12,7 +12,7 @@ from tagmill.sample.drawing.sketch import NEUTRAL, NOTHING, Points, Sketch, Stro
 
 #: everything is drawn at this multiple of the picture's size and then reduced
 SUPERSAMPLING = 2
-#: light and folds are soft: they are computed at a picture's size divided by this
+#: light and folds are soft: they are computed at an image's size divided by this
 SOFT = 4
 
 Size = tuple[int, int]
@@ -20,7 +20,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Pose:
-    """How a garment lies in the picture: garment units to pixels."""
+    """How a garment lies in the image: garment units to pixels."""
 
     #: [3, 3], acts on columns (x, y, 1)
     matrix: NDArray[np.float64]
@@ -78,7 +78,7 @@ def render(sketch: Sketch, pose: Pose, size: Size, rng: Generator) -> Rendered:
         _draw_stroke(stroke, pose, ImageDraw.Draw(paints), ImageDraw.Draw(tones))
     outside = paints.point([255] + [0] * 255).reduce(SUPERSAMPLING)
     coverage = outside.point([255 - value for value in range(256)])
-    rgb = _coloured(sketch, paints, pose)
+    rgb = _colored(sketch, paints, pose)
     soft = _soft_light(coverage, _folds(sketch, pose, size, rng), rng)
     return Rendered(_lit(rgb, tones, soft, rng), coverage)
 
@@ -98,14 +98,14 @@ def _draw_stroke(stroke: Stroke, pose: Pose, paints: ImageDraw.ImageDraw, tones:
         paints.polygon(fine, fill=stroke.paint)
 
 
-def _coloured(sketch: Sketch, paints: Image.Image, pose: Pose) -> Image.Image:
-    """Return RGB: plain colours through a palette, then each cloth through its own mask."""
+def _colored(sketch: Sketch, paints: Image.Image, pose: Pose) -> Image.Image:
+    """Return RGB: plain colors through a palette, then each cloth through its own mask."""
     first = sketch.strokes[0].paint or 1
-    colours = [paint.cloth.main if isinstance(paint, Weave) else paint for paint in sketch.paints]
-    # What is not drawn takes the garment's colour, so that half covered edge pixels have no foreign rim.
-    colours[NOTHING] = colours[first]
+    colors = [paint.cloth.main if isinstance(paint, Weave) else paint for paint in sketch.paints]
+    # What is not drawn takes the garment's color, so that half covered edge pixels have no foreign rim.
+    colors[NOTHING] = colors[first]
     flat = paints.copy()
-    flat.putpalette([value for colour in colours for value in colour])
+    flat.putpalette([value for color in colors for value in color])
     rgb = flat.convert("RGB").reduce(SUPERSAMPLING)
     for index, paint in enumerate(sketch.paints):
         if isinstance(paint, Weave):

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from tagmill.sample.drawing.fabric import Cloth, Colour
+from tagmill.sample.drawing.fabric import Cloth, Color
 
 Points = NDArray[np.float64]
 Corner = tuple[float, float]
 
-#: shading that leaves a colour as it is; 0 is black, 255 is twice as bright
+#: shading that leaves a color as it is; 0 is black, 255 is twice as bright
 NEUTRAL = 128
 #: paint of what is not drawn on
 NOTHING = 0
@@ -50,7 +50,7 @@ class Sketch:
     """Strokes and the paints that they name; paint 0 is nothing."""
 
     strokes: list[Stroke] = field(default_factory=list)
-    paints: list[Weave | Colour] = field(default_factory=lambda: [(0, 0, 0)])
+    paints: list[Weave | Color] = field(default_factory=lambda: [(0, 0, 0)])
     #: where a hanger's hook starts, when there is one
     hook: Corner | None = None
 
@@ -59,9 +59,9 @@ class Sketch:
         self.paints.append(Weave(cloth, angle))
         return len(self.paints) - 1
 
-    def colour(self, colour: Colour) -> int:
-        """Add a plain colour and return its paint."""
-        self.paints.append(colour)
+    def color(self, color: Color) -> int:
+        """Add a plain color and return its paint."""
+        self.paints.append(color)
         return len(self.paints) - 1
 
     def area(self, points: Points, paint: int, tone: int = NEUTRAL, rim: int = 104) -> None:

@@ -9,7 +9,7 @@ from tagmill.sample.drawing.fabric import (
     DENIM,
     PALE,
     Cloth,
-    any_colour,
+    any_color,
     contrasting,
     jittered,
     make_cloth,
@@ -41,7 +41,7 @@ def skirt(rng: Generator) -> Sketch:
             p=[0.42, 0.1, 0.14, 0.1, 0.14, 0.06, 0.04],
         )
     )
-    main = any_colour(rng)
+    main = any_color(rng)
     cloth = make_cloth(rng, pattern, main, "denim" if pattern == "plain" and rng.random() < 0.3 else "smooth")
     body = sketch.cloth(cloth)
     waist, length = rng.uniform(0.27, 0.36), rng.uniform(0.65, 1.5)
@@ -77,7 +77,7 @@ def draw_waistband(sketch: Sketch, rng: Generator, cloth: Cloth, waist: float, h
     paint = (
         sketch.cloth(cloth)
         if same
-        else sketch.colour(cloth.accent if rng.random() < 0.5 else mixed(cloth.main, (0, 0, 0), 0.3))
+        else sketch.color(cloth.accent if rng.random() < 0.5 else mixed(cloth.main, (0, 0, 0), 0.3))
     )
     dip = rng.uniform(0.0, 0.04)
     upper = curve((-waist, -height), (0.0, -height + dip), (waist, -height))
@@ -112,13 +112,13 @@ def _legs(rng: Generator, leg: float, cuff: float, spread: float, wide: bool = F
         sketch.area(outline * np.array([sign, 1.0]), body)
         sketch.fold(knee * np.array([sign, 1.0]), 0.05, 96)
         if not wide and elastic and rng.random() < 0.7:
-            _draw_leg_cuff(sketch, outline * np.array([sign, 1.0]), sketch.colour(mixed(cloth.main, (0, 0, 0), 0.25)))
+            _draw_leg_cuff(sketch, outline * np.array([sign, 1.0]), sketch.color(mixed(cloth.main, (0, 0, 0), 0.25)))
     _draw_front(sketch, rng, cloth, waist, hips, rise, denim)
     draw_waistband(sketch, rng, cloth, waist, 0.09)
     if elastic:
         _draw_cord(sketch, rng, cloth)
     else:
-        sketch.dot((0.0, -0.045), 0.024, sketch.colour((188, 150, 84) if denim else contrasting(rng, cloth.main)))
+        sketch.dot((0.0, -0.045), 0.024, sketch.color((188, 150, 84) if denim else contrasting(rng, cloth.main)))
         for x in (-0.62, 0.62):
             sketch.area(box(waist * x - 0.016, -0.095, waist * x + 0.016, 0.025), body, tone=134, rim=84)
     return sketch
@@ -154,7 +154,7 @@ def _draw_front(
     sketch.seam(polygon([(0.0, 0.0), (0.0, rise)]), 0.02, 78)
     fly = curve((0.07, 0.0), (0.07, rise * 0.5), (0.0, rise * 0.72))
     pocket = curve((waist * 0.58, 0.0), (waist * 0.7, 0.13), (hips * 0.95, rise * 0.46))
-    stitch = sketch.colour((206, 160, 86)) if denim else None
+    stitch = sketch.color((206, 160, 86)) if denim else None
     for line in (fly, pocket, pocket * np.array([-1.0, 1.0])):
         sketch.seam(line, 0.018, 80)
         if stitch:
@@ -167,7 +167,7 @@ def _draw_front(
 
 def _draw_cord(sketch: Sketch, rng: Generator, cloth: Cloth) -> None:
     """Draw the two ends of a drawstring."""
-    paint = sketch.colour(contrasting(rng, cloth.main))
+    paint = sketch.color(contrasting(rng, cloth.main))
     for sign in SIDES:
         length = rng.uniform(0.14, 0.26)
         cord = curve((sign * 0.02, -0.04), (sign * 0.05, length * 0.5), (sign * rng.uniform(0.02, 0.1), length))

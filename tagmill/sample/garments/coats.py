@@ -9,7 +9,7 @@ from tagmill.sample.drawing.fabric import (
     DENIM,
     PALE,
     Cloth,
-    Colour,
+    Color,
     contrasting,
     jittered,
     make_cloth,
@@ -28,8 +28,8 @@ def outwear(rng: Generator) -> Sketch:
     style = str(rng.choice(["puffer", "coat", "jacket", "denim"], p=[0.36, 0.24, 0.28, 0.12]))
     cloth, main = _cloth(rng, style)
     torso = _torso(rng, style)
-    lining = sketch.colour(mixed(main, (24, 22, 26), 0.6) if rng.random() < 0.6 else contrasting(rng, main))
-    trim = sketch.colour(mixed(main, (0, 0, 0), 0.28))
+    lining = sketch.color(mixed(main, (24, 22, 26), 0.6) if rng.random() < 0.6 else contrasting(rng, main))
+    trim = sketch.color(mixed(main, (0, 0, 0), 0.28))
     body = sketch.cloth(cloth)
     opening = rng.uniform(0.05, 0.2) if rng.random() < 0.5 else 0.0
     hooded = style != "coat" and rng.random() < 0.5
@@ -54,7 +54,7 @@ def outwear(rng: Generator) -> Sketch:
     return sketch
 
 
-def _cloth(rng: Generator, style: str) -> tuple[Cloth, Colour]:
+def _cloth(rng: Generator, style: str) -> tuple[Cloth, Color]:
     family = DENIM if style == "denim" else (DARK, DARK, BRIGHT, PALE)[int(rng.integers(4))]
     main = jittered(rng, family[int(rng.integers(len(family)))])
     pattern = str(rng.choice(["plain", "checks", "camouflage"], p=[0.82, 0.1, 0.08])) if style != "denim" else "plain"
@@ -91,11 +91,11 @@ def _draw_quilting(sketch: Sketch, rng: Generator, torso: Torso) -> None:
 
 
 def _draw_front(
-    sketch: Sketch, rng: Generator, torso: Torso, lining: int, main: Colour, opening: float, zipped: bool
+    sketch: Sketch, rng: Generator, torso: Torso, lining: int, main: Color, opening: float, zipped: bool
 ) -> None:
     """Draw the opening, and a zip or big buttons."""
     top, bottom = torso.neck_depth, torso.length + torso.hem_curve
-    metal = sketch.colour((196, 194, 186) if rng.random() < 0.6 else contrasting(rng, main))
+    metal = sketch.color((196, 194, 186) if rng.random() < 0.6 else contrasting(rng, main))
     if opening:
         gap = polygon([(0.0, top), (opening, bottom), (-opening, bottom)])
         sketch.area(gap, lining, tone=104, rim=70)
@@ -164,7 +164,7 @@ def _draw_hood(sketch: Sketch, rng: Generator, torso: Torso, body: int, lining: 
     )
     outline = joined(right, right[::-1] * np.array([-1.0, 1.0]))
     if rng.random() < 0.3:
-        fur = sketch.colour(jittered(rng, (176, 152, 124)))
+        fur = sketch.color(jittered(rng, (176, 152, 124)))
         for x, y in outline[::2]:
             sketch.dot((float(x), float(y)), float(rng.uniform(0.05, 0.075)), fur, rim=118)
     sketch.area(outline, body, tone=126, rim=90)

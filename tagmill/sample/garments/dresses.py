@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.random import Generator
 
-from tagmill.sample.drawing.fabric import any_colour, make_cloth, mixed
+from tagmill.sample.drawing.fabric import any_color, make_cloth, mixed
 from tagmill.sample.drawing.sketch import Sketch, curve, joined, symmetric
 from tagmill.sample.garments.bottoms import draw_skirt
 from tagmill.sample.garments.torso import Sleeve, Torso, draw_cuff, draw_sleeve
@@ -13,7 +13,7 @@ SIDES = (-1.0, 1.0)
 
 def dress(rng: Generator) -> Sketch:
     """Straps, no sleeves, short or long ones; the waist is drawn in."""
-    sketch, main = Sketch(), any_colour(rng)
+    sketch, main = Sketch(), any_color(rng)
     pattern = str(
         rng.choice(["plain", "flowers", "dots", "stripes", "checks", "zigzag"], p=[0.4, 0.24, 0.12, 0.1, 0.09, 0.05])
     )
@@ -33,10 +33,10 @@ def dress(rng: Generator) -> Sketch:
     if style == 0:
         _draw_strap_top(sketch, torso, body)
     else:
-        sketch.area(torso.back(), sketch.colour(mixed(main, (20, 20, 26), 0.3)), tone=96, rim=80)
+        sketch.area(torso.back(), sketch.color(mixed(main, (20, 20, 26), 0.3)), tone=96, rim=80)
         sketch.area(torso.outline(), body)
-        sketch.line(torso.neckline(), sketch.colour(mixed(main, (0, 0, 0), 0.2)), 0.022)
-    _draw_waist(sketch, rng, torso, main, sketch.colour(cloth.accent))
+        sketch.line(torso.neckline(), sketch.color(mixed(main, (0, 0, 0), 0.2)), 0.022)
+    _draw_waist(sketch, rng, torso, main, sketch.color(cloth.accent))
     return sketch
 
 
@@ -78,7 +78,7 @@ def _draw_waist(sketch: Sketch, rng: Generator, torso: Torso, main: tuple[int, i
     kind = rng.random()
     if kind < 0.35:
         sketch.line(
-            line, accent if rng.random() < 0.6 else sketch.colour(mixed(main, (0, 0, 0), 0.5)), rng.uniform(0.05, 0.09)
+            line, accent if rng.random() < 0.6 else sketch.color(mixed(main, (0, 0, 0), 0.5)), rng.uniform(0.05, 0.09)
         )
         return
     sketch.seam(line, 0.024, 78)

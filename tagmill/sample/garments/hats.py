@@ -3,14 +3,14 @@
 import numpy as np
 from numpy.random import Generator
 
-from tagmill.sample.drawing.fabric import Cloth, Colour, any_colour, make_cloth, mixed
+from tagmill.sample.drawing.fabric import Cloth, Color, any_color, make_cloth, mixed
 from tagmill.sample.drawing.prints import draw_print
 from tagmill.sample.drawing.sketch import Sketch, curve, ellipse, joined, polygon
 
 
 def hat(rng: Generator) -> Sketch:
     """One of five kinds of headwear."""
-    sketch, main = Sketch(), any_colour(rng)
+    sketch, main = Sketch(), any_color(rng)
     maker = (_side_cap, _front_cap, _beanie, _bucket, _brimmed)[int(rng.choice(5, p=[0.26, 0.2, 0.24, 0.12, 0.18]))]
     maker(sketch, rng, main)
     if rng.random() < 0.5:
@@ -20,7 +20,7 @@ def hat(rng: Generator) -> Sketch:
     return sketch
 
 
-def _cloth(rng: Generator, main: Colour, kind: str = "smooth") -> Cloth:
+def _cloth(rng: Generator, main: Color, kind: str = "smooth") -> Cloth:
     pattern = str(
         rng.choice(
             ["plain", "columns", "checks", "camouflage", "dots", "flowers"], p=[0.66, 0.06, 0.1, 0.07, 0.05, 0.06]
@@ -29,11 +29,11 @@ def _cloth(rng: Generator, main: Colour, kind: str = "smooth") -> Cloth:
     return make_cloth(rng, pattern, main, kind)
 
 
-def _side_cap(sketch: Sketch, rng: Generator, main: Colour) -> None:
+def _side_cap(sketch: Sketch, rng: Generator, main: Color) -> None:
     """Draw a baseball cap with its peak to the right."""
     cloth = _cloth(rng, main)
     crown = sketch.cloth(cloth)
-    peak = sketch.colour(cloth.accent) if rng.random() < 0.45 else crown
+    peak = sketch.color(cloth.accent) if rng.random() < 0.45 else crown
     drop, reach = rng.uniform(0.02, 0.16), rng.uniform(0.85, 1.05)
     dome = curve((-0.55, 0.1), (-0.56, -0.2), (-0.32, -0.5), (0.0, -0.56), (0.3, -0.46), (0.48, -0.16), (0.52, 0.08))
     sketch.area(joined(dome, curve((0.52, 0.08), (0.0, 0.17), (-0.55, 0.1))), crown)
@@ -47,14 +47,14 @@ def _side_cap(sketch: Sketch, rng: Generator, main: Colour) -> None:
     sketch.seam(curve((0.16, 0.145), (0.5, 0.11), (reach - 0.08, drop + 0.1)), 0.014, 96)
     sketch.dot((0.0, -0.56), 0.045, peak)
     if rng.random() < 0.6:
-        sketch.dot((0.34, -0.2), 0.09, sketch.colour(cloth.accent), rim=110)
+        sketch.dot((0.34, -0.2), 0.09, sketch.color(cloth.accent), rim=110)
 
 
-def _front_cap(sketch: Sketch, rng: Generator, main: Colour) -> None:
+def _front_cap(sketch: Sketch, rng: Generator, main: Color) -> None:
     """Draw a cap seen from above and before: a dome over a curved peak."""
     cloth = _cloth(rng, main)
     crown = sketch.cloth(cloth)
-    peak = sketch.colour(cloth.accent) if rng.random() < 0.45 else crown
+    peak = sketch.color(cloth.accent) if rng.random() < 0.45 else crown
     dome = curve((-0.5, 0.12), (-0.52, -0.2), (-0.34, -0.5), (0.0, -0.6), (0.34, -0.5), (0.52, -0.2), (0.5, 0.12))
     sketch.area(joined(dome, curve((0.5, 0.12), (0.0, 0.0), (-0.5, 0.12))), crown)
     for end in (-0.3, 0.0, 0.3):
@@ -74,7 +74,7 @@ def _front_cap(sketch: Sketch, rng: Generator, main: Colour) -> None:
         draw_print(sketch, rng, main, -0.24, 0.13)
 
 
-def _beanie(sketch: Sketch, rng: Generator, main: Colour) -> None:
+def _beanie(sketch: Sketch, rng: Generator, main: Color) -> None:
     """Draw a knitted hat with a folded band, sometimes with a pompom."""
     pattern = str(rng.choice(["plain", "stripes", "zigzag"], p=[0.6, 0.25, 0.15]))
     cloth = make_cloth(rng, pattern, main, "knit", period=rng.uniform(0.16, 0.3))
@@ -99,15 +99,15 @@ def _beanie(sketch: Sketch, rng: Generator, main: Colour) -> None:
     sketch.area(fold, band, tone=134, rim=86)
 
 
-def _draw_pompom(sketch: Sketch, rng: Generator, center: tuple[float, float], colour: Colour) -> None:
-    paint = sketch.colour(colour)
+def _draw_pompom(sketch: Sketch, rng: Generator, center: tuple[float, float], color: Color) -> None:
+    paint = sketch.color(color)
     for angle in np.arange(0, 6.28, 0.5):
         x, y = center[0] + 0.1 * np.cos(angle), center[1] + 0.1 * np.sin(angle)
         sketch.dot((float(x), float(y)), float(rng.uniform(0.06, 0.09)), paint, rim=116)
     sketch.dot(center, 0.11, paint, rim=128)
 
 
-def _bucket(sketch: Sketch, rng: Generator, main: Colour) -> None:
+def _bucket(sketch: Sketch, rng: Generator, main: Color) -> None:
     """Draw a bucket hat: a trapezoid over a sloping brim."""
     cloth = _cloth(rng, main)
     paint = sketch.cloth(cloth)
@@ -126,15 +126,15 @@ def _bucket(sketch: Sketch, rng: Generator, main: Colour) -> None:
     for y in (0.18, 0.28):
         sketch.seam(curve((-0.5 - y * 0.4, y), (0.0, y + 0.09), (0.5 + y * 0.4, y)), 0.012, 98)
     if rng.random() < 0.5:
-        band = sketch.colour(cloth.accent)
+        band = sketch.color(cloth.accent)
         sketch.line(curve((-0.445, -0.02), (0.0, 0.04), (0.445, -0.02)), band, 0.08)
 
 
-def _brimmed(sketch: Sketch, rng: Generator, main: Colour) -> None:
+def _brimmed(sketch: Sketch, rng: Generator, main: Color) -> None:
     """Draw a fedora or a straw hat: a crown on a wide elliptic brim."""
     straw = rng.random() < 0.45
     cloth = make_cloth(rng, "plain", (214, 184, 128) if straw else main, "knit" if straw else "smooth", 0.14)
-    paint, band = sketch.cloth(cloth), sketch.colour(cloth.accent)
+    paint, band = sketch.cloth(cloth), sketch.color(cloth.accent)
     wide, flat = rng.uniform(0.85, 1.1), rng.uniform(0.16, 0.34)
     sketch.area(ellipse((0.0, 0.1), wide, flat), paint, tone=120, rim=84)
     sketch.seam(ellipse((0.0, 0.13), 0.5, 0.13), 0.07, 92)

@@ -5,11 +5,11 @@ from collections.abc import Callable
 import numpy as np
 from numpy.random import Generator
 
-from tagmill.sample.drawing.fabric import BRIGHT, DARK, PALE, Cloth, Colour, contrasting, jittered, make_cloth, mixed
+from tagmill.sample.drawing.fabric import BRIGHT, DARK, PALE, Cloth, Color, contrasting, jittered, make_cloth, mixed
 from tagmill.sample.drawing.sketch import Points, Sketch, Stroke, curve, ellipse, joined, moved, polygon
 
 #: draws one shoe: from the side the toe points right and the sole is near y = 0.3, from above the toe points down
-Maker = Callable[[Sketch, Generator, Cloth, Colour], None]
+Maker = Callable[[Sketch, Generator, Cloth, Color], None]
 
 
 def shoes(rng: Generator) -> Sketch:
@@ -55,12 +55,12 @@ def _copies(single: Sketch, placements: list[Placement], rng: Generator) -> Sket
     return pair
 
 
-def _sneaker(sketch: Sketch, rng: Generator, cloth: Cloth, main: Colour) -> None:
+def _sneaker(sketch: Sketch, rng: Generator, cloth: Cloth, main: Color) -> None:
     upper, sole = (
         sketch.cloth(cloth),
-        sketch.colour(jittered(rng, (238, 236, 230)) if rng.random() < 0.7 else cloth.accent),
+        sketch.color(jittered(rng, (238, 236, 230)) if rng.random() < 0.7 else cloth.accent),
     )
-    accent = sketch.colour(cloth.accent)
+    accent = sketch.color(cloth.accent)
     high = rng.uniform(-0.42, -0.12)
     body = joined(
         curve((-0.66, 0.2), (-0.68, 0.0), (-0.64, high)),
@@ -74,7 +74,7 @@ def _sneaker(sketch: Sketch, rng: Generator, cloth: Cloth, main: Colour) -> None
         rim=96,
     )
     sketch.area(polygon([(-0.67, 0.2), (-0.66, high + 0.06), (-0.56, high + 0.08), (-0.52, 0.2)]), accent, rim=96)
-    sketch.area(ellipse((-0.45, high + 0.02), 0.18, 0.05), sketch.colour(mixed(main, (0, 0, 0), 0.6)), tone=90)
+    sketch.area(ellipse((-0.45, high + 0.02), 0.18, 0.05), sketch.color(mixed(main, (0, 0, 0), 0.6)), tone=90)
     _draw_laces(sketch, rng, high)
     if rng.random() < 0.6:
         sketch.line(curve((-0.4, 0.12), (-0.15, 0.14), (0.16, -0.04)), accent, rng.uniform(0.04, 0.08))
@@ -96,15 +96,15 @@ def _sneaker(sketch: Sketch, rng: Generator, cloth: Cloth, main: Colour) -> None
 
 
 def _draw_laces(sketch: Sketch, rng: Generator, high: float) -> None:
-    lace = sketch.colour(jittered(rng, (240, 238, 232)))
+    lace = sketch.color(jittered(rng, (240, 238, 232)))
     for share in np.linspace(0.12, 0.9, int(rng.integers(4, 6))):
         x, y = -0.26 + 0.5 * share, high + (0.0 - high) * share
         sketch.line(polygon([(x - 0.1, y + 0.1), (x + 0.07, y - 0.0)]), lace, 0.034)
 
 
-def _boot(sketch: Sketch, rng: Generator, cloth: Cloth, main: Colour) -> None:
+def _boot(sketch: Sketch, rng: Generator, cloth: Cloth, main: Color) -> None:
     upper = sketch.cloth(cloth)
-    sole = sketch.colour(mixed(main, (16, 14, 14), 0.75) if rng.random() < 0.7 else (202, 172, 128))
+    sole = sketch.color(mixed(main, (16, 14, 14), 0.75) if rng.random() < 0.7 else (202, 172, 128))
     top = -rng.uniform(0.55, 0.95)
     body = joined(
         curve((-0.46, 0.22), (-0.48, 0.0), (-0.44, top)),
@@ -114,7 +114,7 @@ def _boot(sketch: Sketch, rng: Generator, cloth: Cloth, main: Colour) -> None:
     sketch.area(body, upper)
     sketch.seam(curve((-0.03, -0.2), (-0.2, -0.05), (-0.24, 0.2)), 0.022, 84)
     if rng.random() < 0.5:
-        lace = sketch.colour(contrasting(rng, main))
+        lace = sketch.color(contrasting(rng, main))
         for y in np.arange(top + 0.12, -0.12, 0.1):
             sketch.line(polygon([(-0.18, float(y) + 0.05), (-0.03, float(y))]), lace, 0.03)
     else:
@@ -125,32 +125,32 @@ def _boot(sketch: Sketch, rng: Generator, cloth: Cloth, main: Colour) -> None:
     )
 
 
-def _heel(sketch: Sketch, rng: Generator, cloth: Cloth, main: Colour) -> None:
-    upper, inner = sketch.cloth(cloth), sketch.colour(mixed(main, (214, 184, 156), 0.7))
+def _heel(sketch: Sketch, rng: Generator, cloth: Cloth, main: Color) -> None:
+    upper, inner = sketch.cloth(cloth), sketch.color(mixed(main, (214, 184, 156), 0.7))
     lift = rng.uniform(0.2, 0.42)
     heel_x = rng.uniform(0.05, 0.16)
     sole: Points = curve((-0.6, 0.3 - lift), (-0.3, 0.32 - lift), (0.1, 0.26), (0.6, 0.3))
     back = polygon([(-0.62, 0.26 - lift), (-0.62 + heel_x + 0.14, 0.34 - lift), (-0.58 + heel_x, 0.34), (-0.62, 0.34)])
-    sketch.area(back, sketch.colour(mixed(main, (0, 0, 0), 0.35)))
+    sketch.area(back, sketch.color(mixed(main, (0, 0, 0), 0.35)))
     top = curve(
         (0.66, 0.28), (0.42, 0.14), (0.16, 0.02), (-0.1, 0.12 - lift * 0.5), (-0.35, 0.12 - lift), (-0.62, -0.04 - lift)
     )
     sketch.area(joined(sole, top, polygon([(-0.66, 0.12 - lift)])), upper)
     opening = curve((-0.6, 0.0 - lift), (-0.35, 0.13 - lift), (-0.1, 0.14 - lift * 0.5), (0.12, 0.05))
     sketch.line(opening, inner, 0.04, 112)
-    sketch.line(sole, sketch.colour(mixed(main, (0, 0, 0), 0.6)), 0.035)
+    sketch.line(sole, sketch.color(mixed(main, (0, 0, 0), 0.6)), 0.035)
     if rng.random() < 0.45:
         strap = curve((-0.6, -0.06 - lift), (-0.4, -0.2 - lift), (-0.22, -0.04 - lift), (-0.2, 0.1 - lift * 0.8))
         sketch.line(strap, upper, 0.045)
 
 
-def _from_above(sketch: Sketch, rng: Generator, cloth: Cloth, main: Colour) -> None:
+def _from_above(sketch: Sketch, rng: Generator, cloth: Cloth, main: Color) -> None:
     """Draw a left shoe seen from above: flat, loafer or slipper."""
-    upper, inner = sketch.cloth(cloth), sketch.colour(mixed(main, (222, 196, 166), rng.uniform(0.3, 0.9)))
+    upper, inner = sketch.cloth(cloth), sketch.color(mixed(main, (222, 196, 166), rng.uniform(0.3, 0.9)))
     toe = rng.uniform(0.12, 0.2)
     right = curve((0.0, -0.72), (0.16, -0.68), (0.19, -0.4), (0.2, 0.1), (0.25, 0.36), (toe, 0.64), (0.0, 0.72))
     left = right[::-1] * np.array([-0.9, 1.0])
-    sole = sketch.colour(mixed(main, (20, 18, 18), 0.5))
+    sole = sketch.color(mixed(main, (20, 18, 18), 0.5))
     outline = joined(right, left)
     sketch.area(outline * 1.05, sole)
     sketch.area(outline, upper)
@@ -158,9 +158,9 @@ def _from_above(sketch: Sketch, rng: Generator, cloth: Cloth, main: Colour) -> N
     hole = curve((0.0, -0.66), (0.12, -0.6), (0.13, -0.3), (0.12, throat - 0.08), (0.0, throat))
     sketch.area(joined(hole, hole[::-1] * np.array([-0.92, 1.0])), inner, tone=108, rim=70)
     if throat < 0.16:
-        _draw_vamp(sketch, rng, throat, sketch.colour(cloth.accent))
+        _draw_vamp(sketch, rng, throat, sketch.color(cloth.accent))
     elif rng.random() < 0.6:
-        sketch.dot((0.0, throat + 0.06), 0.05, sketch.colour(cloth.accent))
+        sketch.dot((0.0, throat + 0.06), 0.05, sketch.color(cloth.accent))
 
 
 def _draw_vamp(sketch: Sketch, rng: Generator, throat: float, accent: int) -> None:

@@ -9,8 +9,8 @@ from tagmill.sample.drawing.fabric import (
     DENIM,
     PALE,
     Cloth,
-    Colour,
-    any_colour,
+    Color,
+    any_color,
     contrasting,
     jittered,
     make_cloth,
@@ -25,12 +25,12 @@ SIDES = (-1.0, 1.0)
 
 def tshirt(rng: Generator) -> Sketch:
     """Short sleeves, round or V neck, often a print."""
-    sketch, main = Sketch(), any_colour(rng)
+    sketch, main = Sketch(), any_color(rng)
     pattern = str(rng.choice(["plain", "stripes", "dots", "flowers", "camouflage"], p=[0.66, 0.17, 0.05, 0.07, 0.05]))
     cloth = make_cloth(rng, pattern, main)
     torso = _torso(rng, length=(1.2, 1.6), pointed=rng.random() < 0.3)
     contrast = rng.random() < 0.25
-    rib = sketch.colour(cloth.accent if contrast else mixed(main, (0, 0, 0), 0.12))
+    rib = sketch.color(cloth.accent if contrast else mixed(main, (0, 0, 0), 0.12))
     body = sketch.cloth(cloth)
     angle = rng.uniform(0.25, 1.0)
     for sign in SIDES:
@@ -51,7 +51,7 @@ def tshirt(rng: Generator) -> Sketch:
 
 def longsleeve(rng: Generator) -> Sketch:
     """Long sleeves, no buttons; cuffs and hem are often ribbed."""
-    sketch, main = Sketch(), any_colour(rng)
+    sketch, main = Sketch(), any_color(rng)
     knit = "knit" if rng.random() < 0.5 else "smooth"
     pattern = str(rng.choice(["plain", "stripes", "zigzag", "dots", "triangles"], p=[0.58, 0.24, 0.08, 0.05, 0.05]))
     cloth = make_cloth(rng, pattern, main, knit)
@@ -91,7 +91,7 @@ def shirt(rng: Generator) -> Sketch:
     if rng.random() < 0.65:
         for sign in SIDES if rng.random() < 0.35 else SIDES[1:]:
             _draw_chest_pocket(sketch, sign * 0.27, torso.armpit + 0.02, body)
-    contrast = sketch.colour(contrasting(rng, main)) if rng.random() < 0.12 else trim
+    contrast = sketch.color(contrasting(rng, main)) if rng.random() < 0.12 else trim
     draw_collar(sketch, torso, contrast, rng.uniform(0.2, 0.28))
     return _hung(sketch, rng)
 
@@ -131,10 +131,10 @@ def draw_collar(sketch: Sketch, torso: Torso, paint: int, height: float) -> None
 
 
 def _rib(sketch: Sketch, rng: Generator, cloth: Cloth) -> int:
-    """Return a paint for neckline, cuffs and hem: ribbed, darker, or of the accent's colour."""
+    """Return a paint for neckline, cuffs and hem: ribbed, darker, or of the accent's color."""
     if rng.random() < 0.2:
         return sketch.cloth(make_cloth(rng, "columns", mixed(cloth.main, (0, 0, 0), 0.1), period=0.06))
-    return sketch.colour(mixed(cloth.main, (0, 0, 0), 0.14) if rng.random() < 0.7 else cloth.accent)
+    return sketch.color(mixed(cloth.main, (0, 0, 0), 0.14) if rng.random() < 0.7 else cloth.accent)
 
 
 def _torso(rng: Generator, length: tuple[float, float], pointed: bool) -> Torso:
@@ -156,15 +156,15 @@ def _torso(rng: Generator, length: tuple[float, float], pointed: bool) -> Torso:
     )
 
 
-def _draw_body(sketch: Sketch, torso: Torso, paint: int, main: Colour) -> None:
+def _draw_body(sketch: Sketch, torso: Torso, paint: int, main: Color) -> None:
     """Draw the inside of the back, the front, and the armhole seams."""
-    sketch.area(torso.back(), sketch.colour(mixed(main, (20, 20, 26), 0.3)), tone=96, rim=80)
+    sketch.area(torso.back(), sketch.color(mixed(main, (20, 20, 26), 0.3)), tone=96, rim=80)
     sketch.area(torso.outline(), paint)
     for sign in SIDES:
         sketch.seam(torso.armhole(sign), 0.022, 84)
 
 
-def _shirt_cloth(rng: Generator) -> tuple[Cloth, Colour]:
+def _shirt_cloth(rng: Generator) -> tuple[Cloth, Color]:
     pattern = str(rng.choice(["plain", "columns", "checks", "dots", "flowers"], p=[0.33, 0.2, 0.34, 0.05, 0.08]))
     family = (PALE, PALE, BRIGHT, DARK, DENIM)[int(rng.integers(5))]
     main = jittered(rng, family[int(rng.integers(len(family)))])
@@ -172,12 +172,12 @@ def _shirt_cloth(rng: Generator) -> tuple[Cloth, Colour]:
     return make_cloth(rng, pattern, main, grain, period=rng.uniform(0.1, 0.26)), main
 
 
-def _draw_placket(sketch: Sketch, rng: Generator, torso: Torso, paint: int, main: Colour) -> None:
+def _draw_placket(sketch: Sketch, rng: Generator, torso: Torso, paint: int, main: Color) -> None:
     top, bottom, half = torso.neck_depth, torso.length + torso.hem_curve, 0.045
     sketch.area(box(-half, top, half, bottom), paint, tone=136, rim=92)
     sketch.seam(polygon([(half, top), (half, bottom)]), 0.02, 72)
     sketch.seam(polygon([(-half, top), (-half, bottom)]), 0.012, 96)
-    button = sketch.colour(contrasting(rng, main))
+    button = sketch.color(contrasting(rng, main))
     for y in np.arange(top + 0.1, bottom - 0.06, rng.uniform(0.15, 0.21)):
         sketch.dot((0.0, float(y)), 0.021, button)
 

@@ -397,7 +397,7 @@ def http(url: str, login: str = "") -> tuple[int, str]:
 
 def test_each_service_runs_its_own_command_and_its_own_health_check(site: LocalSite) -> None:
     write_folder(site.folder / "catalog", 12)
-    write_classifier(site.folder / "colours.onnx")
+    write_classifier(site.folder / "colors.onnx")
     flower = f"http://127.0.0.1:{site.addresses['5555']}"
     with ComposedRedis(site) as broker:
         assert site.health("redis") == 0
@@ -408,8 +408,8 @@ def test_each_service_runs_its_own_command_and_its_own_health_check(site: LocalS
             worker.wait_ready()
             assert site.health("worker") == 0
             wait_until(lambda: site.health("flower") == 0, 30, "Flower to answer")
-            site.run("producer", "model", "add", site.folder / "colours.onnx")
-            site.run("producer", "submit", site.folder / "catalog", "--model", "colours", "--wait")
+            site.run("producer", "model", "add", site.folder / "colors.onnx")
+            site.run("producer", "submit", site.folder / "catalog", "--model", "colors", "--wait")
             assert json.loads(site.run("producer", "run", "list", "--json"))[0]["tagged"] == 12
             assert http(f"{flower}/api/workers?refresh=1")[0] == 401
             status, workers = http(f"{flower}/api/workers?refresh=1", "admin:local-flower_password")

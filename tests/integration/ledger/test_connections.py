@@ -16,7 +16,7 @@ from sqlalchemy.pool import QueuePool
 from support.processes import TAGMILL, environment, tagmill
 
 from tagmill.bundles.spec import BundleSpec, Task
-from tagmill.db.connection import WORKER, connect, end_silent, reading
+from tagmill.db.connection import WORKER, connect, reading, terminate_silent
 from tagmill.db.migrate import newest_version, open_database, upgrade
 from tagmill.errors import ConfigurationError
 from tagmill.images.preprocess import PreprocessSpec
@@ -64,8 +64,8 @@ def test_of_those_that_are_silent_in_a_transaction_workers_are_ended_and_produce
             connection.execute(text("SELECT 1"))
         time.sleep(0.5)
         # A reaper is a worker's, or in an embedded run the producer's own process.
-        assert end_silent(producer, seconds=0.3) == 1
-        assert end_silent(worker, seconds=0.3) == 0
+        assert terminate_silent(producer, seconds=0.3) == 1
+        assert terminate_silent(worker, seconds=0.3) == 0
         assert slow.execute(text("SHOW application_name")).scalar_one() == (name or "")[:63]
         with pytest.raises(OperationalError):
             frozen.execute(text("SELECT 1"))

@@ -18,7 +18,7 @@ from producer.results.read import read_results, run_models
 from tagmill.bundles.spec import BundleSpec, Task
 from tagmill.db import schema
 from tagmill.db.bulk import insert_new, insert_rows
-from tagmill.db.connection import connect, end_silent, is_outage
+from tagmill.db.connection import connect, is_outage, terminate_silent
 from tagmill.db.migrate import newest_version, require_schema, schema_version, upgrade
 from tagmill.db.schema import batch, image, inference, label, mask, metadata, reaper, run, run_image
 from tagmill.errors import ConfigurationError, NothingToDo
@@ -30,12 +30,12 @@ from tagmill.ledger.leases import Claim, Lease
 from tagmill.ledger.progress import run_progress
 from tagmill.ledger.reaper import (
     REAP_LIMIT,
-    bury_dead,
+    acquire_reaper_lock,
+    mark_dead,
     reclaim_due,
     reclaim_lost,
     requeue_expired,
     requeue_owned,
-    take_turn,
 )
 from tagmill.ledger.runs import cancel_run, create_run
 from tagmill.outcomes import ErrorCode
@@ -257,7 +257,7 @@ def test_a_reaper_leaves_the_runs_of_other_queues_alone(engine: Engine, model: M
     assert take(engine, batch_id, lease=0.01)
     time.sleep(0.03)
     assert requeue_expired(engine, "other") == 0
-    assert bury_dead(engine, "other", max_attempts=1) == 0
+    assert mark_dead(engine, "other", max_attempts=1) == 0
     assert requeue_expired(engine, QUEUE) == 1
     assert reclaim_lost(engine, "other", grace_seconds=0) == []
 
@@ -274,7 +274,7 @@ def test_a_batch_out_of_attempts_is_dead_and_its_images_say_so(engine: Engine, m
     for attempt in range(3):
         fail(engine, batch_id, f"worker-{attempt}")
     assert take(engine, batch_id, "a fourth") is None
-    assert bury_dead(engine, QUEUE, max_attempts=3) == 1
+    assert mark_dead(engine, QUEUE, max_attempts=3) == 1
     progress = run_progress(engine, run_id)
     assert (progress.state, progress.failures, progress.batches["dead"]) == ("done", {"batch_dead": 3}, 1)
 
@@ -305,7 +305,7 @@ def test_a_batch_that_crashes_for_ever_is_dead_in_the_end(engine: Engine, model:
     for _ in range(FREE_CRASHES + 3):
         crash(engine, batch_id, "dead")
     assert take(engine, batch_id, "one too many") is None
-    assert bury_dead(engine, QUEUE, max_attempts=3) == 1
+    assert mark_dead(engine, QUEUE, max_attempts=3) == 1
     assert run_progress(engine, run_id).failures == {"batch_dead": 3}
 
 
@@ -353,7 +353,7 @@ def test_one_worker_at_a_time_looks_for_lost_work(engine: Engine) -> None:
 
     def ask() -> None:
         start.wait()
-        turns.append(take_turn(engine, QUEUE, 0.5))
+        turns.append(acquire_reaper_lock(engine, QUEUE, 0.5))
 
     threads = [threading.Thread(target=ask) for _ in range(6)]
     for thread in threads:
@@ -361,9 +361,9 @@ def test_one_worker_at_a_time_looks_for_lost_work(engine: Engine) -> None:
     for thread in threads:
         thread.join()
     assert sorted(turns) == [False] * 5 + [True]
-    assert take_turn(engine, "other", 0.5)
+    assert acquire_reaper_lock(engine, "other", 0.5)
     time.sleep(0.6)
-    assert take_turn(engine, QUEUE, 0.5)
+    assert acquire_reaper_lock(engine, QUEUE, 0.5)
 
 
 def test_a_cancelled_run_ends_even_where_its_worker_was_killed(engine: Engine, model: Model) -> None:
@@ -420,7 +420,7 @@ def test_counts_of_runs_from_before_the_counts_are_filled_in(engine: Engine, mod
     assert complete(engine, claimed, replace(result, outcomes=outcomes), "worker")
     for attempt in range(3):
         fail(engine, second, f"worker-{attempt}")
-    assert bury_dead(engine, QUEUE, max_attempts=3) == 1
+    assert mark_dead(engine, QUEUE, max_attempts=3) == 1
     before = replace(run_progress(engine, run_id), read_at=0.0)
     assert (before.images, before.tagged, before.inferences) == (5, 1, 1)
     assert before.failures == {"batch_dead": 2, "truncated": 1}
@@ -487,9 +487,9 @@ def test_a_frozen_worker_that_holds_a_lock_does_not_lock_the_others_out(postgres
     frozen, other = connect(postgres_url, patience_seconds=0.3), connect(postgres_url)
     upgrade(other)
     with frozen.connect() as connection:
-        assert take_turn(other, QUEUE, 0.0)
+        assert acquire_reaper_lock(other, QUEUE, 0.0)
         connection.execute(update(reaper).values(next_look=0.0))  # and then not another word
-        assert take_turn(other, QUEUE, 60.0)
+        assert acquire_reaper_lock(other, QUEUE, 60.0)
         with pytest.raises(DBAPIError) as caught:
             connection.execute(select(reaper))
         connection.invalidate()
@@ -503,7 +503,7 @@ def worker_that_freezes(url: str) -> Iterator[tuple[Engine, Connection, psycopg.
     """Give another worker's engine, and the connection that is left in silence: as SQLAlchemy and as psycopg see it."""
     frozen, other = (connect(url, patience_seconds=0.3) for _ in range(2))
     upgrade(other)
-    assert take_turn(other, QUEUE, 0.0)
+    assert acquire_reaper_lock(other, QUEUE, 0.0)
     with frozen.connect() as connection:
         raw = connection.connection.driver_connection
         assert isinstance(raw, psycopg.Connection)
@@ -520,11 +520,11 @@ def test_a_worker_that_froze_between_the_statements_of_a_pipeline_is_ended(postg
         raw.pgconn.send_flush_request()
         raw.pgconn.flush()  # the statement runs; the Sync that ends it does not come
         wait_until(lambda: locked(other), 10, "the statement to run")
-        assert end_silent(other, 60) == 0
+        assert terminate_silent(other, 60) == 0
         time.sleep(1)  # longer than idle_in_transaction_session_timeout, which does not see it
         assert locked(other)
-        assert end_silent(other, 0.3) == 1
-        assert take_turn(other, QUEUE, 60.0)
+        assert terminate_silent(other, 0.3) == 1
+        assert acquire_reaper_lock(other, QUEUE, 60.0)
 
 
 def test_a_worker_that_froze_in_the_middle_of_a_copy_is_ended(postgres_url: str) -> None:
@@ -533,8 +533,8 @@ def test_a_worker_that_froze_in_the_middle_of_a_copy_is_ended(postgres_url: str)
         raw.pgconn.exec_(b"COPY file_seen FROM STDIN")  # and no row comes
         time.sleep(1)
         assert locked(other)
-        assert end_silent(other, 0.3) == 1
-        assert take_turn(other, QUEUE, 60.0)
+        assert terminate_silent(other, 0.3) == 1
+        assert acquire_reaper_lock(other, QUEUE, 60.0)
 
 
 def locked(engine: Engine) -> bool:

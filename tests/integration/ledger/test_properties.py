@@ -30,7 +30,7 @@ from tagmill.ledger.attempts import FREE_CRASHES
 from tagmill.ledger.complete import complete
 from tagmill.ledger.leases import Claim, Lease
 from tagmill.ledger.progress import run_progress
-from tagmill.ledger.reaper import bury_dead, reclaim_due, reclaim_lost, requeue_expired, requeue_owned
+from tagmill.ledger.reaper import mark_dead, reclaim_due, reclaim_lost, requeue_expired, requeue_owned
 from tagmill.ledger.runs import cancel_run, create_run
 from tagmill.outcomes import ErrorCode, ImageStatus
 from tagmill.records import BatchResult, Entry, ImageRow, InferenceRow, Outcome
@@ -173,7 +173,7 @@ class LedgerMachine(RuleBasedStateMachine):
             reconcile(self.app, self.engine, QUEUE, MAX_ATTEMPTS)
         else:
             assert requeue_expired(self.engine, QUEUE) == len(lost)
-            bury_dead(self.engine, QUEUE, MAX_ATTEMPTS)
+            mark_dead(self.engine, QUEUE, MAX_ATTEMPTS)
             published = [*reclaim_due(self.engine, QUEUE), *reclaim_lost(self.engine, QUEUE, grace_seconds=0)]
             assert not {number for _, number in published} & set(self.owners)
         dead = {position for position, _, _, ending in self.rows() if ending == ErrorCode.BATCH_DEAD}

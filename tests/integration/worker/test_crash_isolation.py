@@ -1,4 +1,4 @@
-"""Pictures and models that end, stick or fill the worker that takes them: real workers, real deaths."""
+"""Images and models that end, stick or fill the worker that takes them: real workers, real deaths."""
 
 import json
 import signal
@@ -18,7 +18,7 @@ from support.processes import TAGMILL, Worker, environment, tagmill, wait_until
 from tagmill.settings import Settings
 
 FAULTS = str(Path(faults.__file__).parent)
-#: reading a picture takes 0.3 s, which end no sooner where the process is stopped meanwhile
+#: reading an image takes 0.3 s, which end no sooner where the process is stopped meanwhile
 SLOW = """
 import hashlib, time
 sha256 = hashlib.sha256
@@ -46,16 +46,16 @@ def faulty(site: Site, **settings: object) -> dict[str, str]:
 
 
 @on_both_databases
-def test_a_picture_that_kills_its_worker_is_found_and_costs_its_neighbours_nothing(site: Site) -> None:
+def test_an_image_that_kills_its_worker_is_found_and_costs_its_neighbors_nothing(site: Site) -> None:
     truth = write_folder(site.folder / "shop", 60)
     spoil(site.folder / "shop" / "00030.png", faults.KILLS)
     with Worker(faulty(site), site.folder / "worker.log") as worker:
-        done = site.submit(site.folder / "shop", "--model", "colours", "--batch-size", 4, "--wait", expect=3)
+        done = site.submit(site.folder / "shop", "--model", "colors", "--batch-size", 4, "--wait", expect=3)
         assert worker.log.count('"action": "worker_ended"') == 2
         assert "poison_found" in worker.log
     assert (done["tagged"], done["failures"]) == (59, {"crashed_worker": 1})
     del truth["00030.png"]
-    assert {row["image_key"]: row["colours.label"] for row in site.rows(done["run"]) if row["colours.label"]} == truth
+    assert {row["image_key"]: row["colors.label"] for row in site.rows(done["run"]) if row["colors.label"]} == truth
     # A death is counted as a crash, not as an attempt: nobody has more than the one that came to its end.
     assert set(site.values("SELECT attempts - crashes FROM batch")) == {1}
     assert site.count("SELECT max(crashes) FROM batch") == 2
@@ -66,7 +66,7 @@ def test_what_a_dead_worker_had_in_hand_does_not_wait_for_its_leases(site: Site)
     write_folder(site.folder / "shop", 12)
     spoil(site.folder / "shop" / "00003.png", faults.KILLS)
     with Worker(faulty(site, lease_seconds=3600), site.folder / "worker.log") as worker:
-        done = site.submit(site.folder / "shop", "--model", "colours", "--batch-size", 4, "--wait", expect=3)
+        done = site.submit(site.folder / "shop", "--model", "colors", "--batch-size", 4, "--wait", expect=3)
         assert '"action": "batches_freed"' in worker.log
     assert (done["tagged"], done["failures"]) == (11, {"crashed_worker": 1})
 
@@ -79,14 +79,14 @@ def test_a_stuck_image_is_given_up_and_its_worker_started_anew(site: Site) -> No
     write_folder(site.folder / "shop", 30)
     spoil(site.folder / "shop" / "00007.png", faults.STICKS)
     with Worker(faulty(site, stall_seconds=2), site.folder / "worker.log") as worker:
-        done = site.submit(site.folder / "shop", "--model", "colours", "--batch-size", 4, "--wait", expect=3)
+        done = site.submit(site.folder / "shop", "--model", "colors", "--batch-size", 4, "--wait", expect=3)
         assert (done["tagged"], done["failures"]) == (29, {"timed_out": 1})
         wait_until(lambda: worker.log.count(" ready.") == 2, 60, "the worker to be started anew")
         assert '"action": "worker_recycles", "reason": "stuck_thread"' in worker.log
     assert set(site.values("SELECT attempts FROM batch")) == {1}
 
 
-def test_a_command_that_was_stopped_goes_on_and_fails_no_picture(sqlite_url: str, tmp_path: Path) -> None:
+def test_a_command_that_was_stopped_goes_on_and_fails_no_image(sqlite_url: str, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(SLOW)
     write_folder(tmp_path / "shop", 24)
     env = environment(database_url=sqlite_url, device="cpu", stall_seconds=2) | {"PYTHONPATH": str(tmp_path)}
@@ -97,7 +97,7 @@ def test_a_command_that_was_stopped_goes_on_and_fails_no_picture(sqlite_url: str
     done = "SELECT count(*) FROM batch WHERE status = 'done'"
     wait_until(lambda: Site(env, tmp_path).count(done), 60, "the first batch")
     process.send_signal(signal.SIGSTOP)
-    time.sleep(3)  # longer than a picture may take, and less than the leases
+    time.sleep(3)  # longer than an image may take, and less than the leases
     process.send_signal(signal.SIGCONT)
     said, log = process.communicate(timeout=120)
     assert process.returncode == 0, said + log
@@ -120,7 +120,7 @@ def test_a_worker_over_its_memory_limit_is_started_anew_between_batches(site: Si
     write_folder(site.folder / "shop", 40)
     spoil(write_picture(site.folder / "shop" / "large.png", "red"), faults.FILLS)
     with Worker(faulty(site, max_worker_memory=400 * 2**20), site.folder / "worker.log") as worker:
-        done = site.submit(site.folder / "shop", "--model", "colours", "--batch-size", 4, "--wait")
+        done = site.submit(site.folder / "shop", "--model", "colors", "--batch-size", 4, "--wait")
         wait_until(lambda: worker.log.count(" ready.") == 2, 60, "the worker to be started anew")
         assert '"action": "worker_recycles", "reason": "memory"' in worker.log
     assert done["tagged"] == 41

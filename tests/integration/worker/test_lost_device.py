@@ -1,4 +1,4 @@
-"""A device that fails in the middle of its life: no picture is blamed, and the process ends."""
+"""A device that fails in the middle of its life: no image is blamed, and the process ends."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,38 +15,38 @@ from tagmill.ledger.runs import create_run
 from tagmill.registry.models import register
 from tagmill.registry.store import ModelStore
 from tagmill.settings import Settings
-from worker.batch import Host, Runtime
+from worker.batch import ProcessHooks, Runtime
 from worker.connections.availability import Services
-from worker.inference.call_tracker import Calls
-from worker.inference.session_cache import Sessions
-from worker.supervision.watchdog import Overdue
+from worker.inference.call_tracker import CallTracker
+from worker.inference.session_cache import SessionCache
+from worker.supervision.watchdog import RecycleReason
 
 ERROR = "CUDA failure 700: an illegal memory access was encountered"
 
 
 class Shop:
-    """Pictures, the starter classifier, and the runtime of a worker whose device can be broken, in this process."""
+    """Images, the starter classifier, and the runtime of a worker whose device can be broken, in this process."""
 
     def __init__(self, engine: Engine, folder: Path) -> None:
         (folder / "shop").mkdir()
         write_folder(folder / "shop", 5)
         self.engine = engine
-        self.asked: list[Overdue] = []
+        self.asked: list[RecycleReason] = []
         store, (bundle, _) = ModelStore(folder / "models"), starter_bundles()
         store.add(bundle, sha256_of(bundle))
         url = engine.url.render_as_string(hide_password=False)
         settings = Settings(database_url=url, model_store=folder / "models")
-        sessions = Sessions(settings, store)
+        sessions = SessionCache(settings, store)
         self.session = sessions.get(sha256_of(bundle))
         model = register(engine, self.session.spec, self.session.sha256)
         self.run = create_run(engine, "test", open_sources([str(folder / "shop")]), [model], [folder], 64, "tagmill")
-        self.runtime = Runtime(settings, sessions, Host(Services(), self.asked.append, supervised=False))
+        self.runtime = Runtime(settings, sessions, ProcessHooks(Services(), self.asked.append, supervised=False))
 
     def tag(self, breaks: Callable[[np.ndarray], bool]) -> None:
-        """Tag the batch with a device that fails on the pictures that `breaks` says it does."""
+        """Tag the batch with a device that fails on the images that `breaks` says it does."""
         run = self.session._engine.run
 
-        def fail(names: list[str], images: np.ndarray, calls: Calls) -> list[np.ndarray]:
+        def fail(names: list[str], images: np.ndarray, calls: CallTracker) -> list[np.ndarray]:
             if breaks(images):
                 raise RuntimeError(ERROR)
             return run(names, images, calls)
@@ -68,10 +68,10 @@ def test_a_batch_that_met_a_broken_device_is_given_back_whole_and_the_process_is
     reason = f"DeviceLostError: {shop.session.provider} answers no more: {ERROR}"
     assert shop.rows("SELECT status, error FROM batch") == [("queued", reason)]
     assert shop.rows("SELECT status, count(*) FROM run_image GROUP BY status") == [("pending", 5)]
-    assert shop.asked == [Overdue.DEVICE]
+    assert shop.asked == [RecycleReason.DEVICE]
 
 
-def test_where_the_device_still_answers_it_is_the_pictures_fault(engine: Engine, tmp_path: Path) -> None:
+def test_where_the_device_still_answers_it_is_the_images_fault(engine: Engine, tmp_path: Path) -> None:
     shop = Shop(engine, tmp_path)
     shop.tag(lambda images: not np.array_equal(images, shop.session.sample))
     assert shop.rows("SELECT status FROM batch") == [("done",)]

@@ -145,7 +145,7 @@ def test_who_dies_while_filling_leaves_the_doubt_to_the_next(
     published_run(app, engine, model, 3)
     redis.flush()
     with monkeypatch.context() as patch:
-        patch.setattr(restoring, "reclaim_forgotten", _die)
+        patch.setattr(restoring, "reclaim_published_between", _die)
         with pytest.raises(KeyboardInterrupt):
             fill_up(app, engine)
     assert fill_up(app, engine) == 3

@@ -56,7 +56,7 @@ def begin(site: Site, worker: Worker) -> object:
     """Submit a run and return once the worker is in the middle of it."""
     write_folder(site.folder / "shop", IMAGES)
     worker.wait_ready()
-    run = site.submit(site.folder / "shop", "--model", "colours", "--batch-size", 4)["run"]
+    run = site.submit(site.folder / "shop", "--model", "colors", "--batch-size", 4)["run"]
     wait_until(lambda: len(events(worker, "batch_tagged")) >= 5, 60, "the worker to be at work")
     return run
 
@@ -152,7 +152,7 @@ def test_what_a_full_disk_did_not_take_is_written_once_there_is_room(
 ) -> None:
     site = new_site(tmp_path, sqlite_url, redis_server.url)
     write_folder(site.folder / "shop", IMAGES)
-    run = site.submit(site.folder / "shop", "--model", "colours", "--batch-size", 4)["run"]
+    run = site.submit(site.folder / "shop", "--model", "colors", "--batch-size", 4)["run"]
     # The kernel lets the worker write nowhere behind this byte: for SQLite the same as a disk without room.
     limit = Path(str(make_url(sqlite_url).database)).stat().st_size + 200_000
     with Worker.bare(site.env, site.folder / "worker.log") as worker:

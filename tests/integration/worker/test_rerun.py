@@ -22,16 +22,16 @@ from tagmill.records import Entry
 from tagmill.registry.models import Model, register
 from tagmill.registry.store import ModelStore
 from tagmill.settings import Settings
-from worker.batch import Host, Runtime
+from worker.batch import ProcessHooks, Runtime
 from worker.connections.availability import Services
 from worker.inference.session import Session
-from worker.inference.session_cache import Sessions
+from worker.inference.session_cache import SessionCache
 from worker.sources import stat_cache
 from worker.sources.fetcher import Fetched, Fetcher
 
 
 class Shop:
-    """A folder of pictures, a registered model, and the runtime of a worker, in this process."""
+    """A folder of images, a registered model, and the runtime of a worker, in this process."""
 
     def __init__(self, engine: Engine, folder: Path, bundle: Path) -> None:
         self.engine = engine
@@ -41,7 +41,9 @@ class Shop:
         store = self.folder.parent / "models"
         settings = Settings(database_url=url, model_store=store, allow_private_hosts=True, max_image_pixels=10_000_000)
         self.runtime = Runtime(
-            settings, Sessions(settings, ModelStore(store)), Host(Services(), lambda reason: None, supervised=False)
+            settings,
+            SessionCache(settings, ModelStore(store)),
+            ProcessHooks(Services(), lambda reason: None, supervised=False),
         )
 
     def _register(self, bundle: Path) -> Model:
@@ -68,7 +70,7 @@ class Shop:
 @pytest.fixture
 def shop(engine: Engine, tmp_path: Path) -> Iterator[Shop]:
     (tmp_path / "shop").mkdir()
-    shop = Shop(engine, tmp_path / "shop", write_classifier(tmp_path / "colours.onnx"))
+    shop = Shop(engine, tmp_path / "shop", write_classifier(tmp_path / "colors.onnx"))
     yield shop
     shop.runtime.close()
 
@@ -165,7 +167,7 @@ def test_changed_bytes_behind_one_location_are_one_new_inference_and_the_old_sta
 
 
 class Server(ThreadingHTTPServer):
-    """Serves one picture, whatever is asked for, and counts."""
+    """Serves one image, whatever is asked for, and counts."""
 
     def __init__(self, picture: bytes) -> None:
         outer = self
@@ -237,7 +239,7 @@ def test_of_a_batch_of_64_four_bad_images_fail_with_four_codes_and_60_are_tagged
     assert dict(failed) == {
         "bomb.png": "too_many_pixels",
         "cut.jpg": "truncated",
-        "missing.jpg": "fetch_404",
+        "missing.jpg": "not_found",
         "raises.png": "inference_failed",
     }
     found = fussy.rows("SELECT image_key, label FROM catalog_labels WHERE rank = 1")

@@ -22,7 +22,7 @@ from tagmill.settings import Settings
 
 on_both_databases = pytest.mark.parametrize("site", ["sqlite_url", "postgres_url"], indirect=True)
 
-BOTH = ("--model", "colours", "--model", "colour-masks")
+BOTH = ("--model", "colors", "--model", "color-masks")
 
 
 @on_both_databases
@@ -37,7 +37,7 @@ def test_a_catalog_goes_from_submit_to_sql_and_a_bad_image_is_only_its_own_probl
         assert (again["tagged"], again["inferences"]) == (100, 0)
         assert worker.stop() == 0
     rows = {row["image_key"]: row for row in site.rows(done["run"])}
-    assert {key: row["colours.label"] for key, row in rows.items() if key != "broken.jpg"} == truth
+    assert {key: row["colors.label"] for key, row in rows.items() if key != "broken.jpg"} == truth
     assert rows["broken.jpg"]["error_code"] == "not_an_image"
     assert site.count("SELECT count(*) FROM label") == 300
     assert site.count("SELECT count(*) FROM mask") == 100
@@ -46,7 +46,7 @@ def test_a_catalog_goes_from_submit_to_sql_and_a_bad_image_is_only_its_own_probl
 def test_plain_celery_works_as_its_users_expect(site: Site) -> None:
     write_folder(site.folder / "shop", 20)
     with Worker.bare(site.env, site.folder / "worker.log", "plain", "-E") as worker:
-        done = site.submit(site.folder / "shop", "--model", "colours@1", "--wait")
+        done = site.submit(site.folder / "shop", "--model", "colors@1", "--wait")
         assert done["tagged"] == 20
         assert worker.stop() == 0
 
@@ -66,7 +66,7 @@ def test_after_kill_9_of_one_of_two_workers_every_image_is_there_once(site: Site
         site.wait_done(run)
         assert "batch_tagged" in two.log
     rows = site.rows(run)
-    assert {row["image_key"]: row["colours.label"] for row in rows} == truth
+    assert {row["image_key"]: row["colors.label"] for row in rows} == truth
     assert len(rows) == 600
     assert site.count("SELECT count(*) FROM inference") == 1200
     assert site.count("SELECT count(*) FROM label WHERE rank = 1") == 600
@@ -97,7 +97,7 @@ def test_the_supervisor_starts_a_killed_worker_again(site: Site) -> None:
             os.kill(child, signal.SIGKILL)
         wait_until(lambda: worker.log.count(" ready.") == 2, 60, "the worker to be started again")
         assert '"action": "worker_ended"' in worker.log
-        assert site.submit(site.folder / "shop", "--model", "colours", "--wait")["tagged"] == 30
+        assert site.submit(site.folder / "shop", "--model", "colors", "--wait")["tagged"] == 30
 
 
 def test_no_worker_goes_on_without_its_supervisor(site: Site) -> None:
@@ -110,7 +110,7 @@ def test_no_worker_goes_on_without_its_supervisor(site: Site) -> None:
 
 def test_a_flushed_redis_loses_nothing(site: Site, redis_server: RedisServer) -> None:
     write_folder(site.folder / "shop", 60)
-    run = site.submit(site.folder / "shop", "--model", "colours", "--batch-size", 4)["run"]
+    run = site.submit(site.folder / "shop", "--model", "colors", "--batch-size", 4)["run"]
     redis_server.flush()
     with Worker(site.env, site.folder / "worker.log") as worker:
         site.wait_done(run)
@@ -122,7 +122,7 @@ def test_one_small_message_a_batch_and_a_strange_one_is_refused(site: Site) -> N
     write_folder(site.folder / "shop", 200)
     settings = Settings(broker_url=site.env["TAGMILL_BROKER_URL"])
     app = make_app(settings)
-    run = site.submit(site.folder / "shop", "--model", "colours", "--batch-size", 10)["run"]
+    run = site.submit(site.folder / "shop", "--model", "colors", "--batch-size", 10)["run"]
     assert waiting(app, settings.queue) == 20
     for strange in ({"layout": 2, "run": 1, "batch": 1}, "batch 1", {"layout": 1, "run": 1, "batch": "1; DROP TABLE"}):
         app.send_task(TAG_BATCH, args=[strange])
@@ -149,7 +149,7 @@ def test_what_is_no_message_is_dropped_from_the_queue_and_ends_no_worker(site: S
         with redis.Redis.from_url(redis_server.url) as client:
             client.lpush("tagmill:6", *strange)
         wait_until(lambda: worker.log.count("message_dropped") == len(strange), 30, "the junk to be dropped")
-        assert site.submit(site.folder / "shop", "--model", "colours", "--wait")["tagged"] == 20
+        assert site.submit(site.folder / "shop", "--model", "colors", "--wait")["tagged"] == 20
         assert worker.log.count(" ready.") == 1
         assert "Traceback" not in worker.log
 
@@ -159,8 +159,8 @@ def test_a_message_of_an_unknown_run_or_a_foreign_batch_is_refused(site: Site) -
     settings = Settings(broker_url=site.env["TAGMILL_BROKER_URL"])
     app = make_app(settings)
     other = site.env | {"TAGMILL_QUEUE": "other"}
-    elsewhere = tagmill_json("submit", site.folder / "shop", "--model", "colours", env=other)["run"]
-    run = site.submit(site.folder / "shop", "--model", "colours")["run"]
+    elsewhere = tagmill_json("submit", site.folder / "shop", "--model", "colors", env=other)["run"]
+    run = site.submit(site.folder / "shop", "--model", "colors")["run"]
     (theirs,), (ours,) = (site.values(f"SELECT id FROM batch WHERE run_id = {number}") for number in (elsewhere, run))
     # an unknown run, an unknown batch, a batch of another run, and one of another queue
     publish(app, [(999, ours), (run, 999), (run, theirs), (elsewhere, theirs)])
@@ -189,7 +189,7 @@ def test_a_bundle_missing_from_the_store_ends_in_dead_batches_that_say_why(site:
         bundle.unlink()
     env = site.env | {"TAGMILL_MAX_ATTEMPTS": "2"}
     with Worker(env, site.folder / "worker.log"):
-        done = site.submit(site.folder / "shop", "--model", "colours", "--wait", expect=3)
+        done = site.submit(site.folder / "shop", "--model", "colors", "--wait", expect=3)
     assert done["failures"] == {"batch_dead": 3}
     assert "add the model again" in tagmill("results", done["run"], "--format", "jsonl", env=site.env).stdout
 
@@ -200,9 +200,9 @@ def test_a_file_outside_the_named_folders_is_refused(site: Site) -> None:
     manifest = site.folder / "shop" / "manifest.csv"
     manifest.write_text(f"image_key,uri\na,00000.png\nb,{secret}\nc,../private/secret.png\n")
     with Worker(site.env, site.folder / "worker.log"):
-        refused = site.submit(manifest, "--model", "colours", "--wait", expect=3)
+        refused = site.submit(manifest, "--model", "colors", "--wait", expect=3)
         assert refused["failures"] == {"forbidden_location": 2}
-        allowed = site.submit(manifest, "--model", "colours", "--allow-root", site.folder / "private", "--wait")
+        allowed = site.submit(manifest, "--model", "colors", "--allow-root", site.folder / "private", "--wait")
         assert allowed["tagged"] == 3
 
 
@@ -223,6 +223,6 @@ def test_workers_take_turns_fairly_enough_to_share_a_run(site: Site) -> None:
         one.wait_ready()
         two.wait_ready()
         time.sleep(0.5)
-        site.submit(site.folder / "shop", "--model", "colours", "--batch-size", 3, "--wait")
+        site.submit(site.folder / "shop", "--model", "colors", "--batch-size", 3, "--wait")
         assert one.log.count("batch_tagged") >= 5
         assert two.log.count("batch_tagged") >= 5

@@ -1,6 +1,6 @@
 """Faults for processes that a test starts with this folder on PYTHONPATH: what takes a bug in a library otherwise.
 
-Python imports this module at its start. A worker hashes the bytes of each picture; pictures with one of these marks in
+Python imports this module at its start. A worker hashes the bytes of each image; images with one of these marks in
 their bytes then end, stick, freeze or fill the process that reads them.
 """
 

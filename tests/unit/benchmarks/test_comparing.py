@@ -1,4 +1,4 @@
-"""The benchmarks' own parts: the same job for everyone, ratios within rounds, a picture of them."""
+"""The benchmarks' own parts: the same job for everyone, ratios within rounds, an image of them."""
 
 from pathlib import Path
 
@@ -17,13 +17,13 @@ from benchmarks.support.job import Job
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
-    """Forty small pictures for the seed network."""
+    """Forty small images for the simple CNN."""
     folder = tmp_path_factory.mktemp("bench")
     files = write_set("small", folder, 40)
-    return Job([str(file) for file in files], [str(make_bundle("seed", folder, folder / "small"))], 2)
+    return Job([str(file) for file in files], [str(make_bundle("simple-cnn", folder, folder / "small"))], 2)
 
 
-def test_every_picture_of_a_set_has_bytes_of_its_own_and_is_written_once(tmp_path: Path) -> None:
+def test_every_image_of_a_set_has_bytes_of_its_own_and_is_written_once(tmp_path: Path) -> None:
     first = write_set("small", tmp_path, 100)
     assert len({file.read_bytes() for file in first}) == 100
     times = [file.stat().st_mtime_ns for file in first]
@@ -34,7 +34,7 @@ def test_every_picture_of_a_set_has_bytes_of_its_own_and_is_written_once(tmp_pat
 
 
 @pytest.mark.parametrize("part", ["both", "decode", "infer", "plain"])
-def test_the_raw_limit_goes_through_every_picture(job: Job, part: str) -> None:
+def test_the_raw_limit_goes_through_every_image(job: Job, part: str) -> None:
     timed = raw.measure(job, part)
     assert timed.images == 40
     assert timed.seconds > 0
@@ -43,7 +43,7 @@ def test_the_raw_limit_goes_through_every_picture(job: Job, part: str) -> None:
 def test_contenders_take_turns_and_are_compared_within_rounds(job: Job, tmp_path: Path) -> None:
     said: list[str] = []
     with Tagmill("tagmill", job.bundles) as own, Script("embedded", "embedded") as embedded:
-        found = compare("forty pictures", [own, embedded], job, 2, said.append)
+        found = compare("forty images", [own, embedded], job, 2, said.append)
     assert [line.split(": ")[1].split(" ")[0] for line in said] == ["tagmill", "embedded", "embedded", "tagmill"]
     one, other = found.rates["tagmill"], found.rates["embedded"]
     assert found.ratios("tagmill", "embedded") == [one[0] / other[0], one[1] / other[1]]

@@ -54,7 +54,10 @@ def test_the_documented_options_of_the_recipes_are_what_the_networks_are_trained
 
     guide = (ROOT / "docs" / "training.md").read_text(encoding="utf-8").partition("## Options")[2]
     table = {name: cells.split("|") for name, cells in re.findall(r"^\| `--([\w-]+)` \|(.+)\|$", guide, flags=re.M)}
-    networks = [*(cnn.DEFAULTS[arch] for arch in (Arch.MLP, Arch.SEED, Arch.RESNET, Arch.AIRBENCH)), transfer.DEFAULTS]
+    networks = [
+        *(cnn.DEFAULTS[arch] for arch in (Arch.MLP, Arch.SIMPLE_CNN, Arch.RESNET, Arch.AIRBENCH)),
+        transfer.DEFAULTS,
+    ]
     networks += [segment.DEFAULTS, segment.CONTEXT_DEFAULTS]  # type: ignore[list-item]  # all have what is asked for
     assert len(table) == 10
     for name, cells in table.items():
@@ -64,7 +67,7 @@ def test_the_documented_options_of_the_recipes_are_what_the_networks_are_trained
                 assert hyper.augmentation == STRENGTHS[cell], name  # type: ignore[index]  # a StrEnum is its text
             elif cell and name != "augment":
                 real = getattr(hyper, attribute, None)
-                real = getattr(hyper.course, attribute, None) if real is None else real
+                real = getattr(hyper.loop, attribute, None) if real is None else real
                 assert cell == str(real) or float(cell) == real, name
 
 

@@ -45,7 +45,7 @@ from worker.pipeline.reader import DecodedImage
 def classifier_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("classifier")
     data, test = draw_noisy(folder / "train", each=6), draw_noisy(folder / "pictures", each=6, seed=1)
-    train_cnn(Folders((data,), (), (test,)), folder / "run", Arch.SEED, short(CNN[Arch.SEED], epochs=1))
+    train_cnn(Folders((data,), (), (test,)), folder / "run", Arch.SIMPLE_CNN, short(CNN[Arch.SIMPLE_CNN], epochs=1))
     return folder / "run"
 
 
@@ -138,7 +138,7 @@ def test_a_segmenter_bundle_answers_as_torch_does(segmenter: Made) -> None:
         assert (scores[present] <= 1.00001).all()
 
 
-def test_a_bundle_takes_any_number_of_pictures(classifier: Made, segmenter: Made) -> None:
+def test_a_bundle_takes_any_number_of_images(classifier: Made, segmenter: Made) -> None:
     for made in (classifier, segmenter):
         images = sample_pictures(load(made.run))
         together = made.session.run(images[:7])
@@ -157,7 +157,7 @@ def test_a_bundle_says_what_it_is_and_where_it_came_from(classifier: Made) -> No
     assert read.metrics["accuracy"] == load(classifier.run).metrics["accuracy"]
     assert read.provenance["parity"]["images"] == 18
     assert read.provenance["exported_with"]["opset"] == onnx.load(classifier.bundle).opset_import[0].version
-    assert read.provenance["hyperparameters"]["course"]["seed"] == 0
+    assert read.provenance["hyperparameters"]["loop"]["seed"] == 0
     assert read.temperature == load(classifier.run).temperature != 1.0
     assert read.thresholds == load(classifier.run).thresholds
     assert read.precision is Precision.FP32
@@ -245,26 +245,26 @@ def test_parity_has_limits(parity: Parity, fine: bool) -> None:
             parity.check()
 
 
-def test_a_run_whose_pictures_are_gone_asks_for_samples(classifier_run: Path, tmp_path: Path) -> None:
+def test_a_run_whose_images_are_gone_asks_for_samples(classifier_run: Path, tmp_path: Path) -> None:
     checkpoint = load(classifier_run)
     (tmp_path / "run").mkdir()
     save(replace(checkpoint, data={"train": [str(tmp_path / "gone")]}), tmp_path / "run")
     with pytest.raises(InputError, match=r"are gone .*--samples"):
         export_bundle(tmp_path / "run", tmp_path / "bundle.onnx")
     save(replace(checkpoint, data={}), tmp_path / "run")
-    with pytest.raises(InputError, match=r"names no pictures; .*--samples"):
+    with pytest.raises(InputError, match=r"names no images; .*--samples"):
         export_bundle(tmp_path / "run", tmp_path / "bundle.onnx")
     others = draw_noisy(tmp_path / "other", each=1)
     assert export_bundle(tmp_path / "run", tmp_path / "bundle.onnx", samples=others).parity.images == 3
 
 
-def test_at_most_two_hundred_pictures_of_all_categories_are_compared(classifier_run: Path, tmp_path: Path) -> None:
+def test_at_most_two_hundred_images_of_all_categories_are_compared(classifier_run: Path, tmp_path: Path) -> None:
     images = sample_pictures(load(classifier_run), draw_noisy(tmp_path / "many", each=90))
     assert len(images) == 200
     assert set(images.mean((1, 2)).argmax(1).tolist()) == {0, 1, 2}
 
 
-@pytest.mark.parametrize("arch", [Arch.SEED, Arch.RESNET])
+@pytest.mark.parametrize("arch", [Arch.SIMPLE_CNN, Arch.RESNET])
 def test_an_untrained_network_of_every_arch_exports(arch: Arch, classifier_run: Path, tmp_path: Path) -> None:
     known = load(classifier_run)
     network = build(arch, 40, 4)
@@ -273,7 +273,7 @@ def test_an_untrained_network_of_every_arch_exports(arch: Arch, classifier_run: 
     assert export_bundle(tmp_path, tmp_path / "bundle.onnx").spec.labels == ("a", "b", "c", "d")
 
 
-def test_a_segmenter_that_mirrors_its_pictures_exports(segmenter_run: Path, tmp_path: Path) -> None:
+def test_a_segmenter_that_mirrors_its_images_exports(segmenter_run: Path, tmp_path: Path) -> None:
     known = load(segmenter_run)
     arch, options = SegmentArch.CONTEXT_UNET, {"shrink": 1}
     network = build(arch, known.preprocess.height, len(known.labels), **options)
@@ -349,7 +349,7 @@ def test_the_command_writes_a_bundle_and_says_how_far_it_is_from_torch(segmenter
     done = CliRunner().invoke(export, [str(segmenter_run), "-o", str(tmp_path / "shapes.onnx"), "--name", "forms"])
     assert done.exit_code == 0, done.output
     assert "segment bundle forms, 3 labels" in done.stdout
-    assert "16 pictures" in done.stdout
+    assert "16 images" in done.stdout
 
 
 def test_a_name_that_is_refused_costs_no_graph(

@@ -1,4 +1,4 @@
-"""`tagmill evaluate`: what a bundle gets right on labelled pictures, with ONNX Runtime alone."""
+"""`tagmill evaluate`: what a bundle gets right on labeled images, with ONNX Runtime alone."""
 
 import json
 import subprocess
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
-from support.bundles import COLOURS, write_classifier, write_segmenter, write_tagger
+from support.bundles import COLORS, write_classifier, write_segmenter, write_tagger
 from support.checkpoints import short
 from support.image_fixtures import draw_noisy, draw_shapes, write_picture
 
@@ -28,18 +28,18 @@ from training.recipes.segment import train_segment
 from worker.inference.session import Session
 
 
-def write_colours(folder: Path, wrong: int = 0) -> Path:
-    """Write ten pictures a colour; `wrong` of the green ones lie among the red."""
-    for colour in COLOURS:
+def write_colors(folder: Path, wrong: int = 0) -> Path:
+    """Write ten images a color; `wrong` of the green ones lie among the red."""
+    for color in COLORS:
         for number in range(10):
-            write_picture(folder / colour / f"{number}.png", colour, shade=number)
+            write_picture(folder / color / f"{number}.png", color, shade=number)
     for number in range(wrong):
         (folder / "green" / f"{number}.png").replace(folder / "red" / f"wrong-{number}.png")
     return folder
 
 
 def write_masked(folder: Path) -> Path:
-    """Write a picture that is half red, half white, and a mask that calls a quarter of it red."""
+    """Write an image that is half red, half white, and a mask that calls a quarter of it red."""
     for name in ("images", "masks"):
         (folder / name).mkdir(parents=True)
     picture = Image.new("RGB", (64, 64), "white")
@@ -48,17 +48,17 @@ def write_masked(folder: Path) -> Path:
     mask = np.zeros((64, 64), dtype=np.uint8)
     mask[:, :16] = 1
     Image.fromarray(mask).save(folder / "masks" / "one.png")
-    (folder / "labels.json").write_text(json.dumps(["background", *COLOURS]))
+    (folder / "labels.json").write_text(json.dumps(["background", *COLORS]))
     return folder
 
 
 @pytest.fixture
 def classifier(tmp_path: Path) -> Session:
-    return Session(write_classifier(tmp_path / "colours.onnx"), device="cpu")
+    return Session(write_classifier(tmp_path / "colors.onnx"), device="cpu")
 
 
 def test_accuracy_is_counted_by_category(classifier: Session, tmp_path: Path) -> None:
-    report = evaluate(classifier, [write_colours(tmp_path / "data", wrong=6)])
+    report = evaluate(classifier, [write_colors(tmp_path / "data", wrong=6)])
     assert report["accuracy"] == 0.8
     assert report["images"] == 30
     assert report["per_class"] == {"red": 0.625, "green": 1.0, "blue": 1.0}
@@ -69,13 +69,13 @@ def test_accuracy_is_counted_by_category(classifier: Session, tmp_path: Path) ->
 
 
 def test_several_folders_are_measured_together(classifier: Session, tmp_path: Path) -> None:
-    report = evaluate(classifier, [write_colours(tmp_path / "one", wrong=6), write_colours(tmp_path / "two")])
+    report = evaluate(classifier, [write_colors(tmp_path / "one", wrong=6), write_colors(tmp_path / "two")])
     assert report["images"] == 60
     assert report["accuracy"] == 0.9
 
 
-def test_an_unreadable_picture_is_a_failure_and_the_rest_is_measured(classifier: Session, tmp_path: Path) -> None:
-    data = write_colours(tmp_path / "data")
+def test_an_unreadable_image_is_a_failure_and_the_rest_is_measured(classifier: Session, tmp_path: Path) -> None:
+    data = write_colors(tmp_path / "data")
     (data / "red" / "3.png").write_bytes(b"<html>")
     report = evaluate(classifier, [data])
     assert report["images"] == 29
@@ -84,21 +84,21 @@ def test_an_unreadable_picture_is_a_failure_and_the_rest_is_measured(classifier:
     assert "not_an_image" in report["failures"][0]["reason"]
 
 
-def test_pictures_of_which_none_can_be_read_are_nothing_to_do(classifier: Session, tmp_path: Path) -> None:
+def test_images_of_which_none_can_be_read_are_nothing_to_do(classifier: Session, tmp_path: Path) -> None:
     (tmp_path / "data" / "red").mkdir(parents=True)
     (tmp_path / "data" / "red" / "one.jpg").write_bytes(b"")
-    with pytest.raises(NothingToDo, match="none of 1 pictures could be read"):
+    with pytest.raises(NothingToDo, match="none of 1 images could be read"):
         evaluate(classifier, [tmp_path / "data"])
 
 
 def test_a_category_that_the_bundle_does_not_know_is_named(classifier: Session, tmp_path: Path) -> None:
     write_picture(tmp_path / "data" / "violet" / "one.png", "red")
-    with pytest.raises(InputError, match=r"category violet is not a label of colours\.onnx, which has: red"):
+    with pytest.raises(InputError, match=r"category violet is not a label of colors\.onnx, which has: red"):
         evaluate(classifier, [tmp_path / "data"])
 
 
 def test_a_table_of_labels_is_measured_like_folders(classifier: Session, tmp_path: Path) -> None:
-    data = write_colours(tmp_path / "data", wrong=6)
+    data = write_colors(tmp_path / "data", wrong=6)
     rows = [f"{path.relative_to(data)},{path.parent.name}" for path in sorted(data.rglob("*.png"))]
     (data / "labels.csv").write_text("\n".join(["uri,label", *rows]))
     by_table, by_folder = evaluate(classifier, [data / "labels.csv"]), evaluate(classifier, [data])
@@ -107,7 +107,7 @@ def test_a_table_of_labels_is_measured_like_folders(classifier: Session, tmp_pat
 
 
 def test_a_calibrated_bundle_is_measured_with_and_without_its_temperature(tmp_path: Path) -> None:
-    data = write_colours(tmp_path / "data", wrong=6)
+    data = write_colors(tmp_path / "data", wrong=6)
     plain = evaluate(Session(write_classifier(tmp_path / "one.onnx"), device="cpu"), [data])
     tempered = evaluate(Session(write_classifier(tmp_path / "two.onnx", temperature=8.0), device="cpu"), [data])
     assert "ece_uncalibrated" not in plain
@@ -118,7 +118,7 @@ def test_a_calibrated_bundle_is_measured_with_and_without_its_temperature(tmp_pa
 
 
 def write_tags(folder: Path) -> Path:
-    """Write a table of red, green and yellow pictures, yellow being red and green, and a black one of no label."""
+    """Write a table of red, green and yellow images, yellow being red and green, and a black one of no label."""
     folder.mkdir(parents=True)
     rows = []
     for name, rgb, labels in (
@@ -144,7 +144,7 @@ def test_a_multi_label_bundle_is_measured_by_average_precision(tmp_path: Path) -
     assert tempered["ece_uncalibrated"] == pytest.approx(report["ece"], abs=1e-3)
 
 
-def test_a_bundle_of_one_label_a_picture_refuses_several(classifier: Session, tmp_path: Path) -> None:
+def test_a_bundle_of_one_label_an_image_refuses_several(classifier: Session, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"tags\.csv:4: yellow\.png has 2 labels, red, green"):
         evaluate(classifier, [write_tags(tmp_path / "data")])
 
@@ -155,7 +155,7 @@ def test_a_coco_file_is_measured_by_its_shapes(tmp_path: Path) -> None:
     quarter = {"image_id": 1, "category_id": 1, "segmentation": [[0, 0, 16, 0, 16, 64, 0, 64]]}
     content = {
         "images": [{"id": 1, "file_name": "one.png", "width": 64, "height": 64}],
-        "categories": [{"id": number, "name": name} for number, name in enumerate(COLOURS, start=1)],
+        "categories": [{"id": number, "name": name} for number, name in enumerate(COLORS, start=1)],
         "annotations": [quarter],
     }
     (folder / "coco.json").write_text(json.dumps(content))
@@ -193,13 +193,15 @@ def test_a_mask_of_another_size_and_a_missing_one_are_said(tmp_path: Path, capfd
     report = evaluate(Session(write_segmenter(tmp_path / "masks.onnx"), device="cpu"), [data])
     assert report["images"] == 1
     (failure,) = report["failures"]
-    assert failure["reason"] == "corrupt: its mask has 64x32 pixels, the picture 64x64"
-    assert "1 pictures without a mask are left out" in capfd.readouterr().err
+    assert failure["reason"] == "corrupt: its mask has 64x32 pixels, the image 64x64"
+    assert "1 images without a mask are left out" in capfd.readouterr().err
 
 
 def test_accuracy_equals_that_of_torch(tmp_path: Path) -> None:
     data, test = draw_noisy(tmp_path / "train", each=4), draw_noisy(tmp_path / "test", each=40, seed=1)
-    measured = train_cnn(Folders((data,), (), (test,)), tmp_path / "run", Arch.SEED, short(CNN[Arch.SEED], epochs=1))
+    measured = train_cnn(
+        Folders((data,), (), (test,)), tmp_path / "run", Arch.SIMPLE_CNN, short(CNN[Arch.SIMPLE_CNN], epochs=1)
+    )
     export_bundle(tmp_path / "run", tmp_path / "bundle.onnx")
     report = evaluate(Session(tmp_path / "bundle.onnx", device="cpu"), [test])
     for figure in ("accuracy", "images", "top5", "macro_f1", "per_class"):
@@ -217,7 +219,7 @@ def test_mean_iou_equals_that_of_torch(tmp_path: Path) -> None:
 
 
 def test_the_command_prints_json_alone(tmp_path: Path) -> None:
-    words = [str(write_classifier(tmp_path / "colours.onnx")), "--data", str(write_colours(tmp_path / "data"))]
+    words = [str(write_classifier(tmp_path / "colors.onnx")), "--data", str(write_colors(tmp_path / "data"))]
     done = CliRunner().invoke(command, [*words, "--device", "cpu", "--json"])
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["accuracy"] == 1.0
@@ -231,11 +233,11 @@ def test_the_command_prints_a_multi_label_bundle(tmp_path: Path) -> None:
         assert word in done.stdout
 
 
-def test_the_name_of_a_data_set_stands_for_its_test_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_name_of_a_data_set_stands_for_its_test_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     (tmp_path / "tagmill" / "cifar10" / "train").mkdir(parents=True)
-    write_colours(tmp_path / "tagmill" / "cifar10" / "test")
-    words = [str(write_classifier(tmp_path / "colours.onnx")), "--data", "cifar10", "--device", "cpu", "--json"]
+    write_colors(tmp_path / "tagmill" / "cifar10" / "test")
+    words = [str(write_classifier(tmp_path / "colors.onnx")), "--data", "cifar10", "--device", "cpu", "--json"]
     done = CliRunner().invoke(command, words)
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["images"] == 30
@@ -251,7 +253,7 @@ def test_the_name_of_a_data_set_stands_for_its_test_pictures(tmp_path: Path, mon
 )
 def test_what_a_bundle_says_is_drawn(tmp_path: Path, task: Task, names: set[str]) -> None:
     write = {Task.CLASSIFY: write_classifier, Task.MULTILABEL: write_tagger, Task.SEGMENT: write_segmenter}[task]
-    data = write_masked(tmp_path / "m") if task is Task.SEGMENT else write_colours(tmp_path / "c", wrong=3)
+    data = write_masked(tmp_path / "m") if task is Task.SEGMENT else write_colors(tmp_path / "c", wrong=3)
     bundle, out = write(tmp_path / "bundle.onnx"), tmp_path / "deep" / "figures"
     done = CliRunner().invoke(command, [str(bundle), "--data", str(data), "--out", str(out), "--device", "cpu"])
     assert done.exit_code == 0, done.output
@@ -262,7 +264,7 @@ def test_what_a_bundle_says_is_drawn(tmp_path: Path, task: Task, names: set[str]
 
 def test_a_folder_that_cannot_be_made_is_an_error_before_anything_is_measured(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    bundle, data = write_classifier(tmp_path / "colours.onnx"), write_colours(tmp_path / "pictures")
+    bundle, data = write_classifier(tmp_path / "colors.onnx"), write_colors(tmp_path / "pictures")
     with pytest.raises(InputError, match=r"file/x: .*name another folder with --out"):
         evaluate(Session(bundle, device="cpu"), [data], out=tmp_path / "file" / "x")
 
@@ -271,13 +273,13 @@ def test_drawing_without_matplotlib_is_an_error_that_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("export.evaluate.find_spec", lambda name: None)
-    bundle, data = write_classifier(tmp_path / "colours.onnx"), write_colours(tmp_path / "pictures")
+    bundle, data = write_classifier(tmp_path / "colors.onnx"), write_colors(tmp_path / "pictures")
     with pytest.raises(ConfigurationError, match=r"pip install 'tagmill\[cpu,train\]'"):
         evaluate(Session(bundle, device="cpu"), [data], out=tmp_path / "figures")
 
 
 def test_the_command_prints_tables(tmp_path: Path) -> None:
-    words = [str(write_classifier(tmp_path / "colours.onnx")), "--data", str(write_colours(tmp_path / "data"))]
+    words = [str(write_classifier(tmp_path / "colors.onnx")), "--data", str(write_colors(tmp_path / "data"))]
     done = CliRunner().invoke(command, [*words, "--device", "cpu"])
     assert done.exit_code == 0, done.output
     assert "accuracy" in done.stdout
@@ -285,7 +287,7 @@ def test_the_command_prints_tables(tmp_path: Path) -> None:
 
 
 def test_an_unknown_device_is_refused(tmp_path: Path) -> None:
-    words = [str(write_classifier(tmp_path / "colours.onnx")), "--data", str(tmp_path), "--device", "gpu"]
+    words = [str(write_classifier(tmp_path / "colors.onnx")), "--data", str(tmp_path), "--device", "gpu"]
     error = CliRunner().invoke(command, words).exception
     assert isinstance(error, InputError | ConfigurationError)
     assert "must be auto, cpu or cuda" in str(error)

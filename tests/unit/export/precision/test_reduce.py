@@ -21,7 +21,7 @@ from export.graph.torch_graph import build_graph
 from export.precision import reduce
 from export.precision.calibration import Calibration, Seen, choose, observe
 from export.precision.float16 import to_half
-from export.precision.int8 import activations, first_and_last, prepare, quantise
+from export.precision.int8 import activations, first_and_last, prepare, quantize
 from export.precision.quantizable import core, layers
 from export.precision.reduce import Comparison
 from export.proof.sample_images import sample_pictures
@@ -36,7 +36,7 @@ from worker.inference.session import Session
 
 torch.set_num_threads(1)
 
-SPEC = BundleSpec("colours", Task.CLASSIFY, ("a", "b", "c"), PreprocessSpec(32, 32), temperature=2.0)
+SPEC = BundleSpec("colors", Task.CLASSIFY, ("a", "b", "c"), PreprocessSpec(32, 32), temperature=2.0)
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_float16_rounds_nothing_outside_the_core(graph: onnx.ModelProto) -> None
 def test_eight_bits_are_unsigned_for_activations_and_signed_a_channel_for_weights(graph: onnx.ModelProto) -> None:
     prepared = prepare(graph)
     seen = observe(prepared, activations(prepared), some_pictures(), seed=0)
-    found = quantise(prepared, {name: choose(values, Calibration.MINMAX) for name, values in seen.items()})
+    found = quantize(prepared, {name: choose(values, Calibration.MINMAX) for name, values in seen.items()})
     onnx.checker.check_model(found, full_check=True)
     kinds = {entry.name: entry for entry in found.graph.initializer}
     rounded = [node for node in found.graph.node if node.op_type == "QuantizeLinear"]
@@ -117,12 +117,12 @@ def test_the_first_and_the_last_layer_can_stay_in_float(graph: onnx.ModelProto) 
     prepared = prepare(graph)
     kept = first_and_last(prepared)
     seen = observe(prepared, activations(prepared), some_pictures(), seed=0)
-    found = quantise(prepared, {name: choose(values, Calibration.MINMAX) for name, values in seen.items()}, kept)
+    found = quantize(prepared, {name: choose(values, Calibration.MINMAX) for name, values in seen.items()}, kept)
     floats = {entry.name for entry in found.graph.initializer if entry.data_type == TensorProto.FLOAT}
     assert [node.name for node in layers(found) if node.input[1] in floats] == kept
 
 
-def test_the_constants_that_normalise_are_repeated_over_a_row(graph: onnx.ModelProto) -> None:
+def test_the_constants_that_normalize_are_repeated_over_a_row(graph: onnx.ModelProto) -> None:
     shapes = {entry.name: list(entry.dims) for entry in prepare(graph).graph.initializer}
     assert shapes["network.0.mean_32"] == [3, 1, 32]
     assert answer(prepare(graph), some_pictures()) == pytest.approx(answer(graph, some_pictures()), abs=1e-6)
@@ -148,9 +148,9 @@ def test_a_method_cuts_off_what_is_rare_and_keeps_zero_inside() -> None:
 def test_a_classifier_with_fewer_bits_says_what_they_cost_and_is_the_same_file_again(
     kind: Precision, classifier_run: Path, tmp_path: Path
 ) -> None:
-    done = export_bundle(classifier_run, tmp_path / "one.onnx", name="colours", precision=kind)
-    export_bundle(classifier_run, tmp_path / "whole.onnx", name="colours")
-    export_bundle(classifier_run, tmp_path / "two.onnx", name="colours", precision=kind)
+    done = export_bundle(classifier_run, tmp_path / "one.onnx", name="colors", precision=kind)
+    export_bundle(classifier_run, tmp_path / "whole.onnx", name="colors")
+    export_bundle(classifier_run, tmp_path / "two.onnx", name="colors", precision=kind)
     assert (tmp_path / "one.onnx").read_bytes() == (tmp_path / "two.onnx").read_bytes()
     spec = Session(tmp_path / "one.onnx", "cpu").spec
     assert spec == done.spec
@@ -180,7 +180,7 @@ def test_a_segmenter_with_fewer_bits_is_measured_on_validation_where_there_is_no
     assert Session(tmp_path / "bundle.onnx", "cpu").run(sample_pictures(load(segmenter_run))).mask is not None
 
 
-def test_several_labels_a_picture_top_k_temperature_and_eight_bits_go_together(
+def test_several_labels_an_image_top_k_temperature_and_eight_bits_go_together(
     classifier_run: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "run").mkdir()
@@ -203,7 +203,7 @@ def test_bits_that_cost_too_much_are_refused_in_one_line_and_leave_no_file(
     classifier_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reduce, "ALLOWED", -101.0)
-    with pytest.raises(BundleError, match=r"accuracy is .* in fp16 against .* in fp32 on 24 test pictures") as caught:
+    with pytest.raises(BundleError, match=r"accuracy is .* in fp16 against .* in fp32 on 24 test images") as caught:
         export_bundle(classifier_run, tmp_path / "bundle.onnx", precision=Precision.FP16)
     assert caught.value.exit_code == ExitCode.CONFIGURATION
     assert "\n" not in str(caught.value)
@@ -220,7 +220,7 @@ def test_half_a_point_may_be_lost(figure: float, fine: bool) -> None:
             compared.check()
 
 
-def test_a_run_whose_pictures_are_gone_can_only_be_exported_in_fp32(classifier_run: Path, tmp_path: Path) -> None:
+def test_a_run_whose_images_are_gone_can_only_be_exported_in_fp32(classifier_run: Path, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     checkpoint = load(classifier_run)
     save(replace(checkpoint, data=checkpoint.data | {"train": [str(tmp_path / "gone")]}), tmp_path / "run")
@@ -228,13 +228,13 @@ def test_a_run_whose_pictures_are_gone_can_only_be_exported_in_fp32(classifier_r
         export_bundle(tmp_path / "run", tmp_path / "bundle.onnx", precision=Precision.INT8)
 
 
-def test_a_run_that_names_no_pictures_it_was_trained_on_can_only_be_exported_in_fp32(
+def test_a_run_that_names_no_images_it_was_trained_on_can_only_be_exported_in_fp32(
     classifier_run: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "run").mkdir()
     checkpoint = load(classifier_run)
     save(replace(checkpoint, data=checkpoint.data | {"train": []}), tmp_path / "run")
-    with pytest.raises(InputError, match=r"names no pictures that it was trained on; .* only --precision fp32"):
+    with pytest.raises(InputError, match=r"names no images that it was trained on; .* only --precision fp32"):
         export_bundle(tmp_path / "run", tmp_path / "bundle.onnx", precision=Precision.INT8)
 
 
@@ -245,10 +245,10 @@ def test_layers_stay_in_float_where_all_in_eight_bits_cost_too_much(
 
     def noted(prepared: onnx.ModelProto, ranges: dict[str, tuple[float, float]], kept: list[str]) -> onnx.ModelProto:
         tried.append(len(kept))
-        # Where nothing stays in float, the ranges are so narrow that every picture looks alike.
-        return quantise(prepared, ranges if kept else dict.fromkeys(ranges, (0.0, 1e-6)), kept)
+        # Where nothing stays in float, the ranges are so narrow that every image looks alike.
+        return quantize(prepared, ranges if kept else dict.fromkeys(ranges, (0.0, 1e-6)), kept)
 
-    monkeypatch.setattr(reduce, "quantise", noted)
+    monkeypatch.setattr(reduce, "quantize", noted)
     done = export_bundle(classifier_run, tmp_path / "bundle.onnx", precision=Precision.INT8)
     assert tried == [0, 0, 0, 2, 2, 2]
     metadata = {entry.key: entry.value for entry in onnx.load(tmp_path / "bundle.onnx").metadata_props}

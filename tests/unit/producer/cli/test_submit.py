@@ -16,12 +16,12 @@ from tagmill.errors import ExitCode, InputError, NothingToDo, TagmillError
 
 @pytest.fixture
 def registered(tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A database with the model `colours`, and a broker that nobody asks."""
+    """A database with the model `colors`, and a broker that nobody asks."""
     monkeypatch.setenv("TAGMILL_DATABASE_URL", sqlite_url)
     monkeypatch.setenv("TAGMILL_MODEL_STORE", str(tmp_path / "models"))
     monkeypatch.setenv("TAGMILL_BROKER_URL", "redis://127.0.0.1:1/0")
     upgrade(connect(sqlite_url))
-    done = CliRunner().invoke(model, ["add", str(write_classifier(tmp_path / "colours.onnx"))])
+    done = CliRunner().invoke(model, ["add", str(write_classifier(tmp_path / "colors.onnx"))])
     assert done.exit_code == 0, done.output
 
 
@@ -33,7 +33,7 @@ def tried(*words: object) -> Result:
 @pytest.mark.usefixtures("registered")
 def test_sources_without_a_problem_end_well(tmp_path: Path) -> None:
     write_folder(tmp_path / "shop", 3)
-    done = tried(tmp_path / "shop", "--model", "colours")
+    done = tried(tmp_path / "shop", "--model", "colors")
     assert (done.return_value, done.stdout) == (ExitCode.DONE, "3 images, 0 problems; nothing was queued\n")
 
 
@@ -43,7 +43,7 @@ def test_a_model_that_is_not_registered_is_told_as_on_submission(tmp_path: Path)
     real = CliRunner().invoke(submit, [str(tmp_path / "shop"), "--model", "shirts"])
     dry = tried(tmp_path / "shop", "--model", "shirts")
     assert isinstance(real.exception, InputError)
-    assert str(dry.exception) == str(real.exception) == "no model shirts; registered are: colours"
+    assert str(dry.exception) == str(real.exception) == "no model shirts; registered are: colors"
 
 
 @pytest.mark.usefixtures("registered")
@@ -60,9 +60,9 @@ def test_a_source_with_a_problem_ends_with_the_code_of_the_submission(
         source.mkdir()
     elif manifest is not None:
         source.write_text(manifest)
-    real = CliRunner().invoke(submit, [str(source), "--model", "colours"])
+    real = CliRunner().invoke(submit, [str(source), "--model", "colors"])
     assert isinstance(real.exception, error)
-    assert tried(source, "--model", "colours").return_value == error.exit_code
+    assert tried(source, "--model", "colors").return_value == error.exit_code
 
 
 @pytest.mark.usefixtures("registered")
@@ -70,8 +70,8 @@ def test_a_folder_whose_name_sql_cannot_store_is_told_as_on_submission(tmp_path:
     manifest = tmp_path / "sh\udcffp" / "shop.csv"
     manifest.parent.mkdir()
     manifest.write_text("image_key,uri\na,https://shop/a.jpg\n")
-    real = CliRunner().invoke(submit, [str(manifest), "--model", "colours"])
-    dry = tried(manifest, "--model", "colours")
+    real = CliRunner().invoke(submit, [str(manifest), "--model", "colors"])
+    dry = tried(manifest, "--model", "colors")
     assert isinstance(real.exception, InputError)
     assert str(dry.exception) == str(real.exception)
     assert "its name is not UTF-8, rename it" in str(real.exception)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from producer.sources import csv_manifest
+from producer.sources import seen_keys
 from producer.sources.open import check, open_sources, roots_of
 from tagmill.errors import InputError, NothingToDo
 from tagmill.records import Entry
@@ -269,7 +269,7 @@ def test_reading_takes_few_bytes_an_entry(write: Write) -> None:
 
 
 def test_keys_in_the_same_bucket_are_told_apart_and_found_again() -> None:
-    seen = csv_manifest._SeenKeys(["s"])
+    seen = seen_keys.SeenKeys(["s"])
     seen._buckets = [bytearray()] * 2**16  # all keys share one bucket
     assert all(seen.first_place(f"key-{number}", 0, number) is None for number in range(1, 500))
     assert [seen.first_place(f"key-{number}", 0, 999) for number in (1, 250, 499)] == ["s:1", "s:250", "s:499"]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from onnx import numpy_helper
-from support.bundles import COLOURS, write_classifier, write_segmenter
+from support.bundles import COLORS, write_classifier, write_segmenter
 from support.image_fixtures import write_picture
 
 from export.cli.model import model as model_command
@@ -25,12 +25,12 @@ from worker.inference.backend import Arithmetic
 from worker.inference.golden_check import EIGHT_BITS, EXACT, SEVEN_BITS, TEN_BITS, check_answers, tolerance
 from worker.inference.session import CPU, CUDA, Session
 
-SPEC = BundleSpec("colours", Task.CLASSIFY, COLOURS, PreprocessSpec(5, 4))
-MASKED = BundleSpec("masks", Task.SEGMENT, COLOURS, PreprocessSpec(5, 4))
+SPEC = BundleSpec("colors", Task.CLASSIFY, COLORS, PreprocessSpec(5, 4))
+MASKED = BundleSpec("masks", Task.SEGMENT, COLORS, PreprocessSpec(5, 4))
 
 
-def coloured(count: int, size: int, seed: int = 0) -> np.ndarray:
-    """Return noisy pictures that are in turn red, green and blue, the later the less."""
+def colored(count: int, size: int, seed: int = 0) -> np.ndarray:
+    """Return noisy images that are in turn red, green and blue, the later the less."""
     pictures = np.random.default_rng(seed).integers(0, 100, (count, size, size, 3), dtype=np.uint8)
     for number in range(count):
         pictures[number, ..., number % 3] += np.uint8(120 * (count - number) / count)
@@ -72,8 +72,8 @@ def test_samples_survive_their_way_through_text(
 
 
 def test_a_bundle_that_answers_as_it_did_is_loaded_and_says_how_close_it_is(tmp_path: Path) -> None:
-    classifier = with_golden(write_classifier(tmp_path / "c.onnx"), coloured(12, 16))
-    segmenter = with_golden(write_segmenter(tmp_path / "s.onnx"), coloured(12, 32))
+    classifier = with_golden(write_classifier(tmp_path / "c.onnx"), colored(12, 16))
+    segmenter = with_golden(write_segmenter(tmp_path / "s.onnx"), colored(12, 32))
     for path in (classifier, segmenter):
         difference = Session(path, "cpu").golden_difference
         assert difference is not None
@@ -82,16 +82,16 @@ def test_a_bundle_that_answers_as_it_did_is_loaded_and_says_how_close_it_is(tmp_
 
 
 def test_a_bundle_that_answers_otherwise_here_is_refused_with_provider_and_difference(tmp_path: Path) -> None:
-    classifier = with_golden(write_classifier(tmp_path / "c.onnx"), coloured(12, 16))
+    classifier = with_golden(write_classifier(tmp_path / "c.onnx"), colored(12, 16))
     with pytest.raises(BundleError, match=r"c\.onnx: on CPUExecutionProvider .* differ by 0\.\d+ in a score"):
         Session(with_constant(classifier, "scale", 1.1), "cpu")
-    segmenter = with_golden(write_segmenter(tmp_path / "s.onnx"), coloured(12, 32))
+    segmenter = with_golden(write_segmenter(tmp_path / "s.onnx"), colored(12, 32))
     with pytest.raises(BundleError, match=r"differ by 0\.\d+ of the mask pixels \(0\.001 allowed\)"):
         Session(with_constant(segmenter, "almost_white", 0.2), "cpu")
 
 
 def test_scores_that_are_no_numbers_are_as_far_off_as_can_be(tmp_path: Path) -> None:
-    classifier = with_golden(write_classifier(tmp_path / "c.onnx"), coloured(12, 16))
+    classifier = with_golden(write_classifier(tmp_path / "c.onnx"), colored(12, 16))
     with pytest.raises(BundleError, match="differ by 1 in a score"):
         Session(with_constant(classifier, "scale", float("nan")), "cpu")
 
@@ -120,7 +120,7 @@ def test_samples_of_another_size_or_number_of_labels_are_refused() -> None:
 
 def test_samples_are_of_labels_far_apart_and_the_least_certain_of_each(tmp_path: Path) -> None:
     session = Session(write_classifier(tmp_path / "c.onnx"), "cpu")
-    images = coloured(30, 16)
+    images = colored(30, 16)
     found = golden_samples(session, images, 10**7)
     assert len(found.images) == COUNT
     assert set(found.scores.argmax(1).tolist()) == {0, 1, 2}
@@ -132,20 +132,20 @@ def test_samples_are_of_labels_far_apart_and_the_least_certain_of_each(tmp_path:
 
 def test_a_segmenter_s_samples_show_its_labels(tmp_path: Path) -> None:
     session = Session(write_segmenter(tmp_path / "s.onnx"), "cpu")
-    found = golden_samples(session, coloured(12, 32), 10**7)
+    found = golden_samples(session, colored(12, 32), 10**7)
     assert found.mask is not None
     assert found.mask.shape == (COUNT, 32, 32)
     assert set(np.unique(found.mask)) >= {1, 2, 3}
 
 
-def test_few_pictures_are_all_taken(tmp_path: Path) -> None:
+def test_few_images_are_all_taken(tmp_path: Path) -> None:
     session = Session(write_classifier(tmp_path / "c.onnx"), "cpu")
-    assert len(golden_samples(session, coloured(2, 16), 10**7).images) == 2
+    assert len(golden_samples(session, colored(2, 16), 10**7).images) == 2
 
 
-def test_pictures_that_take_too_much_room_lose_colours_and_at_last_their_number(tmp_path: Path) -> None:
+def test_images_that_take_too_much_room_lose_colors_and_at_last_their_number(tmp_path: Path) -> None:
     session = Session(write_classifier(tmp_path / "c.onnx", size=64), "cpu")
-    images = coloured(12, 64)
+    images = colored(12, 64)
     whole = golden_samples(session, images, 10**8)
     fewer = golden_samples(session, images, 10**6)
     one = golden_samples(session, images, 1000)
@@ -177,7 +177,7 @@ def test_cuda_may_differ_by_what_tf32_costs_and_no_more() -> None:
 
 
 def test_a_command_that_loads_such_a_bundle_ends_with_78(tmp_path: Path) -> None:
-    path = with_constant(with_golden(write_classifier(tmp_path / "c.onnx"), coloured(12, 16)), "scale", 2.0)
+    path = with_constant(with_golden(write_classifier(tmp_path / "c.onnx"), colored(12, 16)), "scale", 2.0)
     picture = write_picture(tmp_path / "red.png", "red")
     error = CliRunner().invoke(predict, [str(picture), "--bundle", str(path), "--device", "cpu"]).exception
     assert isinstance(error, BundleError)
@@ -204,7 +204,7 @@ def run_model(*words: str) -> str:
 
 
 def test_a_registered_model_is_verified_by_its_file_and_its_golden_samples(store: Path, tmp_path: Path) -> None:
-    run_model("add", str(with_golden(write_classifier(tmp_path / "c.onnx"), coloured(12, 16))), "--name", "shirts")
+    run_model("add", str(with_golden(write_classifier(tmp_path / "c.onnx"), colored(12, 16))), "--name", "shirts")
     run_model("add", str(write_classifier(tmp_path / "old.onnx", name="old")))
     said = run_model("verify", "shirts", "--device", "cpu")
     assert f"shirts@1: the file is the registered one; on {CPU} its golden samples differ by at most" in said

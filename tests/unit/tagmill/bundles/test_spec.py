@@ -10,7 +10,7 @@ import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.bundles import COLOURS, write_classifier, write_segmenter
+from support.bundles import COLORS, write_classifier, write_segmenter
 
 from tagmill.broker.message import BatchMessage
 from tagmill.bundles.spec import GOLDEN, LONGEST, BundleSpec, Precision, Task, sha256_of
@@ -128,7 +128,7 @@ def test_weights_in_another_file_are_refused_wherever_that_lies(tmp_path: Path) 
 def test_a_session_reads_what_the_bundle_says_and_answers(tmp_path: Path) -> None:
     path = write_classifier(tmp_path / "c.onnx")
     session = Session(path, "cpu")
-    assert (session.spec.labels, session.provider, session.sha256) == (COLOURS, CPU, sha256_of(path))
+    assert (session.spec.labels, session.provider, session.sha256) == (COLORS, CPU, sha256_of(path))
     pictures = np.zeros((3, 16, 16, 3), dtype=np.uint8)
     pictures[0, ..., 0] = pictures[1, ..., 1] = pictures[2, ..., 2] = 255
     prediction = session.run(pictures)

@@ -49,11 +49,11 @@ def failure(data: bytes) -> ErrorCode:
     ],
     ids=[
         "zeros behind the end",
-        "a second picture behind the end",
+        "a second image behind the end",
         "no end marker",
         "half an end marker",
         "zeros before the end",
-        "zeros before the end and a second picture behind it",
+        "zeros before the end and a second image behind it",
         "stray bytes between segments",
         "fill bytes",
         "unknown JFIF version",
@@ -113,19 +113,19 @@ def test_twelve_bits_are_refused_as_such() -> None:
     assert failure(PHOTO[:place] + b"\x0c" + PHOTO[place + 1 :]) == ErrorCode.NOT_AN_IMAGE
 
 
-def test_a_picture_of_no_height_fails() -> None:
+def test_an_image_of_no_height_fails() -> None:
     place = PHOTO.index(b"\xff\xc0") + 5
     assert failure(PHOTO[:place] + b"\0\0" + PHOTO[place + 2 :]) == ErrorCode.CORRUPT
 
 
-def test_a_progressive_picture_of_thousands_of_scans_is_refused_before_it_is_decoded() -> None:
+def test_a_progressive_image_of_thousands_of_scans_is_refused_before_it_is_decoded() -> None:
     data = photo(progressive=True)
     assert decode(data, 256).format == "JPEG"
     scan = data[data.rindex(b"\xff\xda") : -2]
     assert failure(data[:-2] + scan * MAX_SCANS + END) == ErrorCode.TOO_MANY_FRAMES
 
 
-def test_large_pictures_are_shrunk_by_eighths_while_they_are_decoded() -> None:
+def test_large_images_are_shrunk_by_eighths_while_they_are_decoded() -> None:
     large = Image.effect_noise((800, 640), 40).convert("RGB")
     for side, shape in ((80, (80, 100)), (81, (160, 200)), (240, (240, 300)), (256, (320, 400)), (641, (640, 800))):
         assert decode(encoded(large, "JPEG"), side).rgb.shape[:2] == shape

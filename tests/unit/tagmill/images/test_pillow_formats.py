@@ -1,4 +1,4 @@
-"""Every kind of picture has its true colours, the right way up, or is refused with a code."""
+"""Every kind of image has its true colors, the right way up, or is refused with a code."""
 
 import io
 import struct
@@ -11,9 +11,9 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from support.image_fixtures import (
-    dark_grey_profile,
+    dark_gray_profile,
     encoded,
-    grey_tiff,
+    gray_tiff,
     interlaced_png,
     inverted_ink_profile,
     png_chunks,
@@ -30,10 +30,10 @@ CORNERS = {(0, 0): RED, (0, 1): GREEN, (1, 0): BLUE, (1, 1): WHITE}
 
 
 def quartered(mode: str = "RGB", size: tuple[int, int] = (96, 64)) -> Image.Image:
-    """A picture with a colour in each quarter."""
+    """An image with a color in each quarter."""
     image = Image.new("RGB", size)
-    for (row, column), colour in CORNERS.items():
-        image.paste(colour, (column * size[0] // 2, row * size[1] // 2, size[0], size[1]))
+    for (row, column), color in CORNERS.items():
+        image.paste(color, (column * size[0] // 2, row * size[1] // 2, size[0], size[1]))
     return image.convert(mode)
 
 
@@ -48,21 +48,21 @@ def failure(data: bytes, limits: DecodeLimits | None = None) -> ErrorCode:
 
 
 def is_close(found: NDArray[np.uint8], wanted: Image.Image, most: int = 6) -> bool:
-    """Whether the colours agree away from the edges, where a codec may smear."""
+    """Whether the colors agree away from the edges, where a codec may smear."""
     expected = np.asarray(wanted.convert("RGB")).astype(int)
     assert found.shape == expected.shape
     return bool(np.percentile(np.abs(found - expected), 90) <= most)
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_each_format_has_its_colours_in_their_places(form: str) -> None:
+def test_each_format_has_its_colors_in_their_places(form: str) -> None:
     assert is_close(seen(encoded(quartered(), form)), quartered())
 
 
 @pytest.mark.parametrize(
     "options", [{"progressive": True}, {"subsampling": 0}, {"subsampling": 1}, {"keep_rgb": True}, {"quality": 100}]
 )
-def test_every_kind_of_jpeg_has_its_colours(options: dict[str, object]) -> None:
+def test_every_kind_of_jpeg_has_its_colors(options: dict[str, object]) -> None:
     assert is_close(seen(encoded(quartered(), "JPEG", **options)), quartered())
 
 
@@ -79,14 +79,14 @@ def test_every_kind_of_jpeg_has_its_colours(options: dict[str, object]) -> None:
         ("L", "GIF"),
     ],
 )
-def test_grey_and_black_and_white_become_rgb(mode: str, form: str) -> None:
+def test_gray_and_black_and_white_become_rgb(mode: str, form: str) -> None:
     image = Image.new("L", (64, 64))
     image.paste(255, (32, 0, 64, 64))
     assert is_close(seen(encoded(image.convert(mode), form)), image)
 
 
 @pytest.mark.parametrize("form", ["PNG", "GIF", "BMP", "TIFF"])
-def test_a_palette_becomes_its_colours(form: str) -> None:
+def test_a_palette_becomes_its_colors(form: str) -> None:
     assert is_close(seen(encoded(quartered("RGB").quantize(16), form)), quartered(), 2)
 
 
@@ -116,7 +116,7 @@ def test_half_transparent_pixels_are_half_white() -> None:
         assert is_close(seen(encoded(half, form, **options)), Image.new("RGB", (16, 16), (255, 127, 127)), 1)
 
 
-def test_a_transparent_colour_of_a_palette_is_white() -> None:
+def test_a_transparent_color_of_a_palette_is_white() -> None:
     for form in ("GIF", "PNG"):
         image = quartered().quantize(16)
         red = image.getpixel((0, 0))
@@ -128,13 +128,13 @@ def test_a_transparent_colour_of_a_palette_is_white() -> None:
 @pytest.mark.parametrize(("value", "level"), [(0, 0), (200, 0), (0x8000, 128), (0xFFFF, 255)])
 def test_sixteen_bits_are_scaled_by_their_depth_and_not_by_their_values(value: int, level: int) -> None:
     samples = np.full((8, 8), value, dtype=np.uint16)
-    grey = Image.fromarray(samples)
-    colour = np.stack([samples] * 3, axis=-1)
+    gray = Image.fromarray(samples)
+    color = np.stack([samples] * 3, axis=-1)
     for data in (
-        encoded(grey, "PNG"),
-        encoded(grey, "TIFF"),
-        cv2.imencode(".png", colour)[1].tobytes(),
-        cv2.imencode(".tiff", colour)[1].tobytes(),
+        encoded(gray, "PNG"),
+        encoded(gray, "TIFF"),
+        cv2.imencode(".png", color)[1].tobytes(),
+        cv2.imencode(".tiff", color)[1].tobytes(),
     ):
         assert np.unique(seen(data)).tolist() == [level]
 
@@ -142,28 +142,28 @@ def test_sixteen_bits_are_scaled_by_their_depth_and_not_by_their_values(value: i
 @pytest.mark.parametrize(
     ("data", "levels"),
     [
-        (grey_tiff(struct.pack("<2H", 0xFFFF, 0x8000), 2, 16), [255, 128]),
-        (grey_tiff(struct.pack(">2H", 0xFFFF, 0x8000), 2, 16, ">"), [255, 128]),
-        (grey_tiff(struct.pack("<2H", 0xFFFF, 0x8000), 2, 16, photometric=0), [0, 127]),
-        (grey_tiff(bytes([0xFF, 0xF8, 0x00]), 2, 12), [255, 128]),
-        (grey_tiff(bytes([0xFF, 0x80]), 2, 8, photometric=0), [0, 127]),
+        (gray_tiff(struct.pack("<2H", 0xFFFF, 0x8000), 2, 16), [255, 128]),
+        (gray_tiff(struct.pack(">2H", 0xFFFF, 0x8000), 2, 16, ">"), [255, 128]),
+        (gray_tiff(struct.pack("<2H", 0xFFFF, 0x8000), 2, 16, photometric=0), [0, 127]),
+        (gray_tiff(bytes([0xFF, 0xF8, 0x00]), 2, 12), [255, 128]),
+        (gray_tiff(bytes([0xFF, 0x80]), 2, 8, photometric=0), [0, 127]),
     ],
     ids=["16 little", "16 big", "16 zero is white", "12", "8 zero is white"],
 )
-def test_a_grey_tiff_of_any_depth_keeps_its_brightness(data: bytes, levels: list[int]) -> None:
+def test_a_gray_tiff_of_any_depth_keeps_its_brightness(data: bytes, levels: list[int]) -> None:
     assert seen(data)[0, :, 0].tolist() == levels
 
 
 @pytest.mark.parametrize(("bits", "sample_format"), [(32, 3), (32, 1), (16, 2)])
 def test_samples_without_a_white_are_refused(bits: int, sample_format: int) -> None:
-    data = grey_tiff(bytes(bits // 8 * 4), 4, bits, sample_format=sample_format)
+    data = gray_tiff(bytes(bits // 8 * 4), 4, bits, sample_format=sample_format)
     assert failure(data) == ErrorCode.NOT_AN_IMAGE
 
 
 @pytest.mark.parametrize("side", [40, 256])
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
-def test_exif_turns_the_picture_and_its_size(form: str, orientation: int, side: int) -> None:
+def test_exif_turns_the_image_and_its_size(form: str, orientation: int, side: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = encoded(quartered(size=(192, 128)), form, exif=exif)
@@ -175,7 +175,7 @@ def test_exif_turns_the_picture_and_its_size(form: str, orientation: int, side: 
     assert side <= min(height, width) < 128 if side == 40 else (width, height) == wanted.size
 
 
-def test_damaged_exif_leaves_the_picture_as_it_is() -> None:
+def test_damaged_exif_leaves_the_image_as_it_is() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     for form in ("JPEG", "WEBP"):
@@ -191,9 +191,9 @@ def test_an_embedded_profile_is_turned_into_srgb(form: str) -> None:
     assert is_close(seen(data), Image.new("RGB", (32, 32), BLUE))
 
 
-def test_a_profile_of_grey_is_turned_into_srgb() -> None:
+def test_a_profile_of_gray_is_turned_into_srgb() -> None:
     for form in ("JPEG", "PNG"):
-        data = encoded(Image.new("L", (32, 32), 128), form, icc_profile=dark_grey_profile())
+        data = encoded(Image.new("L", (32, 32), 128), form, icc_profile=dark_gray_profile())
         assert np.abs(seen(data).astype(int) - 71).max() <= 1
 
 
@@ -214,7 +214,7 @@ def test_a_profile_that_does_not_fit_is_not_followed(profile: bytes) -> None:
 
 @pytest.mark.parametrize("form", ["GIF", "PNG", "WEBP", "TIFF"])
 def test_the_first_frame_of_an_animation_is_read(form: str) -> None:
-    later = [Image.new("RGB", (96, 64), colour) for colour in ("black", "yellow")]
+    later = [Image.new("RGB", (96, 64), color) for color in ("black", "yellow")]
     data = encoded(quartered(), form, save_all=True, append_images=later)
     assert is_close(seen(data), quartered())
 
@@ -243,7 +243,7 @@ def test_odd_sizes_are_read(form: str, size: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("form", ["PNG", "WEBP", "GIF", "BMP", "TIFF"])
-def test_a_large_picture_is_shrunk_to_no_less_than_the_side(form: str) -> None:
+def test_a_large_image_is_shrunk_to_no_less_than_the_side(form: str) -> None:
     picture = decode(encoded(quartered(size=(960, 640)), form), 100)
     assert (picture.width, picture.height) == (960, 640)
     assert picture.rgb.shape == (107, 160, 3)
@@ -272,7 +272,7 @@ def noise(size: int = 80) -> Image.Image:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_each_variant_has_its_colours(variant: str) -> None:
+def test_each_variant_has_its_colors(variant: str) -> None:
     assert is_close(seen(VARIANTS[variant](quartered())), quartered())
 
 

@@ -1,4 +1,4 @@
-"""Decoding and fitting: every kind of picture is right, or refused with its code."""
+"""Decoding and fitting: every kind of image is right, or refused with its code."""
 
 import contextlib
 import subprocess
@@ -32,14 +32,14 @@ def test_each_format_is_decoded_to_rgb_with_its_own_size(form: str) -> None:
 @pytest.mark.parametrize(
     ("mode", "form"), [("L", "PNG"), ("P", "GIF"), ("CMYK", "JPEG"), ("1", "PNG"), ("LA", "PNG"), ("RGBA", "WEBP")]
 )
-def test_every_colour_mode_becomes_rgb(mode: str, form: str) -> None:
+def test_every_color_mode_becomes_rgb(mode: str, form: str) -> None:
     picture = decode(encoded(Image.new("RGB", (20, 20), "white").convert(mode), form), 256)
     assert picture.rgb.shape == (20, 20, 3)
     assert picture.rgb.min() >= 250
 
 
 @pytest.mark.parametrize("side", [16, 256])
-def test_exif_orientation_turns_the_picture_and_its_size(side: int) -> None:
+def test_exif_orientation_turns_the_image_and_its_size(side: int) -> None:
     image = Image.new("RGB", (600, 400), "white")
     image.paste((0, 0, 0), (0, 0, 300, 400))  # the left half; upright it is the top half
     exif = Image.Exif()
@@ -103,7 +103,7 @@ def test_damaged_exif_is_a_code_and_not_a_crash() -> None:
             assert decode(bytes(damaged), 256).rgb.shape[2] == 3
 
 
-def test_a_picture_between_pillows_limits_is_decided_by_ours_alone() -> None:
+def test_an_image_between_pillows_limits_is_decided_by_ours_alone() -> None:
     data = encoded(Image.new("1", (9_600, 9_600)), "PNG")
     assert decode(data, 256, DecodeLimits(max_pixels=100_000_000)).width == 9_600
     with pytest.raises(ImageFailure):
@@ -126,7 +126,7 @@ def test_a_letterbox_keeps_the_aspect_ratio_on_white() -> None:
     assert content_box(100, 50, PreprocessSpec(64, 64, Geometry.LETTERBOX)) == (0, 16, 64, 48)
 
 
-def test_a_centre_crop_shows_the_middle() -> None:
+def test_a_center_crop_shows_the_middle() -> None:
     image = Image.new("RGB", (90, 30), "white")
     image.paste((0, 0, 0), (30, 0, 60, 30))
     assert fit(np.asarray(image), PreprocessSpec(30, 30, Geometry.CENTER_CROP)).max() == 0

@@ -43,13 +43,13 @@ def tiff_file(tags: list[Tag], data: bytes, order: str = "<", big: bool = False)
 
 
 def picture(size: tuple[int, int], compression: int, *more: Tag) -> list[Tag]:
-    """Return the tags of an RGB picture of 8 bits with some more, in their order."""
+    """Return the tags of an RGB image of 8 bits with some more, in their order."""
     first = [(256, LONG, [size[0]]), (257, LONG, [size[1]]), (258, SHORT, [8, 8, 8]), (259, SHORT, [compression])]
     return sorted([*first, (262, SHORT, [2]), (277, SHORT, [3]), *more], key=lambda tag: tag[0])
 
 
 def tiled(size: tuple[int, int], tile: tuple[int, int], kind: int = LONG, compression: int = DEFLATE) -> bytes:
-    """Return a picture that is the upper left of one red tile."""
+    """Return an image that is the upper left of one red tile."""
     red = bytes((255, 0, 0)) * (tile[0] * tile[1])
     data = zlib.compress(red, 1) if compression == DEFLATE else red
     sides = [(322, kind, [tile[0]]), (323, kind, [tile[1]])]
@@ -76,7 +76,7 @@ def is_red(data: bytes, size: tuple[int, int]) -> bool:
 
 @pytest.mark.parametrize("side", [16, 128, 256, 512, 1024, 2048])
 @pytest.mark.parametrize("compression", [RAW, DEFLATE])
-def test_a_small_picture_in_one_tile_of_a_usual_size_is_read(side: int, compression: int) -> None:
+def test_a_small_image_in_one_tile_of_a_usual_size_is_read(side: int, compression: int) -> None:
     assert is_red(tiled((16, 9), (side, side), compression=compression), (16, 9))
 
 
@@ -85,19 +85,19 @@ def test_a_tile_may_be_announced_in_any_whole_number(kind: int) -> None:
     assert is_red(tiled((20, 30), (256, 128), kind), (20, 30))
 
 
-def test_a_larger_picture_may_have_one_tile_rounded_up_to_powers_of_two() -> None:
+def test_a_larger_image_may_have_one_tile_rounded_up_to_powers_of_two() -> None:
     assert is_red(tiled((1300, 1030), (2048, 2064)), (1300, 1030))
 
 
 # Pillow does not know big-endian BigTIFFs.
 @pytest.mark.parametrize(("order", "big"), [("<", False), (">", False), ("<", True)], ids=["II", "MM", "BigTIFF"])
 @pytest.mark.parametrize("tile", [(16384, 16384), (4096, 4096), (2**20, 16), (16, 2**20), (2**32 - 1, 2**32 - 1)])
-def test_a_tile_far_larger_than_its_picture_is_refused(tile: tuple[int, int], order: str, big: bool) -> None:
+def test_a_tile_far_larger_than_its_image_is_refused(tile: tuple[int, int], order: str, big: bool) -> None:
     data = announced((322, LONG, [tile[0]]), (323, LONG, [tile[1]]), order=order, big=big)
     assert failure(data) == ErrorCode.TOO_MANY_PIXELS
 
 
-def test_a_tile_may_have_no_more_pixels_than_a_picture_may() -> None:
+def test_a_tile_may_have_no_more_pixels_than_an_image_may() -> None:
     data = tiled((16, 16), (512, 512))
     assert failure(data, DecodeLimits(max_pixels=512 * 512 - 1)) == ErrorCode.TOO_MANY_PIXELS
     assert decode(data, 256, DecodeLimits(max_pixels=512 * 512)).width == 16
@@ -121,7 +121,7 @@ def test_a_side_of_a_type_that_libtiff_alone_would_read_is_refused(kind: int) ->
 
 @pytest.mark.parametrize("rows", [2**32 - 1, 2**24, 512, 9])
 @pytest.mark.parametrize("compression", [RAW, DEFLATE])
-def test_a_strip_of_more_rows_than_the_picture_ends_with_it(rows: int, compression: int) -> None:
+def test_a_strip_of_more_rows_than_the_image_ends_with_it(rows: int, compression: int) -> None:
     red = bytes((255, 0, 0)) * (16 * 9)
     data = zlib.compress(red) if compression == DEFLATE else red
     strip = [(278, LONG, [rows]), (273, LONG, [16]), (279, LONG, [len(data)])]
@@ -129,7 +129,7 @@ def test_a_strip_of_more_rows_than_the_picture_ends_with_it(rows: int, compressi
 
 
 @pytest.mark.parametrize(("tag", "kind"), [(273, BYTE), (273, SHORT), (279, LONG), (282, RATIONAL), (320, SBYTE)])
-def test_a_tag_of_more_values_than_any_picture_needs_is_refused_at_once(tag: int, kind: int) -> None:
+def test_a_tag_of_more_values_than_any_image_needs_is_refused_at_once(tag: int, kind: int) -> None:
     strip = {273: (273, LONG, [16]), 278: (278, LONG, [1]), 279: (279, LONG, [48])}
     strip[tag] = (tag, kind, [16] * 500_001)
     assert failure(tiff_file(picture((16, 16), RAW, *strip.values()), bytes(48))) == ErrorCode.CORRUPT

@@ -1,4 +1,4 @@
-"""The drawn sample catalog: deterministic, balanced, labelled to the pixel, and continued after an interruption."""
+"""The drawn sample catalog: deterministic, balanced, labeled to the pixel, and continued after an interruption."""
 
 import csv
 import json
@@ -81,7 +81,7 @@ def test_the_labels_are_background_and_the_categories(catalog: Path) -> None:
     assert json.loads((catalog / "labels.json").read_text()) == ["background", *CATEGORIES]
 
 
-def test_a_mask_fits_the_upright_picture_and_holds_its_category(catalog: Path, truth: list[dict[str, str]]) -> None:
+def test_a_mask_fits_the_upright_image_and_holds_its_category(catalog: Path, truth: list[dict[str, str]]) -> None:
     for row in truth:
         with Image.open(catalog / row["uri"]) as image, Image.open(catalog / row["mask"]) as mask:
             assert ImageOps.exif_transpose(image).size == mask.size
@@ -93,7 +93,7 @@ def test_a_mask_fits_the_upright_picture_and_holds_its_category(catalog: Path, t
 
 
 @pytest.mark.parametrize("category", CATEGORIES)
-def test_every_category_covers_a_fair_part_of_a_picture_of_fair_size(category: str) -> None:
+def test_every_category_covers_a_fair_part_of_an_image_of_fair_size(category: str) -> None:
     for seed in range(6):
         item = draw_item(category, np.random.default_rng((9, seed)))
         assert item.mask.shape == item.image.size[::-1]
@@ -116,7 +116,7 @@ def test_all_formats_are_present_in_their_shares(catalog: Path, truth: list[dict
     assert turned
 
 
-def test_a_turned_picture_is_upright_after_exif(catalog: Path, truth: list[dict[str, str]]) -> None:
+def test_a_turned_image_is_upright_after_exif(catalog: Path, truth: list[dict[str, str]]) -> None:
     plan = CatalogPlan(IMAGES, SEED, BROKEN)
     for row in truth:
         with Image.open(catalog / row["uri"]) as image:

@@ -22,7 +22,7 @@ def square(top: int, left: int, bottom: int, right: int, value: int = 1, size: i
     return index
 
 
-def test_a_mask_holds_its_share_and_its_box_in_the_pictures_pixels() -> None:
+def test_a_mask_holds_its_share_and_its_box_in_the_images_pixels() -> None:
     (row,) = encode_masks(square(16, 0, 32, 32), SCORES, LABELS, "background", PreprocessSpec(64, 64), 640, 128)
     assert (row.label, row.score) == ("hat", 0.8)
     assert row.area_share == pytest.approx(16 * 32 / 64**2)
@@ -41,20 +41,20 @@ def test_a_mask_survives_encoding() -> None:
 
 
 def test_the_white_border_of_a_letterbox_counts_for_nothing() -> None:
-    spec = PreprocessSpec(64, 64, Geometry.LETTERBOX)  # a picture of 100x50 fills rows 16 to 48
+    spec = PreprocessSpec(64, 64, Geometry.LETTERBOX)  # an image of 100x50 fills rows 16 to 48
     (row,) = encode_masks(np.ones((64, 64), dtype=np.uint8), SCORES, LABELS, "background", spec, 100, 50)
     assert row.area_share == 1.0
     assert row.box == (0.0, 0.0, 100.0, 50.0)
 
 
-def test_a_centre_crop_puts_its_box_into_the_middle() -> None:
+def test_a_center_crop_puts_its_box_into_the_middle() -> None:
     spec = PreprocessSpec(64, 64, Geometry.CENTER_CROP)
     (row,) = encode_masks(np.ones((64, 64), dtype=np.uint8), SCORES, LABELS, "background", spec, 192, 64)
     assert row.box == (64.0, 0.0, 128.0, 64.0)
 
 
 @pytest.mark.parametrize("geometry", list(Geometry))
-def test_an_index_map_comes_back_at_the_pictures_size(geometry: Geometry) -> None:
+def test_an_index_map_comes_back_at_the_images_size(geometry: Geometry) -> None:
     back = to_picture(square(20, 20, 44, 44, 2), PreprocessSpec(64, 64, geometry), 300, 200)
     assert back.shape == (200, 300)
     assert back[100, 150] == 2

@@ -27,39 +27,39 @@ LABELS = ("background", "square", "stripe")
 
 
 def write_pictures(folder: Path, names: Sequence[str] = ("a.png", "b.png", "c.png")) -> Path:
-    """Write pictures of different bytes."""
+    """Write images of different bytes."""
     for number, name in enumerate(names):
         write_picture(folder / name, "red", shade=number)
     return folder
 
 
 def write_table(path: Path, *lines: str) -> Path:
-    """Write a CSV beside three pictures."""
+    """Write a CSV beside three images."""
     write_pictures(path.parent)
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
 
 def write_json(path: Path, content: Any) -> Path:
-    """Write a JSON file beside three pictures."""
+    """Write a JSON file beside three images."""
     write_pictures(path.parent)
     path.write_text(json.dumps(content), encoding="utf-8")
     return path
 
 
 def labels_of(source: Path) -> dict[str, tuple[str, ...]]:
-    """Return the labels of each picture by its name."""
+    """Return the labels of each image by its name."""
     return {tagged.picture.name: tagged.labels for tagged in read_tagged(source).pictures}
 
 
-def test_a_folder_a_category_gives_each_picture_its_folders_name(tmp_path: Path) -> None:
+def test_a_folder_a_category_gives_each_image_its_folders_name(tmp_path: Path) -> None:
     write_pictures(tmp_path, ("hat/a.png", "hat/deep/b.PNG", "shoe/c.png", "shoe/.hidden.png"))
     (tmp_path / "empty").mkdir()
     assert labels_of(tmp_path) == {"a.png": ("hat",), "b.PNG": ("hat",), "c.png": ("shoe",)}
     assert read_tagged(tmp_path).empty == ("empty",)
 
 
-def test_a_table_names_pictures_beside_it_in_images_or_absolutely(tmp_path: Path) -> None:
+def test_a_table_names_images_beside_it_in_images_or_absolutely(tmp_path: Path) -> None:
     far = write_picture(tmp_path / "far" / "away.png", "blue")
     write_picture(tmp_path / "data" / "images" / "in.png", "blue")
     table = write_table(tmp_path / "data" / "labels.csv", "uri,label", "a.png,hat", "in.png,shoe", f"{far},hat")
@@ -74,7 +74,7 @@ def test_a_table_of_several_labels_separates_them_by_a_bar_or_by_rows(tmp_path: 
     assert labels_of(table) == {"a.png": ("hat", "red", "new"), "b.png": ("wide, red",), "c.png": ()}
 
 
-def test_a_picture_that_a_table_names_in_two_ways_has_the_labels_of_both(tmp_path: Path) -> None:
+def test_an_image_that_a_table_names_in_two_ways_has_the_labels_of_both(tmp_path: Path) -> None:
     write_pictures(tmp_path)
     lines = ["uri,labels", "a.png,hat", f"{tmp_path / 'a.png'},red", f"../{tmp_path.name}/a.png,wool"]
     (found,) = read_tagged(write_table(tmp_path / "t.csv", *lines)).pictures
@@ -92,7 +92,7 @@ def test_the_results_of_a_run_become_labels_once_a_person_corrected_them(tmp_pat
     best = {"clothes": [("hat", 0.6), ("shoe", 0.4)]}
     names = enumerate(("a.png", "b.png"))
     tagged = [ImageResult(n, f"{n}", name, "tagged", None, None, "00", 60, 40, best) for n, name in names]
-    failed = ImageResult(2, "2", "gone.png", "failed", "fetch_404", "no file", None, None, None)
+    failed = ImageResult(2, "2", "gone.png", "failed", "not_found", "no file", None, None, None)
     written = io.StringIO()
     write_csv([*tagged, failed], [("clothes", model)], written)
     corrected = written.getvalue().replace("b.png,tagged,,00,60,40,hat", "b.png,tagged,,00,60,40,shoe")
@@ -120,7 +120,7 @@ def test_a_corrected_column_called_label_counts_before_the_models(tmp_path: Path
         (("uri,label", ",hat"), r"t\.csv:2: has no uri"),
         (("uri,label", "a.png,hat", "http://shop/b.png,hat"), r"t\.csv:3: http://shop/b\.png is a URL; download"),
         (("uri,label", '"a.png,hat'), r"t\.csv:2: is not CSV"),
-        (("uri,label", "x.png,hat", "y.png,shoe"), r"none of its 2 pictures is there; the first would be .*x\.png"),
+        (("uri,label", "x.png,hat", "y.png,shoe"), r"none of its 2 images is there; the first would be .*x\.png"),
     ],
 )
 def test_a_table_with_a_mistake_is_refused_with_its_line(tmp_path: Path, lines: tuple[str, ...], said: str) -> None:
@@ -129,7 +129,7 @@ def test_a_table_with_a_mistake_is_refused_with_its_line(tmp_path: Path, lines: 
 
 
 def test_a_table_without_rows_is_nothing_to_do(tmp_path: Path) -> None:
-    with pytest.raises(NothingToDo, match="holds no labelled picture"):
+    with pytest.raises(NothingToDo, match="holds no labeled image"):
         read_tagged(write_table(tmp_path / "t.csv", "uri,label"))
 
 
@@ -149,7 +149,7 @@ def test_a_source_of_no_known_kind_is_refused(tmp_path: Path, name: str, said: s
             read(tmp_path / name)  # type: ignore[operator]
 
 
-def test_a_classifier_takes_one_label_a_picture_and_says_where_there_are_more(tmp_path: Path) -> None:
+def test_a_classifier_takes_one_label_an_image_and_says_where_there_are_more(tmp_path: Path) -> None:
     one, two, none = read_tagged(
         write_table(tmp_path / "t.csv", "uri,labels", "a.png,hat", "b.png,hat|red", "c.png,")
     ).pictures
@@ -166,7 +166,7 @@ def test_a_classifier_takes_one_label_a_picture_and_says_where_there_are_more(tm
 
 
 def write_coco(path: Path, shown: Sequence[dict[str, Any]] = (), **parts: Any) -> Path:
-    """Write a COCO file of three 60x40 pictures and the categories square (3) and stripe (7)."""
+    """Write a COCO file of three 60x40 images and the categories square (3) and stripe (7)."""
     content = {
         "images": [{"id": n, "file_name": f"{name}.png", "width": 60, "height": 40} for n, name in enumerate("abc")],
         "categories": [{"id": 7, "name": "stripe"}, {"id": 3, "name": "square"}],
@@ -184,7 +184,7 @@ SQUARE = {"image_id": 0, "category_id": 3, "segmentation": [rectangle(10, 10, 30
 STRIPE = {"image_id": 0, "category_id": 7, "segmentation": [rectangle(20, 0, 24, 40)]}
 
 
-def test_coco_annotations_label_their_pictures(tmp_path: Path) -> None:
+def test_coco_annotations_label_their_images(tmp_path: Path) -> None:
     source = write_coco(tmp_path / "coco.json", [SQUARE, STRIPE, SQUARE, {"image_id": 2, "category_id": 7}])
     assert labels_of(source) == {"a.png": ("square", "stripe"), "b.png": (), "c.png": ("stripe",)}
 
@@ -216,7 +216,7 @@ def test_coco_run_lengths_of_both_forms_become_masks(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["images/a.png", "../a.png", "../val2017/a.png", "../images/a.png"])
-def test_coco_pictures_are_found_in_the_usual_places(tmp_path: Path, place: str) -> None:
+def test_coco_images_are_found_in_the_usual_places(tmp_path: Path, place: str) -> None:
     folder = tmp_path / "set" / "annotations"
     source = write_coco(folder / "instances_val2017.json")
     for path in folder.glob("*.png"):
@@ -234,7 +234,7 @@ def test_coco_pictures_are_found_in_the_usual_places(tmp_path: Path, place: str)
         ({"images": [{"id": 1}]}, "image 1: has no file_name"),
         ({"images": [{"id": 1, "file_name": "a.png"}] * 2}, r"images\[1\]: id 1 stands there twice"),
         ({"images": [{"id": 1, "file_name": "s3://b/a.png"}]}, "image 1: s3://b/a.png is a URL"),
-        ({"images": [{"id": 1, "file_name": "zz.png"}]}, "none of its 1 pictures is there"),
+        ({"images": [{"id": 1, "file_name": "zz.png"}]}, "none of its 1 images is there"),
         ({"annotations": ["x"]}, "annotation 0: has no image_id"),
         ({"annotations": [{"id": 5, "image_id": 9, "category_id": 3}]}, "annotation 5: there is no image 9"),
         ({"annotations": [{"id": 5, "image_id": 1, "category_id": 4}]}, "annotation 5: there is no category 4"),
@@ -340,7 +340,7 @@ def test_of_several_annotations_the_newest_counts(tmp_path: Path) -> None:
         ([reviewed("https://shop/a.png", "hat")], "task 1: https://shop/a.png is a URL"),
         ([{"id": 8, "data": {"image": "a.png"}, "annotations": [{}]}], "task 8: has no result"),
         ([reviewed("a.png", ["deep", "tree"])], "task 1: a choice is not text"),  # type: ignore[arg-type]
-        ([reviewed("zz.png", "hat")], "none of its 1 pictures is there"),
+        ([reviewed("zz.png", "hat")], "none of its 1 images is there"),
     ],
 )
 def test_a_label_studio_file_with_a_mistake_is_refused(tmp_path: Path, content: Any, said: str) -> None:
@@ -350,7 +350,7 @@ def test_a_label_studio_file_with_a_mistake_is_refused(tmp_path: Path, content: 
 
 def test_json_that_is_nested_without_end_is_refused(tmp_path: Path) -> None:
     (tmp_path / "deep.json").write_text("[" * 200_000)
-    with pytest.raises(InputError, match=r"deep\.json: is nested too deeply to describe pictures"):
+    with pytest.raises(InputError, match=r"deep\.json: is nested too deeply to describe images"):
         read_tagged(tmp_path / "deep.json")
 
 
@@ -370,7 +370,7 @@ def test_a_file_that_is_not_json_is_refused(tmp_path: Path) -> None:
 
 
 def write_masked(folder: Path, labels: Any = LABELS, groups: Any = None, described: Path | None = None) -> Path:
-    """Write one 4x2 picture whose mask holds 0, 1, 2 and 255, with its labels in the folder or in another."""
+    """Write one 4x2 image whose mask holds 0, 1, 2 and 255, with its labels in the folder or in another."""
     for name in ("images", "masks"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (4, 2)).save(folder / "images" / "one.jpg")
@@ -433,15 +433,15 @@ def test_a_folder_without_masks_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no masks/"):
         read_masked_source(tmp_path)
     (tmp_path / "masks").mkdir()
-    with pytest.raises(InputError, match="no picture in images/ has a mask"):
+    with pytest.raises(InputError, match="no image in images/ has a mask"):
         read_masked_source(tmp_path)
 
 
-def test_pictures_without_a_mask_are_left_out_and_counted(tmp_path: Path) -> None:
+def test_images_without_a_mask_are_left_out_and_counted(tmp_path: Path) -> None:
     write_pictures(write_masked(tmp_path) / "images")
     found = read_masked_source(tmp_path)
     assert [entry.picture.name for entry in found.examples] == ["one.jpg"]
-    assert found.remarks == (f"{tmp_path}: 3 pictures without a mask are left out",)
+    assert found.remarks == (f"{tmp_path}: 3 images without a mask are left out",)
 
 
 def test_a_table_holds_no_masks(tmp_path: Path) -> None:

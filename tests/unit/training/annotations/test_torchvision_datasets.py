@@ -26,7 +26,7 @@ def write_idx(path: Path, values: np.ndarray) -> None:
 
 
 def write_mnist(root: Path, kind: str = "MNIST") -> Path:
-    """Write a data set of five pictures to train on and two to test on where torchvision looks for it."""
+    """Write a data set of five images to train on and two to test on where torchvision looks for it."""
     for name, targets in (("train", [0, 9, 4, 4, 1]), ("t10k", [7, 0])):
         pictures = np.arange(len(targets) * 28 * 28).reshape(-1, 28, 28) % 251
         raw = root / "download" / kind / "raw"
@@ -36,7 +36,7 @@ def write_mnist(root: Path, kind: str = "MNIST") -> Path:
 
 
 def write_voc(root: Path) -> Path:
-    """Write a picture to train on and one to validate on where torchvision looks for VOC 2012."""
+    """Write an image to train on and one to validate on where torchvision looks for VOC 2012."""
     folder = root / "download" / "VOCdevkit" / "VOC2012"
     for name in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
         (folder / name).mkdir(parents=True)
@@ -44,7 +44,7 @@ def write_voc(root: Path) -> Path:
         (folder / "ImageSets" / "Segmentation" / f"{name}.txt").write_text(f"{name}_1\n")
         Image.new("RGB", (20, 10), "teal").save(folder / "JPEGImages" / f"{name}_1.jpg")
         mask = Image.fromarray(np.repeat([[0] * 8 + [20] * 8 + [255] * 4], 10, axis=0).astype(np.uint8))
-        mask.putpalette([value for grey in range(256) for value in (grey, 0, 0)])
+        mask.putpalette([value for gray in range(256) for value in (gray, 0, 0)])
         mask.save(folder / "SegmentationClass" / f"{name}_1.png")
     return root
 
@@ -67,7 +67,7 @@ def test_a_category_with_a_slash_becomes_one_folder(tmp_path: Path) -> None:
     assert (train / "Ankle boot" / "00001.png").is_file()
 
 
-def test_voc_becomes_pictures_and_masks_with_its_border_ignored(tmp_path: Path) -> None:
+def test_voc_becomes_images_and_masks_with_its_border_ignored(tmp_path: Path) -> None:
     train, test = downloaded("voc", write_voc(tmp_path))
     found = read_masked_source(train)
     assert found.labels == VOC_LABELS
@@ -79,7 +79,7 @@ def test_voc_becomes_pictures_and_masks_with_its_border_ignored(tmp_path: Path) 
 
 
 class FakeCifar10:
-    """Four pictures of two categories in the shape of torchvision's data set."""
+    """Four images of two categories in the shape of torchvision's data set."""
 
     classes = ("cat", "dog")
 
@@ -121,7 +121,7 @@ def test_a_data_set_that_cannot_be_downloaded_says_what_else_works(
         downloaded("cifar10", tmp_path)
 
 
-def test_a_name_stands_for_its_folders_and_brings_its_test_pictures(
+def test_a_name_stands_for_its_folders_and_brings_its_test_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

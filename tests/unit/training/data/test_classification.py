@@ -1,4 +1,4 @@
-"""Labelled pictures on their way into arrays: labels, splits, copies between the parts, and what is refused."""
+"""Labeled images on their way into arrays: labels, splits, copies between the parts, and what is refused."""
 
 import json
 import os
@@ -16,8 +16,8 @@ from tagmill.errors import InputError, NothingToDo
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.text import require_legible
 from training.annotations.types import Folders, Use
-from training.data.arrays import Arrays, LabelledSet
-from training.data.classification import read_labelled
+from training.data.arrays import Arrays, LabeledSet
+from training.data.classification import read_labeled
 from training.data.segmentation import read_masked
 from training.data.split import label_groups
 
@@ -35,25 +35,25 @@ class Listening(Display):
         self.said.append(line)
 
 
-def write_colours(folder: Path, each: int = 6, colours: tuple[str, ...] = ("red", "blue"), first: int = 0) -> Path:
-    """Write distinct pictures; another `first` gives others."""
-    for colour in colours:
+def write_colors(folder: Path, each: int = 6, colors: tuple[str, ...] = ("red", "blue"), first: int = 0) -> Path:
+    """Write distinct images; another `first` gives others."""
+    for color in colors:
         for number in range(first, first + each):
-            write_picture(folder / colour / f"{number}.png", colour, shade=number)
+            write_picture(folder / color / f"{number}.png", color, shade=number)
     return folder
 
 
 def read(
     *data: Path, test: Path | None = None, held: Path | None = None, **options: bool
-) -> tuple[LabelledSet, list[str]]:
+) -> tuple[LabeledSet, list[str]]:
     """Return what is read, and what is said meanwhile."""
     display = Listening()
     folders = Folders(data, (held,) if held else (), (test,) if test else ())
-    return read_labelled(folders, SPEC, 0, display, **options), display.said
+    return read_labeled(folders, SPEC, 0, display, **options), display.said
 
 
 def test_a_tenth_of_every_category_is_held_out(tmp_path: Path) -> None:
-    found, said = read(write_colours(tmp_path, each=20))
+    found, said = read(write_colors(tmp_path, each=20))
     assert found.labels == ("blue", "red")
     assert np.bincount(found.train.targets).tolist() == [18, 18]
     assert np.bincount(found.validation.targets).tolist() == [2, 2]
@@ -61,17 +61,17 @@ def test_a_tenth_of_every_category_is_held_out(tmp_path: Path) -> None:
     assert (found.test, found.duplicates, said) == (None, (), [])
 
 
-def test_the_same_seed_holds_out_the_same_pictures(tmp_path: Path) -> None:
-    folders = Folders((write_colours(tmp_path, each=30),))
+def test_the_same_seed_holds_out_the_same_images(tmp_path: Path) -> None:
+    folders = Folders((write_colors(tmp_path, each=30),))
     first, same, other = (
-        [example.picture for example in read_labelled(folders, SPEC, seed, Listening()).validation.examples]
+        [example.picture for example in read_labeled(folders, SPEC, seed, Listening()).validation.examples]
         for seed in (1, 1, 2)
     )
     assert first == same
     assert first != other
 
 
-def test_pictures_of_several_labels_become_rows_of_zeros_and_ones(tmp_path: Path) -> None:
+def test_images_of_several_labels_become_rows_of_zeros_and_ones(tmp_path: Path) -> None:
     for number in range(6):
         write_picture(tmp_path / f"{number}.png", "red", shade=number)
     rows = ["0.png,hat|red", "1.png,red", "2.png,", "3.png,hat", "4.png,red", "5.png,red"]
@@ -85,8 +85,8 @@ def test_pictures_of_several_labels_become_rows_of_zeros_and_ones(tmp_path: Path
     assert found.validation.targets.tolist() == [[1, 1]]
 
 
-def test_a_copy_of_a_test_picture_is_not_trained_on(tmp_path: Path) -> None:
-    data, test = write_colours(tmp_path / "data"), write_colours(tmp_path / "test", each=2, first=50)
+def test_a_copy_of_a_test_image_is_not_trained_on(tmp_path: Path) -> None:
+    data, test = write_colors(tmp_path / "data"), write_colors(tmp_path / "test", each=2, first=50)
     copy = data / "red" / "copy.png"
     copy.write_bytes((test / "red" / "50.png").read_bytes())
     found, said = read(data, test=test)
@@ -97,11 +97,11 @@ def test_a_copy_of_a_test_picture_is_not_trained_on(tmp_path: Path) -> None:
     (duplicate,) = found.duplicates
     assert (duplicate.picture, duplicate.use) == (copy, Use.TRAIN)
     assert (duplicate.copy, duplicate.copy_use) == (test / "red" / "50.png", Use.TEST)
-    assert said == [f"not trained on: {copy} has the bytes of the test picture {test / 'red' / '50.png'}"]
+    assert said == [f"not trained on: {copy} has the bytes of the test image {test / 'red' / '50.png'}"]
 
 
 def test_a_copy_under_another_category_counts_as_one_all_the_same(tmp_path: Path) -> None:
-    data, held = write_colours(tmp_path / "data"), write_colours(tmp_path / "held", each=2, first=50)
+    data, held = write_colors(tmp_path / "data"), write_colors(tmp_path / "held", each=2, first=50)
     (data / "blue" / "copy.png").write_bytes((held / "red" / "51.png").read_bytes())
     found, _ = read(data, held=held)
     assert (len(found.train), len(found.duplicates)) == (12, 1)
@@ -109,9 +109,9 @@ def test_a_copy_under_another_category_counts_as_one_all_the_same(tmp_path: Path
 
 
 def test_copies_among_the_data_are_not_on_both_sides_of_the_split(tmp_path: Path) -> None:
-    data = write_colours(tmp_path, each=10)
-    for colour in ("red", "blue"):
-        for path in list((data / colour).iterdir()):
+    data = write_colors(tmp_path, each=10)
+    for color in ("red", "blue"):
+        for path in list((data / color).iterdir()):
             path.with_name(f"copy-{path.name}").write_bytes(path.read_bytes())
     found, _ = read(data)
     assert not {*found.train.digests} & {*found.validation.digests}
@@ -119,43 +119,43 @@ def test_copies_among_the_data_are_not_on_both_sides_of_the_split(tmp_path: Path
     assert found.duplicates
 
 
-def test_a_held_out_copy_of_a_test_picture_is_reported_and_kept(tmp_path: Path) -> None:
-    held, test = write_colours(tmp_path / "held", first=20), write_colours(tmp_path / "test", first=25)
-    found, said = read(write_colours(tmp_path / "data"), held=held, test=test)
+def test_a_held_out_copy_of_a_test_image_is_reported_and_kept(tmp_path: Path) -> None:
+    held, test = write_colors(tmp_path / "held", first=20), write_colors(tmp_path / "test", first=25)
+    found, said = read(write_colors(tmp_path / "data"), held=held, test=test)
     assert len(found.validation) == 12
     assert [duplicate.use for duplicate in found.duplicates] == [Use.VALIDATION] * 2
     assert said[0].startswith("held out all the same: ")
 
 
 def test_of_many_copies_the_first_are_named_and_the_rest_counted(tmp_path: Path) -> None:
-    data, test = write_colours(tmp_path / "data", each=9), write_colours(tmp_path / "test", each=4)
+    data, test = write_colors(tmp_path / "data", each=9), write_colors(tmp_path / "test", each=4)
     found, said = read(data, test=test)
     assert len(found.duplicates) == 8
     assert said[3:] == ["not trained on: 5 more copies"]
 
 
 def test_data_that_is_the_test_set_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="every picture to train on is one of --validation or --test, too"):
-        read(write_colours(tmp_path), test=tmp_path)
+    with pytest.raises(InputError, match="every image to train on is one of --validation or --test, too"):
+        read(write_colors(tmp_path), test=tmp_path)
 
 
-def test_a_category_that_is_only_in_the_test_pictures_once_copies_are_out_is_named(tmp_path: Path) -> None:
-    data = write_colours(tmp_path / "data")
-    write_colours(data, colours=("green",))
-    with pytest.raises(InputError, match="no picture of category green is left to train on"):
-        read(data, test=write_colours(tmp_path / "test", colours=("green",)))
+def test_a_category_that_is_only_in_the_test_images_once_copies_are_out_is_named(tmp_path: Path) -> None:
+    data = write_colors(tmp_path / "data")
+    write_colors(data, colors=("green",))
+    with pytest.raises(InputError, match="no image of category green is left to train on"):
+        read(data, test=write_colors(tmp_path / "test", colors=("green",)))
 
 
 def test_a_category_of_which_nothing_can_be_read_is_named(tmp_path: Path) -> None:
-    data = write_colours(tmp_path)
+    data = write_colors(tmp_path)
     (data / "green").mkdir()
     (data / "green" / "one.png").write_bytes(b"damaged")
-    with pytest.raises(InputError, match="no picture of category green is left to train on"):
+    with pytest.raises(InputError, match="no image of category green is left to train on"):
         read(data)
 
 
-def test_unreadable_pictures_are_named_and_the_rest_is_read(tmp_path: Path) -> None:
-    data = write_colours(tmp_path)
+def test_unreadable_images_are_named_and_the_rest_is_read(tmp_path: Path) -> None:
+    data = write_colors(tmp_path)
     (data / "red" / "broken.png").write_bytes(b"damaged")
     found, said = read(data)
     assert len(found.train) + len(found.validation) == 12
@@ -163,25 +163,25 @@ def test_unreadable_pictures_are_named_and_the_rest_is_read(tmp_path: Path) -> N
     assert "broken.png" in said[0]
 
 
-def test_pictures_of_which_none_can_be_read_are_nothing_to_do(tmp_path: Path) -> None:
-    for colour in ("red", "blue"):
-        (tmp_path / colour).mkdir()
-        (tmp_path / colour / "one.png").write_bytes(b"damaged")
-    with pytest.raises(NothingToDo, match="none of 2 pictures could be read"):
+def test_images_of_which_none_can_be_read_are_nothing_to_do(tmp_path: Path) -> None:
+    for color in ("red", "blue"):
+        (tmp_path / color).mkdir()
+        (tmp_path / color / "one.png").write_bytes(b"damaged")
+    with pytest.raises(NothingToDo, match="none of 2 images could be read"):
         read(tmp_path)
 
 
 def test_an_empty_category_is_refused_in_training_and_passed_over_in_a_test(tmp_path: Path) -> None:
-    data, test = write_colours(tmp_path / "data"), write_colours(tmp_path / "test", first=20)
+    data, test = write_colors(tmp_path / "data"), write_colors(tmp_path / "test", first=20)
     (test / "green").mkdir()
     assert read(data, test=test)[0].labels == ("blue", "red")
-    with pytest.raises(InputError, match="category green holds no picture"):
+    with pytest.raises(InputError, match="category green holds no image"):
         read(test)
 
 
 def test_one_category_is_not_enough(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds one category, red; a classifier needs at least two"):
-        read(write_colours(tmp_path, colours=("red",)))
+        read(write_colors(tmp_path, colors=("red",)))
 
 
 def test_a_table_without_any_label_is_refused(tmp_path: Path) -> None:
@@ -192,15 +192,15 @@ def test_a_table_without_any_label_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_label_that_training_does_not_know_is_refused_with_its_line(tmp_path: Path) -> None:
-    data, test = write_colours(tmp_path / "data"), write_colours(tmp_path / "test", first=20)
+    data, test = write_colors(tmp_path / "data"), write_colors(tmp_path / "test", first=20)
     (test / "t.csv").write_text("uri,label\nred/20.png,red\nblue/20.png,azure\n")
     with pytest.raises(InputError, match=r"t\.csv:3: category azure is not one of the training pictures': blue, red"):
         read(data, test=test / "t.csv")
 
 
-def test_two_pictures_are_too_few(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="too few readable pictures"):
-        read(write_colours(tmp_path, each=1))
+def test_two_images_are_too_few(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="too few readable images"):
+        read(write_colors(tmp_path, each=1))
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_two_pictures_are_too_few(tmp_path: Path) -> None:
 def test_a_category_that_no_report_could_show_is_refused_before_training(
     tmp_path: Path, name: bytes, shown: str
 ) -> None:
-    write_colours(tmp_path, colours=("red", "blue"))
+    write_colors(tmp_path, colors=("red", "blue"))
     (tmp_path / "red").rename(tmp_path / os.fsdecode(name))
     with pytest.raises(InputError) as caught:
         read(tmp_path)
@@ -227,31 +227,31 @@ def test_letters_of_any_script_and_joined_emoji_are_names(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("labels", ["red", "red|blue"])
-def test_pictures_that_all_have_the_same_labels_are_refused_for_that(tmp_path: Path, labels: str) -> None:
-    write_colours(tmp_path, each=6)
+def test_images_that_all_have_the_same_labels_are_refused_for_that(tmp_path: Path, labels: str) -> None:
+    write_colors(tmp_path, each=6)
     rows = [f"{path.relative_to(tmp_path)},{labels}" for path in sorted(tmp_path.rglob("*.png"))]
     (tmp_path / "t.csv").write_text("\n".join(["uri,labels", *rows]))
-    with pytest.raises(InputError, match=r"t\.csv: all pictures to train on have the same labels, .*red, so there is"):
+    with pytest.raises(InputError, match=r"t\.csv: all images to train on have the same labels, .*red, so there is"):
         read(tmp_path / "t.csv", multilabel=True)
 
 
-def test_pictures_of_several_labels_are_held_out_by_their_rarest() -> None:
+def test_images_of_several_labels_are_held_out_by_their_rarest() -> None:
     targets = np.array([[1, 1, 0], [1, 0, 0], [0, 1, 1], [0, 0, 0]] * 2, dtype=np.uint8)
     targets[4:, 1] = 0
     arrays = Arrays(np.zeros((8, 1, 1, 3), np.uint8), targets, np.repeat([0, 1], 4), [], [])
-    # label 0 is in four pictures, labels 1 and 2 in two each; 3 means none
+    # label 0 is in four images, labels 1 and 2 in two each; 3 means none
     assert label_groups(arrays, 3).tolist() == [1, 0, 1, 3, 4, 4, 6, 7]
 
 
 def test_remarks_of_a_source_are_said(tmp_path: Path) -> None:
-    data = write_colours(tmp_path)
-    rows = [f"{colour}/{number}.png,tagged,{colour}" for colour in ("red", "blue") for number in range(6)]
+    data = write_colors(tmp_path)
+    rows = [f"{color}/{number}.png,tagged,{color}" for color in ("red", "blue") for number in range(6)]
     (data / "r.csv").write_text("\n".join(["uri,status,m.label", *rows, "x.png,failed,"]))
     assert read(data / "r.csv")[1] == [f"{data / 'r.csv'}: 1 images that were not tagged are left out"]
 
 
 def write_halves(folder: Path, count: int, first: int = 0, labels: tuple[str, ...] = ("background", "dark")) -> Path:
-    """Write distinct pictures whose left half is dark, with their masks."""
+    """Write distinct images whose left half is dark, with their masks."""
     for name in ("images", "masks"):
         (folder / name).mkdir(parents=True)
     mask = np.repeat([[1] * 8 + [0] * 8], 16, axis=0).astype(np.uint8)
@@ -272,7 +272,7 @@ def test_masks_are_read_with_the_labels_of_the_first_folder(tmp_path: Path) -> N
     assert sorted(found.validation.sources) == [0, 1]
 
 
-def test_a_copy_of_a_masked_test_picture_is_not_trained_on(tmp_path: Path) -> None:
+def test_a_copy_of_a_masked_test_image_is_not_trained_on(tmp_path: Path) -> None:
     data, test = write_halves(tmp_path / "data", 6), write_halves(tmp_path / "test", 2, 5)
     display = Listening()
     found = read_masked(Folders((data,), (), (test,)), SPEC, 0, display)
@@ -287,8 +287,8 @@ def test_a_masked_folder_of_other_labels_is_refused(tmp_path: Path) -> None:
         read_masked(Folders((data,), (), (test,)), SPEC, 0, Listening())
 
 
-def test_one_masked_picture_is_too_few(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="too few readable pictures; a training needs at least four"):
+def test_one_masked_image_is_too_few(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="too few readable images; a training needs at least four"):
         read_masked(Folders((write_halves(tmp_path, 1),)), SPEC, 0, Listening())
 
 

@@ -38,7 +38,7 @@ def test_several_labels_have_one_temperature_too() -> None:
     assert fit_temperature(logits * np.float32(2), targets) == pytest.approx(2.0, rel=0.1)
 
 
-def test_without_pictures_nothing_is_changed() -> None:
+def test_without_images_nothing_is_changed() -> None:
     assert fit_temperature(np.empty((0, 3), np.float32), np.empty(0, np.int64)) == 1.0
 
 

@@ -43,8 +43,8 @@ def test_confidence_that_is_as_often_right_as_it_says_has_no_calibration_error()
     assert calibration_error(scores, np.ones(8, dtype=np.int64)) == pytest.approx(0.75)
 
 
-def test_chance_alone_makes_a_calibration_error_that_shrinks_with_the_pictures() -> None:
-    """A bin of n pictures that are right with p is off by sqrt(2 p (1 - p) / (pi n)) on average (half-normal)."""
+def test_chance_alone_makes_a_calibration_error_that_shrinks_with_the_images() -> None:
+    """A bin of n images that are right with p is off by sqrt(2 p (1 - p) / (pi n)) on average (half-normal)."""
     for pictures in (100, 10_000):
         expected = np.sqrt(2 * 0.8 * 0.2 / (np.pi * pictures))
         assert chance_error(np.full(pictures, 0.8, dtype=np.float32)) == pytest.approx(expected, rel=0.2)
@@ -84,7 +84,7 @@ def test_several_labels_are_measured_by_average_precision() -> None:
     assert 0 < found["ece"] < 1
 
 
-def test_pictures_without_any_label_have_no_average_precision() -> None:
+def test_images_without_any_label_have_no_average_precision() -> None:
     found = multilabel(np.full((2, 3), 0.5, dtype=np.float32), np.zeros((2, 3), dtype=np.uint8), LABELS)
     assert (found["mean_ap"], found["macro_f1"], found["per_class_ap"]) == (0.0, 0.0, {})
 

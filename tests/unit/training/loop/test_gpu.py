@@ -1,4 +1,4 @@
-"""What a training does for a card, as far as it shows without one."""
+"""What a training does for a GPU, as far as it shows without one."""
 
 from functools import partial
 from pathlib import Path
@@ -17,11 +17,11 @@ from tagmill.images.preprocess import PreprocessSpec
 from training.annotations.types import Folders
 from training.checkpoint import STATE, Checkpoint, write
 from training.cli.train import train
-from training.evaluation.predict import BATCH, CARD_BATCH, call_size, fast_in_bf16
+from training.evaluation.predict import BATCH, GPU_BATCH, call_size, fast_in_bf16
 from training.loop import training
 from training.loop.compile import COMPILED_FROM, Compiled, can_compile, pays
-from training.loop.device_tensor import Stored
-from training.loop.ema import RunningMean
+from training.loop.device_tensor import DeviceTensor
+from training.loop.ema import EMA
 from training.loop.training import Training
 from training.models.classifiers import Arch
 from training.recipes import cnn
@@ -30,7 +30,7 @@ from training.recipes.cnn import DEFAULTS, train_cnn
 torch.set_num_threads(1)
 
 CARD, CPU = torch.device("cuda:1"), torch.device("cpu")
-SMALL = short(DEFAULTS[Arch.SEED], epochs=2, batch_size=16)
+SMALL = short(DEFAULTS[Arch.SIMPLE_CNN], epochs=2, batch_size=16)
 
 
 @pytest.mark.skipif(not can_compile(), reason="no C compiler here, or no header files of Python")
@@ -49,7 +49,7 @@ def test_compiled_code_answers_whole_batches_with_the_same_weights() -> None:
     assert list(network.state_dict()) == ["0.weight", "0.bias"]
 
 
-def test_a_training_is_compiled_on_a_card_where_it_is_long_and_the_machine_can(
+def test_a_training_is_compiled_on_a_gpu_where_it_is_long_and_the_machine_can(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert pays(CARD, COMPILED_FROM) == can_compile()
@@ -61,7 +61,7 @@ def test_a_training_is_compiled_on_a_card_where_it_is_long_and_the_machine_can(
 
 
 @pytest.mark.parametrize(("capability", "fast"), [((7, 5), False), ((8, 0), True), ((9, 0), True)])
-def test_cards_that_only_emulate_bfloat16_are_spared_it(
+def test_gpus_that_only_emulate_bfloat16_are_spared_it(
     monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], fast: bool
 ) -> None:
     asked: list[torch.device] = []
@@ -74,18 +74,18 @@ def test_batches_are_taken_as_they_were_stored() -> None:
     pixels = torch.arange(5 * 2 * 2 * 3, dtype=torch.uint8).view(5, 2, 2, 3)
     chosen = torch.tensor([4, 0, 4])
     for values in (pixels, pixels.numpy()):
-        taken = Stored(values, CPU).take(chosen)
+        taken = DeviceTensor(values, CPU).take(chosen)
         assert torch.equal(taken, pixels[chosen])
         assert taken.dtype == torch.uint8
 
 
-def test_calls_hold_more_small_pictures_on_a_card_and_fewer_large_ones_anywhere() -> None:
-    assert (call_size(32, 32), call_size(32, 32, "cuda")) == (BATCH, CARD_BATCH)
+def test_calls_hold_more_small_images_on_a_gpu_and_fewer_large_ones_anywhere() -> None:
+    assert (call_size(32, 32), call_size(32, 32, "cuda")) == (BATCH, GPU_BATCH)
     assert call_size(512, 512) == call_size(512, 512, "cuda") == 8
     assert call_size(10_000, 10_000) == 1
 
 
-def test_the_running_mean_is_that_of_torch_without_asking_the_card() -> None:
+def test_the_running_mean_is_that_of_torch_without_asking_the_gpu() -> None:
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
 
     @torch.no_grad()
@@ -95,7 +95,7 @@ def test_the_running_mean_is_that_of_torch_without_asking_the_card() -> None:
         change(list(means), list(values), *([1 - stays] if means[0].is_floating_point() else []))
 
     theirs = AveragedModel(network, multi_avg_fn=follow, use_buffers=True)
-    ours = RunningMean(network, 0.9)
+    ours = EMA(network, 0.9)
     for _ in range(20):
         network(torch.randn(2, 3, 8, 8))
         with torch.no_grad():
@@ -107,7 +107,7 @@ def test_the_running_mean_is_that_of_torch_without_asking_the_card() -> None:
         assert torch.equal(ours.state_dict()[name], value), name
 
 
-def test_a_card_without_room_is_one_line_that_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_without_room_is_one_line_that_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 8.00 GiB.")
 
@@ -115,17 +115,17 @@ def test_a_card_without_room_is_one_line_that_says_what_to_do(tmp_path: Path, mo
     data = draw_noisy(tmp_path / "train", each=4)
     done = CliRunner().invoke(train, ["cnn", "--data", str(data), "--out", str(tmp_path / "run")])
     assert (type(done.exception).__name__, done.exception.exit_code) == ("ConfigurationError", ExitCode.CONFIGURATION)
-    assert str(done.exception) == "the card has too little memory; choose a smaller --batch-size or --size"
+    assert str(done.exception) == "the GPU has too little memory; choose a smaller --batch-size or --size"
 
 
-@pytest.mark.parametrize("written", [[], [torch.get_rng_state()], None], ids=["none", "all cards", "cpu"])
-def test_random_states_that_are_not_of_this_card_are_passed_over(
+@pytest.mark.parametrize("written", [[], [torch.get_rng_state()], None], ids=["none", "all GPUs", "cpu"])
+def test_random_states_that_are_not_of_this_gpu_are_passed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: object
 ) -> None:
     network = torch.nn.Linear(1, 1)
-    draft = Checkpoint("cnn", Task.CLASSIFY, "seed", ("a", "b"), PreprocessSpec(8, 8), {}, {})
-    optimiser = torch.optim.SGD(network.parameters(), lr=0.1)
-    new = partial(Training, network, optimiser, SMALL.course, 4, draft, tmp_path, Display(), metric="m", device=CPU)
+    draft = Checkpoint("cnn", Task.CLASSIFY, "simple-cnn", ("a", "b"), PreprocessSpec(8, 8), {}, {})
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    new = partial(Training, network, optimizer, SMALL.loop, 4, draft, tmp_path, Display(), metric="m", device=CPU)
     write(new()._state() | {"random_cuda": written}, tmp_path / STATE)
     taken: list[torch.Tensor] = []
     monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: taken.append(state))
@@ -135,7 +135,7 @@ def test_random_states_that_are_not_of_this_card_are_passed_over(
     assert taken == []
 
 
-def test_a_card_without_room_does_not_make_a_good_run_a_damaged_one(
+def test_a_gpu_without_room_does_not_make_a_good_run_a_damaged_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folders = Folders((draw_noisy(tmp_path / "train", each=4),))
@@ -146,7 +146,7 @@ def test_a_card_without_room_does_not_make_a_good_run_a_damaged_one(
     with monkeypatch.context() as patch:
         patch.setattr(training.Training, "_log", stop)
         with pytest.raises(KeyboardInterrupt):
-            train_cnn(folders, tmp_path / "run", Arch.SEED, SMALL)
+            train_cnn(folders, tmp_path / "run", Arch.SIMPLE_CNN, SMALL)
     assert (tmp_path / "run" / STATE).exists()
 
     def full(path: Path) -> None:
@@ -154,4 +154,4 @@ def test_a_card_without_room_does_not_make_a_good_run_a_damaged_one(
 
     monkeypatch.setattr(training, "read", full)
     with pytest.raises(torch.OutOfMemoryError):
-        train_cnn(folders, tmp_path / "run", Arch.SEED, SMALL, resume=True)
+        train_cnn(folders, tmp_path / "run", Arch.SIMPLE_CNN, SMALL, resume=True)

@@ -22,14 +22,14 @@ from training.annotations.types import Folders
 from training.checkpoint import FILE, STATE, load, write
 from training.cli.train import train
 from training.loop.augment import Augmentation
-from training.loop.ema import RunningMean
+from training.loop.ema import EMA
 from training.loop.training import stage_of
 from training.models.classifiers import Arch
 from training.recipes.cnn import DEFAULTS, train_cnn
 
 torch.set_num_threads(1)
 
-SMALL = short(DEFAULTS[Arch.SEED], epochs=3, batch_size=16, lr=5e-3, average=0.9)
+SMALL = short(DEFAULTS[Arch.SIMPLE_CNN], epochs=3, batch_size=16, lr=5e-3, average=0.9)
 
 
 class StoppedIn(Display):
@@ -44,7 +44,7 @@ class StoppedIn(Display):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("arch", [Arch.SEED, Arch.RESNET])
+@pytest.mark.parametrize("arch", [Arch.SIMPLE_CNN, Arch.RESNET])
 def test_a_stopped_training_goes_on_to_the_same_weights_bit_for_bit(tmp_path: Path, arch: Arch) -> None:
     folders = Folders((draw_noisy(tmp_path / "train", each=6),))
     hyper = short(DEFAULTS[arch], size=32, epochs=3, batch_size=6, average=0.9)
@@ -67,39 +67,39 @@ def test_a_stopped_training_goes_on_to_the_same_weights_bit_for_bit(tmp_path: Pa
 def test_a_training_stopped_in_its_first_epoch_starts_anew(tmp_path: Path) -> None:
     folders = Folders((draw_noisy(tmp_path / "train", each=4),))
     (tmp_path / "run").mkdir()
-    report = train_cnn(folders, tmp_path / "run", Arch.SEED, short(SMALL, epochs=1), resume=True)
+    report = train_cnn(folders, tmp_path / "run", Arch.SIMPLE_CNN, short(SMALL, epochs=1), resume=True)
     assert len(report["history"]) == 1
 
 
 def test_a_finished_run_has_nothing_to_resume(tmp_path: Path) -> None:
     folders = Folders((draw_noisy(tmp_path / "train", each=4),))
-    train_cnn(folders, tmp_path / "run", Arch.SEED, short(SMALL, epochs=1))
+    train_cnn(folders, tmp_path / "run", Arch.SIMPLE_CNN, short(SMALL, epochs=1))
     with pytest.raises(NothingToDo, match="this run is finished"):
-        train_cnn(folders, tmp_path / "run", Arch.SEED, short(SMALL, epochs=1), resume=True)
+        train_cnn(folders, tmp_path / "run", Arch.SIMPLE_CNN, short(SMALL, epochs=1), resume=True)
 
 
 def test_a_run_is_not_resumed_with_other_parameters(tmp_path: Path) -> None:
     folders = Folders((draw_noisy(tmp_path / "train", each=4),))
     with pytest.raises(KeyboardInterrupt):
-        train_cnn(folders, tmp_path / "run", Arch.SEED, SMALL, display=StoppedIn(1))
+        train_cnn(folders, tmp_path / "run", Arch.SIMPLE_CNN, SMALL, display=StoppedIn(1))
     with pytest.raises(InputError, match=r"was started with; lr was 0\.005, is 0\.001$"):
-        train_cnn(folders, tmp_path / "run", Arch.SEED, short(SMALL, lr=1e-3), resume=True)
+        train_cnn(folders, tmp_path / "run", Arch.SIMPLE_CNN, short(SMALL, lr=1e-3), resume=True)
     other = short(SMALL, epochs=4, augmentation=Augmentation(flip=0.25, shift=0.063))
-    with pytest.raises(InputError, match=r"; course\.epochs was 3, is 4; augmentation\.flip was 0\.5, is 0\.25$"):
-        train_cnn(folders, tmp_path / "run", Arch.SEED, other, resume=True)
+    with pytest.raises(InputError, match=r"; loop\.epochs was 3, is 4; augmentation\.flip was 0\.5, is 0\.25$"):
+        train_cnn(folders, tmp_path / "run", Arch.SIMPLE_CNN, other, resume=True)
 
 
 def test_a_run_is_not_resumed_with_another_network_or_other_labels(tmp_path: Path) -> None:
     data = draw_noisy(tmp_path / "train", each=4)
     with pytest.raises(KeyboardInterrupt):
-        train_cnn(Folders((data,)), tmp_path / "run", Arch.SEED, SMALL, display=StoppedIn(1))
+        train_cnn(Folders((data,)), tmp_path / "run", Arch.SIMPLE_CNN, SMALL, display=StoppedIn(1))
     with pytest.raises(InputError, match=r"was started with; arch was seed, is resnet$"):
         train_cnn(Folders((data,)), tmp_path / "run", Arch.RESNET, SMALL, resume=True)
     with pytest.raises(InputError, match=r"was started with; task was classify, is multilabel$"):
-        train_cnn(Folders((data,)), tmp_path / "run", Arch.SEED, SMALL, resume=True, multilabel=True)
+        train_cnn(Folders((data,)), tmp_path / "run", Arch.SIMPLE_CNN, SMALL, resume=True, multilabel=True)
     next(iter(sorted(path for path in data.iterdir()))).rename(data / "zebra")
     with pytest.raises(InputError, match=r"was started with; labels was \['blue'\], is \['zebra'\]$"):
-        train_cnn(Folders((data,)), tmp_path / "run", Arch.SEED, SMALL, resume=True)
+        train_cnn(Folders((data,)), tmp_path / "run", Arch.SIMPLE_CNN, SMALL, resume=True)
 
 
 def test_a_damaged_state_is_named(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_damaged_state_is_named(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / STATE).write_bytes(b"half a file")
     with pytest.raises(InputError, match=r"state\.pt: is damaged"):
-        train_cnn(folders, tmp_path / "run", Arch.SEED, SMALL, resume=True)
+        train_cnn(folders, tmp_path / "run", Arch.SIMPLE_CNN, SMALL, resume=True)
 
 
 @pytest.mark.parametrize("content", [3, [1, 2], {"epoch": 1}, {"stage": "", "started_with": {"task": "classify"}}])
@@ -116,7 +116,7 @@ def test_a_state_of_another_content_is_named(tmp_path: Path, content: object) ->
     (tmp_path / "run").mkdir()
     torch.save(content, tmp_path / "run" / STATE)
     with pytest.raises(InputError, match=r"state\.pt: is not the state of this training; remove .*run, or name"):
-        train_cnn(folders, tmp_path / "run", Arch.SEED, SMALL, resume=True)
+        train_cnn(folders, tmp_path / "run", Arch.SIMPLE_CNN, SMALL, resume=True)
     if not isinstance(content, dict) or "stage" not in content:
         with pytest.raises(InputError, match=r"state\.pt: is not the state of this training"):
             stage_of(tmp_path / "run", resume=True)
@@ -147,7 +147,7 @@ def test_a_training_that_is_refused_leaves_no_folder_behind(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("out", ["pictures", "pictures/train/red", "."])
 @pytest.mark.parametrize("use", ["--data", "--validation", "--test"])
-def test_a_run_does_not_lie_among_the_pictures(tmp_path: Path, out: str, use: str) -> None:
+def test_a_run_does_not_lie_among_the_images(tmp_path: Path, out: str, use: str) -> None:
     data, other = (
         draw_noisy(tmp_path / "pictures" / "train", each=2),
         draw_noisy(tmp_path.parent / f"{tmp_path.name}x", each=2),
@@ -155,7 +155,7 @@ def test_a_run_does_not_lie_among_the_pictures(tmp_path: Path, out: str, use: st
     named = ["--data", str(data)] if use == "--data" else ["--data", str(other), use, str(data)]
     error = CliRunner().invoke(train, ["mlp", *named, "--out", str(tmp_path / out)]).exception
     assert isinstance(error, InputError)
-    assert "must lie outside of the pictures" in str(error)
+    assert "must lie outside of the images" in str(error)
     assert not (tmp_path / out / FILE).exists()
 
 
@@ -183,12 +183,12 @@ def test_a_training_that_gets_no_better_ends_early_and_keeps_its_best_epoch(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     data = tmp_path / "train"
-    for label in ("one", "two"):  # the same grey everywhere: nothing can be learned
+    for label in ("one", "two"):  # the same gray everywhere: nothing can be learned
         (data / label).mkdir(parents=True)
         for number in range(10):
             Image.new("RGB", (32, 32), (90, 90, 90 + number % 2)).save(data / label / f"{label}{number}.png")
     hyper = short(SMALL, epochs=40, patience=3, lr=1e-9, average=0.0)
-    report = train_cnn(Folders((data,)), tmp_path / "run", Arch.SEED, hyper)
+    report = train_cnn(Folders((data,)), tmp_path / "run", Arch.SIMPLE_CNN, hyper)
     assert len(report["history"]) < 40
     assert "ended early" in capfd.readouterr().err
     best = max(entry["validation_accuracy"] for entry in report["history"])
@@ -197,7 +197,7 @@ def test_a_training_that_gets_no_better_ends_early_and_keeps_its_best_epoch(
 
 def test_the_average_follows_the_weights_at_first_and_holds_still_later() -> None:
     network = torch.nn.Linear(1, 1, bias=False)
-    mean = RunningMean(network, 0.99)
+    mean = EMA(network, 0.99)
     with torch.no_grad():
         for step in range(2100):
             network.weight.fill_(1.0 if step < 2000 else 2.0)
@@ -208,7 +208,9 @@ def test_the_average_follows_the_weights_at_first_and_holds_still_later() -> Non
 
 
 def test_the_figures_are_logged_for_tensorboard(tmp_path: Path) -> None:
-    train_cnn(Folders((draw_noisy(tmp_path / "train", each=4),)), tmp_path / "run", Arch.SEED, short(SMALL, epochs=2))
+    train_cnn(
+        Folders((draw_noisy(tmp_path / "train", each=4),)), tmp_path / "run", Arch.SIMPLE_CNN, short(SMALL, epochs=2)
+    )
     log = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
     log.Reload()
     assert {"training/loss", "training/lr", "validation/accuracy"} <= set(log.Tags()["scalars"])
@@ -229,7 +231,7 @@ def test_a_full_disk_is_one_line_that_says_how_to_go_on(tmp_path: Path, monkeypa
     assert not list(tmp_path.iterdir())
 
 
-def test_the_mlp_is_trained_on_grey_pictures_by_its_own_command(tmp_path: Path) -> None:
+def test_the_mlp_is_trained_on_gray_images_by_its_own_command(tmp_path: Path) -> None:
     data, run = draw_noisy(tmp_path / "train", each=6), tmp_path / "run"
     done = CliRunner().invoke(train, ["mlp", "--data", str(data), "--out", str(run), "--epochs", "1"])
     assert done.exit_code == 0, done.output

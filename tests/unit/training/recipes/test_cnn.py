@@ -35,11 +35,11 @@ from training.recipes.cnn import DEFAULTS, train_cnn
 # Such small networks gain nothing from threads, and on busy cores threads that wait for each other take minutes.
 torch.set_num_threads(1)
 
-SMALL = short(DEFAULTS[Arch.SEED], epochs=3, batch_size=16, lr=5e-3)
+SMALL = short(DEFAULTS[Arch.SIMPLE_CNN], epochs=3, batch_size=16, lr=5e-3)
 
 
 def test_the_seed_network_has_the_parameters_of_the_tutorial() -> None:
-    assert parameters(build(Arch.SEED, 32, 10)) == 122_570
+    assert parameters(build(Arch.SIMPLE_CNN, 32, 10)) == 122_570
 
 
 def test_the_other_networks_stay_below_four_mebibytes_of_weights() -> None:
@@ -54,7 +54,7 @@ def test_the_resnet_takes_any_size_of_at_least_32(size: int) -> None:
 
 def test_a_training_learns_and_writes_a_complete_run(tmp_path: Path) -> None:
     folders = Folders((draw_noisy(tmp_path / "train"),), (), (draw_noisy(tmp_path / "test", seed=1),))
-    report = train_cnn(folders, tmp_path / "run", Arch.SEED, SMALL)
+    report = train_cnn(folders, tmp_path / "run", Arch.SIMPLE_CNN, SMALL)
     assert report["accuracy"] >= 0.9
     written = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert written["accuracy"] == report["accuracy"]
@@ -71,7 +71,7 @@ def test_a_training_learns_and_writes_a_complete_run(tmp_path: Path) -> None:
 
 def test_the_checkpoint_holds_the_weights_that_were_measured(tmp_path: Path) -> None:
     folders = Folders((draw_noisy(tmp_path / "train"),), (), (draw_noisy(tmp_path / "test", seed=1),))
-    report = train_cnn(folders, tmp_path / "run", Arch.SEED, short(SMALL, epochs=2))
+    report = train_cnn(folders, tmp_path / "run", Arch.SIMPLE_CNN, short(SMALL, epochs=2))
     checkpoint = load(tmp_path / "run")
     examples = known_examples([tmp_path / "test"], checkpoint.labels, False, "known", Display())
     test = load_categories(examples, checkpoint.labels, checkpoint.preprocess)
@@ -83,16 +83,16 @@ def test_the_same_seed_trains_the_same_weights_and_another_seed_others(tmp_path:
     data = draw_noisy(tmp_path / "train", each=6)
     quick = short(SMALL, epochs=1)
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        train_cnn(Folders((data,)), tmp_path / name, Arch.SEED, short(quick, seed=seed))
+        train_cnn(Folders((data,)), tmp_path / name, Arch.SIMPLE_CNN, short(quick, seed=seed))
     first, same, other = (load(tmp_path / name).state for name in "abc")
     assert all(torch.equal(first[key], same[key]) for key in first)
     assert not all(torch.equal(first[key], other[key]) for key in first)
 
 
-def test_an_unreadable_picture_is_counted_and_skipped(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_unreadable_image_is_counted_and_skipped(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     data = draw_noisy(tmp_path / "train", each=4)
     (data / "red" / "broken.jpg").write_bytes(b"<html>404</html>")
-    report = train_cnn(Folders((data,)), tmp_path / "run", Arch.SEED, short(SMALL, epochs=1))
+    report = train_cnn(Folders((data,)), tmp_path / "run", Arch.SIMPLE_CNN, short(SMALL, epochs=1))
     assert report["unreadable"] == 1
     assert "broken.jpg" in capfd.readouterr().err
 
@@ -101,7 +101,7 @@ def test_two_data_folders_are_merged_category_by_category(tmp_path: Path) -> Non
     first = draw_noisy(tmp_path / "one", ("red", "green"), each=4)
     second = draw_noisy(tmp_path / "two", ("green", "blue"), each=4)
     tests = draw_noisy(tmp_path / "three", each=3, seed=1), draw_noisy(tmp_path / "four", each=2, seed=2)
-    report = train_cnn(Folders((first, second), (), tests), tmp_path / "run", Arch.SEED, short(SMALL, epochs=1))
+    report = train_cnn(Folders((first, second), (), tests), tmp_path / "run", Arch.SIMPLE_CNN, short(SMALL, epochs=1))
     assert report["labels"] == ("blue", "green", "red")
     assert report["pictures"]["train"] + report["pictures"]["validation"] == 16
     assert {name: part["images"] for name, part in report["folders"].items()} == {
@@ -115,7 +115,7 @@ def test_two_test_folders_of_one_name_have_figures_of_their_own(tmp_path: Path) 
     tests = tuple(
         draw_noisy(tmp_path / place / "set" / "test", each=each, seed=each) for place, each in (("a", 3), ("b", 2))
     )
-    report = train_cnn(Folders((data,), (), tests), tmp_path / "run", Arch.SEED, short(SMALL, epochs=1))
+    report = train_cnn(Folders((data,), (), tests), tmp_path / "run", Arch.SIMPLE_CNN, short(SMALL, epochs=1))
     assert {name: part["images"] for name, part in report["folders"].items()} == {"a/set/test": 9, "b/set/test": 6}
     assert report["data"]["test"] == ["a/set/test", "b/set/test"]
 
@@ -128,15 +128,15 @@ def test_a_folder_is_called_by_the_end_of_its_path_that_no_other_has() -> None:
 def test_a_sample_catalogs_root_is_read_without_its_masks(tmp_path: Path) -> None:
     draw_noisy(tmp_path / "catalog" / "images", each=3)
     draw_noisy(tmp_path / "catalog" / "masks", each=3)
-    report = train_cnn(Folders((tmp_path / "catalog",)), tmp_path / "run", Arch.SEED, short(SMALL, epochs=1))
+    report = train_cnn(Folders((tmp_path / "catalog",)), tmp_path / "run", Arch.SIMPLE_CNN, short(SMALL, epochs=1))
     assert report["labels"] == ("blue", "green", "red")
 
 
-def test_the_test_pictures_take_no_part_in_training(tmp_path: Path) -> None:
+def test_the_test_images_take_no_part_in_training(tmp_path: Path) -> None:
     data = draw_noisy(tmp_path / "train", each=6)
     quick = short(SMALL, epochs=2)
-    train_cnn(Folders((data,)), tmp_path / "without", Arch.SEED, quick)
-    train_cnn(Folders((data,), (), (draw_noisy(tmp_path / "test", seed=5),)), tmp_path / "with", Arch.SEED, quick)
+    train_cnn(Folders((data,)), tmp_path / "without", Arch.SIMPLE_CNN, quick)
+    train_cnn(Folders((data,), (), (draw_noisy(tmp_path / "test", seed=5),)), tmp_path / "with", Arch.SIMPLE_CNN, quick)
     without, with_test = load(tmp_path / "without"), load(tmp_path / "with")
     assert without.epoch == with_test.epoch
     assert all(torch.equal(without.state[key], with_test.state[key]) for key in without.state)
@@ -150,7 +150,7 @@ def test_an_interrupted_training_keeps_its_last_checkpoint(tmp_path: Path) -> No
 
     data = draw_noisy(tmp_path / "train", each=4)
     with pytest.raises(KeyboardInterrupt):
-        train_cnn(Folders((data,)), tmp_path / "run", Arch.SEED, SMALL, display=Interrupting())
+        train_cnn(Folders((data,)), tmp_path / "run", Arch.SIMPLE_CNN, SMALL, display=Interrupting())
     assert load(tmp_path / "run").epoch == 2
 
 
@@ -158,38 +158,38 @@ def test_a_folder_that_holds_a_run_is_not_written_over(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / FILE).write_bytes(b"precious")
     with pytest.raises(InputError, match="already holds a run; --resume goes on"):
-        train_cnn(Folders((draw_noisy(tmp_path / "train", each=2),)), tmp_path / "run", Arch.SEED, SMALL)
+        train_cnn(Folders((draw_noisy(tmp_path / "train", each=2),)), tmp_path / "run", Arch.SIMPLE_CNN, SMALL)
     assert (tmp_path / "run" / FILE).read_bytes() == b"precious"
 
 
 def test_one_category_is_not_enough(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds one category, red; a classifier needs at least two"):
-        train_cnn(Folders((draw_noisy(tmp_path / "train", ("red",)),)), tmp_path / "run", Arch.SEED, SMALL)
+        train_cnn(Folders((draw_noisy(tmp_path / "train", ("red",)),)), tmp_path / "run", Arch.SIMPLE_CNN, SMALL)
 
 
 def test_an_empty_category_is_named(tmp_path: Path) -> None:
     data = draw_noisy(tmp_path / "train", each=2)
     (data / "violet").mkdir()
-    with pytest.raises(InputError, match="category violet holds no picture"):
-        train_cnn(Folders((data,)), tmp_path / "run", Arch.SEED, SMALL)
+    with pytest.raises(InputError, match="category violet holds no image"):
+        train_cnn(Folders((data,)), tmp_path / "run", Arch.SIMPLE_CNN, SMALL)
 
 
 def test_a_folder_of_empty_folders_is_nothing_to_do(tmp_path: Path) -> None:
     (tmp_path / "train" / "red").mkdir(parents=True)
-    with pytest.raises(NothingToDo, match="none of its 1 folders holds a picture"):
-        train_cnn(Folders((tmp_path / "train",)), tmp_path / "run", Arch.SEED, SMALL)
+    with pytest.raises(NothingToDo, match="none of its 1 folders holds an image"):
+        train_cnn(Folders((tmp_path / "train",)), tmp_path / "run", Arch.SIMPLE_CNN, SMALL)
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere: is not a folder"):
-        train_cnn(Folders((tmp_path / "nowhere",)), tmp_path / "run", Arch.SEED, SMALL)
+        train_cnn(Folders((tmp_path / "nowhere",)), tmp_path / "run", Arch.SIMPLE_CNN, SMALL)
 
 
 def test_a_test_folder_with_another_category_is_refused(tmp_path: Path) -> None:
     data = draw_noisy(tmp_path / "train", ("red", "green"), each=2)
     test = draw_noisy(tmp_path / "test", ("red", "blue"), each=2)
     with pytest.raises(InputError, match="category blue is not one of the training pictures': green, red"):
-        train_cnn(Folders((data,), (), (test,)), tmp_path / "run", Arch.SEED, SMALL)
+        train_cnn(Folders((data,), (), (test,)), tmp_path / "run", Arch.SIMPLE_CNN, SMALL)
 
 
 def test_a_size_that_the_network_cannot_take_is_refused(tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_a_size_that_the_network_cannot_take_is_refused(tmp_path: Path) -> None:
 def test_a_loss_that_leaves_the_numbers_ends_the_training_with_advice(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="try a --lr below 1e"):
         train_cnn(
-            Folders((draw_noisy(tmp_path / "train", each=4),)), tmp_path / "run", Arch.SEED, short(SMALL, lr=1e30)
+            Folders((draw_noisy(tmp_path / "train", each=4),)), tmp_path / "run", Arch.SIMPLE_CNN, short(SMALL, lr=1e30)
         )
 
 
@@ -226,7 +226,9 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("data", ["shop", {"train": [7]}, {"train": None}, [["shop"]]], ids=repr)
 def test_a_checkpoint_whose_fields_are_of_another_kind_is_refused(tmp_path: Path, data: object) -> None:
-    train_cnn(Folders((draw_noisy(tmp_path / "train", each=4),)), tmp_path / "run", Arch.SEED, short(SMALL, epochs=1))
+    train_cnn(
+        Folders((draw_noisy(tmp_path / "train", each=4),)), tmp_path / "run", Arch.SIMPLE_CNN, short(SMALL, epochs=1)
+    )
     stored = torch.load(tmp_path / "run" / FILE, weights_only=True)
     stored["meta"]["data"] = data
     torch.save(stored, tmp_path / "run" / FILE)
@@ -267,7 +269,7 @@ def test_the_rate_rises_for_a_quarter_and_falls_to_almost_nothing() -> None:
     assert all(0 <= one_cycle(step, steps) <= 1 for steps in range(1, 9) for step in range(steps + 1))
 
 
-def test_an_epoch_shows_every_picture_once_and_ends_with_no_batch_of_one() -> None:
+def test_an_epoch_shows_every_image_once_and_ends_with_no_batch_of_one() -> None:
     found = batches(33, 16, None, torch.Generator().manual_seed(0))
     assert [len(batch) for batch in found] == [16, 16]
     assert len(set(torch.cat(list(found)).tolist())) == 32
@@ -301,7 +303,7 @@ def test_the_command_trains_with_the_options_it_was_given(tmp_path: Path) -> Non
     assert "validation accuracy" in done.stdout
     used = load(run).hyperparameters
     assert (load(run).arch, used["size"]) == ("resnet", 32)
-    assert (used["course"]["batch_size"], used["course"]["seed"]) == (6, 5)
+    assert (used["loop"]["batch_size"], used["loop"]["seed"]) == (6, 5)
     assert used["augmentation"] is None
     assert used["balance"] is True
 

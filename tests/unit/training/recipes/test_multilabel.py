@@ -1,4 +1,4 @@
-"""Several tags a picture: from a table to scores of their own, through the session that workers use."""
+"""Several tags an image: from a table to scores of their own, through the session that workers use."""
 
 import csv
 import json
@@ -20,7 +20,7 @@ torch.set_num_threads(1)
 
 
 def draw_tagged(folder: Path, count: int, seed: int) -> Path:
-    """Write pictures whose left half may be bright and whose right half may be red, and a table of their tags."""
+    """Write images whose left half may be bright and whose right half may be red, and a table of their tags."""
     random = np.random.default_rng(seed)
     folder.mkdir()
     rows = []

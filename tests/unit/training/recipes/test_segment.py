@@ -59,7 +59,7 @@ def test_a_training_starts_from_the_body_of_a_resnet_classifier(tmp_path: Path) 
         for stage in range(7):
             for name, value in network.body[stage].state_dict().items():
                 assert torch.equal(value, known.state[f"{stage + 1}.{name}"])
-        assert torch.equal(network.normalise.mean, known.state["0.mean"])
+        assert torch.equal(network.normalize.mean, known.state["0.mean"])
     arch = SegmentArch.CONTEXT_UNET
     train_segment(Folders((data,)), tmp_path / "run", arch, short(SMALL, epochs=1), start=tmp_path / "classifier")
     assert load(tmp_path / "run").hyperparameters["start"] == f"{tmp_path.name}/classifier"
@@ -68,8 +68,8 @@ def test_a_training_starts_from_the_body_of_a_resnet_classifier(tmp_path: Path) 
 def test_a_training_cannot_start_from_another_network(tmp_path: Path) -> None:
     data = draw_shapes(tmp_path / "train", 8)
     train_segment(Folders((data,)), tmp_path / "run", SegmentArch.UNET, short(SMALL, epochs=1))
-    with pytest.raises(InputError, match="--start holds a unet; a seed-unet starts from a run of the same network"):
-        train_segment(Folders((data,)), tmp_path / "other", SegmentArch.SEED_UNET, SMALL, start=tmp_path / "run")
+    with pytest.raises(InputError, match="--start holds a unet; a simple-unet starts from a run of the same network"):
+        train_segment(Folders((data,)), tmp_path / "other", SegmentArch.SIMPLE_UNET, SMALL, start=tmp_path / "run")
 
 
 def test_the_same_seed_trains_the_same_weights(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_the_same_seed_trains_the_same_weights(tmp_path: Path) -> None:
     assert all(torch.equal(one[key], two[key]) for key in one)
 
 
-def test_the_network_answers_at_the_size_of_the_picture() -> None:
+def test_the_network_answers_at_the_size_of_the_image() -> None:
     network = build_segmenter(SegmentArch.UNET, 128, 5).eval()
     assert network(torch.zeros(2, 3, 128, 128)).shape == (2, 5, 128, 128)
 
@@ -92,7 +92,7 @@ def test_a_size_that_64_does_not_divide_is_refused(tmp_path: Path) -> None:
         )
 
 
-def test_an_unreadable_picture_and_a_mask_of_another_kind_are_skipped(tmp_path: Path) -> None:
+def test_an_unreadable_image_and_a_mask_of_another_kind_are_skipped(tmp_path: Path) -> None:
     data = draw_shapes(tmp_path / "train", 10)
     (data / "images" / "a" / "000.jpg").write_bytes(b"damaged")
     Image.new("RGB", (80, 64)).save(data / "masks" / "b" / "001.png")
@@ -108,8 +108,8 @@ def test_what_masks_lack_is_said_and_the_rest_is_trained_on(tmp_path: Path, capf
     report = train_segment(Folders((data,)), tmp_path / "run", SegmentArch.UNET, short(SMALL, epochs=1))
     assert (report["unreadable"], sum(report["pictures"].values())) == (2, 7)
     said = capfd.readouterr().err
-    assert f"{data}: 1 pictures without a mask are left out" in said
-    assert "000.jpg: corrupt: its mask has 64x64 pixels, the picture 80x64" in said
+    assert f"{data}: 1 images without a mask are left out" in said
+    assert "000.jpg: corrupt: its mask has 64x64 pixels, the image 80x64" in said
     assert "001.jpg: corrupt: every pixel of its mask is ignored" in said
 
 
@@ -121,7 +121,7 @@ def test_masks_of_ignored_pixels_alone_are_refused_before_training(tmp_path: Pat
         train_segment(Folders((data,), (held,)), tmp_path / "run", SegmentArch.UNET, SMALL)
 
 
-def test_a_mask_goes_the_way_of_its_picture(tmp_path: Path) -> None:
+def test_a_mask_goes_the_way_of_its_image(tmp_path: Path) -> None:
     mask = np.zeros((20, 40), dtype=np.uint8)
     mask[:, 20:] = 1
     Image.fromarray(mask).save(tmp_path / "mask.png")
@@ -136,14 +136,14 @@ def test_a_mask_goes_the_way_of_its_picture(tmp_path: Path) -> None:
     assert np.array_equal(cropped, mask[:, 10:30])
 
 
-def test_a_mask_in_colours_is_an_image_failure(tmp_path: Path) -> None:
+def test_a_mask_in_colors_is_an_image_failure(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "mask.png")
-    with pytest.raises(ImageFailure, match="not palette or grey"):
+    with pytest.raises(ImageFailure, match="not palette or gray"):
         read_mask(tmp_path / "mask.png", PreprocessSpec(8, 8), np.arange(256, dtype=np.uint8), (8, 8))
 
 
 @pytest.mark.parametrize("strength", [Augmentation(shift=0.2), Augmentation(shift=0.1, zoom=0.3, angle=20.0)])
-def test_augmentation_moves_picture_and_mask_together(strength: Augmentation) -> None:
+def test_augmentation_moves_image_and_mask_together(strength: Augmentation) -> None:
     masks = torch.zeros(8, 64, 64, dtype=torch.uint8)
     masks[:, 16:40, 20:30] = 1
     pixels = (masks.float() * 200)[:, None].expand(8, 3, 64, 64).contiguous()
@@ -156,7 +156,7 @@ def test_augmentation_moves_picture_and_mask_together(strength: Augmentation) ->
 def test_pasted_labels_bring_their_pixels_and_ignored_ones_are_left_where_they_are() -> None:
     masks = torch.randint(0, 3, (16, 12, 12), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     masks[:, :2] = IGNORE
-    # A pixel's level says of which picture and label it is.
+    # A pixel's level says of which image and label it is.
     pixels = (torch.arange(16).view(-1, 1, 1) * 10 + masks).float()[:, None].expand(16, 3, 12, 12)
     mixed, changed = augment(pixels, masks, Augmentation(flip=0.0, paste=1.0), torch.Generator().manual_seed(1))
     assert changed is not None
@@ -168,7 +168,7 @@ def test_pasted_labels_bring_their_pixels_and_ignored_ones_are_left_where_they_a
     assert own[:, 0][torch.roll(masks, 1, 0) == IGNORE].all()
 
 
-def test_a_context_unet_says_of_a_mirrored_picture_the_mirrored_labels() -> None:
+def test_a_context_unet_says_of_a_mirrored_image_the_mirrored_labels() -> None:
     network = build_segmenter(SegmentArch.CONTEXT_UNET, 64, 5, shrink=1).eval()
     pixels = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 255
     with torch.no_grad():
@@ -221,7 +221,7 @@ def test_the_command_trains_with_the_options_it_was_given(tmp_path: Path) -> Non
     assert load(run).preprocess == PreprocessSpec(64, 64)
 
 
-@pytest.mark.parametrize("arch", [SegmentArch.SEED_UNET, "lraspp_mobilenet_v3_large", "deeplabv3_mobilenet_v3_large"])
+@pytest.mark.parametrize("arch", [SegmentArch.SIMPLE_UNET, "lraspp_mobilenet_v3_large", "deeplabv3_mobilenet_v3_large"])
 def test_the_other_segmenters_train_and_are_read_back(tmp_path: Path, arch: str) -> None:
     data = draw_shapes(tmp_path / "train", 4)
     report = train_segment(Folders((data,)), tmp_path / "run", arch, short(SMALL, epochs=1, batch_size=3))
@@ -231,7 +231,7 @@ def test_the_other_segmenters_train_and_are_read_back(tmp_path: Path, arch: str)
 
 
 def test_the_seed_unet_has_the_stages_of_the_tutorial() -> None:
-    network = build_segmenter(SegmentArch.SEED_UNET, 256, 21)
+    network = build_segmenter(SegmentArch.SIMPLE_UNET, 256, 21)
     widths = [[layer[0].out_channels for layer in stage] for stage in network.down]
     assert [stage[0] for stage in widths] == [64, 128, 256, 512, 512]
     assert all(len(set(stage)) == 1 for stage in widths)

@@ -1,4 +1,4 @@
-"""`tagmill train svc`: scikit-learn's classifier from pictures to a bundle that answers as it does."""
+"""`tagmill train svc`: scikit-learn's classifier from images to a bundle that answers as it does."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +27,7 @@ from worker.inference.session import Session
 torch.set_num_threads(1)
 
 SMALL = replace(DEFAULTS, size=16)
-#: a picture of 16 pixels of each category, without noise
+#: an image of 16 pixels of each category, without noise
 BARS = {
     "across": np.arange(16)[:, None] // 4 % 2 * np.ones((16, 16)),
     "down": np.arange(16)[None, :] // 4 % 2 * np.ones((16, 16)),
@@ -36,13 +36,13 @@ BARS = {
 
 
 def draw_bars(folder: Path, categories: tuple[str, ...] = tuple(BARS), each: int = 12, seed: int = 0) -> Path:
-    """Write noisy grey pictures whose category is the way their bars run."""
+    """Write noisy gray images whose category is the way their bars run."""
     random = np.random.default_rng(seed)
     for category in categories:
         (folder / category).mkdir(parents=True)
         for number in range(each):
-            grey = 120 * BARS[category] + random.integers(0, 130, (16, 16))
-            Image.fromarray(grey.astype(np.uint8)).save(folder / category / f"{number:03d}.png")
+            gray = 120 * BARS[category] + random.integers(0, 130, (16, 16))
+            Image.fromarray(gray.astype(np.uint8)).save(folder / category / f"{number:03d}.png")
     return folder
 
 
@@ -58,7 +58,7 @@ def noise(count: int, size: int) -> np.ndarray:  # type: ignore[type-arg]
     return np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
 
 
-def test_a_bundle_answers_as_scikit_learn_does_on_two_hundred_pictures(run: Path, tmp_path: Path) -> None:
+def test_a_bundle_answers_as_scikit_learn_does_on_two_hundred_images(run: Path, tmp_path: Path) -> None:
     made = export_bundle(run, tmp_path / "svc.onnx", top_k=2)
     assert made.parity.images == 200
     assert made.parity.max_score_difference < 1e-4
@@ -143,7 +143,7 @@ def test_a_limit_draws_each_label_by_its_share_and_at_least_once() -> None:
 
 
 @pytest.mark.parametrize("limit", [2, 1000])
-def test_a_limit_below_the_labels_or_above_the_pictures_is_refused(limit: int, tmp_path: Path) -> None:
+def test_a_limit_below_the_labels_or_above_the_images_is_refused(limit: int, tmp_path: Path) -> None:
     data = draw_bars(tmp_path / "train", each=4)
     with pytest.raises(InputError, match=f"--limit {limit}: must be from 3, one of each label, to 9"):
         train_svc(Folders((data,)), tmp_path / "run", replace(SMALL, limit=limit))
@@ -193,7 +193,7 @@ def test_a_loaded_run_answers_as_scikit_learn_in_one_call_or_in_several(run: Pat
     assert one[0] == pytest.approx(whole[0], abs=1e-5)
 
 
-def test_the_command_trains_on_a_part_of_the_pictures(tmp_path: Path) -> None:
+def test_the_command_trains_on_a_part_of_the_images(tmp_path: Path) -> None:
     data = draw_bars(tmp_path / "train", each=10)
     words = ["svc", "--data", str(data), "--out", str(tmp_path / "run"), "--features", "hog", "--size", "16"]
     done = CliRunner().invoke(train, [*words, "--limit", "12", "--c", "3", "--seed", "5"])

@@ -38,7 +38,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def known(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of `train cnn --arch resnet` on two colours."""
+    """A run of `train cnn --arch resnet` on two colors."""
     folder = tmp_path_factory.mktemp("known")
     data = draw_noisy(folder / "train", ("red", "blue"), each=8)
     train_cnn(Folders((data,)), folder / "run", Arch.RESNET, short(CNN[Arch.RESNET], size=32, epochs=1, batch_size=8))
@@ -61,7 +61,7 @@ def test_a_run_of_ours_is_taken_up_weight_by_weight(known: Path) -> None:
     state = load(known).state
     network = build_transfer("resnet", 48, 4, head=0)
     network.load_state_dict(network.state_dict() | weights_of(network, state, "resnet"))
-    assert torch.equal(network.normalise.mean, state["0.mean"])
+    assert torch.equal(network.normalize.mean, state["0.mean"])
     assert torch.equal(network.backbone[0][0].weight, state["1.0.weight"])
 
 
@@ -172,7 +172,7 @@ def test_a_run_of_a_segmenter_is_no_start(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("name", "only"), [("vit_b_32", ", only of 224"), ("maxvit_t", "")])
 def test_a_backbone_of_one_size_refuses_others_in_a_line(tmp_path: Path, name: str, only: str) -> None:
     folders = Folders((draw_noisy(tmp_path / "train", each=4),))
-    with pytest.raises(InputError, match=f"{name} cannot take pictures of 32 pixels{only}; choose another --backbone"):
+    with pytest.raises(InputError, match=f"{name} cannot take images of 32 pixels{only}; choose another --backbone"):
         train_transfer(folders, tmp_path / "run", "none", SMALL, backbone=name)
 
 
@@ -192,7 +192,7 @@ def test_a_backbone_with_a_second_output_trains_on_the_first() -> None:
         (["--fine-tune-epochs", "0"], "--weights none --fine-tune-epochs 0: nothing would be trained; give --fine"),
     ],
 )
-def test_what_random_weights_cannot_have_is_refused_before_pictures_are_read(
+def test_what_random_weights_cannot_have_is_refused_before_images_are_read(
     tmp_path: Path, words: list[str], said: str
 ) -> None:
     places = ["--data", str(tmp_path / "nowhere"), "--out", str(tmp_path / "run")]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.browser import Browser
-from support.labelled_sets import labelled_set, shown, summary_of
+from support.labeled_sets import labeled_set, shown, summary_of
 
 from tagmill.bundles.spec import Task
 from training.report.write import write_report
@@ -45,7 +45,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[Task, Path]:
     for task, labels in LABELS.items():
         run = tmp_path_factory.mktemp(task) / "a-run"
         run.mkdir()
-        data = labelled_set(task, labels)
+        data = labeled_set(task, labels)
         command = f"tagmill train cnn --data {'/a/rather/long/folder' * 6} --out runs/a-run"
         write_report(run, summary_of(task, data) | {"command": command}, data, shown(task, data))
         found[task] = run / "report.html"

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.documents import commands_in, resolve
-from support.labelled_sets import labelled_set, shown, summary_of
+from support.labeled_sets import labeled_set, shown, summary_of
 
 from tagmill.bundles.spec import Task
 from tagmill.errors import ConfigurationError
 from tagmill.files import write_whole
 from tagmill.text import flat
 from training.annotations.types import Unreadable, Use, short_names
-from training.data.arrays import Duplicate, LabelledSet
+from training.data.arrays import Duplicate, LabeledSet
 from training.report.analysis import Shown, find, interval, label_pictures, mix_ups
 from training.report.caveats import remarks
 from training.report.charts import confused_labels, reliability_bins
@@ -29,11 +29,11 @@ from training.report.image_grids import answer, draw_training_pictures, overlay,
 from training.report.templating import duration, markdown
 from training.report.write import write_report
 
-COLOURS = ("blue", "green", "red")
+COLORS = ("blue", "green", "red")
 CLASSIFIER = {"training_pictures", "curves", "per_class", "confusion", "confused_pairs", "predictions", "reliability"}
 
 
-def write(run: Path, task: Task, data: LabelledSet, epochs: int = 3, **values: Any) -> dict[str, Any]:
+def write(run: Path, task: Task, data: LabeledSet, epochs: int = 3, **values: Any) -> dict[str, Any]:
     run.mkdir()
     summary = summary_of(task, data, epochs) | values
     write_report(run, summary, data, shown(task, data))
@@ -49,7 +49,7 @@ def figures(run: Path) -> set[str]:
     return {path.stem for path in run.glob("*.png")}
 
 
-def remarks_of(task: Task, data: LabelledSet, **values: Any) -> str:
+def remarks_of(task: Task, data: LabeledSet, **values: Any) -> str:
     seen = shown(task, data)
     return " ".join(remarks(find(task, data.labels, data.parts, seen, {}), summary_of(task, data) | values, seen.use))
 
@@ -66,7 +66,7 @@ class Images(HTMLParser):
 
 
 def test_a_classifiers_run_holds_every_figure_the_page_the_card_and_the_metrics(tmp_path: Path) -> None:
-    summary = write(tmp_path / "run", Task.CLASSIFY, labelled_set(Task.CLASSIFY, COLOURS))
+    summary = write(tmp_path / "run", Task.CLASSIFY, labeled_set(Task.CLASSIFY, COLORS))
     assert figures(tmp_path / "run") == CLASSIFIER
     written = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert written == json.loads(json.dumps(summary)) | {"hardware": hardware("cpu")}
@@ -75,40 +75,38 @@ def test_a_classifiers_run_holds_every_figure_the_page_the_card_and_the_metrics(
 
 
 def test_a_segmenters_run_shows_masks(tmp_path: Path) -> None:
-    write(tmp_path / "run", Task.SEGMENT, labelled_set(Task.SEGMENT, ("background", "hat", "shoe")))
+    write(tmp_path / "run", Task.SEGMENT, labeled_set(Task.SEGMENT, ("background", "hat", "shoe")))
     assert figures(tmp_path / "run") == {"training_pictures", "curves", "per_class", "confusion", "masks"}
     assert "mean IoU" in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_a_multi_label_run_has_no_matrix_of_mix_ups(tmp_path: Path) -> None:
-    write(tmp_path / "run", Task.MULTILABEL, labelled_set(Task.MULTILABEL, COLOURS))
+    write(tmp_path / "run", Task.MULTILABEL, labeled_set(Task.MULTILABEL, COLORS))
     assert figures(tmp_path / "run") == CLASSIFIER - {"confusion", "confused_pairs"}
     assert "mean average precision" in (tmp_path / "run" / "report.html").read_text()
 
 
 @pytest.mark.parametrize("task", list(Task))
-def test_two_labels_three_pictures_and_no_epochs_are_enough(tmp_path: Path, task: Task) -> None:
-    write(tmp_path / "run", task, labelled_set(task, ("no", "yes"), test=3), epochs=0)
+def test_two_labels_three_images_and_no_epochs_are_enough(tmp_path: Path, task: Task) -> None:
+    write(tmp_path / "run", task, labeled_set(task, ("no", "yes"), test=3), epochs=0)
     assert "curves" not in figures(tmp_path / "run")
     assert "curves" not in (tmp_path / "run" / "report.html").read_text()
 
 
 @pytest.mark.parametrize("task", list(Task))
-def test_without_test_pictures_the_validation_pictures_are_shown_and_said_to_flatter(
-    tmp_path: Path, task: Task
-) -> None:
-    write(tmp_path / "run", task, labelled_set(task, COLOURS, test=None))
+def test_without_test_images_the_validation_images_are_shown_and_said_to_flatter(tmp_path: Path, task: Task) -> None:
+    write(tmp_path / "run", task, labeled_set(task, COLORS, test=None))
     assert figures(tmp_path / "run")
     for name in ("report.html", "MODEL_CARD.md"):
         text = (tmp_path / "run" / name).read_text()
-        assert "There were no test pictures" in text
-        assert "6 validation pictures" in text
+        assert "There were no test images" in text
+        assert "6 validation images" in text
 
 
 @pytest.mark.parametrize("task", [Task.CLASSIFY, Task.MULTILABEL])
 def test_a_thousand_labels_fit(tmp_path: Path, task: Task) -> None:
     labels = tuple(f"category {number:04d}" for number in range(1000))
-    write(tmp_path / "run", task, labelled_set(task, labels, test=60, train=1000))
+    write(tmp_path / "run", task, labeled_set(task, labels, test=60, train=1000))
     for name in figures(tmp_path / "run"):
         with Image.open(tmp_path / "run" / f"{name}.png") as picture:
             assert max(picture.size) < 1500
@@ -116,15 +114,15 @@ def test_a_thousand_labels_fit(tmp_path: Path, task: Task) -> None:
     assert all(label in page for label in labels)
 
 
-def test_a_picture_that_is_right_everywhere_leaves_no_mix_ups(tmp_path: Path) -> None:
-    data = labelled_set(Task.CLASSIFY, COLOURS)
+def test_an_image_that_is_right_everywhere_leaves_no_mix_ups(tmp_path: Path) -> None:
+    data = labeled_set(Task.CLASSIFY, COLORS)
     (tmp_path / "run").mkdir()
     write_report(tmp_path / "run", summary_of(Task.CLASSIFY, data), data, shown(Task.CLASSIFY, data, wrong=0.0))
     assert figures(tmp_path / "run") == CLASSIFIER - {"confused_pairs"}
 
 
 def test_a_recipe_without_raw_scores_has_one_reliability_curve(tmp_path: Path) -> None:
-    data = labelled_set(Task.CLASSIFY, COLOURS)
+    data = labeled_set(Task.CLASSIFY, COLORS)
     seen = replace(shown(Task.CLASSIFY, data), uncalibrated=None)
     (tmp_path / "run").mkdir()
     write_report(tmp_path / "run", summary_of(Task.CLASSIFY, data), data, seen)
@@ -134,7 +132,7 @@ def test_a_recipe_without_raw_scores_has_one_reliability_curve(tmp_path: Path) -
 
 @pytest.mark.parametrize("task", list(Task))
 def test_the_same_run_writes_the_same_bytes(tmp_path: Path, task: Task) -> None:
-    data = labelled_set(task, COLOURS)
+    data = labeled_set(task, COLORS)
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         write(tmp_path / folder / "run", task, data)
@@ -145,7 +143,7 @@ def test_the_same_run_writes_the_same_bytes(tmp_path: Path, task: Task) -> None:
 
 def test_labels_are_shown_as_they_are_whatever_they_hold(tmp_path: Path) -> None:
     odd = ("<script>alert(1)</script>", "$x^2$ | *bold*", "日本語", "a" * 300)
-    write(tmp_path / "run", Task.CLASSIFY, labelled_set(Task.CLASSIFY, odd))
+    write(tmp_path / "run", Task.CLASSIFY, labeled_set(Task.CLASSIFY, odd))
     page, card = ((tmp_path / "run" / name).read_text() for name in ("report.html", "MODEL_CARD.md"))
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
@@ -155,13 +153,13 @@ def test_labels_are_shown_as_they_are_whatever_they_hold(tmp_path: Path) -> None
 
 def test_letters_that_no_font_has_are_told_once_and_warned_of_never(tmp_path: Path) -> None:
     with warnings.catch_warnings(action="error"):
-        write(tmp_path / "run", Task.CLASSIFY, labelled_set(Task.CLASSIFY, ("hat", "\U000e0000\uffff", "été")))
+        write(tmp_path / "run", Task.CLASSIFY, labeled_set(Task.CLASSIFY, ("hat", "\U000e0000\uffff", "été")))
     page = (tmp_path / "run" / "report.html").read_text()
     assert page.count("Figures show boxes in \U000e0000\uffff: no font here has all of its letters.") == 1
 
 
 def test_names_of_files_that_are_not_utf8_are_shown_in_escapes(tmp_path: Path) -> None:
-    data = labelled_set(Task.CLASSIFY, COLOURS)
+    data = labeled_set(Task.CLASSIFY, COLORS)
     odd = Path(os.fsdecode(b"/photos/tr\xe9in/br\xe9k\x1b[2J.jpg"))
     train = replace(data.train, unreadable=[Unreadable(odd, f"{odd.name}: damaged")])
     copies = (Duplicate(odd, Use.TRAIN, odd, Use.TEST),)
@@ -177,7 +175,7 @@ def test_names_of_files_that_are_not_utf8_are_shown_in_escapes(tmp_path: Path) -
 
 
 def test_a_label_that_no_test_mask_has_has_no_figure(tmp_path: Path) -> None:
-    data = labelled_set(Task.SEGMENT, ("background", "hat", "shoe"), train=3)
+    data = labeled_set(Task.SEGMENT, ("background", "hat", "shoe"), train=3)
     assert data.test is not None
     data.test.targets[data.test.targets == 2] = 0
     data.train.targets[data.train.targets == 2] = 0
@@ -188,7 +186,7 @@ def test_a_label_that_no_test_mask_has_has_no_figure(tmp_path: Path) -> None:
     assert [one.label for one in found.weakest(3)] == ["hat", "background"]
     assert found.labels[2].figure is None
     text = (tmp_path / "run" / "MODEL_CARD.md").read_text()
-    assert "no test picture of shoe: nothing is known of them" in text
+    assert "no test image of shoe: nothing is known of them" in text
     assert "No mask to train on has a pixel of shoe: the model cannot know that." in text
     assert "NaN" not in (tmp_path / "run" / "metrics.json").read_text()
 
@@ -206,14 +204,14 @@ def test_a_full_disk_is_an_error_and_leaves_the_file_that_was_there(tmp_path: Pa
 def test_a_run_whose_report_was_interrupted_does_not_count_as_finished(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / ".report.html.partial").symlink_to("/dev/full")
-    data = labelled_set(Task.CLASSIFY, COLOURS)
+    data = labeled_set(Task.CLASSIFY, COLORS)
     with pytest.raises(ConfigurationError):
         write_report(tmp_path / "run", summary_of(Task.CLASSIFY, data), data, shown(Task.CLASSIFY, data))
     assert not (tmp_path / "run" / "metrics.json").exists()
 
 
 def test_the_page_names_what_was_left_out(tmp_path: Path) -> None:
-    data = labelled_set(Task.CLASSIFY, COLOURS)
+    data = labeled_set(Task.CLASSIFY, COLORS)
     copies = tuple(
         Duplicate(Path(f"/photos/train/{n}.jpg"), Use.TRAIN, Path(f"/photos/test/{n}.jpg"), Use.TEST) for n in range(30)
     )
@@ -222,20 +220,20 @@ def test_the_page_names_what_was_left_out(tmp_path: Path) -> None:
     page = (tmp_path / "run" / "report.html").read_text()
     assert "train/broken.jpg" in page
     assert "the file ends too early" in page
-    assert "30 pictures stand in two parts" in page
+    assert "30 images stand in two parts" in page
     assert "Copies, the first 20" in page
     assert "/photos/train" not in page
 
 
 def test_figures_by_source_are_in_the_page_and_the_card(tmp_path: Path) -> None:
     folders = {"drawn/test": {"accuracy": 0.982, "images": 1000}, "clothing/test": {"accuracy": 0.866, "images": 372}}
-    write(tmp_path / "run", Task.CLASSIFY, labelled_set(Task.CLASSIFY, COLOURS), folders=folders)
+    write(tmp_path / "run", Task.CLASSIFY, labeled_set(Task.CLASSIFY, COLORS), folders=folders)
     assert "| clothing/test | 0.866 | 372 |" in (tmp_path / "run" / "MODEL_CARD.md").read_text()
     assert "clothing/test" in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_every_figure_in_the_page_has_words_for_those_who_do_not_see_it(tmp_path: Path) -> None:
-    write(tmp_path / "run", Task.CLASSIFY, labelled_set(Task.CLASSIFY, COLOURS))
+    write(tmp_path / "run", Task.CLASSIFY, labeled_set(Task.CLASSIFY, COLORS))
     for image in Images((tmp_path / "run" / "report.html").read_text()).found:
         assert len(image["alt"] or "") > 40
         assert (image["src"] or "").startswith("data:image/png;base64,")
@@ -243,7 +241,7 @@ def test_every_figure_in_the_page_has_words_for_those_who_do_not_see_it(tmp_path
 
 @pytest.mark.parametrize("task", list(Task))
 def test_the_card_has_the_sections_of_the_paper_and_commands_that_exist(tmp_path: Path, task: Task) -> None:
-    write(tmp_path / "my run", task, labelled_set(task, COLOURS))
+    write(tmp_path / "my run", task, labeled_set(task, COLORS))
     card = (tmp_path / "my run" / "MODEL_CARD.md").read_text()
     assert re.findall(r"^## (.+)$", card, flags=re.M) == [
         "Model details",
@@ -267,33 +265,33 @@ def test_the_card_has_the_sections_of_the_paper_and_commands_that_exist(tmp_path
 
 
 def test_the_weakest_labels_and_the_most_frequent_mix_up_are_named() -> None:
-    data = labelled_set(Task.CLASSIFY, COLOURS, test=90)
+    data = labeled_set(Task.CLASSIFY, COLORS, test=90)
     assert data.test is not None
     scores = np.eye(3, dtype=np.float32)[data.test.targets]
     wrong = np.flatnonzero(data.test.targets == 2)[:21]
     scores[wrong] = np.eye(3, dtype=np.float32)[0]
     seen = Shown("test", data.test, scores, None, None)
     told = remarks(find(Task.CLASSIFY, data.labels, data.parts, seen, {}), summary_of(Task.CLASSIFY, data), "test")
-    assert told[0] == "The weakest label is red (0.30 on 30 pictures); the figure is accuracy."
-    assert told[1] == "The most frequent mix-ups: red called blue (70% of its pictures)."
+    assert told[0] == "The weakest label is red (0.30 on 30 images); the figure is accuracy."
+    assert told[1] == "The most frequent mix-ups: red called blue (70% of its images)."
 
 
-def test_labels_with_few_or_no_test_pictures_are_named() -> None:
-    told = remarks_of(Task.CLASSIFY, labelled_set(Task.CLASSIFY, ("a", "b", "c", "d"), test=3))
-    assert "fewer than 20 test pictures of a, b and c" in told
-    assert "no test picture of d: nothing is known of them" in told
+def test_labels_with_few_or_no_test_images_are_named() -> None:
+    told = remarks_of(Task.CLASSIFY, labeled_set(Task.CLASSIFY, ("a", "b", "c", "d"), test=3))
+    assert "fewer than 20 test images of a, b and c" in told
+    assert "no test image of d: nothing is known of them" in told
 
 
-def test_a_network_that_learned_its_pictures_by_heart_is_told() -> None:
-    data = labelled_set(Task.CLASSIFY, COLOURS)
+def test_a_network_that_learned_its_images_by_heart_is_told() -> None:
+    data = labeled_set(Task.CLASSIFY, COLORS)
     history = [{"epoch": 3, "loss": 0.1, "accuracy": 0.99, "validation_accuracy": 0.7, "lr": 0.1}]
-    assert "training pictures was 29% above" in remarks_of(Task.CLASSIFY, data, history=history)
+    assert "training images was 29% above" in remarks_of(Task.CLASSIFY, data, history=history)
     history[0]["validation_accuracy"] = 0.95
     assert "above that" not in remarks_of(Task.CLASSIFY, data, history=history)
 
 
-def test_uneven_training_pictures_are_told() -> None:
-    data = labelled_set(Task.CLASSIFY, COLOURS)
+def test_uneven_training_images_are_told() -> None:
+    data = labeled_set(Task.CLASSIFY, COLORS)
     targets = np.where(np.arange(40) < 37, 0, [0] * 37 + [1, 1, 2])
     uneven = replace(data, train=replace(data.train, targets=targets))
     assert "uneven: blue has 37, red has 1" in remarks_of(Task.CLASSIFY, uneven)
@@ -304,7 +302,7 @@ def test_the_interval_is_wilsons() -> None:
     assert interval(1.0, 3) == pytest.approx((0.4385, 1.0), abs=1e-4)
 
 
-def test_mix_ups_are_ordered_by_how_many_pictures_they_are() -> None:
+def test_mix_ups_are_ordered_by_how_many_images_they_are() -> None:
     table = np.array([[5, 1, 0], [3, 5, 2], [0, 0, 4]])
     found = [(pair.true, pair.predicted, pair.count, pair.total) for pair in mix_ups(table)]
     assert found == [(1, 0, 3, 10), (1, 2, 2, 10), (0, 1, 1, 6)]
@@ -327,31 +325,31 @@ def test_a_reliability_bin_holds_scores_up_to_its_upper_edge() -> None:
     assert shares[[0, 14]] == pytest.approx([0.5, 1.0])
 
 
-def test_label_pictures_are_counted_for_every_kind_of_target() -> None:
+def test_label_images_are_counted_for_every_kind_of_target() -> None:
     for task in Task:
-        data = labelled_set(task, ("background", "hat"), train=10)
+        data = labeled_set(task, ("background", "hat"), train=10)
         expected = {Task.CLASSIFY: [5, 5], Task.MULTILABEL: [10, 10], Task.SEGMENT: [10, 5]}[task]
         assert label_pictures(data.train, 2).tolist() == expected
 
 
-def test_the_training_pictures_shown_are_of_every_label() -> None:
-    data = labelled_set(Task.CLASSIFY, tuple(f"{n}" for n in range(20)), train=400)
+def test_the_training_images_shown_are_of_every_label() -> None:
+    data = labeled_set(Task.CLASSIFY, tuple(f"{n}" for n in range(20)), train=400)
     chosen = varied(data.train, 25)
     assert len(set(chosen)) == 25
     assert set(data.train.targets[chosen].tolist()) == set(range(20))
 
 
-def test_a_set_of_one_picture_is_drawn(tmp_path: Path) -> None:
-    draw_training_pictures(labelled_set(Task.CLASSIFY, COLOURS, train=1).train, COLOURS, tmp_path / "one.png")
+def test_a_set_of_one_image_is_drawn(tmp_path: Path) -> None:
+    draw_training_pictures(labeled_set(Task.CLASSIFY, COLORS, train=1).train, COLORS, tmp_path / "one.png")
     assert (tmp_path / "one.png").stat().st_size > 0
 
 
 def test_a_wrong_answer_comes_with_the_truth() -> None:
-    data = labelled_set(Task.CLASSIFY, COLOURS, test=3)
+    data = labeled_set(Task.CLASSIFY, COLORS, test=3)
     assert data.test is not None
     scores = np.array([[0.9, 0.1, 0.0], [0.9, 0.1, 0.0], [0.0, 0.2, 0.8]], dtype=np.float32)
     seen = Shown("test", data.test, scores, None, None)
-    assert [answer(seen, n, COLOURS) for n in range(3)] == [
+    assert [answer(seen, n, COLORS) for n in range(3)] == [
         ("blue 90%", ""),
         ("blue 90%", "true: green"),
         ("red 80%", ""),
@@ -359,13 +357,13 @@ def test_a_wrong_answer_comes_with_the_truth() -> None:
 
 
 def test_the_labels_of_a_mask_are_told_largest_first_and_background_last() -> None:
-    data = labelled_set(Task.SEGMENT, ("background", "hat", "shoe"), train=3)
+    data = labeled_set(Task.SEGMENT, ("background", "hat", "shoe"), train=3)
     data.train.targets[1, 10:, :] = 2
     assert true_labels(data.train, 0, data.labels) == ["background"]
     assert true_labels(data.train, 1, data.labels) == ["hat", "shoe"]
 
 
-def test_an_overlay_leaves_the_background_clear_and_greys_what_does_not_count() -> None:
+def test_an_overlay_leaves_the_background_clear_and_grays_what_does_not_count() -> None:
     picture = np.full((9, 9, 3), 100, dtype=np.uint8)
     mask = np.zeros((9, 9), dtype=np.uint8)
     mask[:, 6:] = 255
@@ -377,8 +375,8 @@ def test_an_overlay_leaves_the_background_clear_and_greys_what_does_not_count() 
 def test_numbers_and_names_are_written_as_people_write_them() -> None:
     assert [duration(value) for value in (3.2, 600, 9000)] == ["3 s", "10.0 min", "2.5 h"]
     assert markdown("a|b\n*c* <d>") == r"a\|b \*c\* \<d\>"
-    assert flat({"course": {"epochs": 3}, "lr": 0.1, "augmentation": None}) == [
-        ("course.epochs", "3"),
+    assert flat({"loop": {"epochs": 3}, "lr": 0.1, "augmentation": None}) == [
+        ("loop.epochs", "3"),
         ("lr", "0.1"),
         ("augmentation", "none"),
     ]

@@ -27,11 +27,11 @@ def test_a_full_disk_is_named_once_and_over_once_what_failed_is_written(caplog: 
     services, tries = Services(), iter([True, True, False])
 
     def write() -> None:
-        elsewhere(lambda: services.patiently(lambda: "read"))  # as another batch reads meanwhile
+        elsewhere(lambda: services.retry_until_available(lambda: "read"))  # as another batch reads meanwhile
         if next(tries):
             raise FULL
 
-    services.patiently(write)
+    services.retry_until_available(write)
     first, last = caplog.messages
     assert first == "database is down (database or disk is full); waiting for it"
     assert last == "database is back"
@@ -41,10 +41,10 @@ def test_a_thread_that_asks_again_and_again_ends_what_it_began(caplog: pytest.Lo
     caplog.set_level(logging.WARNING)
     services = Services()
     assert services.note(FULL)  # as of a reaper
-    elsewhere(lambda: services.patiently(lambda: "read"))
-    assert not services.database.steady(0)
+    elsewhere(lambda: services.retry_until_available(lambda: "read"))
+    assert not services.database.is_stable(0)
     services.database.answered(time.monotonic())
-    assert services.database.steady(-1)
+    assert services.database.is_stable(-1)
     assert [message.partition(" (")[0] for message in caplog.messages] == ["database is down", "database is back"]
 
 
@@ -56,7 +56,7 @@ def test_what_is_given_up_is_waited_for_no_more(end: type[Exception]) -> None:
         raise next(tries)
 
     with pytest.raises(end):
-        services.patiently(write)
-    assert not services.database.steady(-1)
-    elsewhere(lambda: services.patiently(lambda: "read"))
-    assert services.database.steady(-1)
+        services.retry_until_available(write)
+    assert not services.database.is_stable(-1)
+    elsewhere(lambda: services.retry_until_available(lambda: "read"))
+    assert services.database.is_stable(-1)

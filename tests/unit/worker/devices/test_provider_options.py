@@ -1,4 +1,4 @@
-"""What a card is asked for and called with, as far as it shows without one."""
+"""What a GPU is asked for and called with, as far as it shows without one."""
 
 import _ctypes
 import shutil
@@ -20,34 +20,35 @@ from tagmill.bundles.spec import MASK, SCORES
 from tagmill.bundles.starter import starter_bundles
 from tagmill.errors import BundleError, ConfigurationError, ExitCode
 from tagmill.settings import Settings, load_settings
+from worker.devices import provider_options as provider_options_module
 from worker.devices.cuda_libraries import load_tensorrt
-from worker.devices.cuda_thread import card_thread
+from worker.devices.cuda_thread import gpu_thread
 from worker.devices.device import Device
 from worker.devices.device_check import require_device
-from worker.devices.pinned_memory import pin, pinned_room
+from worker.devices.pinned_memory import pin, pinned_buffer
 from worker.devices.provider_options import (
     CPU,
     CUDA,
     TENSORRT,
-    CardOptions,
+    GpuOptions,
     cuda_options,
     provider_options,
     tensorrt_options,
 )
-from worker.devices.resolve import card_seen
-from worker.inference.call_tracker import Calls
+from worker.devices.resolve import gpu_visible
+from worker.inference.call_tracker import CallTracker
 from worker.inference.gpu_buffers import ShapedCalls, fitting
-from worker.inference.onnxruntime_backend import OnnxRuntimeEngine, session_options
+from worker.inference.onnxruntime_backend import OnnxRuntimeBackend, session_options
 from worker.inference.session import Session
-from worker.inference.session_loader import card_options
-from worker.threads.timeout_pool import DaemonPool
+from worker.inference.session_loader import gpu_options
+from worker.threads.timeout_pool import TimeoutPool
 
 ROOT = Path(__file__).parents[4]
-NO_CARD = pytest.mark.skipif(card_seen(), reason="this machine has a card: benchmarks/gpu.py checks it")
+NO_GPU = pytest.mark.skipif(gpu_visible(), reason="this machine has a GPU: benchmarks/gpu.py checks it")
 
 
 def shaped(path: Path, batch: int, fixed: bool = False) -> ShapedCalls:
-    """Return what a card's session is called through, on the CPU; `fixed` has its graph made for that batch alone."""
+    """Return what a GPU's session is called through, on the CPU; `fixed` has its graph made for that batch alone."""
     options = ort.SessionOptions()
     if fixed:
         options.add_free_dimension_override_by_name("n", batch)
@@ -66,7 +67,7 @@ def test_a_device_is_read_as_the_settings_read_it() -> None:
 
 def test_each_device_asks_for_its_provider_and_those_that_take_what_it_cannot_run() -> None:
     def names(device: str) -> list[str]:
-        providers = provider_options(Device.parse(device), CardOptions())
+        providers = provider_options(Device.parse(device), GpuOptions())
         return [entry if isinstance(entry, str) else entry[0] for entry in providers]
 
     assert names("cpu") == [CPU]
@@ -75,16 +76,16 @@ def test_each_device_asks_for_its_provider_and_those_that_take_what_it_cannot_ru
 
 
 def test_cuda_takes_no_more_memory_than_it_is_given_and_searches_by_rules() -> None:
-    plain = cuda_options(1, CardOptions())
+    plain = cuda_options(1, GpuOptions())
     assert plain["device_id"] == "1"
     assert (plain["arena_extend_strategy"], plain["cudnn_conv_algo_search"]) == ("kSameAsRequested", "HEURISTIC")
     assert not {"gpu_mem_limit", "enable_cuda_graph"} & set(plain)
-    full = cuda_options(0, CardOptions(memory=2**32, graphs=True))
+    full = cuda_options(0, GpuOptions(memory=2**32, graphs=True))
     assert (full["gpu_mem_limit"], full["enable_cuda_graph"]) == (str(2**32), "1")
 
 
 def test_tensorrt_keeps_its_engines_and_computes_in_float16_for_a_float16_bundle_alone() -> None:
-    plain, half = tensorrt_options(0, CardOptions()), tensorrt_options(0, CardOptions(cache=Path("/e"), half=True))
+    plain, half = tensorrt_options(0, GpuOptions()), tensorrt_options(0, GpuOptions(cache=Path("/e"), half=True))
     assert "trt_fp16_enable" not in plain
     assert "trt_engine_cache_enable" not in plain
     assert (half["trt_fp16_enable"], half["trt_engine_cache_enable"]) == ("1", "1")
@@ -92,15 +93,15 @@ def test_tensorrt_keeps_its_engines_and_computes_in_float16_for_a_float16_bundle
 
 
 def test_beside_tensorrt_cuda_records_no_graph_of_its_own() -> None:
-    options = dict(provider_options(Device("tensorrt"), CardOptions(graphs=True))[:2])  # type: ignore[arg-type]
+    options = dict(provider_options(Device("tensorrt"), GpuOptions(graphs=True))[:2])  # type: ignore[arg-type]
     assert options[TENSORRT]["trt_cuda_graph_enable"] == "1"
     assert "enable_cuda_graph" not in options[CUDA]
 
 
-def test_the_settings_say_how_a_card_is_used(tmp_path: Path) -> None:
-    found = card_options(Settings(gpu_memory=10**9, cuda_graphs=True, cache_folder=tmp_path))
+def test_the_settings_say_how_a_gpu_is_used(tmp_path: Path) -> None:
+    found = gpu_options(Settings(gpu_memory=10**9, cuda_graphs=True, cache_folder=tmp_path))
     assert (found.memory, found.graphs, found.cache) == (10**9, True, tmp_path / "tensorrt")
-    assert card_options(Settings()).memory == 0
+    assert gpu_options(Settings()).memory == 0
 
 
 @pytest.mark.parametrize("fixed", [False, True], ids=["any batch", "its batch"])
@@ -128,7 +129,7 @@ def test_what_was_answered_is_not_written_over_by_the_next_call(tmp_path: Path) 
     assert (first == before).all()
 
 
-def test_a_picture_that_the_model_fails_on_is_not_left_in_the_buffers_for_the_next_call(tmp_path: Path) -> None:
+def test_an_image_that_the_model_fails_on_is_not_left_in_the_buffers_for_the_next_call(tmp_path: Path) -> None:
     calls = shaped(write_fussy_classifier(tmp_path / "fussy.onnx"), 8)
     pictures = np.zeros((6, 16, 16, 3), np.uint8)
     pictures[5, 0, 0, 0] = BAD_RED
@@ -139,14 +140,14 @@ def test_a_picture_that_the_model_fails_on_is_not_left_in_the_buffers_for_the_ne
 
 
 @pytest.mark.parametrize("bundle", starter_bundles(), ids=lambda path: path.stem)
-def test_the_graph_of_a_card_is_made_for_its_batch_as_export_names_it(bundle: Path) -> None:
-    def sizes(card: CardOptions) -> set[object]:
+def test_the_graph_of_a_gpu_is_made_for_its_batch_as_export_names_it(bundle: Path) -> None:
+    def sizes(card: GpuOptions) -> set[object]:
         options = session_options(bundle, Device("cuda"), 1, card)
         session = ort.InferenceSession(str(bundle), options, providers=[CPU])
         return {entry.shape[0] for entry in [*session.get_inputs(), *session.get_outputs()]}
 
-    assert sizes(CardOptions(batch=4)) == {4}
-    assert sizes(CardOptions(io_binding=False)) == {"n"}
+    assert sizes(GpuOptions(batch=4)) == {4}
+    assert sizes(GpuOptions(io_binding=False)) == {"n"}
 
 
 def test_a_batch_for_which_there_is_no_memory_is_halved_until_it_fits(
@@ -173,9 +174,9 @@ def test_what_no_smaller_batch_helps_against_is_raised(reason: str, tried: list[
     assert batches == tried
 
 
-def test_a_cards_calls_are_made_in_its_thread_and_run_from_when_they_begin(tmp_path: Path) -> None:
+def test_a_gpus_calls_are_made_in_its_thread_and_run_from_when_they_begin(tmp_path: Path) -> None:
     path = write_classifier(tmp_path / "c.onnx")
-    engine, calls, free = OnnxRuntimeEngine(path, Device("cpu"), 1, CardOptions()), Calls(), threading.Event()
+    engine, calls, free = OnnxRuntimeBackend(path, Device("cpu"), 1, GpuOptions()), CallTracker(), threading.Event()
     threads: list[str] = []
 
     class Watched(ShapedCalls):
@@ -183,7 +184,7 @@ def test_a_cards_calls_are_made_in_its_thread_and_run_from_when_they_begin(tmp_p
             threads.append(threading.current_thread().name)
             return super().run(*given)
 
-    with DaemonPool(1, "card") as card, ThreadPoolExecutor(2) as callers:
+    with TimeoutPool(1, "card") as card, ThreadPoolExecutor(2) as callers:
         engine._thread = card
         engine._shaped = card.submit(lambda: Watched(engine._session, 4, 0, "cpu")).result()
         card.submit(free.wait)
@@ -197,26 +198,26 @@ def test_a_cards_calls_are_made_in_its_thread_and_run_from_when_they_begin(tmp_p
             engine.run([SCORES], np.zeros((1, 2, 2, 3), np.uint8), calls)
 
 
-def test_there_is_one_thread_for_each_card() -> None:
-    assert card_thread(0) is card_thread(0)
-    assert card_thread(0) is not card_thread(1)
+def test_there_is_one_thread_for_each_gpu() -> None:
+    assert gpu_thread(0) is gpu_thread(0)
+    assert gpu_thread(0) is not gpu_thread(1)
 
 
-def test_a_session_tells_a_card_its_batch_and_keeps_engines_apart_by_bundle_and_batch(
+def test_a_session_tells_a_gpu_its_batch_and_keeps_engines_apart_by_bundle_and_batch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[CardOptions] = []
+    asked: list[GpuOptions] = []
 
-    def opened(path: Path, device: Device, threads: int, card: CardOptions) -> OnnxRuntimeEngine:
+    def opened(path: Path, device: Device, threads: int, card: GpuOptions) -> OnnxRuntimeBackend:
         asked.append(card)
-        engine = OnnxRuntimeEngine(path, Device("cpu"), 1, card)
+        engine = OnnxRuntimeBackend(path, Device("cpu"), 1, card)
         engine.fixed_batch = card.batch // 2  # as if no more of it fitted
         return engine
 
     monkeypatch.setattr("worker.inference.session._open", opened)
     path = write_classifier(tmp_path / "c.onnx")
     plain = Session(path, "cpu")
-    small = Session(path, "cpu", batch=8, card=CardOptions(cache=tmp_path))
+    small = Session(path, "cpu", batch=8, card=GpuOptions(cache=tmp_path))
     assert (plain.best_batch, small.best_batch, small.fixed_batch) == (32, 4, 4)
     assert asked[0].engines is None
     assert asked[1].engines == tmp_path / small.sha256[:12] / "8"
@@ -241,7 +242,7 @@ def test_a_cache_folder_that_cannot_be_made_is_named_with_its_setting(
     (tmp_path / "file").touch()
     path = write_classifier(tmp_path / "c.onnx")
     with pytest.raises(ConfigurationError, match="set TAGMILL_CACHE_FOLDER"):
-        Session(path, "tensorrt:0", card=CardOptions(cache=tmp_path / "file" / "tensorrt"))
+        Session(path, "tensorrt:0", card=GpuOptions(cache=tmp_path / "file" / "tensorrt"))
 
 
 def test_pips_tensorrt_is_loaded_from_its_folder_and_missed_where_there_is_none(
@@ -261,11 +262,11 @@ def test_pips_tensorrt_is_loaded_from_its_folder_and_missed_where_there_is_none(
     assert all(f"{tmp_path}/tensorrt_libs/{name}" in loaded for name in names)
 
 
-def test_graphs_are_not_recorded_beside_decoding_on_the_card() -> None:
+def test_graphs_are_not_recorded_beside_decoding_on_the_gpu() -> None:
     assert load_settings(cuda_graphs=True).cuda_graphs
-    assert load_settings(decode_on_card=True).decode_on_card
-    with pytest.raises(ConfigurationError, match=r"^TAGMILL_DECODE_ON_CARD: .*TAGMILL_CUDA_GRAPHS.*false$") as caught:
-        load_settings(cuda_graphs=True, decode_on_card=True)
+    assert load_settings(decode_on_gpu=True).decode_on_gpu
+    with pytest.raises(ConfigurationError, match=r"^TAGMILL_DECODE_ON_GPU: .*TAGMILL_CUDA_GRAPHS.*false$") as caught:
+        load_settings(cuda_graphs=True, decode_on_gpu=True)
     assert caught.value.exit_code == ExitCode.CONFIGURATION
 
 
@@ -285,16 +286,16 @@ def test_memory_is_pinned_where_cuda_agrees_and_a_refusal_leaves_no_error_behind
     assert calls == asked
 
 
-@NO_CARD
-def test_without_a_card_memory_is_not_pinned() -> None:
+@NO_GPU
+def test_without_a_gpu_memory_is_not_pinned() -> None:
     assert not pin(np.zeros(2**20, np.uint8))
-    room = pinned_room(0, (2, 4, 4, 3))
+    room = pinned_buffer(0, (2, 4, 4, 3))
     assert (room.pixels.shape, room.pinned) == ((2, 4, 4, 3), False)
-    assert pinned_room(0, (2, 4, 4, 3)) is room
+    assert pinned_buffer(0, (2, 4, 4, 3)) is room
 
 
-@NO_CARD
-def test_without_a_card_each_device_ends_with_78(tmp_path: Path) -> None:
+@NO_GPU
+def test_without_a_gpu_each_device_ends_with_78(tmp_path: Path) -> None:
     path = write_classifier(tmp_path / "c.onnx")
     no_tensorrt = r"libnvinfer\.so\.10|not Tensorrt"  # the first where it is not installed
     for device, reason in (("cuda:0", "not CUDA"), ("tensorrt:0", no_tensorrt)):
@@ -305,7 +306,7 @@ def test_without_a_card_each_device_ends_with_78(tmp_path: Path) -> None:
         require_device("tensorrt:0")
 
 
-def test_auto_is_probed_where_there_is_a_card_which_may_be_broken(
+def test_auto_is_probed_where_there_is_a_gpu_which_may_be_broken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     probed: list[list[str]] = []
@@ -316,7 +317,7 @@ def test_auto_is_probed_where_there_is_a_card_which_may_be_broken(
 
     real = subprocess.run
     monkeypatch.setattr(subprocess, "run", run)
-    monkeypatch.setattr(provider_options, "_DEVICE_FILES", tmp_path)
+    monkeypatch.setattr(provider_options_module, "_DEVICE_FILES", tmp_path)
     require_device("auto")
     assert probed == []
     (tmp_path / "nvidia0").touch()
@@ -329,8 +330,8 @@ def test_openvino_is_probed_in_a_process_of_its_own() -> None:
     require_device("openvino")
 
 
-@NO_CARD
-def test_the_gpu_benchmark_says_in_one_line_that_there_is_no_card() -> None:
+@NO_GPU
+def test_the_gpu_benchmark_says_in_one_line_that_there_is_no_gpu() -> None:
     done = subprocess.run([sys.executable, "-m", "benchmarks.gpu"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == ExitCode.CONFIGURATION
     assert len(done.stderr.strip().splitlines()) == 1

@@ -1,4 +1,4 @@
-"""Calls of several threads that become one."""
+"""CallTracker of several threads that become one."""
 
 import threading
 import time
@@ -12,12 +12,12 @@ from support.bundles import write_classifier, write_fussy_classifier, write_segm
 from support.processes import wait_until
 
 from tagmill.records import ImageRow
-from worker.inference.dynamic_batching import Merger, Pixels
+from worker.inference.dynamic_batching import DynamicBatcher, Pixels
 from worker.inference.session import Prediction, Session
 from worker.pipeline.infer import tag_images
-from worker.pipeline.reader import DecodedImage
+from worker.pipeline.reader import ReadImage
 
-COLOURS = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255]], dtype=np.uint8)
+COLORS = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255]], dtype=np.uint8)
 
 
 class Gate:
@@ -34,30 +34,30 @@ class Gate:
         return self._session.run(images)
 
 
-def pictures(session: Session, colours: list[int]) -> Pixels:
-    """Return one picture of each colour."""
+def pictures(session: Session, colors: list[int]) -> Pixels:
+    """Return one image of each color."""
     spec = session.spec.preprocess
-    return np.broadcast_to(COLOURS[colours][:, None, None], (len(colours), spec.height, spec.width, 3)).copy()
+    return np.broadcast_to(COLORS[colors][:, None, None], (len(colors), spec.height, spec.width, 3)).copy()
 
 
 @pytest.mark.parametrize("write", [write_classifier, write_segmenter])
 def test_those_who_wait_go_together_and_each_gets_its_own(tmp_path: Path, write: object) -> None:
     session = Session(write(tmp_path / "bundle.onnx"), "cpu", threads=1)  # type: ignore[operator]
     gate = Gate(session)
-    merger = Merger(gate.run, parallel=1)
+    merger = DynamicBatcher(gate.run, parallel=1)
     asked = [[number % 3] * (1 + number % 2) for number in range(9)]
     with ThreadPoolExecutor(len(asked)) as pool:
         first = pool.submit(merger.run, pictures(session, asked[0]), 8)
         wait_until(lambda: gate.calls, 10, "the first call")
-        rest = [pool.submit(merger.run, pictures(session, colours), 8) for colours in asked[1:]]
+        rest = [pool.submit(merger.run, pictures(session, colors), 8) for colors in asked[1:]]
         wait_until(lambda: len(merger._waiting) == 8, 10, "the others to wait")
         gate.open.set()
         found = [future.result(30) for future in (first, *rest)]
     assert sum(gate.calls) == sum(map(len, asked))
     assert max(gate.calls) <= 8
-    assert len(gate.calls) == 3  # one alone, then 12 pictures in two
-    for colours, prediction in zip(asked, found, strict=True):
-        alone = session.run(pictures(session, colours))
+    assert len(gate.calls) == 3  # one alone, then 12 images in two
+    for colors, prediction in zip(asked, found, strict=True):
+        alone = session.run(pictures(session, colors))
         assert np.allclose(prediction.scores, alone.scores, atol=1e-6)
         assert prediction.mask is None or np.array_equal(prediction.mask, alone.mask)
 
@@ -65,19 +65,19 @@ def test_those_who_wait_go_together_and_each_gets_its_own(tmp_path: Path, write:
 def test_as_many_calls_run_as_may(tmp_path: Path) -> None:
     session = Session(write_classifier(tmp_path / "bundle.onnx"), "cpu", threads=1)
     gate = Gate(session)
-    merger = Merger(gate.run, parallel=2)
+    merger = DynamicBatcher(gate.run, parallel=2)
     with ThreadPoolExecutor(3) as pool:
-        futures = [pool.submit(merger.run, pictures(session, [colour]), 8) for colour in range(3)]
+        futures = [pool.submit(merger.run, pictures(session, [color]), 8) for color in range(3)]
         wait_until(lambda: len(gate.calls) == 2, 10, "two calls")
         wait_until(lambda: len(merger._waiting) == 1, 10, "the third to wait")
         gate.open.set()
         assert [int(future.result(30).scores.argmax()) for future in futures] == [0, 1, 2]
 
 
-def test_a_failure_is_that_of_the_caller_whose_pictures_fail(tmp_path: Path) -> None:
+def test_a_failure_is_that_of_the_caller_whose_images_fail(tmp_path: Path) -> None:
     session = Session(write_classifier(tmp_path / "bundle.onnx"), "cpu", threads=1)
     gate = Gate(session)
-    merger = Merger(gate.run, parallel=1)
+    merger = DynamicBatcher(gate.run, parallel=1)
     good, bad = pictures(session, [1]), np.zeros((1, 4, 4, 3), dtype=np.uint8)
     with ThreadPoolExecutor(4) as pool:
         first = pool.submit(merger.run, good, 8)
@@ -108,7 +108,7 @@ def test_after_a_shared_call_that_failed_no_more_calls_run_at_once_than_may(tmp_
             with lock:
                 running -= 1
 
-    merger = Merger(run, parallel=1)
+    merger = DynamicBatcher(run, parallel=1)
     good, bad = (np.full((1, 16, 16, 3), red, dtype=np.uint8) for red in (0, BAD_RED))
     with ThreadPoolExecutor(8) as pool:
         futures = [pool.submit(merger.run, bad if number == 5 else good, 8) for number in range(8)]
@@ -119,16 +119,16 @@ def test_after_a_shared_call_that_failed_no_more_calls_run_at_once_than_may(tmp_
     assert most == 1
 
 
-def test_the_pictures_of_small_messages_go_together(tmp_path: Path) -> None:
+def test_the_images_of_small_messages_go_together(tmp_path: Path) -> None:
     session = Session(write_fussy_classifier(tmp_path / "fussy.onnx"), "cpu", threads=1)
     gate = Gate(session)
-    merger = Merger(gate.run, parallel=1)
+    merger = DynamicBatcher(gate.run, parallel=1)
     pixels = np.full((16, 16, 3), 200, dtype=np.uint8)
     with ThreadPoolExecutor(9) as pool:
 
         def tag(number: int) -> list[str]:
             row = ImageRow(f"{number:064d}", 16, 16, "PNG", 1)
-            tagged = tag_images(session, [DecodedImage(row, {session.spec.preprocess: pixels})], 8, merger.run)
+            tagged = tag_images(session, [ReadImage(row, {session.spec.preprocess: pixels})], 8, merger.run)
             return [found.image_sha256 for found in tagged.rows]
 
         futures = [pool.submit(tag, number) for number in range(9)]
@@ -142,5 +142,5 @@ def test_a_failing_call_of_its_own_is_made_once(tmp_path: Path) -> None:
     gate = Gate(Session(write_classifier(tmp_path / "bundle.onnx"), "cpu", threads=1))
     gate.open.set()
     with pytest.raises(Exception, match=r"(?i)dimension|shape|invalid"):
-        Merger(gate.run, parallel=1).run(np.zeros((1, 4, 4, 3), dtype=np.uint8), 8)
+        DynamicBatcher(gate.run, parallel=1).run(np.zeros((1, 4, 4, 3), dtype=np.uint8), 8)
     assert gate.calls == [1]

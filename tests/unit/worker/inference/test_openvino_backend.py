@@ -91,7 +91,7 @@ def test_any_number_of_threads_may_call_and_none_gets_another_s_answer(tmp_path:
     assert np.array(together) == pytest.approx(np.array(alone), abs=1e-6)
 
 
-def test_pictures_that_do_not_lie_in_one_piece_are_read_all_the_same(tmp_path: Path) -> None:
+def test_images_that_do_not_lie_in_one_piece_are_read_all_the_same(tmp_path: Path) -> None:
     session = Session(write_classifier(tmp_path / "c.onnx"), "openvino", 1)
     pictures = noise(8, 16)
     assert session.run(pictures[::2]).scores == pytest.approx(session.run(pictures[::2].copy()).scores)
@@ -175,4 +175,4 @@ def test_bfloat16_is_left_to_cpus_that_are_quick_at_it(
 def test_a_command_takes_it_as_a_device(tmp_path: Path) -> None:
     path, picture = write_classifier(tmp_path / "c.onnx"), write_picture(tmp_path / "red.png", "red")
     done = CliRunner().invoke(predict, [str(picture), "--bundle", str(path), "--device", "openvino"])
-    assert "colours: red" in done.output
+    assert "colors: red" in done.output

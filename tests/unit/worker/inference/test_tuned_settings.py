@@ -20,15 +20,15 @@ from worker.bench.display import show
 from worker.bench.measure import Bench, Candidate, choose_best, measure, thread_counts
 from worker.cli.bench import bench
 from worker.devices.device import Device
-from worker.devices.provider_options import CardOptions
+from worker.devices.provider_options import GpuOptions
 from worker.inference.session import DEFAULT_BATCH, Session
-from worker.inference.session_cache import Sessions
-from worker.inference.session_loader import Choice, choose
-from worker.inference.tuned_settings import Machine, Tuned, TunedFiles, this_machine
+from worker.inference.session_cache import SessionCache
+from worker.inference.session_loader import LoadOptions, choose
+from worker.inference.tuned_settings import Machine, TunedSettings, TunedSettingsStore, this_machine
 
 SHA = "ab" * 32
 HERE = Machine("cpu", "onnxruntime 1.31.1", "Some CPU @ 2 GHz", 8, "")
-TUNED = Tuned(batch=32, threads=2, parallel=4, images_per_second=512.5)
+TUNED = TunedSettings(batch=32, threads=2, parallel=4, images_per_second=512.5)
 
 
 class OneFile:
@@ -51,7 +51,7 @@ def candidate(batch: int, threads: int, *rates: float) -> Candidate:
 
 
 def test_a_choice_is_read_where_all_is_as_it_was_and_nowhere_else(tmp_path: Path) -> None:
-    files = TunedFiles(tmp_path / "tuned")
+    files = TunedSettingsStore(tmp_path / "tuned")
     assert files.read(SHA, HERE) is None
     files.write(SHA, HERE, TUNED)
     assert files.read(SHA, HERE) == TUNED
@@ -68,7 +68,7 @@ def test_a_choice_is_read_where_all_is_as_it_was_and_nowhere_else(tmp_path: Path
 def test_a_damaged_file_is_warned_of_in_one_line_and_the_defaults_are_used(
     damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    files = TunedFiles(tmp_path)
+    files = TunedSettingsStore(tmp_path)
     path = files.write(SHA, HERE, TUNED)
     text = path.read_text()
     changed = {
@@ -88,24 +88,26 @@ def test_a_damaged_file_is_warned_of_in_one_line_and_the_defaults_are_used(
 def test_a_folder_that_takes_nothing_is_named_with_the_setting(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="TAGMILL_CACHE_FOLDER"):
-        TunedFiles(tmp_path / "file" / "tuned").write(SHA, HERE, TUNED)
+        TunedSettingsStore(tmp_path / "file" / "tuned").write(SHA, HERE, TUNED)
 
 
 def test_what_is_set_wins_over_what_was_tuned_and_that_over_the_defaults() -> None:
     settings = Settings(concurrency=3, inference_batch=5, inference_threads=7)
-    assert choose(settings, TUNED, cores=8) == Choice(threads=7, batch=5)
+    assert choose(settings, TUNED, cores=8) == LoadOptions(threads=7, batch=5)
     free = Settings(concurrency=3)
-    assert choose(free, TUNED, cores=8) == Choice(threads=2, batch=32)
-    assert choose(free, None, cores=8) == Choice(threads=2, batch=0)
-    assert choose(free, None, cores=2) == Choice(threads=1, batch=0)
+    assert choose(free, TUNED, cores=8) == LoadOptions(threads=2, batch=32)
+    assert choose(free, None, cores=8) == LoadOptions(threads=2, batch=0)
+    assert choose(free, None, cores=2) == LoadOptions(threads=1, batch=0)
 
 
 def test_a_worker_starts_with_the_choice_and_logs_it_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = write_classifier(tmp_path / "c.onnx")
     sha256 = Session(path, "cpu").sha256
     settings = Settings(device="cpu", cache_folder=tmp_path / "cache")
-    TunedFiles(tmp_path / "cache" / "tuned").write(sha256, this_machine(Device("cpu")), replace(TUNED, threads=1))
-    sessions = Sessions(settings, OneFile(path))
+    TunedSettingsStore(tmp_path / "cache" / "tuned").write(
+        sha256, this_machine(Device("cpu")), replace(TUNED, threads=1)
+    )
+    sessions = SessionCache(settings, OneFile(path))
     with caplog.at_level(logging.INFO):
         found = sessions.get(sha256)
         assert sessions.get(sha256) is found
@@ -122,10 +124,10 @@ def test_the_threads_that_are_tried_reach_from_one_to_all_cores() -> None:
 
 
 @pytest.mark.parametrize(("room", "tried"), [(300, [16, 32, 64, 128, 256]), (100, [16, 32, 64]), (5, [4])])
-def test_on_a_card_each_batch_that_fits_is_tried_in_a_session_of_its_own(
+def test_on_a_gpu_each_batch_that_fits_is_tried_in_a_session_of_its_own(
     room: int, tried: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def load(path: Path, device: str, batch: int, card: CardOptions) -> Session:
+    def load(path: Path, device: str, batch: int, card: GpuOptions) -> Session:
         assert device == "cuda:1"
         session = Session(path, "cpu", 1)
         while batch > room:
@@ -137,7 +139,7 @@ def test_on_a_card_each_batch_that_fits_is_tried_in_a_session_of_its_own(
     monkeypatch.setattr("worker.bench.measure.Session", load)
     picture = write_picture(tmp_path / "red.png", "red")
     bundle = write_classifier(tmp_path / "c.onnx")
-    found = measure(bundle, "cuda:1", [picture], 1, CardOptions(), lambda words: None)
+    found = measure(bundle, "cuda:1", [picture], 1, GpuOptions(), lambda words: None)
     assert [entry.batch for entry in found.candidates] == tried
     assert len({entry.session for entry in found.candidates}) == len(tried)
     assert found.tuned.batch in tried
@@ -184,8 +186,8 @@ def test_the_command_measures_keeps_and_prints(device: str, tmp_path: Path) -> N
     assert found["decode_images_per_second"] > 0
     assert 0 < found["decode_share"] < 1
     assert {entry["batch"] for entry in found["candidates"]} >= {1, 16, 64}
-    kept = TunedFiles(cache / "tuned").read(Session(path, "cpu").sha256, this_machine(Device(device)))
-    assert kept == Tuned(**found["chosen"])
+    kept = TunedSettingsStore(cache / "tuned").read(Session(path, "cpu").sha256, this_machine(Device(device)))
+    assert kept == TunedSettings(**found["chosen"])
     assert "loading c.onnx" in said.stderr
     shown = run_bench(*words, cache_folder=cache).stdout
     assert "read and decode" in shown
@@ -193,17 +195,17 @@ def test_the_command_measures_keeps_and_prints(device: str, tmp_path: Path) -> N
     assert "*" in shown
 
 
-def test_a_folder_with_no_picture_that_can_be_read_is_nothing_to_do(tmp_path: Path) -> None:
+def test_a_folder_with_no_image_that_can_be_read_is_nothing_to_do(tmp_path: Path) -> None:
     path, data = write_classifier(tmp_path / "c.onnx"), tmp_path / "pictures"
     data.mkdir()
-    with pytest.raises(NothingToDo, match="no pictures"):
+    with pytest.raises(NothingToDo, match="no images"):
         run_bench(path, "--data", data, cache_folder=tmp_path)
     (data / "broken.jpg").write_bytes(b"no picture")
-    with pytest.raises(NothingToDo, match="none of 1 pictures can be read"):
+    with pytest.raises(NothingToDo, match="none of 1 images can be read"):
         run_bench(path, "--data", data, "--device", "cpu", cache_folder=tmp_path)
 
 
-def test_pictures_are_drawn_where_none_are_named(tmp_path: Path) -> None:
+def test_images_are_drawn_where_none_are_named(tmp_path: Path) -> None:
     path = write_classifier(tmp_path / "c.onnx")
     found = json.loads(
         run_bench(path, "--seconds", 1, "--device", "cpu", "--json", cache_folder=tmp_path / "cache").stdout

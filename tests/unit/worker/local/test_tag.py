@@ -13,7 +13,7 @@ from tagmill.errors import BundleError
 from tagmill.records import Entry
 from tagmill.settings import Settings
 from worker.inference import session
-from worker.inference.backend import Engine
+from worker.inference.backend import Backend
 from worker.local.tag import NamedBundles, embedded_settings, own_queue, tag_here
 
 BUNDLES = NamedBundles({"a" * 64: Path("a.onnx")})
@@ -35,7 +35,7 @@ def test_the_bundle_that_is_registered_is_the_one_that_tags(
     opened: list[Path] = []
     open_engine = session._open
 
-    def noted(path: Path, *others: object) -> Engine:
+    def noted(path: Path, *others: object) -> Backend:
         opened.append(path)
         return open_engine(path, *others)
 
@@ -44,7 +44,7 @@ def test_the_bundle_that_is_registered_is_the_one_that_tags(
     bundles = [write_classifier(tmp_path / "c.onnx"), write_segmenter(tmp_path / "s.onnx")]
     settings = embedded_settings(Settings(device="cpu"), sqlite_url)
     done = tag_here(settings, [str(tmp_path / "shop")], bundles, 2, lambda progress: None)
-    assert (done.progress.tagged, [model.name for model in done.models]) == (5, ["colours", "colour-masks"])
+    assert (done.progress.tagged, [model.name for model in done.models]) == (5, ["colors", "color-masks"])
     assert opened == bundles
 
 

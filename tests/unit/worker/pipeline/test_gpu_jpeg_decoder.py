@@ -1,4 +1,4 @@
-"""Decoding on a card, with libjpeg in the card's place: which files it is given, and what becomes of its pixels."""
+"""Decoding on a GPU, with libjpeg in the GPU's place: which files it is given, and what becomes of its pixels."""
 
 import threading
 import time
@@ -22,28 +22,28 @@ from tagmill.outcomes import ErrorCode, ImageFailure
 from tagmill.registry.store import ModelStore
 from tagmill.settings import Settings
 from worker.devices.device_check import _probe, require_device
-from worker.devices.resolve import card_seen
-from worker.inference.session_cache import Sessions
-from worker.pipeline.gpu_jpeg_decoder import CardDecoder, Read, card_reader
+from worker.devices.resolve import gpu_visible
+from worker.inference.session_cache import SessionCache
+from worker.pipeline.gpu_jpeg_decoder import GpuJpegDecoder, Read, gpu_reader
 from worker.pipeline.gpu_jpeg_scaling import Shrinker, scaling
 from worker.pipeline.tagger import Tagger
-from worker.threads.timeout_pool import DaemonPool
+from worker.threads.timeout_pool import TimeoutPool
 
 SHRINKER = Shrinker(0, place="cpu")
-NO_CARD = pytest.mark.skipif(card_seen(), reason="this machine has a card: benchmarks/gpu.py checks it")
+NO_GPU = pytest.mark.skipif(gpu_visible(), reason="this machine has a GPU: benchmarks/gpu.py checks it")
 
 
 def photo(width: int, height: int) -> Image.Image:
-    """Return a picture with colours, edges and a texture."""
+    """Return an image with colors, edges and a texture."""
     random = np.random.default_rng(7)
-    colours = Image.fromarray(random.integers(0, 256, (3, 4, 3), np.uint8)).resize((width, height))
-    grey = random.integers(0, 256, (height // 8 + 1, width // 8 + 1, 1), np.uint8).repeat(3, axis=2)
-    texture = Image.fromarray(grey).resize((width, height))
-    return Image.blend(colours, texture, 0.2)
+    colors = Image.fromarray(random.integers(0, 256, (3, 4, 3), np.uint8)).resize((width, height))
+    gray = random.integers(0, 256, (height // 8 + 1, width // 8 + 1, 1), np.uint8).repeat(3, axis=2)
+    texture = Image.fromarray(gray).resize((width, height))
+    return Image.blend(colors, texture, 0.2)
 
 
 def card(data: bytes, eighths: int) -> Pixels:
-    """Do what nvImageCodec and the shrinking graph do on a card."""
+    """Do what nvImageCodec and the shrinking graph do on a GPU."""
     whole: Pixels = simplejpeg.decode_jpeg(data, "RGB", strict=False)
     height, width = whole.shape[:2]
     return whole if eighths == 8 else SHRINKER.shrink(whole.ctypes.data, height, width, eighths)
@@ -60,17 +60,17 @@ def broken(data: bytes, eighths: int) -> Pixels:
 
 
 def never(data: bytes, eighths: int) -> Pixels:
-    raise AssertionError("this file is not for the card")
+    raise AssertionError("this file is not for the GPU")
 
 
-def test_a_picture_waits_no_longer_than_its_time_for_others_that_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_waits_no_longer_than_its_time_for_others_that_hang(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.pipeline.gpu_jpeg_scaling._WAITING_SECONDS", 0.01)
     pixels = np.zeros((16, 16, 3), np.uint8)
     shrinker = Shrinker(0, place="cpu")
     shrinker.shrink(pixels.ctypes.data, 16, 16, 4)
     for _ in range(2):  # as two calls that do not end
         shrinker._turns.acquire()
-    with pytest.raises(RuntimeError, match="the pictures before it are not shrunk"):
+    with pytest.raises(RuntimeError, match="the images before it are not shrunk"):
         shrinker.shrink(pixels.ctypes.data, 16, 16, 4)
     shrinker._turns.release()
     assert shrinker.shrink(pixels.ctypes.data, 16, 16, 4).shape == (8, 8, 3)
@@ -78,22 +78,22 @@ def test_a_picture_waits_no_longer_than_its_time_for_others_that_hang(monkeypatc
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 900), st.integers(1, 900), st.sampled_from([64, 224, 256]), st.integers(1, 8))
-def test_the_cards_pictures_have_the_size_of_the_cpus(width: int, height: int, side: int, turn: int) -> None:
+def test_the_gpus_images_have_the_size_of_the_cpus(width: int, height: int, side: int, turn: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = turn
     data = encoded(photo(width, height), "JPEG", exif=exif)
-    ours, theirs = CardDecoder(card).decode(data, side), decode(data, side)
+    ours, theirs = GpuJpegDecoder(card).decode(data, side), decode(data, side)
     assert (ours.width, ours.height, ours.format) == (theirs.width, theirs.height, theirs.format)
     assert ours.rgb.shape == theirs.rgb.shape
 
 
 @pytest.mark.parametrize("turn", range(1, 9))
 @pytest.mark.parametrize("size", [(800, 800), (511, 400), (1201, 900), (300, 257), (100, 90)])
-def test_the_cards_pictures_have_the_pixels_of_the_cpus(size: tuple[int, int], turn: int) -> None:
+def test_the_gpus_images_have_the_pixels_of_the_cpus(size: tuple[int, int], turn: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = turn
     data = encoded(photo(*size), "JPEG", quality=90, exif=exif)
-    ours, theirs = CardDecoder(card).decode(data, 256), decode(data, 256)
+    ours, theirs = GpuJpegDecoder(card).decode(data, 256), decode(data, 256)
     assert np.abs(ours.rgb.astype(float) - theirs.rgb).mean() < 0.8
 
 
@@ -109,10 +109,10 @@ def test_the_cards_pictures_have_the_pixels_of_the_cpus(size: tuple[int, int], t
         encoded(photo(90, 70), "JPEG", icc_profile=swapped_profile()),
         encoded(photo(90, 70), "JPEG") + b"\0",
     ],
-    ids=["png", "grey", "cmyk", "progressive", "rgb", "rgb by its names", "profile", "stray byte"],
+    ids=["png", "gray", "cmyk", "progressive", "rgb", "rgb by its names", "profile", "stray byte"],
 )
 def test_what_is_no_plain_jpeg_is_left_to_the_cpu(data: bytes) -> None:
-    found, expected = CardDecoder(never).decode(data, 32), decode(data, 32)
+    found, expected = GpuJpegDecoder(never).decode(data, 32), decode(data, 32)
     assert np.array_equal(found.rgb, expected.rgb)
 
 
@@ -126,43 +126,43 @@ def test_what_is_no_plain_jpeg_is_left_to_the_cpu(data: bytes) -> None:
 )
 def test_a_damaged_file_gets_the_cpus_verdict(data: bytes, code: ErrorCode) -> None:
     with pytest.raises(ImageFailure) as caught:
-        CardDecoder(never).decode(data, 32)
+        GpuJpegDecoder(never).decode(data, 32)
     assert caught.value.code is code
 
 
-def test_a_picture_over_the_limits_never_reaches_the_card() -> None:
+def test_an_image_over_the_limits_never_reaches_the_gpu() -> None:
     with pytest.raises(ImageFailure) as caught:
-        CardDecoder(never).decode(encoded(photo(90, 70), "JPEG"), 32, DecodeLimits(max_pixels=6000))
+        GpuJpegDecoder(never).decode(encoded(photo(90, 70), "JPEG"), 32, DecodeLimits(max_pixels=6000))
     assert caught.value.code is ErrorCode.TOO_MANY_PIXELS
 
 
 @pytest.mark.parametrize(
     "read", [lambda data, k: None, lambda data, k: card(data, k)[1:], broken], ids=["refused", "other size", "broken"]
 )
-def test_what_the_card_does_not_read_the_cpu_does(read: Read) -> None:
+def test_what_the_gpu_does_not_read_the_cpu_does(read: Read) -> None:
     data = encoded(photo(90, 70), "JPEG")
-    assert np.array_equal(CardDecoder(read).decode(data, 32).rgb, decode(data, 32).rgb)
+    assert np.array_equal(GpuJpegDecoder(read).decode(data, 32).rgb, decode(data, 32).rgb)
 
 
-def test_a_card_that_fails_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
-    decoder = CardDecoder(broken)
+def test_a_gpu_that_fails_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    decoder = GpuJpegDecoder(broken)
     for _ in range(3):
         decoder.decode(encoded(photo(90, 70), "JPEG"), 32)
     assert [vars(record)["reason"] for record in caplog.records] == ["out of memory\nat 0x1"]
 
 
-def test_a_card_is_checked_against_the_cpu() -> None:
-    CardDecoder(card).check()
+def test_a_gpu_is_checked_against_the_cpu() -> None:
+    GpuJpegDecoder(card).check()
     with pytest.raises(ConfigurationError, match="reads no JPEG"):
-        CardDecoder(lambda data, k: None).check()
+        GpuJpegDecoder(lambda data, k: None).check()
     with pytest.raises(ConfigurationError, match="pixels are not the CPU's"):
-        CardDecoder(lambda data, k: card(data, k)[:, :, ::-1]).check()
-    with pytest.raises(ConfigurationError, match=r"the card fails: out of memory$"):
-        CardDecoder(broken).check()
+        GpuJpegDecoder(lambda data, k: card(data, k)[:, :, ::-1]).check()
+    with pytest.raises(ConfigurationError, match=r"the GPU fails: out of memory$"):
+        GpuJpegDecoder(broken).check()
 
 
 def test_nvimagecodec_itself_gives_the_pixels_as_they_are_stored() -> None:
-    read = card_reader(0, cpu=True)
+    read = gpu_reader(0, cpu=True)
     exif = Image.Exif()
     exif[0x0112] = 6
     data = encoded(photo(300, 200), "JPEG", exif=exif)
@@ -172,7 +172,7 @@ def test_nvimagecodec_itself_gives_the_pixels_as_they_are_stored() -> None:
         assert found.dtype == np.uint8
         assert np.array_equal(found, card(data, eighths))
     assert read(b"no picture", 8) is None
-    CardDecoder(read).check()
+    GpuJpegDecoder(read).check()
     with ThreadPoolExecutor(3) as pool:
         assert all(np.array_equal(other, found) for other in pool.map(read, [data] * 6, [5] * 6) if other is not None)
 
@@ -186,44 +186,44 @@ def test_the_scaling_keeps_a_level_and_a_slope(eighths: int) -> None:
     assert (np.diff(slope) > 0).all()
 
 
-@NO_CARD
-def test_without_a_card_nothing_is_read_from_its_addresses() -> None:
-    with pytest.raises(ConfigurationError, match="no CUDA on card 0") as caught:
-        card_reader(0)
+@NO_GPU
+def test_without_a_gpu_nothing_is_read_from_its_addresses() -> None:
+    with pytest.raises(ConfigurationError, match="no CUDA on GPU 0") as caught:
+        gpu_reader(0)
     assert caught.value.exit_code == ExitCode.CONFIGURATION
 
 
-@NO_CARD
-def test_a_worker_that_is_to_decode_on_a_card_that_is_none_does_not_start() -> None:
-    with pytest.raises(ConfigurationError, match="device cpu is no card"):
-        require_device("auto", decode_on_card=True)
+@NO_GPU
+def test_a_worker_that_is_to_decode_on_a_gpu_that_is_none_does_not_start() -> None:
+    with pytest.raises(ConfigurationError, match="device cpu is no GPU"):
+        require_device("auto", decode_on_gpu=True)
 
 
-@NO_CARD
+@NO_GPU
 def test_the_decoder_is_checked_before_a_session_is_made_as_a_worker_meets_it(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[object] = []
     monkeypatch.setattr("worker.inference.session.Session", lambda *given: made.append(given))
-    with pytest.raises(SystemExit, match="device cpu is no card"):
+    with pytest.raises(SystemExit, match="device cpu is no GPU"):
         _probe("cpu", "decode")
     assert made == []
 
 
-@NO_CARD
-def test_the_card_that_shrinks_has_its_libraries_loaded_and_its_memory_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+@NO_GPU
+def test_the_gpu_that_shrinks_has_its_libraries_loaded_and_its_memory_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[object] = []
     monkeypatch.setattr("worker.pipeline.gpu_jpeg_scaling.load_cuda", lambda: seen.append("loaded"))
     monkeypatch.setattr(
         "worker.pipeline.gpu_jpeg_scaling.ort.InferenceSession", lambda *given, **more: seen.append(more)
     )
     with pytest.raises(AttributeError):  # there is no session
-        card_reader(1, 2**30)
+        gpu_reader(1, 2**30)
     assert seen[0] == "loaded"
     (_, options), _ = seen[1]["providers"]  # type: ignore[index]
     assert (options["device_id"], options["gpu_mem_limit"]) == ("1", str(2**30))
     assert seen[1]["enable_fallback"] == 0  # type: ignore[index]
 
 
-def test_two_pictures_are_shrunk_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_images_are_shrunk_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now, most, lock = 0, 0, threading.Lock()
     run = ort.InferenceSession.run_with_iobinding
 
@@ -244,8 +244,8 @@ def test_two_pictures_are_shrunk_at_a_time(monkeypatch: pytest.MonkeyPatch) -> N
     assert most == 2
 
 
-@NO_CARD
+@NO_GPU
 def test_the_setting_reaches_the_pipeline(tmp_path: Path) -> None:
-    wanted = Settings(decode_on_card=True)
-    with DaemonPool(1) as pool, pytest.raises(ConfigurationError, match="is no card"):
-        Tagger(wanted, Sessions(wanted, ModelStore(tmp_path)), pool)
+    wanted = Settings(decode_on_gpu=True)
+    with TimeoutPool(1) as pool, pytest.raises(ConfigurationError, match="is no GPU"):
+        Tagger(wanted, SessionCache(wanted, ModelStore(tmp_path)), pool)

@@ -13,19 +13,19 @@ from support.bundles import write_fussy_classifier
 from tagmill.outcomes import ErrorCode
 from tagmill.records import ImageRow
 from worker.inference.call_tracker import StalledCallError
-from worker.inference.error_codes import failure_code
+from worker.inference.error_codes import error_code_of
 from worker.inference.session import Session
 from worker.pipeline.infer import tag_images, together
-from worker.pipeline.reader import DecodedImage
+from worker.pipeline.reader import ReadImage
 
 
-def pictures(session: Session, count: int, bad: int | None = None) -> list[DecodedImage]:
-    """Return decoded pictures in plain blue; one of them, if asked, is the one that the model cannot bear."""
+def pictures(session: Session, count: int, bad: int | None = None) -> list[ReadImage]:
+    """Return decoded images in plain blue; one of them, if asked, is the one that the model cannot bear."""
     found = []
     for number in range(count):
         pixels = np.full((16, 16, 3), (BAD_RED if number == bad else 0, 0, 200), dtype=np.uint8)
         row = ImageRow(f"{number:064d}", 16, 16, "PNG", 1)
-        found.append(DecodedImage(row, {session.spec.preprocess: pixels}))
+        found.append(ReadImage(row, {session.spec.preprocess: pixels}))
     return found
 
 
@@ -87,9 +87,9 @@ def test_an_image_that_alone_needs_too_much_memory_is_told_from_one_the_model_fa
     ],
 )
 def test_every_way_to_say_that_memory_ran_out_is_understood(message: str) -> None:
-    assert failure_code(RuntimeError(message)) is ErrorCode.OUT_OF_MEMORY
-    assert failure_code(MemoryError()) is ErrorCode.OUT_OF_MEMORY
-    assert failure_code(RuntimeError("Gather index out of range")) is ErrorCode.INFERENCE_FAILED
+    assert error_code_of(RuntimeError(message)) is ErrorCode.OUT_OF_MEMORY
+    assert error_code_of(MemoryError()) is ErrorCode.OUT_OF_MEMORY
+    assert error_code_of(RuntimeError("Gather index out of range")) is ErrorCode.INFERENCE_FAILED
 
 
 def test_an_inference_that_does_not_end_is_cut_off_and_its_image_found(tmp_path: Path) -> None:
@@ -115,14 +115,14 @@ def test_a_call_that_was_cut_off_says_so_and_the_session_goes_on(tmp_path: Path)
 
 
 @pytest.mark.parametrize(("rows", "copied"), [((2, 3, 4), False), ((5,), False), ((0, 2), True), ((3, 2), True)])
-def test_pictures_that_lie_one_after_the_other_are_not_copied(rows: tuple[int, ...], copied: bool) -> None:
+def test_images_that_lie_one_after_the_other_are_not_copied(rows: tuple[int, ...], copied: bool) -> None:
     room = np.random.default_rng(0).integers(0, 256, (6, 5, 4, 3), dtype=np.uint8)
     found = together([room[row] for row in rows])
     assert np.array_equal(found, room[list(rows)])
     assert np.shares_memory(found, room) is not copied
 
 
-def test_pictures_of_several_arrays_or_of_parts_of_one_are_copied() -> None:
+def test_images_of_several_arrays_or_of_parts_of_one_are_copied() -> None:
     room = np.zeros((6, 5, 4, 3), dtype=np.uint8)
     for pictures in ([room[0], room[1].copy()], [room[0, :4], room[1, :4]], [np.ones((5, 4, 3), np.uint8)]):
         found = together(pictures)

@@ -7,7 +7,7 @@ from tagmill.outcomes import ErrorCode
 from tagmill.records import Outcome, PendingImage
 from worker.pipeline.reader import BatchReader, FetchedImage
 from worker.sources.fetcher import Fetched
-from worker.threads.timeout_pool import DaemonPool
+from worker.threads.timeout_pool import TimeoutPool
 
 TOGETHER = 8
 
@@ -23,7 +23,7 @@ def test_urls_are_fetched_together_though_one_thread_reads_files() -> None:
             readers.add(threading.current_thread().name)
         return Fetched(uri.encode(), None)
 
-    files, web = DaemonPool(1, "files"), DaemonPool(TOGETHER, "web")
+    files, web = TimeoutPool(1, "files"), TimeoutPool(TOGETHER, "web")
     images = [PendingImage(number, f"http://shop.example/{number}.jpg") for number in range(TOGETHER)]
     images.append(PendingImage(TOGETHER, "/shop/a.jpg"))
     found = BatchReader(files, fetch, DecodeLimits(), web).fetch(images)
@@ -41,7 +41,7 @@ def test_a_fetch_that_breaks_in_an_unforeseen_way_costs_its_image_alone() -> Non
             raise RuntimeError("a fault of ours")
         return Fetched(uri.encode(), None)
 
-    pool = DaemonPool(2)
+    pool = TimeoutPool(2)
     found = BatchReader(pool, fetch, DecodeLimits()).fetch(
         PendingImage(number, f"/{name}") for number, name in enumerate("abc")
     )

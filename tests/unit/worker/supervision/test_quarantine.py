@@ -17,13 +17,13 @@ from tagmill.ledger.leases import Claim
 from tagmill.outcomes import ErrorCode
 from tagmill.records import BatchResult, PendingImage
 from tagmill.settings import Settings
-from worker.inference.session_cache import Sessions
+from worker.inference.session_cache import SessionCache
 from worker.pipeline.tagger import Tagger
 from worker.supervision.quarantine import Quarantine
-from worker.threads.timeout_pool import DaemonPool
+from worker.threads.timeout_pool import TimeoutPool
 
 FAULTS = str(Path(faults.__file__).parent)
-#: in the bytes of a picture after which its process ends at the next one, like a bug that damages the heap
+#: in the bytes of an image after which its process ends at the next one, like a bug that damages the heap
 HARMS = b"tagmill-test-harms"
 LATE_FAULT = f"""
 import hashlib, os, signal
@@ -50,7 +50,7 @@ class Named:
 
 @pytest.fixture
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of six good pictures; processes that are started find the faults."""
+    """A folder of six good images; processes that are started find the faults."""
     monkeypatch.setenv("PYTHONPATH", FAULTS)
     write_folder(tmp_path / "shop", 6)
     return tmp_path / "shop"
@@ -66,13 +66,13 @@ def failures(result: BatchResult) -> dict[int, ErrorCode]:
 
 
 def test_an_innocent_batch_comes_out_as_it_would_have_in_the_worker(shop: Path, tmp_path: Path) -> None:
-    files = Named(colours=write_classifier(tmp_path / "c.onnx"), masks=write_segmenter(tmp_path / "s.onnx"))
-    claimed = suspect(shop, "colours", "masks")
+    files = Named(colors=write_classifier(tmp_path / "c.onnx"), masks=write_segmenter(tmp_path / "s.onnx"))
+    claimed = suspect(shop, "colors", "masks")
     (shop / "broken.jpg").write_bytes(b"no picture")
-    claimed = suspect(shop, "colours", "masks")
+    claimed = suspect(shop, "colors", "masks")
     found = Quarantine(Settings(), files).tag(claimed)
-    pool = DaemonPool(2)
-    expected = Tagger(Settings(), Sessions(Settings(), files), pool).tag(
+    pool = TimeoutPool(2)
+    expected = Tagger(Settings(), SessionCache(Settings(), files), pool).tag(
         claimed.images, claimed.models, claimed.roots, lambda shas: set()
     )
     pool.shutdown()
@@ -90,8 +90,8 @@ def test_the_one_image_that_ends_its_process_is_found_and_the_others_are_tagged(
 ) -> None:
     with (shop / "00002.png").open("ab") as file:
         file.write(faults.KILLS)
-    files = Named(colours=write_classifier(tmp_path / "c.onnx"))
-    result = Quarantine(Settings(), files).tag(suspect(shop, "colours"))
+    files = Named(colors=write_classifier(tmp_path / "c.onnx"))
+    result = Quarantine(Settings(), files).tag(suspect(shop, "colors"))
     assert failures(result) == {2: ErrorCode.CRASHED_WORKER}
     (said,) = (outcome.error_detail for outcome in result.outcomes if outcome.error_code)
     assert said == "taken alone, it ended its process: SIGKILL"
@@ -108,8 +108,8 @@ def test_an_image_is_not_to_blame_for_what_one_before_it_did_to_their_process(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with (shop / "00001.png").open("ab") as file:
         file.write(HARMS)
-    files = Named(colours=write_classifier(tmp_path / "c.onnx"))
-    result = Quarantine(Settings(decode_threads=1), files).tag(suspect(shop, "colours"))
+    files = Named(colors=write_classifier(tmp_path / "c.onnx"))
+    result = Quarantine(Settings(decode_threads=1), files).tag(suspect(shop, "colors"))
     assert failures(result) == {}
     assert sorted(outcome.position for outcome in result.outcomes) == list(range(6))
     assert len(result.inferences) == 6
@@ -120,8 +120,8 @@ def test_an_image_is_not_to_blame_for_what_one_before_it_did_to_their_process(
 def test_an_image_over_the_memory_limit_is_found(shop: Path, tmp_path: Path) -> None:
     with (shop / "00004.png").open("ab") as file:
         file.write(faults.FILLS)
-    files = Named(colours=write_classifier(tmp_path / "c.onnx"))
-    result = Quarantine(Settings(max_worker_memory=400 * 2**20), files).tag(suspect(shop, "colours"))
+    files = Named(colors=write_classifier(tmp_path / "c.onnx"))
+    result = Quarantine(Settings(max_worker_memory=400 * 2**20), files).tag(suspect(shop, "colors"))
     assert failures(result) == {4: ErrorCode.OUT_OF_MEMORY}
 
 
@@ -137,8 +137,8 @@ def test_a_stuck_image_and_an_endless_inference_are_given_up(shop: Path, tmp_pat
 def test_an_image_that_takes_the_interpreters_lock_for_good_is_found(shop: Path, tmp_path: Path) -> None:
     with (shop / "00000.png").open("ab") as file:
         file.write(faults.FREEZES)
-    files = Named(colours=write_classifier(tmp_path / "c.onnx"))
-    result = Quarantine(Settings(stall_seconds=1.0), files).tag(suspect(shop, "colours"))
+    files = Named(colors=write_classifier(tmp_path / "c.onnx"))
+    result = Quarantine(Settings(stall_seconds=1.0), files).tag(suspect(shop, "colors"))
     assert failures(result) == {0: ErrorCode.CRASHED_WORKER}
 
 
@@ -150,7 +150,7 @@ def test_models_that_cannot_be_loaded_are_no_fault_of_the_images(shop: Path, tmp
 
 
 def test_no_process_of_quarantine_is_left(shop: Path, tmp_path: Path) -> None:
-    files = Named(colours=write_classifier(tmp_path / "c.onnx"))
-    claimed = suspect(shop, "colours")
+    files = Named(colors=write_classifier(tmp_path / "c.onnx"))
+    claimed = suspect(shop, "colors")
     Quarantine(Settings(), files).tag(replace(claimed, images=claimed.images[:1]))
     assert "quarantine" not in "".join(Path(f"/proc/{pid}/cmdline").read_text() for pid in children(os.getpid()))

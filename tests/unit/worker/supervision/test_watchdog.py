@@ -22,15 +22,15 @@ from support.processes import wait_until
 from tagmill.outcomes import ErrorCode, ImageFailure
 from tagmill.records import Outcome, PendingImage
 from tagmill.settings import Settings
-from worker.inference.call_tracker import Calls, StalledCallError
-from worker.inference.session_cache import Sessions
+from worker.inference.call_tracker import CallTracker, StalledCallError
+from worker.inference.session_cache import SessionCache
 from worker.pipeline.tagger import Tagger
 from worker.sources.fetcher import Fetched
 from worker.supervision import memory
 from worker.supervision.memory import memory_limit, resident_bytes
 from worker.supervision.process import ProcessEnd
-from worker.supervision.watchdog import Overdue, Watchdog
-from worker.threads.timeout_pool import DaemonPool
+from worker.supervision.watchdog import RecycleReason, Watchdog
+from worker.threads.timeout_pool import TimeoutPool
 
 
 class Named:
@@ -44,22 +44,22 @@ class Named:
 
 
 @pytest.fixture
-def pool() -> Iterator[DaemonPool]:
-    pool = DaemonPool(2)
+def pool() -> Iterator[TimeoutPool]:
+    pool = TimeoutPool(2)
     yield pool
     pool.shutdown()
 
 
-Watch = Callable[..., list[Overdue]]
+Watch = Callable[..., list[RecycleReason]]
 
 
 @pytest.fixture
-def watch(pool: DaemonPool) -> Iterator[Watch]:
+def watch(pool: TimeoutPool) -> Iterator[Watch]:
     """Start watchdogs that are ended with the test; each returns the list of what it asked for."""
     started: list[Watchdog] = []
 
-    def start(sessions: Sessions, stall: float = 60.0, memory_limit: int = 2**60) -> list[Overdue]:
-        asked: list[Overdue] = []
+    def start(sessions: SessionCache, stall: float = 60.0, memory_limit: int = 2**60) -> list[RecycleReason]:
+        asked: list[RecycleReason] = []
         started.append(Watchdog([pool], sessions, stall, memory_limit, asked.append, last_resort=False))
         return asked
 
@@ -68,14 +68,14 @@ def watch(pool: DaemonPool) -> Iterator[Watch]:
         watchdog.stop()
 
 
-def test_a_pool_returns_results_and_errors(pool: DaemonPool) -> None:
+def test_a_pool_returns_results_and_errors(pool: TimeoutPool) -> None:
     assert list(pool.map(lambda number: number * 2, range(50))) == [number * 2 for number in range(50)]
     with pytest.raises(ZeroDivisionError):
         pool.submit(lambda: 1 // 0).result()
 
 
 def test_a_closed_pool_ends_what_is_queued_and_takes_no_more() -> None:
-    pool = DaemonPool(1)
+    pool = TimeoutPool(1)
     futures = [pool.submit(lambda: 1) for _ in range(5)]
     pool.shutdown()
     assert sum(future.result(10) for future in futures) == 5
@@ -83,12 +83,12 @@ def test_a_closed_pool_ends_what_is_queued_and_takes_no_more() -> None:
         pool.submit(lambda: 1)
 
 
-def test_a_stuck_task_is_given_up_and_its_thread_replaced(pool: DaemonPool) -> None:
+def test_a_stuck_task_is_given_up_and_its_thread_replaced(pool: TimeoutPool) -> None:
     release = threading.Event()
     stuck = [pool.submit(release.wait) for _ in range(2)]
     behind = pool.submit(lambda: "done")
     time.sleep(0.1)
-    assert pool.give_up(0.05) == 2
+    assert pool.abandon_stuck(0.05) == 2
     for future in stuck:
         with pytest.raises(ImageFailure) as caught:
             future.result(0)
@@ -96,25 +96,25 @@ def test_a_stuck_task_is_given_up_and_its_thread_replaced(pool: DaemonPool) -> N
     assert behind.result(10) == "done"
     release.set()
     assert list(pool.map(abs, range(20))) == list(range(20))
-    assert pool.give_up(0.0) == 0
+    assert pool.abandon_stuck(0.0) == 0
 
 
-def test_a_task_that_waits_behind_others_is_not_given_up(pool: DaemonPool) -> None:
+def test_a_task_that_waits_behind_others_is_not_given_up(pool: TimeoutPool) -> None:
     release = threading.Event()
     for _ in range(2):
         pool.submit(release.wait)
     behind = pool.submit(lambda: "done")
     time.sleep(0.1)
-    assert pool.give_up(60) == 0
+    assert pool.abandon_stuck(60) == 0
     release.set()
     assert behind.result(10) == "done"
 
 
 def test_a_stuck_image_is_an_outcome_and_the_process_asks_to_be_recycled(
-    pool: DaemonPool, watch: Watch, tmp_path: Path
+    pool: TimeoutPool, watch: Watch, tmp_path: Path
 ) -> None:
     paths = [write_picture(tmp_path / f"{number}.png", "red", shade=number) for number in range(4)]
-    tagger = Tagger(Settings(), Sessions(Settings(), Named(colours=write_classifier(tmp_path / "c.onnx"))), pool)
+    tagger = Tagger(Settings(), SessionCache(Settings(), Named(colors=write_classifier(tmp_path / "c.onnx"))), pool)
     release = threading.Event()
     fetcher = tagger.fetcher((str(tmp_path),))
     read = fetcher.fetch
@@ -127,16 +127,16 @@ def test_a_stuck_image_is_an_outcome_and_the_process_asks_to_be_recycled(
     fetcher.fetch = stuck  # type: ignore[method-assign]
     asked = watch(tagger.sessions, stall=0.3)
     images = [PendingImage(number, str(path)) for number, path in enumerate(paths)]
-    tagged = tagger.tag(images, ("colours",), (str(tmp_path),), lambda shas: set())
+    tagged = tagger.tag(images, ("colors",), (str(tmp_path),), lambda shas: set())
     release.set()
     codes = {outcome.position: outcome.error_code for outcome in tagged.result.outcomes}
     assert codes == {0: None, 1: None, 2: ErrorCode.TIMED_OUT, 3: None}
-    wait_until(lambda: Overdue.STUCK_THREAD in asked, 10, "the watchdog to ask for a new process")
+    wait_until(lambda: RecycleReason.STUCK_THREAD in asked, 10, "the watchdog to ask for a new process")
 
 
-def test_an_inference_that_does_not_end_is_cut_off(pool: DaemonPool, watch: Watch, tmp_path: Path) -> None:
+def test_an_inference_that_does_not_end_is_cut_off(pool: TimeoutPool, watch: Watch, tmp_path: Path) -> None:
     tagger = Tagger(
-        Settings(), Sessions(Settings(), Named(endless=write_endless_classifier(tmp_path / "e.onnx"))), pool
+        Settings(), SessionCache(Settings(), Named(endless=write_endless_classifier(tmp_path / "e.onnx"))), pool
     )
     asked = watch(tagger.sessions, stall=0.3)
     session = tagger.sessions.get("endless")
@@ -181,17 +181,17 @@ def small_steps() -> None:
 
 def work_on_two_pictures(connection: Connection) -> None:
     """One of them gets on with it, the other is stuck."""
-    pool = DaemonPool(2)
-    Watchdog([pool], Sessions(Settings(), Named()), 2.0, 2**60, lambda reason: None, last_resort=True)
+    pool = TimeoutPool(2)
+    Watchdog([pool], SessionCache(Settings(), Named()), 2.0, 2**60, lambda reason: None, last_resort=True)
     tasks = [pool.submit(small_steps), pool.submit(time.sleep, 3600)]
     connection.send("at work")
     connection.send([getattr(task.exception(), "code", None) for task in tasks])
 
 
-def test_a_process_that_was_stopped_fails_no_good_picture_and_gives_up_a_stuck_one_later() -> None:
+def test_a_process_that_was_stopped_fails_no_good_image_and_gives_up_a_stuck_one_later() -> None:
     with process(work_on_two_pictures) as (started, connection):
         assert said(connection) == "at work"
-        stop_for(2.5, started)  # longer than the pictures may take
+        stop_for(2.5, started)  # longer than the images may take
         woken = time.monotonic()
         assert said(connection) == [None, ErrorCode.TIMED_OUT]
         # What it had before it was stopped counts on, the stop itself does not.
@@ -199,7 +199,7 @@ def test_a_process_that_was_stopped_fails_no_good_picture_and_gives_up_a_stuck_o
 
 
 def infer_without_end(connection: Connection, bundle: Path) -> None:
-    sessions = Sessions(Settings(device="cpu"), Named(endless=bundle))
+    sessions = SessionCache(Settings(device="cpu"), Named(endless=bundle))
     session = sessions.get("endless")
     Watchdog([], sessions, 0.5, 2**60, lambda reason: None, last_resort=False)
     connection.send("at work")
@@ -219,9 +219,9 @@ def test_an_inference_has_its_time_to_end_also_in_a_process_that_was_stopped(tmp
 
 
 def infer_without_listening(connection: Connection, bundle: Path) -> None:
-    sessions = Sessions(Settings(device="cpu"), Named(colours=bundle))
+    sessions = SessionCache(Settings(device="cpu"), Named(colors=bundle))
     Watchdog([], sessions, 0.5, 2**60, lambda reason: None, last_resort=False)
-    with sessions.get("colours").calls.running(lambda: connection.send("asked to end")):
+    with sessions.get("colors").calls.running(lambda: connection.send("asked to end")):
         time.sleep(3600)
 
 
@@ -235,7 +235,7 @@ def test_an_inference_that_does_not_listen_is_ended_with_its_process(tmp_path: P
 
 
 def test_the_grace_of_an_inference_begins_when_it_is_asked_to_end() -> None:
-    calls, asked = Calls(), threading.Event()
+    calls, asked = CallTracker(), threading.Event()
     with calls.running(asked.set):
         time.sleep(0.2)
         assert calls.longest() == 0.0
@@ -246,10 +246,10 @@ def test_the_grace_of_an_inference_begins_when_it_is_asked_to_end() -> None:
     assert calls.longest() == 0.0
 
 
-def test_a_process_over_its_memory_limit_is_asked_to_end(pool: DaemonPool, watch: Watch) -> None:
-    sessions = Sessions(Settings(), Named())
+def test_a_process_over_its_memory_limit_is_asked_to_end(pool: TimeoutPool, watch: Watch) -> None:
+    sessions = SessionCache(Settings(), Named())
     large, small = watch(sessions, memory_limit=1), watch(sessions)
-    wait_until(lambda: Overdue.MEMORY in large, 10, "the watchdog to see the memory")
+    wait_until(lambda: RecycleReason.MEMORY in large, 10, "the watchdog to see the memory")
     assert small == []
 
 
@@ -271,14 +271,14 @@ def test_memory_is_measured_and_limited_by_machine_container_or_setting(
     assert memory_limit(0) == 2**20 * 3 // 4 < machine
 
 
-def test_an_unforeseen_error_of_one_image_leaves_the_others_alone(pool: DaemonPool, tmp_path: Path) -> None:
+def test_an_unforeseen_error_of_one_image_leaves_the_others_alone(pool: TimeoutPool, tmp_path: Path) -> None:
     write_picture(tmp_path / "good.png", "red")
-    tagger = Tagger(Settings(), Sessions(Settings(), Named(colours=write_classifier(tmp_path / "c.onnx"))), pool)
+    tagger = Tagger(Settings(), SessionCache(Settings(), Named(colors=write_classifier(tmp_path / "c.onnx"))), pool)
     fetcher = tagger.fetcher((str(tmp_path),))
     read = fetcher.fetch
     fetcher.fetch = lambda uri: read(uri) if "good" in uri else [][0]  # type: ignore[method-assign]
     images = [PendingImage(0, str(tmp_path / "good.png")), PendingImage(1, "bug")]
-    tagged = tagger.tag(images, ("colours",), (str(tmp_path),), lambda shas: set())
+    tagged = tagger.tag(images, ("colors",), (str(tmp_path),), lambda shas: set())
     failed, good = tagged.result.outcomes
     assert failed == Outcome(1, None, ErrorCode.FETCH_FAILED, "IndexError: list index out of range")
     assert (good.position, good.error_code) == (0, None)

@@ -10,12 +10,12 @@ from concurrent.futures import wait
 import pytest
 
 from worker.threads.chunks import LARGEST, collect, start
-from worker.threads.timeout_pool import DaemonPool
+from worker.threads.timeout_pool import TimeoutPool
 
 
 @pytest.fixture
-def pool() -> Iterator[DaemonPool]:
-    pool = DaemonPool(2)
+def pool() -> Iterator[TimeoutPool]:
+    pool = TimeoutPool(2)
     yield pool
     pool.shutdown()
 
@@ -25,11 +25,11 @@ def failed(item: int, error: Exception) -> str:
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 64, 100])
-def test_results_come_in_the_order_of_the_items(pool: DaemonPool, count: int) -> None:
+def test_results_come_in_the_order_of_the_items(pool: TimeoutPool, count: int) -> None:
     assert collect(start(pool, str, failed, range(count))) == [str(number) for number in range(count)]
 
 
-def test_no_thread_of_the_pool_is_idle_and_no_group_is_too_large(pool: DaemonPool) -> None:
+def test_no_thread_of_the_pool_is_idle_and_no_group_is_too_large(pool: TimeoutPool) -> None:
     assert len(start(pool, str, failed, range(8))) == 4
     assert len(start(pool, str, failed, range(100 * LARGEST))) == 100
     assert len(start(pool, str, failed, range(100), largest=1)) == 100
@@ -42,7 +42,7 @@ def test_a_thread_that_waits_keeps_no_result_and_no_failure_alive() -> None:
                 raise ValueError(self)
             return self
 
-    pool = DaemonPool(1)
+    pool = TimeoutPool(1)
     for fails in (False, True):
         large = Large()
         kept = weakref.ref(large)
@@ -56,7 +56,7 @@ def test_a_thread_that_waits_keeps_no_result_and_no_failure_alive() -> None:
     pool.shutdown()
 
 
-def test_an_item_that_raises_fails_alone(pool: DaemonPool) -> None:
+def test_an_item_that_raises_fails_alone(pool: TimeoutPool) -> None:
     def work(item: int) -> str:
         return str(1 // (item - 5))
 
@@ -66,7 +66,7 @@ def test_an_item_that_raises_fails_alone(pool: DaemonPool) -> None:
 
 
 def test_an_item_that_is_stuck_is_given_up_alone_and_what_it_does_later_counts_no_more() -> None:
-    pool = DaemonPool(1)
+    pool = TimeoutPool(1)
     stuck, free = threading.Event(), threading.Event()
     seen: list[int] = []
 
@@ -81,7 +81,7 @@ def test_an_item_that_is_stuck_is_given_up_alone_and_what_it_does_later_counts_n
     assert len(groups) == 2
     assert stuck.wait(10)
     time.sleep(0.02)
-    assert pool.give_up(0.01) == 1
+    assert pool.abandon_stuck(0.01) == 1
     found = collect(groups)
     assert found == ["3: ImageFailure" if number == 3 else str(number) for number in range(LARGEST * 2)]
     free.set()
@@ -92,7 +92,7 @@ def test_an_item_that_is_stuck_is_given_up_alone_and_what_it_does_later_counts_n
 
 
 def test_a_group_is_not_stuck_while_its_items_come_through() -> None:
-    pool = DaemonPool(1)
+    pool = TimeoutPool(1)
 
     def work(item: int) -> str:
         time.sleep(0.1)
@@ -102,7 +102,7 @@ def test_a_group_is_not_stuck_while_its_items_come_through() -> None:
     waiting = threading.Thread(target=lambda: found.extend(collect(start(pool, work, failed, range(LARGEST)))))
     waiting.start()
     while waiting.is_alive():
-        assert pool.give_up(0.3) == 0
+        assert pool.abandon_stuck(0.3) == 0
         time.sleep(0.01)
     assert found == [str(number) for number in range(LARGEST)]
     pool.shutdown()

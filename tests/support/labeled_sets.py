@@ -1,4 +1,4 @@
-"""Labelled sets and what a network says of them, made up: for tests of what is written about a training."""
+"""Labeled sets and what a network says of them, made up: for tests of what is written about a training."""
 
 from pathlib import Path
 from typing import Any
@@ -7,16 +7,16 @@ import numpy as np
 
 from tagmill.bundles.spec import Task
 from training.annotations.types import Example
-from training.data.arrays import Arrays, LabelledSet
+from training.data.arrays import Arrays, LabeledSet
 from training.report.analysis import Shown
 
 SIDE = 12
 
 
-def labelled_set(task: Task, labels: tuple[str, ...], *, test: int | None = 24, train: int = 40) -> LabelledSet:
-    """Return noise with labels in turn; `test` pictures to measure on, or None for no test set."""
+def labeled_set(task: Task, labels: tuple[str, ...], *, test: int | None = 24, train: int = 40) -> LabeledSet:
+    """Return noise with labels in turn; `test` images to measure on, or None for no test set."""
     held = max(6, len(labels) // 50)
-    return LabelledSet(
+    return LabeledSet(
         labels,
         _arrays(task, len(labels), train, "train", 0),
         _arrays(task, len(labels), held, "validation", 1),
@@ -25,8 +25,8 @@ def labelled_set(task: Task, labels: tuple[str, ...], *, test: int | None = 24, 
     )
 
 
-def shown(task: Task, data: LabelledSet, wrong: float = 0.3) -> Shown:
-    """Return answers for the test or validation pictures, that share of which is wrong."""
+def shown(task: Task, data: LabeledSet, wrong: float = 0.3) -> Shown:
+    """Return answers for the test or validation images, that share of which is wrong."""
     random = np.random.default_rng(5)
     arrays = data.test or data.validation
     use = "test" if data.test else "validation"
@@ -42,7 +42,7 @@ def shown(task: Task, data: LabelledSet, wrong: float = 0.3) -> Shown:
     return Shown(use, arrays, _scores(task, logits / 1.5), _scores(task, logits), None)
 
 
-def summary_of(task: Task, data: LabelledSet, epochs: int = 3) -> dict[str, Any]:
+def summary_of(task: Task, data: LabeledSet, epochs: int = 3) -> dict[str, Any]:
     """Return what a recipe hands on, as `training.recipes.finish` makes it."""
     metric = {Task.CLASSIFY: "accuracy", Task.MULTILABEL: "mean_ap", Task.SEGMENT: "mean_iou"}[task]
     parts = {"train": data.train, "validation": data.validation, "test": data.test}
@@ -67,7 +67,7 @@ def summary_of(task: Task, data: LabelledSet, epochs: int = 3) -> dict[str, Any]
         "thresholds": {},
         "device": "cpu",
         "seed": 0,
-        "hyperparameters": {"course": {"epochs": epochs, "seed": 0}, "size": SIDE, "augmentation": None},
+        "hyperparameters": {"loop": {"epochs": epochs, "seed": 0}, "size": SIDE, "augmentation": None},
         "versions": {"tagmill": "0.1.0", "torch": "2.15.0"},
         "history": history,
     }
