@@ -6,8 +6,8 @@ from enum import StrEnum
 from typing import TextIO
 
 from producer.results.read import ImageResult
-from tagmill.bundles.spec import Task
 from tagmill.registry.models import Model
+from tagmill.tasks.base import task_named
 
 
 class Format(StrEnum):
@@ -35,12 +35,8 @@ _FACTS = ("image_key", "uri", "status", "error_code", "sha256", "width", "height
 
 
 def _columns(name: str, model: Model) -> tuple[str, ...]:
-    return (f"{name}.masks",) if model.task == Task.SEGMENT else (f"{name}.label", f"{name}.score")
+    return task_named(model.task).columns(name)
 
 
 def _values(result: ImageResult, name: str, model: Model) -> tuple[object, ...]:
-    if model.task == Task.SEGMENT:
-        masks = result.masks.get(name, [])
-        return (" ".join(f"{found.label}:{found.area_share:.4f}" for found in masks),)
-    best = result.labels.get(name)
-    return (best[0][0], f"{best[0][1]:.6f}") if best else ("", "")
+    return task_named(model.task).values(result.labels.get(name, ()), result.masks.get(name, ()))
