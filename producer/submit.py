@@ -1,30 +1,21 @@
-"""Write a run to SQL in one transaction, then put one small message a batch on the queue."""
+"""Publish a run that was written to SQL: one small message per batch."""
 
 from celery import Celery
-from sqlalchemy import Engine, and_, func, select, update
+from sqlalchemy import Engine
 
-from tagmill.broker.message_loss import restore
+from tagmill.broker.message_loss import recover_messages
 from tagmill.broker.publish import open_channel, publish
-from tagmill.db.connection import epoch_now, reading, run_once
-from tagmill.db.schema import BatchStatus, batch, run
+from tagmill.ledger.runs import queue_of, waiting_batches
 
 
 def publish_run(app: Celery, engine: Engine, run_id: int) -> int:
     """Put every waiting batch of a run on the queue; return how many wait.
 
-    The batches are marked first: one whose message is then lost is published again by a worker's reaper. A broker that
-    lost those of other runs of the queue is filled up before.
+    The batches are marked as published first: if a message is lost then, a worker's reaper publishes it again. If the
+    broker lost messages of other runs of the queue, they are published before.
     """
-    with reading(engine) as connection:
-        queue = connection.execute(select(run.c.queue).where(run.c.id == run_id)).scalar_one()
     with open_channel(app) as channel:
-        restore(app, channel, engine, queue)
-    waiting = and_(batch.c.run_id == run_id, batch.c.status == BatchStatus.QUEUED)
-    # What another has locked is being published or claimed by it: to wait for that could be a deadlock.
-    free = run_once(select(batch.c.id).where(waiting).with_for_update(skip_locked=True))
-    mark = update(batch).where(batch.c.id.in_(free)).values(published_at=epoch_now())
-    with engine.begin() as connection:
-        found = connection.execute(select(func.count()).where(waiting)).scalar_one()
-        marked = connection.execute(mark.returning(batch.c.seq, batch.c.id)).all()
-    publish(app, ((run_id, row.id) for row in sorted(marked)))
-    return int(found)
+        recover_messages(app, channel, engine, queue_of(engine, run_id))
+    waiting, batches = waiting_batches(engine, run_id)
+    publish(app, batches)
+    return waiting

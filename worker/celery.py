@@ -16,13 +16,13 @@ from tagmill.db.migrate import open_database
 from tagmill.errors import ConfigurationError, TagmillError
 from tagmill.registry.store import ModelStore
 from tagmill.settings import Settings, load_settings
-from worker.batch import ProcessHooks, Runtime
+from worker.batch import BatchProcessor, ProcessHooks
 from worker.connections import redis_channel
 from worker.connections.availability import Services
 from worker.connections.celery_log import BrokerLog
 from worker.connections.periodic import Periodic
 from worker.devices.device_check import require_device
-from worker.inference.session_cache import SessionCache
+from worker.pipeline.tagger import build_tagger
 from worker.reaping import reaper
 from worker.supervision.process import ProcessEnd
 from worker.supervision.watchdog import RecycleReason
@@ -32,38 +32,37 @@ log = logging.getLogger(__name__)
 
 
 class Process:
-    """The one Runtime of this process, built when its first batch comes: a fork before that inherits nothing."""
+    """The one batch processor of this process, built for its first batch, so that a fork before that inherits nothing."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.services = Services(stopping=_stopping)
-        self._runtime: Runtime | None = None
+        self._batches: BatchProcessor | None = None
         self._parent = os.getpid()
         self._pid = 0
         self._lock = threading.Lock()
         self._reaper: Periodic | None = None
 
-    def runtime(self) -> Runtime:
-        """Return the Runtime of the process that calls."""
+    def batches(self) -> BatchProcessor:
+        """Return the batch processor of the calling process."""
         with self._lock:
-            if self._runtime is None or self._pid != os.getpid():
-                # A fork may have come while a thread of the process above held one of the locks in there.
+            if self._batches is None or self._pid != os.getpid():
+                # The process may have been forked while a thread held one of the locks of the services.
                 services = self.services if os.getpid() == self._parent else Services(stopping=_stopping)
-                host = ProcessHooks(services, _recycle, supervised=True)
-                sessions = SessionCache(self.settings, ModelStore(self.settings.model_store))
-                self._runtime = Runtime(self.settings, sessions, host)
+                tagger = build_tagger(self.settings, ModelStore(self.settings.model_store))
+                self._batches = BatchProcessor(self.settings, tagger, ProcessHooks(services, _recycle, supervised=True))
                 self._pid = os.getpid()
-            return self._runtime
+            return self._batches
 
     def check(self, sender: object, **_: object) -> None:
-        """End the worker with one line and its exit code where the database or the device does not fit.
+        """End the worker with one line and its exit code if the database or the device does not fit.
 
-        A database that is away is waited for.
+        Wait for a database that is away.
         """
         try:
             _log_json()
             engine = self.services.retry_until_available(lambda: open_database(self.settings.database_url))
-            engine.dispose()  # nothing of it may pass a fork
+            engine.dispose()  # its connections must not pass a fork
             require_device(self.settings.device, self.settings.decode_on_gpu)
         except TagmillError as error:
             _end(error)
@@ -71,7 +70,7 @@ class Process:
             _end(ConfigurationError(f"the worker cannot start: {error}"))
 
     def start_reaper(self, **_: object) -> None:
-        """Begin to look for lost work."""
+        """Start the reaper."""
         engine = connect(self.settings.database_url, self.settings.lease_seconds)
         self._reaper = reaper(app, engine, self.settings, self.services)
         self._reaper.start()
@@ -87,7 +86,7 @@ def _stopping() -> bool:
 
 
 def _recycle(reason: RecycleReason) -> None:
-    """Take no new batch, finish those in hand, end. Celery's own loop looks at this variable, as after SIGTERM."""
+    """Have the process end after the batches in work: Celery's loop checks this variable, as after SIGTERM."""
     if not _stopping():
         log.warning("ending to be started anew", extra={"action": "worker_recycles", "reason": reason})
         state.should_stop = ProcessEnd.RECYCLED
@@ -109,7 +108,7 @@ redis_channel.install()
 process = Process(_settings())
 app = make_app(process.settings)
 broker_log = BrokerLog(process.services.broker)
-register(app, process.runtime)
+register(app, process.batches)
 
 
 @setup_logging.connect  # type: ignore[untyped-decorator]  # celery ships no types

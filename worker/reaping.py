@@ -6,7 +6,7 @@ from celery import Celery
 from sqlalchemy import Engine
 
 from tagmill.broker.message import Priority
-from tagmill.broker.message_loss import restore
+from tagmill.broker.message_loss import recover_messages
 from tagmill.broker.publish import open_channel, publish, queue_length
 from tagmill.db.connection import terminate_silent
 from tagmill.ledger.reaper import (
@@ -40,7 +40,7 @@ def reap(app: Celery, engine: Engine, settings: Settings, services: Services) ->
     services.database.answered(asked)
     # Asked before anything is marked as published: a broker that is down ends this look here.
     with open_channel(app) as channel:
-        restored = restore(app, channel, engine, queue)
+        restored = recover_messages(app, channel, engine, queue)
         waiting, first = queue_length(channel, queue), queue_length(channel, queue, Priority.AGAIN)
     if restored:
         log.warning("the broker had lost messages", extra={"action": "broker_restored", "batches": restored})

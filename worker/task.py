@@ -7,14 +7,14 @@ from celery import Celery
 from celery.exceptions import Reject
 
 from tagmill.broker.message import TAG_BATCH, BatchMessage
-from worker.batch import Runtime
+from worker.batch import BatchProcessor
 from worker.connections.availability import StoppedError
 
 log = logging.getLogger(__name__)
 
 
-def register(app: Celery, runtime: Callable[[], Runtime]) -> None:
-    """Give the application its one task. `runtime` builds on the first call, after any fork."""
+def register(app: Celery, batches: Callable[[], BatchProcessor]) -> None:
+    """Give the application its one task. `batches` returns the batch processor, built on the first call, after any fork."""
 
     @app.task(name=TAG_BATCH, ignore_result=True)  # type: ignore[untyped-decorator]  # celery ships no types
     def tag_batch(message: object) -> None:
@@ -24,6 +24,6 @@ def register(app: Celery, runtime: Callable[[], Runtime]) -> None:
             log.error("message refused", extra={"action": "message_refused", "reason": str(error)})
             raise Reject(str(error), requeue=False) from error
         try:
-            runtime().process(accepted)
+            batches().process(accepted)
         except StoppedError as error:
-            raise Reject("the worker ends", requeue=True) from error
+            raise Reject("the worker is ending", requeue=True) from error

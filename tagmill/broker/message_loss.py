@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from celery import Celery
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine
 
 from tagmill.broker.message import Priority
 from tagmill.broker.publish import publish
-from tagmill.db.connection import epoch_now, reading
+from tagmill.db.connection import database_time
 from tagmill.ledger.reaper import reclaim_published_between
 
 #: seconds before the last look whose messages may be gone with a server process: `appendfsync everysec` keeps what is
@@ -31,7 +31,7 @@ class LossWindow:
     until: float
 
 
-def restore(app: Celery, channel: Any, engine: Engine, queue: str) -> int:
+def recover_messages(app: Celery, channel: Any, engine: Engine, queue: str) -> int:
     """Publish again every waiting batch whose message the broker may have lost; return how many.
 
     `channel` is one of `open_channel`. A batch that is published twice is tagged once. A broker in this process forgets
@@ -40,8 +40,7 @@ def restore(app: Celery, channel: Any, engine: Engine, queue: str) -> int:
     if not hasattr(channel, "client"):
         return 0
     note = _BrokerMarker(channel, f"{queue}:seen")
-    with reading(engine) as connection:
-        now = connection.execute(select(epoch_now())).scalar_one()
+    now = database_time(engine)
     doubt = note.doubt(now)
     published = 0
     if doubt is not None:

@@ -114,6 +114,12 @@ def reading(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
+def database_time(engine: Engine) -> float:
+    """Return the time in Unix seconds by the database's clock."""
+    with reading(engine) as connection:
+        return float(connection.execute(select(epoch_now())).scalar_one())
+
+
 def is_outage(error: Exception) -> bool:
     """Return whether the database is down, full or busy: the same statement may well work later.
 

@@ -2,40 +2,60 @@
 
 from collections import Counter
 
-from sqlalchemy import (
-    Engine,
-    update,
-)
+from sqlalchemy import Connection, Engine, bindparam, update
 
-from tagmill.db.bulk import insert_rows
+from tagmill.db.bulk import insert_new, insert_new_ids, insert_rows, update_rows
 from tagmill.db.connection import epoch_now
-from tagmill.db.schema import (
-    BatchStatus,
-    batch,
-    batch_failure,
-)
-from tagmill.ledger.leases import Claim, _owned
-from tagmill.ledger.result_rows import write_result
+from tagmill.db.schema import BatchStatus, batch, batch_failure, file_seen, image, inference, label, mask, run_image
+from tagmill.ledger import result_rows as rows_of
+from tagmill.ledger.leases import Claim
 from tagmill.records import BatchResult
+
+# Only a running batch has an owner: the claim's token fences the completion.
+_FINISH = (
+    update(batch)
+    .where(batch.c.id == bindparam("batch"), batch.c.owner == bindparam("token"))
+    .values(
+        status=BatchStatus.DONE,
+        owner=None,
+        lease_until=None,
+        error=None,
+        finished_at=epoch_now(),
+        tagged=bindparam("tagged_images"),
+        inferences=bindparam("made"),
+    )
+    .returning(batch.c.finished_at)
+)
 
 
 def complete(engine: Engine, claimed: Claim, result: BatchResult, worker: str) -> bool:
     """Write labels, masks, outcomes and `done` in one transaction.
 
-    Returns False, with nothing written, where the batch was lost to another worker meanwhile.
+    Return False, with nothing written, if the batch was lost to another worker meanwhile.
     """
     codes = Counter(outcome.error_code for outcome in result.outcomes)
-    left = {"status": BatchStatus.DONE, "owner": None, "lease_until": None, "finished_at": epoch_now(), "error": None}
-    counts = {"tagged": codes.pop(None, 0), "inferences": len(result.inferences)}
-    finish = update(batch).where(_owned(claimed)).values(**left, **counts).returning(batch.c.finished_at)
+    made = len(result.inferences)
+    finish = {"batch": claimed.batch_id, "token": claimed.token, "tagged_images": codes.pop(None, 0), "made": made}
     with engine.begin() as connection:
-        now = connection.execute(finish).scalar_one_or_none()
+        now = connection.execute(_FINISH, finish).scalar_one_or_none()
         if now is None:
             return False
-        new = write_result(connection, claimed.run_id, claimed.batch_id, result, worker, now)
-        if new != counts["inferences"]:  # another worker was first with the same bytes
-            connection.execute(update(batch).where(batch.c.id == claimed.batch_id).values(inferences=new))
+        rows = rows_of.ResultRows(claimed.run_id, claimed.batch_id, result, worker, now)
+        insert_new(connection, image, rows_of.IMAGE, rows.images)
+        # Only new rows come back: another worker's result for the same bytes stays as it is.
+        new = insert_new_ids(connection, inference, rows_of.INFERENCE, rows.inferences, rows_of.ANSWER)
+        labels, masks = rows.of_new(new)
+        insert_rows(connection, label, rows_of.LABEL, labels)
+        insert_rows(connection, mask, rows_of.MASK, masks)
+        insert_new(connection, file_seen, rows_of.FILE, rows.files)
+        update_rows(connection, run_image, rows_of.OUTCOME, ("run_id", "position"), rows.outcomes)
         if codes:
-            rows = [(claimed.run_id, claimed.batch_id, code, images) for code, images in codes.items()]
-            insert_rows(connection, batch_failure, ("run_id", "batch_id", "error_code", "images"), rows)
+            failed = [(claimed.run_id, claimed.batch_id, code, images) for code, images in codes.items()]
+            insert_rows(connection, batch_failure, ("run_id", "batch_id", "error_code", "images"), failed)
+        if len(new) != made:  # another worker was first with some of the bytes
+            _correct(connection, claimed.batch_id, len(new))
     return True
+
+
+def _correct(connection: Connection, batch_id: int, made: int) -> None:
+    connection.execute(update(batch).where(batch.c.id == batch_id).values(inferences=made))

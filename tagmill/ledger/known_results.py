@@ -1,36 +1,35 @@
 """Look up what was inferred or hashed before."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from sqlalchemy import (
-    Engine,
-    select,
-)
+from sqlalchemy import Engine, bindparam, func, select
 
 from tagmill.db.any_of import any_of
 from tagmill.db.connection import reading
-from tagmill.db.schema import (
-    file_seen,
-    inference,
-)
+from tagmill.db.schema import file_seen, inference
 
-_KNOWN_INFERENCES = select(inference.c.image_sha256, inference.c.model_sha256).where(
+# Built once: building a statement takes as long as running it.
+_INFERENCES = select(inference.c.image_sha256, inference.c.model_sha256).where(
     any_of(inference.c.image_sha256, "shas"), any_of(inference.c.model_sha256, "models")
 )
+_FILES = (
+    select(file_seen.c.identity, file_seen.c.sha256)
+    .join(inference, inference.c.image_sha256 == file_seen.c.sha256)
+    .where(any_of(file_seen.c.identity, "identities"), any_of(inference.c.model_sha256, "models"))
+    .group_by(file_seen.c.identity, file_seen.c.sha256)
+    .having(func.count() == bindparam("count"))
+)
 
 
-_KNOWN_FILES = select(file_seen.c.identity, file_seen.c.sha256).where(any_of(file_seen.c.identity, "identities"))
-
-
-def known_inferences(engine: Engine, shas: Iterable[str], models: Iterable[str]) -> set[tuple[str, str]]:
-    """Return the (image sha256, model sha256) pairs that have a result already."""
+def known_inferences(engine: Engine, shas: Iterable[str], models: Sequence[str]) -> set[tuple[str, str]]:
+    """Return the (image sha256, model sha256) pairs that have a result."""
     with reading(engine) as connection:
-        found = connection.execute(_KNOWN_INFERENCES, {"shas": shas, "models": models})
+        found = connection.execute(_INFERENCES, {"shas": shas, "models": models})
         return {(row.image_sha256, row.model_sha256) for row in found}
 
 
-def known_files(engine: Engine, identities: Iterable[str]) -> dict[str, str]:
-    """Return identity -> sha256 of the files that were hashed before."""
+def unchanged_files(engine: Engine, identities: Iterable[str], models: Sequence[str]) -> dict[str, str]:
+    """Return identity -> sha256 of the files that were hashed before, and have a result of every one of `models`."""
+    asked = {"identities": identities, "models": models, "count": len(models)}
     with reading(engine) as connection:
-        found = connection.execute(_KNOWN_FILES, {"identities": identities})
-        return {row.identity: row.sha256 for row in found}
+        return {row.identity: row.sha256 for row in connection.execute(_FILES, asked)}

@@ -12,7 +12,6 @@ from typing import Any
 from sqlalchemy import (
     BindParameter,
     ColumnElement,
-    Connection,
     Double,
     Engine,
     String,
@@ -90,7 +89,13 @@ def claim(engine: Engine, run_id: int, batch_id: int, queue: str, lease: Lease) 
     asked = {"run": run_id, "batch": batch_id, "queue": queue, "token": lease.token, "seconds": lease.seconds}
     with engine.begin() as connection:
         row = connection.execute(_take(lease.max_attempts), asked).one_or_none()
-        return None if row is None else _claim(connection, run_id, batch_id, lease.token, row)
+        if row is None:
+            return None
+        images = tuple(PendingImage(*entry) for entry in connection.execute(_WAITING, {"batch": batch_id}))
+        chosen = connection.execute(_CHOSEN, {"run": run_id}).all()
+    suspect = row.crashes >= SUSPECT_CRASHES
+    models, roots = (tuple(found.model_sha256 for found in chosen), tuple(chosen[0].parameters["roots"]))
+    return Claim(batch_id, run_id, lease.token, row.attempts, suspect, images, models, roots)
 
 
 @lru_cache(maxsize=16)
@@ -171,12 +176,3 @@ def _batch_of(run_id: _Id, batch_id: _Id) -> ColumnElement[bool]:
 def _owned(claimed: Claim) -> ColumnElement[bool]:
     # only a running batch has an owner
     return and_(batch.c.id == claimed.batch_id, batch.c.owner == claimed.token)
-
-
-def _claim(connection: Connection, run_id: int, batch_id: int, token: str, row: Any) -> Claim:
-    images = tuple(PendingImage(*entry) for entry in connection.execute(_WAITING, {"batch": batch_id}))
-    chosen = connection.execute(_CHOSEN, {"run": run_id}).all()
-    roots = chosen[0].parameters["roots"]
-    suspect = row.crashes >= SUSPECT_CRASHES
-    models = tuple(model.model_sha256 for model in chosen)
-    return Claim(batch_id, run_id, token, row.attempts, suspect, images, models, tuple(roots))

@@ -1,29 +1,30 @@
-"""Create and cancel runs, and take their images again."""
+"""Create, publish, cancel and retry runs: what is written to `run`, `batch` and `run_image` for it."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, and_, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, and_, delete, func, insert, or_, select, update
 
 from tagmill.db.bulk import insert_rows, update_rows
-from tagmill.db.connection import epoch_now
+from tagmill.db.connection import epoch_now, reading, run_once
 from tagmill.db.schema import BatchStatus, RunState, batch, batch_failure, run, run_image, run_model
 from tagmill.errors import InputError, NothingToDo
-from tagmill.outcomes import ImageStatus
+from tagmill.outcomes import ErrorCode, ImageStatus
 from tagmill.records import Entry
 from tagmill.registry.models import Model
 
 #: batches inserted by one statement
 INSERT_CHUNK = 64
-
+#: batches whose counts one statement corrects
+COUNT_CHUNK = 1000
+#: images that one statement moves to other batches
+UPDATE_CHUNK = 10_000
 
 _ENTRY = ("run_id", "position", "batch_id", "image_key", "uri", "status")
-
-
+_REQUEUED = ("batch_id", "status", "sha256", "error_code", "error_detail")
 _PENDING = ImageStatus.PENDING.value
-
 
 Progress = Callable[[int], None]
 
@@ -38,7 +39,7 @@ def create_run(
     queue: str,
     progress: Progress = lambda images: None,
 ) -> int:
-    """Insert run, batches and images; return the run's id. All of it or, where `entries` raises, nothing.
+    """Insert a run with its batches and images in one transaction; return its id. Nothing is written if `entries` raises.
 
     `progress` is called with the images written so far. Memory does not depend on the number of entries.
     """
@@ -46,7 +47,7 @@ def create_run(
         run_id = _insert_run(connection, source, models, roots, batch_size, queue)
         seq, position = 0, 0
         for chunk in _chunks(entries, INSERT_CHUNK * batch_size):
-            batch_ids = insert_batches(connection, run_id, seq, len(chunk), batch_size)
+            batch_ids = _insert_batches(connection, run_id, seq, len(chunk), batch_size)
             rows = [
                 (run_id, position + number, batch_ids[number // batch_size], entry.image_key, entry.uri, _PENDING)
                 for number, entry in enumerate(chunk)
@@ -57,6 +58,67 @@ def create_run(
         if position == 0:
             raise NothingToDo(f"{source}: no images in it")
     return run_id
+
+
+def waiting_batches(engine: Engine, run_id: int) -> tuple[int, list[tuple[int, int]]]:
+    """Mark the queued batches of a run as published now.
+
+    Return how many wait, and (run id, batch id) of those to publish: a batch that is locked is being published or
+    claimed by another process, and waiting for its lock could be a deadlock.
+    """
+    waiting = and_(batch.c.run_id == run_id, batch.c.status == BatchStatus.QUEUED)
+    free = run_once(select(batch.c.id).where(waiting).with_for_update(skip_locked=True))
+    mark = update(batch).where(batch.c.id.in_(free)).values(published_at=epoch_now())
+    with engine.begin() as connection:
+        found = connection.execute(select(func.count()).where(waiting)).scalar_one()
+        marked = connection.execute(mark.returning(batch.c.seq, batch.c.id)).all()
+    return int(found), [(run_id, row.id) for row in sorted(marked)]
+
+
+def queue_of(engine: Engine, run_id: int) -> str:
+    """Return the queue of a run."""
+    with reading(engine) as connection:
+        return str(connection.execute(select(run.c.queue).where(run.c.id == run_id)).scalar_one())
+
+
+def cancel_run(engine: Engine, run_id: int) -> int:
+    """Cancel every waiting batch; return their number. Batches in work are finished; results stay."""
+    with engine.begin() as connection:
+        _require(connection, run_id)
+        connection.execute(update(run).where(run.c.id == run_id).values(state=RunState.CANCELLED))
+        waiting = and_(batch.c.run_id == run_id, batch.c.status == BatchStatus.QUEUED)
+        return connection.execute(update(batch).where(waiting).values(status=BatchStatus.CANCELLED)).rowcount
+
+
+def requeue_images(
+    engine: Engine, run_id: int, codes: Sequence[ErrorCode], queue: str, *, failed_only: bool = False
+) -> int:
+    """Put failed images, and those that a cancelled run left, into new batches; return their number.
+
+    With `codes`, only images that failed with one of them; with `failed_only`, only failed ones. Raise NothingToDo if
+    there are none.
+    """
+    with_failures = select(batch_failure.c.batch_id).where(batch_failure.c.run_id == run_id)
+    failed = and_(run_image.c.status == ImageStatus.FAILED, run_image.c.batch_id.in_(with_failures))
+    if codes:
+        failed = and_(failed, run_image.c.error_code.in_(codes))
+    cancelled = select(batch.c.id).where(batch.c.run_id == run_id, batch.c.status == BatchStatus.CANCELLED)
+    # A batch that was in work when its run was cancelled, and then failed, is queued in a run that nobody serves.
+    stranded = and_(batch.c.run_id == run_id, batch.c.status == BatchStatus.QUEUED, run.c.state == RunState.CANCELLED)
+    stranded_ids = select(batch.c.id).join(run, run.c.id == batch.c.run_id).where(stranded)
+    left = and_(run_image.c.status == ImageStatus.PENDING, run_image.c.batch_id.in_(cancelled))
+    chosen = failed if failed_only or codes else or_(failed, left)
+    wanted = select(run_image.c.position, run_image.c.batch_id).where(run_image.c.run_id == run_id, chosen)
+    with engine.begin() as connection:
+        batch_size = int(_require(connection, run_id)["batch_size"])
+        connection.execute(update(batch).where(batch.c.id.in_(stranded_ids)).values(status=BatchStatus.CANCELLED))
+        images = connection.execute(wanted.order_by(run_image.c.position)).all()
+        if not images:
+            raise NothingToDo(f"run {run_id}: no image to take again; see `tagmill run status {run_id}`")
+        connection.execute(update(run).where(run.c.id == run_id).values(state=RunState.OPEN, queue=queue))
+        _rebatch(connection, run_id, [row.position for row in images], batch_size)
+        _recount(connection, run_id, sorted({row.batch_id for row in images}))
+    return len(images)
 
 
 def _insert_run(
@@ -74,8 +136,8 @@ def _insert_run(
     return run_id
 
 
-def insert_batches(connection: Connection, run_id: int, first: int, images: int, batch_size: int) -> list[int]:
-    """Insert waiting batches for so many images, numbered from `first`; return their ids in that order."""
+def _insert_batches(connection: Connection, run_id: int, first: int, images: int, batch_size: int) -> list[int]:
+    """Insert queued batches for `images` images, numbered from `first`; return their ids in that order."""
     rows = [
         {"seq": first + number, "images": min(batch_size, images - start)}
         | {"run_id": run_id, "status": BatchStatus.QUEUED, "attempts": 0}
@@ -91,28 +153,8 @@ def _chunks(entries: Iterable[Entry], size: int) -> Iterator[list[Entry]]:
         yield chunk
 
 
-#: batches whose counts are put right by one statement
-COUNT_CHUNK = 1000
-
-
-#: images moved by one statement
-UPDATE_CHUNK = 10_000
-
-
-_AGAIN = ("batch_id", "status", "sha256", "error_code", "error_detail")
-
-
-def cancel_run(engine: Engine, run_id: int) -> int:
-    """Take every waiting batch off; return how many. Batches in work are finished; results stay."""
-    with engine.begin() as connection:
-        _require(connection, run_id)
-        connection.execute(update(run).where(run.c.id == run_id).values(state=RunState.CANCELLED))
-        waiting = and_(batch.c.run_id == run_id, batch.c.status == BatchStatus.QUEUED)
-        return connection.execute(update(batch).where(waiting).values(status=BatchStatus.CANCELLED)).rowcount
-
-
 def _require(connection: Connection, run_id: int) -> dict[str, Any]:
-    # Locked: of two that retry or cancel a run at once, the second one sees what the first one did.
+    # Locked: of two commands that change a run at once, the second sees what the first did.
     found = select(run.c.parameters).where(run.c.id == run_id).with_for_update(key_share=True)
     parameters = connection.execute(found).scalar_one_or_none()
     if parameters is None:
@@ -122,17 +164,17 @@ def _require(connection: Connection, run_id: int) -> dict[str, Any]:
 
 def _rebatch(connection: Connection, run_id: int, positions: Sequence[int], batch_size: int) -> None:
     last = connection.execute(select(func.max(batch.c.seq)).where(batch.c.run_id == run_id)).scalar_one()
-    batch_ids = insert_batches(connection, run_id, last + 1, len(positions), batch_size)
+    batch_ids = _insert_batches(connection, run_id, last + 1, len(positions), batch_size)
     rows = [
         (batch_ids[number // batch_size], ImageStatus.PENDING, None, None, None, run_id, at)
         for number, at in enumerate(positions)
     ]
     for start in range(0, len(rows), UPDATE_CHUNK):
-        update_rows(connection, run_image, _AGAIN, ("run_id", "position"), rows[start : start + UPDATE_CHUNK])
+        update_rows(connection, run_image, _REQUEUED, ("run_id", "position"), rows[start : start + UPDATE_CHUNK])
 
 
-def _count_again(connection: Connection, run_id: int, batches: Sequence[int]) -> None:
-    """Put the counts of batches right after images were taken out of them."""
+def _recount(connection: Connection, run_id: int, batches: Sequence[int]) -> None:
+    """Recount the batches that images were taken out of."""
     for start in range(0, len(batches), COUNT_CHUNK):
         chosen = batches[start : start + COUNT_CHUNK]
         mine = run_image.c.batch_id.in_(chosen)

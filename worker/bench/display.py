@@ -41,9 +41,7 @@ def to_json(bench: Bench, machine: Machine, kept: Path) -> dict[str, Any]:
 
 def show(console: Console, bench: Bench, machine: Machine) -> None:
     """Print stage times, inference by batch size and threads, and the choice."""
-    console.print(
-        f"{machine.cpu}, {machine.cores} cores{f', {machine.card}' if machine.card else ''}, {machine.library}"
-    )
+    console.print(f"{machine.cpu}, {machine.cores} cores{f', {machine.gpu}' if machine.gpu else ''}, {machine.library}")
     stages = Table(box=SIMPLE_HEAD, title=f"Stages, {bench.pictures} images", title_justify="left")
     for name in ("stage", "images/s", "ms an image", "share"):
         stages.add_column(name, justify="left" if name == "stage" else "right")

@@ -4,7 +4,6 @@ Other work on a machine makes it faster and slower by the minute. So the candida
 each one's figure is its median.
 """
 
-import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from tagmill.errors import NothingToDo
 from tagmill.images.decode import decode
 from tagmill.images.preprocess import PreprocessSpec, fit
+from tagmill.machine import usable_cores
 from tagmill.outcomes import ImageFailure
 from worker.devices.device import Device
 from worker.devices.provider_options import GpuOptions
@@ -113,7 +113,7 @@ def measure(bundle: Path, device: str, files: Sequence[Path], seconds: float, ca
 
 def _on_cpu(bundle: Path, device: Device, say: Report) -> list[Candidate]:
     sessions = []
-    for threads in thread_counts(os.cpu_count() or 1):
+    for threads in thread_counts(usable_cores()):
         say(f"loading {bundle.name} on {device} with {threads} threads a call")
         sessions.append(Session(bundle, str(device), threads))
     return [Candidate(session, batch) for session in sessions for batch in BATCHES]
@@ -213,7 +213,7 @@ def _infer_rate(candidate: Candidate, pixels: NDArray[np.uint8], seconds: float)
 
 def _decode_rate(files: Sequence[Path], spec: PreprocessSpec, seconds: float) -> float:
     """Return images per second of reading and decoding on all cores."""
-    cores = os.cpu_count() or 1
+    cores = usable_cores()
 
     def read(first: int) -> int:
         done = 0

@@ -9,8 +9,6 @@ import click
 from tagmill.errors import ExitCode
 from tagmill.settings import load_settings
 from worker.cli.options import AS_JSON, BUNDLES, DEVICE
-from worker.inference.session import Session
-from worker.inference.session_loader import gpu_options
 from worker.local.predict import predict as predict_files
 
 
@@ -22,9 +20,7 @@ from worker.local.predict import predict as predict_files
 def predict(images: tuple[Path, ...], bundles: tuple[Path, ...], device: str | None, as_json: bool) -> int:
     """Tag single images with no queue and no database, through the worker's own code."""
     settings = load_settings(device=device)
-    card, batch = gpu_options(settings), settings.inference_batch
-    sessions = [Session(path, settings.device, batch=batch, card=card) for path in bundles]
-    predictions = predict_files(settings, images, sessions)
+    predictions = predict_files(settings, images, bundles)
     for found in predictions:
         if as_json:
             answers = {

@@ -1,4 +1,4 @@
-"""Outlive a database or broker that is away: wait for it, and say once that it is down and once that it is back."""
+"""Outlive a database or broker that is away: wait for it, log once that it is down and once that it is back."""
 
 import logging
 import threading
@@ -21,61 +21,62 @@ _Result = TypeVar("_Result")
 
 
 class StoppedError(Exception):
-    """Raised in place of waiting on, because the process is to end."""
+    """Raised instead of waiting further, because the process is to end."""
 
 
 class Service:
-    """Whether one service answers, as all threads of a process see it."""
+    """Whether a service answers, shared by all threads of a process."""
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._down_since: float | None = None
+        #: monotonic time of the first failure since it last answered; None while it answers
+        self.down_since: float | None = None
         self._back_since = float("-inf")
-        #: the threads that try again what failed
+        #: threads that retry a failed call
         self._trying: set[int] = set()
         self._lock = threading.Lock()
 
     def failed(self, error: Exception, *, again: bool = False) -> None:
-        """Note a failure; the first one is logged. With `again`, this thread asks the same until it is answered."""
+        """Record a failure; log the first one. With `again`, this thread retries the call."""
         with self._lock:
             if again:
                 self._trying.add(threading.get_ident())
-            if self._down_since is not None:
+            if self.down_since is not None:
                 return
-            self._down_since = time.monotonic()
+            self.down_since = time.monotonic()
         reason = first_line(error)
-        # In the words, too: the commands' log shows nothing else.
+        # Also in the message: the commands' log shows no other field.
         fields = {"action": f"{self._name}_down", "reason": reason}
         log.warning("%s is down (%s); waiting for it", self._name, reason, extra=fields)
 
     def answered(self, asked: float) -> None:
-        """Note that it answered what this thread asked at `asked`, by the monotonic clock.
+        """Record a success of a call begun at `asked`, in monotonic seconds.
 
-        The first answer after a failure is logged. One to a question from before the failure says nothing, nor does one
-        to another question than those that failed and are asked again: what is read from a full disk was never away.
+        It ends the outage, which is logged, only if the call began after it and no failed call is still retried: a read
+        from a full disk succeeds during the outage.
         """
         with self._lock:
             self._trying.discard(threading.get_ident())
-            if self._down_since is None or asked <= self._down_since or self._trying:
+            if self.down_since is None or asked <= self.down_since or self._trying:
                 return
             self._back_since = time.monotonic()
-            seconds = round(self._back_since - self._down_since, 1)
-            self._down_since = None
+            seconds = round(self._back_since - self.down_since, 1)
+            self.down_since = None
         log.warning("%s is back", self._name, extra={"action": f"{self._name}_back", "seconds": seconds})
 
     def stop_retrying(self) -> None:
-        """Note that this thread does not ask again what failed; whether it is back others have to find out."""
+        """Record that this thread gave up its retries; other threads find out when the service is back."""
         with self._lock:
             self._trying.discard(threading.get_ident())
 
     def is_stable(self, seconds: float) -> bool:
-        """Return whether it has answered for so long."""
+        """Return whether it has answered for at least `seconds`."""
         with self._lock:
-            return self._down_since is None and time.monotonic() - self._back_since > seconds
+            return self.down_since is None and time.monotonic() - self._back_since > seconds
 
 
 class Services:
-    """The two that a worker needs, and whether it is about to end."""
+    """The database and the broker of a worker, and whether the worker is about to end."""
 
     def __init__(self, stopping: Callable[[], bool] = lambda: False) -> None:
         self.database = Service("database")
@@ -83,43 +84,51 @@ class Services:
         self.stopping = stopping
 
     def retry_until_available(self, work: Callable[[], _Result]) -> _Result:
-        """Return what `work` on the database returns, however long that is away. Raises StoppedError at the end."""
-        try:
-            return self._retry_until_available(work)
-        finally:
-            self.database.stop_retrying()
+        """Return the result of `work` on the database, and repeat it while the database is away.
 
-    def note(self, error: Exception) -> bool:
-        """Note which service is down; return False where `error` says something else.
-
-        For threads that do one thing again and again.
+        Raise StoppedError if the process is to end meanwhile, and every error of `work` that is not an outage.
         """
-        if isinstance(error, SQLAlchemyError):
-            if is_outage(error):
-                self.database.failed(error, again=True)
-            return is_outage(error)
-        # redis-py's errors have a base of their own, which is not imported where the broker is no Redis.
-        down = isinstance(error, (OperationalError, OSError)) or type(error).__module__.startswith("redis.")
-        if down:
-            self.broker.failed(error)
-        return down
+        asked = time.monotonic()
+        try:
+            result = work()
+        except SQLAlchemyError as error:
+            return self.retry_after(error, work)
+        self.database.answered(asked)
+        return result
 
-    def _retry_until_available(self, work: Callable[[], _Result]) -> _Result:
+    def retry_after(self, error: SQLAlchemyError, work: Callable[[], _Result]) -> _Result:
+        """Repeat `work`, which failed with `error`, until the database answers. See `retry_until_available`."""
         pause = FIRST_PAUSE_SECONDS
-        while True:
-            asked = time.monotonic()
-            try:
-                result = work()
-            except SQLAlchemyError as error:
+        try:
+            while True:
                 if not is_outage(error):
-                    raise
+                    raise error
                 self.database.failed(error, again=True)
                 if self._stopped_within(pause):
                     raise StoppedError from error
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
-            else:
-                self.database.answered(asked)
-                return result
+                asked = time.monotonic()
+                try:
+                    result = work()
+                except SQLAlchemyError as another:
+                    error = another
+                else:
+                    self.database.answered(asked)
+                    return result
+        finally:
+            self.database.stop_retrying()
+
+    def note(self, error: Exception) -> bool:
+        """Record which service is down; return False if `error` is not an outage. For threads that repeat one call."""
+        if isinstance(error, SQLAlchemyError):
+            if is_outage(error):
+                self.database.failed(error, again=True)
+            return is_outage(error)
+        # redis-py's errors have a base class of their own; it is not imported unless the broker is a Redis.
+        down = isinstance(error, (OperationalError, OSError)) or type(error).__module__.startswith("redis.")
+        if down:
+            self.broker.failed(error)
+        return down
 
     def _stopped_within(self, seconds: float) -> bool:
         end = time.monotonic() + seconds

@@ -6,7 +6,7 @@ a graph is recorded a CUDA call of any other thread breaks it.
 
 from functools import cache
 
-from worker.threads.timeout_pool import TimeoutPool
+from worker.timeout_pool import TimeoutPool
 
 
 @cache

@@ -1,6 +1,5 @@
 """ONNX Runtime on the CPU, CUDA or TensorRT behind the `Engine` interface."""
 
-import os
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from tagmill.bundles.spec import INPUT
 from tagmill.errors import BundleError, ConfigurationError
+from tagmill.machine import usable_cores
 from worker.devices.cuda_libraries import load_cuda, load_tensorrt
 from worker.devices.cuda_thread import gpu_thread
 from worker.devices.device import Device
@@ -33,7 +33,7 @@ class OnnxRuntimeBackend:
 
     def __init__(self, path: Path, device: Device, threads: int, card: GpuOptions) -> None:
         """Raise BundleError where it cannot be loaded, ConfigurationError where `device` is not what runs it."""
-        cores = os.cpu_count() or 1
+        cores = usable_cores()
         self.threads = 1 if device.on_gpu else min(threads or cores, cores)
         # A CUDA session has one stream: calls from two threads would only wait inside (onnxruntime issue 12049).
         self.parallel = 1 if device.on_gpu else max(1, cores // self.threads)

@@ -4,7 +4,6 @@ What is used of it: https://docs.openvino.ai/2026/openvino-workflow/running-infe
 requests, properties) and, for CPUs, .../running-inference/inference-devices-and-modes/cpu-device.html.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from queue import LifoQueue
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from tagmill.bundles.spec import INPUT
 from tagmill.errors import ConfigurationError
+from tagmill.machine import cpu_flags, usable_cores
 from worker.inference.backend import Arithmetic, Port, library_error
 from worker.inference.call_tracker import CallTracker
 
@@ -23,8 +23,6 @@ PROVIDER = "OpenVINO-CPU"
 #: what `INFERENCE_PRECISION_HINT` says the device computes float32 in
 _ARITHMETIC = {"f32": Arithmetic.FLOAT32, "f16": Arithmetic.TF32, "bf16": Arithmetic.BFLOAT16}
 
-_CPU_INFO = Path("/proc/cpuinfo")
-
 
 class OpenVinoBackend:
     """A compiled model with one infer request for each call that may run at the same time."""
@@ -32,7 +30,7 @@ class OpenVinoBackend:
     def __init__(self, path: Path, threads: int) -> None:
         """Raise BundleError where OpenVINO cannot load it, and ConfigurationError where there is no OpenVINO."""
         library = _library()
-        cores = os.cpu_count() or 1
+        cores = usable_cores()
         self.threads = min(threads or cores, cores)
         self.parallel = max(1, cores // self.threads)
         self.fixed_batch = 0
@@ -74,7 +72,7 @@ def properties(threads: int, parallel: int) -> dict[str, Any]:
     The precision is OpenVINO's own choice, but for one case: with AVX512-BF16 and no AMX it takes bfloat16, which is
     slower there than float32 (ResNet-50 17 images/s, 29 in float32).
     """
-    found = _cpu_flags()
+    found = cpu_flags()
     slow_bf16 = "avx512_bf16" in found and "amx_bf16" not in found
     return ({"INFERENCE_PRECISION_HINT": "f32"} if slow_bf16 else {}) | {
         "PERFORMANCE_HINT": "THROUGHPUT" if parallel > 1 else "LATENCY",
@@ -83,15 +81,6 @@ def properties(threads: int, parallel: int) -> dict[str, Any]:
         # Threads that are nailed to cores would stand in each other's way: other workers' and those that decode.
         "ENABLE_CPU_PINNING": False,
     }
-
-
-def _cpu_flags() -> set[str]:
-    """Return what the CPU can do, by Linux's names; nothing elsewhere."""
-    try:
-        lines = _CPU_INFO.read_text().splitlines()
-    except OSError:
-        return set()
-    return set(next((line for line in lines if line.startswith("flags")), "").split())
 
 
 def _library() -> Any:

@@ -3,21 +3,12 @@
 import threading
 import time
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
 
 from tagmill.settings import Settings
 from worker.devices.resolve import resolve
+from worker.inference.bundle_files import BundleFiles
 from worker.inference.session import Session
 from worker.inference.session_loader import load
-
-
-class BundleFiles(Protocol):
-    """Where bundles lie: the shared store, or the files named on a command line."""
-
-    def path(self, sha256: str) -> Path:
-        """Return the file whose sha256 this is, or raise BundleError."""
-        ...
 
 
 @dataclass

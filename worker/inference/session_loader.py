@@ -1,10 +1,10 @@
 """How a bundle is loaded: what the settings say, then what `tagmill bench` chose for this machine, then defaults."""
 
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from tagmill.machine import usable_cores
 from tagmill.settings import Settings
 from worker.devices.device import Device
 from worker.devices.provider_options import GpuOptions
@@ -44,7 +44,7 @@ def tuned_settings_store(settings: Settings) -> TunedSettingsStore:
 def load(path: Path, sha256: str, settings: Settings, device: Device) -> Session:
     """Load a bundle for a worker, and log what with. Raises what Session raises."""
     tuned = tuned_settings_store(settings).read(sha256, this_machine(device))
-    choice = choose(settings, tuned, os.cpu_count() or 1)
+    choice = choose(settings, tuned, usable_cores())
     session = Session(path, str(device), choice.threads, choice.batch, gpu_options(settings))
     log.info(
         "bundle loaded",

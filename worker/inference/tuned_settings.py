@@ -4,18 +4,17 @@ import hashlib
 import json
 import logging
 import os
-import platform
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 
 from tagmill.errors import InputError
+from tagmill.machine import cpu_name, usable_cores
 from worker.devices.device import Device
 
 log = logging.getLogger(__name__)
 
-_CPUINFO = Path("/proc/cpuinfo")
 _GPUS = Path("/proc/driver/nvidia/gpus")
 
 
@@ -49,13 +48,13 @@ class Machine:
     cpu: str
     cores: int
     #: name of the GPU, or empty
-    card: str
+    gpu: str
 
 
 def this_machine(device: Device) -> Machine:
     """Return the machine as it is now. `device` is none that is still to be found out (auto)."""
-    card = _gpu_name(device.index) if device.on_gpu else ""
-    return Machine(device.kind, _library(device.kind), _cpu(), os.cpu_count() or 1, card)
+    gpu = _gpu_name(device.index) if device.on_gpu else ""
+    return Machine(device.kind, _library(device.kind), cpu_name(), usable_cores(), gpu)
 
 
 class TunedSettingsStore:
@@ -96,16 +95,6 @@ class TunedSettingsStore:
         except OSError as error:
             raise InputError(f"{self._folder}: {error.strerror}; set TAGMILL_CACHE_FOLDER to another folder") from error
         return path
-
-
-@cache
-def _cpu() -> str:
-    try:
-        lines = _CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.machine())
 
 
 def _gpu_name(index: int) -> str:

@@ -16,39 +16,25 @@ from sqlalchemy import Engine
 from producer.sources.open import open_sources, roots_of
 from producer.submit import publish_run
 from tagmill.broker.app import make_app
-from tagmill.bundles.spec import sha256_of
 from tagmill.db.connection import connect
 from tagmill.db.migrate import upgrade
-from tagmill.errors import BundleError, InputError
 from tagmill.ledger.progress import EMBEDDED, RunProgress, run_progress, unfinished_run
 from tagmill.ledger.runs import create_run
 from tagmill.records import Entry
 from tagmill.registry.models import Model, register
 from tagmill.settings import Settings
 from worker import reaping, task
-from worker.batch import ProcessHooks, Runtime
+from worker.batch import BatchProcessor, ProcessHooks
 from worker.connections.availability import Services
 from worker.devices.device_check import require_device
-from worker.inference.session_cache import SessionCache
+from worker.inference.bundle_files import NamedBundles
+from worker.pipeline.tagger import build_tagger
 
 #: seconds between two looks at the progress
 LOOK_SECONDS = 0.1
 #: seconds after which a killed process's batches are taken up again
 LEASE_SECONDS = 5.0
 REAP_SECONDS = 1.0
-
-
-@dataclass(frozen=True)
-class NamedBundles:
-    """The bundle files named on the command line, by sha256."""
-
-    files: dict[str, Path]
-
-    def path(self, sha256: str) -> Path:
-        """Return the file whose sha256 this is."""
-        if sha256 not in self.files:
-            raise BundleError(f"bundle {sha256[:12]} of this run is not among those named with --bundle")
-        return self.files[sha256]
 
 
 @dataclass(frozen=True)
@@ -80,13 +66,11 @@ def tag_here(
     """
     engine = connect(settings.database_url)
     upgrade(engine)
-    files = NamedBundles({sha256_of(path): path for path in bundles})
-    if len(files.files) < len(bundles):
-        raise InputError("the same bundle is named twice")
+    files = NamedBundles.of(bundles)
     if settings.decode_on_gpu:
         require_device(settings.device, decode_on_gpu=True)
-    sessions = SessionCache(settings, files)
-    loaded = [sessions.get(sha256) for sha256 in files.files]
+    tagger = build_tagger(settings, files)
+    loaded = [tagger.sessions.get(sha256) for sha256 in files.files]
     models = tuple(register(engine, session.spec, session.sha256) for session in loaded)
     roots = roots_of(sources)
     source = " ".join(str(Path(source).resolve()) for source in sources)
@@ -97,9 +81,9 @@ def tag_here(
         engine, source, open_sources(sources), models, roots, batch_size, settings.queue
     )
     app = make_app(settings)
-    # The process is the user's command: nobody starts it again, so nothing but a stuck model ends it.
-    host = ProcessHooks(services, lambda reason: None, supervised=False)
-    with closing(Runtime(settings, sessions, host)) as runtime, _worker(app, runtime, stopping):
+    # This process is the user's command: nothing starts it again, so only a stuck model ends it.
+    hooks = ProcessHooks(services, lambda reason: None, supervised=False)
+    with closing(BatchProcessor(settings, tagger, hooks)) as batches, _worker(app, batches, stopping):
         publish_run(app, engine, run_id)
         reaper = reaping.reaper(app, engine, settings, services)
         reaper.start()
@@ -130,11 +114,11 @@ def _watch(engine: Engine, run_id: int, progress: Callable[[RunProgress], None])
 
 
 @contextmanager
-def _worker(app: Celery, runtime: Runtime, stopping: threading.Event) -> Iterator[None]:
-    task.register(app, lambda: runtime)
+def _worker(app: Celery, batches: BatchProcessor, stopping: threading.Event) -> Iterator[None]:
+    task.register(app, lambda: batches)
     worker = app.WorkController(
         pool="threads",
-        concurrency=runtime.settings.concurrency,
+        concurrency=batches.settings.concurrency,
         without_gossip=True,
         without_mingle=True,
         without_heartbeat=True,

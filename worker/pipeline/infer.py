@@ -1,9 +1,8 @@
-"""Run the images of one batch through one session: inference rows, and the images the model failed on."""
+"""Run the decoded images of a batch through the sessions that they lack results of."""
 
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,101 +14,107 @@ from tagmill.records import InferenceRow
 from tagmill.tasks.base import Prediction
 from worker.inference.error_codes import error_code_of
 from worker.inference.session import Session
-from worker.pipeline.reader import ReadImage
+from worker.pipeline.batch_image import BatchImage
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class TaggedImages:
-    """The rows of the images that went through, and sha256 -> code and reason of those that did not."""
-
-    rows: list[InferenceRow]
-    failed: dict[str, tuple[ErrorCode, str]]
+#: infers uint8 [N, H, W, 3] in a call of at most so many images, which other batches may share
+Call = Callable[[NDArray[np.uint8], int], Prediction]
 
 
-#: infers uint8 [N, H, W, 3] in a call of at most so many images, in which others may take part
-Infer = Callable[[NDArray[np.uint8], int], Prediction]
-
-
-def tag_images(
-    session: Session,
-    images: Sequence[ReadImage],
-    batch_size: int,
-    infer: Infer | None = None,
+def infer_images(
+    images: list[BatchImage],
+    sessions: Sequence[Session],
+    call_of: Callable[[Session], Call] | None = None,
     pool: Executor | None = None,
-) -> TaggedImages:
-    """Infer in calls of at most `batch_size`; a failing call is split down to the image that breaks it.
+) -> list[BatchImage]:
+    """Run every decoded image through its missing sessions, and add their answers.
 
-    `infer` makes the calls, the session alone where there is none. With a `pool` they are made side by side. Raises
-    DeviceLostError where a failure is no picture's fault.
+    Calls take `Session.best_batch` images. A failing call is split down to the image that breaks it, which fails.
+    `call_of` gives what makes a session's calls, the session alone if None. With a `pool`, the calls of a session run
+    in parallel. Raise DeviceLostError if a failure is not the fault of an image.
     """
-    call = infer or (lambda pictures, largest: session.run(pictures, best_only=True))
-    size = min(batch_size, session.largest_call or batch_size)
-    chunks = [images[start : start + size] for start in range(0, len(images), size)]
-    each = pool.map if pool else map
-    parts = list(each(lambda chunk: _tag_chunk(session, chunk, batch_size, call), chunks))
-    failed = {sha256: reason for part in parts for sha256, reason in part.failed.items()}
-    return TaggedImages([row for part in parts for row in part.rows], failed)
+    for session in sessions:
+        wanted = [image for image in images if image.facts is not None and session in image.missing]
+        call = call_of(session) if call_of else _alone(session)
+        size = _size(session)
+        chunks = [wanted[start : start + size] for start in range(0, len(wanted), size)]
+        if pool is None or len(chunks) < 2:
+            for chunk in chunks:
+                _infer_chunk(session, chunk, call)
+        else:
+            for _ in pool.map(lambda chunk: _infer_chunk(session, chunk, call), chunks):  # noqa: B023 - ends in here
+                pass
+    return images
 
 
-def _tag_chunk(session: Session, images: Sequence[ReadImage], batch_size: int, infer: Infer) -> TaggedImages:
-    tagged = TaggedImages([], {})
+def _alone(session: Session) -> Call:
+    return lambda images, largest: session.run(images, best_only=True)
+
+
+def _size(session: Session) -> int:
+    return min(session.best_batch, session.largest_call or session.best_batch)
+
+
+def _infer_chunk(session: Session, images: Sequence[BatchImage], call: Call) -> None:
     start = 0
     while start < len(images):
-        # Asked anew for each call: one that runs out of memory makes all later ones of its session smaller.
-        size = min(batch_size, session.largest_call or batch_size)
-        _tag_call(session, images[start : start + size], size, infer, tagged)
+        # Read again for each call: one that runs out of memory makes all later calls of its session smaller.
+        size = _size(session)
+        _infer_call(session, images[start : start + size], size, call)
         start += size
-    return tagged
 
 
-def together(pictures: Sequence[Pixels]) -> Pixels:
-    """Return uint8 [N, H, W, 3]: the part of one array in which the images lie in this order, else a copy of them."""
-    whole, size = pictures[0].base, pictures[0].nbytes
-    if whole is None or whole.shape[1:] != pictures[0].shape or any(picture.base is not whole for picture in pictures):
-        return np.stack(pictures)
-    places = [_address(picture) for picture in pictures]
-    if places != list(range(places[0], places[0] + size * len(pictures), size)):
-        return np.stack(pictures)
-    row = (places[0] - _address(whole)) // size
-    return whole[row : row + len(pictures)]
+def together(images: Sequence[Pixels]) -> Pixels:
+    """Return uint8 [N, H, W, 3]: a view if the images are consecutive rows of one array, else a copy."""
+    whole, size = images[0].base, images[0].nbytes
+    if whole is None or whole.shape[1:] != images[0].shape or any(image.base is not whole for image in images):
+        return np.stack(images)
+    addresses = [_address(image) for image in images]
+    if addresses != list(range(addresses[0], addresses[0] + size * len(images), size)):
+        return np.stack(images)
+    row = (addresses[0] - _address(whole)) // size
+    return whole[row : row + len(images)]
 
 
 def _address(array: Pixels) -> int:
     return int(array.__array_interface__["data"][0])
 
 
-def _tag_call(session: Session, images: Sequence[ReadImage], largest: int, infer: Infer, tagged: TaggedImages) -> None:
+def _infer_call(session: Session, images: Sequence[BatchImage], largest: int, call: Call) -> None:
     try:
-        pictures = together([image.inputs[session.spec.preprocess] for image in images])
-        prediction = infer(pictures, largest)
+        pixels = together([image.inputs[session.spec.preprocess] for image in images])
+        prediction = call(pixels, largest)
     except Exception as error:  # onnxruntime raises a family of its own without a common base
         code = error_code_of(error)
         if len(images) == 1:
             if code is ErrorCode.INFERENCE_FAILED:
                 _require_device(session)
-            tagged.failed[images[0].row.sha256] = (code, f"{session.spec.name}: {first_line(error)}")
+            images[0].fail(code, f"{session.spec.name}: {first_line(error)}")
             return
-        # A call that stalls costs its whole time: one image at a time it does so once. Else halves find it sooner.
+        # A call that stalls costs its whole time, so only once: then one image at a time. Else halves are faster.
         size = 1 if code is ErrorCode.TIMED_OUT else len(images) // 2
         if code is ErrorCode.OUT_OF_MEMORY:
             _learn_size(session, size)
         for start in range(0, len(images), size):
-            _tag_call(session, images[start : start + size], size, infer, tagged)
+            _infer_call(session, images[start : start + size], size, call)
         return
+    finite = np.isfinite(prediction.scores)
     for number, image in enumerate(images):
-        if np.isfinite(prediction.scores[number]).all():
-            tagged.rows.append(_row(session, image, prediction, number))
-        else:
-            reason = f"{session.spec.name}: a score is not a finite number"
-            tagged.failed[image.row.sha256] = (ErrorCode.INFERENCE_FAILED, reason)
+        if not finite[number].all():
+            image.fail(ErrorCode.INFERENCE_FAILED, f"{session.spec.name}: a score is not a finite number")
+            continue
+        facts = image.facts
+        assert facts is not None, "it was decoded"
+        labels, masks = session.spec.task.rows(session.spec, prediction, number, facts.width, facts.height)
+        image.answers.append(InferenceRow(facts.sha256, session.sha256, session.provider, labels, masks))
 
 
 def _require_device(session: Session) -> None:
-    """Raise DeviceLostError where not even an image is inferred that was inferred when the bundle was loaded.
+    """Raise DeviceLostError if the session fails even on a golden sample, which it inferred when it was loaded.
 
-    A GPU that broke, or a CUDA error that stays until the process ends, is no fault of the images that meet it.
+    A broken GPU, or a CUDA error that persists until the process ends, is not the fault of an image.
     """
     if session.sample is None:
         return
@@ -129,8 +134,3 @@ def _learn_size(session: Session, size: int) -> None:
             "out of memory: smaller inference calls from now on",
             extra={"action": "calls_smaller", "model": session.spec.name, "images": size},
         )
-
-
-def _row(session: Session, image: ReadImage, prediction: Prediction, number: int) -> InferenceRow:
-    labels, masks = session.spec.task.rows(session.spec, prediction, number, image.row.width, image.row.height)
-    return InferenceRow(image.row.sha256, session.sha256, session.provider, labels, masks)

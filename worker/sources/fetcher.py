@@ -2,7 +2,6 @@
 
 import errno
 import os
-import re
 import stat
 import time
 from collections.abc import Iterator, Sequence
@@ -10,10 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tagmill.locations import FETCHED, is_local, scheme_of
 from tagmill.outcomes import ErrorCode, ImageFailure, printable
 from worker.sources.http_source import HttpReader
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _CHUNK_BYTES = 2**20
 _NO_SUCH_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
 #: a symlink that appeared after the path was resolved; a socket or a device without a driver
@@ -54,14 +53,12 @@ class Fetcher:
         """Return what is there. Raise ImageFailure for whatever is wrong with the location."""
         if is_local(uri):
             return self._read_file(uri)
-        scheme = _SCHEME.match(uri)
+        scheme = scheme_of(uri)
         if scheme is None:
             detail = f"{printable(uri)}: is a relative path; producers write absolute ones"
             raise ImageFailure(ErrorCode.FORBIDDEN_LOCATION, detail)
-        if scheme[1].lower() not in {"http", "https"}:
-            raise ImageFailure(
-                ErrorCode.UNSUPPORTED_LOCATION, f"{scheme[1][:30]}: is not http, https or an absolute path"
-            )
+        if scheme not in FETCHED:
+            raise ImageFailure(ErrorCode.UNSUPPORTED_LOCATION, f"{scheme[:30]}: is not http, https or an absolute path")
         return Fetched(self._http.read(uri), None)
 
     def status(self, path: str) -> os.stat_result:
@@ -132,11 +129,6 @@ class Fetcher:
             size += len(chunk)
         detail = f"{printable(path)}: is larger than {self._limits.max_bytes} bytes"
         raise ImageFailure(ErrorCode.TOO_MANY_BYTES, detail)
-
-
-def is_local(uri: str) -> bool:
-    """Return whether a location is a path of this machine."""
-    return uri.startswith("/")
 
 
 def _file_failure(error: OSError | ValueError, path: str) -> ImageFailure:

@@ -1,17 +1,18 @@
-"""How much memory this process holds, and how much it may."""
+"""Resident memory of this process, and its limit from the container or the machine."""
 
 import os
 from pathlib import Path
+
+from tagmill.machine import memory_bytes
 
 #: share of the machine's or container's memory that one worker process may hold where no limit is set
 DEFAULT_SHARE = 0.75
 
 _STATM = Path("/proc/self/statm")
-_CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
 def resident_bytes() -> int:
-    """Return the memory of this process in RAM; 0 where the system does not tell (no /proc)."""
+    """Return the resident memory of this process; 0 without /proc."""
     try:
         return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
@@ -19,17 +20,5 @@ def resident_bytes() -> int:
 
 
 def memory_limit(wanted: int) -> int:
-    """Return `wanted` bytes, or for 0 the default share of what the machine or its container has."""
-    return wanted or int(DEFAULT_SHARE * _available_bytes())
-
-
-def _available_bytes() -> int:
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for path in _CGROUP_LIMITS:
-        try:
-            text = path.read_text().strip()
-        except OSError:
-            continue
-        if text.isdecimal():  # "max" where there is none
-            return min(machine, int(text))
-    return machine
+    """Return `wanted` bytes, or for 0 the default share of the memory of the machine or its container."""
+    return wanted or int(DEFAULT_SHARE * memory_bytes())

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -14,11 +15,11 @@ from typing import Any, Self
 from tagmill.errors import BundleError
 from tagmill.ledger.leases import Claim
 from tagmill.outcomes import ErrorCode
-from tagmill.records import BatchResult, Outcome, PendingImage
 from tagmill.settings import Settings
-from worker.inference.session_cache import BundleFiles
+from worker.inference.bundle_files import BundleFiles
+from worker.pipeline.batch_image import BatchImage
 from worker.supervision.process import ProcessEnd
-from worker.supervision.quarantine_process import result_from_json
+from worker.supervision.quarantine_process import take_outcome
 
 log = logging.getLogger(__name__)
 
@@ -30,44 +31,38 @@ _CODES: dict[int, ErrorCode] = {
 
 
 class Quarantine:
-    """Tags suspects, one batch at a time: each has a second copy of the models in memory."""
+    """Tags suspect batches, one at a time: each needs a second copy of the models in memory."""
 
     def __init__(self, settings: Settings, files: BundleFiles) -> None:
         self._settings = settings
         self._files = files
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
 
-    def tag(self, claimed: Claim) -> BatchResult:
-        """Return the outcome of every image. Raises BundleError where the models alone end the process."""
+    def tag(self, claimed: Claim, images: list[BatchImage]) -> list[BatchImage]:
+        """Tag the images of a claim that are not known. Raise BundleError if the models alone end the process."""
+        wanted = [image for image in images if not image.unchanged]
         bundles = {sha256: self._files.path(sha256) for sha256 in claimed.models}
         log.warning("batch is suspected", extra={"action": "batch_quarantined", "batch": claimed.batch_id})
-        with self._turn:
-            # An innocent batch goes through as it would have in the worker, call by call.
+        with self._lock:
+            # A batch that is innocent passes as it would have in the worker, call by call.
             with _Child(self._settings, bundles, claimed.roots) as child:
-                whole = child.tag(claimed.images)
-            if whole is not None:
-                return whole
-            return self._one_by_one(claimed, bundles)
+                done = not wanted or child.tag(wanted)
+            if not done:
+                self._one_by_one(claimed, wanted, bundles)
+        return images
 
-    def _one_by_one(self, claimed: Claim, bundles: dict[str, Path]) -> BatchResult:
-        """Return the outcomes that processes came to which took one image after the other, each at least one."""
-        parts: list[BatchResult] = []
-        left = list(claimed.images)
+    def _one_by_one(self, claimed: Claim, images: Sequence[BatchImage], bundles: dict[str, Path]) -> None:
+        """Tag one image after the other, with a new process after each death."""
+        left = deque(images)
         while left:
             first = left[0]
             with _Child(self._settings, bundles, claimed.roots) as child:
-                while left and (part := child.tag(left[:1])) is not None:
-                    parts.append(part)
-                    del left[0]
-                # What one image damages may end the process at another, and so may the kernel: to blame is only the
-                # image that nothing came before. Any other is the first of the next process.
+                while left and child.tag([left[0]]):
+                    left.popleft()
+                # The damage of one image, or the kernel, may end the process at a later one. So only the first image of
+                # a process is blamed; any other is the first one of the next process.
                 if left and left[0] is first:
-                    parts.append(BatchResult([child.last_outcome(left.pop(0))], [], []))
-        return BatchResult(
-            [outcome for part in parts for outcome in part.outcomes],
-            [image for part in parts for image in part.images],
-            [row for part in parts for row in part.inferences],
-        )
+                    child.blame(left.popleft())
 
 
 class _Child:
@@ -105,16 +100,20 @@ class _Child:
             except BrokenPipeError:
                 pass  # it died with a question unread
 
-    def tag(self, images: Sequence[PendingImage]) -> BatchResult | None:
-        """Return the result of these images, or None where they ended the process."""
+    def tag(self, images: Sequence[BatchImage]) -> bool:
+        """Tag these images; return False, with none of them changed, if they ended the process."""
         answer = self._ask([[image.position, image.uri] for image in images])
-        return None if answer is None else result_from_json(answer)
+        if answer is None:
+            return False
+        for image, found in zip(images, answer, strict=True):
+            take_outcome(image, found)
+        return True
 
-    def last_outcome(self, image: PendingImage) -> Outcome:
-        """Return the outcome of the image that ended the process."""
+    def blame(self, image: BatchImage) -> None:
+        """Fail the image that ended the process."""
         code = _CODES.get(self._process.wait(), ErrorCode.CRASHED_WORKER)
         log.error("poison image", extra={"action": "poison_found", "code": code, "position": image.position})
-        return Outcome(image.position, None, code, f"taken alone, it ended its process: {self._ending()}")
+        image.fail(code, f"taken alone, it ended its process: {self._ending()}")
 
     def _ask(self, question: Any) -> Any:
         assert self._process.stdin is not None, "it is a pipe"

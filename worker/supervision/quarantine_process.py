@@ -1,8 +1,8 @@
-"""The process in which suspected images are tagged: `python -m worker.supervision.quarantine_process`, told by JSON lines on stdin.
+"""The process that tags suspect images: `python -m worker.supervision.quarantine_process`.
 
-The first line holds the settings, the bundle files and the folders that may be read. The answer is `{"ready": true}`
-or `{"error": reason}`. Each further line is a list of [position, uri]; its answer is the result of these images. When
-this process dies, the one that asked knows by which images.
+It is told what to do by JSON lines on stdin. The first holds the settings, the bundle files and the folders that may be
+read; its answer is `{"ready": true}` or `{"error": reason}`. Each further line is a list of [position, uri]; its answer
+is the list of their outcomes. If this process dies, the worker knows which images it had.
 """
 
 import json
@@ -10,50 +10,40 @@ import logging
 import os
 import signal
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from tagmill import logs
-from tagmill.errors import BundleError, TagmillError
+from tagmill.errors import TagmillError
 from tagmill.outcomes import ErrorCode
-from tagmill.records import BatchResult, ImageRow, InferenceRow, MaskRow, Outcome, PendingImage
+from tagmill.records import ImageRow, InferenceRow, MaskRow
 from tagmill.settings import Settings
-from worker.inference.session_cache import SessionCache
-from worker.pipeline.tagger import Tagger
+from worker.inference.bundle_files import NamedBundles
+from worker.pipeline.batch_image import BatchImage
+from worker.pipeline.tagger import build_tagger
 from worker.supervision.memory import memory_limit
 from worker.supervision.process import ProcessEnd, end_with_parent
 from worker.supervision.watchdog import RecycleReason, Watchdog
-from worker.threads.timeout_pool import TimeoutPool
 
 
-@dataclass(frozen=True)
-class _Files:
-    """The bundle files that were named, by sha256."""
-
-    files: dict[str, str]
-
-    def path(self, sha256: str) -> Path:
-        if sha256 not in self.files:
-            raise BundleError(f"bundle {sha256[:12]} is not among those of this batch")
-        return Path(self.files[sha256])
+def outcome_of(image: BatchImage) -> dict[str, Any]:
+    """Return what this process answers of an image, as JSON values."""
+    facts = None if image.facts is None else asdict(image.facts)
+    answers = [asdict(answer) for answer in image.answers]
+    source = image.twin or image
+    return {"sha256": image.sha256, "facts": facts, "answers": answers, "code": source.code, "detail": source.detail}
 
 
-def result_from_json(data: dict[str, Any]) -> BatchResult:
-    """Return what `asdict` and JSON made of a BatchResult."""
-    return BatchResult(
-        [_outcome(row) for row in data["outcomes"]],
-        [ImageRow(**row) for row in data["images"]],
-        [_inference(row) for row in data["inferences"]],
-    )
+def take_outcome(image: BatchImage, found: dict[str, Any]) -> None:
+    """Put into an image what `outcome_of` made in the other process."""
+    image.sha256, image.detail = found["sha256"], found["detail"]
+    image.code = None if found["code"] is None else ErrorCode(found["code"])
+    image.facts = None if found["facts"] is None else ImageRow(**found["facts"])
+    image.answers = [_answer_from(row) for row in found["answers"]]
 
 
-def _outcome(row: dict[str, Any]) -> Outcome:
-    code = row["error_code"]
-    return Outcome(**row | {"error_code": None if code is None else ErrorCode(code)})
-
-
-def _inference(row: dict[str, Any]) -> InferenceRow:
+def _answer_from(row: dict[str, Any]) -> InferenceRow:
     labels = tuple((str(name), float(score)) for name, score in row["labels"])
     masks = tuple(MaskRow(**mask | {"box": tuple(mask["box"])}) for mask in row["masks"])
     return InferenceRow(**row | {"labels": labels, "masks": masks})
@@ -69,25 +59,24 @@ def main() -> None:
     logging.getLogger(__name__).info("ready to tag suspects", extra={"action": "quarantine_started"})
     setup = json.loads(sys.stdin.readline())
     settings = Settings(**setup["settings"])
-    pool = TimeoutPool(settings.decode_threads or os.cpu_count() or 1)
-    tagger = Tagger(settings, SessionCache(settings, _Files(setup["bundles"])), pool)
+    files = NamedBundles({sha256: Path(path) for sha256, path in setup["bundles"].items()})
+    tagger = build_tagger(settings, files)
     limit = memory_limit(settings.max_worker_memory)
-    Watchdog([pool, tagger.fetchers], tagger.sessions, settings.stall_seconds, limit, _end, last_resort=True)
+    Watchdog(tagger.pools.watched, tagger.sessions, settings.stall_seconds, limit, _end, last_resort=True)
     try:
-        for sha256 in setup["bundles"]:
-            tagger.sessions.get(sha256)
+        sessions = [tagger.sessions.get(sha256) for sha256 in setup["bundles"]]
     except TagmillError as error:
         _answer(answers, {"error": str(error)})
         return
     _answer(answers, {"ready": True})
     for line in sys.stdin:
-        images = [PendingImage(*entry) for entry in json.loads(line)]
-        tagged = tagger.tag(images, tuple(setup["bundles"]), tuple(setup["roots"]), lambda shas: set())
-        _answer(answers, asdict(tagged.result))
+        images = [BatchImage(*entry) for entry in json.loads(line)]
+        tagged = tagger.tag(images, sessions, tuple(setup["roots"]))
+        _answer(answers, [outcome_of(image) for image in tagged])
     os._exit(0)  # past a thread that may be stuck
 
 
-def _answer(answers: Any, data: dict[str, Any]) -> None:
+def _answer(answers: Any, data: Any) -> None:
     print(json.dumps(data), file=answers, flush=True)
 
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 from worker.inference.session_cache import SessionCache
 from worker.supervision.memory import resident_bytes
 from worker.supervision.process import ProcessEnd
-from worker.threads.timeout_pool import TimeoutPool
+from worker.timeout_pool import TimeoutPool
 
 log = logging.getLogger(__name__)
 

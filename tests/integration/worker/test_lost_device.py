@@ -15,17 +15,17 @@ from tagmill.ledger.runs import create_run
 from tagmill.registry.models import register
 from tagmill.registry.store import ModelStore
 from tagmill.settings import Settings
-from worker.batch import ProcessHooks, Runtime
+from worker.batch import BatchProcessor, ProcessHooks
 from worker.connections.availability import Services
 from worker.inference.call_tracker import CallTracker
-from worker.inference.session_cache import SessionCache
+from worker.pipeline.tagger import build_tagger
 from worker.supervision.watchdog import RecycleReason
 
 ERROR = "CUDA failure 700: an illegal memory access was encountered"
 
 
 class Shop:
-    """Images, the starter classifier, and the runtime of a worker whose device can be broken, in this process."""
+    """Images, the starter classifier, and the batch processor of a worker whose device can be broken, in this process."""
 
     def __init__(self, engine: Engine, folder: Path) -> None:
         (folder / "shop").mkdir()
@@ -36,24 +36,24 @@ class Shop:
         store.add(bundle, sha256_of(bundle))
         url = engine.url.render_as_string(hide_password=False)
         settings = Settings(database_url=url, model_store=folder / "models")
-        sessions = SessionCache(settings, store)
-        self.session = sessions.get(sha256_of(bundle))
+        tagger = build_tagger(settings, store)
+        self.session = tagger.sessions.get(sha256_of(bundle))
         model = register(engine, self.session.spec, self.session.sha256)
         self.run = create_run(engine, "test", open_sources([str(folder / "shop")]), [model], [folder], 64, "tagmill")
-        self.runtime = Runtime(settings, sessions, ProcessHooks(Services(), self.asked.append, supervised=False))
+        self.batches = BatchProcessor(settings, tagger, ProcessHooks(Services(), self.asked.append, supervised=False))
 
     def tag(self, breaks: Callable[[np.ndarray], bool]) -> None:
         """Tag the batch with a device that fails on the images that `breaks` says it does."""
-        run = self.session._engine.run
+        run = self.session._backend.run
 
         def fail(names: list[str], images: np.ndarray, calls: CallTracker) -> list[np.ndarray]:
             if breaks(images):
                 raise RuntimeError(ERROR)
             return run(names, images, calls)
 
-        self.session._engine.run = fail  # type: ignore[method-assign]
-        self.runtime.process(BatchMessage(self.run, 1))
-        self.runtime.close()
+        self.session._backend.run = fail  # type: ignore[method-assign]
+        self.batches.process(BatchMessage(self.run, 1))
+        self.batches.close()
 
     def rows(self, statement: str) -> list[tuple[object, ...]]:
         with self.engine.connect() as connection:

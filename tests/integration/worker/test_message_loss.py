@@ -15,7 +15,7 @@ from producer.submit import publish_run
 from tagmill.broker import message_loss as restoring
 from tagmill.broker.app import make_app
 from tagmill.broker.message import Priority
-from tagmill.broker.message_loss import restore
+from tagmill.broker.message_loss import recover_messages
 from tagmill.broker.publish import open_channel, publish
 from tagmill.bundles.spec import BundleSpec
 from tagmill.db.connection import epoch_now
@@ -53,7 +53,7 @@ def model(engine: Engine) -> Model:
 
 def fill_up(app: Celery, engine: Engine) -> int:
     with open_channel(app) as channel:
-        return restore(app, channel, engine, QUEUE)
+        return recover_messages(app, channel, engine, QUEUE)
 
 
 def new_run(engine: Engine, model: Model, batches: int) -> int:

@@ -22,16 +22,16 @@ from tagmill.records import Entry
 from tagmill.registry.models import Model, register
 from tagmill.registry.store import ModelStore
 from tagmill.settings import Settings
-from worker.batch import ProcessHooks, Runtime
+from worker.batch import BatchProcessor, ProcessHooks
 from worker.connections.availability import Services
 from worker.inference.session import Session
-from worker.inference.session_cache import SessionCache
+from worker.pipeline.tagger import build_tagger
 from worker.sources import stat_cache
 from worker.sources.fetcher import Fetched, Fetcher
 
 
 class Shop:
-    """A folder of images, a registered model, and the runtime of a worker, in this process."""
+    """A folder of images, a registered model, and the batch processor of a worker, in this process."""
 
     def __init__(self, engine: Engine, folder: Path, bundle: Path) -> None:
         self.engine = engine
@@ -40,11 +40,8 @@ class Shop:
         url = engine.url.render_as_string(hide_password=False)
         store = self.folder.parent / "models"
         settings = Settings(database_url=url, model_store=store, allow_private_hosts=True, max_image_pixels=10_000_000)
-        self.runtime = Runtime(
-            settings,
-            SessionCache(settings, ModelStore(store)),
-            ProcessHooks(Services(), lambda reason: None, supervised=False),
-        )
+        hooks = ProcessHooks(Services(), lambda reason: None, supervised=False)
+        self.batches = BatchProcessor(settings, build_tagger(settings, ModelStore(store)), hooks)
 
     def _register(self, bundle: Path) -> Model:
         session = Session(bundle, "cpu", 1)
@@ -59,7 +56,7 @@ class Shop:
         with self.engine.connect() as connection:
             ids = connection.execute(text(f"SELECT id FROM batch WHERE run_id = {run_id} ORDER BY seq")).scalars().all()
         for batch_id in ids:
-            self.runtime.process(BatchMessage(run_id, batch_id))
+            self.batches.process(BatchMessage(run_id, batch_id))
         return run_progress(self.engine, run_id)
 
     def rows(self, statement: str) -> list[tuple[object, ...]]:
@@ -72,7 +69,7 @@ def shop(engine: Engine, tmp_path: Path) -> Iterator[Shop]:
     (tmp_path / "shop").mkdir()
     shop = Shop(engine, tmp_path / "shop", write_classifier(tmp_path / "colors.onnx"))
     yield shop
-    shop.runtime.close()
+    shop.batches.close()
 
 
 @pytest.fixture
@@ -233,7 +230,7 @@ def test_of_a_batch_of_64_four_bad_images_fail_with_four_codes_and_60_are_tagged
     (folder / "missing.jpg").symlink_to(folder / "nowhere.jpg")
     Image.new("RGB", (20, 20), (77, 0, 0)).save(folder / "raises.png")
     done = fussy.tag()
-    fussy.runtime.close()
+    fussy.batches.close()
     assert (done.images, done.tagged, sum(done.batches.values())) == (64, 60, 1)
     failed = fussy.rows("SELECT image_key, error_code FROM run_image WHERE status = 'failed' ORDER BY image_key")
     assert dict(failed) == {

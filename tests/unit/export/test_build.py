@@ -39,8 +39,8 @@ from training.recipes.cnn import train_cnn
 from training.recipes.segment import DEFAULTS as SEGMENT
 from training.recipes.segment import train_segment
 from worker.inference.session import Session
-from worker.pipeline.infer import tag_images
-from worker.pipeline.reader import DecodedImage
+from worker.pipeline.batch_image import BatchImage
+from worker.pipeline.infer import infer_images
 
 
 @pytest.fixture(scope="module")
@@ -311,11 +311,13 @@ def test_a_graph_that_picks_the_best_labels_gives_the_worker_the_same_rows(
         export_bundle(run, tmp_path / "best.onnx", name="one", top_k=2)
         whole, best = Session(tmp_path / "all.onnx", "cpu"), Session(tmp_path / "best.onnx", "cpu")
         assert (whole.top_k, best.top_k) == (0, 2)
-        images = [
-            DecodedImage(ImageRow(str(number), "png", 32, 32, 1), {best.spec.preprocess: pixels})
-            for number, pixels in enumerate(sample_pictures(load(run)))
-        ]
-        for one, other in zip(tag_images(whole, images, 8).rows, tag_images(best, images, 8).rows, strict=True):
+        images = []
+        for number, pixels in enumerate(sample_pictures(load(run))):
+            facts = ImageRow(str(number), 32, 32, "png", 1)
+            image = BatchImage(number, "", sha256=facts.sha256, missing=[whole, best], facts=facts)
+            image.inputs = {best.spec.preprocess: pixels}
+            images.append(image)
+        for one, other in (image.answers for image in infer_images(images, [whole, best])):
             assert [label for label, _ in other.labels] == [label for label, _ in one.labels[:2]]
             assert [score for _, score in other.labels] == pytest.approx([score for _, score in one.labels[:2]])
         assert best.run(sample_pictures(load(run))).scores.shape[1] == 3

@@ -41,7 +41,7 @@ from worker.inference.gpu_buffers import ShapedCalls, fitting
 from worker.inference.onnxruntime_backend import OnnxRuntimeBackend, session_options
 from worker.inference.session import Session
 from worker.inference.session_loader import gpu_options
-from worker.threads.timeout_pool import TimeoutPool
+from worker.timeout_pool import TimeoutPool
 
 ROOT = Path(__file__).parents[4]
 NO_GPU = pytest.mark.skipif(gpu_visible(), reason="this machine has a GPU: benchmarks/gpu.py checks it")

@@ -15,8 +15,8 @@ from tagmill.records import ImageRow
 from tagmill.tasks.base import Prediction
 from worker.inference.dynamic_batching import DynamicBatcher, Pixels
 from worker.inference.session import Session
-from worker.pipeline.infer import tag_images
-from worker.pipeline.reader import ReadImage
+from worker.pipeline.batch_image import BatchImage
+from worker.pipeline.infer import infer_images
 
 COLORS = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255]], dtype=np.uint8)
 
@@ -35,7 +35,7 @@ class Gate:
         return self._session.run(images)
 
 
-def pictures(session: Session, colors: list[int]) -> Pixels:
+def colored_images(session: Session, colors: list[int]) -> Pixels:
     """Return one image of each color."""
     spec = session.spec.preprocess
     return np.broadcast_to(COLORS[colors][:, None, None], (len(colors), spec.height, spec.width, 3)).copy()
@@ -45,20 +45,20 @@ def pictures(session: Session, colors: list[int]) -> Pixels:
 def test_those_who_wait_go_together_and_each_gets_its_own(tmp_path: Path, write: object) -> None:
     session = Session(write(tmp_path / "bundle.onnx"), "cpu", threads=1)  # type: ignore[operator]
     gate = Gate(session)
-    merger = DynamicBatcher(gate.run, parallel=1)
+    batcher = DynamicBatcher(gate.run, parallel=1)
     asked = [[number % 3] * (1 + number % 2) for number in range(9)]
     with ThreadPoolExecutor(len(asked)) as pool:
-        first = pool.submit(merger.run, pictures(session, asked[0]), 8)
+        first = pool.submit(batcher.run, colored_images(session, asked[0]), 8)
         wait_until(lambda: gate.calls, 10, "the first call")
-        rest = [pool.submit(merger.run, pictures(session, colors), 8) for colors in asked[1:]]
-        wait_until(lambda: len(merger._waiting) == 8, 10, "the others to wait")
+        rest = [pool.submit(batcher.run, colored_images(session, colors), 8) for colors in asked[1:]]
+        wait_until(lambda: len(batcher._waiting) == 8, 10, "the others to wait")
         gate.open.set()
         found = [future.result(30) for future in (first, *rest)]
     assert sum(gate.calls) == sum(map(len, asked))
     assert max(gate.calls) <= 8
     assert len(gate.calls) == 3  # one alone, then 12 images in two
     for colors, prediction in zip(asked, found, strict=True):
-        alone = session.run(pictures(session, colors))
+        alone = session.run(colored_images(session, colors))
         assert np.allclose(prediction.scores, alone.scores, atol=1e-6)
         assert prediction.mask is None or np.array_equal(prediction.mask, alone.mask)
 
@@ -66,11 +66,11 @@ def test_those_who_wait_go_together_and_each_gets_its_own(tmp_path: Path, write:
 def test_as_many_calls_run_as_may(tmp_path: Path) -> None:
     session = Session(write_classifier(tmp_path / "bundle.onnx"), "cpu", threads=1)
     gate = Gate(session)
-    merger = DynamicBatcher(gate.run, parallel=2)
+    batcher = DynamicBatcher(gate.run, parallel=2)
     with ThreadPoolExecutor(3) as pool:
-        futures = [pool.submit(merger.run, pictures(session, [color]), 8) for color in range(3)]
+        futures = [pool.submit(batcher.run, colored_images(session, [color]), 8) for color in range(3)]
         wait_until(lambda: len(gate.calls) == 2, 10, "two calls")
-        wait_until(lambda: len(merger._waiting) == 1, 10, "the third to wait")
+        wait_until(lambda: len(batcher._waiting) == 1, 10, "the third to wait")
         gate.open.set()
         assert [int(future.result(30).scores.argmax()) for future in futures] == [0, 1, 2]
 
@@ -78,13 +78,13 @@ def test_as_many_calls_run_as_may(tmp_path: Path) -> None:
 def test_a_failure_is_that_of_the_caller_whose_images_fail(tmp_path: Path) -> None:
     session = Session(write_classifier(tmp_path / "bundle.onnx"), "cpu", threads=1)
     gate = Gate(session)
-    merger = DynamicBatcher(gate.run, parallel=1)
-    good, bad = pictures(session, [1]), np.zeros((1, 4, 4, 3), dtype=np.uint8)
+    batcher = DynamicBatcher(gate.run, parallel=1)
+    good, bad = colored_images(session, [1]), np.zeros((1, 4, 4, 3), dtype=np.uint8)
     with ThreadPoolExecutor(4) as pool:
-        first = pool.submit(merger.run, good, 8)
+        first = pool.submit(batcher.run, good, 8)
         wait_until(lambda: gate.calls, 10, "the first call")
-        rest = [pool.submit(merger.run, images, 8) for images in (good, bad, good)]
-        wait_until(lambda: len(merger._waiting) == 3, 10, "the others to wait")
+        rest = [pool.submit(batcher.run, images, 8) for images in (good, bad, good)]
+        wait_until(lambda: len(batcher._waiting) == 3, 10, "the others to wait")
         gate.open.set()
         assert [int(future.result(30).scores.argmax()) for future in (first, rest[0], rest[2])] == [1, 1, 1]
         with pytest.raises(Exception, match=r"(?i)dimension|shape|invalid"):
@@ -109,11 +109,11 @@ def test_after_a_shared_call_that_failed_no_more_calls_run_at_once_than_may(tmp_
             with lock:
                 running -= 1
 
-    merger = DynamicBatcher(run, parallel=1)
+    batcher = DynamicBatcher(run, parallel=1)
     good, bad = (np.full((1, 16, 16, 3), red, dtype=np.uint8) for red in (0, BAD_RED))
     with ThreadPoolExecutor(8) as pool:
-        futures = [pool.submit(merger.run, bad if number == 5 else good, 8) for number in range(8)]
-        wait_until(lambda: len(merger._waiting) == 7, 10, "the others to wait")
+        futures = [pool.submit(batcher.run, bad if number == 5 else good, 8) for number in range(8)]
+        wait_until(lambda: len(batcher._waiting) == 7, 10, "the others to wait")
         first.set()
         failed = [number for number, future in enumerate(futures) if future.exception(30)]
     assert failed == [5]
@@ -123,17 +123,19 @@ def test_after_a_shared_call_that_failed_no_more_calls_run_at_once_than_may(tmp_
 def test_the_images_of_small_messages_go_together(tmp_path: Path) -> None:
     session = Session(write_fussy_classifier(tmp_path / "fussy.onnx"), "cpu", threads=1)
     gate = Gate(session)
-    merger = DynamicBatcher(gate.run, parallel=1)
+    batcher = DynamicBatcher(gate.run, parallel=1)
     pixels = np.full((16, 16, 3), 200, dtype=np.uint8)
     with ThreadPoolExecutor(9) as pool:
 
         def tag(number: int) -> list[str]:
             row = ImageRow(f"{number:064d}", 16, 16, "PNG", 1)
-            tagged = tag_images(session, [ReadImage(row, {session.spec.preprocess: pixels})], 8, merger.run)
-            return [found.image_sha256 for found in tagged.rows]
+            image = BatchImage(number, f"/{number}", sha256=row.sha256, missing=[session], facts=row)
+            image.inputs = {session.spec.preprocess: pixels}
+            infer_images([image], [session], lambda session: batcher.run)
+            return [found.image_sha256 for found in image.answers]
 
         futures = [pool.submit(tag, number) for number in range(9)]
-        wait_until(lambda: len(merger._waiting) == 8, 10, "all but the first to wait")
+        wait_until(lambda: len(batcher._waiting) == 8, 10, "all but the first to wait")
         gate.open.set()
         assert [future.result(30) for future in futures] == [[f"{number:064d}"] for number in range(9)]
     assert gate.calls == [1, 8]

@@ -23,11 +23,9 @@ from tagmill.registry.store import ModelStore
 from tagmill.settings import Settings
 from worker.devices.device_check import _probe, require_device
 from worker.devices.resolve import gpu_visible
-from worker.inference.session_cache import SessionCache
 from worker.pipeline.gpu_jpeg_decoder import GpuJpegDecoder, Read, gpu_reader
 from worker.pipeline.gpu_jpeg_scaling import Shrinker, scaling
-from worker.pipeline.tagger import Tagger
-from worker.threads.timeout_pool import TimeoutPool
+from worker.pipeline.tagger import build_tagger
 
 SHRINKER = Shrinker(0, place="cpu")
 NO_GPU = pytest.mark.skipif(gpu_visible(), reason="this machine has a GPU: benchmarks/gpu.py checks it")
@@ -247,5 +245,5 @@ def test_two_images_are_shrunk_at_a_time(monkeypatch: pytest.MonkeyPatch) -> Non
 @NO_GPU
 def test_the_setting_reaches_the_pipeline(tmp_path: Path) -> None:
     wanted = Settings(decode_on_gpu=True)
-    with TimeoutPool(1) as pool, pytest.raises(ConfigurationError, match="is no GPU"):
-        Tagger(wanted, SessionCache(wanted, ModelStore(tmp_path)), pool)
+    with pytest.raises(ConfigurationError, match="is no GPU"):
+        build_tagger(wanted, ModelStore(tmp_path))

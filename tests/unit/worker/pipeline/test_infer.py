@@ -15,18 +15,28 @@ from tagmill.records import ImageRow
 from worker.inference.call_tracker import StalledCallError
 from worker.inference.error_codes import error_code_of
 from worker.inference.session import Session
-from worker.pipeline.infer import tag_images, together
-from worker.pipeline.reader import ReadImage
+from worker.pipeline.batch_image import BatchImage
+from worker.pipeline.infer import infer_images, together
 
 
-def pictures(session: Session, count: int, bad: int | None = None) -> list[ReadImage]:
+def decoded(session: Session, count: int, bad: int | None = None) -> list[BatchImage]:
     """Return decoded images in plain blue; one of them, if asked, is the one that the model cannot bear."""
     found = []
     for number in range(count):
         pixels = np.full((16, 16, 3), (BAD_RED if number == bad else 0, 0, 200), dtype=np.uint8)
         row = ImageRow(f"{number:064d}", 16, 16, "PNG", 1)
-        found.append(ReadImage(row, {session.spec.preprocess: pixels}))
+        image = BatchImage(number, f"/{number}", sha256=row.sha256, missing=[session], facts=row)
+        image.inputs = {session.spec.preprocess: pixels}
+        found.append(image)
     return found
+
+
+def answered(images: list[BatchImage]) -> int:
+    return sum(len(image.answers) for image in images)
+
+
+def failures(images: list[BatchImage]) -> dict[int, ErrorCode]:
+    return {image.position: image.code for image in images if image.code is not None}
 
 
 def cut_off_after(session: Session, seconds: float) -> Callable[[], None]:
@@ -43,34 +53,36 @@ def cut_off_after(session: Session, seconds: float) -> Callable[[], None]:
 
 def test_a_failing_call_is_halved_down_to_the_image_that_breaks_it(tmp_path: Path) -> None:
     session = Session(write_fussy_classifier(tmp_path / "fussy.onnx"), "cpu", 1)
-    tagged = tag_images(session, pictures(session, 16, bad=5), 16)
-    assert [row.image_sha256 for row in tagged.rows] == [f"{number:064d}" for number in range(16) if number != 5]
-    assert {sha: code for sha, (code, _) in tagged.failed.items()} == {f"{5:064d}": ErrorCode.INFERENCE_FAILED}
+    tagged = infer_images(decoded(session, 16, bad=5), [session])
+    assert [row.image_sha256 for image in tagged for row in image.answers] == [
+        f"{number:064d}" for number in range(16) if number != 5
+    ]
+    assert failures(tagged) == {5: ErrorCode.INFERENCE_FAILED}
 
 
 def test_a_call_without_memory_is_split_the_size_is_learned_and_the_work_is_finished(tmp_path: Path) -> None:
-    session = Session(write_hungry_classifier(tmp_path / "hungry.onnx", most=5), "cpu", 1)
-    assert len(tag_images(session, pictures(session, 32), 32).rows) == 32
+    session = Session(write_hungry_classifier(tmp_path / "hungry.onnx", most=5), "cpu", 1, batch=32)
+    assert answered(infer_images(decoded(session, 32), [session])) == 32
     assert session.largest_call == 4
     calls: list[int] = []
     run = session.run
     session.run = lambda images, best_only=False: calls.append(len(images)) or run(images, best_only)  # type: ignore[method-assign,func-returns-value]
-    assert len(tag_images(session, pictures(session, 10), 32).rows) == 10
+    assert answered(infer_images(decoded(session, 10), [session])) == 10
     assert calls == [4, 4, 2]
 
 
 def test_no_size_is_learned_where_each_call_is_filled_up_to_the_same(tmp_path: Path) -> None:
-    session = Session(write_hungry_classifier(tmp_path / "hungry.onnx", most=5), "cpu", 1)
+    session = Session(write_hungry_classifier(tmp_path / "hungry.onnx", most=5), "cpu", 1, batch=32)
     session.fixed_batch = 32
-    assert len(tag_images(session, pictures(session, 32), 32).rows) == 32
+    assert answered(infer_images(decoded(session, 32), [session])) == 32
     assert session.largest_call is None
 
 
 def test_an_image_that_alone_needs_too_much_memory_is_told_from_one_the_model_fails_on(tmp_path: Path) -> None:
     session = Session(write_hungry_classifier(tmp_path / "hungry.onnx", most=8), "cpu", 1)
-    tagged = tag_images(session, pictures(session, 8, bad=3), 8)
-    assert len(tagged.rows) == 7
-    assert {sha: code for sha, (code, _) in tagged.failed.items()} == {f"{3:064d}": ErrorCode.OUT_OF_MEMORY}
+    tagged = infer_images(decoded(session, 8, bad=3), [session])
+    assert answered(tagged) == 7
+    assert failures(tagged) == {3: ErrorCode.OUT_OF_MEMORY}
 
 
 @pytest.mark.parametrize(
@@ -95,10 +107,10 @@ def test_every_way_to_say_that_memory_ran_out_is_understood(message: str) -> Non
 def test_an_inference_that_does_not_end_is_cut_off_and_its_image_found(tmp_path: Path) -> None:
     session = Session(write_endless_classifier(tmp_path / "endless.onnx"), "cpu", 1)
     end = cut_off_after(session, 0.5)
-    tagged = tag_images(session, pictures(session, 8, bad=6), 8)
+    tagged = infer_images(decoded(session, 8, bad=6), [session])
     end()
-    assert len(tagged.rows) == 7
-    assert {sha: code for sha, (code, _) in tagged.failed.items()} == {f"{6:064d}": ErrorCode.TIMED_OUT}
+    assert answered(tagged) == 7
+    assert failures(tagged) == {6: ErrorCode.TIMED_OUT}
     assert session.calls.longest() == 0.0
 
 
@@ -124,7 +136,7 @@ def test_images_that_lie_one_after_the_other_are_not_copied(rows: tuple[int, ...
 
 def test_images_of_several_arrays_or_of_parts_of_one_are_copied() -> None:
     room = np.zeros((6, 5, 4, 3), dtype=np.uint8)
-    for pictures in ([room[0], room[1].copy()], [room[0, :4], room[1, :4]], [np.ones((5, 4, 3), np.uint8)]):
-        found = together(pictures)
-        assert np.array_equal(found, np.stack(pictures))
+    for images in ([room[0], room[1].copy()], [room[0, :4], room[1, :4]], [np.ones((5, 4, 3), np.uint8)]):
+        found = together(images)
+        assert np.array_equal(found, np.stack(images))
         assert not np.shares_memory(found, room)

@@ -1,7 +1,6 @@
 """A suspected batch in a process of its own: real processes, real deaths."""
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,12 +14,11 @@ from support.processes import children
 from tagmill.errors import BundleError
 from tagmill.ledger.leases import Claim
 from tagmill.outcomes import ErrorCode
-from tagmill.records import BatchResult, PendingImage
+from tagmill.records import BatchResult
 from tagmill.settings import Settings
-from worker.inference.session_cache import SessionCache
-from worker.pipeline.tagger import Tagger
+from worker.pipeline.batch_image import BatchImage, to_result
+from worker.pipeline.tagger import build_tagger
 from worker.supervision.quarantine import Quarantine
-from worker.threads.timeout_pool import TimeoutPool
 
 FAULTS = str(Path(faults.__file__).parent)
 #: in the bytes of an image after which its process ends at the next one, like a bug that damages the heap
@@ -56,9 +54,11 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "shop"
 
 
-def suspect(folder: Path, *models: str) -> Claim:
-    images = tuple(PendingImage(number, str(path)) for number, path in enumerate(sorted(folder.iterdir())))
-    return Claim(1, 1, "token", 3, True, images, models, (str(folder),))
+def quarantined(files: Named, folder: Path, *models: str, settings: Settings | None = None) -> BatchResult:
+    """Return what a quarantine makes of the files of a folder."""
+    images = [BatchImage(number, str(path)) for number, path in enumerate(sorted(folder.iterdir()))]
+    claimed = Claim(1, 1, "token", 3, True, (), models, (str(folder),))
+    return to_result(Quarantine(settings or Settings(), files).tag(claimed, images))
 
 
 def failures(result: BatchResult) -> dict[int, ErrorCode]:
@@ -67,17 +67,14 @@ def failures(result: BatchResult) -> dict[int, ErrorCode]:
 
 def test_an_innocent_batch_comes_out_as_it_would_have_in_the_worker(shop: Path, tmp_path: Path) -> None:
     files = Named(colors=write_classifier(tmp_path / "c.onnx"), masks=write_segmenter(tmp_path / "s.onnx"))
-    claimed = suspect(shop, "colors", "masks")
     (shop / "broken.jpg").write_bytes(b"no picture")
-    claimed = suspect(shop, "colors", "masks")
-    found = Quarantine(Settings(), files).tag(claimed)
-    pool = TimeoutPool(2)
-    expected = Tagger(Settings(), SessionCache(Settings(), files), pool).tag(
-        claimed.images, claimed.models, claimed.roots, lambda shas: set()
-    )
-    pool.shutdown()
+    found = quarantined(files, shop, "colors", "masks")
+    tagger = build_tagger(Settings(), files)
+    images = [BatchImage(number, str(path)) for number, path in enumerate(sorted(shop.iterdir()))]
+    expected = to_result(tagger.tag(images, [tagger.sessions.get(name) for name in files.files], (str(shop),)))
+    tagger.close()
     assert failures(found) == {6: ErrorCode.NOT_AN_IMAGE}
-    assert found == expected.result
+    assert found == expected
 
 
 def processes(capfd: pytest.CaptureFixture[str]) -> int:
@@ -91,7 +88,7 @@ def test_the_one_image_that_ends_its_process_is_found_and_the_others_are_tagged(
     with (shop / "00002.png").open("ab") as file:
         file.write(faults.KILLS)
     files = Named(colors=write_classifier(tmp_path / "c.onnx"))
-    result = Quarantine(Settings(), files).tag(suspect(shop, "colors"))
+    result = quarantined(files, shop, "colors")
     assert failures(result) == {2: ErrorCode.CRASHED_WORKER}
     (said,) = (outcome.error_detail for outcome in result.outcomes if outcome.error_code)
     assert said == "taken alone, it ended its process: SIGKILL"
@@ -109,7 +106,7 @@ def test_an_image_is_not_to_blame_for_what_one_before_it_did_to_their_process(
     with (shop / "00001.png").open("ab") as file:
         file.write(HARMS)
     files = Named(colors=write_classifier(tmp_path / "c.onnx"))
-    result = Quarantine(Settings(decode_threads=1), files).tag(suspect(shop, "colors"))
+    result = quarantined(files, shop, "colors", settings=Settings(decode_threads=1))
     assert failures(result) == {}
     assert sorted(outcome.position for outcome in result.outcomes) == list(range(6))
     assert len(result.inferences) == 6
@@ -121,7 +118,7 @@ def test_an_image_over_the_memory_limit_is_found(shop: Path, tmp_path: Path) -> 
     with (shop / "00004.png").open("ab") as file:
         file.write(faults.FILLS)
     files = Named(colors=write_classifier(tmp_path / "c.onnx"))
-    result = Quarantine(Settings(max_worker_memory=400 * 2**20), files).tag(suspect(shop, "colors"))
+    result = quarantined(files, shop, "colors", settings=Settings(max_worker_memory=400 * 2**20))
     assert failures(result) == {4: ErrorCode.OUT_OF_MEMORY}
 
 
@@ -130,7 +127,7 @@ def test_a_stuck_image_and_an_endless_inference_are_given_up(shop: Path, tmp_pat
         file.write(faults.STICKS)
     Image.new("RGB", (20, 20), (BAD_RED, 0, 0)).save(shop / "endless.png")
     files = Named(endless=write_endless_classifier(tmp_path / "e.onnx"))
-    result = Quarantine(Settings(stall_seconds=1.0), files).tag(suspect(shop, "endless"))
+    result = quarantined(files, shop, "endless", settings=Settings(stall_seconds=1.0))
     assert failures(result) == {6: ErrorCode.TIMED_OUT, 7: ErrorCode.TIMED_OUT}
 
 
@@ -138,19 +135,17 @@ def test_an_image_that_takes_the_interpreters_lock_for_good_is_found(shop: Path,
     with (shop / "00000.png").open("ab") as file:
         file.write(faults.FREEZES)
     files = Named(colors=write_classifier(tmp_path / "c.onnx"))
-    result = Quarantine(Settings(stall_seconds=1.0), files).tag(suspect(shop, "colors"))
+    result = quarantined(files, shop, "colors", settings=Settings(stall_seconds=1.0))
     assert failures(result) == {0: ErrorCode.CRASHED_WORKER}
 
 
 def test_models_that_cannot_be_loaded_are_no_fault_of_the_images(shop: Path, tmp_path: Path) -> None:
     (tmp_path / "noise.onnx").write_bytes(b"\x08noise")
-    quarantine = Quarantine(Settings(), Named(noise=tmp_path / "noise.onnx"))
     with pytest.raises(BundleError, match=r"could not load the models: .*noise.onnx: it is no ONNX file"):
-        quarantine.tag(suspect(shop, "noise"))
+        quarantined(Named(noise=tmp_path / "noise.onnx"), shop, "noise")
 
 
 def test_no_process_of_quarantine_is_left(shop: Path, tmp_path: Path) -> None:
     files = Named(colors=write_classifier(tmp_path / "c.onnx"))
-    claimed = suspect(shop, "colors")
-    Quarantine(Settings(), files).tag(replace(claimed, images=claimed.images[:1]))
+    assert quarantined(files, shop, "colors").outcomes
     assert "quarantine" not in "".join(Path(f"/proc/{pid}/cmdline").read_text() for pid in children(os.getpid()))

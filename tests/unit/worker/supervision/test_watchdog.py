@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -19,18 +19,19 @@ from support.bundles import write_classifier
 from support.image_fixtures import write_picture
 from support.processes import wait_until
 
+from tagmill import machine as machine_module
 from tagmill.outcomes import ErrorCode, ImageFailure
-from tagmill.records import Outcome, PendingImage
+from tagmill.records import Outcome
 from tagmill.settings import Settings
 from worker.inference.call_tracker import CallTracker, StalledCallError
 from worker.inference.session_cache import SessionCache
-from worker.pipeline.tagger import Tagger
+from worker.pipeline.batch_image import BatchImage, to_result
+from worker.pipeline.tagger import build_tagger
 from worker.sources.fetcher import Fetched
-from worker.supervision import memory
 from worker.supervision.memory import memory_limit, resident_bytes
 from worker.supervision.process import ProcessEnd
 from worker.supervision.watchdog import RecycleReason, Watchdog
-from worker.threads.timeout_pool import TimeoutPool
+from worker.timeout_pool import TimeoutPool
 
 
 class Named:
@@ -58,9 +59,14 @@ def watch(pool: TimeoutPool) -> Iterator[Watch]:
     """Start watchdogs that are ended with the test; each returns the list of what it asked for."""
     started: list[Watchdog] = []
 
-    def start(sessions: SessionCache, stall: float = 60.0, memory_limit: int = 2**60) -> list[RecycleReason]:
+    def start(
+        sessions: SessionCache,
+        stall: float = 60.0,
+        memory_limit: int = 2**60,
+        pools: Sequence[TimeoutPool] = (pool,),
+    ) -> list[RecycleReason]:
         asked: list[RecycleReason] = []
-        started.append(Watchdog([pool], sessions, stall, memory_limit, asked.append, last_resort=False))
+        started.append(Watchdog(pools, sessions, stall, memory_limit, asked.append, last_resort=False))
         return asked
 
     yield start
@@ -114,7 +120,7 @@ def test_a_stuck_image_is_an_outcome_and_the_process_asks_to_be_recycled(
     pool: TimeoutPool, watch: Watch, tmp_path: Path
 ) -> None:
     paths = [write_picture(tmp_path / f"{number}.png", "red", shade=number) for number in range(4)]
-    tagger = Tagger(Settings(), SessionCache(Settings(), Named(colors=write_classifier(tmp_path / "c.onnx"))), pool)
+    tagger = build_tagger(Settings(decode_threads=2), Named(colors=write_classifier(tmp_path / "c.onnx")))
     release = threading.Event()
     fetcher = tagger.fetcher((str(tmp_path),))
     read = fetcher.fetch
@@ -125,19 +131,17 @@ def test_a_stuck_image_is_an_outcome_and_the_process_asks_to_be_recycled(
         return read(uri)
 
     fetcher.fetch = stuck  # type: ignore[method-assign]
-    asked = watch(tagger.sessions, stall=0.3)
-    images = [PendingImage(number, str(path)) for number, path in enumerate(paths)]
-    tagged = tagger.tag(images, ("colors",), (str(tmp_path),), lambda shas: set())
+    asked = watch(tagger.sessions, stall=0.3, pools=tagger.pools.watched)
+    images = [BatchImage(number, str(path)) for number, path in enumerate(paths)]
+    tagged = tagger.tag(images, [tagger.sessions.get("colors")], (str(tmp_path),))
     release.set()
-    codes = {outcome.position: outcome.error_code for outcome in tagged.result.outcomes}
+    codes = {image.position: image.code for image in tagged}
     assert codes == {0: None, 1: None, 2: ErrorCode.TIMED_OUT, 3: None}
     wait_until(lambda: RecycleReason.STUCK_THREAD in asked, 10, "the watchdog to ask for a new process")
 
 
 def test_an_inference_that_does_not_end_is_cut_off(pool: TimeoutPool, watch: Watch, tmp_path: Path) -> None:
-    tagger = Tagger(
-        Settings(), SessionCache(Settings(), Named(endless=write_endless_classifier(tmp_path / "e.onnx"))), pool
-    )
+    tagger = build_tagger(Settings(), Named(endless=write_endless_classifier(tmp_path / "e.onnx")))
     asked = watch(tagger.sessions, stall=0.3)
     session = tagger.sessions.get("endless")
     with pytest.raises(Exception, match="did not end in time"):
@@ -264,7 +268,8 @@ def test_memory_is_measured_and_limited_by_machine_container_or_setting(
         assert resident_bytes() - before > 40 * 2**20
     assert memory_limit(123) == 123
     limit = tmp_path / "memory.max"
-    monkeypatch.setattr(memory, "_CGROUP_LIMITS", (tmp_path / "none", limit))
+    monkeypatch.setattr(machine_module, "_CGROUPS", tmp_path)
+    monkeypatch.setattr(machine_module, "_OWN_CGROUPS", tmp_path / "none")
     limit.write_text("max\n")
     machine = memory_limit(0)
     limit.write_text(f"{2**20}\n")
@@ -273,12 +278,12 @@ def test_memory_is_measured_and_limited_by_machine_container_or_setting(
 
 def test_an_unforeseen_error_of_one_image_leaves_the_others_alone(pool: TimeoutPool, tmp_path: Path) -> None:
     write_picture(tmp_path / "good.png", "red")
-    tagger = Tagger(Settings(), SessionCache(Settings(), Named(colors=write_classifier(tmp_path / "c.onnx"))), pool)
+    tagger = build_tagger(Settings(decode_threads=2), Named(colors=write_classifier(tmp_path / "c.onnx")))
     fetcher = tagger.fetcher((str(tmp_path),))
     read = fetcher.fetch
     fetcher.fetch = lambda uri: read(uri) if "good" in uri else [][0]  # type: ignore[method-assign]
-    images = [PendingImage(0, str(tmp_path / "good.png")), PendingImage(1, "bug")]
-    tagged = tagger.tag(images, ("colors",), (str(tmp_path),), lambda shas: set())
-    failed, good = tagged.result.outcomes
+    images = [BatchImage(0, str(tmp_path / "good.png")), BatchImage(1, "bug")]
+    tagged = tagger.tag(images, [tagger.sessions.get("colors")], (str(tmp_path),))
+    good, failed = to_result(tagged).outcomes
     assert failed == Outcome(1, None, ErrorCode.FETCH_FAILED, "IndexError: list index out of range")
     assert (good.position, good.error_code) == (0, None)

@@ -2,12 +2,11 @@
 
 import threading
 
-from tagmill.images.image import DecodeLimits
 from tagmill.outcomes import ErrorCode
-from tagmill.records import Outcome, PendingImage
-from worker.pipeline.reader import BatchReader, FetchedImage
+from worker.pipeline.batch_image import BatchImage
+from worker.pipeline.fetch import fetch_images
 from worker.sources.fetcher import Fetched
-from worker.threads.timeout_pool import TimeoutPool
+from worker.timeout_pool import TimeoutPool
 
 TOGETHER = 8
 
@@ -24,14 +23,12 @@ def test_urls_are_fetched_together_though_one_thread_reads_files() -> None:
         return Fetched(uri.encode(), None)
 
     files, web = TimeoutPool(1, "files"), TimeoutPool(TOGETHER, "web")
-    images = [PendingImage(number, f"http://shop.example/{number}.jpg") for number in range(TOGETHER)]
-    images.append(PendingImage(TOGETHER, "/shop/a.jpg"))
-    found = BatchReader(files, fetch, DecodeLimits(), web).fetch(images)
+    images = [BatchImage(number, f"http://shop.example/{number}.jpg") for number in range(TOGETHER)]
+    images.append(BatchImage(TOGETHER, "/shop/a.jpg"))
+    found = fetch_images(images, fetch, files, web)
     files.shutdown()
     web.shutdown()
-    assert [image.data for image in found if isinstance(image, FetchedImage)] == [
-        image.uri.encode() for image in images
-    ]
+    assert [image.data for image in found] == [image.uri.encode() for image in images]
     assert readers == {"files"}
 
 
@@ -42,9 +39,8 @@ def test_a_fetch_that_breaks_in_an_unforeseen_way_costs_its_image_alone() -> Non
         return Fetched(uri.encode(), None)
 
     pool = TimeoutPool(2)
-    found = BatchReader(pool, fetch, DecodeLimits()).fetch(
-        PendingImage(number, f"/{name}") for number, name in enumerate("abc")
-    )
+    images = [BatchImage(number, f"/{name}") for number, name in enumerate("abc")]
+    found = fetch_images(images, fetch, pool, pool)
     pool.shutdown()
-    assert found[1] == Outcome(1, error_code=ErrorCode.FETCH_FAILED, error_detail="RuntimeError: a fault of ours")
-    assert [isinstance(image, FetchedImage) for image in found] == [True, False, True]
+    assert (found[1].code, found[1].detail) == (ErrorCode.FETCH_FAILED, "RuntimeError: a fault of ours")
+    assert [image.sha256 is not None for image in found] == [True, False, True]

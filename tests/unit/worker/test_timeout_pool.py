@@ -9,8 +9,7 @@ from concurrent.futures import wait
 
 import pytest
 
-from worker.threads.chunks import LARGEST, collect, start
-from worker.threads.timeout_pool import TimeoutPool
+from worker.timeout_pool import LARGEST_CHUNK, TimeoutPool
 
 
 @pytest.fixture
@@ -26,13 +25,13 @@ def failed(item: int, error: Exception) -> str:
 
 @pytest.mark.parametrize("count", [0, 1, 3, 64, 100])
 def test_results_come_in_the_order_of_the_items(pool: TimeoutPool, count: int) -> None:
-    assert collect(start(pool, str, failed, range(count))) == [str(number) for number in range(count)]
+    assert pool.start(str, failed, range(count)).results() == [str(number) for number in range(count)]
 
 
-def test_no_thread_of_the_pool_is_idle_and_no_group_is_too_large(pool: TimeoutPool) -> None:
-    assert len(start(pool, str, failed, range(8))) == 4
-    assert len(start(pool, str, failed, range(100 * LARGEST))) == 100
-    assert len(start(pool, str, failed, range(100), largest=1)) == 100
+def test_no_thread_of_the_pool_is_idle_and_no_chunk_is_too_large(pool: TimeoutPool) -> None:
+    assert len(pool.start(str, failed, range(8)).chunks) == 4
+    assert len(pool.start(str, failed, range(100 * LARGEST_CHUNK)).chunks) == 100
+    assert len(pool.start(str, failed, range(100), largest=1).chunks) == 100
 
 
 def test_a_thread_that_waits_keeps_no_result_and_no_failure_alive() -> None:
@@ -60,12 +59,12 @@ def test_an_item_that_raises_fails_alone(pool: TimeoutPool) -> None:
     def work(item: int) -> str:
         return str(1 // (item - 5))
 
-    found = collect(start(pool, work, failed, range(64)))
+    found = pool.start(work, failed, range(64)).results()
     assert found[5] == "5: ZeroDivisionError"
     assert all("Error" not in result for result in found[:5] + found[6:])
 
 
-def test_an_item_that_is_stuck_is_given_up_alone_and_what_it_does_later_counts_no_more() -> None:
+def test_an_item_that_is_stuck_is_abandoned_alone_and_its_late_result_is_ignored() -> None:
     pool = TimeoutPool(1)
     stuck, free = threading.Event(), threading.Event()
     seen: list[int] = []
@@ -77,21 +76,21 @@ def test_an_item_that_is_stuck_is_given_up_alone_and_what_it_does_later_counts_n
             free.wait(10)
         return str(item)
 
-    groups = start(pool, work, failed, range(LARGEST * 2))
-    assert len(groups) == 2
+    started = pool.start(work, failed, range(LARGEST_CHUNK * 2))
+    assert len(started.chunks) == 2
     assert stuck.wait(10)
     time.sleep(0.02)
     assert pool.abandon_stuck(0.01) == 1
-    found = collect(groups)
-    assert found == ["3: ImageFailure" if number == 3 else str(number) for number in range(LARGEST * 2)]
+    found = started.results()
+    assert found == ["3: ImageFailure" if number == 3 else str(number) for number in range(LARGEST_CHUNK * 2)]
     free.set()
     time.sleep(0.1)
-    assert collect(groups) == found
-    assert sorted(seen) == list(range(LARGEST * 2))
+    assert started.results() == found
+    assert sorted(seen) == list(range(LARGEST_CHUNK * 2))
     pool.shutdown()
 
 
-def test_a_group_is_not_stuck_while_its_items_come_through() -> None:
+def test_a_chunk_is_not_stuck_while_its_items_come_through() -> None:
     pool = TimeoutPool(1)
 
     def work(item: int) -> str:
@@ -99,10 +98,10 @@ def test_a_group_is_not_stuck_while_its_items_come_through() -> None:
         return str(item)
 
     found: list[str] = []
-    waiting = threading.Thread(target=lambda: found.extend(collect(start(pool, work, failed, range(LARGEST)))))
+    waiting = threading.Thread(target=lambda: found.extend(pool.start(work, failed, range(LARGEST_CHUNK)).results()))
     waiting.start()
     while waiting.is_alive():
         assert pool.abandon_stuck(0.3) == 0
         time.sleep(0.01)
-    assert found == [str(number) for number in range(LARGEST)]
+    assert found == [str(number) for number in range(LARGEST_CHUNK)]
     pool.shutdown()

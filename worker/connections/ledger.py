@@ -1,0 +1,62 @@
+"""The ledger as a worker uses it: every call is repeated while the database is away."""
+
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, TypeVar
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from tagmill.broker.message import BatchMessage
+from tagmill.ledger import complete, known_results, leases
+from tagmill.ledger.leases import Claim, Lease
+from tagmill.records import BatchResult
+from worker.connections.availability import Services
+
+_Result = TypeVar("_Result")
+
+
+class Ledger:
+    """The calls of a worker to `tagmill.ledger`. Each waits for a database that is away.
+
+    All raise StoppedError if the process is to end meanwhile; then it is unknown whether the database got the call.
+    """
+
+    def __init__(self, engine: Engine, services: Services) -> None:
+        self._engine = engine
+        self._services = services
+
+    def claim(self, message: BatchMessage, queue: str, lease: Lease) -> Claim | None:
+        """Take the batch of a message; None if it is not free. See `tagmill.ledger.leases.claim`."""
+        return self._call(leases.claim, message.run, message.batch, queue, lease)
+
+    def exists(self, message: BatchMessage, queue: str) -> bool:
+        """Return whether the batch of a message is in SQL."""
+        return self._call(leases.exists, message.run, message.batch, queue)
+
+    def unchanged_files(self, identities: Iterable[str], models: tuple[str, ...]) -> dict[str, str]:
+        """Return identity -> sha256 of the files that were hashed before, and lack no result of these models."""
+        return self._call(known_results.unchanged_files, identities, models)
+
+    def known_inferences(self, shas: Iterable[str], models: tuple[str, ...]) -> set[tuple[str, str]]:
+        """Return the (image sha256, model sha256) pairs that have a result."""
+        return self._call(known_results.known_inferences, shas, models)
+
+    def complete(self, claim: Claim, result: BatchResult, worker: str) -> bool:
+        """Write a batch's result; False if the batch was lost to another worker."""
+        return self._call(complete.complete, claim, result, worker)
+
+    def release(self, claim: Claim, reason: str, delay_seconds: float) -> None:
+        """Give a batch back after a failed attempt."""
+        self._call(leases.release, claim, reason, delay_seconds)
+
+    def _call(self, function: Callable[..., _Result], *given: Any) -> _Result:
+        database, asked = self._services.database, time.monotonic()
+        try:
+            result = function(self._engine, *given)
+        except SQLAlchemyError as error:
+            return self._services.retry_after(error, partial(function, self._engine, *given))
+        if database.down_since is not None:
+            database.answered(asked)
+        return result

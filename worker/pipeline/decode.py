@@ -1,0 +1,54 @@
+"""Decode the images of a batch once for all models that lack a result."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+
+from tagmill.images.decode import decode
+from tagmill.images.image import DecodedImage, DecodeLimits
+from tagmill.images.preprocess import fit
+from tagmill.outcomes import ErrorCode, ImageFailure
+from tagmill.records import ImageRow
+from worker.pipeline.batch_image import BatchImage
+from worker.pipeline.fetch import Fetch
+from worker.timeout_pool import TimeoutPool
+
+#: `tagmill.images.decode.decode`, or a decoder on the GPU
+Decode = Callable[[bytes, int, DecodeLimits], DecodedImage]
+
+
+def decode_images(
+    images: list[BatchImage], fetch: Fetch, limits: DecodeLimits, pool: TimeoutPool, decoder: Decode = decode
+) -> list[BatchImage]:
+    """Decode every image that a session is missing for, into `inputs`, uint8 [height, width, 3] per distinct input.
+
+    The inputs of one spec are the rows of one array, in the order of `images`, so that a call needs no copy. An image
+    that cannot be decoded fails; nothing is raised for it.
+    """
+
+    def decode_one(image: BatchImage) -> None:
+        data = image.data if image.data is not None else fetch(image.uri).data
+        if image.data is None and hashlib.sha256(data).hexdigest() != image.sha256:
+            raise ImageFailure(ErrorCode.FETCH_FAILED, "the file changed while it was read")
+        for side in sorted({spec.decode_side for spec in image.inputs}):
+            decoded = decoder(data, side, limits)
+            for spec, out in image.inputs.items():
+                if spec.decode_side == side:
+                    fit(decoded.rgb, spec, out)
+        assert image.sha256 is not None, "it was fetched"
+        image.facts = ImageRow(image.sha256, decoded.width, decoded.height, decoded.format, len(data))
+        image.data = None
+
+    def failed(image: BatchImage, error: Exception) -> None:
+        image.fail_with(error, ErrorCode.CORRUPT)
+
+    wanted = [image for image in images if image.missing and image.code is None]
+    specs = [{session.spec.preprocess for session in image.missing} for image in wanted]
+    counts = Counter(spec for each in specs for spec in each)
+    rows = {spec: iter(np.empty((n, spec.height, spec.width, 3), np.uint8)) for spec, n in counts.items()}
+    for image, each in zip(wanted, specs, strict=True):
+        image.inputs = {spec: next(rows[spec]) for spec in each}
+    pool.start(decode_one, failed, wanted).results()
+    return images

@@ -1,1 +1,0 @@
-"""Thread pools whose tasks can be abandoned."""
