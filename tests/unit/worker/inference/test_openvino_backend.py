@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from support.bundles import write_classifier, write_segmenter, write_tagger
 from support.image_fixtures import write_picture
 
+from tagmill import machine
 from tagmill.bundles.spec import INPUT, BundleSpec
 from tagmill.bundles.starter import starter_bundles
 from tagmill.errors import BundleError, ConfigurationError, ExitCode
@@ -170,7 +171,8 @@ def test_bfloat16_is_left_to_cpus_that_are_quick_at_it(
     described = tmp_path / "cpuinfo"
     if flags is not None:
         described.write_text(f"processor\t: 0\n{flags}\n\nprocessor\t: 1\n{flags}\n")
-    monkeypatch.setattr(openvino_backend, "_CPU_INFO", described)
+    monkeypatch.setattr(machine, "_CPU_INFO", described)
+    machine.cpu_flags.cache_clear()
     assert properties(1, 2).get("INFERENCE_PRECISION_HINT") == precision
 
 

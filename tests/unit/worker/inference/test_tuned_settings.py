@@ -56,7 +56,7 @@ def test_a_choice_is_read_where_all_is_as_it_was_and_nowhere_else(tmp_path: Path
     files.write(SHA, HERE, TUNED)
     assert files.read(SHA, HERE) == TUNED
     assert files.read("cd" * 32, HERE) is None
-    for change in ({"device": "openvino"}, {"library": "onnxruntime 1.32"}, {"cpu": "x"}, {"cores": 4}, {"card": "L4"}):
+    for change in ({"device": "openvino"}, {"library": "onnxruntime 1.32"}, {"cpu": "x"}, {"cores": 4}, {"gpu": "L4"}):
         assert files.read(SHA, replace(HERE, **change)) is None, change
     files.write(SHA, HERE, replace(TUNED, batch=8))
     assert len(list((tmp_path / "tuned").iterdir())) == 1
