@@ -12,7 +12,7 @@ from tagmill.bundles.spec import BundleSpec
 from tagmill.errors import DeviceLostError, first_line
 from tagmill.images.image import Pixels
 from tagmill.outcomes import ErrorCode
-from tagmill.records import InferenceRow, MaskRow
+from tagmill.records import InferenceRow, Mask
 from tagmill.tasks.masks import encode_masks
 from worker.inference.error_codes import error_code_of
 from worker.inference.session import Prediction, Session
@@ -159,7 +159,7 @@ def _row(session: Session, image: ReadImage, prediction: Prediction, number: int
 
 def _masks(
     spec: BundleSpec, index: NDArray[np.uint8], scores: NDArray[np.float32], image: ReadImage
-) -> tuple[MaskRow, ...]:
+) -> tuple[Mask, ...]:
     return encode_masks(
         index, scores.tolist(), spec.labels, spec.background, spec.preprocess, image.row.width, image.row.height
     )

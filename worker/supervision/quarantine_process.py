@@ -17,7 +17,7 @@ from typing import Any
 from tagmill import logs
 from tagmill.errors import BundleError, TagmillError
 from tagmill.outcomes import ErrorCode
-from tagmill.records import BatchResult, ImageRow, InferenceRow, MaskRow, Outcome, PendingImage
+from tagmill.records import BatchResult, ImageRow, InferenceRow, Mask, Outcome, PendingImage
 from tagmill.settings import Settings
 from worker.inference.session_cache import SessionCache
 from worker.pipeline.tagger import Tagger
@@ -55,7 +55,7 @@ def _outcome(row: dict[str, Any]) -> Outcome:
 
 def _inference(row: dict[str, Any]) -> InferenceRow:
     labels = tuple((str(name), float(score)) for name, score in row["labels"])
-    masks = tuple(MaskRow(**mask | {"box": tuple(mask["box"])}) for mask in row["masks"])
+    masks = tuple(Mask(**mask | {"box": tuple(mask["box"])}) for mask in row["masks"])
     return InferenceRow(**row | {"labels": labels, "masks": masks})
 
 
