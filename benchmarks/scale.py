@@ -29,7 +29,7 @@ from support.processes import TAGMILL, environment
 from support.services import PostgresServer, RedisServer, create_database, drop_database
 
 from benchmarks.sql import IMAGES, LABELS, MASKS, RLE_BYTES, result_of
-from tagmill.bundles.spec import BundleSpec, Task
+from tagmill.bundles.spec import BundleSpec
 from tagmill.db.connection import connect
 from tagmill.db.migrate import upgrade
 from tagmill.db.schema import batch
@@ -39,6 +39,7 @@ from tagmill.ledger.complete import complete
 from tagmill.ledger.leases import Claim, Lease
 from tagmill.ledger.progress import run_progress
 from tagmill.registry.models import register
+from tagmill.tasks.classify import CLASSIFY
 
 QUEUE = "tagmill"
 MODEL = "f" * 64
@@ -90,7 +91,7 @@ class Site:
     def __init__(self, url: str, broker: str, folder: Path) -> None:
         self.engine = connect(url)
         upgrade(self.engine)
-        register(self.engine, BundleSpec("bench", Task.CLASSIFY, ("a",), PreprocessSpec(8, 8)), MODEL)
+        register(self.engine, BundleSpec("bench", CLASSIFY, ("a",), PreprocessSpec(8, 8)), MODEL)
         self.redis = redis.Redis.from_url(broker)
         self.folder = folder
         self._env = environment(database_url=url, broker_url=broker, model_store=folder / "models")

@@ -30,7 +30,7 @@ from sqlalchemy import Engine, func, select
 from support.services import PostgresServer, create_database
 
 from benchmarks.support.comparing import spread
-from tagmill.bundles.spec import BundleSpec, Task
+from tagmill.bundles.spec import BundleSpec
 from tagmill.db.connection import connect
 from tagmill.db.migrate import upgrade
 from tagmill.db.schema import batch, inference
@@ -41,6 +41,7 @@ from tagmill.ledger.leases import Claim, Lease
 from tagmill.ledger.runs import create_run
 from tagmill.records import BatchResult, Entry, ImageRow, InferenceRow, Mask, Outcome, SeenFile
 from tagmill.registry.models import Model, register
+from tagmill.tasks.classify import CLASSIFY
 
 QUEUE = "benchmark"
 IMAGES, LABELS, MASKS, RLE_BYTES = 64, 5, 2, 400
@@ -143,7 +144,7 @@ class Bench:
     def __init__(self, url: str, model: str = "f" * 64) -> None:
         self.engine = connect(url)
         upgrade(self.engine)
-        self.model = register(self.engine, BundleSpec("bench", Task.CLASSIFY, ("a",), PreprocessSpec(8, 8)), model)
+        self.model = register(self.engine, BundleSpec("bench", CLASSIFY, ("a",), PreprocessSpec(8, 8)), model)
         self.write = copy_rows if self.engine.dialect.name == "postgresql" else executemany_rows
 
     def round(self, *, raw: bool) -> float:

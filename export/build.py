@@ -16,16 +16,13 @@ from export.precision.reduce import Comparison, reduce
 from export.proof.golden import golden_samples
 from export.proof.parity import Parity, compare, torch_reference
 from export.proof.sample_images import labeled_pictures, sample_pictures, seed_of
-from tagmill.bundles.spec import GOLDEN, BundleSpec, Precision, Task, check_name
+from tagmill.bundles.spec import GOLDEN, BundleSpec, Precision, check_name
 from tagmill.cli.progress import Display
 from tagmill.errors import BundleError, InputError
 from training.annotations.types import short_name
 from training.checkpoint import Checkpoint, load
 from training.models.svm import SupportVectors
 from worker.inference.session import Session
-
-#: the label of a segmenter that is not stored as a mask
-BACKGROUND = "background"
 
 
 @dataclass(frozen=True)
@@ -87,13 +84,12 @@ def _graph_of(network: nn.Module, spec: BundleSpec, top_k: int) -> onnx.ModelPro
 def describe(checkpoint: Checkpoint, name: str) -> BundleSpec:
     """Return what the bundle says of itself. Of folders only the last two names go into it."""
     folders = {use: [short_name(Path(folder)) for folder in named] for use, named in checkpoint.data.items() if named}
-    segments = checkpoint.task is Task.SEGMENT
     return BundleSpec(
         name=name,
         task=checkpoint.task,
         labels=checkpoint.labels,
         preprocess=checkpoint.preprocess,
-        background=BACKGROUND if segments and BACKGROUND in checkpoint.labels else None,
+        background=checkpoint.task.background(checkpoint.labels),
         temperature=checkpoint.temperature,
         thresholds=checkpoint.thresholds,
         metrics=checkpoint.metrics,
@@ -158,7 +154,7 @@ def _check_precision(checkpoint: Checkpoint, precision: Precision) -> None:
 
 
 def _check_top_k(checkpoint: Checkpoint, top_k: int) -> None:
-    if top_k and checkpoint.task is Task.SEGMENT:
+    if top_k and checkpoint.task.gives_masks:
         raise InputError("--top-k picks the best labels of an image; a segmenter gives a label for each pixel")
     if top_k >= len(checkpoint.labels):
         raise InputError(f"--top-k {top_k}: the run has {len(checkpoint.labels)} labels, so it must be below that")

@@ -13,18 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tagmill.bundles.spec import BundleSpec, Task
+from tagmill.bundles.spec import BundleSpec
 from tagmill.cli.progress import Display
 from tagmill.errors import ConfigurationError, InputError, NothingToDo
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.outcomes import ImageFailure
-from tagmill.text import legible
-from training.annotations.types import Example
-from training.data.arrays import Arrays
-from training.data.classification import known_examples
-from training.data.decode import Step, category_targets, read_picture, read_with_mask
-from training.data.segmentation import read_all
-from training.evaluation.metrics import (
+from tagmill.tasks.figures import (
     calibration_error,
     classification,
     mask_confusion,
@@ -33,6 +27,14 @@ from training.evaluation.metrics import (
     segmentation,
     uncalibrated,
 )
+from tagmill.tasks.multilabel import MULTILABEL
+from tagmill.tasks.segment import SEGMENT
+from tagmill.text import legible
+from training.annotations.types import Example
+from training.data.arrays import Arrays
+from training.data.classification import known_examples
+from training.data.decode import Step, category_targets, read_picture, read_with_mask
+from training.data.segmentation import read_all
 from training.report.analysis import Shown, find
 from worker.inference.session import Session
 
@@ -124,13 +126,13 @@ def _draw(spec: BundleSpec, shown: Shown, out: Path) -> None:
 def _labeled(session: Session, data: Sequence[Path], display: Display) -> tuple[list[Example], list[NDArray[np.uint8]]]:
     """Return the images and, for a segmenter, what turns each source's mask values into its labels."""
     labels = session.spec.labels
-    if session.spec.task is Task.SEGMENT:
+    if session.spec.task is SEGMENT:
         sources = read_all(data, display)
         return [example for source in sources for example in source.examples], [
             source.table(labels) for source in sources
         ]
     whose = f"a label of {session.path.name}, which has"
-    return known_examples(data, labels, session.spec.task is Task.MULTILABEL, whose, display), []
+    return known_examples(data, labels, session.spec.task is MULTILABEL, whose, display), []
 
 
 def _scores(session: Session, batches: Iterator[tuple[list[Example], list[Read]]], kept: Kept | None) -> dict[str, Any]:
@@ -147,7 +149,7 @@ def _scores(session: Session, batches: Iterator[tuple[list[Example], list[Read]]
     if not read:
         return {"images": 0}
     scores, targets = np.concatenate(found), category_targets(read, spec.labels)
-    several = spec.task is Task.MULTILABEL
+    several = spec.task is MULTILABEL
     metrics = (multilabel if several else classification)(scores, targets, spec.labels)
     if spec.temperature != 1.0:
         before = uncalibrated(scores, spec.temperature, several)

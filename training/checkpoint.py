@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tagmill.bundles.spec import Task
 from tagmill.errors import BundleError, ConfigurationError, InputError, NothingToDo
 from tagmill.images.preprocess import PreprocessSpec
+from tagmill.tasks.base import Task, task_named
 from training.annotations.types import Folders, require_apart
 from training.models.build import build
 
@@ -137,7 +137,7 @@ def load(run: Path) -> Checkpoint:
         )
         checkpoint = Checkpoint(
             recipe=str(meta["recipe"]),
-            task=Task(meta["task"]),
+            task=task_named(meta["task"]),
             arch=str(meta["arch"]),
             labels=tuple(meta["labels"]),
             preprocess=PreprocessSpec.from_dict(meta["preprocess"]),

@@ -5,17 +5,19 @@ from pathlib import Path
 import torch
 
 from export.build import export_bundle
-from tagmill.bundles.spec import Task
 from tagmill.images.preprocess import PreprocessSpec
+from tagmill.tasks.base import Task
+from tagmill.tasks.classify import CLASSIFY
+from tagmill.tasks.segment import SEGMENT
 from training.checkpoint import Checkpoint, copied_state, save, versions
 from training.models.build import build
 
 #: name -> task, network, pixels of a side, labels, how the network is shaped
 NETWORKS: dict[str, tuple[Task, str, int, int, dict[str, int]]] = {
-    "mobilenet": (Task.CLASSIFY, "mobilenet_v3_small", 224, 1000, {"head": 0}),
-    "resnet50": (Task.CLASSIFY, "resnet50", 224, 1000, {"head": 0}),
-    "simple-cnn": (Task.CLASSIFY, "simple-cnn", 32, 10, {}),
-    "segmenter": (Task.SEGMENT, "unet", 256, 21, {"shrink": 2}),
+    "mobilenet": (CLASSIFY, "mobilenet_v3_small", 224, 1000, {"head": 0}),
+    "resnet50": (CLASSIFY, "resnet50", 224, 1000, {"head": 0}),
+    "simple-cnn": (CLASSIFY, "simple-cnn", 32, 10, {}),
+    "segmenter": (SEGMENT, "unet", 256, 21, {"shrink": 2}),
 }
 
 
@@ -26,7 +28,7 @@ def make_bundle(name: str, folder: Path, pictures: Path) -> Path:
         run = folder / f"{name}-run"
         run.mkdir(parents=True, exist_ok=True)
         save(untrained(out), run)
-        export_bundle(run, out, samples=pictures, top_k=5 if NETWORKS[name][0] is Task.CLASSIFY else 0)
+        export_bundle(run, out, samples=pictures, top_k=5 if NETWORKS[name][0] is CLASSIFY else 0)
     return out
 
 

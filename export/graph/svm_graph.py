@@ -18,7 +18,8 @@ from skl2onnx.common.data_types import FloatTensorType
 from torch import Tensor, nn
 
 from export.graph.torch_graph import OPSET, anonymous, export_module, pixels
-from tagmill.bundles.spec import SCORES, TOP_LABELS, TOP_SCORES, BundleSpec
+from tagmill.bundles.spec import BundleSpec
+from tagmill.tasks.base import SCORES, TOP_LABELS, TOP_SCORES
 from training.models.svm import Extract, SupportVectors, opponents
 
 #: version of the operators of classic machine learning

@@ -7,8 +7,9 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from tagmill.bundles.spec import INPUT, MASK, SCORES, TOP_LABELS, TOP_SCORES, BundleSpec, Task
+from tagmill.bundles.spec import INPUT, BundleSpec
 from tagmill.errors import BundleError
+from tagmill.tasks.base import MASK, SCORES, TOP_LABELS, TOP_SCORES, Task
 
 #: what ONNX Runtime 1.23 and newer read
 OPSET = 20
@@ -25,7 +26,7 @@ class ClassifyGraph(nn.Module):
     def __init__(self, network: nn.Module, task: Task, temperature: float, top_k: int) -> None:
         super().__init__()
         self.network = network
-        self.multilabel = task is Task.MULTILABEL
+        self.multilabel = task.multilabel
         self.temperature = temperature
         self.top_k = top_k
 
@@ -60,7 +61,7 @@ class SegmentGraph(nn.Module):
 
 def build_graph(network: nn.Module, spec: BundleSpec, top_k: int = 0) -> onnx.ModelProto:
     """Return the graph with a free batch size; the same weights give the same bytes."""
-    if spec.task is Task.SEGMENT:
+    if spec.task.gives_masks:
         graph: nn.Module = SegmentGraph(network, len(spec.labels), spec.temperature)
         outputs = [MASK, SCORES]
     else:

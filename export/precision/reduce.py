@@ -12,11 +12,11 @@ from export.precision.calibration import Calibration, choose, observe
 from export.precision.float16 import to_half
 from export.precision.int8 import activations, first_and_last, prepare, quantize
 from export.proof.predict import answers
-from tagmill.bundles.spec import Precision, Task
+from tagmill.bundles.spec import Precision
 from tagmill.errors import BundleError
+from tagmill.tasks.base import Prediction
 from training.data.arrays import Arrays, LabeledSet
-from training.evaluation.metrics import classification, mask_confusion, multilabel, segmentation
-from worker.inference.session import Prediction, Session
+from worker.inference.session import Session
 
 #: points by which the figure may fall
 ALLOWED = 0.5
@@ -27,9 +27,6 @@ CHOSEN_ON = 500
 
 #: makes a session of a graph, as workers have it
 Open = Callable[[onnx.ModelProto, Precision], Session]
-
-#: the figure that must not fall, of `training.evaluation.metrics`
-METRIC = {Task.CLASSIFY: "accuracy", Task.MULTILABEL: "mean_ap", Task.SEGMENT: "mean_iou"}
 
 
 @dataclass(frozen=True)
@@ -93,7 +90,7 @@ def reduce(
     before, after = opened(model, Precision.FP32), opened(reduced, precision)
     comparison = Comparison(
         precision=precision,
-        metric=METRIC[before.spec.task],
+        metric=before.spec.task.headline,
         use=use,
         images=len(arrays),
         fp32=_figure(before, answers(before, arrays.pixels), arrays),
@@ -137,14 +134,8 @@ def _some(total: int, wanted: int, seed: int) -> NDArray[np.int64]:
 
 
 def _figure(session: Session, found: Prediction, arrays: Arrays) -> float:
-    labels, task = session.spec.labels, session.spec.task
-    if task is Task.SEGMENT:
-        assert found.mask is not None
-        figures = segmentation(mask_confusion(found.mask, arrays.targets, len(labels)), labels, len(arrays))
-    else:
-        measure = multilabel if task is Task.MULTILABEL else classification
-        figures = measure(found.scores, arrays.targets, labels)
-    return float(figures[METRIC[task]])
+    task = session.spec.task
+    return float(task.measure(found, arrays.targets, session.spec.labels).figures[task.headline])
 
 
 def _distance(found: Prediction, truth: Prediction) -> float:

@@ -6,8 +6,8 @@ from PIL import Image
 
 from export.proof.predict import answers
 from tagmill.bundles.golden import GoldenSamples
-from tagmill.bundles.spec import Task
-from worker.inference.session import Prediction, Session
+from tagmill.tasks.base import Prediction, Task
+from worker.inference.session import Session
 
 #: images that travel within a bundle
 COUNT = 4
@@ -48,14 +48,9 @@ def _answered(session: Session, images: NDArray[np.uint8]) -> GoldenSamples:
 def _spread(found: Prediction, task: Task) -> list[int]:
     """Return the positions of images of labels that lie far apart; the least certain of each, as they tell most.
 
-    A segmenter's image counts as one of its largest label but the first, which is background as a rule.
+    An image counts as one of the label that stands for it: see `Task.main_labels`.
     """
-    if task is Task.SEGMENT and found.mask is not None:
-        labels = found.scores.shape[1]
-        areas = np.stack([np.bincount(mask.ravel(), minlength=labels) for mask in found.mask])
-        own = areas[:, 1:].argmax(1) + 1
-    else:
-        own = found.scores.argmax(1)
+    own = task.main_labels(found)
     certain = np.argsort(found.scores[np.arange(len(own)), own], kind="stable").tolist()
     present = np.unique(own)
     chosen: list[int] = []

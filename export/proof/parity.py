@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from tagmill.bundles.spec import BundleSpec, Task
+from tagmill.bundles.spec import BundleSpec
 from tagmill.errors import BundleError
+from tagmill.tasks.base import Prediction
 from training.evaluation.predict import logits
-from worker.inference.session import Prediction, Session
+from worker.inference.session import Session
 
 #: largest difference of one score
 SCORE_TOLERANCE = 1e-4
@@ -53,7 +54,7 @@ def torch_reference(network: nn.Module, spec: BundleSpec) -> Reference:
 
     def probabilities(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         scaled = (part / spec.temperature for part in logits(network, images))
-        several = spec.task is Task.MULTILABEL
+        several = spec.task.multilabel
         return np.concatenate([(part.sigmoid() if several else part.softmax(1)).numpy() for part in scaled])
 
     return probabilities

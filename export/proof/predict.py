@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.inference.session import Prediction, Session
+from tagmill.tasks.base import Prediction
+from worker.inference.session import Session
 
 #: images of one call
 BATCH = 16

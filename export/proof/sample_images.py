@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tagmill.bundles.spec import Task
 from tagmill.cli.progress import Display
 from tagmill.errors import InputError
 from tagmill.images.preprocess import PreprocessSpec
@@ -49,10 +48,10 @@ def labeled_pictures(checkpoint: Checkpoint, display: Display) -> LabeledSet:
         raise InputError(f"the checkpoint of this run names no images that it was trained on; {_FP32_ALONE}")
     folders = Folders(*(tuple(map(Path, checkpoint.data.get(use, []))) for use in ("train", "validation", "test")))
     spec, seed = checkpoint.preprocess, seed_of(checkpoint)
-    if checkpoint.task is Task.SEGMENT:
+    if checkpoint.task.gives_masks:
         found = read_masked(folders, spec, seed, display)
     else:
-        found = read_labeled(folders, spec, seed, display, checkpoint.task is Task.MULTILABEL)
+        found = read_labeled(folders, spec, seed, display, checkpoint.task.multilabel)
     if tuple(found.labels) != tuple(checkpoint.labels):
         raise InputError(f"the images of this run have other labels than when it was trained; {_FP32_ALONE}")
     return found

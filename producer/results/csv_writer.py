@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from typing import TextIO
 
 from producer.results.read import ImageResult
-from tagmill.bundles.spec import Task
 from tagmill.registry.models import Model
+from tagmill.tasks.base import task_named
 
 _FACTS = ("image_key", "uri", "status", "error_code", "sha256", "width", "height")
 
@@ -27,12 +27,8 @@ def write_csv(results: Iterable[ImageResult], names: Sequence[tuple[str, Model]]
 
 
 def _columns(name: str, model: Model) -> tuple[str, ...]:
-    return (f"{name}.masks",) if model.task == Task.SEGMENT else (f"{name}.label", f"{name}.score")
+    return task_named(model.task).columns(name)
 
 
 def _values(result: ImageResult, name: str, model: Model) -> tuple[object, ...]:
-    if model.task == Task.SEGMENT:
-        masks = result.masks.get(name, [])
-        return (" ".join(f"{found.label}:{found.area_share:.4f}" for found in masks),)
-    best = result.labels.get(name)
-    return (best[0][0], f"{best[0][1]:.6f}") if best else ("", "")
+    return task_named(model.task).values(result.labels.get(name, ()), result.masks.get(name, ()))

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from producer.results.read import ImageResult
-from tagmill.bundles.spec import Task, is_plain
+from tagmill.bundles.spec import is_plain
 from tagmill.errors import InputError
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.records import Mask
 from tagmill.registry.models import Model
+from tagmill.tasks.base import task_named
 from tagmill.tasks.masks import decode_mask, palette, to_picture
 
 #: bytes in the name of a folder, on every usual file system
@@ -26,7 +27,9 @@ _MAX_PART_BYTES = 200
 
 def write_masks(results: Iterable[ImageResult], names: Sequence[tuple[str, Model]], folder: Path) -> int:
     """Write FOLDER/MODEL/<image_key>.png, whose pixels index FOLDER/MODEL/labels.json. Return the number of masks."""
-    segmenters = [(name, model, folder / safe_folder(name)) for name, model in names if model.task == Task.SEGMENT]
+    segmenters = [
+        (name, model, folder / safe_folder(name)) for name, model in names if task_named(model.task).gives_masks
+    ]
     for _, model, target in segmenters:
         target.mkdir(parents=True, exist_ok=True)
         (target / "labels.json").write_text(json.dumps(model.labels) + "\n")
@@ -41,7 +44,7 @@ def write_masks(results: Iterable[ImageResult], names: Sequence[tuple[str, Model
 
 def require_segmenter(models: Iterable[Model]) -> None:
     """Raise InputError if no model of a run makes masks."""
-    if not any(model.task == Task.SEGMENT for model in models):
+    if not any(task_named(model.task).gives_masks for model in models):
         raise InputError("no model of this run makes masks; leave --masks out")
 
 

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tagmill.bundles.spec import BundleSpec, Task
+from tagmill.bundles.spec import BundleSpec
 from tagmill.errors import BundleError
+from tagmill.tasks.base import Prediction
 
 #: digits of a stored score: a tenth of the tightest tolerance
 DIGITS = 5
@@ -32,6 +33,11 @@ class GoldenSamples:
     scores: NDArray[np.float32]
     #: uint8 [N, height, width], of a segmenter alone
     mask: NDArray[np.uint8] | None
+
+    @property
+    def expected(self) -> Prediction:
+        """What the graph answered when the bundle was made."""
+        return Prediction(self.scores, self.mask)
 
     def to_text(self) -> str:
         """Return JSON with the images as PNG: lossless, so that they are the same to the bit."""
@@ -52,8 +58,8 @@ class GoldenSamples:
             samples = json.loads(text)
             images = np.stack([_decoded(sample["image"], "RGB") for sample in samples])
             scores = np.array([sample["scores"] for sample in samples], dtype=np.float32)
-            segments = spec.task is Task.SEGMENT
-            mask = np.stack([_decoded(sample["mask"], "L") for sample in samples]) if segments else None
+            masks = spec.task.gives_masks
+            mask = np.stack([_decoded(sample["mask"], "L") for sample in samples]) if masks else None
             size = (len(samples), spec.preprocess.height, spec.preprocess.width)
             if images.shape != (*size, 3) or scores.shape != (len(samples), len(spec.labels)):
                 raise ValueError(f"images {images.shape}, scores {scores.shape}")

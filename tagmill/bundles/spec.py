@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from tagmill.errors import BundleError, InputError
 from tagmill.images.preprocess import PreprocessSpec
+from tagmill.tasks.base import Task, task_named
 
 #: Version of the metadata layout; a reader refuses any other.
 LAYOUT = "1"
@@ -22,23 +23,8 @@ GOLDEN = "golden"
 LONGEST = 200
 _MISFIT = f"longer than {LONGEST} characters or holds one that SQL cannot store; rename it"
 
-#: Names of the graph's input and outputs.
-INPUT = "images"  # uint8 [N, height, width, 3], RGB
-SCORES = "scores"  # float32 [N, labels]
-MASK = "mask"  # uint8 [N, height, width], index into labels
-TOP_SCORES = "top_scores"  # float32 [N, K], best first; only where exported with --top-k
-TOP_LABELS = "top_labels"  # int64 [N, K], index into labels
-
-
-class Task(StrEnum):
-    """What a model gives for an image."""
-
-    #: one label an image; `scores` sum to 1
-    CLASSIFY = "classify"
-    #: any number of labels an image; each score is of its own
-    MULTILABEL = "multilabel"
-    #: a label a pixel in `mask`; `scores` is each label's mean probability over its own pixels, 0 where it has none
-    SEGMENT = "segment"
+#: Name of the graph's input: uint8 [N, height, width, 3], RGB.
+INPUT = "images"
 
 
 class Precision(StrEnum):
@@ -80,8 +66,8 @@ class BundleSpec:
                 raise BundleError(f"bundle {self.name}: label {_short(label)} is {_MISFIT}")
         if not self.labels or len(set(self.labels)) != len(self.labels):
             raise BundleError(f"bundle {self.name}: labels must be named, and each only once")
-        if self.task is Task.SEGMENT and len(self.labels) > 256:
-            raise BundleError(f"bundle {self.name}: a mask is uint8 and holds at most 256 labels")
+        if self.task.most_labels is not None and len(self.labels) > self.task.most_labels:
+            raise BundleError(f"bundle {self.name}: a mask is uint8 and holds at most {self.task.most_labels} labels")
         if self.background is not None and self.background not in self.labels:
             raise BundleError(f"bundle {self.name}: background {self.background!r} is not one of its labels")
 
@@ -90,7 +76,7 @@ class BundleSpec:
         check_name(self.name)
         values: dict[str, Any] = {
             "name": self.name,
-            "task": self.task,
+            "task": self.task.name,
             "labels": self.labels,
             "preprocess": self.preprocess.to_dict(),
             "background": self.background,
@@ -111,7 +97,7 @@ class BundleSpec:
             value = {key: _parsed(text) for key, text in metadata.items() if key not in {"tagmill", GOLDEN}}
             return cls(
                 name=str(value["name"]),
-                task=Task(value["task"]),
+                task=task_named(value["task"]),
                 labels=tuple(str(label) for label in value["labels"]),
                 preprocess=PreprocessSpec.from_dict(value["preprocess"]),
                 background=value["background"],

@@ -96,7 +96,7 @@ def _insert(connection: Connection, spec: BundleSpec, sha256: str, name: str) ->
         "sha256": sha256,
         "name": name,
         "version": connection.execute(newest).scalar_one() + 1,
-        "task": spec.task,
+        "task": spec.task.name,
         "labels": list(spec.labels),
         "spec": {
             "preprocess": spec.preprocess.to_dict(),

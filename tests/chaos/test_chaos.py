@@ -17,7 +17,7 @@ from chaos.journal import Step, install_journal, recovery_seconds
 from sqlalchemy import Engine, text
 from support.bundles import write_classifier
 
-from tagmill.bundles.spec import BundleSpec, Task
+from tagmill.bundles.spec import BundleSpec
 from tagmill.db.connection import connect
 from tagmill.db.migrate import upgrade
 from tagmill.db.schema import BatchStatus
@@ -29,6 +29,7 @@ from tagmill.ledger.runs import create_run
 from tagmill.outcomes import ErrorCode
 from tagmill.records import BatchResult, Entry, ImageRow, InferenceRow, Outcome
 from tagmill.registry.models import register
+from tagmill.tasks.classify import CLASSIFY
 
 #: short, so that a test does not wait long for a lease
 SETTINGS = {"lease_seconds": 3, "reap_seconds": 0.5, "queued_grace_seconds": 2, "decode_threads": 2}
@@ -120,7 +121,7 @@ def engine(postgres_url: str) -> Iterator[Engine]:
 
 def tagged_run(engine: Engine) -> int:
     """Tag four images in two batches. The second is claimed by a worker that dies, then by another."""
-    model = register(engine, BundleSpec("shirts", Task.CLASSIFY, ("red",), PreprocessSpec(8, 8)), "f" * 64)
+    model = register(engine, BundleSpec("shirts", CLASSIFY, ("red",), PreprocessSpec(8, 8)), "f" * 64)
     entries = [Entry(f"key-{number}", f"/{number}.jpg") for number in range(4)]
     run = create_run(engine, "test", entries, [model], [], 2, "tagmill")
     with engine.connect() as connection:

@@ -7,8 +7,10 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from support.bundles import COLORS
-from tagmill.bundles.spec import INPUT, SCORES, BundleSpec, Task
+from tagmill.bundles.spec import INPUT, BundleSpec
 from tagmill.images.preprocess import PreprocessSpec
+from tagmill.tasks.base import SCORES
+from tagmill.tasks.classify import CLASSIFY
 
 #: red of the first pixel of an image that triggers the fault
 BAD_RED = 77
@@ -80,7 +82,7 @@ def _write(path: Path, name: str, size: int, nodes: list[onnx.NodeProto], consta
         "scale": np.array(20 / 255, dtype=np.float32),
         "axes": np.array([1, 2], dtype=np.int64),
     }
-    spec = BundleSpec(name, Task.CLASSIFY, COLORS, PreprocessSpec(size, size))
+    spec = BundleSpec(name, CLASSIFY, COLORS, PreprocessSpec(size, size))
     graph = helper.make_graph(
         [*common, *nodes],
         name,

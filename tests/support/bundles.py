@@ -10,8 +10,12 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from tagmill.bundles.spec import INPUT, MASK, SCORES, BundleSpec, Task
+from tagmill.bundles.spec import INPUT, BundleSpec
 from tagmill.images.preprocess import Geometry, PreprocessSpec
+from tagmill.tasks.base import MASK, SCORES
+from tagmill.tasks.classify import CLASSIFY
+from tagmill.tasks.multilabel import MULTILABEL
+from tagmill.tasks.segment import SEGMENT
 
 COLORS = ("red", "green", "blue")
 
@@ -30,7 +34,7 @@ def write_classifier(
         "axes": np.array([1, 2], dtype=np.int64),
         "scale": np.array(sharpness / temperature / 255, dtype=np.float32),
     }
-    spec = BundleSpec(name, Task.CLASSIFY, COLORS, PreprocessSpec(size, size), temperature=temperature)
+    spec = BundleSpec(name, CLASSIFY, COLORS, PreprocessSpec(size, size), temperature=temperature)
     return _write(path, spec, nodes, constants, {SCORES: (TensorProto.FLOAT, ["n", 3])})
 
 
@@ -48,7 +52,7 @@ def write_tagger(path: Path, size: int = 16, temperature: float = 1.0) -> Path:
         "middle": np.array(128, dtype=np.float32),
         "scale": np.array(0.05 / temperature, dtype=np.float32),
     }
-    spec = BundleSpec("color-tags", Task.MULTILABEL, COLORS, PreprocessSpec(size, size), temperature=temperature)
+    spec = BundleSpec("color-tags", MULTILABEL, COLORS, PreprocessSpec(size, size), temperature=temperature)
     return _write(path, spec, nodes, constants, {SCORES: (TensorProto.FLOAT, ["n", 3])})
 
 
@@ -73,7 +77,7 @@ def write_segmenter(path: Path, size: int = 32, geometry: Geometry = Geometry.ST
         "scale": np.array(0.1, dtype=np.float32),
     }
     preprocess = PreprocessSpec(size, size, geometry)
-    spec = BundleSpec("color-masks", Task.SEGMENT, ("background", *COLORS), preprocess, background="background")
+    spec = BundleSpec("color-masks", SEGMENT, ("background", *COLORS), preprocess, background="background")
     outputs = {MASK: (TensorProto.UINT8, ["n", size, size]), SCORES: (TensorProto.FLOAT, ["n", 4])}
     return _write(path, spec, nodes, constants, outputs)
 
@@ -105,7 +109,7 @@ def write_fussy_classifier(path: Path, size: int = 16) -> Path:
         "table": np.array([0.08, 0.08, 0.08], dtype=np.float32),
         "axes": np.array([1, 2], dtype=np.int64),
     }
-    spec = BundleSpec("fussy", Task.CLASSIFY, COLORS, PreprocessSpec(size, size))
+    spec = BundleSpec("fussy", CLASSIFY, COLORS, PreprocessSpec(size, size))
     return _write(path, spec, [nodes[i] for i in order], constants, {SCORES: (TensorProto.FLOAT, ["n", 3])})
 
 

@@ -8,10 +8,13 @@ import numpy as np
 import torch
 from torch.nn import functional as F  # noqa: N812  # the name every reader of torch code knows
 
-from tagmill.bundles.spec import Task
 from tagmill.cli.progress import Display
 from tagmill.images.preprocess import PreprocessSpec
-from training.annotations.types import IGNORE, Folders
+from tagmill.tasks.base import Task
+from tagmill.tasks.classify import CLASSIFY
+from tagmill.tasks.figures import IGNORE
+from tagmill.tasks.segment import SEGMENT
+from training.annotations.types import Folders
 from training.checkpoint import Checkpoint, copied_state, save, versions
 from training.data.arrays import Arrays
 from training.data.classification import read_labeled
@@ -29,14 +32,14 @@ def write_classifier_run(run: Path, folders: Folders, arch: str = "seed", size: 
     """Fit a classifier to a folder of images for each category."""
     spec = PreprocessSpec(size, size)
     data = read_labeled(folders, spec, 0, Display())
-    return _write(run, folders, Task.CLASSIFY, arch, data.labels, spec, data.train)
+    return _write(run, folders, CLASSIFY, arch, data.labels, spec, data.train)
 
 
 def write_segmenter_run(run: Path, folders: Folders, arch: str = "unet", size: int = 64) -> Path:
     """Fit a segmenter to images and masks."""
     spec = PreprocessSpec(size, size)
     data = read_masked(folders, spec, 0, Display())
-    return _write(run, folders, Task.SEGMENT, arch, data.labels, spec, data.train)
+    return _write(run, folders, SEGMENT, arch, data.labels, spec, data.train)
 
 
 def _write(
@@ -58,7 +61,7 @@ def _write(
         optimizer.step()
     run.mkdir(parents=True)
     checkpoint = Checkpoint(
-        recipe="segment" if task is Task.SEGMENT else "cnn",
+        recipe="segment" if task is SEGMENT else "cnn",
         task=task,
         arch=arch,
         labels=labels,
@@ -67,7 +70,7 @@ def _write(
         data=folders.to_dict(),
         state=copied_state(network),
         epoch=STEPS,
-        temperature=1.0 if task is Task.SEGMENT else 1.5,
+        temperature=1.0 if task is SEGMENT else 1.5,
         versions=versions(),
     )
     save(checkpoint, run)

@@ -5,7 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from tagmill.bundles.spec import Task
+from tagmill.tasks.base import Task
+from tagmill.tasks.classify import CLASSIFY
+from tagmill.tasks.multilabel import MULTILABEL
+from tagmill.tasks.segment import SEGMENT
 from training.annotations.types import Example
 from training.data.arrays import Arrays, LabeledSet
 from training.report.analysis import Shown
@@ -30,13 +33,13 @@ def shown(task: Task, data: LabeledSet, wrong: float = 0.3) -> Shown:
     random = np.random.default_rng(5)
     arrays = data.test or data.validation
     use = "test" if data.test else "validation"
-    if task is Task.SEGMENT:
+    if task is SEGMENT:
         masks = np.where(arrays.targets == 255, 0, arrays.targets).astype(np.uint8)
         moved = random.random(masks.shape) < wrong
         masks[moved] = (masks[moved] + 1) % len(data.labels)
         return Shown(use, arrays, None, None, masks)
     logits = random.normal(size=(len(arrays), len(data.labels)))
-    truth = arrays.targets if task is Task.MULTILABEL else np.eye(len(data.labels))[arrays.targets]
+    truth = arrays.targets if task is MULTILABEL else np.eye(len(data.labels))[arrays.targets]
     right = random.random((len(arrays), 1)) >= wrong
     logits += truth * right * 6
     return Shown(use, arrays, _scores(task, logits / 1.5), _scores(task, logits), None)
@@ -44,7 +47,7 @@ def shown(task: Task, data: LabeledSet, wrong: float = 0.3) -> Shown:
 
 def summary_of(task: Task, data: LabeledSet, epochs: int = 3) -> dict[str, Any]:
     """Return the summary of a run, as `training.recipes.finish` makes it."""
-    metric = {Task.CLASSIFY: "accuracy", Task.MULTILABEL: "mean_ap", Task.SEGMENT: "mean_iou"}[task]
+    metric = {CLASSIFY: "accuracy", MULTILABEL: "mean_ap", SEGMENT: "mean_iou"}[task]
     parts = {"train": data.train, "validation": data.validation, "test": data.test}
     history = [
         {"epoch": n, "loss": 1 / n, metric: 1 - 1 / (n + 1), f"validation_{metric}": 1 - 1 / (n + 2), "lr": 0.01 / n}
@@ -77,9 +80,9 @@ def _arrays(task: Task, labels: int, count: int, use: str, seed: int) -> Arrays:
     random = np.random.default_rng(seed)
     pixels = random.integers(0, 256, (count, SIDE, SIDE, 3), dtype=np.uint8)
     targets: Any = np.arange(count, dtype=np.int64) % labels
-    if task is Task.MULTILABEL:
+    if task is MULTILABEL:
         targets = ((np.arange(labels) - targets[:, None]) % labels < 2).astype(np.uint8)
-    elif task is Task.SEGMENT:
+    elif task is SEGMENT:
         targets = np.zeros((count, SIDE, SIDE), dtype=np.uint8)
         targets[:, 3:9, 3:9] = (np.arange(count) % labels)[:, None, None]
         targets[:, 0] = 255
@@ -88,7 +91,7 @@ def _arrays(task: Task, labels: int, count: int, use: str, seed: int) -> Arrays:
 
 
 def _scores(task: Task, logits: Any) -> Any:
-    if task is Task.MULTILABEL:
+    if task is MULTILABEL:
         return (1 / (1 + np.exp(3 - logits))).astype(np.float32)
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)

@@ -6,10 +6,11 @@ from typing import Any
 
 from tagmill.errors import InputError, NothingToDo
 from tagmill.images.image import DecodeLimits
+from tagmill.tasks.figures import IGNORE
 from training.annotations.coco_shapes import Shape, ShapeMask, shape_of
 from training.annotations.image_files import Found, Tagged, check_present, locate, merged
 from training.annotations.json_fields import field
-from training.annotations.types import IGNORE, Example, Labels
+from training.annotations.types import Example, Labels
 
 #: mask label of what no annotation covers
 BACKGROUND = "background"

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagmill.errors import InputError
+from tagmill.tasks.figures import IGNORE
 from training.annotations.image_files import pictures_in
 from training.annotations.json_fields import read_json
-from training.annotations.types import IGNORE, Example, Labels
+from training.annotations.types import Example, Labels
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,6 @@ from numpy.typing import NDArray
 from tagmill.errors import InputError
 from tagmill.text import legible
 
-#: mask value of a pixel that counts neither in training nor in a metric
-IGNORE = 255
-
 Labels = tuple[str, ...]
 
 

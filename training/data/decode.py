@@ -18,7 +18,8 @@ from tagmill.images.decode import decode
 from tagmill.images.image import DecodedImage
 from tagmill.images.preprocess import Geometry, PreprocessSpec, content_box, fit, source_box
 from tagmill.outcomes import ErrorCode, ImageFailure
-from training.annotations.types import IGNORE, Example, Labels, Target, Unreadable
+from tagmill.tasks.figures import IGNORE
+from training.annotations.types import Example, Labels, Target, Unreadable
 from training.data.arrays import Arrays
 
 

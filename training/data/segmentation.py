@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from tagmill.cli.progress import Display
 from tagmill.errors import InputError
 from tagmill.images.preprocess import PreprocessSpec
+from tagmill.tasks.figures import IGNORE
 from tagmill.text import require_legible
 from training.annotations.mask_folders import MaskedSource
 from training.annotations.open import read_masked_source
-from training.annotations.types import IGNORE, Folders, Labels
+from training.annotations.types import Folders, Labels
 from training.data.arrays import Arrays, LabeledSet
 from training.data.decode import load_masks
 from training.data.split import divide

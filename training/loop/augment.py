@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  # the name every reader of torch code knows
 
-from training.annotations.types import IGNORE
+from tagmill.tasks.figures import IGNORE
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  # the name every reader of torch code knows
 
+from tagmill.tasks.figures import multilabel
 from training.data.arrays import Arrays
 from training.evaluation.calibration import probabilities
-from training.evaluation.metrics import multilabel
 from training.evaluation.predict import all_logits
 
 

@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from tagmill.bundles.spec import Task
 from tagmill.cli.progress import Display
 from tagmill.errors import InputError
 from tagmill.images.preprocess import Geometry, PreprocessSpec
+from tagmill.tasks.classify import CLASSIFY
+from tagmill.tasks.multilabel import MULTILABEL
 from training.annotations.types import Folders
 from training.checkpoint import Checkpoint, claim_run, plain, versions
 from training.data.arrays import Arrays
@@ -130,7 +131,7 @@ def train_cnn(
         len(data.train),
         Checkpoint(
             recipe="mlp" if arch is Arch.MLP else "cnn",
-            task=Task.MULTILABEL if multilabel else Task.CLASSIFY,
+            task=MULTILABEL if multilabel else CLASSIFY,
             arch=arch,
             labels=data.labels,
             preprocess=spec,

@@ -11,20 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tagmill.bundles.spec import Task
+from tagmill.tasks.figures import calibration_error, classification, mask_confusion, multilabel, rounded, segmentation
 from tagmill.text import legible
 from training.annotations.types import Folders, short_names
 from training.checkpoint import STATE, Checkpoint, save
 from training.data.arrays import Arrays, LabeledSet
 from training.evaluation.calibration import fit_temperature, probabilities, suggest_thresholds
-from training.evaluation.metrics import (
-    calibration_error,
-    classification,
-    mask_confusion,
-    multilabel,
-    rounded,
-    segmentation,
-)
 from training.report.write import Shown, write_report
 
 #: from uint8 [N, H, W, 3] to logits float32 [N, labels]
@@ -50,7 +42,7 @@ def conclude_classifier(
     checkpoint: Checkpoint, logits: Logits, data: LabeledSet, folders: Folders, effort: TrainingCost, run: Path
 ) -> dict[str, Any]:
     """Fit temperature and thresholds on validation, measure on test, write the run folder; return the metrics."""
-    several = checkpoint.task is Task.MULTILABEL
+    several = checkpoint.task.multilabel
     held = logits(data.validation.pixels)
     temperature = fit_temperature(held, data.validation.targets)
     calibrated = probabilities(held, temperature, several)

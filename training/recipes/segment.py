@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  # the name every reader of torch code knows
 
-from tagmill.bundles.spec import Task
 from tagmill.cli.progress import Display
 from tagmill.errors import InputError
 from tagmill.images.preprocess import Geometry, PreprocessSpec
-from training.annotations.types import IGNORE, Folders, short_name
+from tagmill.tasks.figures import IGNORE, mask_confusion, segmentation
+from tagmill.tasks.segment import SEGMENT
+from training.annotations.types import Folders, short_name
 from training.checkpoint import Checkpoint, claim_run, load, plain, versions
 from training.data.arrays import Arrays
 from training.data.segmentation import read_masked
-from training.evaluation.metrics import mask_confusion, segmentation
 from training.evaluation.predict import device_for, segment, to_pixels
 from training.loop.augment import Augmentation, augment
 from training.loop.device_tensor import DeviceTensor
@@ -123,7 +123,7 @@ def train_segment(
         len(data.train),
         Checkpoint(
             recipe="segment",
-            task=Task.SEGMENT,
+            task=SEGMENT,
             arch=arch,
             options={"shrink": hyper.shrink} if arch in UNETS else {},
             labels=data.labels,

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.svm import SVC
 
-from tagmill.bundles.spec import Task
 from tagmill.cli.progress import Display
 from tagmill.errors import InputError
 from tagmill.images.preprocess import Geometry, PreprocessSpec
+from tagmill.tasks.classify import CLASSIFY
 from training.annotations.types import Folders
 from training.checkpoint import Checkpoint, claim_run, plain, versions
 from training.data.arrays import Arrays
@@ -75,7 +75,7 @@ def train_svc(folders: Folders, out: Path, hyper: Hyperparameters, display: Disp
     display.say(f"{len(network.vectors)} support vectors after {seconds:.0f} s")
     checkpoint = Checkpoint(
         recipe="svc",
-        task=Task.CLASSIFY,
+        task=CLASSIFY,
         arch="svc",
         labels=data.labels,
         preprocess=spec,

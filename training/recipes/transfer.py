@@ -20,10 +20,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tagmill.bundles.spec import Task
 from tagmill.cli.progress import Display
 from tagmill.errors import InputError
 from tagmill.images.preprocess import Geometry, PreprocessSpec
+from tagmill.tasks.classify import CLASSIFY
+from tagmill.tasks.multilabel import MULTILABEL
 from training.annotations.types import Folders, short_name
 from training.checkpoint import Checkpoint, claim_run, plain, versions
 from training.data.arrays import LabeledSet
@@ -120,7 +121,7 @@ def train_transfer(
     )
     draft = Checkpoint(
         recipe="transfer",
-        task=Task.MULTILABEL if multilabel else Task.CLASSIFY,
+        task=MULTILABEL if multilabel else CLASSIFY,
         arch=pretrained.arch,
         options={"head": hyper.head},
         labels=data.labels,

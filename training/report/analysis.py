@@ -2,24 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import sqrt
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tagmill.bundles.spec import Task
-from training.annotations.types import IGNORE
-from training.data.arrays import Arrays
-from training.evaluation.metrics import (
-    GIVEN,
+from tagmill.tasks.base import Prediction, Task
+from tagmill.tasks.figures import (
+    IGNORE,
     calibration_error,
-    classification,
-    confusion,
-    mask_confusion,
-    multilabel,
-    segmentation,
 )
+from training.data.arrays import Arrays
 
 #: mix-ups that are named
 PAIRS = 12
@@ -99,41 +92,24 @@ def find(
     task: Task, labels: Sequence[str], parts: Mapping[str, Arrays], shown: Shown, thresholds: Mapping[str, float]
 ) -> Analysis:
     """Measure what is shown. `parts` are the images of each use, to count each label's."""
-    table = None
-    if task is Task.SEGMENT:
-        assert shown.masks is not None
-        table = mask_confusion(shown.masks, shown.arrays.targets, len(labels))
-        figures = segmentation(table, labels, len(shown.arrays))
-        named = figures["per_class_iou"]
-        precision, recall = _shares(np.diag(table), table.sum(axis=0)), _shares(np.diag(table), table.sum(axis=1))
-    elif task is Task.MULTILABEL:
-        assert shown.scores is not None
-        figures = multilabel(shown.scores, shown.arrays.targets, labels)
-        named = figures["per_class_ap"]
-        given, true = shown.scores >= GIVEN, shown.arrays.targets == 1
-        right = (given & true).sum(axis=0)
-        precision, recall = _shares(right, given.sum(axis=0)), _shares(right, true.sum(axis=0))
-    else:
-        assert shown.scores is not None
-        figures = classification(shown.scores, shown.arrays.targets, labels)
-        named = figures["per_class"]
-        table = confusion(shown.scores.argmax(axis=1), shown.arrays.targets, len(labels))
-        precision, recall = _shares(np.diag(table), table.sum(axis=0)), _shares(np.diag(table), table.sum(axis=1))
+    scores = np.empty((len(shown.arrays), len(labels)), np.float32) if shown.scores is None else shown.scores
+    measured = task.measure(Prediction(scores, shown.masks), shown.arrays.targets, labels)
+    table = measured.confusion
     counts = {use: label_pictures(part, len(labels)) for use, part in parts.items()}
     found = tuple(
         LabelAnalysis(
             label,
             {use: int(count[number]) for use, count in counts.items()},
-            named.get(label),
-            precision[number],
-            recall[number],
+            measured.per_label.get(label),
+            measured.precision[number],
+            measured.recall[number],
             _mistaken(table, number, labels),
             thresholds.get(label),
         )
         for number, label in enumerate(labels)
     )
     before = None if shown.uncalibrated is None else calibration_error(shown.uncalibrated, shown.arrays.targets)
-    return Analysis(task, figures, before, table, found, mix_ups(table))
+    return Analysis(task, measured.figures, before, table, found, mix_ups(table))
 
 
 def label_pictures(arrays: Arrays, labels: int) -> NDArray[np.int64]:
@@ -163,18 +139,6 @@ def mix_ups(table: NDArray[np.int64] | None, most: int = PAIRS) -> tuple[Pair, .
         for true, predicted in places
         if wrong[true, predicted]
     )
-
-
-def interval(share: float, images: int) -> tuple[float, float]:
-    """Return between what shares the true one lies, in 95 of 100 test sets of that size (Wilson 1927)."""
-    z = 1.96
-    center = (share + z * z / (2 * images)) / (1 + z * z / images)
-    reach = z / (1 + z * z / images) * sqrt(share * (1 - share) / images + z * z / (4 * images * images))
-    return max(0.0, center - reach), min(1.0, center + reach)
-
-
-def _shares(right: NDArray[Any], of: NDArray[Any]) -> list[float | None]:
-    return [float(one / all_) if all_ else None for one, all_ in zip(right, of, strict=True)]
 
 
 def _mistaken(table: NDArray[np.int64] | None, number: int, labels: Sequence[str]) -> tuple[str, float] | None:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tagmill.bundles.spec import Task
 from training.report.analysis import Analysis, LabelAnalysis
 
 #: images below which the figure of a label says little
@@ -16,9 +15,6 @@ GAP = 0.1
 UNEVEN = 10
 #: labels that a sentence names
 NAMED = 4
-
-#: what the figure of a label is called
-FIGURE = {Task.CLASSIFY: "accuracy", Task.MULTILABEL: "average precision", Task.SEGMENT: "IoU"}
 
 
 def remarks(findings: Analysis, summary: Mapping[str, Any], use: str) -> list[str]:
@@ -52,7 +48,7 @@ def _weakest(findings: Analysis, use: str) -> str:
         return ""
     named = _and([f"{one.label} ({one.figure:.2f} on {pictures(one.pictures[use])})" for one in weak])
     verb = "label is" if len(weak) == 1 else "labels are"
-    return f"The weakest {verb} {named}; the figure is {FIGURE[findings.task]}."
+    return f"The weakest {verb} {named}; the figure is {findings.task.label_figure}."
 
 
 def _mixed_up(findings: Analysis) -> str:
@@ -60,7 +56,7 @@ def _mixed_up(findings: Analysis) -> str:
         return ""
     names = [label.label for label in findings.labels]
     worst = findings.pairs[:2]
-    unit = "pixels" if findings.task is Task.SEGMENT else "pictures"
+    unit = findings.task.unit
     said = [f"{names[one.true]} called {names[one.predicted]} ({one.share:.0%} of its {unit})" for one in worst]
     return f"The most frequent mix-ups: {_and(said)}."
 

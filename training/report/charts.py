@@ -10,7 +10,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from training.evaluation.metrics import BINS, calibration_error
+from tagmill.tasks.figures import BINS, calibration_error
 from training.report.analysis import Analysis, mix_ups
 from training.report.style import BLUE, FAINT, GREEN, INK, LINE, NOTHING, ORANGE, in_style, new_figure, save, short
 

@@ -7,25 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tagmill.bundles.spec import Task
 from tagmill.files import write_whole
+from tagmill.tasks.base import Headline
 from tagmill.text import flat
 from training.annotations.types import short_name
 from training.data.arrays import LabeledSet
-from training.report.analysis import Analysis, interval
-from training.report.caveats import FIGURE
+from training.report.analysis import Analysis
 from training.report.templating import duration, render
 
 #: images that are named of those left out
 NAMED = 20
 #: labels up to which a table is open when the page is
 OPEN = 30
-
-KIND = {
-    Task.CLASSIFY: "names what an image shows",
-    Task.MULTILABEL: "gives an image any number of labels",
-    Task.SEGMENT: "labels every pixel of an image",
-}
 
 
 @dataclass(frozen=True)
@@ -36,15 +29,6 @@ class EmbeddedImage:
     width: int
     height: int
     alt: str
-
-
-@dataclass(frozen=True)
-class Headline:
-    """A figure that is read first."""
-
-    name: str
-    value: str
-    note: str = ""
 
 
 def write_page(
@@ -62,7 +46,7 @@ def write_page(
     unreadable = [one for part in parts.values() if part for one in part.unreadable]
     values = {
         "name": run.absolute().name,
-        "kind": KIND[findings.task],
+        "kind": findings.task.summary,
         "task": str(findings.task),
         "use": use,
         "summary": summary,
@@ -73,7 +57,7 @@ def write_page(
         "labels": findings.weakest(len(findings.labels)) + [one for one in findings.labels if one.figure is None],
         "most": max(1, *(one.pictures["train"] for one in findings.labels)),
         "by_label": findings.labels,
-        "figure": FIGURE[findings.task],
+        "figure": findings.task.label_figure,
         "open": len(findings.labels) <= OPEN,
         "hyperparameters": flat(summary["hyperparameters"]),
         "duplicates": [
@@ -89,26 +73,7 @@ def headlines(findings: Analysis, summary: Mapping[str, Any], use: str) -> list[
     """Return the figures of the images shown, then what they cost."""
     figures = findings.figures
     shown = f"{figures['images']:,} {use} images"
-    if findings.task is Task.SEGMENT:
-        first = [
-            Headline("mean IoU", f"{figures['mean_iou']:.3f}", shown),
-            Headline("pixels right", f"{figures['pixel_accuracy']:.1%}"),
-        ]
-    elif findings.task is Task.MULTILABEL:
-        first = [
-            Headline("mean average precision", f"{figures['mean_ap']:.3f}", shown),
-            Headline("macro F1", f"{figures['macro_f1']:.3f}", "at a score of 0.5"),
-            _calibration(findings),
-        ]
-    else:
-        low, high = interval(figures["accuracy"], figures["images"])
-        first = [
-            Headline("accuracy", f"{figures['accuracy']:.1%}", f"{low:.1%} to {high:.1%} with 95% certainty; {shown}"),
-            Headline("macro F1", f"{figures['macro_f1']:.3f}", "every label counts the same"),
-            _calibration(findings),
-        ]
-        if len(findings.labels) > 5:
-            first.insert(1, Headline("top 5", f"{figures['top5']:.1%}", "the right label is among five"))
+    first = findings.task.headlines(figures, len(findings.labels), shown, findings.ece_before)
     epochs = f"{len(summary['history'])} epochs" if summary["history"] else ""
     return [
         *first,
@@ -128,7 +93,7 @@ def describe(findings: Analysis, summary: Mapping[str, Any], use: str) -> dict[s
         "training_pictures": "A grid of up to 25 training images, each under its labels.",
         "curves": f"Loss and figure of {len(summary['history'])} epochs on training and validation images, and the "
         f"learning rate. Epoch {summary['epoch']} was kept.",
-        "per_class": f"A bar a label with its {FIGURE[findings.task]}, the weakest first"
+        "per_class": f"A bar a label with its {findings.task.label_figure}, the weakest first"
         + (f": {weakest[0].label}, {weakest[0].figure:.3f}." if weakest else "."),
         "confusion": f"Confusion matrix: what became of each true label, in shares of its row.{mixed}",
         "confused_pairs": f"The most frequent mix-ups, each with up to four of its images.{mixed}",
@@ -144,10 +109,3 @@ def embed(path: Path, alt: str) -> EmbeddedImage:
     content = path.read_bytes()
     width, height = struct.unpack(">II", content[16:24])
     return EmbeddedImage(f"data:image/png;base64,{base64.b64encode(content).decode()}", width, height, alt)
-
-
-def _calibration(findings: Analysis) -> Headline:
-    before = findings.ece_before
-    note = f"chance alone makes {findings.figures['ece_by_chance']:.3f}"
-    note += "" if before is None else f"; {before:.3f} before calibration"
-    return Headline("calibration error", f"{findings.figures['ece']:.3f}", note)

@@ -8,9 +8,8 @@ import numpy as np
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from training.annotations.types import IGNORE
+from tagmill.tasks.figures import GIVEN, IGNORE
 from training.data.arrays import Arrays
-from training.evaluation.metrics import GIVEN
 from training.report.analysis import Pair, Shown
 from training.report.grid_layout import Sheet
 from training.report.style import FAINT, INK, LINE, WRONG, in_style, listed, mask_colors, short

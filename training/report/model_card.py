@@ -10,8 +10,7 @@ from typing import Any
 
 from tagmill.files import write_whole
 from training.report.analysis import Analysis
-from training.report.caveats import FIGURE
-from training.report.html_page import KIND, headlines
+from training.report.html_page import headlines
 from training.report.templating import render
 
 #: labels and mix-ups that the card names
@@ -24,7 +23,7 @@ def write_card(run: Path, summary: Mapping[str, Any], use: str, findings: Analys
     name = run.absolute().name
     values = {
         "name": name,
-        "kind": KIND[findings.task],
+        "kind": findings.task.summary,
         "task": str(findings.task),
         "use": use,
         "summary": summary,
@@ -32,7 +31,7 @@ def write_card(run: Path, summary: Mapping[str, Any], use: str, findings: Analys
         # A fence ends at a line of backticks, so the command stays on one line.
         "command": " ".join(summary["command"].split()),
         "figures": findings.figures,
-        "figure": FIGURE[findings.task],
+        "figure": findings.task.label_figure,
         "ece_before": findings.ece_before,
         "headlines": headlines(findings, summary, use),
         "weakest": findings.weakest(NAMED),

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from training.report.analysis import Analysis, Shown
-from training.report.caveats import FIGURE
 from training.report.charts import draw_confusion, draw_per_class, draw_reliability
 from training.report.image_grids import draw_confused_pairs, draw_masks, draw_predictions
 
@@ -17,7 +16,7 @@ def draw_answers(folder: Path, labels: Sequence[str], shown: Shown, findings: An
         drawn.append(name)
         return folder / f"{name}.png"
 
-    draw_per_class(findings, shown.use, FIGURE[findings.task], path("per_class"))
+    draw_per_class(findings, shown.use, findings.task.label_figure, path("per_class"))
     if findings.table is not None:
         draw_confusion(findings.table, labels, path("confusion"))
     if shown.masks is not None:

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tagmill.bundles.spec import Task
 from tagmill.files import write_whole
+from tagmill.tasks.base import task_named
 from training.checkpoint import METRICS
 from training.data.arrays import LabeledSet
 from training.data.segmentation import label_pixels, mask_remarks
@@ -22,9 +22,6 @@ from training.report.style import listed, without_font
 
 __all__ = ["Shown", "write_report"]
 
-#: the figure that an epoch is judged by
-JUDGED_BY = {Task.CLASSIFY: "accuracy", Task.MULTILABEL: "mean_ap", Task.SEGMENT: "mean_iou"}
-
 
 def write_report(run: Path, summary: Mapping[str, Any], data: LabeledSet, shown: Shown) -> None:
     """Write the figures, report.html, MODEL_CARD.md and, last of all, metrics.json: a run that has it is finished.
@@ -32,9 +29,9 @@ def write_report(run: Path, summary: Mapping[str, Any], data: LabeledSet, shown:
     Raises ConfigurationError where the disk does not take a file. There is never half of one.
     """
     summary = {**summary, "hardware": hardware(summary["device"])}
-    findings = find(Task(summary["task"]), data.labels, data.parts, shown, summary["thresholds"])
+    findings = find(task_named(summary["task"]), data.labels, data.parts, shown, summary["thresholds"])
     told = remarks(findings, summary, shown.use)
-    if findings.task is Task.SEGMENT:
+    if findings.task.gives_masks:
         told += mask_remarks(data.labels, label_pixels(data.train.targets))
     drawn = draw(run, summary, data, shown, findings)
     boxed = without_font(data.labels)
@@ -50,5 +47,5 @@ def draw(run: Path, summary: Mapping[str, Any], data: LabeledSet, shown: Shown, 
     draw_training_pictures(data.train, data.labels, run / "training_pictures.png")
     if summary["history"]:
         names.append("curves")
-        draw_curves(summary["history"], JUDGED_BY[findings.task], summary["epoch"], run / "curves.png")
+        draw_curves(summary["history"], findings.task.headline, summary["epoch"], run / "curves.png")
     return [*names, *draw_answers(run, data.labels, shown, findings)]

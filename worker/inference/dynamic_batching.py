@@ -5,13 +5,14 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tagmill.outcomes import ErrorCode
+from tagmill.tasks.base import Prediction
 from worker.inference.error_codes import error_code_of
-from worker.inference.session import Prediction
 
 Pixels = NDArray[np.uint8]
 
@@ -97,12 +98,5 @@ class DynamicBatcher:
 
 
 def _split(whole: Prediction, sizes: Sequence[int]) -> list[Prediction]:
-    parts = []
-    start = 0
-    for size in sizes:
-        inside = slice(start, start + size)
-        mask = None if whole.mask is None else whole.mask[inside]
-        labels = None if whole.labels is None else whole.labels[inside]
-        parts.append(Prediction(whole.scores[inside], mask, labels))
-        start += size
-    return parts
+    ends = list(accumulate(sizes))
+    return [whole.part(end - size, end) for size, end in zip(sizes, ends, strict=True)]

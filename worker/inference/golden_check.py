@@ -3,12 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from tagmill.bundles.golden import GoldenSamples
 from tagmill.bundles.spec import Precision
 from tagmill.errors import BundleError
+from tagmill.tasks.base import Prediction, Task
 from worker.inference.backend import Arithmetic
 
 
@@ -44,23 +42,14 @@ def tolerance(precision: Precision, arithmetic: Arithmetic) -> Tolerance:
 
 
 def check_answers(
-    path: Path,
-    provider: str,
-    golden: GoldenSamples,
-    scores: NDArray[np.float32],
-    mask: NDArray[np.uint8] | None,
-    allowed: Tolerance,
+    path: Path, provider: str, task: Task, golden: GoldenSamples, found: Prediction, allowed: Tolerance
 ) -> float:
-    """Return the largest difference: of a score, or for a segmenter the share of mask pixels with another label.
+    """Return how far a bundle's answers to its golden samples are from those it gave when it was made.
 
-    Raises BundleError where it is more than allowed.
+    Raise BundleError if that is more than allowed.
     """
-    if golden.mask is not None and mask is not None:
-        difference, limit, what = float((golden.mask != mask).mean()), allowed.mask, "of the mask pixels"
-    else:
-        # A score that is no number is as far off as can be.
-        difference = float(np.nan_to_num(np.abs(golden.scores - scores), nan=1.0).max())
-        limit, what = allowed.score, "in a score"
+    difference, what = task.difference(golden.expected, found)
+    limit = allowed.mask if task.gives_masks else allowed.score
     if difference > limit:
         raise BundleError(
             f"{path}: on {provider} its golden samples differ by {difference:.2g} {what} ({limit:g} allowed): this "

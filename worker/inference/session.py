@@ -1,28 +1,17 @@
 """A loaded bundle: one call for its task, on the library and device that were asked for."""
 
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tagmill.bundles.golden import GoldenSamples
 from tagmill.bundles.onnx_metadata import read_metadata
-from tagmill.bundles.spec import (
-    GOLDEN,
-    INPUT,
-    MASK,
-    SCORES,
-    TOP_LABELS,
-    TOP_SCORES,
-    BundleSpec,
-    Precision,
-    Task,
-    sha256_of,
-)
+from tagmill.bundles.spec import GOLDEN, INPUT, BundleSpec, Precision, sha256_of
 from tagmill.errors import BundleError
+from tagmill.tasks.base import SCORES, TOP_LABELS, TOP_SCORES, Prediction
 from worker.devices.device import Device
 from worker.devices.provider_options import CPU, CUDA, TENSORRT, GpuOptions
 from worker.devices.resolve import resolve
@@ -30,25 +19,13 @@ from worker.inference.backend import Backend, library_error
 from worker.inference.call_tracker import CallTracker
 from worker.inference.golden_check import check_answers, tolerance
 
-__all__ = ["CPU", "CUDA", "TENSORRT", "Prediction", "Session"]
+__all__ = ["CPU", "CUDA", "TENSORRT", "Session"]
 
 # Creating sessions from several threads at once is not safe (onnxruntime issues 27063, 27089).
 _creation = threading.Lock()
 
 #: images of a call where nothing was measured: on CPUs the speed is flat from 8 to 32
 DEFAULT_BATCH = 16
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Output for N images. `scores`: float32 [N, labels]; `mask`: uint8 [N, height, width], segmenters only.
-
-    With `labels`, int64 [N, K], the scores are the best K alone, best first, and each is of the label beside it.
-    """
-
-    scores: NDArray[np.float32]
-    mask: NDArray[np.uint8] | None
-    labels: NDArray[np.int64] | None = None
 
 
 class Session:
@@ -95,13 +72,9 @@ class Session:
 
         Raises StalledCallError where `calls` cut it off, and what the library raises.
         """
-        if self.spec.task is Task.SEGMENT:
-            scores, mask = self._outputs([SCORES, MASK], images)
-            return Prediction(scores, mask)
-        if best_only and self.top_k:
-            scores, labels = self._outputs([TOP_SCORES, TOP_LABELS], images)
-            return Prediction(scores, None, labels)
-        return Prediction(self._outputs([SCORES], images)[0], None)
+        names = self.spec.task.wanted_outputs(self.top_k if best_only else 0)
+        found = self._backend.run(names, images, self.calls)
+        return self.spec.task.prediction(dict(zip(names, found, strict=True)))
 
     def _gpu_options(self, card: GpuOptions, batch: int) -> GpuOptions:
         half = self.spec.precision is Precision.FP16
@@ -109,16 +82,13 @@ class Session:
         cache = card.cache and card.cache / self.sha256[:12]
         return replace(card, half=half, cache=cache, batch=batch or card.batch)
 
-    def _outputs(self, names: list[str], images: NDArray[np.uint8]) -> list[NDArray[Any]]:
-        return self._backend.run(names, images, self.calls)
-
     def _check_golden(self, golden: GoldenSamples) -> float:
         allowed = tolerance(self.spec.precision, self.arithmetic)
         try:
             found = self.run(golden.images)
         except Exception as error:  # the libraries raise families of their own without a common base
             raise library_error(self.path, f"on {self.provider} it fails", error) from error
-        return check_answers(self.path, self.provider, golden, found.scores, found.mask, allowed)
+        return check_answers(self.path, self.provider, self.spec.task, golden, found, allowed)
 
 
 def _described(path: Path, metadata: dict[str, str]) -> tuple[BundleSpec, GoldenSamples | None]:
@@ -148,7 +118,7 @@ def _check_graph(backend: Backend, spec: BundleSpec, path: Path) -> int:
     if list(found) != [INPUT] or found[INPUT].dtype != "uint8" or found[INPUT].shape[1:] != shape:
         raise BundleError(f"{path}: its input is not uint8 [N, {', '.join(map(str, shape))}]; export it again")
     outputs = {port.name: port for port in backend.outputs}
-    needed = {SCORES, MASK} if spec.task is Task.SEGMENT else {SCORES}
+    needed = set(spec.task.outputs)
     if TOP_SCORES in outputs:
         needed.add(TOP_LABELS)
     if missing := needed - set(outputs):

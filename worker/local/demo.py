@@ -17,13 +17,13 @@ from rich.table import Table
 from producer.results.image_grid import Cell, draw_grid
 from producer.results.mask_png_writer import index_map, write_masks
 from producer.results.read import ImageResult, read_results, unique_names
-from tagmill.bundles.spec import Task
 from tagmill.bundles.starter import starter_bundles
 from tagmill.cli.console import open_console
 from tagmill.cli.sample import draw
 from tagmill.registry.models import Model
 from tagmill.sample.catalog import CATEGORIES
 from tagmill.settings import Settings
+from tagmill.tasks.base import task_named
 from worker.local.tag import TaggedRun, embedded_settings
 
 #: images of the grid: one column a category
@@ -74,8 +74,8 @@ def run_demo(settings: Settings, images: int, seed: int, out: Path, as_json: boo
     console.print(f"tagging them with {' and '.join(path.name for path in bundles)} on one machine, no servers")
     done = tag(embedded_settings(settings, url), (str(manifest),), bundles, 32)
     names = [(unique_names(done.models)[model.sha256], model) for model in done.models]
-    classifier = next(entry for entry in names if entry[1].task == Task.CLASSIFY)
-    segmenter = next(entry for entry in names if entry[1].task == Task.SEGMENT)
+    classifier = next(entry for entry in names if not task_named(entry[1].task).gives_masks)
+    segmenter = next(entry for entry in names if task_named(entry[1].task).gives_masks)
     truth = _read_truth(manifest.parent)
     console.print("writing the masks at each picture's own size")
     write_masks(_results(done), names, out / "masks")

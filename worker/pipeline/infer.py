@@ -8,20 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tagmill.bundles.spec import BundleSpec
 from tagmill.errors import DeviceLostError, first_line
 from tagmill.images.image import Pixels
 from tagmill.outcomes import ErrorCode
-from tagmill.records import InferenceRow, Mask
-from tagmill.tasks.masks import encode_masks
+from tagmill.records import InferenceRow
+from tagmill.tasks.base import Prediction
 from worker.inference.error_codes import error_code_of
-from worker.inference.session import Prediction, Session
+from worker.inference.session import Session
 from worker.pipeline.reader import ReadImage
 
 log = logging.getLogger(__name__)
-
-#: labels stored for an image, and the score from which on all others are: only multi-label models give it to so many
-TOP_LABELS, LIKELY = 5, 0.5
 
 
 @dataclass(frozen=True)
@@ -84,20 +80,6 @@ def _address(array: Pixels) -> int:
     return int(array.__array_interface__["data"][0])
 
 
-def top_labels(
-    scores: NDArray[np.float32], labels: Sequence[str], numbers: NDArray[np.int64] | None = None
-) -> tuple[tuple[str, float], ...]:
-    """Return the best five labels with their scores, and all that are likely, best first; equals in the labels' order.
-
-    With `numbers` the scores are in order already, and `numbers` says of which label each one is.
-    """
-    count = max(TOP_LABELS, np.count_nonzero(scores >= LIKELY))
-    if numbers is not None:
-        best = zip(numbers[:count], scores[:count], strict=True)
-        return tuple((labels[number], float(score)) for number, score in best)
-    return tuple((labels[number], float(scores[number])) for number in np.argsort(-scores, kind="stable")[:count])
-
-
 def _tag_call(session: Session, images: Sequence[ReadImage], largest: int, infer: Infer, tagged: TaggedImages) -> None:
     try:
         pictures = together([image.inputs[session.spec.preprocess] for image in images])
@@ -150,16 +132,5 @@ def _learn_size(session: Session, size: int) -> None:
 
 
 def _row(session: Session, image: ReadImage, prediction: Prediction, number: int) -> InferenceRow:
-    spec, scores = session.spec, prediction.scores[number]
-    masks = () if prediction.mask is None else _masks(spec, prediction.mask[number], scores, image)
-    numbers = None if prediction.labels is None else prediction.labels[number]
-    labels = top_labels(scores, spec.labels, numbers) if prediction.mask is None else ()
+    labels, masks = session.spec.task.rows(session.spec, prediction, number, image.row.width, image.row.height)
     return InferenceRow(image.row.sha256, session.sha256, session.provider, labels, masks)
-
-
-def _masks(
-    spec: BundleSpec, index: NDArray[np.uint8], scores: NDArray[np.float32], image: ReadImage
-) -> tuple[Mask, ...]:
-    return encode_masks(
-        index, scores.tolist(), spec.labels, spec.background, spec.preprocess, image.row.width, image.row.height
-    )

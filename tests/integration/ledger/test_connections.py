@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import QueuePool
 from support.processes import TAGMILL, environment, tagmill
 
-from tagmill.bundles.spec import BundleSpec, Task
+from tagmill.bundles.spec import BundleSpec
 from tagmill.db.connection import WORKER, connect, reading, terminate_silent
 from tagmill.db.migrate import newest_version, open_database, upgrade
 from tagmill.errors import ConfigurationError
@@ -26,6 +26,7 @@ from tagmill.ledger.reaper import requeue_expired
 from tagmill.ledger.runs import create_run
 from tagmill.records import Entry
 from tagmill.registry.models import register
+from tagmill.tasks.classify import CLASSIFY
 from worker.connections.availability import Services
 from worker.heartbeat import Heartbeat
 
@@ -77,7 +78,7 @@ def test_of_those_that_are_silent_in_a_transaction_workers_are_ended_and_produce
 
 
 def test_leases_are_renewed_while_batches_hold_every_connection_of_the_pool(engine: Engine) -> None:
-    model = register(engine, BundleSpec("shirts", Task.CLASSIFY, ("red", "blue"), PreprocessSpec(8, 8)), "f" * 64)
+    model = register(engine, BundleSpec("shirts", CLASSIFY, ("red", "blue"), PreprocessSpec(8, 8)), "f" * 64)
     run = create_run(engine, "test", [Entry("key", "/pictures/1.jpg")], [model], [], 1, "tagmill")
     own = connect(engine.url.render_as_string(hide_password=False), patience_seconds=60)
     assert isinstance(own.pool, QueuePool)

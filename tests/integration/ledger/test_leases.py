@@ -15,7 +15,7 @@ from support.processes import wait_until
 from support.services import libpq_url
 
 from producer.results.read import read_results, run_models
-from tagmill.bundles.spec import BundleSpec, Task
+from tagmill.bundles.spec import BundleSpec
 from tagmill.db import schema
 from tagmill.db.bulk import insert_new, insert_rows
 from tagmill.db.connection import connect, is_outage, terminate_silent
@@ -41,6 +41,7 @@ from tagmill.ledger.runs import cancel_run, create_run
 from tagmill.outcomes import ErrorCode
 from tagmill.records import BatchResult, Entry, ImageRow, InferenceRow, Mask, Outcome
 from tagmill.registry.models import Model, list_models, promote, register, resolve
+from tagmill.tasks.classify import CLASSIFY
 
 SHA = ["a" * 64, "b" * 64, "c" * 64]
 QUEUE = "tagmill"
@@ -48,7 +49,7 @@ QUEUE = "tagmill"
 
 @pytest.fixture
 def model(engine: Engine) -> Model:
-    return register(engine, BundleSpec("shirts", Task.CLASSIFY, ("red", "blue"), PreprocessSpec(8, 8)), "f" * 64)
+    return register(engine, BundleSpec("shirts", CLASSIFY, ("red", "blue"), PreprocessSpec(8, 8)), "f" * 64)
 
 
 def new_run(engine: Engine, model: Model, images: int = 3, batch_size: int = 3) -> int:
@@ -463,7 +464,7 @@ def test_the_views_show_the_newest_run_of_each_model(engine: Engine, model: Mode
 
 
 def test_a_name_means_the_version_in_production_or_the_newest(engine: Engine, model: Model) -> None:
-    spec = BundleSpec("shirts", Task.CLASSIFY, ("red", "blue"), PreprocessSpec(8, 8))
+    spec = BundleSpec("shirts", CLASSIFY, ("red", "blue"), PreprocessSpec(8, 8))
     second = register(engine, spec, "e" * 64)
     assert (model.version, second.version) == (1, 2)
     assert register(engine, spec, "e" * 64, "another name") == second

@@ -19,7 +19,7 @@ from sqlalchemy import func, select, text, update
 
 from producer.runs import reconcile, retry_run
 from tagmill.broker.app import make_app
-from tagmill.bundles.spec import BundleSpec, Task
+from tagmill.bundles.spec import BundleSpec
 from tagmill.db.connection import connect
 from tagmill.db.migrate import upgrade
 from tagmill.db.schema import BatchStatus, batch, batch_failure, inference, run_image
@@ -36,6 +36,7 @@ from tagmill.outcomes import ErrorCode, ImageStatus
 from tagmill.records import BatchResult, Entry, ImageRow, InferenceRow, Outcome
 from tagmill.registry.models import register
 from tagmill.settings import Settings
+from tagmill.tasks.classify import CLASSIFY
 
 QUEUE = "tagmill"
 MODEL = "f" * 64
@@ -55,7 +56,7 @@ def open_catalog(path: Path) -> None:
     """Make a database with one open run."""
     engine = connect(f"sqlite:///{path}")
     upgrade(engine)
-    model = register(engine, BundleSpec("shirts", Task.CLASSIFY, ("red",), PreprocessSpec(8, 8)), MODEL)
+    model = register(engine, BundleSpec("shirts", CLASSIFY, ("red",), PreprocessSpec(8, 8)), MODEL)
     entries = [Entry(f"key-{number}", f"/{number}.jpg") for number in range(IMAGES)]
     create_run(engine, "test", entries, [model], [], BATCH_SIZE, QUEUE)
     engine.dispose()

@@ -6,13 +6,14 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import Engine, insert
 
-from tagmill.bundles.spec import BundleSpec, Task
+from tagmill.bundles.spec import BundleSpec
 from tagmill.db.schema import model
 from tagmill.errors import InputError
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.registry.models import Model, list_models, register, resolve
+from tagmill.tasks.classify import CLASSIFY
 
-SPEC = BundleSpec("shirts", Task.CLASSIFY, ("red", "blue"), PreprocessSpec(8, 8))
+SPEC = BundleSpec("shirts", CLASSIFY, ("red", "blue"), PreprocessSpec(8, 8))
 THREADS = 12
 
 
@@ -69,4 +70,4 @@ def test_a_bundle_that_was_registered_under_such_a_name_keeps_it(engine: Engine)
     row = {"sha256": "f" * 64, "name": "a/b", "version": 1, "task": "classify", "labels": ["red"], "spec": {}}
     with engine.begin() as connection:
         connection.execute(insert(model).values(**row, metrics={}, stage="candidate", created_at=0.0))
-    assert register(engine, BundleSpec("a/b", Task.CLASSIFY, ("red",), PreprocessSpec(8, 8)), "f" * 64).title == "a/b@1"
+    assert register(engine, BundleSpec("a/b", CLASSIFY, ("red",), PreprocessSpec(8, 8)), "f" * 64).title == "a/b@1"

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Engine, text
 
-from tagmill.bundles.spec import BundleSpec, Task
+from tagmill.bundles.spec import BundleSpec
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.ledger import leases
 from tagmill.ledger.complete import complete
@@ -18,6 +18,8 @@ from tagmill.ledger.runs import create_run
 from tagmill.outcomes import ErrorCode
 from tagmill.records import BatchResult, Entry, ImageRow, InferenceRow, Mask, Outcome
 from tagmill.registry.models import Model, register
+from tagmill.tasks.classify import CLASSIFY
+from tagmill.tasks.segment import SEGMENT
 
 ROOT = Path(__file__).parents[3]
 MASK = Mask("red", "00", 8, 8, 0.25, (0.0, 0.0, 4.0, 4.0), 0.9)
@@ -70,8 +72,8 @@ def status(engine: Engine, run: int) -> dict[str, Any]:
 
 def test_replaced_entries_can_go_without_a_trace_in_views_and_status(engine: Engine) -> None:
     spec = PreprocessSpec(8, 8)
-    labels = register(engine, BundleSpec("labels", Task.CLASSIFY, ("red",), spec), digest("labels"))
-    masks = register(engine, BundleSpec("masks", Task.SEGMENT, ("red",), spec), digest("masks"))
+    labels = register(engine, BundleSpec("labels", CLASSIFY, ("red",), spec), digest("labels"))
+    masks = register(engine, BundleSpec("masks", SEGMENT, ("red",), spec), digest("masks"))
     catalog = {"a": "1", "b": "2", "c": "3", "delisted": "4", "e": "5", "f": "broken"}
     first = tag(engine, [labels, masks], catalog)  # the only run with masks
     second = tag(engine, [labels], catalog)

@@ -16,7 +16,7 @@ from producer.runs import reconcile, retry_run
 from producer.submit import publish_run
 from tagmill.broker.app import make_app
 from tagmill.broker.publish import publish
-from tagmill.bundles.spec import BundleSpec, Task
+from tagmill.bundles.spec import BundleSpec
 from tagmill.db.connection import connect
 from tagmill.db.migrate import upgrade
 from tagmill.db.schema import batch
@@ -32,6 +32,7 @@ from tagmill.outcomes import ErrorCode
 from tagmill.records import BatchResult, Entry, ImageRow, Outcome
 from tagmill.registry.models import register
 from tagmill.settings import Settings
+from tagmill.tasks.classify import CLASSIFY
 
 SHA = "a" * 64
 QUEUE = Settings().queue
@@ -46,7 +47,7 @@ def app(redis_server: RedisServer | ExternalRedis) -> Celery:
 @pytest.fixture
 def run_id(engine: Engine, app: Celery) -> int:
     """A published run of four batches of two images."""
-    model = register(engine, BundleSpec("shirts", Task.CLASSIFY, ("red", "blue"), PreprocessSpec(8, 8)), "f" * 64)
+    model = register(engine, BundleSpec("shirts", CLASSIFY, ("red", "blue"), PreprocessSpec(8, 8)), "f" * 64)
     entries = [Entry(f"key-{number}", f"/pictures/{number}.jpg") for number in range(8)]
     run_id = create_run(engine, "test", entries, [model], [Path("/pictures")], 2, QUEUE)
     assert publish_run(app, engine, run_id) == 4
@@ -199,7 +200,7 @@ def test_who_publishes_waits_for_no_other_that_does(
     engine = connect(postgres_url)
     upgrade(engine)
     app = make_app(Settings(broker_url=redis_server.url))
-    model = register(engine, BundleSpec("shirts", Task.CLASSIFY, ("red", "blue"), PreprocessSpec(8, 8)), "f" * 64)
+    model = register(engine, BundleSpec("shirts", CLASSIFY, ("red", "blue"), PreprocessSpec(8, 8)), "f" * 64)
     entries = [Entry(f"key-{number}", f"/pictures/{number}.jpg") for number in range(4)]
     run_id = create_run(engine, "test", entries, [model], [Path("/pictures")], 1, QUEUE)
     with engine.begin() as other:

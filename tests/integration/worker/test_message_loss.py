@@ -17,7 +17,7 @@ from tagmill.broker.app import make_app
 from tagmill.broker.message import Priority
 from tagmill.broker.message_loss import restore
 from tagmill.broker.publish import open_channel, publish
-from tagmill.bundles.spec import BundleSpec, Task
+from tagmill.bundles.spec import BundleSpec
 from tagmill.db.connection import epoch_now
 from tagmill.db.schema import batch
 from tagmill.images.preprocess import PreprocessSpec
@@ -28,6 +28,7 @@ from tagmill.ledger.runs import create_run
 from tagmill.records import Entry
 from tagmill.registry.models import Model, register
 from tagmill.settings import Settings
+from tagmill.tasks.classify import CLASSIFY
 from worker.connections.availability import Services
 from worker.reaping import reap
 
@@ -47,7 +48,7 @@ def app(redis: RedisServer) -> Celery:
 
 @pytest.fixture
 def model(engine: Engine) -> Model:
-    return register(engine, BundleSpec("shirts", Task.CLASSIFY, ("red", "blue"), PreprocessSpec(8, 8)), "f" * 64)
+    return register(engine, BundleSpec("shirts", CLASSIFY, ("red", "blue"), PreprocessSpec(8, 8)), "f" * 64)
 
 
 def fill_up(app: Celery, engine: Engine) -> int:

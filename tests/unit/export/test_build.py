@@ -21,10 +21,12 @@ from export.cli.export import export
 from export.graph.torch_graph import build_graph
 from export.proof.parity import Parity, compare, torch_reference
 from export.proof.sample_images import sample_pictures
-from tagmill.bundles.spec import BundleSpec, Precision, Task
+from tagmill.bundles.spec import BundleSpec, Precision
 from tagmill.errors import BundleError, ExitCode, InputError
 from tagmill.images.preprocess import Geometry, PreprocessSpec
 from tagmill.records import ImageRow
+from tagmill.tasks.classify import CLASSIFY
+from tagmill.tasks.multilabel import MULTILABEL
 from training.annotations.types import Folders
 from training.checkpoint import FILE, Checkpoint, load, save
 from training.evaluation.calibration import probabilities
@@ -119,7 +121,7 @@ def test_a_classifier_bundle_answers_as_torch_does(classifier: Made) -> None:
     expected = probabilities(all_logits(checkpoint.network(), images), checkpoint.temperature)
     assert found.scores == pytest.approx(expected, abs=1e-5)
     assert found.scores.sum(1) == pytest.approx(1.0, abs=1e-5)
-    assert classifier.spec.task is Task.CLASSIFY
+    assert classifier.spec.task is CLASSIFY
 
 
 def test_a_segmenter_bundle_answers_as_torch_does(segmenter: Made) -> None:
@@ -287,14 +289,14 @@ def test_a_segmenter_that_mirrors_its_images_exports(segmenter_run: Path, tmp_pa
 def several(classifier_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of the same network as a multi-label model of another temperature."""
     run = tmp_path_factory.mktemp("several")
-    save(replace(load(classifier_run), task=Task.MULTILABEL, temperature=2.5), run)
+    save(replace(load(classifier_run), task=MULTILABEL, temperature=2.5), run)
     return run
 
 
 def test_a_multilabel_bundle_gives_each_label_a_calibrated_score_of_its_own(several: Path, tmp_path: Path) -> None:
     done = export_bundle(several, tmp_path / "bundle.onnx")
     session = Session(tmp_path / "bundle.onnx", "cpu")
-    assert (session.spec.task, session.spec.temperature) == (Task.MULTILABEL, 2.5)
+    assert (session.spec.task, session.spec.temperature) == (MULTILABEL, 2.5)
     images = sample_pictures(load(several))
     expected = probabilities(all_logits(load(several).network(), images), 2.5, multilabel=True)
     assert session.run(images).scores == pytest.approx(expected, abs=1e-5)

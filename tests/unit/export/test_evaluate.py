@@ -16,14 +16,17 @@ from support.image_fixtures import draw_noisy, draw_shapes, write_picture
 from export.build import export_bundle
 from export.cli.evaluate import evaluate as command
 from export.evaluate import evaluate
-from tagmill.bundles.spec import Task
 from tagmill.errors import ConfigurationError, InputError, NothingToDo
+from tagmill.tasks.base import Task
+from tagmill.tasks.classify import CLASSIFY
+from tagmill.tasks.multilabel import MULTILABEL
+from tagmill.tasks.segment import SEGMENT
 from training.annotations.types import Folders
 from training.models.classifiers import Arch
 from training.models.segmenters import SegmentArch
 from training.recipes.cnn import DEFAULTS as CNN
 from training.recipes.cnn import train_cnn
-from training.recipes.segment import DEFAULTS as SEGMENT
+from training.recipes.segment import DEFAULTS as SEGMENT_DEFAULTS
 from training.recipes.segment import train_segment
 from worker.inference.session import Session
 
@@ -210,7 +213,7 @@ def test_accuracy_equals_that_of_torch(tmp_path: Path) -> None:
 
 def test_mean_iou_equals_that_of_torch(tmp_path: Path) -> None:
     data, test = draw_shapes(tmp_path / "train", 8), draw_shapes(tmp_path / "test", 20, seed=1)
-    hyper = short(SEGMENT, size=64, epochs=2, batch_size=4)
+    hyper = short(SEGMENT_DEFAULTS, size=64, epochs=2, batch_size=4)
     measured = train_segment(Folders((data,), (), (test,)), tmp_path / "run", SegmentArch.UNET, hyper)
     export_bundle(tmp_path / "run", tmp_path / "bundle.onnx")
     report = evaluate(Session(tmp_path / "bundle.onnx", device="cpu"), [test])
@@ -246,14 +249,14 @@ def test_the_name_of_a_data_set_stands_for_its_test_images(tmp_path: Path, monke
 @pytest.mark.parametrize(
     ("task", "names"),
     [
-        (Task.CLASSIFY, {"confusion", "confused_pairs", "per_class", "predictions", "reliability"}),
-        (Task.MULTILABEL, {"per_class", "predictions", "reliability"}),
-        (Task.SEGMENT, {"confusion", "masks", "per_class"}),
+        (CLASSIFY, {"confusion", "confused_pairs", "per_class", "predictions", "reliability"}),
+        (MULTILABEL, {"per_class", "predictions", "reliability"}),
+        (SEGMENT, {"confusion", "masks", "per_class"}),
     ],
 )
 def test_what_a_bundle_says_is_drawn(tmp_path: Path, task: Task, names: set[str]) -> None:
-    write = {Task.CLASSIFY: write_classifier, Task.MULTILABEL: write_tagger, Task.SEGMENT: write_segmenter}[task]
-    data = write_masked(tmp_path / "m") if task is Task.SEGMENT else write_colors(tmp_path / "c", wrong=3)
+    write = {CLASSIFY: write_classifier, MULTILABEL: write_tagger, SEGMENT: write_segmenter}[task]
+    data = write_masked(tmp_path / "m") if task is SEGMENT else write_colors(tmp_path / "c", wrong=3)
     bundle, out = write(tmp_path / "bundle.onnx"), tmp_path / "deep" / "figures"
     done = CliRunner().invoke(command, [str(bundle), "--data", str(data), "--out", str(out), "--device", "cpu"])
     assert done.exit_code == 0, done.output

@@ -25,9 +25,12 @@ from export.precision.int8 import activations, first_and_last, prepare, quantize
 from export.precision.quantizable import core, layers
 from export.precision.reduce import Comparison
 from export.proof.sample_images import sample_pictures
-from tagmill.bundles.spec import INPUT, SCORES, BundleSpec, Precision, Task
+from tagmill.bundles.spec import INPUT, BundleSpec, Precision
 from tagmill.errors import BundleError, ExitCode, InputError
 from tagmill.images.preprocess import PreprocessSpec
+from tagmill.tasks.base import SCORES
+from tagmill.tasks.classify import CLASSIFY
+from tagmill.tasks.multilabel import MULTILABEL
 from training.annotations.types import Folders
 from training.checkpoint import load, save
 from training.models.build import build
@@ -36,7 +39,7 @@ from worker.inference.session import Session
 
 torch.set_num_threads(1)
 
-SPEC = BundleSpec("colors", Task.CLASSIFY, ("a", "b", "c"), PreprocessSpec(32, 32), temperature=2.0)
+SPEC = BundleSpec("colors", CLASSIFY, ("a", "b", "c"), PreprocessSpec(32, 32), temperature=2.0)
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +187,7 @@ def test_several_labels_an_image_top_k_temperature_and_eight_bits_go_together(
     classifier_run: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "run").mkdir()
-    save(replace(load(classifier_run), task=Task.MULTILABEL, temperature=3.0), tmp_path / "run")
+    save(replace(load(classifier_run), task=MULTILABEL, temperature=3.0), tmp_path / "run")
     words = [str(tmp_path / "run"), "-o", str(tmp_path / "tags.onnx"), "--precision", "int8", "--top-k", "2"]
     done = CliRunner().invoke(export, words)
     assert done.exit_code == 0, done.output
@@ -196,7 +199,7 @@ def test_several_labels_an_image_top_k_temperature_and_eight_bits_go_together(
     best, every = session.run(images, best_only=True), session.run(images).scores
     assert best.labels is not None
     assert np.take_along_axis(every, best.labels, 1) == pytest.approx(best.scores)
-    assert (session.spec.task, session.spec.precision, session.top_k) == (Task.MULTILABEL, Precision.INT8, 2)
+    assert (session.spec.task, session.spec.precision, session.top_k) == (MULTILABEL, Precision.INT8, 2)
 
 
 def test_bits_that_cost_too_much_are_refused_in_one_line_and_leave_no_file(

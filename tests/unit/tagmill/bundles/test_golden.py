@@ -17,16 +17,19 @@ from support.image_fixtures import write_picture
 from export.cli.model import model as model_command
 from export.proof.golden import COUNT, golden_samples
 from tagmill.bundles.golden import GoldenSamples
-from tagmill.bundles.spec import GOLDEN, BundleSpec, Precision, Task
+from tagmill.bundles.spec import GOLDEN, BundleSpec, Precision
 from tagmill.errors import BundleError, ExitCode
 from tagmill.images.preprocess import PreprocessSpec
+from tagmill.tasks.base import Prediction
+from tagmill.tasks.classify import CLASSIFY
+from tagmill.tasks.segment import SEGMENT
 from worker.cli.predict import predict
 from worker.inference.backend import Arithmetic
 from worker.inference.golden_check import EIGHT_BITS, EXACT, SEVEN_BITS, TEN_BITS, check_answers, tolerance
 from worker.inference.session import CPU, CUDA, Session
 
-SPEC = BundleSpec("colors", Task.CLASSIFY, COLORS, PreprocessSpec(5, 4))
-MASKED = BundleSpec("masks", Task.SEGMENT, COLORS, PreprocessSpec(5, 4))
+SPEC = BundleSpec("colors", CLASSIFY, COLORS, PreprocessSpec(5, 4))
+MASKED = BundleSpec("masks", SEGMENT, COLORS, PreprocessSpec(5, 4))
 
 
 def colored(count: int, size: int, seed: int = 0) -> np.ndarray:
@@ -171,9 +174,9 @@ def test_cuda_may_differ_by_what_tf32_costs_and_no_more() -> None:
     golden = GoldenSamples(np.zeros((1, 5, 4, 3), np.uint8), np.array([[0.5, 0.3, 0.2]], np.float32), None)
     allowed = tolerance(Precision.FP32, Arithmetic.TF32)
     near, far = golden.scores + np.float32(0.015), golden.scores + np.float32(0.025)
-    assert check_answers(Path("c.onnx"), CUDA, golden, near, None, allowed) == pytest.approx(0.015)
+    assert check_answers(Path("c.onnx"), CUDA, CLASSIFY, golden, Prediction(near), allowed) == pytest.approx(0.015)
     with pytest.raises(BundleError, match=r"c\.onnx: on CUDAExecutionProvider its golden samples differ by 0\.025"):
-        check_answers(Path("c.onnx"), CUDA, golden, far, None, allowed)
+        check_answers(Path("c.onnx"), CUDA, CLASSIFY, golden, Prediction(far), allowed)
 
 
 def test_a_command_that_loads_such_a_bundle_ends_with_78(tmp_path: Path) -> None:

@@ -13,20 +13,21 @@ from hypothesis import strategies as st
 from support.bundles import COLORS, write_classifier, write_segmenter
 
 from tagmill.broker.message import BatchMessage
-from tagmill.bundles.spec import GOLDEN, LONGEST, BundleSpec, Precision, Task, sha256_of
+from tagmill.bundles.spec import GOLDEN, LONGEST, BundleSpec, Precision, sha256_of
 from tagmill.db.schema import label, mask, model
 from tagmill.errors import BundleError, ConfigurationError, InputError
 from tagmill.images.preprocess import Geometry, PreprocessSpec
+from tagmill.tasks.base import task_named, task_names
+from tagmill.tasks.classify import CLASSIFY, best_labels
 from worker.inference.session import CPU, Session
-from worker.pipeline.infer import top_labels
 
-SPEC = BundleSpec("shirts", Task.CLASSIFY, ("red", "blue"), PreprocessSpec(32, 48, Geometry.LETTERBOX))
+SPEC = BundleSpec("shirts", CLASSIFY, ("red", "blue"), PreprocessSpec(32, 48, Geometry.LETTERBOX))
 
 names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20)
 specs = st.builds(
     BundleSpec,
     name=st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=20),
-    task=st.sampled_from(Task),
+    task=st.sampled_from(task_names()).map(task_named),
     labels=st.lists(names, min_size=1, max_size=9, unique=True).map(tuple),
     preprocess=st.builds(PreprocessSpec, st.integers(1, 4096), st.integers(1, 4096), st.sampled_from(Geometry)),
     temperature=st.floats(0.05, 20),
@@ -221,19 +222,19 @@ def test_cuda_that_is_not_active_is_an_error_and_not_the_cpu(tmp_path: Path) -> 
 
 def test_labels_come_best_first_and_equal_scores_in_their_order() -> None:
     scores = np.array([0.1, 0.4, 0.1, 0.2, 0.1, 0.1], dtype=np.float32)
-    assert [name for name, _ in top_labels(scores, "abcdef")] == ["b", "d", "a", "c", "e"]
+    assert [name for name, _ in best_labels(scores, "abcdef")] == ["b", "d", "a", "c", "e"]
 
 
 def test_labels_that_the_graph_picked_out_are_taken_as_they_come() -> None:
     scores, numbers = np.array([0.5, 0.3], dtype=np.float32), np.array([2, 0], dtype=np.int64)
-    assert top_labels(scores, "abc", numbers) == (("c", pytest.approx(0.5)), ("a", pytest.approx(0.3)))
+    assert best_labels(scores, "abc", numbers) == (("c", pytest.approx(0.5)), ("a", pytest.approx(0.3)))
 
 
 def test_all_labels_that_are_likely_are_kept_however_many() -> None:
     scores = np.array([0.6, 0.5, 0.9, 0.7, 0.49, 0.8, 0.55, 0.1], dtype=np.float32)
-    assert [name for name, _ in top_labels(scores, "abcdefgh")] == ["c", "f", "d", "a", "g", "b"]
+    assert [name for name, _ in best_labels(scores, "abcdefgh")] == ["c", "f", "d", "a", "g", "b"]
     order = np.argsort(-scores)
-    assert [name for name, _ in top_labels(scores[order], "abcdefgh", order)] == ["c", "f", "d", "a", "g", "b"]
+    assert [name for name, _ in best_labels(scores[order], "abcdefgh", order)] == ["c", "f", "d", "a", "g", "b"]
 
 
 @given(st.integers(1, 2**63 - 1), st.integers(1, 2**63 - 1))

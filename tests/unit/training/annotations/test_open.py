@@ -14,13 +14,13 @@ from support.image_fixtures import write_picture
 
 from producer.results.csv_writer import write_csv
 from producer.results.read import ImageResult
-from tagmill.bundles.spec import Task
 from tagmill.errors import InputError, NothingToDo
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.registry.models import Model
+from tagmill.tasks.classify import CLASSIFY
+from tagmill.tasks.figures import IGNORE
 from training.annotations.mask_folders import translation
 from training.annotations.open import example, pictures_of, read_masked_source, read_tagged
-from training.annotations.types import IGNORE
 from training.data.decode import read_mask
 
 LABELS = ("background", "square", "stripe")
@@ -88,7 +88,7 @@ def test_a_table_that_a_spreadsheet_saved_is_read(tmp_path: Path) -> None:
 
 
 def test_the_results_of_a_run_become_labels_once_a_person_corrected_them(tmp_path: Path) -> None:
-    model = Model("00", "clothes", 1, Task.CLASSIFY, ("hat", "shoe"), {}, {}, "production")
+    model = Model("00", "clothes", 1, CLASSIFY, ("hat", "shoe"), {}, {}, "production")
     best = {"clothes": [("hat", 0.6), ("shoe", 0.4)]}
     names = enumerate(("a.png", "b.png"))
     tagged = [ImageResult(n, f"{n}", name, "tagged", None, None, "00", 60, 40, best) for n, name in names]

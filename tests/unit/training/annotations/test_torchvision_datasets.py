@@ -12,9 +12,10 @@ from PIL import Image
 
 from tagmill.errors import InputError
 from tagmill.images.preprocess import PreprocessSpec
+from tagmill.tasks.figures import IGNORE
 from training.annotations.open import read_masked_source, read_tagged
 from training.annotations.torchvision_datasets import VOC_LABELS, downloaded, for_testing, resolved
-from training.annotations.types import IGNORE, Folders
+from training.annotations.types import Folders
 from training.data.decode import read_mask
 
 

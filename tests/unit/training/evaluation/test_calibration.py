@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from tagmill.tasks.figures import calibration_error
 from training.evaluation.calibration import fit_temperature, probabilities, suggest_thresholds
-from training.evaluation.metrics import calibration_error
 
 
 def drawn(count: int = 4000, labels: int = 5, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

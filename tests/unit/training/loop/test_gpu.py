@@ -10,10 +10,10 @@ from support.checkpoints import short
 from support.image_fixtures import draw_noisy
 from torch.optim.swa_utils import AveragedModel
 
-from tagmill.bundles.spec import Task
 from tagmill.cli.progress import Display
 from tagmill.errors import ExitCode
 from tagmill.images.preprocess import PreprocessSpec
+from tagmill.tasks.classify import CLASSIFY
 from training.annotations.types import Folders
 from training.checkpoint import STATE, Checkpoint, write
 from training.cli.train import train
@@ -123,7 +123,7 @@ def test_random_states_that_are_not_of_this_gpu_are_passed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: object
 ) -> None:
     network = torch.nn.Linear(1, 1)
-    draft = Checkpoint("cnn", Task.CLASSIFY, "simple-cnn", ("a", "b"), PreprocessSpec(8, 8), {}, {})
+    draft = Checkpoint("cnn", CLASSIFY, "simple-cnn", ("a", "b"), PreprocessSpec(8, 8), {}, {})
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     new = partial(Training, network, optimizer, SMALL.loop, 4, draft, tmp_path, Display(), metric="m", device=CPU)
     write(new()._state() | {"random_cuda": written}, tmp_path / STATE)

@@ -14,11 +14,11 @@ from support.image_fixtures import LABELS, draw_shapes
 from tagmill.errors import InputError, NothingToDo
 from tagmill.images.preprocess import Geometry, PreprocessSpec
 from tagmill.outcomes import ImageFailure
-from training.annotations.types import IGNORE, Folders
+from tagmill.tasks.figures import IGNORE, mask_confusion, segmentation
+from training.annotations.types import Folders
 from training.checkpoint import load
 from training.cli.train import train
 from training.data.decode import read_mask
-from training.evaluation.metrics import mask_confusion, segmentation
 from training.loop.augment import Augmentation, augment
 from training.models.classifiers import Arch
 from training.models.segmenters import ContextUNet, SegmentArch, UNet, build_segmenter

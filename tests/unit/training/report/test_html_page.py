@@ -8,13 +8,16 @@ import pytest
 from support.browser import Browser
 from support.labeled_sets import labeled_set, shown, summary_of
 
-from tagmill.bundles.spec import Task
+from tagmill.tasks.base import Task
+from tagmill.tasks.classify import CLASSIFY
+from tagmill.tasks.multilabel import MULTILABEL
+from tagmill.tasks.segment import SEGMENT
 from training.report.write import write_report
 
 LABELS = {
-    Task.CLASSIFY: ("a category with a rather long name", "green", "red"),
-    Task.MULTILABEL: tuple(f"label {number}" for number in range(40)),
-    Task.SEGMENT: ("background", "hat", "shoe"),
+    CLASSIFY: ("a category with a rather long name", "green", "red"),
+    MULTILABEL: tuple(f"label {number}" for number in range(40)),
+    SEGMENT: ("background", "hat", "shoe"),
 }
 WIDE, PHONE = (1280, 900), (360, 740)
 
@@ -73,7 +76,7 @@ def test_the_page_shows_everything_without_asking_any_server(
 def test_the_page_is_read_in_order_and_every_link_in_it_leads_somewhere(
     browser: Browser, pages: dict[Task, Path]
 ) -> None:
-    browser.open(pages[Task.CLASSIFY])
+    browser.open(pages[CLASSIFY])
     levels = browser.evaluate("[...document.querySelectorAll('h1,h2,h3,h4')].map(e => Number(e.tagName[1]))")
     assert levels[0] == 1
     assert levels.count(1) == 1
@@ -86,7 +89,7 @@ def test_the_page_is_read_in_order_and_every_link_in_it_leads_somewhere(
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_every_word_stands_out_from_what_is_behind_it(browser: Browser, pages: dict[Task, Path], dark: bool) -> None:
     browser.window(*WIDE, dark=dark)
-    browser.open(pages[Task.CLASSIFY])
+    browser.open(pages[CLASSIFY])
     paper = browser.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (paper == "rgb(18, 22, 29)") == dark
     contrasts = browser.evaluate(CONTRASTS)
@@ -96,10 +99,10 @@ def test_every_word_stands_out_from_what_is_behind_it(browser: Browser, pages: d
 
 def test_tables_of_many_labels_are_folded(browser: Browser, pages: dict[Task, Path]) -> None:
     states = {}
-    for task in (Task.CLASSIFY, Task.MULTILABEL):
+    for task in (CLASSIFY, MULTILABEL):
         browser.open(pages[task])
         states[task] = browser.evaluate("document.querySelector('#labels details').open")
-    assert states == {Task.CLASSIFY: True, Task.MULTILABEL: False}
+    assert states == {CLASSIFY: True, MULTILABEL: False}
 
 
 def test_the_browser_of_these_tests_notices_what_goes_wrong(browser: Browser, tmp_path: Path) -> None:

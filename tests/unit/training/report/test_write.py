@@ -15,13 +15,17 @@ from PIL import Image
 from support.documents import commands_in, resolve
 from support.labeled_sets import labeled_set, shown, summary_of
 
-from tagmill.bundles.spec import Task
 from tagmill.errors import ConfigurationError
 from tagmill.files import write_whole
+from tagmill.tasks.base import Task
+from tagmill.tasks.classify import CLASSIFY
+from tagmill.tasks.figures import interval
+from tagmill.tasks.multilabel import MULTILABEL
+from tagmill.tasks.segment import SEGMENT
 from tagmill.text import flat
 from training.annotations.types import Unreadable, Use, short_names
 from training.data.arrays import Duplicate, LabeledSet
-from training.report.analysis import Shown, find, interval, label_pictures, mix_ups
+from training.report.analysis import Shown, find, label_pictures, mix_ups
 from training.report.caveats import remarks
 from training.report.charts import confused_labels, reliability_bins
 from training.report.hardware import hardware
@@ -66,7 +70,7 @@ class Images(HTMLParser):
 
 
 def test_a_classifiers_run_holds_every_figure_the_page_the_card_and_the_metrics(tmp_path: Path) -> None:
-    summary = write(tmp_path / "run", Task.CLASSIFY, labeled_set(Task.CLASSIFY, COLORS))
+    summary = write(tmp_path / "run", CLASSIFY, labeled_set(CLASSIFY, COLORS))
     assert figures(tmp_path / "run") == CLASSIFIER
     written = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert written == json.loads(json.dumps(summary)) | {"hardware": hardware("cpu")}
@@ -75,13 +79,13 @@ def test_a_classifiers_run_holds_every_figure_the_page_the_card_and_the_metrics(
 
 
 def test_a_segmenters_run_shows_masks(tmp_path: Path) -> None:
-    write(tmp_path / "run", Task.SEGMENT, labeled_set(Task.SEGMENT, ("background", "hat", "shoe")))
+    write(tmp_path / "run", SEGMENT, labeled_set(SEGMENT, ("background", "hat", "shoe")))
     assert figures(tmp_path / "run") == {"training_pictures", "curves", "per_class", "confusion", "masks"}
     assert "mean IoU" in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_a_multi_label_run_has_no_matrix_of_mix_ups(tmp_path: Path) -> None:
-    write(tmp_path / "run", Task.MULTILABEL, labeled_set(Task.MULTILABEL, COLORS))
+    write(tmp_path / "run", MULTILABEL, labeled_set(MULTILABEL, COLORS))
     assert figures(tmp_path / "run") == CLASSIFIER - {"confusion", "confused_pairs"}
     assert "mean average precision" in (tmp_path / "run" / "report.html").read_text()
 
@@ -103,7 +107,7 @@ def test_without_test_images_the_validation_images_are_shown_and_said_to_flatter
         assert "6 validation images" in text
 
 
-@pytest.mark.parametrize("task", [Task.CLASSIFY, Task.MULTILABEL])
+@pytest.mark.parametrize("task", [CLASSIFY, MULTILABEL])
 def test_a_thousand_labels_fit(tmp_path: Path, task: Task) -> None:
     labels = tuple(f"category {number:04d}" for number in range(1000))
     write(tmp_path / "run", task, labeled_set(task, labels, test=60, train=1000))
@@ -115,17 +119,17 @@ def test_a_thousand_labels_fit(tmp_path: Path, task: Task) -> None:
 
 
 def test_an_image_that_is_right_everywhere_leaves_no_mix_ups(tmp_path: Path) -> None:
-    data = labeled_set(Task.CLASSIFY, COLORS)
+    data = labeled_set(CLASSIFY, COLORS)
     (tmp_path / "run").mkdir()
-    write_report(tmp_path / "run", summary_of(Task.CLASSIFY, data), data, shown(Task.CLASSIFY, data, wrong=0.0))
+    write_report(tmp_path / "run", summary_of(CLASSIFY, data), data, shown(CLASSIFY, data, wrong=0.0))
     assert figures(tmp_path / "run") == CLASSIFIER - {"confused_pairs"}
 
 
 def test_a_recipe_without_raw_scores_has_one_reliability_curve(tmp_path: Path) -> None:
-    data = labeled_set(Task.CLASSIFY, COLORS)
-    seen = replace(shown(Task.CLASSIFY, data), uncalibrated=None)
+    data = labeled_set(CLASSIFY, COLORS)
+    seen = replace(shown(CLASSIFY, data), uncalibrated=None)
     (tmp_path / "run").mkdir()
-    write_report(tmp_path / "run", summary_of(Task.CLASSIFY, data), data, seen)
+    write_report(tmp_path / "run", summary_of(CLASSIFY, data), data, seen)
     assert "reliability" in figures(tmp_path / "run")
     assert "before calibration" not in (tmp_path / "run" / "report.html").read_text()
 
@@ -143,7 +147,7 @@ def test_the_same_run_writes_the_same_bytes(tmp_path: Path, task: Task) -> None:
 
 def test_labels_are_shown_as_they_are_whatever_they_hold(tmp_path: Path) -> None:
     odd = ("<script>alert(1)</script>", "$x^2$ | *bold*", "日本語", "a" * 300)
-    write(tmp_path / "run", Task.CLASSIFY, labeled_set(Task.CLASSIFY, odd))
+    write(tmp_path / "run", CLASSIFY, labeled_set(CLASSIFY, odd))
     page, card = ((tmp_path / "run" / name).read_text() for name in ("report.html", "MODEL_CARD.md"))
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
@@ -153,13 +157,13 @@ def test_labels_are_shown_as_they_are_whatever_they_hold(tmp_path: Path) -> None
 
 def test_letters_that_no_font_has_are_told_once_and_warned_of_never(tmp_path: Path) -> None:
     with warnings.catch_warnings(action="error"):
-        write(tmp_path / "run", Task.CLASSIFY, labeled_set(Task.CLASSIFY, ("hat", "\U000e0000\uffff", "été")))
+        write(tmp_path / "run", CLASSIFY, labeled_set(CLASSIFY, ("hat", "\U000e0000\uffff", "été")))
     page = (tmp_path / "run" / "report.html").read_text()
     assert page.count("Figures show boxes in \U000e0000\uffff: no font here has all of its letters.") == 1
 
 
 def test_names_of_files_that_are_not_utf8_are_shown_in_escapes(tmp_path: Path) -> None:
-    data = labeled_set(Task.CLASSIFY, COLORS)
+    data = labeled_set(CLASSIFY, COLORS)
     odd = Path(os.fsdecode(b"/photos/tr\xe9in/br\xe9k\x1b[2J.jpg"))
     train = replace(data.train, unreadable=[Unreadable(odd, f"{odd.name}: damaged")])
     copies = (Duplicate(odd, Use.TRAIN, odd, Use.TEST),)
@@ -167,7 +171,7 @@ def test_names_of_files_that_are_not_utf8_are_shown_in_escapes(tmp_path: Path) -
     named = {"data": {"train": short_names([odd.parent]), "validation": [], "test": []}}
     run = tmp_path / os.fsdecode(b"r\xe9n")
     run.mkdir()
-    write_report(run, summary_of(Task.CLASSIFY, data) | named, data, shown(Task.CLASSIFY, data))
+    write_report(run, summary_of(CLASSIFY, data) | named, data, shown(CLASSIFY, data))
     page = (run / "report.html").read_text()
     assert page.count(r"tr\udce9in/br\udce9k\x1b[2J.jpg") == 3
     assert r"r\udce9n" in (run / "MODEL_CARD.md").read_text()
@@ -175,14 +179,14 @@ def test_names_of_files_that_are_not_utf8_are_shown_in_escapes(tmp_path: Path) -
 
 
 def test_a_label_that_no_test_mask_has_has_no_figure(tmp_path: Path) -> None:
-    data = labeled_set(Task.SEGMENT, ("background", "hat", "shoe"), train=3)
+    data = labeled_set(SEGMENT, ("background", "hat", "shoe"), train=3)
     assert data.test is not None
     data.test.targets[data.test.targets == 2] = 0
     data.train.targets[data.train.targets == 2] = 0
-    write(tmp_path / "run", Task.SEGMENT, data)
-    seen = shown(Task.SEGMENT, data)
+    write(tmp_path / "run", SEGMENT, data)
+    seen = shown(SEGMENT, data)
     assert (seen.masks == 2).any()
-    found = find(Task.SEGMENT, data.labels, data.parts, seen, {})
+    found = find(SEGMENT, data.labels, data.parts, seen, {})
     assert [one.label for one in found.weakest(3)] == ["hat", "background"]
     assert found.labels[2].figure is None
     text = (tmp_path / "run" / "MODEL_CARD.md").read_text()
@@ -204,19 +208,19 @@ def test_a_full_disk_is_an_error_and_leaves_the_file_that_was_there(tmp_path: Pa
 def test_a_run_whose_report_was_interrupted_does_not_count_as_finished(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / ".report.html.partial").symlink_to("/dev/full")
-    data = labeled_set(Task.CLASSIFY, COLORS)
+    data = labeled_set(CLASSIFY, COLORS)
     with pytest.raises(ConfigurationError):
-        write_report(tmp_path / "run", summary_of(Task.CLASSIFY, data), data, shown(Task.CLASSIFY, data))
+        write_report(tmp_path / "run", summary_of(CLASSIFY, data), data, shown(CLASSIFY, data))
     assert not (tmp_path / "run" / "metrics.json").exists()
 
 
 def test_the_page_names_what_was_left_out(tmp_path: Path) -> None:
-    data = labeled_set(Task.CLASSIFY, COLORS)
+    data = labeled_set(CLASSIFY, COLORS)
     copies = tuple(
         Duplicate(Path(f"/photos/train/{n}.jpg"), Use.TRAIN, Path(f"/photos/test/{n}.jpg"), Use.TEST) for n in range(30)
     )
     train = replace(data.train, unreadable=[Unreadable(Path("/photos/train/broken.jpg"), "the file ends too early")])
-    write(tmp_path / "run", Task.CLASSIFY, replace(data, duplicates=copies, train=train))
+    write(tmp_path / "run", CLASSIFY, replace(data, duplicates=copies, train=train))
     page = (tmp_path / "run" / "report.html").read_text()
     assert "train/broken.jpg" in page
     assert "the file ends too early" in page
@@ -227,13 +231,13 @@ def test_the_page_names_what_was_left_out(tmp_path: Path) -> None:
 
 def test_figures_by_source_are_in_the_page_and_the_card(tmp_path: Path) -> None:
     folders = {"drawn/test": {"accuracy": 0.982, "images": 1000}, "clothing/test": {"accuracy": 0.866, "images": 372}}
-    write(tmp_path / "run", Task.CLASSIFY, labeled_set(Task.CLASSIFY, COLORS), folders=folders)
+    write(tmp_path / "run", CLASSIFY, labeled_set(CLASSIFY, COLORS), folders=folders)
     assert "| clothing/test | 0.866 | 372 |" in (tmp_path / "run" / "MODEL_CARD.md").read_text()
     assert "clothing/test" in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_every_figure_in_the_page_has_words_for_those_who_do_not_see_it(tmp_path: Path) -> None:
-    write(tmp_path / "run", Task.CLASSIFY, labeled_set(Task.CLASSIFY, COLORS))
+    write(tmp_path / "run", CLASSIFY, labeled_set(CLASSIFY, COLORS))
     for image in Images((tmp_path / "run" / "report.html").read_text()).found:
         assert len(image["alt"] or "") > 40
         assert (image["src"] or "").startswith("data:image/png;base64,")
@@ -265,36 +269,36 @@ def test_the_card_has_the_sections_of_the_paper_and_commands_that_exist(tmp_path
 
 
 def test_the_weakest_labels_and_the_most_frequent_mix_up_are_named() -> None:
-    data = labeled_set(Task.CLASSIFY, COLORS, test=90)
+    data = labeled_set(CLASSIFY, COLORS, test=90)
     assert data.test is not None
     scores = np.eye(3, dtype=np.float32)[data.test.targets]
     wrong = np.flatnonzero(data.test.targets == 2)[:21]
     scores[wrong] = np.eye(3, dtype=np.float32)[0]
     seen = Shown("test", data.test, scores, None, None)
-    told = remarks(find(Task.CLASSIFY, data.labels, data.parts, seen, {}), summary_of(Task.CLASSIFY, data), "test")
+    told = remarks(find(CLASSIFY, data.labels, data.parts, seen, {}), summary_of(CLASSIFY, data), "test")
     assert told[0] == "The weakest label is red (0.30 on 30 images); the figure is accuracy."
     assert told[1] == "The most frequent mix-ups: red called blue (70% of its images)."
 
 
 def test_labels_with_few_or_no_test_images_are_named() -> None:
-    told = remarks_of(Task.CLASSIFY, labeled_set(Task.CLASSIFY, ("a", "b", "c", "d"), test=3))
+    told = remarks_of(CLASSIFY, labeled_set(CLASSIFY, ("a", "b", "c", "d"), test=3))
     assert "fewer than 20 test images of a, b and c" in told
     assert "no test image of d: nothing is known of them" in told
 
 
 def test_a_network_that_learned_its_images_by_heart_is_told() -> None:
-    data = labeled_set(Task.CLASSIFY, COLORS)
+    data = labeled_set(CLASSIFY, COLORS)
     history = [{"epoch": 3, "loss": 0.1, "accuracy": 0.99, "validation_accuracy": 0.7, "lr": 0.1}]
-    assert "training images was 29% above" in remarks_of(Task.CLASSIFY, data, history=history)
+    assert "training images was 29% above" in remarks_of(CLASSIFY, data, history=history)
     history[0]["validation_accuracy"] = 0.95
-    assert "above that" not in remarks_of(Task.CLASSIFY, data, history=history)
+    assert "above that" not in remarks_of(CLASSIFY, data, history=history)
 
 
 def test_uneven_training_images_are_told() -> None:
-    data = labeled_set(Task.CLASSIFY, COLORS)
+    data = labeled_set(CLASSIFY, COLORS)
     targets = np.where(np.arange(40) < 37, 0, [0] * 37 + [1, 1, 2])
     uneven = replace(data, train=replace(data.train, targets=targets))
-    assert "uneven: blue has 37, red has 1" in remarks_of(Task.CLASSIFY, uneven)
+    assert "uneven: blue has 37, red has 1" in remarks_of(CLASSIFY, uneven)
 
 
 def test_the_interval_is_wilsons() -> None:
@@ -328,24 +332,24 @@ def test_a_reliability_bin_holds_scores_up_to_its_upper_edge() -> None:
 def test_label_images_are_counted_for_every_kind_of_target() -> None:
     for task in Task:
         data = labeled_set(task, ("background", "hat"), train=10)
-        expected = {Task.CLASSIFY: [5, 5], Task.MULTILABEL: [10, 10], Task.SEGMENT: [10, 5]}[task]
+        expected = {CLASSIFY: [5, 5], MULTILABEL: [10, 10], SEGMENT: [10, 5]}[task]
         assert label_pictures(data.train, 2).tolist() == expected
 
 
 def test_the_training_images_shown_are_of_every_label() -> None:
-    data = labeled_set(Task.CLASSIFY, tuple(f"{n}" for n in range(20)), train=400)
+    data = labeled_set(CLASSIFY, tuple(f"{n}" for n in range(20)), train=400)
     chosen = varied(data.train, 25)
     assert len(set(chosen)) == 25
     assert set(data.train.targets[chosen].tolist()) == set(range(20))
 
 
 def test_a_set_of_one_image_is_drawn(tmp_path: Path) -> None:
-    draw_training_pictures(labeled_set(Task.CLASSIFY, COLORS, train=1).train, COLORS, tmp_path / "one.png")
+    draw_training_pictures(labeled_set(CLASSIFY, COLORS, train=1).train, COLORS, tmp_path / "one.png")
     assert (tmp_path / "one.png").stat().st_size > 0
 
 
 def test_a_wrong_answer_comes_with_the_truth() -> None:
-    data = labeled_set(Task.CLASSIFY, COLORS, test=3)
+    data = labeled_set(CLASSIFY, COLORS, test=3)
     assert data.test is not None
     scores = np.array([[0.9, 0.1, 0.0], [0.9, 0.1, 0.0], [0.0, 0.2, 0.8]], dtype=np.float32)
     seen = Shown("test", data.test, scores, None, None)
@@ -357,7 +361,7 @@ def test_a_wrong_answer_comes_with_the_truth() -> None:
 
 
 def test_the_labels_of_a_mask_are_told_largest_first_and_background_last() -> None:
-    data = labeled_set(Task.SEGMENT, ("background", "hat", "shoe"), train=3)
+    data = labeled_set(SEGMENT, ("background", "hat", "shoe"), train=3)
     data.train.targets[1, 10:, :] = 2
     assert true_labels(data.train, 0, data.labels) == ["background"]
     assert true_labels(data.train, 1, data.labels) == ["hat", "shoe"]

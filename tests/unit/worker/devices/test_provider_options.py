@@ -16,10 +16,10 @@ import pytest
 from support.adversarial_bundles import BAD_RED, write_hungry_classifier
 from support.bundles import write_classifier, write_fussy_classifier, write_segmenter
 
-from tagmill.bundles.spec import MASK, SCORES
 from tagmill.bundles.starter import starter_bundles
 from tagmill.errors import BundleError, ConfigurationError, ExitCode
 from tagmill.settings import Settings, load_settings
+from tagmill.tasks.base import MASK, SCORES
 from worker.devices import provider_options as provider_options_module
 from worker.devices.cuda_libraries import load_tensorrt
 from worker.devices.cuda_thread import gpu_thread

@@ -12,8 +12,9 @@ from support.bundles import write_classifier, write_fussy_classifier, write_segm
 from support.processes import wait_until
 
 from tagmill.records import ImageRow
+from tagmill.tasks.base import Prediction
 from worker.inference.dynamic_batching import DynamicBatcher, Pixels
-from worker.inference.session import Prediction, Session
+from worker.inference.session import Session
 from worker.pipeline.infer import tag_images
 from worker.pipeline.reader import ReadImage
 

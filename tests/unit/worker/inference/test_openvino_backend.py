@@ -14,10 +14,12 @@ from onnx import TensorProto, helper, numpy_helper
 from support.bundles import write_classifier, write_segmenter, write_tagger
 from support.image_fixtures import write_picture
 
-from tagmill.bundles.spec import INPUT, SCORES, BundleSpec, Task
+from tagmill.bundles.spec import INPUT, BundleSpec
 from tagmill.bundles.starter import starter_bundles
 from tagmill.errors import BundleError, ConfigurationError, ExitCode
 from tagmill.images.preprocess import PreprocessSpec
+from tagmill.tasks.base import SCORES
+from tagmill.tasks.classify import CLASSIFY
 from worker.cli.predict import predict
 from worker.inference import openvino_backend
 from worker.inference.call_tracker import StalledCallError
@@ -45,7 +47,7 @@ def write_slow_classifier(path: Path, layers: int = 400, size: int = 64) -> Path
         "kernel": np.full((3, 3, 7, 7), 1 / 147, dtype=np.float32),
         "axes": np.array([2, 3], dtype=np.int64),
     }
-    spec = BundleSpec("slow", Task.CLASSIFY, ("a", "b", "c"), PreprocessSpec(size, size))
+    spec = BundleSpec("slow", CLASSIFY, ("a", "b", "c"), PreprocessSpec(size, size))
     made = helper.make_graph(
         nodes,
         "slow",

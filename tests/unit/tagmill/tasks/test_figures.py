@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from training.annotations.types import IGNORE
-from training.evaluation.metrics import (
+from tagmill.tasks.figures import (
+    IGNORE,
     calibration_error,
     chance_error,
     classification,

@@ -1,14 +1,16 @@
 """How good predictions are: accuracy, F1, average precision, IoU, calibration. Needs no torch."""
 
 from collections.abc import Sequence
+from math import sqrt
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tagmill.errors import ConfigurationError
-from training.annotations.types import IGNORE
 
+#: mask value of a pixel that counts neither in training nor in a figure
+IGNORE = 255
 #: equal-width bins that confidences are sorted into
 BINS = 15
 #: a multi-label score from which on its label counts as given
@@ -148,3 +150,16 @@ def mask_confusion(predicted: NDArray[np.uint8], masks: NDArray[np.uint8], label
 def rounded(value: float) -> float:
     """Return a share with the digits that a test set of some ten thousand images can show."""
     return round(float(value), 5)
+
+
+def interval(share: float, images: int) -> tuple[float, float]:
+    """Return between what shares the true one lies, in 95 of 100 test sets of that size (Wilson 1927)."""
+    z = 1.96
+    center = (share + z * z / (2 * images)) / (1 + z * z / images)
+    reach = z / (1 + z * z / images) * sqrt(share * (1 - share) / images + z * z / (4 * images * images))
+    return max(0.0, center - reach), min(1.0, center + reach)
+
+
+def shares(right: NDArray[Any], of: NDArray[Any]) -> list[float | None]:
+    """Return shares, None for each 0 in `of`."""
+    return [float(one / all_) if all_ else None for one, all_ in zip(right, of, strict=True)]
