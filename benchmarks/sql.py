@@ -39,7 +39,7 @@ from tagmill.ledger import leases
 from tagmill.ledger.complete import complete
 from tagmill.ledger.leases import Claim, Lease
 from tagmill.ledger.runs import create_run
-from tagmill.records import BatchResult, Entry, ImageRow, InferenceRow, MaskRow, Outcome, SeenFile
+from tagmill.records import BatchResult, Entry, ImageRow, InferenceRow, Mask, Outcome, SeenFile
 from tagmill.registry.models import Model, register
 from tagmill.tasks.classify import CLASSIFY
 
@@ -81,8 +81,7 @@ def result_of(positions: Sequence[int], model: str, masks: int = MASKS) -> Batch
 def _answer(sha256: str, model: str, masks: int) -> InferenceRow:
     labels = tuple((f"label {rank}", random.random()) for rank in range(LABELS))
     found = (
-        MaskRow(f"mask {place}", random.choice(_RLES), 256, 256, 0.25, (1.0, 2.0, 3.0, 4.0), 0.9)
-        for place in range(masks)
+        Mask(f"mask {place}", random.choice(_RLES), 256, 256, 0.25, (1.0, 2.0, 3.0, 4.0), 0.9) for place in range(masks)
     )
     return InferenceRow(sha256, model, "CPUExecutionProvider", labels, tuple(found))
 

@@ -1,1 +1,1 @@
-"""Hands catalog images out to the workers and the results back: manifests, submit, runs, results."""
+"""Turn catalog folders and manifests into runs of batches, and write the results of a run."""

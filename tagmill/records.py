@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tagmill.outcomes import ErrorCode
 
@@ -25,16 +26,30 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class MaskRow:
-    """One label's mask of an inference; see the table `mask` for the units."""
+class Mask:
+    """One label's mask: COCO RLE at the model's resolution, box in the image's pixels (left, top, right, bottom)."""
 
     label: str
+    #: the counts of a COCO RLE of `height` x `width` pixels
     rle: str
     height: int
     width: int
+    #: 0 to 1, of the part of the image that the model saw
     area_share: float
     box: tuple[float, float, float, float]
+    #: mean probability over the mask's pixels
     score: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values in COCO's form: `bbox` is left, top, width and height, `rle` is size and counts."""
+        left, top, right, bottom = self.box
+        return {
+            "label": self.label,
+            "score": self.score,
+            "area_share": self.area_share,
+            "bbox": [left, top, right - left, bottom - top],
+            "rle": {"size": [self.height, self.width], "counts": self.rle},
+        }
 
 
 @dataclass(frozen=True)
@@ -45,7 +60,7 @@ class InferenceRow:
     model_sha256: str
     provider: str
     labels: tuple[tuple[str, float], ...]
-    masks: tuple[MaskRow, ...]
+    masks: tuple[Mask, ...]
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""The commands of an ingestion job: `tagmill submit`, `run` and `results`."""
+"""The producer's commands: `tagmill submit`, `tagmill run` and `tagmill results`."""

@@ -1,4 +1,4 @@
-"""What the producer's commands share: options, and what they say when they are interrupted."""
+"""Options and interruption messages that the producer's commands share."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,26 +12,26 @@ AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON inste
 
 
 @contextmanager
-def publishing(run_id: int) -> Iterator[None]:
-    """Say of a broker that is down what became of the run: it is in SQL, and submitting it again would double it."""
+def explain_broker_outage(run_id: int) -> Iterator[None]:
+    """Raise ServiceDown if the broker does not answer, and say that the run is in SQL: submitting again doubles it."""
     try:
         yield
     except OperationalError as error:
         raise ServiceDown(
-            f"the broker does not answer ({first_line(error)}); run {run_id} is in SQL, do not submit it again: workers "
-            "take it up once TAGMILL_BROKER_URL answers, or at once after `tagmill run reconcile`"
+            f"the broker does not answer ({first_line(error)}); run {run_id} is in SQL, do not submit it again: "
+            "workers take it up once TAGMILL_BROKER_URL answers, or at once after `tagmill run reconcile`"
         ) from error
 
 
 @contextmanager
-def going_on(run_id: int) -> Iterator[None]:
-    """Say on Ctrl-C or a full disk that the run needs this command no more: to submit it again would double it."""
+def explain_interruption(run_id: int) -> Iterator[None]:
+    """Say on Ctrl-C or a full disk that the run continues without this command: submitting again doubles it."""
     try:
         yield
     except OutputError as error:
-        said = f"do not submit run {run_id} again; see `tagmill run status {run_id}`"
-        raise OutputError(f"{error}, but {said}") from error
+        advice = f"do not submit run {run_id} again; see `tagmill run status {run_id}`"
+        raise OutputError(f"{error}, but {advice}") from error
     except KeyboardInterrupt:
-        said = f"interrupted; run {run_id} goes on, do not submit it again; follow it with: tagmill run watch {run_id}"
-        click.echo(said, err=True)
+        advice = f"run {run_id} goes on, do not submit it again; follow it with: tagmill run watch {run_id}"
+        click.echo(f"interrupted; {advice}", err=True)
         raise click.exceptions.Exit(ExitCode.INTERRUPTED) from None

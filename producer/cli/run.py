@@ -1,10 +1,10 @@
-"""`tagmill run`: list, show, watch, cancel and retry runs."""
+"""`tagmill run`: list, show, watch, cancel, retry and reconcile runs."""
 
 import json
 
 import click
 
-from producer.cli.options import AS_JSON, going_on, publishing
+from producer.cli.options import AS_JSON, explain_broker_outage, explain_interruption
 from producer.runs import reconcile, retry_run
 from tagmill.broker.app import make_app, require_shared_broker
 from tagmill.cli.console import open_console
@@ -19,7 +19,7 @@ from tagmill.settings import load_settings
 
 @click.group()
 def run() -> None:
-    """List runs, show and watch their progress, cancel them, take failed images again."""
+    """List runs, show and watch their progress, cancel and retry them."""
 
 
 @run.command("list")
@@ -38,7 +38,7 @@ def list_command(limit: int, as_json: bool) -> None:
 @click.argument("run_id", type=click.IntRange(1, 2**31 - 1), metavar="RUN")
 @AS_JSON
 def status_command(run_id: int, as_json: bool) -> None:
-    """Show how far one run is, and its failures by code."""
+    """Show the progress of one run, and its failures by code."""
     progress = run_progress(open_database(load_settings().database_url), run_id)
     if as_json:
         click.echo(json.dumps(progress.to_json()))
@@ -52,7 +52,7 @@ def status_command(run_id: int, as_json: bool) -> None:
 def watch_command(run_id: int, as_json: bool) -> int:
     """Show a live progress bar until the run is done. Ctrl-C ends the watching, not the run."""
     engine = open_database(load_settings().database_url)
-    with going_on(run_id):
+    with explain_interruption(run_id):
         progress = watch(engine, run_id)
     if as_json:
         click.echo(json.dumps(progress.to_json()))
@@ -64,7 +64,7 @@ def watch_command(run_id: int, as_json: bool) -> int:
 @run.command("cancel")
 @click.argument("run_id", type=click.IntRange(1, 2**31 - 1), metavar="RUN")
 def cancel_command(run_id: int) -> None:
-    """Take the waiting batches of a run off. Batches in work are finished, results stay; `retry` takes the rest up."""
+    """Cancel the waiting batches of a run. Batches in work finish, results stay; `retry` queues the rest again."""
     cancelled = cancel_run(open_database(load_settings().database_url), run_id)
     click.echo(f"run {run_id}: {cancelled} waiting batches cancelled")
 
@@ -82,20 +82,20 @@ def cancel_command(run_id: int) -> None:
 @click.option("--failed", "failed_only", is_flag=True, help="Only failed images, not what a cancelled run left.")
 @click.option("--wait", is_flag=True, help="Watch until the run is done; exit code 3 if images failed.")
 def retry_command(run_id: int, codes: tuple[str, ...], failed_only: bool, wait: bool) -> int:
-    """Take failed images again, and what a cancelled run left."""
+    """Queue the failed images of a run again, and what a cancelled run left."""
     settings = require_shared_broker(load_settings())
     engine = open_database(settings.database_url)
-    with publishing(run_id):
-        app, chosen = make_app(settings), [ErrorCode(code) for code in codes]
-        images = retry_run(app, engine, run_id, chosen, settings.queue, failed_only=failed_only)
-    with going_on(run_id):
+    chosen = [ErrorCode(code) for code in codes]
+    with explain_broker_outage(run_id):
+        images = retry_run(make_app(settings), engine, run_id, chosen, settings.queue, failed_only=failed_only)
+    with explain_interruption(run_id):
         click.echo(f"run {run_id}: {images} images queued again")
         return exit_code(watch(engine, run_id)) if wait else ExitCode.DONE
 
 
 @run.command("reconcile")
 def reconcile_command() -> None:
-    """Publish what waits or lost its worker, after Redis was emptied. Workers do it by themselves, later."""
+    """Publish batches that wait or lost their worker, after Redis was emptied. Workers do so by themselves, later."""
     settings = require_shared_broker(load_settings())
     batches = reconcile(make_app(settings), open_database(settings.database_url), settings.queue, settings.max_attempts)
     click.echo(f"{batches} batches published")

@@ -1,11 +1,11 @@
-"""`tagmill submit`, `tagmill run` and `tagmill results`."""
+"""`tagmill submit`: check folders and manifests, and queue them as one run."""
 
 import json
 from pathlib import Path
 
 import click
 
-from producer.cli.options import AS_JSON, going_on, publishing
+from producer.cli.options import AS_JSON, explain_broker_outage, explain_interruption
 from producer.sources.open import check, open_sources, roots_of
 from producer.submit import publish_run
 from tagmill.broker.app import make_app, require_shared_broker
@@ -22,7 +22,7 @@ from tagmill.settings import load_settings
 @click.command()
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("--model", "models", multiple=True, required=True, metavar="NAME[@VERSION]", help="May be repeated.")
-@click.option("--batch-size", default=64, show_default=True, type=click.IntRange(1, 4096), help="Images a message.")
+@click.option("--batch-size", default=64, show_default=True, type=click.IntRange(1, 4096), help="Images per message.")
 @click.option(
     "--allow-root",
     "extra_roots",
@@ -59,10 +59,10 @@ def submit(
             progress=lambda images: bar.update(task, completed=images),
         )
         bar.update(task, note="publishing")
-        with going_on(run_id), publishing(run_id):
+        with explain_interruption(run_id), explain_broker_outage(run_id):
             batches = publish_run(make_app(settings), engine, run_id)
         bar.update(task, note=f"run {run_id}: {batches} batches queued")
-    with going_on(run_id):
+    with explain_interruption(run_id):
         progress = watch(engine, run_id) if wait else run_progress(engine, run_id)
         if as_json:
             click.echo(json.dumps(progress.to_json()))
@@ -75,7 +75,7 @@ def submit(
 
 
 def _check_sources(sources: tuple[str, ...], as_json: bool) -> int:
-    """Show every problem; end as the run itself would, which stops at the first."""
+    """Show every problem. Return the exit code that the submission would end with at the first."""
     report = check(sources)
     if not report.problems:
         roots_of(sources)  # raises for a folder whose name SQL cannot store

@@ -1,26 +1,21 @@
-"""Write results as CSV or JSON lines."""
+"""Write results as CSV, one row per image."""
 
 import csv
 from collections.abc import Iterable, Sequence
-from enum import StrEnum
 from typing import TextIO
 
 from producer.results.read import ImageResult
 from tagmill.registry.models import Model
 from tagmill.tasks.base import task_named
 
-
-class Format(StrEnum):
-    """What `tagmill results --format` writes."""
-
-    #: one row an image: for each classifier its best label and score, for each segmenter its masks' area shares
-    CSV = "csv"
-    #: one object an image, with everything: all labels, masks as COCO RLE
-    JSONL = "jsonl"
+_FACTS = ("image_key", "uri", "status", "error_code", "sha256", "width", "height")
 
 
 def write_csv(results: Iterable[ImageResult], names: Sequence[tuple[str, Model]], out: TextIO) -> int:
-    """Write one row an image; return how many. `names` are the models with the names their columns get."""
+    """Write a header and one row per image. Return the number of images.
+
+    `names` are the models of the run, each with the name that starts its columns.
+    """
     writer = csv.writer(out)
     writer.writerow([*_FACTS, *(column for name, model in names for column in _columns(name, model))])
     count = 0
@@ -29,9 +24,6 @@ def write_csv(results: Iterable[ImageResult], names: Sequence[tuple[str, Model]]
         writer.writerow([*facts, *(value for name, model in names for value in _values(result, name, model))])
         count += 1
     return count
-
-
-_FACTS = ("image_key", "uri", "status", "error_code", "sha256", "width", "height")
 
 
 def _columns(name: str, model: Model) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""A grid of tagged images with their predicted titles: what a person looks at first."""
+"""Draw a grid of tagged images with their predicted labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,18 +14,15 @@ from tagmill.images.decode import decode
 from tagmill.outcomes import ImageFailure
 from tagmill.registry.models import Model
 
-#: pixels of one picture's square
-CELL = 176
-#: pixels of the line below it
-CAPTION = 34
-GAP = 8
-INK, FAINT, WRONG, PAPER = "#1d2433", "#6b7280", "#c2410c", "#ffffff"
+#: pixels: the side of an image's square, the caption below it, the title above the grid, and the space between
+CELL, CAPTION, TITLE, GAP = 176, 34, 40, 8
+INK, FAINT, WRONG, PAPER, EMPTY = "#1d2433", "#6b7280", "#c2410c", "#ffffff", "#f3f4f6"
 OUTLINE = (255, 64, 96)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One image of the grid. `truth` is None where nobody knows it."""
+    """One image of the grid. `truth` is None if it is unknown."""
 
     result: ImageResult
     title: str
@@ -34,53 +31,52 @@ class Cell:
 
 
 def draw_grid(cells: Sequence[Cell], segmenter: tuple[str, Model] | None, columns: int, title: str, out: Path) -> Path:
-    """Write a PNG with one square a cell: image, outline of its mask, predicted title and score."""
+    """Write a PNG with one square per cell: image, outline of its masks, predicted title and score."""
     rows = -(-len(cells) // columns)
-    head = 40
-    size = (columns * (CELL + GAP) + GAP, head + rows * (CELL + CAPTION + GAP) + GAP)
+    size = (columns * (CELL + GAP) + GAP, TITLE + rows * (CELL + CAPTION + GAP) + GAP)
     canvas = Image.new("RGB", size, PAPER)
     pen = ImageDraw.Draw(canvas)
     pen.text((GAP, 9), title, INK, font=_font(18))
     for number, cell in enumerate(cells):
         left = GAP + number % columns * (CELL + GAP)
-        top = head + number // columns * (CELL + CAPTION + GAP)
-        canvas.paste(_picture(cell.result, segmenter), (left, top))
-        _caption(pen, cell, left, top + CELL + 2)
+        top = TITLE + number // columns * (CELL + CAPTION + GAP)
+        canvas.paste(_square(cell.result, segmenter), (left, top))
+        _draw_caption(pen, cell, left, top + CELL + 2)
     partial = out.with_name(f"{out.stem}.partial.png")
     canvas.save(partial, optimize=True)
     return partial.replace(out)
 
 
-def _picture(result: ImageResult, segmenter: tuple[str, Model] | None) -> Image.Image:
+def _square(result: ImageResult, segmenter: tuple[str, Model] | None) -> Image.Image:
     try:
-        picture = Image.fromarray(decode(Path(result.uri).read_bytes(), CELL).rgb)
+        image = Image.fromarray(decode(Path(result.uri).read_bytes(), CELL).rgb)
     except (OSError, ImageFailure):
-        return _failed(result)
+        return _failed_square(result)
     if segmenter and result.width and result.height and (masks := result.masks.get(segmenter[0])):
         index = Image.fromarray(index_map(masks, segmenter[1], result.width, result.height))
-        picture = _outlined(picture, np.asarray(index.resize(picture.size, Image.Resampling.NEAREST)))
-    picture.thumbnail((CELL, CELL), Image.Resampling.LANCZOS)
-    square = Image.new("RGB", (CELL, CELL), "#f3f4f6")
-    square.paste(picture, ((CELL - picture.width) // 2, (CELL - picture.height) // 2))
+        image = _outlined(image, np.asarray(index.resize(image.size, Image.Resampling.NEAREST)))
+    image.thumbnail((CELL, CELL), Image.Resampling.LANCZOS)
+    square = Image.new("RGB", (CELL, CELL), EMPTY)
+    square.paste(image, ((CELL - image.width) // 2, (CELL - image.height) // 2))
     return square
 
 
-def _outlined(picture: Image.Image, index: NDArray[np.uint8]) -> Image.Image:
-    """Fade what is outside the masks and draw a line around them."""
+def _outlined(image: Image.Image, index: NDArray[np.uint8]) -> Image.Image:
+    """Fade the pixels outside the masks and outline the masks."""
     inside = index > 0
     edge = np.zeros_like(inside)
-    width = max(1, round(max(picture.size) / CELL * 1.2))
+    width = max(1, round(max(image.size) / CELL * 1.2))
     for shift in range(1, width + 1):
         edge[:, shift:] |= inside[:, shift:] != inside[:, :-shift]
         edge[shift:, :] |= inside[shift:, :] != inside[:-shift, :]
-    pixels = np.asarray(picture).astype(np.float32)
+    pixels = np.asarray(image).astype(np.float32)
     pixels[~inside] = pixels[~inside] * 0.55 + 255 * 0.45
     pixels[edge] = OUTLINE
     return Image.fromarray(pixels.astype(np.uint8))
 
 
-def _failed(result: ImageResult) -> Image.Image:
-    square = Image.new("RGB", (CELL, CELL), "#f3f4f6")
+def _failed_square(result: ImageResult) -> Image.Image:
+    square = Image.new("RGB", (CELL, CELL), EMPTY)
     pen = ImageDraw.Draw(square)
     pen.line((60, 60, CELL - 60, CELL - 60), WRONG, 4)
     pen.line((CELL - 60, 60, 60, CELL - 60), WRONG, 4)
@@ -88,7 +84,7 @@ def _failed(result: ImageResult) -> Image.Image:
     return square
 
 
-def _caption(pen: ImageDraw.ImageDraw, cell: Cell, left: int, top: int) -> None:
+def _draw_caption(pen: ImageDraw.ImageDraw, cell: Cell, left: int, top: int) -> None:
     wrong = cell.truth is not None and cell.truth != cell.title
     score = "" if cell.score is None else f" {cell.score:.0%}"
     pen.text((left + 2, top), f"{cell.title}{score}", WRONG if wrong else INK, font=_font(14))

@@ -1,4 +1,4 @@
-"""Write masks as palette PNGs at each picture's own size."""
+"""Write masks as palette PNGs at the size of each image."""
 
 import hashlib
 import json
@@ -10,22 +10,23 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from producer.results.read import ImageResult, StoredMask
+from producer.results.read import ImageResult
 from tagmill.bundles.spec import is_plain
 from tagmill.errors import InputError
 from tagmill.images.preprocess import PreprocessSpec
+from tagmill.records import Mask
 from tagmill.registry.models import Model
 from tagmill.tasks.base import task_named
-from tagmill.tasks.masks import decode_mask, to_picture
+from tagmill.tasks.masks import decode_mask, palette, to_picture
 
 #: bytes in the name of a folder, on every usual file system
-_LONGEST_FOLDER = 255
-#: bytes of one part of an image_key, to which digits and .png may come
-_LONGEST_PART = 200
+_MAX_FOLDER_BYTES = 255
+#: bytes of one part of an image_key; digits and .png may be added
+_MAX_PART_BYTES = 200
 
 
 def write_masks(results: Iterable[ImageResult], names: Sequence[tuple[str, Model]], folder: Path) -> int:
-    """Write FOLDER/MODEL/<image_key>.png, pixels index into FOLDER/MODEL/labels.json; return how many."""
+    """Write FOLDER/MODEL/<image_key>.png, whose pixels index FOLDER/MODEL/labels.json. Return the number of masks."""
     segmenters = [
         (name, model, folder / safe_folder(name)) for name, model in names if task_named(model.task).gives_masks
     ]
@@ -42,13 +43,13 @@ def write_masks(results: Iterable[ImageResult], names: Sequence[tuple[str, Model
 
 
 def require_segmenter(models: Iterable[Model]) -> None:
-    """Raise InputError where no model of a run makes masks."""
+    """Raise InputError if no model of a run makes masks."""
     if not any(task_named(model.task).gives_masks for model in models):
         raise InputError("no model of this run makes masks; leave --masks out")
 
 
-def index_map(masks: Sequence[StoredMask], model: Model, width: int, height: int) -> NDArray[np.uint8]:
-    """Return uint8 [height, width] at the picture's own size, index into the model's labels."""
+def index_map(masks: Sequence[Mask], model: Model, width: int, height: int) -> NDArray[np.uint8]:
+    """Return uint8 [height, width] in pixels of the image, each an index into the model's labels."""
     background = model.spec["background"]
     fill = model.labels.index(background) if background in model.labels else 0
     index = np.full((masks[0].height, masks[0].width), fill, dtype=np.uint8)
@@ -58,12 +59,12 @@ def index_map(masks: Sequence[StoredMask], model: Model, width: int, height: int
 
 
 def safe_name(image_key: str) -> PurePosixPath:
-    """Return a relative path for an image_key, which may hold anything: it never leads out of its folder.
+    """Return a relative path for any image_key. It never leads out of its folder.
 
-    A key that cannot be a file name as it is gets a few digits of its sha256, so that two keys never share a file.
+    A key that is not a safe file name gets a few digits of its sha256, so that two keys never share a file.
     """
     parts = [_cut(re.sub(r"[^\w.\- ]", "_", part)) for part in image_key.split("/") if part.strip(". ")] or ["_"]
-    # A folder is never called as a mask or labels.json may be, which stand beside it.
+    # A folder never has the name of a mask or of labels.json, which may be in the same folder.
     parts[:-1] = [f"{part}_" if part.lower().endswith((".png", ".json")) else part for part in parts[:-1]]
     if "/".join(parts) != image_key:
         parts[-1] += f"-{_digits(image_key)}"
@@ -71,37 +72,28 @@ def safe_name(image_key: str) -> PurePosixPath:
 
 
 def safe_folder(name: str) -> str:
-    """Return a folder's name for NAME or NAME@VERSION: the same, unless it could lead elsewhere or is too long for one.
+    """Return a folder name for NAME or NAME@VERSION: the same, unless it could lead out of the folder or is too long.
 
-    Such names are not registered any more (`tagmill.bundles.spec.check_name`), but a database may hold them.
+    `tagmill.bundles.spec.check_name` refuses such names today, but an older database may hold them.
     """
-    if is_plain(name.replace("@", "", 1)) and len(name.encode()) <= _LONGEST_FOLDER:
+    if is_plain(name.replace("@", "", 1)) and len(name.encode()) <= _MAX_FOLDER_BYTES:
         return name
     words = "_".join(re.findall(r"[\w\-]+", name))[:60]
     return f"{words}-{_digits(name)}"
 
 
-def palette(labels: int) -> list[int]:
-    """Return RGB triples, black first, then colors apart from each other by the golden angle."""
-    colors = [0, 0, 0]
-    for number in range(1, labels):
-        hue = round(number * 0.618034 * 255) % 256
-        colors += Image.new("HSV", (1, 1), (hue, 170, 235)).convert("RGB").getpixel((0, 0))  # type: ignore[arg-type]
-    return colors
-
-
 def _cut(part: str) -> str:
-    return part.encode()[:_LONGEST_PART].decode(errors="ignore")
+    return part.encode()[:_MAX_PART_BYTES].decode(errors="ignore")
 
 
 def _digits(name: str) -> str:
     return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
-def _write(result: ImageResult, masks: Sequence[StoredMask], model: Model, target: Path) -> None:
+def _write(result: ImageResult, masks: Sequence[Mask], model: Model, target: Path) -> None:
     assert result.width is not None, "a tagged image has a size"
     assert result.height is not None, "a tagged image has a size"
-    picture = Image.fromarray(index_map(masks, model, result.width, result.height))
-    picture.putpalette(palette(len(model.labels)))
+    image = Image.fromarray(index_map(masks, model, result.width, result.height))
+    image.putpalette(palette(len(model.labels)))
     target.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(target, optimize=False)
+    image.save(target, optimize=False)

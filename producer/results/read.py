@@ -1,4 +1,4 @@
-"""Read the results of a run, image by image, in flat memory."""
+"""Read the results of a run from SQL, image by image, in flat memory."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -10,39 +10,16 @@ from sqlalchemy import Connection, Engine, select
 from tagmill.db.connection import reading
 from tagmill.db.schema import image, inference, label, mask, run, run_image, run_model
 from tagmill.errors import InputError
+from tagmill.records import Mask
 from tagmill.registry.models import Model, models_by_sha256
 
-#: images read by one round of queries
+#: images per round of queries
 PAGE = 500
 
 
 @dataclass(frozen=True)
-class StoredMask:
-    """One label's mask: COCO RLE at the model's resolution, box in the picture's pixels (left, top, right, bottom)."""
-
-    label: str
-    score: float
-    area_share: float
-    box: tuple[float, float, float, float]
-    rle: str
-    height: int
-    width: int
-
-    def to_json(self) -> dict[str, Any]:
-        """Return JSON values; `rle` is COCO's own form."""
-        left, top, right, bottom = self.box
-        return {
-            "label": self.label,
-            "score": self.score,
-            "area_share": self.area_share,
-            "bbox": [left, top, right - left, bottom - top],
-            "rle": {"size": [self.height, self.width], "counts": self.rle},
-        }
-
-
-@dataclass(frozen=True)
 class ImageResult:
-    """One image of a run with everything its models said, by model name."""
+    """One image of a run with its labels and masks, by model name."""
 
     position: int
     image_key: str
@@ -55,7 +32,7 @@ class ImageResult:
     height: int | None
     #: (label, score), best first
     labels: dict[str, list[tuple[str, float]]] = field(default_factory=dict)
-    masks: dict[str, list[StoredMask]] = field(default_factory=dict)
+    masks: dict[str, list[Mask]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -69,7 +46,7 @@ class ImageResult:
 
 
 def run_models(engine: Engine, run_id: int) -> list[Model]:
-    """Return the models pinned for a run, by name; raises InputError where there is no such run."""
+    """Return the models pinned for a run, sorted by name and version. Raise InputError if there is no such run."""
     with reading(engine) as connection:
         if connection.execute(select(run.c.id).where(run.c.id == run_id)).one_or_none() is None:
             raise InputError(f"no run {run_id}; see `tagmill run list`")
@@ -103,7 +80,7 @@ def read_results(engine: Engine, run_id: int, models: Sequence[Model]) -> Iterat
         last = page[-1].position
 
 
-_Answers = dict[str, tuple[dict[str, list[tuple[str, float]]], dict[str, list[StoredMask]]]]
+_Answers = dict[str, tuple[dict[str, list[tuple[str, float]]], dict[str, list[Mask]]]]
 
 
 def _answers(connection: Connection, shas: Sequence[str], models: Sequence[Model]) -> _Answers:
@@ -123,13 +100,20 @@ def _answers(connection: Connection, shas: Sequence[str], models: Sequence[Model
         .where(wanted)
         .order_by(inference.c.id, mask.c.area_share.desc(), mask.c.label)
     ):
-        box = (row.box_left, row.box_top, row.box_right, row.box_bottom)
-        found = StoredMask(row.label, row.score, row.area_share, box, row.rle, row.height, row.width)
+        found = Mask(
+            label=row.label,
+            rle=row.rle,
+            height=row.height,
+            width=row.width,
+            area_share=row.area_share,
+            box=(row.box_left, row.box_top, row.box_right, row.box_bottom),
+            score=row.score,
+        )
         answers[row.image_sha256][1].setdefault(names[row.model_sha256], []).append(found)
     return answers
 
 
 def unique_names(models: Sequence[Model]) -> dict[str, str]:
-    """Name a model by its name, or by NAME@VERSION where a run compares two versions."""
+    """Return a name per model sha256: NAME, or NAME@VERSION if a run compares two versions."""
     names = [found.name for found in models]
     return {found.sha256: found.name if names.count(found.name) == 1 else found.title for found in models}

@@ -1,1 +1,1 @@
-"""Read what a producer submits: folders and manifests, one module per kind."""
+"""Read the sources of a run, such as a folder or a CSV manifest: one module per kind of source."""

@@ -1,18 +1,24 @@
-"""What every kind of source yields: entries before their checks, and problems."""
+"""What every reader of a source yields: rows before their checks, and problems."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 
-
 #: characters
 MAX_KEY_LENGTH = 512
-
-
 #: characters, after a relative uri was made absolute
 MAX_URI_LENGTH = 4096
+
+
+class Row(NamedTuple):
+    """An entry before its checks; `line` is 0 for a source without lines."""
+
+    line: int
+    image_key: str
+    uri: str
 
 
 @dataclass(frozen=True)
@@ -28,34 +34,35 @@ class Problem:
         return f"{self.place}: {self.message}"
 
 
-class _Row(NamedTuple):
-    """An entry before its checks; `line` is 0 outside a manifest."""
-
-    line: int
-    image_key: str
-    uri: str
+#: Reads one source in flat memory. It may raise OSError, which becomes a problem of the source.
+Reader = Callable[[str], Iterator[Row | Problem]]
 
 
-def _complaint(row: _Row) -> str | None:
+def problem_with(row: Row) -> str | None:
+    """Return why SQL cannot store the row, or None if it can."""
     if len(row.image_key) > MAX_KEY_LENGTH:
-        return f"image_key has {len(row.image_key)} characters, allowed are {MAX_KEY_LENGTH}: {_short(row.image_key)}"
+        key = shorten(row.image_key)
+        return f"image_key has {len(row.image_key)} characters, allowed are {MAX_KEY_LENGTH}: {key}"
     if len(row.uri) > MAX_URI_LENGTH:
         # Without an excerpt: a URL may hold a password.
-        return f"uri of {_short(row.image_key)} has {len(row.uri)} characters, allowed are {MAX_URI_LENGTH}"
+        return f"uri of {shorten(row.image_key)} has {len(row.uri)} characters, allowed are {MAX_URI_LENGTH}"
     if not row.uri.isascii() and any("\ud800" <= char <= "\udfff" for char in row.uri):
-        # Surrogates are how Python spells a file name's bytes that are not UTF-8. SQL cannot store them.
-        return f"the file name is not UTF-8, rename it: {_short(row.uri)}"
+        # Python represents the bytes of a file name that are not UTF-8 as surrogates. SQL cannot store them.
+        return f"the file name is not UTF-8, rename it: {shorten(row.uri)}"
     return None
 
 
-def _folder_of(path: Path) -> Path:
-    path.stat()  # names a missing file instead of its folder
+def folder_of(path: Path) -> Path:
+    """Return the resolved folder of an existing file. Raise OSError if the file does not exist."""
+    path.stat()  # its error names the missing file, not the folder
     return path.parent.resolve(strict=True)
 
 
-def _short(text: str) -> str:
+def shorten(text: str) -> str:
+    """Return the repr of the text, of at most 100 characters."""
     return repr(text) if len(text) <= 100 else f"{text[:100]!r}…"
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Return the message of an error, without the file name that an OSError adds."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error)

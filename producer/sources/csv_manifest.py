@@ -1,26 +1,34 @@
-"""Read what a producer submits: folders, CSV manifests and single image files, streamed in flat memory."""
+"""Read a CSV manifest with the columns image_key and uri, plain or gzipped."""
 
 import csv
 import gzip
-import re
 import zlib
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, cast
-from urllib.parse import urlsplit
 
-from producer.sources.base import Problem, _folder_of, _Row, _short
+from producer.sources.base import Problem, Row, folder_of
+from producer.sources.manifest_row import check_manifest_row
 
-MANIFEST_SUFFIXES = (".csv", ".csv.gz")
 #: bytes of one CSV record with all its columns; also what an unclosed quote can swallow
 MAX_RECORD_BYTES = 64 * 2**10
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{,30})://|(data):", re.IGNORECASE)
+
+def read_csv_manifest(source: str) -> Iterator[Row | Problem]:
+    """Yield the rows of a CSV file in order. Holds one record, at most `MAX_RECORD_BYTES`."""
+    path = Path(source)
+    opener = gzip.open if path.name.lower().endswith(".gz") else open
+    with cast("BinaryIO", opener(path, "rb")) as file:
+        lines = _Lines(file)
+        try:
+            yield from _read_rows(lines, source, folder_of(path))
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            yield Problem(source, f"is damaged after line {lines.record}: {error}")
 
 
 class _LineError(Exception):
-    """A line cannot be text of a manifest. After a `fatal` one, reading on makes no sense."""
+    """A line is not text of a manifest. Reading cannot continue after a `fatal` one."""
 
     def __init__(self, message: str, *, fatal: bool = False) -> None:
         super().__init__(message)
@@ -28,7 +36,7 @@ class _LineError(Exception):
 
 
 class _Lines:
-    """The lines of a manifest as text, held to `MAX_RECORD_BYTES` a record. Goes on after an error."""
+    """The lines of a manifest as text, at most `MAX_RECORD_BYTES` per record. Iteration continues after an error."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -64,19 +72,8 @@ class _Lines:
         return text
 
 
-def _read_manifest(source: str) -> Iterator[_Row | Problem]:
-    path = Path(source)
-    opener = gzip.open if path.name.lower().endswith(".gz") else open
-    with cast("BinaryIO", opener(path, "rb")) as file:
-        lines = _Lines(file)
-        try:
-            yield from _read_records(lines, source, _folder_of(path))
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            yield Problem(source, f"is damaged after line {lines.record}: {error}")
-
-
-def _read_records(lines: _Lines, source: str, folder: Path) -> Iterator[_Row | Problem]:
-    records = _records(lines, source)
+def _read_rows(lines: _Lines, source: str, folder: Path) -> Iterator[Row | Problem]:
+    records = _read_records(lines, source)
     header = next(records, None)
     if header is None or isinstance(header, Problem):
         if header:
@@ -87,7 +84,7 @@ def _read_records(lines: _Lines, source: str, folder: Path) -> Iterator[_Row | P
         found = ", ".join(repr(name) for name in islice(header, 20))
         yield Problem(f"{source}:{lines.record}", f"needs one column {' and one '.join(missing)}; found {found}"[:2000])
         return
-    columns = header.index("image_key"), header.index("uri")
+    key_column, uri_column = header.index("image_key"), header.index("uri")
     for record in records:
         if isinstance(record, Problem):
             yield record
@@ -95,12 +92,10 @@ def _read_records(lines: _Lines, source: str, folder: Path) -> Iterator[_Row | P
             message = f"has {len(record)} fields, the header {len(header)}; a field with a comma needs quotes"
             yield Problem(f"{source}:{lines.record}", message)
         else:
-            row = _Row(lines.record, record[columns[0]], record[columns[1]])
-            complaint = _uri_complaint(row)
-            yield Problem(f"{source}:{lines.record}", complaint) if complaint else _absolute(row, folder)
+            yield check_manifest_row(Row(lines.record, record[key_column], record[uri_column]), source, folder)
 
 
-def _records(lines: _Lines, source: str) -> Iterator[list[str] | Problem]:
+def _read_records(lines: _Lines, source: str) -> Iterator[list[str] | Problem]:
     """Yield the fields of each record that is not blank; `lines.record` is its first line."""
     reader = csv.reader(lines, strict=True)
     while True:
@@ -118,34 +113,3 @@ def _records(lines: _Lines, source: str) -> Iterator[list[str] | Problem]:
         else:
             if record:
                 yield record
-
-
-def _uri_complaint(row: _Row) -> str | None:
-    if not row.image_key.strip():
-        return "image_key is empty"
-    if not row.uri.strip():
-        return f"uri of {_short(row.image_key)} is empty"
-    scheme = _SCHEME.match(row.uri)
-    if scheme is None:
-        return None
-    name = (scheme[1] or scheme[2]).lower()
-    if name not in {"http", "https"}:
-        return f"uri with {name!r} is not supported; write a path, http:// or https://"
-    return None if _has_host(row.uri) else f"uri of {_short(row.image_key)} names no host"
-
-
-def _absolute(row: _Row, folder: Path) -> _Row:
-    if row.uri.startswith("/") or _SCHEME.match(row.uri):
-        return row
-    return row._replace(uri=f"{folder}/{row.uri}")
-
-
-def _has_host(url: str) -> bool:
-    try:
-        return bool(urlsplit(url).hostname)
-    except ValueError:
-        return False
-
-
-def _is_manifest(path: Path) -> bool:
-    return path.name.lower().endswith(MANIFEST_SUFFIXES) and not path.is_dir()

@@ -1,23 +1,29 @@
-"""Read all sources of a run in order: pick the reader of each, and check every entry."""
+"""Read all sources of a run in order: choose the reader of each, and check every entry."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from producer.sources.base import IMAGE_SUFFIXES, Problem, _complaint, _folder_of, _reason, _Row, _short
-from producer.sources.csv_manifest import MANIFEST_SUFFIXES, _is_manifest, _read_manifest
-from producer.sources.folder import _walk
+from producer.sources.base import IMAGE_SUFFIXES, Problem, Reader, Row, folder_of, problem_with, reason_of, shorten
+from producer.sources.csv_manifest import read_csv_manifest
+from producer.sources.folder import read_folder
+from producer.sources.image_file import read_image_file
 from producer.sources.seen_keys import SeenKeys
 from tagmill.errors import InputError, NothingToDo
 from tagmill.records import Entry
 
+#: The reader of a manifest, by the end of its file name. A new format is a module and a line here.
+MANIFEST_READERS: Mapping[str, Reader] = {
+    ".csv": read_csv_manifest,
+    ".csv.gz": read_csv_manifest,
+}
 #: problems that `check` keeps; the others are counted
 MAX_PROBLEMS = 100
 
 
 @dataclass(frozen=True)
 class SourceReport:
-    """What `check` saw: good entries, the first `MAX_PROBLEMS` problems, and how many there are."""
+    """The number of good entries, the first `MAX_PROBLEMS` problems, and the number of all problems."""
 
     entries: int
     problems: tuple[Problem, ...]
@@ -33,7 +39,7 @@ def open_sources(sources: Sequence[str]) -> Iterator[Entry]:
 
 
 def check(sources: Sequence[str]) -> SourceReport:
-    """Read all sources to their end and return every problem instead of raising the first."""
+    """Read all sources to their end. Return every problem instead of raising the first."""
     entries = problem_count = 0
     problems: list[Problem] = []
     for item in _scan(sources):
@@ -47,7 +53,7 @@ def check(sources: Sequence[str]) -> SourceReport:
 
 
 def roots_of(sources: Sequence[str]) -> tuple[Path, ...]:
-    """Return what the user allowed to be read by naming it: a folder, a manifest's folder, or one image file.
+    """Return what the workers may read: each named folder, the folder of each manifest, each named image file.
 
     Paths are resolved. Raise InputError for a source that does not exist.
     """
@@ -57,56 +63,62 @@ def roots_of(sources: Sequence[str]) -> tuple[Path, ...]:
 def _root_of(source: str) -> Path:
     path = Path(source)
     try:
-        found = _folder_of(path) if _is_manifest(path) else path.resolve(strict=True)
+        is_manifest = _manifest_reader(path) is not None and not path.is_dir()
+        found = folder_of(path) if is_manifest else path.resolve(strict=True)
         str(found).encode()  # it is stored in SQL
         return found
     except UnicodeEncodeError as error:
         raise InputError(f"{source!r}: its name is not UTF-8, rename it") from error
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a loop of symlinks
-        raise InputError(f"{source!r}: {_reason(error)}") from error
+        raise InputError(f"{source!r}: {reason_of(error)}") from error
 
 
 def _scan(sources: Sequence[str]) -> Iterator[Entry | Problem]:
-    """Yield entries and problems of all sources; both consumers above are thin."""
+    """Yield the entries and problems of all sources, in order."""
     if not sources:
         yield Problem("SOURCE", "none was given", empty=True)
     seen = SeenKeys(sources)
     for number, source in enumerate(sources):
-        items = _read(source)
-        first = next(items, None)
-        if first is None:
+        empty = True
+        for item in _read(source):
+            empty = False
+            yield item if isinstance(item, Problem) else _check_row(item, seen, number)
+        if empty:
             yield Problem(source, _why_empty(Path(source)), empty=True)
-            continue
-        yield _examine(first, seen, number)
-        for item in items:
-            yield _examine(item, seen, number)
 
 
-def _examine(item: _Row | Problem, seen: "SeenKeys", source: int) -> Entry | Problem:
-    if isinstance(item, Problem):
-        return item
-    complaint = _complaint(item)
-    if complaint is None and (earlier := seen.first_place(item.image_key, source, item.line)):
-        complaint = f"image_key {_short(item.image_key)} is already in {earlier}"
-    return Problem(seen.place(source, item.line), complaint) if complaint else Entry(item.image_key, item.uri)
+def _check_row(row: Row, seen: SeenKeys, source: int) -> Entry | Problem:
+    message = problem_with(row)
+    if message is None and (earlier := seen.first_place(row.image_key, source, row.line)):
+        message = f"image_key {shorten(row.image_key)} is already in {earlier}"
+    return Problem(seen.place(source, row.line), message) if message else Entry(row.image_key, row.uri)
 
 
-def _read(source: str) -> Iterator[_Row | Problem]:
+def _read(source: str) -> Iterator[Row | Problem]:
     path = Path(source)
     try:
-        if path.is_dir():
-            yield from _walk(path.resolve(strict=True))
-        elif not path.is_file():
+        if not path.is_dir() and not path.is_file():
             yield Problem(repr(source), "no such file or folder")
-        elif _is_manifest(path):
-            yield from _read_manifest(source)
-        elif path.suffix.lower() in IMAGE_SUFFIXES:
-            yield _Row(0, path.name, str(_folder_of(path) / path.name))
+        elif reader := _reader_of(path):
+            yield from reader(source)
         else:
-            known = ", ".join(MANIFEST_SUFFIXES + IMAGE_SUFFIXES)
+            known = ", ".join((*MANIFEST_READERS, *IMAGE_SUFFIXES))
             yield Problem(source, f"is neither a folder nor a file with one of the suffixes {known}")
     except OSError as error:
-        yield Problem(source, f"cannot be read: {_reason(error)}")
+        yield Problem(source, f"cannot be read: {reason_of(error)}")
+
+
+def _reader_of(path: Path) -> Reader | None:
+    if path.is_dir():
+        return read_folder
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return read_image_file
+    return _manifest_reader(path)
+
+
+def _manifest_reader(path: Path) -> Reader | None:
+    name = path.name.lower()
+    return next((reader for suffix, reader in MANIFEST_READERS.items() if name.endswith(suffix)), None)
 
 
 def _why_empty(path: Path) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagmill.images.preprocess import PreprocessSpec
-from tagmill.records import MaskRow
+from tagmill.records import Mask
 
 #: Names of the graph's outputs.
 SCORES = "scores"  # float32 [N, labels]
@@ -141,7 +141,7 @@ class Task(ABC):
     @abstractmethod
     def rows(
         self, bundle: Described, prediction: Prediction, number: int, width: int, height: int
-    ) -> tuple[Labels, tuple[MaskRow, ...]]:
+    ) -> tuple[Labels, tuple[Mask, ...]]:
         """Return what is stored of image `number`: labels with scores, best first, and masks.
 
         `width` and `height` are those of the image itself, in pixels.

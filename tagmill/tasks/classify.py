@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tagmill.records import MaskRow
+from tagmill.records import Mask
 from tagmill.tasks.base import SCORES, TOP_LABELS, TOP_SCORES, Described, Headline, Labels, Measured, Prediction, Task
 from tagmill.tasks.figures import classification, confusion, interval, shares
 
@@ -35,7 +35,7 @@ class Classify(Task):
 
     def rows(
         self, bundle: Described, prediction: Prediction, number: int, width: int, height: int
-    ) -> tuple[Labels, tuple[MaskRow, ...]]:
+    ) -> tuple[Labels, tuple[Mask, ...]]:
         picked = None if prediction.labels is None else prediction.labels[number]
         return best_labels(prediction.scores[number], bundle.labels, picked), ()
 

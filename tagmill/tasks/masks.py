@@ -9,7 +9,7 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from tagmill.images.preprocess import PreprocessSpec, content_box, source_box
-from tagmill.records import MaskRow
+from tagmill.records import Mask
 
 Index = NDArray[np.uint8]
 
@@ -22,7 +22,7 @@ def encode_masks(
     spec: PreprocessSpec,
     width: int,
     height: int,
-) -> tuple[MaskRow, ...]:
+) -> tuple[Mask, ...]:
     """Return one row for each label seen in `index`, uint8 [H, W] at the model's resolution.
 
     `width` and `height` are the picture's own, in pixels: bounding boxes are given in them.
@@ -39,7 +39,7 @@ def encode_masks(
         inside[top:bottom, left:right] = content == number
         encoded = coco.encode(inside)
         rows.append(
-            MaskRow(
+            Mask(
                 label=name,
                 rle=encoded["counts"].decode("ascii"),
                 height=index.shape[0],
@@ -71,6 +71,15 @@ def to_picture(index: Index, spec: PreprocessSpec, width: int, height: int, fill
     picture = np.full((height, width), fill, dtype=np.uint8)
     picture[y0:y1, x0:x1] = np.asarray(content.resize((x1 - x0, y1 - y0), Image.Resampling.NEAREST))
     return picture
+
+
+def palette(labels: int) -> list[int]:
+    """Return the R, G and B of each label's color, 0 to 255: black first, then hues the golden angle apart."""
+    colors = [0, 0, 0]
+    for number in range(1, labels):
+        hue = round(number * 0.618034 * 255) % 256
+        colors += Image.new("HSV", (1, 1), (hue, 170, 235)).convert("RGB").getpixel((0, 0))  # type: ignore[arg-type]
+    return colors
 
 
 def _span(start: float, end: float, length: int) -> tuple[int, int]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tagmill.records import MaskRow
+from tagmill.records import Mask
 from tagmill.tasks.base import MASK, SCORES, Described, Headline, Labels, Measured, Prediction, Task
 from tagmill.tasks.figures import mask_confusion, segmentation, shares
 from tagmill.tasks.masks import encode_masks
@@ -36,7 +36,7 @@ class Segment(Task):
 
     def rows(
         self, bundle: Described, prediction: Prediction, number: int, width: int, height: int
-    ) -> tuple[Labels, tuple[MaskRow, ...]]:
+    ) -> tuple[Labels, tuple[Mask, ...]]:
         index, scores = _mask_of(prediction)[number], prediction.scores[number].tolist()
         return (), encode_masks(index, scores, bundle.labels, bundle.background, bundle.preprocess, width, height)
 

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from support.faults.sitecustomize import KILLS
 
-#: pixels; those of CIFAR-10
+#: pixels, as in CIFAR-10
 SIDE = 32
 
 
@@ -20,13 +20,13 @@ class Catalog:
     """A manifest over images."""
 
     manifest: Path
-    #: folder that holds the images which are not beside the manifest
+    #: folder of the images, which may be outside the folder of the manifest
     root: Path
-    pictures: tuple[Path, ...]
+    images: tuple[Path, ...]
 
 
-def drawn_catalog(folder: Path, images: int, seed: int) -> Catalog:
-    """Draw images that are all different."""
+def draw_catalog(folder: Path, images: int, seed: int) -> Catalog:
+    """Draw that many different images."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(seed)
     paths = [folder / f"{number:06d}.jpg" for number in range(images)]
@@ -36,29 +36,29 @@ def drawn_catalog(folder: Path, images: int, seed: int) -> Catalog:
     return _catalog(folder / "manifest.csv", folder, paths)
 
 
-def chosen_catalog(folder: Path, images: int, seed: int, pictures: Path) -> Catalog:
-    """Take so many of the JPEG images below `pictures`, in an order drawn by `seed`."""
-    root = pictures.resolve()
+def sample_catalog(folder: Path, images: int, seed: int, image_folder: Path) -> Catalog:
+    """Take that many of the JPEG images below `image_folder`, in an order drawn with `seed`."""
+    root = image_folder.resolve()
     found = sorted(itertools.chain(root.rglob("*.jpg"), root.rglob("*.jpeg")))
     if len(found) < images:
-        raise SystemExit(f"{pictures}: {len(found)} JPEG images, {images} are needed; name another folder")
+        raise SystemExit(f"{image_folder}: {len(found)} JPEG images, {images} are needed; name another folder")
     folder.mkdir(parents=True)
     return _catalog(folder / "manifest.csv", root, random.Random(seed).sample(found, images))
 
 
-def poisoned(catalog: Catalog, seed: int) -> Catalog:
-    """Return the same catalog with one image, at a place drawn by `seed`, that kills every process which reads it."""
-    pictures = list(catalog.pictures)
-    place = random.Random(seed).randrange(len(pictures))
+def add_poison_image(catalog: Catalog, seed: int) -> Catalog:
+    """Replace one image, drawn with `seed`, by one that kills every process that reads it."""
+    images = list(catalog.images)
+    place = random.Random(seed).randrange(len(images))
     bad = catalog.manifest.with_name("poison.jpg")
-    bad.write_bytes(pictures[place].read_bytes() + KILLS)
-    pictures[place] = bad
-    return _catalog(catalog.manifest.with_name("poisoned.csv"), catalog.root, pictures)
+    bad.write_bytes(images[place].read_bytes() + KILLS)
+    images[place] = bad
+    return _catalog(catalog.manifest.with_name("poisoned.csv"), catalog.root, images)
 
 
-def _catalog(manifest: Path, root: Path, pictures: Sequence[Path]) -> Catalog:
+def _catalog(manifest: Path, root: Path, images: Sequence[Path]) -> Catalog:
     with manifest.open("w", newline="") as out:
         rows = csv.writer(out)
         rows.writerow(["image_key", "uri"])
-        rows.writerows([f"item-{place:06d}", path] for place, path in enumerate(pictures))
-    return Catalog(manifest, root, tuple(pictures))
+        rows.writerows([f"item-{place:06d}", path] for place, path in enumerate(images))
+    return Catalog(manifest, root, tuple(images))

@@ -1,4 +1,4 @@
-"""A Redis, a PostgreSQL and supervised workers, each a real process that faults can be done to."""
+"""A Redis, a PostgreSQL and supervised workers: real processes, into which faults are injected."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 import support.faults.sitecustomize as faults
-from chaos.journal import keep_journal
+from chaos.journal import install_journal
 from chaos.slow.sitecustomize import SECONDS
 from sqlalchemy import Engine
 from support.processes import TAGMILL, children, environment, wait_until
@@ -26,22 +26,22 @@ from tagmill.registry.store import ModelStore
 from worker.inference.session import Session
 from worker.supervision.process import NAME_VARIABLE, end_with_parent
 
-#: what makes images slow, or deadly, in a worker
+#: PYTHONPATH of a worker: its sitecustomize makes images slow, or kills the worker
 PRELOAD = (Path(__file__).parent / "slow", Path(faults.__file__).parents[2])
-#: seconds until a supervisor that ended is started again, as by systemd with RestartSec=1
+#: seconds until a supervisor that ended is restarted, as by systemd with RestartSec=1
 RESTART_SECONDS = 1.0
-#: seconds that a worker has to finish what it has in hand
+#: seconds that a worker has to finish its batches
 STOP_SECONDS = 30.0
 
 
 class Redis(RedisServer):
-    """A Redis that keeps its data through `kill`, unless that is taken away."""
+    """A Redis that keeps its data through `kill`, until `lose_data` removes it."""
 
     def __init__(self) -> None:
         super().__init__(appendonly=True)
 
     def lose_data(self) -> None:
-        """Remove what a stopped server would come back with."""
+        """Remove the data that a stopped server would load at its start."""
         kept = list(self.folder.glob("appendonly*"))
         assert kept, "a Redis with AOF keeps a file or, since version 7, a folder of this name"
         for path in kept:
@@ -52,17 +52,17 @@ class Redis(RedisServer):
 
 
 class Database(PostgresServer):
-    """A PostgreSQL that stops as in a crash: `stop` is its "immediate" shutdown."""
+    """A PostgreSQL that stops as in a crash: `stop` is an "immediate" shutdown."""
 
     stop_signal = signal.SIGQUIT
 
 
 @dataclass(frozen=True)
 class Child:
-    """The process that tags, one below the supervisor."""
+    """The worker process, a child of the supervisor."""
 
     pid: int
-    #: by which the ledger knows what it has in hand
+    #: the start of the owner token of each batch that it has claimed
     name: str
 
 
@@ -77,7 +77,7 @@ class SupervisedWorker:
         self.start()
 
     def start(self) -> None:
-        """Start the supervisor, which starts its worker. It ends with this process, however that ends."""
+        """Start the supervisor, which starts its worker. It ends when this process ends, for whatever reason."""
         self._ended = None
         with self._log.open("ab") as out:
             self.supervisor = subprocess.Popen(
@@ -90,8 +90,8 @@ class SupervisedWorker:
                 preexec_fn=lambda: end_with_parent(signal.SIGTERM),
             )
 
-    def revive(self) -> None:
-        """Start a supervisor that ended a while ago again."""
+    def restart_ended(self) -> None:
+        """Restart a supervisor that ended more than `RESTART_SECONDS` ago."""
         if self.supervisor.poll() is None:
             return
         if self._ended is None:
@@ -100,12 +100,12 @@ class SupervisedWorker:
             self.start()
 
     def child(self) -> Child | None:
-        """Return the process that tags, None while there is none."""
+        """Return the worker process, or None while there is none."""
         for pid in children(self.supervisor.pid):
             try:
                 variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
             except OSError:
-                continue  # it ended meanwhile
+                continue  # it has ended
             for variable in variables:
                 key, _, value = variable.partition(b"=")
                 if key.decode() == NAME_VARIABLE:
@@ -114,11 +114,11 @@ class SupervisedWorker:
 
     @property
     def log(self) -> str:
-        """Everything it logged so far."""
+        """The log up to now."""
         return self._log.read_text(errors="replace")
 
     def wait_stopped(self) -> None:
-        """Return when both processes ended after SIGTERM, cleanly if they let themselves be."""
+        """Wait until both processes have ended after SIGTERM. Kill them after `STOP_SECONDS`."""
         child = self.child()
         if child is not None:
             send(child.pid, signal.SIGCONT)
@@ -132,7 +132,7 @@ class SupervisedWorker:
 
 
 class Services:
-    """The Redis and the PostgreSQL of a chaos run; `with` ends them."""
+    """The Redis and the PostgreSQL of a chaos run. `with` starts and ends them."""
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -148,7 +148,7 @@ class Services:
 
 
 class Cluster:
-    """Workers on a new database of the services, with one registered bundle, `chaos`; `with` ends them."""
+    """Workers on a new database of the services, with one registered bundle, `chaos`. `with` starts and ends them."""
 
     def __init__(
         self,
@@ -157,7 +157,7 @@ class Cluster:
         bundle: Path,
         workers: int,
         settings: Mapping[str, object],
-        slowness: float,
+        delay_per_image: float,
     ) -> None:
         self.services = services
         self.folder = folder
@@ -165,16 +165,16 @@ class Cluster:
         url = create_database(services.database.url)
         self.engine: Engine = connect(url)
         upgrade(self.engine)
-        keep_journal(self.engine)
+        install_journal(self.engine)
         session = Session(bundle)
         ModelStore(folder / "models").add(bundle, session.sha256)
         register(self.engine, session.spec, session.sha256, "chaos")
-        own = {"database_url": url, "broker_url": services.redis.url, "model_store": folder / "models"}
-        self.env = environment(**own, device="cpu", log_level="INFO", **settings)
+        addresses = {"database_url": url, "broker_url": services.redis.url, "model_store": folder / "models"}
+        self.env = environment(**addresses, device="cpu", log_level="INFO", **settings)
         self.workers: list[SupervisedWorker] = []
         self._names = [f"worker{number}" for number in range(1, workers + 1)]
         preload = os.pathsep.join(map(str, PRELOAD))
-        self._worker_env = self.env | {"PYTHONPATH": preload, SECONDS: str(slowness)}
+        self._worker_env = self.env | {"PYTHONPATH": preload, SECONDS: str(delay_per_image)}
 
     def __enter__(self) -> Self:
         self.services.redis.flush()
@@ -192,22 +192,22 @@ class Cluster:
     ) -> None:
         self._close()
 
-    def revive(self) -> None:
-        """Start what ended again."""
+    def restart_ended(self) -> None:
+        """Restart each supervisor that ended a while ago."""
         for worker in self.workers:
-            worker.revive()
+            worker.restart_ended()
 
     def _close(self) -> None:
-        # Told together, so that they end side by side.
+        # All get the signal first, so that they stop at the same time.
         for worker in self.workers:
-            worker.supervision.supervisor.terminate()
+            worker.supervisor.terminate()
         for worker in self.workers:
             worker.wait_stopped()
         self.engine.dispose()
 
 
 def send(pid: int, how: signal.Signals) -> bool:
-    """Send a signal; return False where the process ended before."""
+    """Send a signal. Return False if the process has ended."""
     try:
         os.kill(pid, how)
     except ProcessLookupError:

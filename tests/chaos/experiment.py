@@ -1,15 +1,15 @@
-"""Tag one catalog with a cluster of workers, undisturbed or while faults are done to everything that works on it."""
+"""Tag one catalog with a cluster of workers, undisturbed or while faults are injected."""
 
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from chaos.account import Account, settle
+from chaos.audit import Audit, audit_run
 from chaos.catalog import Catalog
 from chaos.cluster import Cluster, Services
 from chaos.display import Display
-from chaos.injection import Fault, Injected, Injector, draw_plan
+from chaos.injection import Fault, InjectedFault, Injector, draw_plan
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from support.processes import tagmill, tagmill_json
@@ -17,40 +17,40 @@ from support.processes import tagmill, tagmill_json
 from tagmill.db.connection import is_outage, reading
 from tagmill.settings import Settings
 
-LOOK_SECONDS = 0.05
-#: without a single image in this time, nothing happens any more
+POLL_SECONDS = 0.05
+#: without a single image in this time, the run is given up
 STALLED_SECONDS = 180.0
-#: a frozen worker sleeps its lease and this much longer
-OVERSLEEP_SECONDS = 2.0
+#: a frozen worker is stopped for its lease and this much longer
+BEYOND_LEASE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
 class Setup:
-    """By whom the catalog is tagged."""
+    """The bundle and the workers that tag the catalog."""
 
     bundle: Path
     workers: int
     batch_size: int = 64
-    #: of the workers; what is not named keeps its default
+    #: settings of the workers; the others keep their defaults
     settings: Mapping[str, object] = field(default_factory=dict)
-    #: seconds that each image takes more
-    slowness: float = 0.0
+    #: additional seconds per image
+    delay_per_image: float = 0.0
 
     @property
     def frozen_seconds(self) -> float:
-        """How long a frozen worker sleeps."""
+        """How long a frozen worker is stopped, in seconds."""
         lease = self.settings.get("lease_seconds", Settings.model_fields["lease_seconds"].default)
-        return float(str(lease)) + OVERSLEEP_SECONDS
+        return float(str(lease)) + BEYOND_LEASE_SECONDS
 
 
 @dataclass(frozen=True)
-class Tagged:
-    """A catalog that was tagged."""
+class TaggedCatalog:
+    """The outcome of tagging a catalog."""
 
-    account: Account
-    #: JSON lines, as `tagmill results` writes them
+    audit: Audit
+    #: JSON Lines, as `tagmill results` writes them
     results: Path
-    injected: Sequence[Injected]
+    injected: Sequence[InjectedFault]
 
 
 def tag_catalog(
@@ -61,25 +61,25 @@ def tag_catalog(
     display: Display,
     faults: Mapping[Fault, int] | None = None,
     seed: int = 0,
-) -> Tagged:
-    """Tag the catalog on a new database. How many faults of a kind `faults` says; `seed` draws order and moments."""
-    images = len(catalog.pictures)
-    display.say(f"{folder.name}: starting {setup.workers} workers")
-    with Cluster(services, folder, setup.bundle, setup.workers, setup.settings, setup.slowness) as cluster:
-        named = ("--model", "chaos", "--batch-size", setup.batch_size, "--allow-root", catalog.root)
-        run = int(tagmill_json("submit", catalog.manifest, *named, env=cluster.env)["run"])
+) -> TaggedCatalog:
+    """Tag the catalog on a new database. Inject each fault as often as `faults` says, in an order drawn with `seed`."""
+    images = len(catalog.images)
+    display.log(f"{folder.name}: starting {setup.workers} workers")
+    with Cluster(services, folder, setup.bundle, setup.workers, setup.settings, setup.delay_per_image) as cluster:
+        options = ("--model", "chaos", "--batch-size", setup.batch_size, "--allow-root", catalog.root)
+        run = int(tagmill_json("submit", catalog.manifest, *options, env=cluster.env)["run"])
         with display.progress(folder.name, images):
-            disturbance = _Disturbance(cluster, run, images, Injector(cluster, seed, setup.frozen_seconds), display)
-            injected = disturbance.carry_out(draw_plan(images, faults or {}, seed))
-        account = settle(cluster.engine, run, images, injected)
+            monitor = _RunMonitor(cluster, run, images, Injector(cluster, seed, setup.frozen_seconds), display)
+            injected = monitor.run_plan(draw_plan(images, faults or {}, seed))
+        audit = audit_run(cluster.engine, run, images, injected)
         results = folder / "results.jsonl"
         tagmill("results", run, "--format", "jsonl", "-o", results, env=cluster.env)
-        display.say(f"{folder.name}: {account.tagged} tagged in {account.seconds:.1f} s; the workers end")
-    return Tagged(account, results, injected)
+        display.log(f"{folder.name}: {audit.tagged} tagged in {audit.seconds:.1f} s; the workers end")
+    return TaggedCatalog(audit, results, injected)
 
 
-class _Disturbance:
-    """Follows a run to its end, and does what is planned on the way."""
+class _RunMonitor:
+    """Follows a run to its end and injects the planned faults."""
 
     def __init__(self, cluster: Cluster, run: int, images: int, injector: Injector, display: Display) -> None:
         self._cluster = cluster
@@ -88,29 +88,29 @@ class _Disturbance:
         self._injector = injector
         self._display = display
 
-    def carry_out(self, plan: Sequence[tuple[int, Fault]]) -> list[Injected]:
-        """Do each fault once so many images have an outcome; return those that were done when all have one."""
-        injected: list[Injected] = []
+    def run_plan(self, plan: Sequence[tuple[int, Fault]]) -> list[InjectedFault]:
+        """Inject each fault once its number of images have an outcome. Return the faults when all images have one."""
+        injected: list[InjectedFault] = []
         done, since = 0, time.monotonic()
-        while done < self._images or self._injector.waiting:
-            self._injector.go_on()
+        while done < self._images or self._injector.pending:
+            self._injector.restore_due()
             now = self._done()
             if now is not None and now > done:
                 done, since = now, time.monotonic()
-                self._display.show(done)
+                self._display.show_progress(done)
             if now is not None and len(injected) < len(plan) and plan[len(injected)][0] <= now < self._images:
                 hit = self._injector.inject(plan[len(injected)][1])
                 if hit is not None:
                     injected.append(hit)
-                    self._display.fault(hit, done)
+                    self._display.log_fault(hit, done)
             if time.monotonic() - since > STALLED_SECONDS:
-                self._display.say(f"no image in {STALLED_SECONDS:.0f} s: given up")
+                self._display.log(f"no image in {STALLED_SECONDS:.0f} s: given up")
                 break
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
         return injected
 
     def _done(self) -> int | None:
-        """Return the images that have an outcome, None while the database is away."""
+        """Return the number of images that have an outcome, or None while the database is down."""
         counted = text("SELECT count(*) FROM run_image WHERE run_id = :run AND status IN ('tagged', 'failed')")
         try:
             with reading(self._cluster.engine) as connection:

@@ -1,4 +1,4 @@
-"""What is done to a cluster while it works, and when."""
+"""The faults that are injected into a cluster while it works, and their times."""
 
 import random
 import signal
@@ -12,22 +12,22 @@ from sqlalchemy import text
 
 from tagmill.db.connection import reading
 
-#: seconds that Redis is away, at most
-REDIS_AWAY = 3.0
-#: seconds that PostgreSQL is away
-DATABASE_AWAY = 5.0
+#: most seconds that Redis is down
+REDIS_DOWN = 3.0
+#: seconds that PostgreSQL is down
+DATABASE_DOWN = 5.0
 
 
 class Fault(StrEnum):
-    """What can be done; the value says it to the reader."""
+    """A kind of fault; its value is shown to the user."""
 
     #: a defect in a library, or the kernel out of memory
     KILL_WORKER = "SIGKILL to a worker process"
-    #: a container or machine that is gone; another comes up
+    #: a container or machine is lost and replaced
     KILL_BOTH = "SIGKILL to supervisor and worker process"
     #: a deployment
     TERMINATE = "SIGTERM to a supervisor"
-    #: a machine that sleeps longer than its leases, then goes on as if nothing had been
+    #: a machine is suspended for longer than its leases, then continues
     FREEZE = "SIGSTOP, SIGCONT after the lease"
     #: a Redis without persistence
     EMPTY_REDIS = "Redis killed, back empty"
@@ -41,22 +41,22 @@ KILLS = frozenset({Fault.KILL_WORKER, Fault.KILL_BOTH})
 
 
 @dataclass(frozen=True)
-class Injected:
-    """A fault that was done. Times are Unix seconds; `process` is the ledger's name of the process that was hit."""
+class InjectedFault:
+    """A fault that was injected. Times are Unix seconds; `process` is the name of the process in the ledger."""
 
     fault: Fault
     at: float
     target: str = ""
     process: str = ""
-    #: when a service that was stopped is started again
+    #: when a stopped service is started again
     back: float = 0.0
 
 
 def draw_plan(images: int, faults: Mapping[Fault, int], seed: int) -> list[tuple[int, Fault]]:
-    """Return the faults in an order drawn by `seed`, each with the images that have an outcome when its moment comes.
+    """Return the faults in an order drawn with `seed`, each with the number of finished images at which it is due.
 
-    Each has a slice of the work and comes at a random place of it. The last tenth is left alone, so that every fault
-    finds work to disturb.
+    Each fault has a slice of the images and is due at a random point of it. No fault is due in the last tenth, so that
+    every fault disturbs work.
     """
     rng = random.Random(seed)
     order = [fault for fault, count in faults.items() for _ in range(count)]
@@ -66,7 +66,7 @@ def draw_plan(images: int, faults: Mapping[Fault, int], seed: int) -> list[tuple
 
 
 class Injector:
-    """Does faults to a cluster, and what belongs after them when its time comes."""
+    """Injects faults into a cluster, and later restores what they stopped."""
 
     def __init__(self, cluster: Cluster, seed: int, frozen_seconds: float) -> None:
         self._cluster = cluster
@@ -75,53 +75,53 @@ class Injector:
         self._later: list[tuple[float, Callable[[], object]]] = []
 
     @property
-    def waiting(self) -> bool:
-        """Whether something is still away or frozen."""
+    def pending(self) -> bool:
+        """Whether something is still stopped."""
         return bool(self._later)
 
-    def go_on(self) -> None:
-        """Bring back what was away long enough."""
+    def restore_due(self) -> None:
+        """Restore what has been stopped long enough."""
         now = time.monotonic()
-        due = [action for moment, action in self._later if moment <= now]
-        self._later = [(moment, action) for moment, action in self._later if moment > now]
+        due = [action for due_at, action in self._later if due_at <= now]
+        self._later = [(due_at, action) for due_at, action in self._later if due_at > now]
         for action in due:
             action()
-        self._cluster.revive()
+        self._cluster.restart_ended()
 
-    def inject(self, fault: Fault) -> Injected | None:
-        """Do it; return None where its moment has not come: no worker has a batch in hand."""
+    def inject(self, fault: Fault) -> InjectedFault | None:
+        """Inject the fault. Return None if it needs a worker that owns a batch, and none does."""
         services, now = self._cluster.services, time.time()
         match fault:
             case Fault.EMPTY_REDIS | Fault.RESTART_REDIS:
                 services.redis.kill()
                 if fault is Fault.EMPTY_REDIS:
                     services.redis.lose_data()
-                away = self._rng.uniform(0, REDIS_AWAY)
-                self._after(away, services.redis.start)
-                return Injected(fault, now, back=now + away)
+                down = self._rng.uniform(0, REDIS_DOWN)
+                self._after(down, services.redis.start)
+                return InjectedFault(fault, now, back=now + down)
             case Fault.RESTART_DATABASE:
                 services.database.stop()
-                self._after(DATABASE_AWAY, services.database.start)
-                return Injected(fault, now, back=now + DATABASE_AWAY)
+                self._after(DATABASE_DOWN, services.database.start)
+                return InjectedFault(fault, now, back=now + DATABASE_DOWN)
         busy = self._busy()
         return self._hit(fault, *self._rng.choice(busy)) if busy else None
 
-    def _hit(self, fault: Fault, worker: SupervisedWorker, child: Child) -> Injected | None:
-        hit = Injected(fault, time.time(), worker.name, child.name)
+    def _hit(self, fault: Fault, worker: SupervisedWorker, child: Child) -> InjectedFault | None:
+        hit = InjectedFault(fault, time.time(), worker.name, child.name)
         match fault:
             case Fault.TERMINATE:
-                worker.supervision.supervisor.terminate()
+                worker.supervisor.terminate()
                 return hit
             case Fault.FREEZE:
                 self._after(self._frozen_seconds, lambda: send(child.pid, signal.SIGCONT))
                 return hit if send(child.pid, signal.SIGSTOP) else None
             case Fault.KILL_BOTH:
-                # The supervisor first: it must not free what its worker leaves behind.
-                worker.supervision.supervisor.kill()
+                # The supervisor first: it must not free the batches of its worker.
+                worker.supervisor.kill()
         return hit if send(child.pid, signal.SIGKILL) else None
 
     def _busy(self) -> list[tuple[SupervisedWorker, Child]]:
-        """Return the workers with a batch in hand."""
+        """Return the workers that own a batch."""
         with reading(self._cluster.engine) as connection:
             found = connection.execute(text("SELECT DISTINCT split_part(owner, ':', 1) FROM batch WHERE owner <> ''"))
             names = set(found.scalars())

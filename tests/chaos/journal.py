@@ -1,4 +1,4 @@
-"""What happened to each batch and image, in order: two triggers in the test's database write it down."""
+"""A journal of every change of a batch's status and every overwritten outcome, written by database triggers."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -31,21 +31,21 @@ CREATE TRIGGER chaos_rewritten AFTER UPDATE ON run_image FOR EACH ROW
 
 @dataclass(frozen=True)
 class Step:
-    """A batch came to a status. `at` is Unix seconds; `owner` the token of the claim while it is running."""
+    """A batch got a status. `at` is Unix seconds; `owner` is the token of the claim while it is running."""
 
     at: float
     status: BatchStatus
     owner: str | None
 
 
-def keep_journal(engine: Engine) -> None:
-    """Begin; the database is a PostgreSQL of the test's own."""
+def install_journal(engine: Engine) -> None:
+    """Create the tables and triggers in a PostgreSQL that only this test uses."""
     with engine.begin() as connection:
         connection.exec_driver_sql(_TRIGGERS)
 
 
 def read_journal(engine: Engine) -> dict[int, list[Step]]:
-    """Return the steps of each batch since it was queued."""
+    """Return the steps of each batch, in order, since it was queued."""
     steps: dict[int, list[Step]] = defaultdict(list)
     with reading(engine) as connection:
         for row in connection.execute(text("SELECT batch_id, at, status, owner FROM chaos_step ORDER BY id")):
@@ -53,18 +53,18 @@ def read_journal(engine: Engine) -> dict[int, list[Step]]:
     return dict(steps)
 
 
-def in_hand(steps: list[Step], process: str, at: float) -> bool:
-    """Return whether the process of that name owned the batch at that moment."""
+def was_owned(steps: list[Step], process: str, at: float) -> bool:
+    """Return whether the process of that name owned the batch at that time."""
     before = [step for step in steps if step.at <= at]
     return bool(before) and (before[-1].owner or "").startswith(f"{process}:")
 
 
-def recovery(steps: list[Step], process: str, at: float) -> float | None:
-    """Return the seconds until another claim of a batch that a process had in hand when it died.
+def recovery_seconds(steps: list[Step], process: str, at: float) -> float | None:
+    """Return the seconds until the next claim of a batch that a process owned when it died.
 
-    None where it had not, or where its last word, the commit, still reached the database.
+    None if it did not own the batch, or if its commit still reached the database.
     """
     after = [step for step in steps if step.at > at]
-    if not in_hand(steps, process, at) or (after and after[0].status is BatchStatus.DONE):
+    if not was_owned(steps, process, at) or (after and after[0].status is BatchStatus.DONE):
         return None
     return next((step.at - at for step in after if step.status is BatchStatus.RUNNING), float("inf"))

@@ -1,1 +1,1 @@
-"""What the tests share: real servers, processes, images and bundles."""
+"""Fixtures that the tests share: real servers, processes, images and bundles."""

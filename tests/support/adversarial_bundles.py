@@ -1,4 +1,4 @@
-"""Bundles that do not end, or that need more memory than there is, for some images: real ONNX graphs."""
+"""Real ONNX bundles that loop forever or run out of memory on some images."""
 
 from pathlib import Path
 
@@ -12,61 +12,64 @@ from tagmill.images.preprocess import PreprocessSpec
 from tagmill.tasks.base import SCORES
 from tagmill.tasks.classify import CLASSIFY
 
-#: red of an image's first pixel that does it
+#: red of the first pixel of an image that triggers the fault
 BAD_RED = 77
 #: more bytes than a process can address
 TOO_MUCH = 2**50
 
 
 def write_endless_classifier(path: Path, size: int = 16) -> Path:
-    """Write a classifier of the three colors that does not end on a batch with an image whose first red is 77."""
+    """Write a color classifier that loops forever on a batch that holds an image whose first red is `BAD_RED`."""
     body = helper.make_graph(
-        [helper.make_node("Identity", ["go_on"], ["still"]), helper.make_node("Identity", ["kept"], ["next"])],
+        [
+            helper.make_node("Identity", ["continue"], ["continue_out"]),
+            helper.make_node("Identity", ["carried"], ["carried_out"]),
+        ],
         "body",
         [
-            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
-            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("kept", TensorProto.FLOAT, None),
+            helper.make_tensor_value_info("iteration", TensorProto.INT64, []),
+            helper.make_tensor_value_info("continue", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("carried", TensorProto.FLOAT, None),
         ],
         [
-            helper.make_tensor_value_info("still", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("next", TensorProto.FLOAT, None),
+            helper.make_tensor_value_info("continue_out", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("carried_out", TensorProto.FLOAT, None),
         ],
     )
     nodes = [
-        helper.make_node("Mul", ["is_bad", "for_ever"], ["turns"]),
-        helper.make_node("Loop", ["turns", "", "logits"], ["looped"], body=body),
+        helper.make_node("Mul", ["is_bad", "endless"], ["iterations"]),
+        helper.make_node("Loop", ["iterations", "", "logits"], ["looped"], body=body),
         helper.make_node("Softmax", ["looped"], [SCORES], axis=1),
     ]
-    return _write(path, "endless", size, nodes, {"for_ever": np.array(2**62, dtype=np.int64)})
+    return _write(path, "endless", size, nodes, {"endless": np.array(2**62, dtype=np.int64)})
 
 
 def write_hungry_classifier(path: Path, size: int = 16, most: int = 4) -> Path:
-    """Write a classifier that runs out of memory on more than `most` images, or on one whose first red is 77."""
+    """Write a classifier that runs out of memory on more than `most` images, or if a first red is `BAD_RED`."""
     nodes = [
         helper.make_node("Shape", [INPUT], ["shape"], start=0, end=1),
         helper.make_node("Greater", ["shape", "most"], ["too_many"]),
         helper.make_node("Cast", ["too_many"], ["many"], to=TensorProto.INT64),
-        helper.make_node("Add", ["many", "is_bad"], ["hunger"]),
-        helper.make_node("Mul", ["hunger", "too_much"], ["needed"]),
+        helper.make_node("Add", ["many", "is_bad"], ["bad_count"]),
+        helper.make_node("Mul", ["bad_count", "too_much"], ["needed"]),
         helper.make_node("ConstantOfShape", ["needed"], ["filled"], value=helper.make_tensor("v", 1, [1], [0.0])),
-        helper.make_node("ReduceSum", ["filled"], ["nothing"], keepdims=0),
-        helper.make_node("Add", ["logits", "nothing"], ["fed"]),
-        helper.make_node("Softmax", ["fed"], [SCORES], axis=1),
+        helper.make_node("ReduceSum", ["filled"], ["zero"], keepdims=0),
+        helper.make_node("Add", ["logits", "zero"], ["shifted"]),
+        helper.make_node("Softmax", ["shifted"], [SCORES], axis=1),
     ]
     constants = {"most": np.array([most], dtype=np.int64), "too_much": np.array([TOO_MUCH], dtype=np.int64)}
     return _write(path, "hungry", size, nodes, constants)
 
 
 def _write(path: Path, name: str, size: int, nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray]) -> Path:
-    """Write a classifier of the mean color: `nodes` make scores of `logits` and `is_bad` (int64, 0 or 1)."""
-    judge = [
+    """Write a classifier of the mean color. `nodes` compute the scores from `logits` and `is_bad` (int64, 0 or 1)."""
+    common = [
         helper.make_node("Cast", [INPUT], ["float"], to=TensorProto.FLOAT),
         helper.make_node("Cast", [INPUT], ["whole"], to=TensorProto.INT64),
         helper.make_node("Slice", ["whole", "start", "end", "slice_axes"], ["first"]),
         helper.make_node("Equal", ["first", "bad"], ["bad_pixel"]),
-        helper.make_node("Cast", ["bad_pixel"], ["bad_pictures"], to=TensorProto.INT64),
-        helper.make_node("ReduceMax", ["bad_pictures", "all_axes"], ["is_bad"], keepdims=0),
+        helper.make_node("Cast", ["bad_pixel"], ["bad_images"], to=TensorProto.INT64),
+        helper.make_node("ReduceMax", ["bad_images", "all_axes"], ["is_bad"], keepdims=0),
         helper.make_node("ReduceMean", ["float", "axes"], ["mean"], keepdims=0),
         helper.make_node("Mul", ["mean", "scale"], ["logits"]),
     ]
@@ -81,7 +84,7 @@ def _write(path: Path, name: str, size: int, nodes: list[onnx.NodeProto], consta
     }
     spec = BundleSpec(name, CLASSIFY, COLORS, PreprocessSpec(size, size))
     graph = helper.make_graph(
-        [*judge, *nodes],
+        [*common, *nodes],
         name,
         [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["n", size, size, 3])],
         [helper.make_tensor_value_info(SCORES, TensorProto.FLOAT, ["n", len(COLORS)])],

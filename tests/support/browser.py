@@ -1,7 +1,7 @@
-"""A real browser for tests of pages: one that is named or installed, else a headless Chromium of npm's registry.
+"""A real browser for tests of pages: a named or installed one, else a headless Chromium from npm's registry.
 
-That is @sparticuz/chromium for x86-64 Linux, which brings its libraries along and needs no root: 70 MB, fetched once.
-Each is spoken to in the DevTools protocol.
+That is @sparticuz/chromium for x86-64 Linux, which includes its libraries and needs no root: 70 MB, fetched once.
+Every browser is controlled by the DevTools protocol.
 """
 
 import base64
@@ -26,17 +26,17 @@ from typing import Any, Self
 import brotli
 from websockets.sync.client import ClientConnection, connect
 
-#: the program of a Chromium-like browser
+#: variable with the path of a Chromium-like browser
 BROWSER = "TAGMILL_TEST_BROWSER"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "chrome-headless-shell")
 
 _SECONDS = 60.0
-#: what stands between a page and a quiet start: sandboxes do not start in many containers, and the page is our own
+#: no sandbox: it does not start in many containers, and the page is our own
 _FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
-#: what the fetched build needs: it is made for machines without a screen, a GPU or a second process
+#: needed by the fetched build, which is made for machines without a screen, a GPU or a second process
 _FETCHED_FLAGS = (
     "--headless=shell", "--single-process", "--no-zygote", "--in-process-gpu", "--use-gl=angle",
     "--use-angle=swiftshader", "--ignore-gpu-blocklist", "--disable-dev-shm-usage",
@@ -47,17 +47,17 @@ _SHA512 = "jiGWqSvPMdu4+P9TilYqAR7yEGPEHINx+lCvE/NqNO/EHYzF/x1hUiI5T6ioVIt7dEy7n
 
 
 @dataclass
-class Happened:
-    """What went on while a page was loaded."""
+class PageLoad:
+    """What the browser reported while it loaded a page."""
 
-    #: messages of errors and warnings, and what could not be loaded
+    #: errors, warnings and failed requests
     troubles: list[str] = field(default_factory=list)
-    #: addresses that were asked for, apart from data inside the page
+    #: requested addresses, without data: URLs
     requests: list[str] = field(default_factory=list)
 
 
 class Browser:
-    """A running browser with one page, ended with the `with` block."""
+    """A running browser with one page. `with` starts and ends it."""
 
     def __enter__(self) -> Self:
         self._folder = Path(tempfile.mkdtemp(prefix="tagmill-browser-"))
@@ -83,7 +83,7 @@ class Browser:
         self._end()
 
     def command(self, method: str, **values: Any) -> dict[str, Any]:
-        """Say something in the DevTools protocol; return the answer."""
+        """Send a DevTools command. Return its result."""
         self._number += 1
         self._socket.send(json.dumps({"id": self._number, "method": method, "params": values}))
         while True:
@@ -94,7 +94,7 @@ class Browser:
             self._events.append(message)
 
     def window(self, width: int, height: int, *, phone: bool = False, dark: bool = False) -> None:
-        """Change the size of the window, and whether it asks for dark colors."""
+        """Set the size of the window, and whether the page is asked for dark colors."""
         scale = 2 if phone else 1
         self.command(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=phone
@@ -102,26 +102,26 @@ class Browser:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.command("Emulation.setEmulatedMedia", features=[scheme])
 
-    def open(self, page: Path) -> Happened:
-        """Load a file; return what happened meanwhile."""
+    def open(self, page: Path) -> PageLoad:
+        """Load a file. Return what the browser reported meanwhile."""
         self._events.clear()
         self.command("Page.navigate", url=page.absolute().as_uri())
         self._wait(lambda: any(event["method"] == "Page.loadEventFired" for event in self._events))
-        happened = Happened()
+        loaded = PageLoad()
         for event in self._events:
             values = event["params"]
             match event["method"]:
                 case "Runtime.consoleAPICalled" if values["type"] in {"error", "warning", "assert"}:
-                    happened.troubles.append(str(values["args"]))
+                    loaded.troubles.append(str(values["args"]))
                 case "Runtime.exceptionThrown":
-                    happened.troubles.append(str(values["exceptionDetails"]))
+                    loaded.troubles.append(str(values["exceptionDetails"]))
                 case "Log.entryAdded" if values["entry"]["level"] in {"error", "warning"}:
-                    happened.troubles.append(values["entry"]["text"])
+                    loaded.troubles.append(values["entry"]["text"])
                 case "Network.loadingFailed":
-                    happened.troubles.append(values["errorText"])
+                    loaded.troubles.append(values["errorText"])
                 case "Network.requestWillBeSent" if not values["request"]["url"].startswith("data:"):
-                    happened.requests.append(values["request"]["url"])
-        return happened
+                    loaded.requests.append(values["request"]["url"])
+        return loaded
 
     def evaluate(self, script: str) -> Any:
         """Return the JSON value of a JavaScript expression."""
@@ -130,17 +130,17 @@ class Browser:
         return answer["result"].get("value")
 
     def screenshot(self, path: Path, *, whole: bool = True) -> Path:
-        """Write what the window shows, or the whole page, as a PNG."""
+        """Write the whole page, or the part in the window, as a PNG."""
         answer = self.command("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
         path.write_bytes(base64.b64decode(answer["data"]))
         return path
 
     def _page(self, port: int) -> str:
-        """Wait for the browser; return the address of its one page."""
+        """Wait for the browser. Return the DevTools address of its page."""
         found: list[dict[str, str]] = []
 
-        def looked() -> bool:
-            assert self._process.poll() is None, f"the browser has ended:\n{self._said()}"
+        def page_is_open() -> bool:
+            assert self._process.poll() is None, f"the browser has ended:\n{self._log_tail()}"
             try:
                 with urllib.request.urlopen(f"http://127.0.0.1:{port}/json", timeout=_SECONDS) as answer:
                     found[:] = [page for page in json.load(answer) if page["type"] == "page"]
@@ -148,44 +148,44 @@ class Browser:
                 time.sleep(0.1)
             return bool(found)
 
-        self._wait(looked)
+        self._wait(page_is_open)
         return found[0]["webSocketDebuggerUrl"]
 
     def _wait(self, done: Callable[[], bool]) -> None:
         until = time.monotonic() + _SECONDS
         while not done():
-            assert time.monotonic() < until, f"the browser does not answer:\n{self._said()}"
+            assert time.monotonic() < until, f"the browser does not answer:\n{self._log_tail()}"
             if hasattr(self, "_events"):
                 self.command("Runtime.evaluate", expression="0")
 
-    def _said(self) -> str:
+    def _log_tail(self) -> str:
         return (self._folder / "log").read_text(encoding="utf-8", errors="replace")[-4000:]
 
     def _end(self) -> None:
         try:
             os.killpg(self._process.pid, signal.SIGKILL)
         except ProcessLookupError:
-            pass  # ended on its own
+            pass  # it has ended
         self._process.wait()
         self._log.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def _command(port: int, folder: Path) -> tuple[list[str], dict[str, str]]:
-    last = [f"--remote-debugging-port={port}", f"--user-data-dir={folder}", "about:blank"]
+    common = [f"--remote-debugging-port={port}", f"--user-data-dir={folder}", "about:blank"]
     program = os.environ.get(BROWSER) or next((found for name in NAMES if (found := shutil.which(name))), None)
     if program:
-        return [program, *_FLAGS, *last], {}
-    place = fetched()
-    fonts = folder / "fonts.conf"  # its own names folders of another machine
-    where = f"<dir>{place / 'fonts'}</dir><cachedir>{folder / 'fonts'}</cachedir>"
-    fonts.write_text(f"<fontconfig>{where}</fontconfig>", encoding="utf-8")
+        return [program, *_FLAGS, *common], {}
+    place = fetch_chromium()
+    fonts = folder / "fonts.conf"  # the one of the build names folders of another machine
+    folders = f"<dir>{place / 'fonts'}</dir><cachedir>{folder / 'fonts'}</cachedir>"
+    fonts.write_text(f"<fontconfig>{folders}</fontconfig>", encoding="utf-8")
     paths = {"LD_LIBRARY_PATH": f"{place / 'lib'}:{place}", "FONTCONFIG_FILE": str(fonts), "HOME": str(folder)}
-    return [str(place / "chromium"), *_FLAGS, *_FETCHED_FLAGS, *last], paths
+    return [str(place / "chromium"), *_FLAGS, *_FETCHED_FLAGS, *common], paths
 
 
-def fetched() -> Path:
-    """Return the folder of a Chromium that was fetched once, and unpacked into the user's cache."""
+def fetch_chromium() -> Path:
+    """Return the folder of a Chromium in the user's cache. Fetch and unpack it the first time."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tagmill"
     folder = cache / f"chromium-{_VERSION}"
     if folder.is_dir():
@@ -203,7 +203,7 @@ def fetched() -> Path:
                 _unpack(brotli.decompress(content.read()), partial / Path(member.name).stem)
     try:
         partial.rename(folder)
-    except OSError:  # another test process was quicker
+    except OSError:  # another test process was faster
         shutil.rmtree(partial)
     return folder
 

@@ -1,7 +1,7 @@
-"""Small real bundles for tests: ONNX graphs whose answers are known by arithmetic, made in milliseconds.
+"""Small real bundles for tests: ONNX graphs whose results follow by arithmetic, written in milliseconds.
 
-Images are judged by color. The classifier answers red, green or blue by the picture's mean color; the segmenter
-marks each pixel by its strongest color, or as background where it is nearly white.
+The classifier answers red, green or blue by the mean color of an image. The segmenter labels each pixel by its
+strongest color, or as background if it is nearly white.
 """
 
 from pathlib import Path
@@ -23,7 +23,7 @@ COLORS = ("red", "green", "blue")
 def write_classifier(
     path: Path, size: int = 16, name: str = "colors", sharpness: float = 20.0, temperature: float = 1.0
 ) -> Path:
-    """Write a classifier of the three colors; another `sharpness` or `temperature` is another bundle."""
+    """Write a classifier of the three colors. Another `sharpness` or `temperature` gives another bundle."""
     nodes = [
         helper.make_node("Cast", [INPUT], ["float"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["float", "axes"], ["mean"], keepdims=0),
@@ -39,7 +39,7 @@ def write_classifier(
 
 
 def write_tagger(path: Path, size: int = 16, temperature: float = 1.0) -> Path:
-    """Write a multi-label model: a color's score is 0.5 where it is 128 on average, and sure of it far from that."""
+    """Write a multi-label model: a score is 0.5 at a mean color of 128, near 0 far below and near 1 far above."""
     nodes = [
         helper.make_node("Cast", [INPUT], ["float"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["float", "axes"], ["mean"], keepdims=0),
@@ -57,7 +57,7 @@ def write_tagger(path: Path, size: int = 16, temperature: float = 1.0) -> Path:
 
 
 def write_segmenter(path: Path, size: int = 32, geometry: Geometry = Geometry.STRETCH) -> Path:
-    """Write a segmenter of the three colors on a background of white."""
+    """Write a segmenter of the three colors on a white background."""
     nodes = [
         helper.make_node("Cast", [INPUT], ["float"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMin", ["float", "last"], ["darkest"], keepdims=1),
@@ -83,7 +83,7 @@ def write_segmenter(path: Path, size: int = 32, geometry: Geometry = Geometry.ST
 
 
 def write_fussy_classifier(path: Path, size: int = 16) -> Path:
-    """Write a classifier that raises on any batch holding an image whose first pixel's red is 77."""
+    """Write a classifier that raises on any batch with an image whose first pixel has a red of 77."""
     nodes = [
         helper.make_node("Cast", [INPUT], ["float"], to=TensorProto.FLOAT),
         helper.make_node("Cast", [INPUT], ["whole"], to=TensorProto.INT64),
@@ -91,7 +91,7 @@ def write_fussy_classifier(path: Path, size: int = 16) -> Path:
         helper.make_node("ReduceMax", ["is_bad", "all_axes"], ["offset"], keepdims=0),
         helper.make_node("Equal", ["first", "bad"], ["bad_pixel"]),
         helper.make_node("Cast", ["bad_pixel"], ["is_bad"], to=TensorProto.INT64),
-        # Gather outside of three entries raises at run time.
+        # Gather raises at run time for an index outside the three entries.
         helper.make_node("Mul", ["offset", "far"], ["where"]),
         helper.make_node("Gather", ["table", "where"], ["one"]),
         helper.make_node("ReduceMean", ["float", "axes"], ["mean"], keepdims=0),

@@ -1,4 +1,4 @@
-"""Runs for tests of export: real checkpoints of networks that learned little images, without figures and report."""
+"""Training runs for tests of export: real checkpoints of networks trained on small images, without a report."""
 
 from dataclasses import fields, replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from training.loop.training import LoopConfig
 from training.models.build import build
 from training.models.classifiers import fit_to_pixels
 
-#: steps over all images at once
+#: training steps; each batch is all images
 STEPS = 12
 
 
@@ -52,7 +52,7 @@ def _write(
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
     for _ in range(STEPS):
         logits = network(pixels)
-        if targets.ndim == 3:  # a unet that is trained gives coarse logits
+        if targets.ndim == 3:  # a unet in training gives coarse logits
             stride = targets.shape[1] // logits.shape[2]
             targets = targets[:, ::stride, ::stride]
         loss = F.cross_entropy(logits, targets, ignore_index=IGNORE)
@@ -81,7 +81,7 @@ Hyper = TypeVar("Hyper")
 
 
 def short(hyper: Hyper, **values: object) -> Hyper:
-    """Return hyperparameters with some values, those of their loop included, changed."""
-    named = {field.name for field in fields(LoopConfig)}
-    loop = replace(hyper.loop, **{name: values.pop(name) for name in list(values) if name in named})  # type: ignore[attr-defined]
+    """Return the hyperparameters with some values replaced, also those of their loop."""
+    loop_fields = {field.name for field in fields(LoopConfig)}
+    loop = replace(hyper.loop, **{name: values.pop(name) for name in list(values) if name in loop_fields})  # type: ignore[attr-defined]
     return replace(hyper, loop=loop, **values)  # type: ignore[type-var,call-overload]

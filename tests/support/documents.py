@@ -18,6 +18,7 @@ def commands_in(text: str) -> list[list[str]]:
 
 
 def resolve(words: list[str]) -> tuple[click.Command, list[str]]:
+    """Return the command that the words name, and the words after its name."""
     command: click.Command = cli
     rest = list(words)
     while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):

@@ -1,4 +1,4 @@
-"""One installation of Tagmill for a test: its settings, its folder, and what a user and an operator ask of it."""
+"""One installation of Tagmill for a test: its settings, its folder, and the commands of a user and an operator."""
 
 import csv
 import io
@@ -20,6 +20,7 @@ class Site:
     folder: Path
 
     def count(self, statement: str) -> int:
+        """Return the integer that a statement selects."""
         engine = create_engine(self.env["TAGMILL_DATABASE_URL"])
         with engine.connect() as connection:
             found = int(connection.execute(text(statement)).scalar_one())
@@ -27,7 +28,7 @@ class Site:
         return found
 
     def values(self, statement: str) -> list[Any]:
-        """Return the rows of a statement, or its one column."""
+        """Return the rows of a statement as tuples, or as plain values if it selects one column."""
         engine = create_engine(self.env["TAGMILL_DATABASE_URL"])
         with engine.connect() as connection:
             rows = connection.execute(text(statement)).all()
@@ -35,13 +36,16 @@ class Site:
         return [row[0] if len(row) == 1 else tuple(row) for row in rows]
 
     def submit(self, *arguments: object, expect: int = 0) -> dict[str, object]:
+        """Run `tagmill submit` and return what it printed."""
         found: dict[str, object] = tagmill_json("submit", *arguments, env=self.env, expect=expect)
         return found
 
     def rows(self, run: object) -> list[dict[str, str]]:
+        """Return the rows of `tagmill results`."""
         return list(csv.DictReader(io.StringIO(tagmill("results", run, env=self.env).stdout)))
 
     def wait_done(self, run: object, seconds: float = 60) -> None:
+        """Return when the run is done."""
         wait_until(
             lambda: tagmill_json("run", "status", run, env=self.env)["state"] == "done",
             seconds,

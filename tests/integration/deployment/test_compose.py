@@ -1,4 +1,4 @@
-"""docker-compose.yml: valid and closed; each service's own command and health check run here as local processes."""
+"""docker-compose.yml is valid and closed. The command and health check of each service run here as local processes."""
 
 import base64
 import json
@@ -41,18 +41,18 @@ Service = dict[str, Any]
 
 
 def example() -> dict[str, str]:
-    """Return what .env.example sets; its secrets are empty."""
+    """Return the variables of .env.example, whose secrets are empty."""
     lines = (ROOT / ".env.example").read_text().splitlines()
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
 
 
 def filled_in() -> dict[str, str]:
-    """Return .env as a person makes it. No digits: the ports below are replaced by their digits."""
+    """Return a filled-in .env. Secrets hold no digits: `LocalSite` replaces ports by their digits."""
     return example() | {name: f"local-{name.lower()}" for name in SECRETS}
 
 
 def interpolate(text: str, variables: dict[str, str]) -> str:
-    """Fill in what Compose does: `$$`, `${NAME:-default}`, and `${NAME:?message}`, which raises ValueError."""
+    """Fill in variables as Compose does: `$$`, `${NAME:-default}`, and `${NAME:?message}`, which raises ValueError."""
 
     def fill(found: re.Match[str]) -> str:
         if found[0] == "$$":
@@ -85,13 +85,13 @@ def ours(services: dict[str, Service]) -> dict[str, Service]:
 def test_a_compose_validator_accepts_the_file(compose: dict[str, Any], tmp_path: Path) -> None:
     accepted = PyCompose.from_yaml(yaml.safe_dump(compose))
     accepted.validate()
-    # what this validator does not look at
+    # what this validator does not check
     for service in compose["services"].values():
         assert "image" in service
         assert set(service.get("depends_on", ())) <= set(compose["services"])
         sources = {volume.partition(":")[0] for volume in service.get("volumes", ())}
         assert {source for source in sources if source[0] not in "./"} <= set(compose["volumes"])
-    if docker_compose("version").returncode == 0:  # the plugin is enough, without an engine
+    if docker_compose("version").returncode == 0:  # the plugin is enough; no engine is needed
         (tmp_path / "env").write_text("".join(f"{name}={value}\n" for name, value in filled_in().items()))
         options = ("--file", str(COMPOSE_FILE), "--env-file", str(tmp_path / "env"), "--profile", "*")
         done = docker_compose(*options, "config", "--quiet")
@@ -131,12 +131,12 @@ def test_the_example_holds_every_variable_and_no_secret() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(SECRETS))
-def test_a_missing_secret_ends_with_a_message(name: str) -> None:
+def test_a_missing_secret_is_an_error_with_a_message(name: str) -> None:
     with pytest.raises(ValueError, match=f"set {name} in .env"):
         interpolate(COMPOSE_FILE.read_text(), filled_in() | {name: ""})
 
 
-def test_secrets_come_from_the_environment_alone(services: dict[str, Service]) -> None:
+def test_secrets_come_only_from_the_environment(services: dict[str, Service]) -> None:
     raw = yaml.safe_load(COMPOSE_FILE.read_text())["services"]
     for name, service in raw.items():
         for variable, value in service.get("environment", {}).items():
@@ -150,7 +150,7 @@ def test_secrets_come_from_the_environment_alone(services: dict[str, Service]) -
     assert not any(line.startswith(("!.", "!*")) for line in kept)
 
 
-def test_only_flower_is_published_and_on_this_machine_alone(services: dict[str, Service]) -> None:
+def test_only_flower_is_published_and_only_on_this_machine(services: dict[str, Service]) -> None:
     published = {name: service["ports"] for name, service in services.items() if "ports" in service}
     assert published == {"flower": ["127.0.0.1:5555:5555"]}
     assert services["flower"]["environment"]["FLOWER_BASIC_AUTH"] == "admin:local-flower_password"
@@ -163,7 +163,7 @@ def test_redis_and_postgres_are_on_a_network_without_a_way_out(compose: dict[str
         assert compose["services"][name]["networks"] == ["internal"]
 
 
-def test_every_long_running_service_is_watched_and_comes_back(services: dict[str, Service]) -> None:
+def test_every_long_running_service_has_a_health_check_and_restarts(services: dict[str, Service]) -> None:
     assert set(services) == {"redis", "postgres", "migrate", "worker", "worker-gpu", "flower", "producer"}
     for name in set(services) - ONE_SHOT:
         assert services[name]["restart"] == "unless-stopped"
@@ -189,7 +189,7 @@ def test_services_start_in_order(services: dict[str, Service]) -> None:
     }
 
 
-def test_no_service_runs_as_root_or_may_become_it(services: dict[str, Service]) -> None:
+def test_no_service_runs_as_root_or_may_become_root(services: dict[str, Service]) -> None:
     for name, service in services.items():
         assert service["user"].partition(":")[0] not in {"", "0", "root"}, name
         assert service["read_only"], name
@@ -198,13 +198,13 @@ def test_no_service_runs_as_root_or_may_become_it(services: dict[str, Service]) 
     assert {service["user"] for service in ours(services).values()} == {"10001:10001"}
 
 
-def test_catalog_and_models_are_read_only_where_they_are_only_read(services: dict[str, Service]) -> None:
+def test_catalog_and_models_are_mounted_read_only_if_they_are_only_read(services: dict[str, Service]) -> None:
     for name in ("worker", "worker-gpu"):
         assert services[name]["volumes"] == ["models:/models:ro", "cache:/cache", "./catalog:/catalog:ro"]
     assert services["producer"]["volumes"] == ["models:/models", "./catalog:/catalog:ro"]
 
 
-def test_what_bench_chose_is_kept_in_a_volume_that_workers_may_write(services: dict[str, Service]) -> None:
+def test_settings_of_bench_are_kept_in_a_volume_that_workers_may_write(services: dict[str, Service]) -> None:
     for name in ("worker", "worker-gpu"):
         assert services[name]["environment"]["TAGMILL_CACHE_FOLDER"] == "/cache"
     made = re.search(r"install --directory --owner=10001 --group=10001 (.+)", (ROOT / "Dockerfile").read_text())
@@ -212,7 +212,7 @@ def test_what_bench_chose_is_kept_in_a_volume_that_workers_may_write(services: d
     assert {"/models", "/cache"} <= set(made[1].split())
 
 
-def test_the_time_to_stop_is_longer_than_a_batch_may_take(services: dict[str, Service]) -> None:
+def test_the_stop_grace_period_is_longer_than_the_time_limit_of_a_batch(services: dict[str, Service]) -> None:
     limit = make_app(Settings(broker_url="memory://")).conf.task_time_limit
     for name in ("worker", "worker-gpu"):
         minutes = re.fullmatch(r"(\d+)m", services[name]["stop_grace_period"])
@@ -239,7 +239,7 @@ def test_images_are_pinned(services: dict[str, Service]) -> None:
     assert re.search(r"^ARG PYTHON_VERSION=3\.\d+$", (ROOT / "Dockerfile").read_text(), flags=re.M)
 
 
-def test_images_run_as_the_user_of_the_compose_file_and_install_what_was_tried() -> None:
+def test_images_run_as_the_user_of_the_compose_file_and_install_tested_versions() -> None:
     dockerfile = (ROOT / "Dockerfile").read_text()
     stages = re.findall(r"^FROM (\S+) AS (\S+)$", dockerfile, flags=re.M)
     assert [(base, name) for base, name in stages if name in {"cpu", "gpu"}] == [("runtime", "gpu"), ("runtime", "cpu")]
@@ -259,13 +259,13 @@ def test_images_hold_no_torch() -> None:
 
 
 def closure(package: str, extras: frozenset[str], seen: set[tuple[str, frozenset[str]]] | None = None) -> set[str]:
-    """Return the names of all packages that an installation brings, by the metadata of what is installed here."""
+    """Return the names of all packages that an installation brings, by the metadata of the packages installed here."""
     seen = set() if seen is None else seen
     if (package, extras) not in seen:
         seen.add((package, extras))
         try:
             wanted = [Requirement(line) for line in requires(package) or ()]
-        except PackageNotFoundError:  # the GPU's wheels
+        except PackageNotFoundError:  # wheels for GPUs, which are not installed here
             wanted = []
         for requirement in wanted:
             marker = requirement.marker
@@ -275,7 +275,7 @@ def closure(package: str, extras: frozenset[str], seen: set[tuple[str, frozenset
 
 
 class LocalSite:
-    """The services' commands, environments and health checks, with local addresses and folders for the containers'."""
+    """The commands, environments and health checks of the services, with the addresses and folders of this machine."""
 
     def __init__(self, services: dict[str, Service], addresses: dict[str, str], folder: Path) -> None:
         self._services = services
@@ -287,14 +287,14 @@ class LocalSite:
         return [self._local(word) for word in self._services[name].get(key, [])]
 
     def environment(self, name: str) -> dict[str, str]:
-        """Return the variables of a service, and those that every container has."""
+        """Return the environment of a service, with the variables that every container has."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("TAGMILL_", "FLOWER_"))}
         path = os.pathsep.join([str(self.folder / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]])
         given = {key: self._local(str(value)) for key, value in self._services[name].get("environment", {}).items()}
         return kept | given | {"PATH": path, "HOSTNAME": socket.gethostname(), "COLUMNS": "200"}
 
     def run(self, name: str, *command: object) -> str:
-        """Run a one-shot service to its end, with its own command or another one; return what it printed."""
+        """Run a one-shot service with its own command or another one. Return what it printed."""
         words = [*self.words(name, "entrypoint"), *(map(str, command) if command else self.words(name, "command"))]
         done = self._run(name, words, 120)
         assert done.returncode == 0, f"{name} {words}\n{done.stdout}{done.stderr}"
@@ -311,7 +311,7 @@ class LocalSite:
         return self._run(name, ["/bin/sh", "-c", *words] if kind == "CMD-SHELL" else words, 30).returncode
 
     def _local(self, text: str) -> str:
-        # one pass, so that nothing is replaced in what was put in
+        # one pass, so that replacements are not replaced again
         known = "|".join(map(re.escape, sorted(self.addresses, key=len, reverse=True)))
         return re.sub(rf"(?<![\w.])({known})(?!\w)", lambda found: self.addresses[found[0]], text)
 
@@ -327,7 +327,7 @@ class LocalSite:
         )
 
     def _found(self, name: str, words: list[str]) -> list[str]:
-        # subprocess would look in our own PATH
+        # subprocess would search the PATH of this process
         program = shutil.which(words[0], path=self.environment(name)["PATH"])
         assert program is not None, f"{name}: {words[0]} is not installed"
         return [program, *words[1:]]
@@ -347,7 +347,7 @@ class ComposedRedis(RedisServer):
         return ["env", *given, *self._site.words("redis", "command")]
 
 
-#: both are in the containers' images, but not in every wheel that brings the server to a test
+#: replacements of two programs that the container images have, but not every wheel with a server
 STAND_INS = {
     "redis-cli": "import os, redis, sys; login = {'port': int(sys.argv[2]), 'password': os.environ['REDISCLI_AUTH']}"
     "; redis.Redis(**login).ping() and print('PONG')",
@@ -358,7 +358,7 @@ STAND_INS = {
 
 @pytest.fixture
 def site(services: dict[str, Service], postgres_url: str, tmp_path: Path) -> LocalSite:
-    """Everything but Redis, which has no address before it starts."""
+    """All services but Redis, which has no address before it starts."""
     database = make_url(postgres_url)
     (tmp_path / "bin").mkdir()
     for name in ("redis-server", "redis-cli", "pg_isready"):
@@ -377,7 +377,7 @@ def site(services: dict[str, Service], postgres_url: str, tmp_path: Path) -> Loc
         "/catalog": str(tmp_path / "catalog"),
     }
     host = str(database.query.get("host", database.host))
-    if host.startswith("/"):  # the server of a test listens on a Unix socket
+    if host.startswith("/"):  # the server of the tests listens on a Unix socket
         check = services["postgres"]["healthcheck"]["test"]
         services["postgres"]["healthcheck"]["test"] = [host if word == "127.0.0.1" else word for word in check]
     return LocalSite(services, addresses, tmp_path)
@@ -395,7 +395,7 @@ def http(url: str, login: str = "") -> tuple[int, str]:
         return error.code, error.read().decode()
 
 
-def test_each_service_runs_its_own_command_and_its_own_health_check(site: LocalSite) -> None:
+def test_each_service_runs_its_own_command_and_health_check(site: LocalSite) -> None:
     write_folder(site.folder / "catalog", 12)
     write_classifier(site.folder / "colors.onnx")
     flower = f"http://127.0.0.1:{site.addresses['5555']}"
@@ -431,7 +431,7 @@ def test_redis_keeps_its_queue_and_its_password(site: LocalSite) -> None:
         server.start()
         with redis.Redis.from_url(server.url) as client:
             assert client.llen("tagmill") == 1
-        once = Retry(NoBackoff(), 0)  # the client's own retries take seconds
+        once = Retry(NoBackoff(), 0)  # the retries of the client take seconds
         with pytest.raises(redis.AuthenticationError), redis.Redis(port=server.port, retry=once) as stranger:
             stranger.ping()
         shown = Path(f"/proc/{server.pid}/cmdline")

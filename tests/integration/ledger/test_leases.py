@@ -39,7 +39,7 @@ from tagmill.ledger.reaper import (
 )
 from tagmill.ledger.runs import cancel_run, create_run
 from tagmill.outcomes import ErrorCode
-from tagmill.records import BatchResult, Entry, ImageRow, InferenceRow, MaskRow, Outcome
+from tagmill.records import BatchResult, Entry, ImageRow, InferenceRow, Mask, Outcome
 from tagmill.registry.models import Model, list_models, promote, register, resolve
 from tagmill.tasks.classify import CLASSIFY
 
@@ -71,7 +71,7 @@ def take(engine: Engine, batch_id: int, token: str = "me", lease: float = 30.0) 
 
 
 def result_for(claimed: Claim, sha256: str = SHA[0], answer: str = "red") -> BatchResult:
-    masks = (MaskRow("red", "00", 8, 8, 0.25, (0.0, 0.0, 4.0, 4.0), 0.9),)
+    masks = (Mask("red", "00", 8, 8, 0.25, (0.0, 0.0, 4.0, 4.0), 0.9),)
     return BatchResult(
         [Outcome(entry.position, sha256=sha256) for entry in claimed.images],
         [ImageRow(sha256, 8, 8, "JPEG", 100)],

@@ -16,13 +16,13 @@ from tagmill.ledger.leases import Lease
 from tagmill.ledger.progress import run_progress
 from tagmill.ledger.runs import create_run
 from tagmill.outcomes import ErrorCode
-from tagmill.records import BatchResult, Entry, ImageRow, InferenceRow, MaskRow, Outcome
+from tagmill.records import BatchResult, Entry, ImageRow, InferenceRow, Mask, Outcome
 from tagmill.registry.models import Model, register
 from tagmill.tasks.classify import CLASSIFY
 from tagmill.tasks.segment import SEGMENT
 
 ROOT = Path(__file__).parents[3]
-MASK = MaskRow("red", "00", 8, 8, 0.25, (0.0, 0.0, 4.0, 4.0), 0.9)
+MASK = Mask("red", "00", 8, 8, 0.25, (0.0, 0.0, 4.0, 4.0), 0.9)
 
 
 def documented_statement() -> str:

@@ -1,7 +1,7 @@
-"""Faults for processes that a test starts with this folder on PYTHONPATH: what takes a bug in a library otherwise.
+"""Faults for processes that a test starts with this folder on PYTHONPATH, in place of a bug in a library.
 
-Python imports this module at its start. A worker hashes the bytes of each image; images with one of these marks in
-their bytes then end, stick, freeze or fill the process that reads them.
+Python imports this module at its start. A worker hashes the bytes of each image. An image with one of these marks in
+its bytes kills, blocks or freezes the process that reads it, or fills its memory.
 """
 
 import hashlib
@@ -20,18 +20,19 @@ _held: list[bytes] = []
 
 
 def sha256(data: bytes = b"", **options: bool) -> "hashlib._Hash":
+    """Hash the bytes, or do what the mark in them says."""
     if isinstance(data, bytes):
         if KILLS in data:
             os.kill(os.getpid(), signal.SIGKILL)
         if STICKS in data:
             time.sleep(3600)
         if FREEZES in data:
-            re.match(r"(a+)+$", "a" * 64 + "b")  # takes ages, and Python's lock with it
+            re.match(r"(a+)+$", "a" * 64 + "b")  # runs for ages and holds the GIL
         if FILLS in data:
             _held.append(b"x" * 400 * 2**20)
             time.sleep(3)
     return _sha256(data, **options)
 
 
-if __name__ == "sitecustomize":  # not where a test imports the marks
+if __name__ == "sitecustomize":  # not when a test imports the marks
     hashlib.sha256 = sha256

@@ -1,4 +1,4 @@
-"""`tagmill submit --dry-run`: it ends as the submission itself would."""
+"""`tagmill submit --dry-run` ends with the exit code and the message of the submission."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from tagmill.errors import ExitCode, InputError, NothingToDo, TagmillError
 
 @pytest.fixture
 def registered(tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A database with the model `colors`, and a broker that nobody asks."""
+    """A database with the model `colors`, and a broker that is not used."""
     monkeypatch.setenv("TAGMILL_DATABASE_URL", sqlite_url)
     monkeypatch.setenv("TAGMILL_MODEL_STORE", str(tmp_path / "models"))
     monkeypatch.setenv("TAGMILL_BROKER_URL", "redis://127.0.0.1:1/0")
@@ -25,23 +25,23 @@ def registered(tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch)
     assert done.exit_code == 0, done.output
 
 
-def tried(*words: object) -> Result:
-    """Return what --dry-run gives, as `tagmill` calls it."""
+def dry_run(*words: object) -> Result:
+    """Run `tagmill submit --dry-run`."""
     return CliRunner().invoke(submit, [*map(str, words), "--dry-run"], standalone_mode=False)
 
 
 @pytest.mark.usefixtures("registered")
-def test_sources_without_a_problem_end_well(tmp_path: Path) -> None:
+def test_sources_without_a_problem_end_with_exit_code_0(tmp_path: Path) -> None:
     write_folder(tmp_path / "shop", 3)
-    done = tried(tmp_path / "shop", "--model", "colors")
+    done = dry_run(tmp_path / "shop", "--model", "colors")
     assert (done.return_value, done.stdout) == (ExitCode.DONE, "3 images, 0 problems; nothing was queued\n")
 
 
 @pytest.mark.usefixtures("registered")
-def test_a_model_that_is_not_registered_is_told_as_on_submission(tmp_path: Path) -> None:
+def test_an_unknown_model_gives_the_error_of_the_submission(tmp_path: Path) -> None:
     write_folder(tmp_path / "shop", 3)
     real = CliRunner().invoke(submit, [str(tmp_path / "shop"), "--model", "shirts"])
-    dry = tried(tmp_path / "shop", "--model", "shirts")
+    dry = dry_run(tmp_path / "shop", "--model", "shirts")
     assert isinstance(real.exception, InputError)
     assert str(dry.exception) == str(real.exception) == "no model shirts; registered are: colors"
 
@@ -51,7 +51,7 @@ def test_a_model_that_is_not_registered_is_told_as_on_submission(tmp_path: Path)
     ("manifest", "error"),
     [("", NothingToDo), ("image_key,uri\n", NothingToDo), ("image_key,uri\na,\n", InputError), (None, InputError)],
 )
-def test_a_source_with_a_problem_ends_with_the_code_of_the_submission(
+def test_a_source_with_a_problem_ends_with_the_exit_code_of_the_submission(
     tmp_path: Path, manifest: str | None, error: type[TagmillError]
 ) -> None:
     source = tmp_path / "shop.csv"
@@ -62,16 +62,16 @@ def test_a_source_with_a_problem_ends_with_the_code_of_the_submission(
         source.write_text(manifest)
     real = CliRunner().invoke(submit, [str(source), "--model", "colors"])
     assert isinstance(real.exception, error)
-    assert tried(source, "--model", "colors").return_value == error.exit_code
+    assert dry_run(source, "--model", "colors").return_value == error.exit_code
 
 
 @pytest.mark.usefixtures("registered")
-def test_a_folder_whose_name_sql_cannot_store_is_told_as_on_submission(tmp_path: Path) -> None:
+def test_a_folder_whose_name_sql_cannot_store_gives_the_error_of_the_submission(tmp_path: Path) -> None:
     manifest = tmp_path / "sh\udcffp" / "shop.csv"
     manifest.parent.mkdir()
     manifest.write_text("image_key,uri\na,https://shop/a.jpg\n")
     real = CliRunner().invoke(submit, [str(manifest), "--model", "colors"])
-    dry = tried(manifest, "--model", "colors")
+    dry = dry_run(manifest, "--model", "colors")
     assert isinstance(real.exception, InputError)
     assert str(dry.exception) == str(real.exception)
     assert "its name is not UTF-8, rename it" in str(real.exception)

@@ -1,11 +1,11 @@
-"""The account after a run: is every image there, once, and the same as without any fault?"""
+"""Audit a run in SQL: every image has one outcome, stored once and the same as without faults."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from chaos.injection import KILLS, Injected
-from chaos.journal import Step, in_hand, read_journal, recovery
+from chaos.injection import KILLS, InjectedFault
+from chaos.journal import Step, read_journal, recovery_seconds, was_owned
 from sqlalchemy import Engine, text
 
 from tagmill.db.connection import reading
@@ -13,14 +13,14 @@ from tagmill.db.schema import BatchStatus
 from tagmill.ledger.progress import run_progress
 
 _ENTRIES = "SELECT count(*) FROM run_image WHERE run_id = :run"
-#: entries without an outcome, and tagged entries that lack an answer of a model
+#: entries without an outcome, and tagged entries without an inference of one of the models
 _LOST = """
 SELECT (SELECT count(*) FROM run_image WHERE run_id = :run AND status NOT IN ('tagged', 'failed'))
      + (SELECT count(*) FROM run_image e CROSS JOIN run_model m
          WHERE e.run_id = :run AND m.run_id = :run AND e.status = 'tagged' AND NOT EXISTS
          (SELECT FROM inference i WHERE i.image_sha256 = e.sha256 AND i.model_sha256 = m.model_sha256))
 """
-#: answers of a model for the same bytes, labels and ranks of an answer, and outcomes that were written over
+#: second inferences of a model for the same bytes, second labels and ranks of an inference, overwritten outcomes
 _DOUBLED = """
 SELECT (SELECT count(*) - count(DISTINCT (image_sha256, model_sha256)) FROM inference)
      + (SELECT count(*) - count(DISTINCT (inference_id, rank)) FROM label)
@@ -32,77 +32,77 @@ SELECT (SELECT count(*) - count(DISTINCT (image_sha256, model_sha256)) FROM infe
 
 @dataclass(frozen=True)
 class Recovery:
-    """What a SIGKILL cost: the batches in hand, and the seconds until the last of them was running again."""
+    """What a SIGKILL cost: the batches that the process owned, and the seconds until the last of them ran again."""
 
-    kill: Injected
+    kill: InjectedFault
     batches: int
     seconds: float
-    #: Redis or PostgreSQL was away for a part of them
+    #: Redis or PostgreSQL was down for a part of these seconds
     outage: bool
 
 
 @dataclass(frozen=True)
-class Account:
-    """What a run looks like afterwards."""
+class Audit:
+    """What SQL holds about a run that has ended."""
 
     images: int
     tagged: int
     failures: Mapping[str, int]
     lost: int
     doubled: int
-    #: images of batches that were claimed once more, each time counted
+    #: images of batches that were claimed again, counted each time
     redone: int
     recoveries: Sequence[Recovery]
     #: from the first claim to the last result
     seconds: float
 
     def worst_recovery(self, *, outage: bool) -> float:
-        """Return seconds, of those with or without an outage; infinite where a batch never ran again, 0 for none."""
+        """Return the most seconds, with or without an outage: infinite if a batch never ran again, 0 for none."""
         return max((found.seconds for found in self.recoveries if found.outage is outage), default=0.0)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The account of a disturbed run beside that of an undisturbed one."""
+    """The audits of a disturbed and an undisturbed run of the same catalog."""
 
-    disturbed: Account
-    undisturbed: Account
-    #: faults done, the poison image among them
+    disturbed: Audit
+    undisturbed: Audit
+    #: injected faults, including the poison image
     faults: int
-    #: faults that found no work to disturb
+    #: planned faults that were not injected because the run had ended
     missed: int
-    #: the results are the same, byte for byte
+    #: the results are the same byte for byte
     identical: bool
 
     @property
     def clean(self) -> bool:
-        """Whether everything is as it should be."""
+        """Whether no image was lost, stored twice or tagged differently, and every planned fault was injected."""
         return self.identical and not (self.disturbed.lost or self.disturbed.doubled or self.missed)
 
     def line(self) -> str:
-        """Return the last line that a chaos run prints."""
-        account = self.disturbed
+        """Return the summary line of a chaos run."""
+        audit = self.disturbed
         return (
-            f"chaos: images={account.images} faults={self.faults} lost={account.lost} doubled={account.doubled} "
-            f"identical={'yes' if self.identical else 'no'} redone={account.redone} "
-            f"undisturbed={self.undisturbed.seconds:.0f}s disturbed={account.seconds:.0f}s "
-            f"worst recovery={account.worst_recovery(outage=False):.1f}s "
-            f"(with a service away {account.worst_recovery(outage=True):.1f}s)"
+            f"chaos: images={audit.images} faults={self.faults} lost={audit.lost} doubled={audit.doubled} "
+            f"identical={'yes' if self.identical else 'no'} redone={audit.redone} "
+            f"undisturbed={self.undisturbed.seconds:.0f}s disturbed={audit.seconds:.0f}s "
+            f"worst recovery={audit.worst_recovery(outage=False):.1f}s "
+            f"(with a service away {audit.worst_recovery(outage=True):.1f}s)"
         )
 
 
-def settle(engine: Engine, run: int, images: int, injected: Sequence[Injected] = ()) -> Account:
-    """Read the account of a run of so many images, which ended or is given up."""
+def audit_run(engine: Engine, run: int, images: int, injected: Sequence[InjectedFault] = ()) -> Audit:
+    """Audit a run of that many images, which has ended or was given up."""
     progress = run_progress(engine, run)
     journal = read_journal(engine)
     with reading(engine) as connection:
         lost = int(connection.execute(text(_LOST), {"run": run}).scalar_one())
         doubled = int(connection.execute(text(_DOUBLED)).scalar_one())
-        # The run's own counts are kept beside its images: this is who looks whether these are there.
+        # The counts of the run are stored apart from its images, so count the images themselves.
         entries = int(connection.execute(text(_ENTRIES), {"run": run}).scalar_one())
         sizes = connection.execute(text("SELECT batch_id, count(*) AS images FROM run_image GROUP BY batch_id"))
         by_batch = {row.batch_id: int(row.images) for row in sizes}
-    return Account(
+    return Audit(
         images=progress.images,
         tagged=progress.tagged,
         failures=progress.failures,
@@ -117,9 +117,9 @@ def settle(engine: Engine, run: int, images: int, injected: Sequence[Injected] =
     )
 
 
-def _recovery(kill: Injected, journal: Mapping[int, list[Step]], injected: Sequence[Injected]) -> Recovery:
-    held = [steps for steps in journal.values() if in_hand(steps, kill.process, kill.at)]
-    seconds = [found for steps in held if (found := recovery(steps, kill.process, kill.at)) is not None]
+def _recovery(kill: InjectedFault, journal: Mapping[int, list[Step]], injected: Sequence[InjectedFault]) -> Recovery:
+    held = [steps for steps in journal.values() if was_owned(steps, kill.process, kill.at)]
+    seconds = [found for steps in held if (found := recovery_seconds(steps, kill.process, kill.at)) is not None]
     worst = max(seconds, default=0.0)
     outage = any(fault.at < kill.at + worst and kill.at < fault.back for fault in injected)
     return Recovery(kill, len(seconds), worst, outage)
@@ -130,5 +130,5 @@ def _count(steps: Sequence[Step], status: BatchStatus) -> int:
 
 
 def seconds_or_never(seconds: float) -> str:
-    """Return words for a recovery."""
+    """Return the seconds of a recovery as text."""
     return "never" if math.isinf(seconds) else f"{seconds:.1f} s"
