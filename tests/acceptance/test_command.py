@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 from support.bundles import write_classifier, write_segmenter
-from support.image_fixtures import write_folder, write_picture
+from support.image_fixtures import write_folder, write_image
 from support.processes import TAGMILL, environment, tagmill, tagmill_json
 from support.services import free_port
 
@@ -171,7 +171,7 @@ def test_tag_needs_no_server_and_a_second_run_infers_nothing(env: dict[str, str]
 
 
 def test_the_same_bytes_under_five_names_are_inferred_once(env: dict[str, str], tmp_path: Path) -> None:
-    picture = write_picture(tmp_path / "shop" / "one.png", "green")
+    picture = write_image(tmp_path / "shop" / "one.png", "green")
     for number in range(4):
         (tmp_path / "shop" / f"copy-{number}.png").write_bytes(picture.read_bytes())
     done = tagmill_json("tag", tmp_path / "shop", "--bundle", write_classifier(tmp_path / "c.onnx"), env=env)
@@ -214,7 +214,7 @@ def _tagged(env: dict[str, str]) -> int:
 
 def test_predict_needs_nothing_but_a_file_and_a_bundle(env: dict[str, str], tmp_path: Path) -> None:
     bundle = write_classifier(tmp_path / "c.onnx")
-    picture = write_picture(tmp_path / "anywhere" / "x.png", "blue")
+    picture = write_image(tmp_path / "anywhere" / "x.png", "blue")
     done = tagmill("predict", picture, tmp_path / "none.png", "--bundle", bundle, env=env, expect=3)
     assert "x.png: colors: blue 1.00" in done.stdout
     assert "none.png: not_found" in done.stdout

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from support.bundles import write_classifier
-from support.image_fixtures import write_folder, write_picture
+from support.image_fixtures import write_folder, write_image
 from support.processes import TAGMILL, environment, tagmill, tagmill_json, wait_until
 from support.services import ExternalRedis, RedisServer
 
@@ -25,8 +25,8 @@ ODD = "shots [summer] odd[/cat] :cat:"
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an odd name of two images, tagged as run 1, one with a key that is not ASCII."""
     folder = tmp_path_factory.mktemp("endings")
-    write_picture(folder / ODD / "日本é.png", "red")
-    write_picture(folder / ODD / "plain.png", "green")
+    write_image(folder / ODD / "日本é.png", "red")
+    write_image(folder / ODD / "plain.png", "green")
     env = environment(database_url=f"sqlite:///{folder / 'tags.db'}", model_store=folder / "models")
     bundle = write_classifier(folder / "c.onnx")
     said = tagmill("tag", folder / ODD, "--bundle", bundle, env=env, cwd=folder)
@@ -106,7 +106,7 @@ def test_results_keep_the_earlier_file_where_the_disk_is_full(env: dict[str, str
 
 
 def test_what_tag_says_to_do_next_can_be_done(tmp_path: Path) -> None:
-    write_picture(tmp_path / "a.png", "red")
+    write_image(tmp_path / "a.png", "red")
     (tmp_path / "list.csv").write_text("image_key,uri\na,a.png\nb,b.png\n")
     write_classifier(tmp_path / "c.onnx")
     env = environment()
@@ -116,7 +116,7 @@ def test_what_tag_says_to_do_next_can_be_done(tmp_path: Path) -> None:
     assert "a,a.png" in shell(line, env, tmp_path).stdout.replace(f"{tmp_path}/", "")
     assert "run retry" not in said
     assert "the same `tagmill tag` again" in said
-    write_picture(tmp_path / "b.png", "blue")
+    write_image(tmp_path / "b.png", "blue")
     again = json.loads(tagmill(*command, "--json", env=env, cwd=tmp_path).stdout)
     assert (again["tagged"], again["inferences"]) == (2, 1)
     assert tagmill("tag", "list.csv", "--bundle", "c.onnx", env=env, cwd=tmp_path).stdout.splitlines()[-1] == (

@@ -101,7 +101,7 @@ def _profile(space: bytes, connection: bytes, tags: dict[bytes, bytes]) -> bytes
 RGB = {"red": (230, 20, 20), "green": (20, 230, 20), "blue": (20, 20, 230)}
 
 
-def write_picture(path: Path, color: str, size: tuple[int, int] = (60, 40), shade: int = 0) -> Path:
+def write_image(path: Path, color: str, size: tuple[int, int] = (60, 40), shade: int = 0) -> Path:
     """Write one image of a plain color; another `shade` gives other bytes of the same color."""
     red, green, blue = RGB[color]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +115,7 @@ def write_folder(folder: Path, images: int) -> dict[str, str]:
     for number in range(images):
         color = list(RGB)[number % 3]
         key = f"{number:05d}.png"
-        write_picture(folder / key, color, size=(20 + number // 432, 20), shade=number // 3)
+        write_image(folder / key, color, size=(20 + number // 432, 20), shade=number // 3)
         truth[key] = color
     return truth
 

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 from support.bundles import write_classifier, write_segmenter, write_tagger
-from support.image_fixtures import write_picture
+from support.image_fixtures import write_image
 
 from tagmill.bundles.spec import INPUT, SCORES, BundleSpec, Task
 from tagmill.bundles.starter import starter_bundles
@@ -173,6 +173,6 @@ def test_bfloat16_is_left_to_cpus_that_are_quick_at_it(
 
 
 def test_a_command_takes_it_as_a_device(tmp_path: Path) -> None:
-    path, picture = write_classifier(tmp_path / "c.onnx"), write_picture(tmp_path / "red.png", "red")
+    path, picture = write_classifier(tmp_path / "c.onnx"), write_image(tmp_path / "red.png", "red")
     done = CliRunner().invoke(predict, [str(picture), "--bundle", str(path), "--device", "openvino"])
     assert "colors: red" in done.output
