@@ -4,7 +4,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from producer.sources.base import IMAGE_SUFFIXES, Problem, _reason, _Row
+from producer.sources.base import Problem, _reason, _Row
+from tagmill.images.image import SUFFIXES
 
 
 def _walk(root: Path) -> Iterator[_Row | Problem]:
@@ -45,5 +46,5 @@ def _wanted(item: os.DirEntry[str]) -> str | None:
     if item.is_dir(follow_symlinks=False):
         return f"{item.name}/"
     # Anything else with an image's name is an entry, also a broken link: the worker records what is wrong with it.
-    is_image = item.name.lower().endswith(IMAGE_SUFFIXES)
+    is_image = item.name.lower().endswith(SUFFIXES)
     return item.name if is_image and not (item.is_symlink() and Path(item.path).is_dir()) else None

@@ -4,11 +4,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from producer.sources.base import IMAGE_SUFFIXES, Problem, _complaint, _folder_of, _reason, _Row, _short
+from producer.sources.base import Problem, _complaint, _folder_of, _reason, _Row, _short
 from producer.sources.csv_manifest import MANIFEST_SUFFIXES, _is_manifest, _read_manifest
 from producer.sources.folder import _walk
 from producer.sources.seen_keys import SeenKeys
 from tagmill.errors import InputError, NothingToDo
+from tagmill.images.image import SUFFIXES
 from tagmill.records import Entry
 
 #: problems that `check` keeps; the others are counted
@@ -100,10 +101,10 @@ def _read(source: str) -> Iterator[_Row | Problem]:
             yield Problem(repr(source), "no such file or folder")
         elif _is_manifest(path):
             yield from _read_manifest(source)
-        elif path.suffix.lower() in IMAGE_SUFFIXES:
+        elif path.suffix.lower() in SUFFIXES:
             yield _Row(0, path.name, str(_folder_of(path) / path.name))
         else:
-            known = ", ".join(MANIFEST_SUFFIXES + IMAGE_SUFFIXES)
+            known = ", ".join(MANIFEST_SUFFIXES + SUFFIXES)
             yield Problem(source, f"is neither a folder nor a file with one of the suffixes {known}")
     except OSError as error:
         yield Problem(source, f"cannot be read: {_reason(error)}")
@@ -111,5 +112,5 @@ def _read(source: str) -> Iterator[_Row | Problem]:
 
 def _why_empty(path: Path) -> str:
     if path.is_dir():
-        return f"no images in this folder; looked for {', '.join(IMAGE_SUFFIXES)}"
+        return f"no images in this folder; looked for {', '.join(SUFFIXES)}"
     return "the manifest holds no entries"
