@@ -1,7 +1,7 @@
 """TIFF: the checks that Pillow leaves out (directory, tiles, checksums, pages), and 9 to 16-bit gray."""
 
-# Not tifffile 2026.3.3: LZW, JPEG, CCITT and 12 bits need imagecodecs (26 MB wheel, 80 MB installed), a 16x16 image in a
-# 16384x16384 tile costs it 772 MiB and 2.4 s, it accepts a JPEG strip without its end, and returns palette and CMYK raw.
+# Not tifffile 2026.3.3: it needs imagecodecs (26 MB wheel, 80 MB installed) for LZW, JPEG, CCITT and 12 bits, takes
+# 772 MiB and 2.4 s for a 16x16 image in a 16384x16384 tile, accepts a truncated JPEG strip, and returns CMYK as stored.
 
 import struct
 import zlib

@@ -18,7 +18,7 @@ from tagmill.errors import ConfigurationError
     ],
 )
 def test_the_extra_that_is_named_brings_what_is_missing(command: str, package: str, extra: str) -> None:
-    error = missing_extra(command, ModuleNotFoundError(name=package), COMMANDS[command][2])
+    error = missing_extra(command, ModuleNotFoundError(name=package), COMMANDS[command].extra)
     assert isinstance(error, ConfigurationError)
     assert str(error).endswith(f"which is not installed; run: pip install 'tagmill[{extra}]'")
 
