@@ -95,7 +95,7 @@ def _insert(connection: Connection, spec: BundleSpec, sha256: str, name: str) ->
     row = {
         "sha256": sha256,
         "name": name,
-        "version": connection.execute(newest).scalar_select_newest() + 1,
+        "version": connection.execute(newest).scalar_one() + 1,
         "task": spec.task,
         "labels": list(spec.labels),
         "spec": {
