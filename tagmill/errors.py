@@ -1,4 +1,4 @@
-"""Errors a person can act on, each with the exit code the command ends with."""
+"""Errors that a user can act on, each with the exit code of the command."""
 
 from enum import IntEnum
 
@@ -10,57 +10,57 @@ class ExitCode(IntEnum):
     USAGE = 2
     #: the run finished, and some of its images failed
     FAILED_IMAGES = 3
-    #: there was nothing to do, for example an empty folder
+    #: the input holds no work, for example an empty folder
     NOTHING_TO_DO = 4
     #: broker or database is down: try again later
     SERVICE_DOWN = 75
-    #: a setting, an installation or a bundle does not fit
+    #: a setting, the installation or a bundle must be corrected
     CONFIGURATION = 78
     #: interrupted; running the same command again is safe
     INTERRUPTED = 130
 
 
 class TagmillError(Exception):
-    """Base of every error shown to a user as one line."""
+    """Base of every error that is shown to the user as one line."""
 
     exit_code = ExitCode.USAGE
 
 
 class InputError(TagmillError):
-    """What the user named cannot be used: a path, a manifest, a run, a model name."""
+    """An argument that cannot be used: a path, a manifest, a run, a model name."""
 
 
 class OutputError(InputError):
-    """Standard output takes no more."""
+    """A failed write to standard output."""
 
 
 class NothingToDo(TagmillError):
-    """The input holds no work."""
+    """An input that holds no work."""
 
     exit_code = ExitCode.NOTHING_TO_DO
 
 
 class ServiceDown(TagmillError):
-    """Broker or database does not answer."""
+    """A broker or database that does not answer."""
 
     exit_code = ExitCode.SERVICE_DOWN
 
 
 class ConfigurationError(TagmillError):
-    """A setting or the installation does not allow what was asked."""
+    """A setting or an installation that does not allow the command."""
 
     exit_code = ExitCode.CONFIGURATION
 
 
 class BundleError(ConfigurationError):
-    """A bundle is not what it should be: unreadable, unknown fields, wrong sha256."""
+    """A bundle that cannot be used: unreadable, unknown fields, wrong sha256."""
 
 
 class DeviceLostError(TagmillError):
-    """A device that has worked answers no more, whatever the image."""
+    """A device that worked before and now fails on every image."""
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error, of the driver's own where SQLAlchemy wraps one; its type where it is mute."""
+    """Return the first line of an error, or its type if it has no message; SQLAlchemy's errors are unwrapped."""
     cause = getattr(error, "orig", None) or error
     return str(cause).strip().partition("\n")[0] or type(cause).__name__

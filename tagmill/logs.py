@@ -1,15 +1,16 @@
-"""Log lines for machines: one JSON object an event, with the fields given as `extra`."""
+"""JSON log lines: one object per event, with the fields given as `extra`."""
 
 import json
 import logging
 import sys
 from datetime import UTC, datetime
 
+#: attributes of every log record; any other came from `extra`
 _STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
 class JsonLines(logging.Formatter):
-    """Time, level, logger and event first, then every extra field."""
+    """A formatter that writes time, level, logger and event, then every extra field."""
 
     def format(self, record: logging.LogRecord) -> str:
         event: dict[str, object] = {
@@ -25,7 +26,7 @@ class JsonLines(logging.Formatter):
 
 
 def configure(level: str = "INFO") -> None:
-    """Send every log line to stderr as JSON; for processes that run unattended."""
+    """Write every log line to stderr as JSON, for processes that run unattended."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

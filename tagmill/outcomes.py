@@ -1,12 +1,12 @@
-"""What happened to one image: its status in SQL and the code of a failure."""
+"""The outcome of one image: its status in SQL and its error code."""
 
 from enum import StrEnum
 
 
 class ImageStatus(StrEnum):
-    """`run_image.status`."""
+    """The values of `run_image.status`."""
 
-    #: waits for a worker
+    #: not tagged yet
     PENDING = "pending"
     #: every model of the run has a result for the image's bytes
     TAGGED = "tagged"
@@ -15,7 +15,7 @@ class ImageStatus(StrEnum):
 
 
 class ErrorCode(StrEnum):
-    """`run_image.error_code`: why one image failed. The rest of its batch is not affected."""
+    """The values of `run_image.error_code`: why one image failed. The rest of its batch is not affected."""
 
     #: no file at the path, or HTTP 404 or 410
     NOT_FOUND = "not_found"
@@ -23,7 +23,7 @@ class ErrorCode(StrEnum):
     FORBIDDEN_LOCATION = "forbidden_location"
     #: the uri is neither an absolute path nor an http(s) URL
     UNSUPPORTED_LOCATION = "unsupported_location"
-    #: the server refused or broke off, or the file could not be read
+    #: the server refused or closed the connection, or the file could not be read
     FETCH_FAILED = "fetch_failed"
     #: the location did not answer in time
     FETCH_TIMEOUT = "fetch_timeout"
@@ -31,30 +31,30 @@ class ErrorCode(StrEnum):
     TOO_MANY_BYTES = "too_many_bytes"
     #: zero bytes
     EMPTY = "empty"
-    #: the bytes are not an image of a kind that is read
+    #: the bytes are not an image of a supported format
     NOT_AN_IMAGE = "not_an_image"
     #: the image ends before its last row
     TRUNCATED = "truncated"
-    #: the bytes are damaged inside
+    #: the bytes are damaged
     CORRUPT = "corrupt"
     #: more pixels than `TAGMILL_MAX_IMAGE_PIXELS`
     TOO_MANY_PIXELS = "too_many_pixels"
     #: more frames or pages than `TAGMILL_MAX_IMAGE_FRAMES`, or more than 100 scans in a progressive JPEG
     TOO_MANY_FRAMES = "too_many_frames"
-    #: the model raised on this image
+    #: the model raised an error on this image
     INFERENCE_FAILED = "inference_failed"
-    #: reading, decoding or inferring it did not end within `TAGMILL_STALL_SECONDS`
+    #: reading, decoding or inference took longer than `TAGMILL_STALL_SECONDS`
     TIMED_OUT = "timed_out"
-    #: it alone needs more memory than there is
+    #: this image alone needs more memory than is available
     OUT_OF_MEMORY = "out_of_memory"
-    #: taken alone, it ended the process that tagged it
+    #: this image alone ended the process that tagged it
     CRASHED_WORKER = "crashed_worker"
-    #: its batch ended without a result `TAGMILL_MAX_ATTEMPTS` times
+    #: its batch failed `TAGMILL_MAX_ATTEMPTS` times
     BATCH_DEAD = "batch_dead"
 
     @property
     def worth_retrying(self) -> bool:
-        """Whether the image may come out otherwise once something around it is mended."""
+        """Whether a retry may succeed once something outside the image is fixed."""
         return self in _WORTH_RETRYING
 
 
@@ -69,7 +69,7 @@ _WORTH_RETRYING = {
 
 
 class ImageFailure(Exception):
-    """Raised while reading one image; becomes its outcome. `code` says what happened, the message says where."""
+    """An error while reading one image, which becomes its outcome: a code, and a detail that says what was found."""
 
     def __init__(self, code: ErrorCode, detail: str) -> None:
         super().__init__(f"{code}: {detail}")
@@ -78,5 +78,5 @@ class ImageFailure(Exception):
 
 
 def printable(text: str) -> str:
-    """Return at most 300 characters that SQL can store: without NUL, and without surrogates."""
+    """Return at most 300 characters that SQL can store: no NUL and no surrogates."""
     return text[:300].encode("utf-8", "backslashreplace").decode().replace("\0", r"\0")

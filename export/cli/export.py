@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
-from tagmill.cli.param_types import NamedPath
+from tagmill.cli.param_types import NonEmptyPath
 
-FILE = FOLDER = NamedPath()
+FILE = FOLDER = NonEmptyPath()
 
 
 @click.command()

@@ -4,7 +4,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from producer.sources.base import IMAGE_SUFFIXES, Problem, Row, reason_of
+from producer.sources.base import Problem, Row, reason_of
+from tagmill.images.image import SUFFIXES
 
 
 def read_folder(source: str) -> Iterator[Row | Problem]:
@@ -47,5 +48,5 @@ def _listed_name(item: os.DirEntry[str]) -> str | None:
     if item.is_dir(follow_symlinks=False):
         return f"{item.name}/"
     # Anything else with an image's suffix is an entry, even a broken link: the worker records what is wrong with it.
-    is_image = item.name.lower().endswith(IMAGE_SUFFIXES)
+    is_image = item.name.lower().endswith(SUFFIXES)
     return item.name if is_image and not (item.is_symlink() and Path(item.path).is_dir()) else None

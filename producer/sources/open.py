@@ -4,12 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from producer.sources.base import IMAGE_SUFFIXES, Problem, Reader, Row, folder_of, problem_with, reason_of, shorten
+from producer.sources.base import Problem, Reader, Row, folder_of, problem_with, reason_of, shorten
 from producer.sources.csv_manifest import read_csv_manifest
 from producer.sources.folder import read_folder
 from producer.sources.image_file import read_image_file
 from producer.sources.seen_keys import SeenKeys
 from tagmill.errors import InputError, NothingToDo
+from tagmill.images.image import SUFFIXES
 from tagmill.records import Entry
 
 #: The reader of a manifest, by the end of its file name. A new format is a module and a line here.
@@ -102,7 +103,7 @@ def _read(source: str) -> Iterator[Row | Problem]:
         elif reader := _reader_of(path):
             yield from reader(source)
         else:
-            known = ", ".join((*MANIFEST_READERS, *IMAGE_SUFFIXES))
+            known = ", ".join((*MANIFEST_READERS, *SUFFIXES))
             yield Problem(source, f"is neither a folder nor a file with one of the suffixes {known}")
     except OSError as error:
         yield Problem(source, f"cannot be read: {reason_of(error)}")
@@ -111,7 +112,7 @@ def _read(source: str) -> Iterator[Row | Problem]:
 def _reader_of(path: Path) -> Reader | None:
     if path.is_dir():
         return read_folder
-    if path.suffix.lower() in IMAGE_SUFFIXES:
+    if path.suffix.lower() in SUFFIXES:
         return read_image_file
     return _manifest_reader(path)
 
@@ -123,5 +124,5 @@ def _manifest_reader(path: Path) -> Reader | None:
 
 def _why_empty(path: Path) -> str:
     if path.is_dir():
-        return f"no images in this folder; looked for {', '.join(IMAGE_SUFFIXES)}"
+        return f"no images in this folder; looked for {', '.join(SUFFIXES)}"
     return "the manifest holds no entries"

@@ -1,9 +1,11 @@
-"""Reads what an ONNX file says of itself, and sees that it is whole: that none of its tensors lie in another file.
+"""Read the metadata of an ONNX file, and refuse a file that stores tensors in another file.
 
-OpenVINO reads such files wherever they lie, by absolute paths, too, and the sha256 of a bundle says nothing of them. A
-worker has no `onnx`, so this walks the protobuf itself, by https://protobuf.dev/programming-guides/encoding and the
-field numbers of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto. Weights are stepped over, not read.
+OpenVINO would read such a file at any path, even an absolute one, and the sha256 of a bundle does not cover it. This
+module walks the protobuf by https://protobuf.dev/programming-guides/encoding and the field numbers of
+https://github.com/onnx/onnx/blob/main/onnx/onnx.proto. Weights are skipped, not read.
 """
+
+# Not `onnx` 1.23.2: a worker does not install its 31 MB, and its import takes 208 ms and 19 MiB, this one 8 ms, 1 MiB.
 
 import mmap
 from collections.abc import Iterator
@@ -11,8 +13,8 @@ from pathlib import Path
 
 from tagmill.errors import BundleError
 
-#: message -> number of a field -> message that it holds; what cannot hold a tensor is left out
-_FIELDS: dict[str, dict[int, str]] = {
+#: message -> field number -> message in that field; fields that cannot hold a tensor are left out
+_NESTED: dict[str, dict[int, str]] = {
     "model": {7: "graph", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
     "function": {7: "node", 11: "attribute"},
@@ -22,22 +24,22 @@ _FIELDS: dict[str, dict[int, str]] = {
     "sparse": {1: "tensor", 2: "tensor"},
     "tensor": {},
 }
-#: fields of a tensor that stand only where its values lie elsewhere: external_data, and data_location if not 0
+#: fields of a tensor that is stored in another file: external_data, and data_location if not 0
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14
-#: field of a model that holds pairs of key and value
+#: field of a model with its pairs of key and value
 _METADATA = 14
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-#: graphs within graphs: more is no model but an attack on the stack
-_DEEPEST = 200
+#: nested messages; deeper files are refused, because they would overflow the stack
+_MAX_DEPTH = 200
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """Return the `metadata_props`. Raises BundleError where it is no ONNX file, or has tensors outside of it."""
+    """Return the `metadata_props`. Raises BundleError if this is no ONNX file, or has tensors in another file."""
     try:
         if path.stat().st_size == 0:
             raise ValueError("it is empty")
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            if not _is_whole(data, 0, len(data), "model", 0):
+            if not _is_self_contained(data, 0, len(data), "model", 0):
                 raise BundleError(f"{path}: its weights lie in another file; a bundle is one file: export it again")
             return _metadata(data)
     except ValueError as error:
@@ -52,55 +54,56 @@ def _metadata(data: mmap.mmap) -> dict[str, str]:
     found = {}
     for number, kind, first, last in _fields(data, 0, len(data)):
         if number == _METADATA and kind == _BYTES:
-            entry = {place: data[start:end].decode() for place, _, start, end in _fields(data, first, last)}
+            entry = {field: data[start:end].decode() for field, _, start, end in _fields(data, first, last)}
             found[entry.get(1, "")] = entry.get(2, "")
     return found
 
 
-def _is_whole(data: mmap.mmap, start: int, end: int, message: str, depth: int) -> bool:
-    if depth > _DEEPEST:
+def _is_self_contained(data: mmap.mmap, start: int, end: int, message: str, depth: int) -> bool:
+    if depth > _MAX_DEPTH:
         raise ValueError("its graphs are nested too deeply")
     for number, kind, first, last in _fields(data, start, end):
         if message == "tensor" and (number == _EXTERNAL_DATA or (number == _DATA_LOCATION and first != 0)):
             return False
-        inner = _FIELDS[message].get(number)
-        if inner and kind == _BYTES and not _is_whole(data, first, last, inner, depth + 1):
+        inner = _NESTED[message].get(number)
+        if inner and kind == _BYTES and not _is_self_contained(data, first, last, inner, depth + 1):
             return False
     return True
 
 
 def _fields(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-    """Give number and wire type of each field, with the places between which it stands, or its value and 0."""
-    place = start
-    while place < end:
-        key, place = _varint(data, place, end)
+    """Yield field number, wire type, start and end of each field; for a varint its value and 0 instead."""
+    offset = start
+    while offset < end:
+        key, offset = _varint(data, offset, end)
         number, kind = key >> 3, key & 7
         if number == 0:
             raise ValueError("a field has no number")
         if kind == _VARINT:
-            value, place = _varint(data, place, end)
+            value, offset = _varint(data, offset, end)
             yield number, kind, value, 0
             continue
         if kind == _BYTES:
-            length, place = _varint(data, place, end)
+            length, offset = _varint(data, offset, end)
         elif kind in {_FIXED64, _FIXED32}:
             length = 8 if kind == _FIXED64 else 4
         else:
             raise ValueError(f"a field is of wire type {kind}")
-        if length > end - place:
+        if length > end - offset:
             raise ValueError("it ends before its last field")
-        yield number, kind, place, place + length
-        place += length
+        yield number, kind, offset, offset + length
+        offset += length
 
 
-def _varint(data: mmap.mmap, place: int, end: int) -> tuple[int, int]:
+def _varint(data: mmap.mmap, offset: int, end: int) -> tuple[int, int]:
+    """Return the number at `offset`, and the offset behind it."""
     value = shift = 0
     while True:
-        if place >= end or shift > 63:
+        if offset >= end or shift > 63:
             raise ValueError("a number does not end")
-        byte = data[place]
-        place += 1
+        byte = data[offset]
+        offset += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return value, place
+            return value, offset
         shift += 7

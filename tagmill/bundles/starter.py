@@ -1,4 +1,4 @@
-"""Where the starter bundles lie: beside the rooms in a checkout, inside the package in a wheel."""
+"""Find the starter bundles: in `starter/` of a checkout, or inside the package of a wheel."""
 
 from pathlib import Path
 

@@ -1,1 +1,1 @@
-"""The `tagmill` command: its entry point, its table of commands, and what all commands show and print with."""
+"""The `tagmill` command: its entry point, its table of commands, and the output that commands share."""

@@ -17,7 +17,7 @@ def db() -> None:
 @db.command("upgrade")
 @DATABASE_OPTION
 def upgrade_tables(database_url: str | None) -> None:
-    """Create the tables, or bring them to this version."""
+    """Create the tables, or upgrade them to this version."""
     engine = connect(load_settings(database_url=database_url).database_url)
     upgrade(engine)
     click.echo(f"database {engine.url.render_as_string(hide_password=True)} is at schema {newest_version()}")
@@ -26,6 +26,6 @@ def upgrade_tables(database_url: str | None) -> None:
 @db.command("check")
 @DATABASE_OPTION
 def check_tables(database_url: str | None) -> None:
-    """End with exit code 78 where the tables do not fit this version."""
+    """End with exit code 78 if the tables do not fit this version."""
     engine = open_database(load_settings(database_url=database_url).database_url)
     click.echo(f"database {engine.url.render_as_string(hide_password=True)} is at schema {newest_version()}")

@@ -1,4 +1,4 @@
-"""How a command ends: with its exit code, and where it went wrong with one line that says what to do."""
+"""Run a command and turn every expected error into an exit code and one line that says what to do."""
 
 import logging
 import os
@@ -10,19 +10,19 @@ from sqlalchemy.exc import DatabaseError, InterfaceError
 from sqlalchemy.exc import OperationalError as DatabaseDown
 
 from tagmill.cli.commands import COMMANDS, cli, missing_extra
-from tagmill.cli.stdout import guard_output
+from tagmill.cli.stdout import guard_stdout
 from tagmill.errors import ExitCode, TagmillError, first_line
 
 
-def run_to_end() -> int:
-    """Run the command that sys.argv names; return the exit code of `tagmill.errors`. Raises KeyboardInterrupt."""
+def run_command() -> int:
+    """Run the command that sys.argv names and return its `ExitCode`. Raises KeyboardInterrupt."""
     level = os.environ.get("TAGMILL_LOG_LEVEL", "WARNING").upper()
     if level not in logging.getLevelNamesMapping():
         message = f"error: TAGMILL_LOG_LEVEL: {level} is none of DEBUG, INFO, WARNING, ERROR"
-        return _said(message, ExitCode.CONFIGURATION)
+        return _fail(message, ExitCode.CONFIGURATION)
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    guard_output()
+    guard_stdout()
     try:
         code = cli.main(standalone_mode=False)
         if sys.stdout is not None:
@@ -33,31 +33,32 @@ def run_to_end() -> int:
         error.show()
         return error.exit_code
     except TagmillError as error:
-        return _said(f"error: {error}", error.exit_code)
+        return _fail(f"error: {error}", error.exit_code)
     except ModuleNotFoundError as error:
         command = next((word for word in sys.argv[1:] if word in COMMANDS), "")
-        failure = missing_extra(command, error, COMMANDS[command][2] if command else "")
+        failure = missing_extra(command, error, COMMANDS[command].extra if command else "")
         if not isinstance(failure, TagmillError):
             raise
-        return _said(f"error: {failure}", failure.exit_code)
+        return _fail(f"error: {failure}", failure.exit_code)
     except UnicodeEncodeError:
-        foreign = next((word for word in sys.argv[1:] if not _is_utf8(word)), None)
-        if foreign is None:
+        invalid = next((word for word in sys.argv[1:] if not _is_utf8(word)), None)
+        if invalid is None:
             raise
-        return _said(f"error: {foreign!r} is not UTF-8, which a database needs; use another name", ExitCode.USAGE)
+        return _fail(f"error: {invalid!r} is not UTF-8, which a database needs; use another name", ExitCode.USAGE)
     except BrokerDown as error:
         message = f"error: the broker does not answer ({first_line(error)}); check TAGMILL_BROKER_URL"
-        return _said(message, ExitCode.SERVICE_DOWN)
+        return _fail(message, ExitCode.SERVICE_DOWN)
     except (DatabaseDown, InterfaceError) as error:
         message = f"error: the database does not answer ({first_line(error)}); check TAGMILL_DATABASE_URL"
-        return _said(message, ExitCode.SERVICE_DOWN)
+        return _fail(message, ExitCode.SERVICE_DOWN)
     except DatabaseError as error:
         message = f"error: the database refuses ({first_line(error)}); check TAGMILL_DATABASE_URL"
-        return _said(message, ExitCode.CONFIGURATION)
+        return _fail(message, ExitCode.CONFIGURATION)
     return code if isinstance(code, int) else ExitCode.DONE
 
 
-def _said(message: str, code: int) -> int:
+def _fail(message: str, code: int) -> int:
+    """Print the error and return its exit code."""
     click.echo(message, err=True)
     return code
 

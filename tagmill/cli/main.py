@@ -1,4 +1,4 @@
-"""The `tagmill` command: where it begins, and how Ctrl-C ends it."""
+"""The entry point of `tagmill`, and its handling of Ctrl-C."""
 
 import os
 import signal
@@ -8,44 +8,44 @@ from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
-#: seconds in which another SIGINT is the same Ctrl-C: `timeout` and some shells send it twice
-ONE_PRESS = 1.0
-#: tagmill.errors.ExitCode.INTERRUPTED: Ctrl-C may come before that can be imported
+#: Seconds within which a second SIGINT belongs to the same Ctrl-C: `timeout` and some shells send it twice.
+SAME_PRESS_SECONDS = 1.0
+#: tagmill.errors.ExitCode.INTERRUPTED, repeated here because Ctrl-C may come before that is imported
 _INTERRUPTED = 130
 
 
 def main() -> NoReturn:
-    """Run the command and end with its exit code; on Ctrl-C with one line, from the first import on."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a job in the background ignores it
+    """Run the command and exit with its code. Ctrl-C prints one line, even during the imports."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not default: a background job ignores SIGINT
         signal.signal(signal.SIGINT, _interrupt)
     try:
-        # Not above: this takes longer than anything else that a short command does.
-        from tagmill.cli.exit import run_to_end
+        # Imported here so that Ctrl-C is handled: the import takes most of the time of a short command.
+        from tagmill.cli.exit import run_command
 
-        code = run_to_end()
+        code = run_command()
     except KeyboardInterrupt:
-        _say("interrupted; it is safe to run the command again")
+        _print_error("interrupted; it is safe to run the command again")
         code = _INTERRUPTED
     if code == _INTERRUPTED:
-        os._exit(code)  # threads may be at work in a model, and where Python ends under them it aborts now and then
+        os._exit(code)  # threads may still run a model, and a normal exit of Python sometimes aborts then
     sys.exit(code)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Have the command end in its own way. Ctrl-C once more ends the process, whatever that waits for."""
-    pressed = time.monotonic()
+    """Let the command end cleanly. A second Ctrl-C ends the process at once."""
+    first_press = time.monotonic()
 
-    def again(number: int, frame: FrameType | None) -> None:
-        if time.monotonic() - pressed > ONE_PRESS:
-            _say("interrupted again; ended at once")
+    def end_at_once(number: int, frame: FrameType | None) -> None:
+        if time.monotonic() - first_press > SAME_PRESS_SECONDS:
+            _print_error("interrupted again; ended at once")
             os._exit(_INTERRUPTED)
 
-    signal.signal(signal.SIGINT, again)
+    signal.signal(signal.SIGINT, end_at_once)
     raise KeyboardInterrupt
 
 
-def _say(line: str) -> None:
-    with suppress(OSError, RuntimeError):  # nobody listens, or Ctrl-C came in the middle of another line
+def _print_error(line: str) -> None:
+    with suppress(OSError, RuntimeError):  # stderr is closed, or Ctrl-C interrupted another write
         if sys.stderr is not None:
             sys.stderr.write(f"{line}\n")
             sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""Values of options that click itself lets through: numbers without end, and paths of no name."""
+"""Click parameter types that refuse NaN, infinity and empty paths."""
 
 import math
 from pathlib import Path
@@ -8,7 +8,7 @@ import click
 
 
 class Finite(click.FloatRange):
-    """A number within limits. No limit stops nan, and an open range takes inf."""
+    """A finite number within limits. click's ranges let NaN through, and open ones infinity."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         number: float = super().convert(value, param, ctx)
@@ -17,8 +17,8 @@ class Finite(click.FloatRange):
         return number
 
 
-class NamedPath(click.Path):
-    """A path. An empty one, such as a variable that is not set, would be the working directory."""
+class NonEmptyPath(click.Path):
+    """A path that is not empty. An empty one, as from an unset shell variable, would mean the working directory."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)

@@ -1,24 +1,37 @@
-"""What a training shows while it runs: bars on a terminal, a line an epoch everywhere."""
+"""Show the progress of a training: bars on a terminal, one line per epoch everywhere."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
 from tagmill.cli.console import open_console, text_column
 from tagmill.text import legible
-from training.annotations.types import Unreadable
 
-#: seconds between two looks at the figures of a running epoch
-SECONDS_A_LOOK = 0.5
+#: seconds between two updates of a running epoch's figures
+UPDATE_SECONDS = 0.5
 #: unreadable images that are named; the rest are counted
 NAMED = 5
 
 
+class UnreadableImage(Protocol):
+    """An image that was skipped, and why."""
+
+    @property
+    def path(self) -> Path:
+        """The image file."""
+
+    @property
+    def reason(self) -> str:
+        """The error in a few words."""
+
+
 class Display:
-    """Writes to standard error, so that standard output holds the result alone."""
+    """Progress on standard error, so that standard output holds only the result."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or open_console(stderr=True, highlight=False)
@@ -29,17 +42,17 @@ class Display:
 
     @contextmanager
     def reading(self, name: str, total: int) -> Iterator[Callable[[int], None]]:
-        """Show a bar of images decoded; give the function that is told how many are done."""
+        """Show a bar of decoded images; yield the function to call with the number done so far."""
         with self._bar("{task.description}") as bar:
             task = bar.add_task(f"reading {name}", total=total)
             yield lambda done: bar.update(task, completed=done)
 
     @contextmanager
     def training(self, epochs: int, steps: int, done: int = 0) -> Iterator[Callable[[int, Callable[[], str]], None]]:
-        """Show a bar over all epochs, `done` of them before; give the function that is told of each step.
+        """Show a bar over all epochs, of which `done` are complete; yield the function to call after each step.
 
-        It takes the epoch and a function for the figures, which is called a few times a second at most: on a GPU
-        figures have to be waited for.
+        Pass it the epoch and a function that returns the figures. That function is called twice a second at most,
+        because reading figures from a GPU waits for it.
         """
         with self._bar("{task.description}") as bar:
             task = bar.add_task(f"epoch {done + 1}/{epochs}", total=epochs * steps, completed=done * steps)
@@ -48,14 +61,14 @@ class Display:
             def step(epoch: int, figures: Callable[[], str]) -> None:
                 nonlocal shown
                 bar.advance(task)
-                if not bar.disable and (now := time.monotonic()) - shown > SECONDS_A_LOOK:
+                if not bar.disable and (now := time.monotonic()) - shown > UPDATE_SECONDS:
                     shown = now
                     bar.update(task, description=f"epoch {epoch}/{epochs}  {figures()}")
 
             yield step
 
-    def name_unreadable(self, unreadable: Sequence[Unreadable]) -> None:
-        """Say which images were skipped, and why."""
+    def name_unreadable(self, unreadable: Sequence[UnreadableImage]) -> None:
+        """Print which images were skipped, and why."""
         for entry in unreadable[:NAMED]:
             self.say(f"skipped {entry.path}: {entry.reason}")
         if len(unreadable) > NAMED:
@@ -63,5 +76,5 @@ class Display:
 
     def _bar(self, text: str) -> Progress:
         columns = (text_column(text), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-        # Where nobody watches, the bar is left out and the lines remain.
+        # Without a terminal there is no bar, only the lines.
         return Progress(*columns, console=self.console, disable=not self.console.is_terminal, transient=True)

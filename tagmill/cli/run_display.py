@@ -1,4 +1,4 @@
-"""Show runs to people: tables, and a live progress bar."""
+"""Show runs on a terminal: tables, and a live progress bar."""
 
 import time
 from collections.abc import Iterable
@@ -15,12 +15,12 @@ from tagmill.errors import ExitCode
 from tagmill.ledger.progress import RunProgress, run_progress
 from tagmill.outcomes import ErrorCode
 
-#: seconds between two looks at the database
-LOOK_SECONDS = 0.5
+#: seconds between two queries of a run's progress
+POLL_SECONDS = 0.5
 
 
 def progress_bar(console: Console) -> Progress:
-    """Return the bar that every long command over images shows; it leaves nothing behind in a log file."""
+    """Return the progress bar of commands that process images; it leaves no trace in a log file."""
     return Progress(
         SpinnerColumn(),
         text_column("{task.description}"),
@@ -33,7 +33,7 @@ def progress_bar(console: Console) -> Progress:
 
 
 def note(progress: RunProgress) -> str:
-    """Return rate, time to go and failures in a few words."""
+    """Return speed, remaining time and failures in a few words."""
     if progress.state == "queued":
         return "waiting for a worker"
     words = [f"{progress.images_per_second:.0f} images/s"]
@@ -54,17 +54,17 @@ def watch(engine: Engine, run_id: int) -> RunProgress:
             bar.update(task, completed=progress.tagged + progress.failed, note=note(progress))
             if progress.ended:
                 return progress
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
 
 
 def exit_code(progress: RunProgress) -> ExitCode:
-    """Return 3 where images of an ended run failed or were left out, else 0."""
+    """Return 3 if images of an ended run failed or were left out, else 0."""
     return ExitCode.FAILED_IMAGES if progress.ended and progress.tagged < progress.images else ExitCode.DONE
 
 
 def status_table(progress: RunProgress) -> Table:
-    """Return the facts of one run, and how failed images that are worth it are taken again."""
-    again = "the same `tagmill tag` again" if progress.embedded else f"tagmill run retry {progress.run} --code {{}}"
+    """Return a table of one run, with the command that retries each kind of failure worth a retry."""
+    retry = "the same `tagmill tag` again" if progress.embedded else f"tagmill run retry {progress.run} --code {{}}"
     table = Table(title=f"run {progress.run}: {progress.state}", show_header=False, title_justify="left")
     table.add_row("source", progress.source)
     table.add_row("models", ", ".join(progress.models))
@@ -73,15 +73,15 @@ def status_table(progress: RunProgress) -> Table:
     table.add_row("inferences", f"{progress.inferences} new")
     table.add_row("speed", note(progress))
     for code, count in progress.failures.items():
-        advice = f" ({again.format(code)})" if ErrorCode(code).worth_retrying else ""
+        advice = f" ({retry.format(code)})" if ErrorCode(code).worth_retrying else ""
         table.add_row(f"failed: {code}", f"{count}{advice}")
     return table
 
 
 def runs_table(runs: Iterable[RunProgress]) -> Table:
-    """Return one line a run."""
+    """Return a table with one row per run."""
     runs = list(runs)
-    # On a narrow terminal the names take more lines, and no number is cut; on the narrowest one the run's is left.
+    # On a narrow terminal names wrap and numbers are not cut; the run's number stays on the narrowest.
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("run", no_wrap=True, min_width=max((len(str(progress.run)) for progress in runs), default=0))
     for name in ("created", "state"):

@@ -1,4 +1,4 @@
-"""`tagmill sample`: draw a catalog of any size to disk."""
+"""`tagmill sample`: draw a sample catalog of any size."""
 
 from pathlib import Path
 
@@ -18,14 +18,14 @@ from tagmill.sample.catalog import write_catalog
 def sample(folder: Path, images: int, seed: int, broken: int) -> None:
     """Draw product images of ten clothing categories, with their true categories and masks.
 
-    FOLDER gets images/CATEGORY/, masks/CATEGORY/, labels.json, manifest.csv and truth.csv. An interrupted command
-    goes on where it was.
+    FOLDER gets images/CATEGORY/, masks/CATEGORY/, labels.json, manifest.csv and truth.csv. Run an interrupted command
+    again to continue it.
     """
     click.echo(f"{draw(folder, images, seed, broken)}: {images} images, {broken} broken files")
 
 
 def draw(folder: Path, images: int, seed: int, broken: int) -> Path:
-    """Draw under a progress bar; return the manifest. Raises InputError where the folder cannot take the catalog."""
+    """Draw with a progress bar; return the path of the manifest. Raises InputError if the folder cannot be used."""
     console = open_console(stderr=True)
     columns = (text_column("drawing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:

@@ -1,4 +1,4 @@
-"""Standard output that ends the command as it should where it takes no more: a pipe that was closed, a full disk."""
+"""Guard standard output: a closed pipe ends the command quietly, a full disk with an error."""
 
 import io
 import os
@@ -8,30 +8,30 @@ from typing import Any
 from tagmill.errors import ExitCode, OutputError
 
 
-class _Descriptor(io.FileIO):
-    """Only here an error of standard output can be told from one of another file or of a socket."""
+class _GuardedFile(io.FileIO):
+    """The descriptor of standard output. At this level its errors cannot be confused with those of other files."""
 
     def write(self, data: Any, /) -> int:
         try:
             return super().write(data)
         except OSError as error:
-            # Python flushes once more when it ends: what is left goes nowhere.
+            # Python flushes again when it exits; discard that output.
             os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
             if isinstance(error, BrokenPipeError):
-                raise SystemExit(int(ExitCode.DONE)) from None  # `| head` has seen enough
+                raise SystemExit(int(ExitCode.DONE)) from None  # for example `| head`
             raise OutputError(f"standard output: {error.strerror}; write to another place") from error
 
 
-def guard_output() -> None:
-    """Put a guarded stream in the place of sys.stdout. What its encoding lacks is written as \\xNN, never an error.
+def guard_stdout() -> None:
+    """Replace sys.stdout by a guarded stream, which writes characters that its encoding lacks as escapes.
 
-    A pipe that was closed ends the command with exit code 0; OutputError is raised where the disk is full.
+    A closed pipe ends the command with exit code 0. Writing to a full disk raises OutputError.
     """
     plain = sys.stdout
     if not isinstance(plain, io.TextIOWrapper):
-        return  # closed: then it is None, and click and rich write nothing
+        return  # closed, so sys.stdout is None, and click and rich write nothing
     sys.stdout = io.TextIOWrapper(
-        io.BufferedWriter(_Descriptor(plain.fileno(), "wb", closefd=False)),
+        io.BufferedWriter(_GuardedFile(plain.fileno(), "wb", closefd=False)),
         encoding=plain.encoding,
         errors="backslashreplace",
         line_buffering=plain.line_buffering,

@@ -1,4 +1,4 @@
-"""Colors as sRGB: embedded ICC profiles, CMYK, alpha on white."""
+"""Convert colors to sRGB: embedded ICC profiles, CMYK, alpha on white."""
 
 import io
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageCms
 
-#: bytes of a profile; what is larger is not read
+#: bytes of a profile; larger ones are ignored
 _MAX_PROFILE = 4 * 2**20
-#: gray levels that a profile may differ from sRGB and still count as sRGB
-_SAME = 3
+#: gray levels by which a profile may differ from sRGB and still count as sRGB
+_SRGB_TOLERANCE = 3
 #: Pillow's mode for a profile's color space
 _MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 
@@ -22,14 +22,14 @@ class _Conversion:
 
 
 def needs_conversion(icc: bytes | None) -> bool:
-    """Return whether the profile is another than sRGB."""
+    """Return whether the profile is usable and not sRGB."""
     return icc is not None and _conversion(icc) is not None
 
 
 def to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
-    """Return mode RGB. Alpha lies on white; a profile that does not fit the image is not followed.
+    """Return mode RGB, alpha on white. A profile that does not fit the image is ignored.
 
-    CMYK without a profile becomes RGB by Pillow's formula, (255 - ink) * (255 - black) / 255.
+    CMYK without a profile is converted by Pillow's formula, (255 - ink) * (255 - black) / 255.
     """
     if image.has_transparency_data:
         image = _on_white(image)
@@ -47,7 +47,7 @@ def to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
 
 @lru_cache(maxsize=16)
 def _conversion(icc: bytes) -> _Conversion | None:
-    """Return how to get from the profile to sRGB; None for sRGB itself and for what is no usable profile."""
+    """Return the conversion from the profile to sRGB, or None for sRGB itself and for an unusable profile."""
     if len(icc) > _MAX_PROFILE:
         return None
     try:
@@ -56,7 +56,7 @@ def _conversion(icc: bytes) -> _Conversion | None:
         if mode is None:
             return None
         transform = ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), mode, "RGB")
-    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):  # a damaged profile is metadata, not the image
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):  # a damaged profile does not damage the pixels
         return None
     return None if mode == "RGB" and _is_srgb(transform) else _Conversion(mode, transform)
 
@@ -64,8 +64,10 @@ def _conversion(icc: bytes) -> _Conversion | None:
 def _is_srgb(transform: ImageCms.ImageCmsTransform) -> bool:
     levels = np.linspace(0, 255, 6, dtype=np.uint8)
     colors = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(6, 36, 3)
-    shown = ImageCms.applyTransform(Image.fromarray(colors), transform)
-    return shown is not None and int(np.abs(np.asarray(shown).astype(int) - colors).max()) <= _SAME
+    converted = ImageCms.applyTransform(Image.fromarray(colors), transform)
+    if converted is None:
+        return False
+    return int(np.abs(np.asarray(converted).astype(int) - colors).max()) <= _SRGB_TOLERANCE
 
 
 def _on_white(image: Image.Image) -> Image.Image:

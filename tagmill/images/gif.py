@@ -1,4 +1,4 @@
-"""GIF: how many frames there are, without decoding them."""
+"""GIF: count the frames without decoding them."""
 
 from tagmill.outcomes import ErrorCode, ImageFailure
 
@@ -6,32 +6,32 @@ from tagmill.outcomes import ErrorCode, ImageFailure
 _MAX_EXTENSIONS = 100_000
 
 
-def count_frames(data: bytes, most: int) -> int:
-    """Return the number of frames, counted no further than one over `most`.
+def count_frames(data: bytes, limit: int) -> int:
+    """Return the number of frames; counting stops at `limit` + 1.
 
-    By the lengths of the blocks (GIF89a specification, sections 17 to 26).
+    Follows the lengths of the blocks (GIF89a specification, sections 17 to 26).
     """
     if len(data) < 13:
         raise ImageFailure(ErrorCode.TRUNCATED, "the GIF ends in its header")
-    frames, extensions, place = 0, 0, _after_table(13, data[10])
-    while place < len(data) and frames <= most:
-        kind = data[place]
-        if kind == 0x2C and place + 10 < len(data):
+    frames, extensions, offset = 0, 0, _end_of_color_table(13, data[10])
+    while offset < len(data) and frames <= limit:
+        kind = data[offset]
+        if kind == 0x2C and offset + 10 < len(data):
             frames += 1
-            place = _after_table(place + 10, data[place + 9]) + 1
+            offset = _end_of_color_table(offset + 10, data[offset + 9]) + 1
         elif kind == 0x21:
             extensions += 1
             if extensions > _MAX_EXTENSIONS:
                 raise ImageFailure(ErrorCode.CORRUPT, f"the GIF has over {_MAX_EXTENSIONS} extensions")
-            place += 2
+            offset += 2
         else:
             break
-        while place < len(data) and data[place]:
-            place += 1 + data[place]
-        place += 1
+        while offset < len(data) and data[offset]:
+            offset += 1 + data[offset]
+        offset += 1
     return frames
 
 
-def _after_table(place: int, flags: int) -> int:
-    """Return where a table of colors ends that the flags say is there."""
-    return place + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
+def _end_of_color_table(start: int, flags: int) -> int:
+    """Return the end of the color table at `start`; `flags` says whether there is one, and its size."""
+    return start + (3 << (flags & 7) + 1 if flags & 0x80 else 0)

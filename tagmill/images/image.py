@@ -1,4 +1,4 @@
-"""A decoded image, and the limits that its header is held against before any pixel is decoded."""
+"""The decoded image, the file suffixes of the formats, and the limits on what a header may announce."""
 
 from dataclasses import dataclass
 
@@ -9,10 +9,13 @@ from tagmill.outcomes import ErrorCode, ImageFailure
 
 Pixels = NDArray[np.uint8]
 
+#: lower-case suffixes of the files that are searched for in folders; `decode` goes by the bytes, not by the suffix
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """Upright pixels, uint8 [H, W, 3] RGB, with the size that the file announces (upright, before shrinking)."""
+    """Upright pixels, uint8 [H, W, 3] RGB, with the size in the file's header (upright, before shrinking)."""
 
     rgb: Pixels
     width: int
@@ -22,7 +25,7 @@ class DecodedImage:
 
 @dataclass(frozen=True)
 class DecodeLimits:
-    """What a header may announce at most."""
+    """The most that a header may announce, checked before any pixel is decoded."""
 
     max_pixels: int = 100_000_000
     #: frames of an animation, pages of a TIFF

@@ -1,8 +1,8 @@
-"""JPEG: what its header says, and its pixels from libjpeg-turbo, which must be complete.
+"""JPEG: read the header, and decode with libjpeg-turbo; an incomplete or damaged file is refused.
 
-A damaged JPEG decodes to an image with gray or shifted blocks, and libjpeg only warns. simplejpeg's strict mode turns
-every warning into an error. The few warnings that leave all pixels as they were are mended in the bytes, and the
-decoder asked again: docs/pictures.md lists them.
+libjpeg decodes a damaged JPEG to an image with gray or shifted blocks and only warns. simplejpeg's strict mode turns
+every warning into an error. A few warnings do not affect the pixels: their cause is removed from the bytes, and the
+file is decoded again. docs/pictures.md lists them.
 """
 
 import re
@@ -15,16 +15,16 @@ import simplejpeg
 from PIL import Image
 
 from tagmill.images.color import needs_conversion, to_srgb
-from tagmill.images.exif import SIDEWAYS, orientation, turned
+from tagmill.images.exif import SIDEWAYS, apply_orientation, orientation
 from tagmill.images.image import DecodedImage, DecodeLimits, Pixels
 from tagmill.outcomes import ErrorCode, ImageFailure
 
 START = b"\xff\xd8\xff"
 END = b"\xff\xd9"
-#: scans of a progressive image; encoders make about 10, and each one costs a pass over all pixels
+#: scans of a progressive image; encoders write about 10, and each one costs a pass over all pixels
 MAX_SCANS = 100
 
-#: number of channels to Pillow's mode, and that to simplejpeg's colorspace
+#: number of channels to Pillow's mode, and mode to simplejpeg's colorspace
 _MODES = {1: "L", 3: "RGB", 4: "CMYK"}
 _COLORSPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
 #: segments before the first scan; encoders write about 10, and a large profile takes 50 more
@@ -40,41 +40,41 @@ _MARKER = re.compile(rb"\xff[^\x00\xff]")
 
 @dataclass(frozen=True)
 class JpegHeader:
-    """What stands before the first row of pixels."""
+    """The header of a JPEG, up to the first scan."""
 
     width: int
     height: int
     channels: int
-    #: marker of the frame: how the pixels are coded
+    #: marker of the frame header, which names the coding process
     kind: int
-    #: the first scan holds all there is
+    #: the first scan holds all channels
     single_scan: bool
-    #: three channels, of which the first surely is brightness, as in nearly all files
+    #: three channels, and the first is certainly luminance, as in nearly all files
     luminance_first: bool
     #: EXIF orientation 1..8
     orientation: int
     icc: bytes | None
-    #: where the first scan's coded data begins
+    #: offset of the first scan's coded data
     scan: int
 
 
 def read_jpeg(data: bytes, side: int, limits: DecodeLimits) -> DecodedImage:
-    """Return the image shrunk to k/8 while it is decoded, no side below `side` pixels. Raises ImageFailure."""
+    """Decode, shrinking to k/8 on the way with no side below `side` pixels. Raises ImageFailure."""
     header = read_header(data)
     limits.check_size(header.width, header.height)
-    # CMYK is never plain: its ink has to become light, with a profile or without
+    # CMYK always needs a conversion, with or without a profile
     plain = header.channels != 4 and not needs_conversion(header.icc)
     mode = "RGB" if plain else _MODES[header.channels]
     pixels = _read_pixels(data, header, side, _COLORSPACES[mode])
-    rgb = pixels if plain else _converted(pixels, mode, header.icc)
+    rgb = pixels if plain else _to_srgb(pixels, mode, header.icc)
     width, height = header.width, header.height
     if header.orientation in SIDEWAYS:
         width, height = height, width
-    return DecodedImage(turned(rgb, header.orientation), width, height, "JPEG")
+    return DecodedImage(apply_orientation(rgb, header.orientation), width, height, "JPEG")
 
 
 def read_header(data: bytes) -> JpegHeader:
-    """Walk the segments up to the first scan. Raises ImageFailure."""
+    """Read the segments up to the first scan. Raises ImageFailure."""
     frame, scan, kind = b"", b"", 0
     exif, adobe = b"", b""
     profile: dict[int, bytes] = {}
@@ -95,90 +95,90 @@ def read_header(data: bytes) -> JpegHeader:
         raise ImageFailure(ErrorCode.CORRUPT, "the JPEG has no frame header")
     bits, height, width, channels = struct.unpack_from(">BHHB", frame)
     if kind not in {_BASELINE, _EXTENDED, _PROGRESSIVE} or bits != 8 or channels not in _MODES:
-        what = f"JPEG process 0x{kind:02x} with {bits} bits and {channels} channels"
-        raise ImageFailure(ErrorCode.NOT_AN_IMAGE, f"{what} is not read")
+        process = f"JPEG process 0x{kind:02x} with {bits} bits and {channels} channels"
+        raise ImageFailure(ErrorCode.NOT_AN_IMAGE, f"{process} is not read")
     if kind == _PROGRESSIVE and (scans := data.count(b"\xff\xda", end)) >= MAX_SCANS:
         raise ImageFailure(ErrorCode.TOO_MANY_FRAMES, f"a progressive JPEG of {scans + 1} scans is over {MAX_SCANS}")
     single_scan = kind != _PROGRESSIVE and scan[:1] == frame[5:6]
     icc = b"".join(profile[number] for number in sorted(profile)) or None
-    # Adobe's marker says so in its last byte; without one the channels are not called R, G and B.
+    # The last byte of Adobe's marker is 1 for YCbCr. Without that marker, RGB files name their channels R, G and B.
     luminance_first = channels == 3 and (adobe[11] == 1 if len(adobe) > 11 else frame[6::3] != b"RGB")
     return JpegHeader(width, height, channels, kind, single_scan, luminance_first, orientation(exif), icc, end)
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Give marker, start and end of each segment, the first scan's header last; stray bytes are passed over."""
-    place = 2
+    """Yield marker, start and end of each segment, ending with the first scan's header. Stray bytes are skipped."""
+    offset = 2
     for _ in range(_MAX_SEGMENTS):
-        place = _next_marker(data, place)
-        marker = data[place + 1]
+        offset = _next_marker(data, offset)
+        marker = data[offset + 1]
         if marker in _STANDALONE:
-            place += 2
+            offset += 2
             continue
         if marker == 0xD9:
             raise ImageFailure(ErrorCode.CORRUPT, "the JPEG ends before its first scan")
-        length = int.from_bytes(data[place + 2 : place + 4])
-        end = place + 2 + length
-        if max(end, place + 4) > len(data):
+        length = int.from_bytes(data[offset + 2 : offset + 4])
+        end = offset + 2 + length
+        if max(end, offset + 4) > len(data):
             raise ImageFailure(ErrorCode.TRUNCATED, "the JPEG ends in its header")
         if length < 2:
             raise ImageFailure(ErrorCode.CORRUPT, f"segment 0x{marker:02x} has an impossible length")
-        yield marker, place, end
+        yield marker, offset, end
         if marker == _SCAN:
             return
-        place = end
+        offset = end
     raise ImageFailure(ErrorCode.CORRUPT, f"the JPEG has over {_MAX_SEGMENTS} segments before its first scan")
 
 
 def _read_pixels(data: bytes, header: JpegHeader, side: int, colorspace: str) -> Pixels:
     """Return uint8 [H, W, channels of `colorspace`], shrunk to k/8 with no side below `side` pixels.
 
-    Raises ImageFailure where a single pixel may be wrong.
+    Raises ImageFailure if a single pixel may be wrong.
     """
     try:
-        return _strict(data, side, colorspace)
+        return _decode_strict(data, side, colorspace)
     except ValueError as error:
         message = str(error)
     code = ErrorCode.TRUNCATED if "Premature end of JPEG file" in message else ErrorCode.CORRUPT
-    mended = _mended(data, header, message)
-    if mended is None:
+    repaired = _repaired(data, header, message)
+    if repaired is None:
         raise ImageFailure(code, message)
     try:
-        return _strict(mended, side, colorspace)
+        return _decode_strict(repaired, side, colorspace)
     except ValueError as error:
         raise ImageFailure(code, message) from error
 
 
-def _strict(data: bytes, side: int, colorspace: str) -> Pixels:
+def _decode_strict(data: bytes, side: int, colorspace: str) -> Pixels:
     pixels: Pixels = simplejpeg.decode_jpeg(data, colorspace, min_height=side, min_width=side, strict=True)
     return pixels
 
 
-def _next_marker(data: bytes, place: int) -> int:
-    """Return where the next marker begins; stray bytes and fill bytes before it are passed over."""
-    found = _MARKER.search(data, place)
+def _next_marker(data: bytes, offset: int) -> int:
+    """Return the offset of the next marker; stray bytes and fill bytes before it are skipped."""
+    found = _MARKER.search(data, offset)
     if found is None:
         raise ImageFailure(ErrorCode.TRUNCATED, "the JPEG ends in its header")
     return found.start()
 
 
-def _mended(data: bytes, header: JpegHeader, message: str) -> bytes | None:
-    """Return the file without what libjpeg warned of, or None where that can't be told from damage."""
+def _repaired(data: bytes, header: JpegHeader, message: str) -> bytes | None:
+    """Return the file without the cause of libjpeg's warning, or None if the cause may be damage."""
     rest = data[header.scan :]
     if _EXTRANEOUS in message:
         coded = rest[: rest.find(END)].rstrip(b"\0")
-        # a byte 0xff of coded data is followed by a zero that belongs to it
+        # In coded data a byte 0xff is followed by a zero, which must stay.
         rest = coded + (b"\0" if coded.endswith(b"\xff") else b"") + END
     elif "Premature end of JPEG file" in message:
         if not header.single_scan or END in rest:
             return None
         rest += END
-    segments = [_settled(data[start:end], marker, header.kind) for marker, start, end in _segments(data)]
+    segments = [_with_defaults(data[start:end], marker, header.kind) for marker, start, end in _segments(data)]
     return b"".join([data[:2], *segments, rest])
 
 
-def _settled(segment: bytes, marker: int, kind: int) -> bytes:
-    """Return the segment with what libjpeg warns of, and then ignores, set to what it assumes."""
+def _with_defaults(segment: bytes, marker: int, kind: int) -> bytes:
+    """Return the segment with the values that libjpeg warns of and ignores set to its defaults."""
     if marker == 0xE0 and segment[4:9] == b"JFIF\0" and len(segment) > 9:
         return segment[:9] + b"\x01" + segment[10:]
     if marker == _SCAN and kind != _PROGRESSIVE:
@@ -186,9 +186,9 @@ def _settled(segment: bytes, marker: int, kind: int) -> bytes:
     return segment
 
 
-def _converted(pixels: Pixels, mode: str, icc: bytes | None) -> Pixels:
+def _to_srgb(pixels: Pixels, mode: str, icc: bytes | None) -> Pixels:
     height, width = pixels.shape[:2]
-    if mode == "CMYK":  # stored the way of Adobe, as all writers do: 255 is no ink
+    if mode == "CMYK":  # all writers follow Adobe and store inverted inks: 255 is no ink
         pixels = 255 - pixels
     image = Image.frombuffer(mode, (width, height), pixels.tobytes(), "raw", mode, 0, 1)
     return np.asarray(to_srgb(image, icc))

@@ -1,4 +1,4 @@
-"""From the bytes of an image to the uint8 array a model reads: the one way used by training, export and worker."""
+"""The preprocessing that training, export and worker share: from decoded pixels to the uint8 array a model reads."""
 
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -9,26 +9,26 @@ import numpy as np
 from tagmill.errors import BundleError
 from tagmill.images.image import Pixels
 
-#: least length in pixels that decoding shrinks a side to, whatever the model: most models share one decoded image
+#: pixels below which decoding shrinks no side, for any model, so that most models share one decoded image
 _SHARED_SIDE = 256
 #: left, top, right, bottom
 Box = tuple[float, float, float, float]
 
 
 class Geometry(StrEnum):
-    """How an image of any shape is brought to the model's input shape."""
+    """How an image of any shape is fitted to the model's input shape."""
 
-    #: both sides are scaled to fit, the aspect ratio is lost
+    #: both sides are scaled to fit; the aspect ratio changes
     STRETCH = "stretch"
-    #: scaled to fit inside, the rest is filled with white
+    #: scaled to fit inside; the rest is white
     LETTERBOX = "letterbox"
-    #: scaled so that the short side fits, the middle is cut out
+    #: scaled until the short side fits; the center is kept
     CENTER_CROP = "center_crop"
 
 
 @dataclass(frozen=True)
 class PreprocessSpec:
-    """What a model needs to be fed; travels in its bundle."""
+    """The input that a model expects; stored in its bundle."""
 
     height: int
     width: int
@@ -36,7 +36,7 @@ class PreprocessSpec:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
-        """Raise BundleError for unknown fields and values."""
+        """Parse the JSON values of a bundle. Raises BundleError for unknown fields and values."""
         try:
             spec = cls(int(data["height"]), int(data["width"]), Geometry(data["geometry"]))
         except (KeyError, TypeError, ValueError) as error:
@@ -53,9 +53,9 @@ class PreprocessSpec:
 
     @property
     def decode_side(self) -> int:
-        """Least length in pixels that decoding may shrink a side to: 256, or the longer side of a larger input.
+        """Pixels below which decoding must shrink no side: 256, or the longer side of a larger input.
 
-        It depends on nothing but the spec, so that a result never depends on which other models ran beside.
+        It depends on the spec alone, so a result never depends on the other models of the run.
         """
         return max(_SHARED_SIDE, self.height, self.width)
 
@@ -63,7 +63,7 @@ class PreprocessSpec:
 def fit(rgb: Pixels, spec: PreprocessSpec, out: Pixels | None = None) -> Pixels:
     """Return uint8 [height, width, 3]: `out`, if given (C-contiguous, of that shape), else a new array.
 
-    Shrinking by 2 or more in either direction averages areas (OpenCV's INTER_AREA), the rest is bilinear.
+    Shrinking by 2 or more in either direction averages areas (OpenCV's INTER_AREA); the rest is bilinear.
     """
     from tagmill.images.resize import resize
 
@@ -79,9 +79,9 @@ def fit(rgb: Pixels, spec: PreprocessSpec, out: Pixels | None = None) -> Pixels:
 
 
 def source_box(width: int, height: int, spec: PreprocessSpec) -> Box:
-    """Return which part of a width x height image the model's input shows, in the picture's pixels.
+    """Return the part of a width x height image that the model's input shows, in pixels of the image.
 
-    For a letterbox it reaches outside the image: the white border is part of the input.
+    For a letterbox the box is larger than the image: the white border is part of the input.
     """
     if spec.geometry is Geometry.STRETCH:
         return (0.0, 0.0, float(width), float(height))
@@ -100,7 +100,7 @@ def source_box(width: int, height: int, spec: PreprocessSpec) -> Box:
 
 
 def content_box(width: int, height: int, spec: PreprocessSpec) -> tuple[int, int, int, int]:
-    """Return which part of the model's input shows the image (left, top, right, bottom), in input pixels."""
+    """Return the part of the model's input that shows the image (left, top, right, bottom), in pixels of the input."""
     if spec.geometry is Geometry.LETTERBOX:
         return _letterbox(width, height, spec)
     return (0, 0, spec.width, spec.height)
@@ -115,6 +115,6 @@ def _letterbox(width: int, height: int, spec: PreprocessSpec) -> tuple[int, int,
 
 
 def _whole_pixels(box: Box, width: int, height: int) -> tuple[int, int, int, int]:
-    """Return the pixels of a box that lie in the image, at least one in each direction."""
+    """Return the pixels of a box that are inside the image, at least one in each direction."""
     left, top = min(max(0, round(box[0])), width - 1), min(max(0, round(box[1])), height - 1)
     return left, top, max(left + 1, min(width, round(box[2]))), max(top + 1, min(height, round(box[3])))

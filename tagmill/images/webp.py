@@ -1,4 +1,4 @@
-"""WebP by OpenCV, which decodes stills to the same pixels as Pillow and leaves Python's lock to others meanwhile."""
+"""WebP with OpenCV, which decodes stills to the same pixels as Pillow and releases Python's global lock."""
 
 import struct
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ _MAX_CHUNKS = 100_000
 
 @dataclass(frozen=True)
 class WebpHeader:
-    """What the chunks of the container say (RFC 9649)."""
+    """What the chunks of the container announce (RFC 9649)."""
 
     width: int
     height: int
@@ -34,12 +34,12 @@ def is_webp(data: bytes) -> bool:
 
 
 def read_header(data: bytes) -> WebpHeader:
-    """Walk the chunks. Raises ImageFailure where the file ends early, or names no size."""
+    """Read the header from the chunks. Raises ImageFailure if the file ends early or gives no size."""
     size: tuple[int, int] | None = None
     frames, alpha, exif, icc = 0, False, b"", None
     for kind, body in _chunks(data):
         if kind == b"VP8X" and len(body) >= 10:
-            size = _number(body, 4) + 1, _number(body, 7) + 1
+            size = _uint24(body, 4) + 1, _uint24(body, 7) + 1
             alpha = bool(body[0] & _ALPHA)
         elif kind == b"ANMF":
             frames += 1
@@ -72,22 +72,23 @@ def read_still(data: bytes, header: WebpHeader) -> Image.Image:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
+    """Yield type and body of each chunk."""
     (length,) = struct.unpack_from("<I", data, 4)
     end = 8 + length
     if end > len(data):
         raise ImageFailure(ErrorCode.TRUNCATED, f"the WebP has {len(data)} of {end} bytes")
     view = memoryview(data)
-    place = 12
+    offset = 12
     for _ in range(_MAX_CHUNKS):
-        if place + 8 > end:
+        if offset + 8 > end:
             return
-        (size,) = struct.unpack_from("<I", data, place + 4)
-        if place + 8 + size > end:
+        (size,) = struct.unpack_from("<I", data, offset + 4)
+        if offset + 8 + size > end:
             raise ImageFailure(ErrorCode.CORRUPT, "a chunk of the WebP reaches over its end")
-        yield data[place : place + 4], view[place + 8 : place + 8 + size]
-        place += 8 + size + size % 2
+        yield data[offset : offset + 4], view[offset + 8 : offset + 8 + size]
+        offset += 8 + size + size % 2
     raise ImageFailure(ErrorCode.CORRUPT, f"the WebP has over {_MAX_CHUNKS} chunks")
 
 
-def _number(body: memoryview, place: int) -> int:
-    return int.from_bytes(body[place : place + 3], "little")
+def _uint24(body: memoryview, offset: int) -> int:
+    return int.from_bytes(body[offset : offset + 3], "little")

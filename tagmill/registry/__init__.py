@@ -1,1 +1,1 @@
-"""The registered models: their rows in SQL and the folder that holds their bundles."""
+"""The model registry: rows in SQL, and a folder of bundles."""

@@ -1,4 +1,4 @@
-"""The registered models in SQL, and the folder that holds their bundles by sha256."""
+"""The registered models in SQL: add, find, promote and list them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,13 +13,13 @@ from tagmill.errors import InputError, ServiceDown
 CANDIDATE = "candidate"
 PRODUCTION = "production"
 
-#: how often a version of a name is asked for. Of those who ask at once one gets it each time, and the rest ask again.
-_TRIES = 100
+#: Attempts to insert the next version of a name. When processes register at the same time, one succeeds per attempt.
+_MAX_TRIES = 100
 
 
 @dataclass(frozen=True)
 class Model:
-    """One registered bundle."""
+    """A registered bundle."""
 
     sha256: str
     name: str
@@ -37,31 +37,31 @@ class Model:
 
 
 def register(engine: Engine, spec: BundleSpec, sha256: str, name: str | None = None) -> Model:
-    """Record a bundle under the next version of its name; the same bytes again give the record that is there."""
+    """Insert a bundle as the next version of its name, or return the existing model with the same bytes."""
     name = name or spec.name
-    for _ in range(_TRIES):
+    for _ in range(_MAX_TRIES):
         with engine.begin() as connection:
-            if found := _one(connection, model.c.sha256 == sha256):
+            if found := _select_newest(connection, model.c.sha256 == sha256):
                 return found
             check_name(name)
             _insert(connection, spec, sha256, name)
-            # None where another process took the version first: PostgreSQL has waited for it and passed over the row.
-            if registered := _one(connection, model.c.sha256 == sha256):
+            # None if another process took the version first: PostgreSQL waited for it and skipped our row.
+            if registered := _select_newest(connection, model.c.sha256 == sha256):
                 return registered
     raise ServiceDown(f"model {name}: too many register it at once; try again later")
 
 
 def resolve(engine: Engine, wanted: str) -> Model:
-    """Find NAME@VERSION, or NAME: the version in production, else the newest. Raises InputError."""
+    """Return the model NAME@VERSION. NAME alone is the version in production, else the newest. Raises InputError."""
     name, at, version = wanted.partition("@")
     if at and not (version.isdecimal() and len(version) < 10):
         raise InputError(f"model {wanted}: the version after @ must be a number")
     with reading(engine) as connection:
         if at:
-            found = _one(connection, (model.c.name == name) & (model.c.version == int(version)))
+            found = _select_newest(connection, (model.c.name == name) & (model.c.version == int(version)))
         else:
             in_production = (model.c.name == name) & (model.c.stage == PRODUCTION)
-            found = _one(connection, in_production) or _one(connection, model.c.name == name)
+            found = _select_newest(connection, in_production) or _select_newest(connection, model.c.name == name)
         known = connection.execute(select(model.c.name).distinct().order_by(model.c.name)).scalars().all()
     if found is None:
         listed = f"registered are: {', '.join(known)}" if known else "none is registered; see `tagmill model add`"
@@ -70,7 +70,7 @@ def resolve(engine: Engine, wanted: str) -> Model:
 
 
 def promote(engine: Engine, wanted: str) -> Model:
-    """Put NAME@VERSION into production; the one before goes back to candidate."""
+    """Put NAME@VERSION into production; the previous version becomes a candidate."""
     chosen = resolve(engine, wanted)
     with engine.begin() as connection:
         connection.execute(update(model).where(model.c.name == chosen.name).values(stage=CANDIDATE))
@@ -85,7 +85,7 @@ def list_models(engine: Engine) -> list[Model]:
 
 
 def models_by_sha256(engine: Engine, shas: list[str]) -> dict[str, Model]:
-    """Return the registered models with these sha256."""
+    """Return the registered models with these sha256, by sha256."""
     with reading(engine) as connection:
         return {row.sha256: _model(row) for row in connection.execute(select(model).where(model.c.sha256.in_(shas)))}
 
@@ -110,7 +110,7 @@ def _insert(connection: Connection, spec: BundleSpec, sha256: str, name: str) ->
     connection.execute(insert_ignore(connection, model).values(created_at=epoch_now(), **row))
 
 
-def _one(connection: Connection, condition: Any) -> Model | None:
+def _select_newest(connection: Connection, condition: Any) -> Model | None:
     row = connection.execute(select(model).where(condition).order_by(model.c.version.desc()).limit(1)).one_or_none()
     return None if row is None else _model(row)
 

@@ -1,4 +1,4 @@
-"""The folder that holds registered bundles, shared by all workers."""
+"""The folder of registered bundles, shared by all workers."""
 
 import os
 import shutil
@@ -9,13 +9,13 @@ from tagmill.errors import BundleError, InputError
 
 
 class ModelStore:
-    """A folder of bundles named `<sha256>.onnx`, shared by all workers."""
+    """A folder of bundles named `<sha256>.onnx`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def add(self, path: Path, sha256: str) -> Path:
-        """Copy a bundle in; an interrupted copy is never seen under its final name."""
+        """Copy a bundle into the folder and return its path there. An interrupted copy never has the final name."""
         target = self._folder / f"{sha256}.onnx"
         if target.exists() and sha256_of(target) == sha256:
             return target
@@ -31,7 +31,7 @@ class ModelStore:
         return target
 
     def path(self, sha256: str) -> Path:
-        """Return the file of a registered bundle. Raises BundleError where it is missing or was changed."""
+        """Return the path of a registered bundle. Raises BundleError if it is missing or was changed."""
         found = self._folder / f"{sha256}.onnx"
         if not found.is_file():
             raise BundleError(f"{found} is missing; share TAGMILL_MODEL_STORE with this worker, or add the model again")

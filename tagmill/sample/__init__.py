@@ -1,1 +1,1 @@
-"""A drawn sample catalog: images of clothes with labels and masks, the same for the same seed."""
+"""A sample catalog of drawn clothes with labels and masks; the same seed draws the same images."""

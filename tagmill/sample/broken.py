@@ -1,4 +1,4 @@
-"""Files that no reader can decode, one kind after the other."""
+"""Broken files for the sample catalog, in five kinds that take turns."""
 
 import io
 import struct
@@ -11,27 +11,27 @@ from tagmill.sample.item import CATEGORIES, draw_item
 
 
 class Damage(Enum):
-    """What is wrong with a file."""
+    """A kind of broken file."""
 
     #: a JPEG that ends in the middle of its pixels
     TRUNCATED = 0
-    #: text that is named .jpg
+    #: text in a file named .jpg
     TEXT = 1
     #: 0 bytes
     EMPTY = 2
     #: a PNG of a few bytes that announces 30000 x 30000 pixels
     BOMB = 3
-    #: the manifest names a file that is not there
+    #: no file at the path in the manifest
     MISSING = 4
 
 
 def damage_of(number: int) -> Damage:
-    """Return the kind of the n-th broken file."""
+    """Return the kind of broken file `number`, from 0."""
     return Damage(number % len(Damage))
 
 
 def broken_bytes(damage: Damage, rng: np.random.Generator) -> bytes | None:
-    """Return the bytes of a broken file, None where there shall be no file."""
+    """Return the bytes of a broken file, or None for a missing one."""
     match damage:
         case Damage.TRUNCATED:
             return _truncated_jpeg(rng)

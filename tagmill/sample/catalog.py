@@ -15,21 +15,21 @@ __all__ = ["CATEGORIES", "MANIFEST", "MARKER", "MASK_LABELS", "TRUTH", "SampleIt
 MANIFEST = "manifest.csv"
 TRUTH = "truth.csv"
 LABELS = "labels.json"
-#: the parameters of a complete catalog, written last
+#: file with the parameters of a complete catalog, written last
 MARKER = "catalog.json"
-#: the parameters of a catalog that is being written, or whose writing was interrupted
+#: file with the parameters of an unfinished catalog
 UNFINISHED = "catalog.unfinished.json"
 
 
 def write_catalog(directory: Path, images: int, seed: int, broken: int, progress: Callable[[int], None]) -> Path:
     """Write `images` readable and `broken` unreadable items and return the path of the manifest.
 
-    Files that are there already are kept, so that a second call goes on after an interruption. `progress` is told how
-    many items are done so far. Raises ValueError if the directory holds anything but this catalog.
+    Existing files are kept, so a second call continues after an interruption. `progress` is called with the number of
+    items done so far. Raises ValueError if the directory holds anything but this catalog.
     """
     plan = CatalogPlan(images, seed, broken)
     manifest = directory / MANIFEST
-    if _claim(directory, plan):
+    if _prepare(directory, plan):
         return manifest
     for index in range(plan.total):
         _write_item(directory, plan, plan.item(index))
@@ -42,10 +42,10 @@ def write_catalog(directory: Path, images: int, seed: int, broken: int, progress
     return manifest
 
 
-def _claim(directory: Path, plan: CatalogPlan) -> bool:
-    """Return whether the catalog is complete; otherwise prepare the directory for it."""
+def _prepare(directory: Path, plan: CatalogPlan) -> bool:
+    """Prepare the directory for the catalog; return whether the catalog is already complete."""
     if min(plan.images, plan.broken, plan.seed) < 0:
-        raise ValueError(f"images, seed and broken must be 0 or more, not {_words(plan.to_dict())}")
+        raise ValueError(f"images, seed and broken must be 0 or more, not {_parameters(plan.to_dict())}")
     for name in (MARKER, UNFINISHED):
         if (directory / name).exists():
             _check_parameters(directory, directory / name, plan)
@@ -54,7 +54,7 @@ def _claim(directory: Path, plan: CatalogPlan) -> bool:
             break
     else:
         _check_no_catalog(directory)
-    # The marker comes first: whatever an interruption leaves behind then counts as this catalog's.
+    # The marker is written first, so that files left by an interruption count as this catalog's.
     directory.mkdir(parents=True, exist_ok=True)
     write_file(directory / UNFINISHED, json.dumps(plan.to_dict()).encode())
     for folder in ("images", "masks"):
@@ -71,7 +71,7 @@ def _check_parameters(directory: Path, marker: Path, plan: CatalogPlan) -> None:
         raise ValueError(f"{marker} is not JSON: delete {directory} or choose another directory") from error
     if held != plan.to_dict():
         raise ValueError(
-            f"{directory} holds a sample catalog of {_words(held)}, not of {_words(plan.to_dict())}: "
+            f"{directory} holds a sample catalog of {_parameters(held)}, not of {_parameters(plan.to_dict())}: "
             "delete it or choose another directory"
         )
 
@@ -82,12 +82,12 @@ def _check_no_catalog(directory: Path) -> None:
             raise ValueError(f"{directory} holds {name}, but no sample catalog: choose another directory")
 
 
-def _words(parameters: dict[str, int]) -> str:
+def _parameters(parameters: dict[str, int]) -> str:
     return ", ".join(f"{name} {value}" for name, value in parameters.items())
 
 
 def _write_item(directory: Path, plan: CatalogPlan, item: PlannedItem) -> None:
-    """Write the files of one item, unless all of them are there; the image is written last."""
+    """Write the files of one item unless all of them exist; the image is written last."""
     path = directory / item.uri
     if not item.category:
         if path.exists():

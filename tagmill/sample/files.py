@@ -1,4 +1,4 @@
-"""Write one item's image and mask, whole or not at all."""
+"""Encode an item's image and mask, and write files atomically."""
 
 import io
 from enum import StrEnum
@@ -11,8 +11,8 @@ from tagmill.sample.item import SampleItem
 
 #: EXIF tag of the orientation
 ORIENTATION = 0x0112
-#: EXIF orientation, and how upright pixels are turned to be stored under it
-STORED_TURNS = (
+#: EXIF orientation, and the rotation of upright pixels that are stored with it
+STORED_ROTATIONS = (
     (3, Image.Transpose.ROTATE_180),
     (6, Image.Transpose.ROTATE_90),
     (8, Image.Transpose.ROTATE_270),
@@ -24,9 +24,9 @@ MASK_PALETTE = bytes.fromhex(
 
 
 class FileFormat(StrEnum):
-    """How an image is stored; the value is the file name's ending."""
+    """The format of an image file; the value is the suffix of its name."""
 
-    #: quality 80 to 95, some progressive, some stored turned with an EXIF orientation
+    #: quality 80 to 95, some progressive, some rotated with an EXIF orientation
     JPEG = "jpg"
     #: RGBA on a transparent background
     PNG = "png"
@@ -56,7 +56,7 @@ def encode_mask(item: SampleItem) -> bytes:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name and move it into place."""
+    """Write a file under a temporary name and rename it."""
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_bytes(data)
     temporary.replace(path)
@@ -66,7 +66,7 @@ def _save_jpeg(image: Image.Image, buffer: io.BytesIO, rng: Generator) -> None:
     quality, progressive = int(rng.integers(80, 96)), bool(rng.random() < 0.15)
     exif = Image.Exif()
     if rng.random() < 0.1:
-        orientation, turn = STORED_TURNS[int(rng.integers(len(STORED_TURNS)))]
+        orientation, rotation = STORED_ROTATIONS[int(rng.integers(len(STORED_ROTATIONS)))]
         exif[ORIENTATION] = orientation
-        image = image.transpose(turn)
+        image = image.transpose(rotation)
     image.save(buffer, "JPEG", quality=quality, progressive=progressive, exif=exif)

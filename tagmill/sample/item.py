@@ -17,13 +17,13 @@ MASK_LABELS: tuple[str, ...] = ("background", *CATEGORIES)
 
 #: long side divided by short side
 SHAPES = (1.0, 1.2, 4 / 3, 4 / 3, 1.5)
-#: standard deviation of the rotation in degrees; categories not named: 7
+#: standard deviation of the rotation in degrees; 7 for all other categories
 TILT = {"shoes": 12.0, "hat": 11.0}
 
 
 @dataclass(frozen=True)
 class SampleItem:
-    """One drawn item: an RGB image, or RGBA on a transparent background."""
+    """A drawn item: an RGB image, or RGBA on a transparent background."""
 
     image: Image.Image
     #: uint8 [H, W], index into MASK_LABELS
@@ -31,9 +31,9 @@ class SampleItem:
 
 
 def draw_item(category: str, rng: Generator, transparent: bool | None = None) -> SampleItem:
-    """Draw a garment of a category, sides 240 to 640 pixels.
+    """Draw a garment of a category; sides are 240 to 640 pixels.
 
-    `transparent` is whether it has no background; None leaves one in five without.
+    `transparent` leaves out the background; None leaves it out in one of five items.
     """
     sketch = GARMENTS[category](rng)
     size = _size(rng, sketch)
@@ -51,7 +51,7 @@ def draw_item(category: str, rng: Generator, transparent: bool | None = None) ->
 
 
 def _size(rng: Generator, sketch: Sketch) -> Size:
-    """Return width and height; wide things are rarely photographed upright, and long ones rarely across."""
+    """Return width and height. Wide garments rarely get an upright image, and long ones rarely a wide one."""
     short = int(rng.integers(240, 401))
     long = min(640, round(short * SHAPES[int(rng.integers(len(SHAPES)))]))
     width, height = np.ptp(np.concatenate([stroke.points for stroke in sketch.strokes]), axis=0)
@@ -59,7 +59,7 @@ def _size(rng: Generator, sketch: Sketch) -> Size:
 
 
 def _cut_out(rendered: Rendered) -> Image.Image:
-    """Return RGBA; what is wholly transparent is black, which packs well."""
+    """Return RGBA. Fully transparent pixels are black, which compresses well."""
     cut = Image.new("RGBA", rendered.rgb.size)
     opaque = rendered.rgb.convert("RGBA")
     opaque.putalpha(rendered.coverage)
@@ -68,7 +68,7 @@ def _cut_out(rendered: Rendered) -> Image.Image:
 
 
 def _draw_hanger(background: Image.Image, pose: Pose, hook: Corner) -> None:
-    """Draw a hook that reaches up from the garment's neck."""
+    """Draw a hanger whose hook rises from the neck of the garment."""
     x, y = hook
     draw = ImageDraw.Draw(background)
     wood, steel = (150, 108, 70), (150, 152, 156)

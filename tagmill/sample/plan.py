@@ -1,4 +1,4 @@
-"""What a catalog holds at each index, known without drawing anything."""
+"""The plan of a catalog: the item at each index, without drawing it."""
 
 import math
 from collections.abc import Iterator
@@ -10,10 +10,10 @@ from numpy.random import Generator
 from tagmill.sample.files import FileFormat
 from tagmill.sample.item import CATEGORIES
 
-#: raised whenever the same seed draws other bytes
+#: incremented whenever the same seed draws other bytes
 VERSION = 1
 
-#: each run of five images has these formats, in any order
+#: formats of five consecutive images, in random order
 FORMATS = (FileFormat.JPEG, FileFormat.JPEG, FileFormat.JPEG, FileFormat.PNG, FileFormat.WEBP)
 
 
@@ -35,10 +35,10 @@ class PlannedItem:
 class CatalogPlan:
     """The parameters of a catalog: the same plan draws the same bytes."""
 
-    #: images that can be read
+    #: readable images
     images: int
     seed: int
-    #: files that cannot, after the readable ones by index
+    #: unreadable files; their indices follow those of the readable images
     broken: int
     version: int = VERSION
 
@@ -52,22 +52,22 @@ class CatalogPlan:
         return self.images + self.broken
 
     def item(self, index: int) -> PlannedItem:
-        """Return what stands at an index, 0 <= index < total."""
+        """Return the item at an index, 0 <= index < total."""
         key = f"item-{index:06d}"
         if index >= self.images:
             return PlannedItem(index, key, f"broken/{key}.jpg", "", "")
         category = CATEGORIES[self._shuffled(index, len(CATEGORIES), 1)]
-        ending = FORMATS[self._shuffled(index, len(FORMATS), 2)]
+        suffix = FORMATS[self._shuffled(index, len(FORMATS), 2)]
         return PlannedItem(
-            index, key, f"images/{category}/{key}.{ending}", category, f"masks/{category}/{key}.png", ending
+            index, key, f"images/{category}/{key}.{suffix}", category, f"masks/{category}/{key}.png", suffix
         )
 
     def generator(self, index: int) -> Generator:
-        """Return the random generator that draws one index and no other."""
+        """Return the random generator of the item at an index."""
         return np.random.default_rng((self.seed, 0, index))
 
     def rows(self) -> Iterator[PlannedItem]:
-        """Yield every item once, in the manifest's order: steps of 0.62 of the total scatter without a list."""
+        """Yield every item once, in the manifest's order: steps of 0.62 of the total shuffle without holding a list."""
         if not self.total:
             return
         step = max(1, round(self.total * 0.618))
@@ -77,6 +77,6 @@ class CatalogPlan:
             yield self.item((self.seed + position * step) % self.total)
 
     def _shuffled(self, index: int, length: int, stream: int) -> int:
-        """Return the index's place in a shuffle of its block of `length` indices."""
+        """Return the position of the index after shuffling its block of `length` indices."""
         block, place = divmod(index, length)
         return int(np.random.default_rng((self.seed, stream, block)).permutation(length)[place])

@@ -1,4 +1,4 @@
-"""The installed command as a user meets it: help, one-line errors, exit codes, interruption."""
+"""The installed command: help, one-line errors, exit codes, interruption."""
 
 import json
 import signal
@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 from support.bundles import write_classifier, write_segmenter
-from support.image_fixtures import write_folder, write_picture
+from support.image_fixtures import write_folder, write_image
 from support.processes import TAGMILL, environment, tagmill, tagmill_json
 from support.services import free_port
 
@@ -46,7 +46,10 @@ def test_a_producer_loads_neither_torch_nor_onnxruntime() -> None:
 
 
 def test_a_worker_never_loads_torch(env: dict[str, str]) -> None:
-    code = "import sys, worker.celery, worker.cli.worker, worker.local.tag; print(sorted({'torch', 'onnx'} & set(sys.modules)))"
+    code = (
+        "import sys, worker.celery, worker.cli.worker, worker.local.tag; "
+        "print(sorted({'torch', 'onnx'} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
     assert done.stdout == "[]\n"
 
@@ -66,34 +69,36 @@ def test_a_worker_never_loads_torch(env: dict[str, str]) -> None:
         ),
     ],
 )
-def test_a_mistake_is_one_line_with_its_exit_code(
+def test_a_user_error_is_one_line_with_its_exit_code(
     arguments: list[str], code: int, words: str, env: dict[str, str], tmp_path: Path
 ) -> None:
     tagmill("db", "upgrade", env=env)
     assert words in one_line(tagmill(*arguments, env=env, cwd=tmp_path, expect=code).stderr)
 
 
-def test_an_empty_database_says_what_to_run(env: dict[str, str]) -> None:
+def test_an_empty_database_names_the_command_to_run(env: dict[str, str]) -> None:
     assert "run: tagmill db upgrade" in one_line(tagmill("run", "list", env=env, expect=78).stderr)
 
 
-def test_services_that_are_down_are_75(env: dict[str, str], tmp_path: Path) -> None:
+def test_a_service_that_is_down_is_exit_code_75(env: dict[str, str], tmp_path: Path) -> None:
     port = free_port()
-    away = env | {"TAGMILL_DATABASE_URL": f"postgresql://user:secret@127.0.0.1:{port}/db"}
-    said = one_line(tagmill("run", "list", env=away, expect=75).stderr)
-    assert "check TAGMILL_DATABASE_URL" in said
-    assert "secret" not in said
+    down = env | {"TAGMILL_DATABASE_URL": f"postgresql://user:secret@127.0.0.1:{port}/db"}
+    output = one_line(tagmill("run", "list", env=down, expect=75).stderr)
+    assert "check TAGMILL_DATABASE_URL" in output
+    assert "secret" not in output
     tagmill("db", "upgrade", env=env)
     tagmill("model", "add", write_classifier(tmp_path / "colors.onnx"), env=env, cwd=tmp_path)
     write_folder(tmp_path / "shop", 3)
-    away = env | {"TAGMILL_BROKER_URL": f"redis://:secret@127.0.0.1:{port}/0"}
-    said = tagmill("submit", tmp_path / "shop", "--model", "colors", env=away, expect=75).stderr
-    assert "run 1 is in SQL, do not submit it again" in said
-    assert "secret" not in said
-    assert tagmill_json("run", "list", env=env)[0]["images"] == 3, "the run is in SQL; a worker's reaper publishes it"
+    down = env | {"TAGMILL_BROKER_URL": f"redis://:secret@127.0.0.1:{port}/0"}
+    output = tagmill("submit", tmp_path / "shop", "--model", "colors", env=down, expect=75).stderr
+    assert "run 1 is in SQL, do not submit it again" in output
+    assert "secret" not in output
+    assert tagmill_json("run", "list", env=env)[0]["images"] == 3, (
+        "the run is in SQL, and a worker's reaper will publish it"
+    )
 
 
-def test_bad_settings_name_themselves(env: dict[str, str]) -> None:
+def test_an_invalid_setting_is_named(env: dict[str, str]) -> None:
     for name, value in (
         ("TAGMILL_DATABASE_URL", "mysql://x"),
         ("TAGMILL_BROKER_URL", "rediss://host/0"),
@@ -102,7 +107,7 @@ def test_bad_settings_name_themselves(env: dict[str, str]) -> None:
         assert name in one_line(tagmill("run", "list", env=env | {name: value}, expect=78).stderr)
 
 
-def test_a_misspelt_setting_is_named_once_and_the_command_goes_on(env: dict[str, str], tmp_path: Path) -> None:
+def test_an_unknown_setting_is_named_once_and_the_command_continues(env: dict[str, str], tmp_path: Path) -> None:
     tagmill("db", "upgrade", env=env)
     env = env | environment(model_stor=tmp_path / "elsewhere", model_store=tmp_path / "models")
     done = tagmill("model", "add", write_classifier(tmp_path / "colors.onnx"), env=env)
@@ -119,7 +124,7 @@ def test_a_bad_broker_url_never_shows_its_password(env: dict[str, str]) -> None:
     assert "hunter2" not in done.stdout + done.stderr
 
 
-def test_a_pipe_that_closes_early_is_no_error(env: dict[str, str], tmp_path: Path) -> None:
+def test_a_closed_pipe_is_no_error(env: dict[str, str], tmp_path: Path) -> None:
     write_folder(tmp_path / "shop", 2000)
     tagmill("tag", tmp_path / "shop", "--bundle", write_classifier(tmp_path / "c.onnx"), env=env)
     command = f"{TAGMILL} results 1 | head -1; exit ${{PIPESTATUS[0]}}"
@@ -127,7 +132,7 @@ def test_a_pipe_that_closes_early_is_no_error(env: dict[str, str], tmp_path: Pat
     assert (done.returncode, done.stdout.startswith("image_key,uri"), done.stderr) == (0, True, "")
 
 
-def test_an_embedded_run_leaves_the_runs_of_others_alone(env: dict[str, str], tmp_path: Path) -> None:
+def test_a_local_run_does_not_touch_other_runs(env: dict[str, str], tmp_path: Path) -> None:
     write_folder(tmp_path / "one", 2000)
     write_folder(tmp_path / "two", 30)
     first = [TAGMILL, "tag", str(tmp_path / "one"), "--bundle", str(write_classifier(tmp_path / "a.onnx"))]
@@ -137,7 +142,7 @@ def test_an_embedded_run_leaves_the_runs_of_others_alone(env: dict[str, str], tm
         time.sleep(0.02)
     process.kill()
     process.communicate(timeout=60)
-    time.sleep(6)  # its leases end
+    time.sleep(6)  # until its leases expire
     other = write_classifier(tmp_path / "b.onnx", name="other", sharpness=9.0)
     assert tagmill_json("tag", tmp_path / "two", "--bundle", other, env=env)["tagged"] == 30
     waiting = tagmill_json("run", "status", 1, env=env)
@@ -146,7 +151,7 @@ def test_an_embedded_run_leaves_the_runs_of_others_alone(env: dict[str, str], tm
     assert tagmill_json(*first[1:], env=env)["tagged"] == 2000
 
 
-def test_a_dry_run_shows_every_problem_and_queues_nothing(env: dict[str, str], tmp_path: Path) -> None:
+def test_a_dry_run_lists_every_problem_and_queues_nothing(env: dict[str, str], tmp_path: Path) -> None:
     manifest = tmp_path / "manifest.csv"
     manifest.write_text("image_key,uri\na,a.jpg\na,b.jpg\n,c.jpg\nd,ftp://host/d.jpg\ne,e.jpg\n")
     tagmill("db", "upgrade", env=env)
@@ -171,15 +176,15 @@ def test_tag_needs_no_server_and_a_second_run_infers_nothing(env: dict[str, str]
 
 
 def test_the_same_bytes_under_five_names_are_inferred_once(env: dict[str, str], tmp_path: Path) -> None:
-    picture = write_picture(tmp_path / "shop" / "one.png", "green")
+    image = write_image(tmp_path / "shop" / "one.png", "green")
     for number in range(4):
-        (tmp_path / "shop" / f"copy-{number}.png").write_bytes(picture.read_bytes())
+        (tmp_path / "shop" / f"copy-{number}.png").write_bytes(image.read_bytes())
     done = tagmill_json("tag", tmp_path / "shop", "--bundle", write_classifier(tmp_path / "c.onnx"), env=env)
     assert (done["tagged"], done["inferences"]) == (5, 1)
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_an_interrupted_run_goes_on_with_the_same_command(
+def test_an_interrupted_run_continues_with_the_same_command(
     how: signal.Signals, env: dict[str, str], tmp_path: Path
 ) -> None:
     truth = write_folder(tmp_path / "shop", 3000)
@@ -207,20 +212,20 @@ def _tagged(env: dict[str, str]) -> int:
         with engine.connect() as connection:
             return int(connection.execute(text("SELECT count(*) FROM run_image WHERE status = 'tagged'")).scalar_one())
     except OperationalError:
-        return 0  # the tables are not there yet
+        return 0  # the tables do not exist yet
     finally:
         engine.dispose()
 
 
-def test_predict_needs_nothing_but_a_file_and_a_bundle(env: dict[str, str], tmp_path: Path) -> None:
+def test_predict_needs_only_a_file_and_a_bundle(env: dict[str, str], tmp_path: Path) -> None:
     bundle = write_classifier(tmp_path / "c.onnx")
-    picture = write_picture(tmp_path / "anywhere" / "x.png", "blue")
-    done = tagmill("predict", picture, tmp_path / "none.png", "--bundle", bundle, env=env, expect=3)
+    image = write_image(tmp_path / "anywhere" / "x.png", "blue")
+    done = tagmill("predict", image, tmp_path / "none.png", "--bundle", bundle, env=env, expect=3)
     assert "x.png: colors: blue 1.00" in done.stdout
     assert "none.png: not_found" in done.stdout
 
 
-def test_an_onnx_file_that_is_no_bundle_is_refused(env: dict[str, str], tmp_path: Path) -> None:
+def test_an_onnx_file_that_is_not_a_bundle_is_refused(env: dict[str, str], tmp_path: Path) -> None:
     bundle = write_classifier(tmp_path / "c.onnx")
     model = onnx.load(bundle)
     del model.metadata_props[:]
@@ -228,5 +233,5 @@ def test_an_onnx_file_that_is_no_bundle_is_refused(env: dict[str, str], tmp_path
     (tmp_path / "noise.onnx").write_bytes(b"\x08noise")
     write_folder(tmp_path / "shop", 1)
     for name, words in (("plain.onnx", "not a Tagmill bundle"), ("noise.onnx", "it is no ONNX file")):
-        said = tagmill("tag", tmp_path / "shop", "--bundle", tmp_path / name, env=env, expect=78).stderr
-        assert words in said.splitlines()[-1]
+        output = tagmill("tag", tmp_path / "shop", "--bundle", tmp_path / name, env=env, expect=78).stderr
+        assert words in output.splitlines()[-1]

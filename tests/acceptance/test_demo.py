@@ -1,4 +1,4 @@
-"""`tagmill demo`, as `make demo` runs it."""
+"""Run `tagmill demo` as `make demo` does."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from support.processes import TAGMILL, environment, tagmill, tagmill_json, wait_
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A demo of 100 images: its folder, and what it printed."""
+    """Run a demo of 100 images; return its folder and its output."""
     folder = tmp_path_factory.mktemp("demo")
     return folder / "demo", tagmill("demo", "--images", 100, cwd=folder).stdout
 
@@ -26,7 +26,7 @@ def test_the_starter_bundles_tag_the_drawn_catalog_well(demo: tuple[Path, str]) 
     assert {found["images"] for found in again["categories"].values()} == {10}
 
 
-def test_it_prints_what_it_made_and_where(demo: tuple[Path, str]) -> None:
+def test_the_output_names_every_result_and_its_path(demo: tuple[Path, str]) -> None:
     folder, printed = demo
     for words in ("dress", "t-shirt", "mean IoU", "failures: 5 broken files", "images/s"):
         assert words in printed
@@ -38,7 +38,7 @@ def test_it_prints_what_it_made_and_where(demo: tuple[Path, str]) -> None:
         assert grid.width > 1000
 
 
-def test_masks_have_their_images_own_size(demo: tuple[Path, str]) -> None:
+def test_masks_have_the_size_of_their_images(demo: tuple[Path, str]) -> None:
     folder, _ = demo
     engine = create_engine(f"sqlite:///{folder / 'tagmill.db'}")
     statement = text("SELECT image_key, width, height FROM run_image JOIN image USING (sha256)")
@@ -63,7 +63,7 @@ def test_another_seed_in_the_same_folder_is_refused_in_one_line(demo: tuple[Path
 
 
 @pytest.mark.parametrize("moment", ["catalog", "catalog/images", "tagmill.db"])
-def test_after_ctrl_c_the_same_command_goes_on(moment: str, tmp_path: Path) -> None:
+def test_after_ctrl_c_the_same_command_continues(moment: str, tmp_path: Path) -> None:
     command = [TAGMILL, "demo", "--images", "150", "--out", str(tmp_path / "demo"), "--json"]
     process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_until(lambda: (tmp_path / "demo" / moment).exists() or process.poll() is not None, 60, moment)

@@ -1,4 +1,4 @@
-"""How commands end in a shell: odd names, closed pipes, full disks, Ctrl-C, and the next step that they print."""
+"""How commands end in a shell: odd names, closed pipes, full disks, Ctrl-C, and the next step they print."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from support.bundles import write_classifier
-from support.image_fixtures import write_folder, write_picture
+from support.image_fixtures import write_folder, write_image
 from support.processes import TAGMILL, environment, tagmill, tagmill_json, wait_until
 from support.services import ExternalRedis, RedisServer
 
@@ -23,14 +23,14 @@ ODD = "shots [summer] odd[/cat] :cat:"
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with an odd name of two images, tagged as run 1, one with a key that is not ASCII."""
-    folder = tmp_path_factory.mktemp("endings")
-    write_picture(folder / ODD / "日本é.png", "red")
-    write_picture(folder / ODD / "plain.png", "green")
+    """Return a folder with two images, tagged as run 1: the folder's name is odd, and one key is not ASCII."""
+    folder = tmp_path_factory.mktemp("exits")
+    write_image(folder / ODD / "日本é.png", "red")
+    write_image(folder / ODD / "plain.png", "green")
     env = environment(database_url=f"sqlite:///{folder / 'tags.db'}", model_store=folder / "models")
     bundle = write_classifier(folder / "c.onnx")
-    said = tagmill("tag", folder / ODD, "--bundle", bundle, env=env, cwd=folder)
-    assert str(folder / ODD) in said.stdout
+    output = tagmill("tag", folder / ODD, "--bundle", bundle, env=env, cwd=folder)
+    assert str(folder / ODD) in output.stdout
     return folder
 
 
@@ -40,7 +40,7 @@ def env(shop: Path) -> dict[str, str]:
 
 
 def shell(command: str, env: dict[str, str], cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a line of bash in which `tagmill` is the installed command."""
+    """Run a line of bash; `tagmill` in it is the installed command."""
     command = f'tagmill() {{ {TAGMILL} "$@"; }}; {command}'
     done = subprocess.run(
         ["bash", "-c", command], env=env, cwd=cwd, capture_output=True, encoding="utf-8", timeout=120, check=False
@@ -49,24 +49,24 @@ def shell(command: str, env: dict[str, str], cwd: Path | None = None) -> subproc
     return done
 
 
-def test_odd_names_are_shown_as_they_are(shop: Path, env: dict[str, str], tmp_path: Path) -> None:
+def test_odd_names_are_printed_unchanged(shop: Path, env: dict[str, str], tmp_path: Path) -> None:
     for command in (["run", "list"], ["run", "status", 1]):
         assert ODD in tagmill(*command, env=env).stdout
     tagmill("model", "add", write_classifier(tmp_path / "c.onnx", sharpness=3.0), "--name", "other", env=env)
-    with closing(sqlite3.connect(shop / "tags.db")) as database, database:  # a name of before there were rules for it
+    with closing(sqlite3.connect(shop / "tags.db")) as database, database:  # older versions allowed such a name
         database.execute("UPDATE model SET name = 'a[/b]' WHERE name = 'other'")
     assert "a[/b]@1" in tagmill("model", "list", env=env).stdout
     shutil.copytree(shop / ODD, tmp_path / "odd[" / "cat]")
     words = ("--data", tmp_path / "odd[", "--seconds", 1, "--device", "cpu")
-    said = tagmill("bench", shop / "c.onnx", *words, env=env | {"TAGMILL_CACHE_FOLDER": str(tmp_path / "cache[/x]")})
-    assert f"looking for images in {tmp_path / 'odd['}" in said.stderr
-    assert "kept in " in said.stdout
-    assert "cache[/x]" in said.stdout
+    output = tagmill("bench", shop / "c.onnx", *words, env=env | {"TAGMILL_CACHE_FOLDER": str(tmp_path / "cache[/x]")})
+    assert f"looking for images in {tmp_path / 'odd['}" in output.stderr
+    assert "kept in " in output.stdout
+    assert "cache[/x]" in output.stdout
 
 
-def test_a_demo_goes_into_a_folder_of_any_name(env: dict[str, str], tmp_path: Path) -> None:
-    said = tagmill("demo", "--images", 10, "--out", tmp_path / "dm[" / "x]", env=env)
-    assert f"masks: {tmp_path / 'dm[' / 'x]' / 'masks'}" in said.stdout
+def test_a_demo_is_written_to_a_folder_of_any_name(env: dict[str, str], tmp_path: Path) -> None:
+    output = tagmill("demo", "--images", 10, "--out", tmp_path / "dm[" / "x]", env=env)
+    assert f"masks: {tmp_path / 'dm[' / 'x]' / 'masks'}" in output.stdout
 
 
 @pytest.mark.parametrize("command", ["results 1", "run list", "run status 1 --json", "model list", "--help"])
@@ -79,7 +79,7 @@ def test_a_closed_pipe_is_no_error_and_a_full_disk_is_one_line(command: str, env
     assert done.stderr.splitlines()[-1] == "error: standard output: No space left on device; write to another place"
 
 
-def test_a_closed_output_is_one_line(env: dict[str, str]) -> None:
+def test_a_closed_standard_output_is_one_line(env: dict[str, str]) -> None:
     done = shell("tagmill results 1 >&-", env)
     assert (done.returncode, done.stderr) == (2, "error: standard output is closed; name a file with -o\n")
 
@@ -92,31 +92,31 @@ def test_results_are_utf8_in_any_locale(env: dict[str, str], tmp_path: Path) -> 
     assert (tmp_path / "tags.csv").read_bytes() == printed
 
 
-def test_results_keep_the_earlier_file_where_the_disk_is_full(env: dict[str, str], tmp_path: Path) -> None:
+def test_results_keep_the_earlier_file_if_the_disk_is_full(env: dict[str, str], tmp_path: Path) -> None:
     write_folder(tmp_path / "shop", 500)
     many = env | {"TAGMILL_DATABASE_URL": f"sqlite:///{tmp_path / 'tags.db'}"}
     tagmill("tag", tmp_path / "shop", "--bundle", write_classifier(tmp_path / "c.onnx"), env=many)
-    (tmp_path / "tags.csv").write_text("of yesterday")
-    # 40 KiB are enough for SQLite, and half of what is written.
+    (tmp_path / "tags.csv").write_text("earlier")
+    # 40 KiB are enough for SQLite and for half of the results.
     done = shell("ulimit -f 40; tagmill results 1 -o tags.csv", many, tmp_path)
     assert (done.returncode, done.stderr) == (2, "error: tags.csv: File too large\n")
-    assert (tmp_path / "tags.csv").read_text() == "of yesterday"
+    assert (tmp_path / "tags.csv").read_text() == "earlier"
     assert shell("tagmill results 1 -o /dev/full", env).stderr == "error: /dev/full: No space left on device\n"
     assert shell("tagmill results 1 -o /dev/stdout | head -1", env).stdout.startswith("image_key,uri")
 
 
-def test_what_tag_says_to_do_next_can_be_done(tmp_path: Path) -> None:
-    write_picture(tmp_path / "a.png", "red")
+def test_the_commands_that_tag_prints_work(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png", "red")
     (tmp_path / "list.csv").write_text("image_key,uri\na,a.png\nb,b.png\n")
     write_classifier(tmp_path / "c.onnx")
     env = environment()
     command = ["tag", "list.csv", "--bundle", "c.onnx", "--db", "sqlite:///my tags.db"]
-    said = tagmill(*command, env=env, cwd=tmp_path, expect=3).stdout
-    line = said.splitlines()[-1].removeprefix("read it with: ")
+    output = tagmill(*command, env=env, cwd=tmp_path, expect=3).stdout
+    line = output.splitlines()[-1].removeprefix("read it with: ")
     assert "a,a.png" in shell(line, env, tmp_path).stdout.replace(f"{tmp_path}/", "")
-    assert "run retry" not in said
-    assert "the same `tagmill tag` again" in said
-    write_picture(tmp_path / "b.png", "blue")
+    assert "run retry" not in output
+    assert "the same `tagmill tag` again" in output
+    write_image(tmp_path / "b.png", "blue")
     again = json.loads(tagmill(*command, "--json", env=env, cwd=tmp_path).stdout)
     assert (again["tagged"], again["inferences"]) == (2, 1)
     assert tagmill("tag", "list.csv", "--bundle", "c.onnx", env=env, cwd=tmp_path).stdout.splitlines()[-1] == (
@@ -136,64 +136,64 @@ def test_arguments_that_are_not_utf8_are_one_line(env: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("value", ["nan", "inf"])
-def test_a_bench_without_end_is_refused(value: str, shop: Path, env: dict[str, str]) -> None:
-    said = tagmill("bench", shop / "c.onnx", "--seconds", value, env=env, expect=2).stderr
-    assert "not a finite number" in said
+def test_a_bench_of_infinite_length_is_refused(value: str, shop: Path, env: dict[str, str]) -> None:
+    output = tagmill("bench", shop / "c.onnx", "--seconds", value, env=env, expect=2).stderr
+    assert "not a finite number" in output
 
 
-def test_a_bench_looks_at_its_folder_before_it_measures(shop: Path, env: dict[str, str]) -> None:
+def test_a_bench_checks_its_folder_before_it_measures(shop: Path, env: dict[str, str]) -> None:
     env = env | {"TAGMILL_CACHE_FOLDER": str(shop / "c.onnx")}
-    said = tagmill("bench", shop / "c.onnx", "--seconds", 600, env=env, expect=2).stderr
-    assert said.splitlines() == [
+    output = tagmill("bench", shop / "c.onnx", "--seconds", 600, env=env, expect=2).stderr
+    assert output.splitlines() == [
         f"error: {shop / 'c.onnx' / 'tuned'}: cannot be written to; set TAGMILL_CACHE_FOLDER to another folder"
     ]
 
 
-def test_predict_answers_for_two_bundles_of_one_name(shop: Path, env: dict[str, str], tmp_path: Path) -> None:
+def test_predict_distinguishes_two_bundles_with_one_name(shop: Path, env: dict[str, str], tmp_path: Path) -> None:
     other = write_classifier(tmp_path / "other.onnx", sharpness=3.0)
-    picture = shop / ODD / "plain.png"
-    words = ("predict", picture, "--bundle", shop / "c.onnx", "--bundle")
+    image = shop / ODD / "plain.png"
+    words = ("predict", image, "--bundle", shop / "c.onnx", "--bundle")
     found = tagmill_json(*words, other, env=env)["models"]
     assert found["colors@1"]["labels"][0][1] > found["colors@2"]["labels"][0][1]
     assert "the same bundle is named twice" in tagmill(*words, shop / "c.onnx", env=env, expect=2).stderr
 
 
 @pytest.mark.parametrize("seconds", [0.15, 0.3, 0.6])
-def test_ctrl_c_while_the_command_begins_is_one_line(seconds: float, env: dict[str, str]) -> None:
+def test_ctrl_c_during_startup_is_one_line(seconds: float, env: dict[str, str]) -> None:
     for later in range(10):
         process = subprocess.Popen([TAGMILL, "run", "watch", "1"], env=env, stderr=subprocess.PIPE, text=True)
         time.sleep(seconds + later / 5)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
-        if process.returncode != -signal.SIGINT or "in main" in said:
-            break  # else it met Python's own start, before any of our lines: on a busy machine that takes its time
-    if process.returncode != 0:  # else it was done before
-        assert (process.returncode, len(said.strip().splitlines())) == (130, 1), said
+        _, output = process.communicate(timeout=60)
+        if process.returncode != -signal.SIGINT or "in main" in output:
+            break  # otherwise it came before our first line, while Python itself started; try again later
+    if process.returncode != 0:  # otherwise it had finished
+        assert (process.returncode, len(output.strip().splitlines())) == (130, 1), output
 
 
 def interrupt(command: list[str], env: dict[str, str], ready: Callable[[], object], times: int = 1) -> tuple[int, str]:
-    """Press Ctrl-C so many times once something is the case; return the exit code and what was said."""
+    """Press Ctrl-C `times` times once `ready` holds; return the exit code and standard error."""
     process = subprocess.Popen([TAGMILL, *command], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    wait_until(lambda: ready() or process.poll() is not None, 60, "the command to be at work")
+    wait_until(lambda: ready() or process.poll() is not None, 60, "the command to start its work")
     for _ in range(times):
         process.send_signal(signal.SIGINT)
         time.sleep(0.05)
-    _, said = process.communicate(timeout=60)
-    return process.returncode, said
+    _, output = process.communicate(timeout=60)
+    return process.returncode, output
 
 
 def test_ctrl_c_twice_ends_as_ctrl_c_does(tmp_path: Path) -> None:
     env = environment(database_url=f"sqlite:///{tmp_path / 'tags.db'}")
     write_folder(tmp_path / "shop", 3000)
     command = ["tag", str(tmp_path / "shop"), "--bundle", str(write_classifier(tmp_path / "c.onnx"))]
-    code, said = interrupt(command, env, (tmp_path / "tags.db-wal").exists, times=3)
-    assert (code, said.splitlines()[-1]) == (130, "interrupted; it is safe to run the command again")
-    assert "Traceback" not in said
+    code, output = interrupt(command, env, (tmp_path / "tags.db-wal").exists, times=3)
+    assert (code, output.splitlines()[-1]) == (130, "interrupted; it is safe to run the command again")
+    assert "Traceback" not in output
 
 
 @pytest.fixture
 def queued(env: dict[str, str], shop: Path, redis_server: RedisServer | ExternalRedis) -> dict[str, str]:
-    """The environment of a producer with the model `colors` and a Redis."""
+    """Return the environment of a producer with a Redis and the model `colors`."""
     env = env | {"TAGMILL_BROKER_URL": redis_server.url}
     tagmill("model", "add", shop / "c.onnx", env=env)
     return env
@@ -208,25 +208,25 @@ def test_ctrl_c_while_waiting_names_the_run(shop: Path, queued: dict[str, str]) 
         return len(runs) == number and (time.sleep(1) or True)
 
     submit = ["submit", str(shop / ODD), "--model", "colors", "--wait"]
-    code, said = interrupt(submit, queued, published)
+    code, output = interrupt(submit, queued, published)
     assert code == 130
-    assert said.splitlines()[-1] == (
+    assert output.splitlines()[-1] == (
         f"interrupted; run {number} goes on, do not submit it again; follow it with: tagmill run watch {number}"
     )
-    code, said = interrupt(["run", "watch", str(number)], queued, lambda: time.sleep(3) or True)
-    assert (code, f"tagmill run watch {number}" in said) == (130, True)
+    code, output = interrupt(["run", "watch", str(number)], queued, lambda: time.sleep(3) or True)
+    assert (code, f"tagmill run watch {number}" in output) == (130, True)
 
 
 def test_a_full_disk_does_not_hide_that_the_run_is_queued(shop: Path, queued: dict[str, str]) -> None:
     number = len(tagmill_json("run", "list", env=queued)) + 1
     done = shell(f"tagmill submit '{shop / ODD}' --model colors > /dev/full", queued)
-    said = f"write to another place, but do not submit run {number} again; see `tagmill run status {number}`"
+    output = f"write to another place, but do not submit run {number} again; see `tagmill run status {number}`"
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1] == f"error: standard output: No space left on device; {said}"
+    assert done.stderr.splitlines()[-1] == f"error: standard output: No space left on device; {output}"
     assert tagmill_json("run", "status", number, env=queued)["state"] == "queued"
 
 
-def test_a_model_whose_name_is_refused_leaves_nothing_in_the_store(env: dict[str, str], tmp_path: Path) -> None:
+def test_a_refused_model_name_leaves_nothing_in_the_store(env: dict[str, str], tmp_path: Path) -> None:
     bundle, store = write_classifier(tmp_path / "c.onnx", sharpness=5.0), tmp_path / "store"
     env = env | {"TAGMILL_MODEL_STORE": str(store)}
     assert "model name 'a/b' must" in tagmill("model", "add", bundle, "--name", "a/b", env=env, expect=2).stderr
@@ -244,12 +244,12 @@ def test_a_wrong_password_or_database_of_redis_is_named(
         (f"{server.url.rsplit('/', 1)[0]}/99", "DB index is out of range"),
     ):
         env = queued | {"TAGMILL_BROKER_URL": url}
-        said = tagmill("submit", shop / ODD, "--model", "colors", env=env, expect=75).stderr
-        assert reason in said.splitlines()[-1]
-        assert "do not submit it again" in said.splitlines()[-1]
+        output = tagmill("submit", shop / ODD, "--model", "colors", env=env, expect=75).stderr
+        assert reason in output.splitlines()[-1]
+        assert "do not submit it again" in output.splitlines()[-1]
 
 
-def test_a_process_that_ignores_ctrl_c_goes_on_ignoring_it() -> None:
+def test_a_process_that_ignores_ctrl_c_continues_to_ignore_it() -> None:
     code = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); sys.argv = ['tagmill', '--version']\n"
         "from tagmill.cli.main import main\n"

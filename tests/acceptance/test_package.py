@@ -1,4 +1,4 @@
-"""The wheel, and what its extras install."""
+"""The contents of the wheel, and what its extras install."""
 
 import re
 import subprocess
@@ -30,7 +30,7 @@ def test_the_wheel_holds_the_rooms_and_the_starter_bundles_and_nothing_else(whee
     assert "tagmill/db/migrations/versions/0001_first_tables.py" in names
 
 
-def test_an_installed_wheel_finds_its_own_starter_bundles(wheel: Path, tmp_path: Path) -> None:
+def test_an_installed_wheel_finds_its_starter_bundles(wheel: Path, tmp_path: Path) -> None:
     target = tmp_path / "site"
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(target), str(wheel)]
     subprocess.run(install, check=True, timeout=240)

@@ -1,4 +1,4 @@
-"""Images of every format, and ways to damage them. The same seed gives the same files."""
+"""Images of every format, and mutations that damage them. The same seed gives the same files."""
 
 import io
 import itertools
@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from support.image_fixtures import encoded, gray_tiff, interlaced_png, png_chunks, swapped_profile
 
-#: values that lengths, counts and sizes go wrong at
+#: edge values of lengths, counts and sizes
 _EDGES = (
     b"\x00",
     b"\xff",
@@ -24,55 +24,52 @@ _EDGES = (
     b"\xff\xff\xff\xff",
 )
 #: compressions of a TIFF
-_PACKED = ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg")
+_COMPRESSIONS = ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg")
 
 
 def originals() -> list[bytes]:
-    """Return undamaged files of the formats that are read, every kind of each."""
+    """Return undamaged files: every variant of every format."""
     noisy = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 12, 3), dtype=np.uint8))
-    picture = noisy.resize((72, 56), Image.Resampling.BICUBIC)
-    clear = picture.convert("RGBA")
-    clear.putalpha(picture.convert("L"))
-    frames = {"save_all": True, "append_images": [picture.rotate(90), picture.rotate(180)]}
+    image = noisy.resize((72, 56), Image.Resampling.BICUBIC)
+    clear = image.convert("RGBA")
+    clear.putalpha(image.convert("L"))
+    frames = {"save_all": True, "append_images": [image.rotate(90), image.rotate(180)]}
     exif = Image.Exif()
     exif[0x0112] = 6
     tagged = {"exif": exif, "icc_profile": swapped_profile()}
-    deep = Image.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 257)
+    deep = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
     return [
-        encoded(picture, "JPEG"),
-        encoded(picture, "JPEG", progressive=True, **tagged),
-        encoded(picture, "JPEG", subsampling=0, restart_marker_blocks=3),
-        encoded(picture.convert("CMYK"), "JPEG"),
-        encoded(picture.convert("L"), "JPEG", optimize=True),
-        encoded(picture, "PNG", **tagged),
+        encoded(image, "JPEG"),
+        encoded(image, "JPEG", progressive=True, **tagged),
+        encoded(image, "JPEG", subsampling=0, restart_marker_blocks=3),
+        encoded(image.convert("CMYK"), "JPEG"),
+        encoded(image.convert("L"), "JPEG", optimize=True),
+        encoded(image, "PNG", **tagged),
         encoded(clear, "PNG"),
-        encoded(picture.quantize(16), "PNG", transparency=3),
+        encoded(image.quantize(16), "PNG", transparency=3),
         encoded(deep, "PNG"),
-        encoded(picture, "PNG", **frames),
-        interlaced_png(picture),
-        encoded(picture, "WEBP", **tagged),
+        encoded(image, "PNG", **frames),
+        interlaced_png(image),
+        encoded(image, "WEBP", **tagged),
         encoded(clear, "WEBP", lossless=True),
-        encoded(picture, "WEBP", **frames),
-        encoded(picture, "GIF"),
-        encoded(picture.quantize(8), "GIF", transparency=2, interlace=True),
-        encoded(picture, "GIF", **frames),
-        encoded(picture, "BMP"),
-        encoded(picture.quantize(16), "BMP"),
+        encoded(image, "WEBP", **frames),
+        encoded(image, "GIF"),
+        encoded(image.quantize(8), "GIF", transparency=2, interlace=True),
+        encoded(image, "GIF", **frames),
+        encoded(image, "BMP"),
+        encoded(image.quantize(16), "BMP"),
         encoded(clear, "BMP"),
-        encoded(picture, "TIFF", **tagged),
-        *(
-            encoded(picture, "TIFF", compression=name)
-            for name in ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg")
-        ),
-        encoded(picture.convert("1"), "TIFF", compression="group4"),
+        encoded(image, "TIFF", **tagged),
+        *(encoded(image, "TIFF", compression=name) for name in _COMPRESSIONS),
+        encoded(image.convert("1"), "TIFF", compression="group4"),
         encoded(deep, "TIFF", **frames | {"append_images": [deep]}),
-        encoded(picture.convert("CMYK"), "TIFF"),
+        encoded(image.convert("CMYK"), "TIFF"),
         gray_tiff(bytes(range(96)), 64, 12),
     ]
 
 
 def mutated(seed: int) -> Iterator[bytes]:
-    """Give damaged files without end, each format as often as it has originals."""
+    """Yield damaged files endlessly, from each original in turn."""
     files = originals()
     number = 0
     while True:
@@ -81,7 +78,7 @@ def mutated(seed: int) -> Iterator[bytes]:
         for _ in range(rng.choice((1, 1, 2, 4))):
             data = rng.choice(_MUTATIONS)(rng, data, files)
         if data.startswith(b"\x89PNG") and rng.random() < 0.5:
-            data = _with_right_checksums(data)
+            data = _with_correct_checksums(data)
         yield data
         number += 1
 
@@ -165,7 +162,7 @@ def _range(rng: random.Random, data: bytes) -> tuple[int, int]:
 
 
 def _parts(data: bytes) -> list[int]:
-    """Return where the parts of a file begin, and where the last one ends."""
+    """Return the start of each part of a file, and the end of the last one."""
     if data.startswith(b"\xff\xd8"):
         place, head, order, more = 2, 2, ">H", 2
     elif data.startswith(b"RIFF"):
@@ -183,8 +180,8 @@ def _parts(data: bytes) -> list[int]:
     return places
 
 
-def _with_right_checksums(data: bytes) -> bytes:
-    """Return a PNG that only its contents can give away, as far as its chunks can be followed."""
+def _with_correct_checksums(data: bytes) -> bytes:
+    """Return a PNG with correct checksums, so that only its contents are damaged; stops at an unreadable chunk."""
     repaired = io.BytesIO(data)
     try:
         for _, start, end in png_chunks(data):

@@ -1,4 +1,4 @@
-"""Encoded images of kinds that Pillow does not write, and ICC profiles, built byte by byte."""
+"""Test images: files that Pillow does not write, ICC profiles built byte by byte, and small data sets."""
 
 import io
 import json
@@ -11,7 +11,7 @@ from PIL import Image, ImageCms
 
 
 def encoded(image: Image.Image, form: str, **options: object) -> bytes:
-    """Return the file that Pillow writes."""
+    """Return the bytes of the file that Pillow writes."""
     out = io.BytesIO()
     image.save(out, form, **options)
     return out.getvalue()
@@ -20,7 +20,7 @@ def encoded(image: Image.Image, form: str, **options: object) -> bytes:
 def gray_tiff(
     samples: bytes, width: int, bits: int, order: str = "<", photometric: int = 1, sample_format: int = 1
 ) -> bytes:
-    """Return an uncompressed TIFF of one row. `photometric` 0 means that zero is white; format 1 unsigned, 3 float."""
+    """Return an uncompressed TIFF of one row. `photometric` 0: zero is white; `sample_format` 1: unsigned, 3: float."""
     shorts = {256: width, 257: 1, 258: bits, 259: 1, 262: photometric, 277: 1, 278: 1, 339: sample_format}
     longs = {273: 8, 279: len(samples)}
     samples += b"\0" * (len(samples) % 2)
@@ -35,7 +35,7 @@ def gray_tiff(
 
 
 def interlaced_png(image: Image.Image) -> bytes:
-    """Return a PNG of seven passes (Adam7; PNG specification, section 8.2)."""
+    """Return an interlaced PNG of seven passes (Adam7; PNG specification, section 8.2)."""
     pixels = np.asarray(image.convert("RGB"))
     passes = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
     rows = (row for top, left, down, across in passes for row in pixels[top::down, left::across])
@@ -49,7 +49,7 @@ def interlaced_png(image: Image.Image) -> bytes:
 
 
 def png_chunks(data: bytes) -> list[tuple[bytes, int, int]]:
-    """Return kind, start and end of each chunk of a PNG, length and checksum included."""
+    """Return type, start and end of each chunk of a PNG; length and checksum are part of the chunk."""
     found, place = [], 8
     while place < len(data):
         (length,) = struct.unpack_from(">I", data, place)
@@ -59,20 +59,20 @@ def png_chunks(data: bytes) -> list[tuple[bytes, int, int]]:
 
 
 def swapped_profile() -> bytes:
-    """Return an RGB profile whose red is sRGB's blue, and the other way round."""
+    """Return an RGB profile with sRGB's red and blue swapped."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    profile = profile[:24] + bytes(12) + profile[36:]  # without the time of its making
+    profile = profile[:24] + bytes(12) + profile[36:]  # without the creation time
     return profile.replace(b"rXYZ", b"?XYZ", 1).replace(b"bXYZ", b"rXYZ", 1).replace(b"?XYZ", b"bXYZ", 1)
 
 
 def dark_gray_profile() -> bytes:
-    """Return a profile of gray with gamma 4, much darker than sRGB's in the middle."""
+    """Return a gray profile with gamma 4, whose middle grays are much darker than sRGB's."""
     curve = b"curv" + bytes(4) + struct.pack(">IH", 1, 4 << 8) + bytes(2)
     return _profile(b"GRAY", b"XYZ ", {b"wtpt": _xyz(0.9642, 1.0, 0.8249), b"kTRC": curve})
 
 
 def inverted_ink_profile() -> bytes:
-    """Return a profile of CMYK in which full ink is white and none is black."""
+    """Return a CMYK profile in which full ink is white and no ink is black."""
     nodes = b"".join(bytes([255 if node == 15 else 0, 128, 128]) for node in range(16))
     line = bytes(range(256))
     identity = struct.pack(">9i", *(65536 if number % 4 == 0 else 0 for number in range(9)))
@@ -101,8 +101,8 @@ def _profile(space: bytes, connection: bytes, tags: dict[bytes, bytes]) -> bytes
 RGB = {"red": (230, 20, 20), "green": (20, 230, 20), "blue": (20, 20, 230)}
 
 
-def write_picture(path: Path, color: str, size: tuple[int, int] = (60, 40), shade: int = 0) -> Path:
-    """Write one image of a plain color; another `shade` gives other bytes of the same color."""
+def write_image(path: Path, color: str, size: tuple[int, int] = (60, 40), shade: int = 0) -> Path:
+    """Write an image of one color; another `shade` gives different bytes of the same color."""
     red, green, blue = RGB[color]
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, (red, green + shade % 12, blue + shade // 12 % 12)).save(path, quality=95)
@@ -110,12 +110,12 @@ def write_picture(path: Path, color: str, size: tuple[int, int] = (60, 40), shad
 
 
 def write_folder(folder: Path, images: int) -> dict[str, str]:
-    """Write distinct images in turn red, green and blue; return image_key -> color."""
+    """Write distinct images, in turn red, green and blue; return the color by image_key."""
     truth = {}
     for number in range(images):
         color = list(RGB)[number % 3]
         key = f"{number:05d}.png"
-        write_picture(folder / key, color, size=(20 + number // 432, 20), shade=number // 3)
+        write_image(folder / key, color, size=(20 + number // 432, 20), shade=number // 3)
         truth[key] = color
     return truth
 

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tagmill.errors import InputError
+from tagmill.images.image import SUFFIXES
 from tagmill.text import legible
 from training.annotations.types import Labels
-
-PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Found:
 
 def pictures_in(folder: Path) -> list[Path]:
     """Return the image files below a folder, sorted; hidden ones are passed over."""
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file())
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 
 

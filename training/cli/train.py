@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 import click
 
-from tagmill.cli.param_types import Finite, NamedPath
+from tagmill.cli.param_types import Finite, NonEmptyPath
 from tagmill.errors import ConfigurationError, ExitCode, InputError
 
-PATH = NamedPath()
+PATH = NonEmptyPath()
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

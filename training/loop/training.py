@@ -23,7 +23,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tagmill.cli.progress import Display
 from tagmill.errors import ConfigurationError, InputError
 from tagmill.tasks.figures import rounded
-from tagmill.text import flat
+from tagmill.text import flatten
 from training.checkpoint import FILE, STATE, Checkpoint, copied_state, load, read, save, write
 from training.evaluation.predict import fast_in_bf16
 from training.loop.compile import Compiled, pays
@@ -275,6 +275,6 @@ def _difference(name: str, before: Any, now: Any) -> str:
     """Return what of a value, or of nested ones, differs: NAME was A, is B; ..."""
     if isinstance(before, list) and isinstance(now, list) and set(before) != set(now):
         before, now = [one for one in before if one not in now], [one for one in now if one not in before]
-    old, new = (dict(flat(value if isinstance(value, dict) else {name: value})) for value in (before, now))
+    old, new = (dict(flatten(value if isinstance(value, dict) else {name: value})) for value in (before, now))
     names = [name for name in old | new if old.get(name, "none") != new.get(name, "none")]
     return "; ".join(f"{name} was {old.get(name, 'none')}, is {new.get(name, 'none')}" for name in names)

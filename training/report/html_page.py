@@ -9,7 +9,7 @@ from typing import Any
 
 from tagmill.files import write_whole
 from tagmill.tasks.base import Headline
-from tagmill.text import flat
+from tagmill.text import flatten
 from training.annotations.types import short_name
 from training.data.arrays import LabeledSet
 from training.report.analysis import Analysis
@@ -59,7 +59,7 @@ def write_page(
         "by_label": findings.labels,
         "figure": findings.task.label_figure,
         "open": len(findings.labels) <= OPEN,
-        "hyperparameters": flat(summary["hyperparameters"]),
+        "hyperparameters": flatten(summary["hyperparameters"]),
         "duplicates": [
             (short_name(one.picture), str(one.use), short_name(one.copy), str(one.copy_use))
             for one in data.duplicates[:NAMED]

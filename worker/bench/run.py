@@ -11,6 +11,7 @@ from rich.text import Text
 
 from tagmill.cli.console import open_console
 from tagmill.errors import InputError, NothingToDo
+from tagmill.images.image import SUFFIXES
 from tagmill.sample.catalog import write_catalog
 from tagmill.settings import Settings
 from worker.bench.display import show, to_json
@@ -20,7 +21,6 @@ from worker.inference.tuned_settings import this_machine
 
 #: images that are drawn, or taken of the folder
 PICTURES = 64
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 
 
 def run_bench(settings: Settings, bundle: Path, data: Path | None, seconds: float, as_json: bool) -> None:
@@ -62,9 +62,9 @@ def _require_writable(folder: Path) -> None:
 
 
 def _found(folder: Path) -> list[Path]:
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not files:
-        raise NothingToDo(f"{folder}: no images; looked for {', '.join(sorted(_SUFFIXES))}")
+        raise NothingToDo(f"{folder}: no images; looked for {', '.join(sorted(SUFFIXES))}")
     return files[:: max(1, len(files) // PICTURES)][:PICTURES]
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from tagmill.errors import ConfigurationError, first_line
 from tagmill.images import decode, jpeg
 from tagmill.images.color import needs_conversion
-from tagmill.images.exif import SIDEWAYS, turned
+from tagmill.images.exif import SIDEWAYS, apply_orientation
 from tagmill.images.image import DecodedImage, DecodeLimits, Pixels
 from tagmill.outcomes import ImageFailure
 from worker.devices.resolve import resolve
@@ -50,7 +50,7 @@ class GpuJpegDecoder:
             if pixels is not None and pixels.shape == (*shrunk(header.height, header.width, eighths), 3):
                 size = header.width, header.height
                 upright = size[::-1] if header.orientation in SIDEWAYS else size
-                return DecodedImage(turned(pixels, header.orientation), *upright, "JPEG")
+                return DecodedImage(apply_orientation(pixels, header.orientation), *upright, "JPEG")
         return decode.decode(data, side, limits)
 
     def check(self) -> None:

@@ -1,1 +1,1 @@
-"""How the sample catalog is drawn: fabrics, prints, backgrounds, outlines and pixels."""
+"""Drawing for the sample catalog: fabrics, prints, backgrounds, outlines and rendering."""

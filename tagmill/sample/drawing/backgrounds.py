@@ -1,4 +1,4 @@
-"""What lies behind a garment: studio light, planks, fabric, tiles, sheets, clutter."""
+"""Backgrounds of a garment: studio, planks, fabric, carpet, tiles, sheets, clutter."""
 
 from collections.abc import Callable
 
@@ -29,7 +29,7 @@ GRAYS: tuple[Color, ...] = (
 
 
 def draw_background(rng: Generator, size: Size) -> Image.Image:
-    """Return an RGB image of one of the kinds of background."""
+    """Return an RGB image of a random kind of background."""
     makers: tuple[Callable[[Generator, Size], Image.Image], ...] = (
         _studio,
         _wood,
@@ -43,7 +43,7 @@ def draw_background(rng: Generator, size: Size) -> Image.Image:
 
 
 def cast_shadow(background: Image.Image, coverage: Image.Image, rng: Generator, scale: float) -> Image.Image:
-    """Return the background darkened below and beside what covers it; `scale` in pixels sets the shadow's width."""
+    """Return the background with the shadow of what covers it; `scale` in pixels sets the width of the shadow."""
     soft = coverage.reduce(4).filter(ImageFilter.GaussianBlur(max(1.0, scale * rng.uniform(0.006, 0.014))))
     shift = (round(scale * rng.uniform(-0.012, 0.012)), round(scale * rng.uniform(0.004, 0.02)))
     moved = Image.new("L", soft.size)
@@ -79,7 +79,7 @@ def _added(colors: Image.Image | Color, change: NDArray[np.int16]) -> Image.Imag
 
 
 def _studio(rng: Generator, size: Size) -> Image.Image:
-    """A light wall that darkens towards one side and the corners."""
+    """Draw a light wall that darkens towards one side and the corners."""
     base = np.array(_pick(rng, GRAYS, 4) if rng.random() < 0.8 else _pick(rng, PALE), dtype=np.float32)
     y, x = np.mgrid[-1:1:12j, -1:1:12j]
     light = rng.normal(0, 6) * x + rng.normal(4, 7) * y - rng.uniform(4, 16) * (x**2 + y**2)
@@ -88,7 +88,7 @@ def _studio(rng: Generator, size: Size) -> Image.Image:
 
 
 def _wood(rng: Generator, size: Size) -> Image.Image:
-    """Planks along or across the image."""
+    """Draw planks along or across the image."""
     upright = rng.random() < 0.5
     length, across = (size[1], size[0]) if upright else size
     base, draw_size = _pick(rng, WOODS), (length, across)
@@ -109,7 +109,7 @@ def _wood(rng: Generator, size: Size) -> Image.Image:
 
 
 def _weave(rng: Generator, size: Size) -> Image.Image:
-    """A coarse tablecloth or curtain."""
+    """Draw a coarse tablecloth or curtain."""
     pattern = str(rng.choice(["plain", "checks", "stripes", "dots", "zigzag"]))
     main = mixed(_pick(rng, PALE), any_color(rng), rng.uniform(0, 0.35))
     cloth = make_cloth(rng, pattern, main, "denim", period=1.0)
@@ -119,7 +119,7 @@ def _weave(rng: Generator, size: Size) -> Image.Image:
 
 
 def _carpet(rng: Generator, size: Size) -> Image.Image:
-    """A high pile: coarse speckles."""
+    """Draw a carpet of coarse speckles."""
     base = mixed(_pick(rng, PALE), _pick(rng, BRIGHT), rng.uniform(0, 0.6))
     half = (size[0] // 2, size[1] // 2)
     speckles = Image.fromarray((_grain(rng, half, 2)[..., 0] * 0.9 + 128).astype(np.uint8)).filter(
@@ -130,7 +130,7 @@ def _carpet(rng: Generator, size: Size) -> Image.Image:
 
 
 def _tiles(rng: Generator, size: Size) -> Image.Image:
-    """A tiled wall or floor, straight or diagonal."""
+    """Draw a tiled wall or floor, straight or diagonal."""
     base = _pick(rng, GRAYS + PALE)
     tiles = Image.new("RGB", size, base)
     draw, reach = ImageDraw.Draw(tiles), sum(size)
@@ -145,7 +145,7 @@ def _tiles(rng: Generator, size: Size) -> Image.Image:
 
 
 def _sheet(rng: Generator, size: Size) -> Image.Image:
-    """A bed-sheet with soft creases."""
+    """Draw a bed sheet with soft creases."""
     base = _pick(rng, PALE) if rng.random() < 0.65 else mixed(_pick(rng, BRIGHT), (128, 128, 128), 0.2)
     small = (max(8, size[0] // 4), max(8, size[1] // 4))
     creases = Image.new("L", small, 128)
@@ -160,7 +160,7 @@ def _sheet(rng: Generator, size: Size) -> Image.Image:
 
 
 def _clutter(rng: Generator, size: Size) -> Image.Image:
-    """A floor with books, boxes and plates out of focus."""
+    """Draw a floor with books, boxes and plates out of focus."""
     base = _pick(rng, WOODS + PALE)
     scene = Image.new("RGB", (size[0] // 2, size[1] // 2), base)
     draw = ImageDraw.Draw(scene)

@@ -35,18 +35,18 @@ class Cloth:
     main: Color
     accent: Color
     period: float
-    #: color that the cloth fades to at its lower end
+    #: color to which the cloth fades at its lower end
     fade: Color | None = None
 
 
 def jittered(rng: Generator, color: Color, spread: int = 12) -> Color:
-    """Return a neighboring color."""
+    """Return a random color near a color."""
     red, green, blue = (int(np.clip(value + rng.integers(-spread, spread + 1), 6, 250)) for value in color)
     return red, green, blue
 
 
 def mixed(first: Color, second: Color, share: float) -> Color:
-    """Return the color between two colors, `share` of the second."""
+    """Return a mix of two colors with `share` of the second."""
     red, green, blue = (round(a * (1 - share) + b * share) for a, b in zip(first, second, strict=True))
     return red, green, blue
 
@@ -63,7 +63,7 @@ def any_color(rng: Generator) -> Color:
 
 
 def contrasting(rng: Generator, color: Color) -> Color:
-    """Return a color of clearly other brightness."""
+    """Return a color whose brightness differs clearly."""
     families = (
         (PALE, BRIGHT) if brightness(color) < 120 else (DARK, BRIGHT) if brightness(color) > 170 else (PALE, DARK)
     )
@@ -75,7 +75,7 @@ def contrasting(rng: Generator, color: Color) -> Color:
 
 
 def plain(rng: Generator, canvas: Image.Image, accent: Color) -> None:
-    """Leave the color alone."""
+    """Leave the color unchanged."""
 
 
 def stripes(rng: Generator, canvas: Image.Image, accent: Color) -> None:
@@ -181,14 +181,14 @@ def grain(rng: Generator, kind: str) -> NDArray[np.int16]:
 
 
 def _softened(tile: NDArray[np.int16]) -> NDArray[np.int16]:
-    """Blur a tile over its borders, so that it can be sampled without jagged edges."""
+    """Blur a tile across its borders, so that sampling shows no jagged edges."""
     for axis in (0, 1):
         tile = (np.roll(tile, 1, axis) + 2 * tile + np.roll(tile, -1, axis)) // 4
     return tile
 
 
 def make_cloth(rng: Generator, pattern: str, main: Color, kind: str = "smooth", period: float = 0.0) -> Cloth:
-    """Return a cloth of a named pattern; a period of 0 draws one."""
+    """Return a cloth of a named pattern; for a period of 0 a random one is used."""
     accent = contrasting(rng, main)
     canvas = Image.new("RGB", (SIDE * 2, SIDE * 2), main)
     PATTERNS[pattern](rng, canvas, accent)

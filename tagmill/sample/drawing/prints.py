@@ -1,4 +1,4 @@
-"""Motifs that are printed on a chest or a cap."""
+"""Printed motifs on a chest or a cap."""
 
 from collections.abc import Callable
 
@@ -8,12 +8,12 @@ from numpy.random import Generator
 from tagmill.sample.drawing.fabric import Color, any_color, contrasting
 from tagmill.sample.drawing.sketch import Sketch, curve, ellipse, moved, polygon, symmetric
 
-#: draws around (0, y), reaching about `size` to each side; takes two paints
+#: draws a motif around (0, y) that extends about `size` to each side; takes two paints
 Motif = Callable[[Sketch, Generator, tuple[int, int], float, float], None]
 
 
 def draw_print(sketch: Sketch, rng: Generator, ground: Color, y: float, size: float) -> None:
-    """Draw one motif of about 2 * `size` around (0, y) that stands out from the ground."""
+    """Draw a random motif of about 2 * `size` around (0, y) that contrasts with the color `ground`."""
     paints = (sketch.color(contrasting(rng, ground)), sketch.color(any_color(rng)))
     MOTIFS[int(rng.integers(len(MOTIFS)))](sketch, rng, paints, y, size)
 
@@ -27,7 +27,7 @@ def _sea(sketch: Sketch, rng: Generator, paints: tuple[int, int], y: float, size
 
 
 def _words(sketch: Sketch, rng: Generator, paints: tuple[int, int], y: float, size: float) -> None:
-    """Draw two rows of rings and bars that read as lettering from afar."""
+    """Draw two rows of rings and bars that look like lettering."""
     for row, height in ((-0.35, 0.5), (0.35, 0.3)):
         x, top = -size * rng.uniform(0.8, 1.1), y + row * size
         while x < size:

@@ -1,4 +1,4 @@
-"""From a sketch to pixels: pose, smooth edges, folds and light."""
+"""Render a sketch to pixels: pose, smooth edges, folds and light."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,9 @@ from PIL import Image, ImageDraw, ImageFilter
 from tagmill.sample.drawing.fabric import Cloth
 from tagmill.sample.drawing.sketch import NEUTRAL, NOTHING, Points, Sketch, Stroke, Weave
 
-#: everything is drawn at this multiple of the picture's size and then reduced
+#: shapes are drawn at this multiple of the image's size and then reduced
 SUPERSAMPLING = 2
-#: light and folds are soft: they are computed at an image's size divided by this
+#: light and folds are soft, so they are computed at the image's size divided by this
 SOFT = 4
 
 Size = tuple[int, int]
@@ -20,7 +20,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Pose:
-    """How a garment lies in the image: garment units to pixels."""
+    """The pose of a garment in the image: a map from garment units to pixels."""
 
     #: [3, 3], acts on columns (x, y, 1)
     matrix: NDArray[np.float64]
@@ -42,7 +42,7 @@ class Pose:
 
 @dataclass(frozen=True)
 class Rendered:
-    """A garment without its surroundings: RGB, and how much of each pixel it covers (L, 255 is all of it)."""
+    """A garment without background: RGB, and its coverage of each pixel (L, 255 is full)."""
 
     rgb: Image.Image
     coverage: Image.Image
@@ -69,7 +69,7 @@ def pose_for(sketch: Sketch, size: Size, rng: Generator, tilt: float = 7.0) -> P
 
 
 def render(sketch: Sketch, pose: Pose, size: Size, rng: Generator) -> Rendered:
-    """Draw a sketch on nothing."""
+    """Render a sketch without background."""
     paints = Image.new("L", (size[0] * SUPERSAMPLING, size[1] * SUPERSAMPLING), NOTHING)
     tones = Image.new("L", size, NEUTRAL)
     for stroke in sketch.strokes:
@@ -102,7 +102,7 @@ def _colored(sketch: Sketch, paints: Image.Image, pose: Pose) -> Image.Image:
     """Return RGB: plain colors through a palette, then each cloth through its own mask."""
     first = sketch.strokes[0].paint or 1
     colors = [paint.cloth.main if isinstance(paint, Weave) else paint for paint in sketch.paints]
-    # What is not drawn takes the garment's color, so that half covered edge pixels have no foreign rim.
+    # Pixels that are not drawn get the garment's color, so that half covered edge pixels show no other color.
     colors[NOTHING] = colors[first]
     flat = paints.copy()
     flat.putpalette([value for color in colors for value in color])
@@ -117,7 +117,7 @@ def _colored(sketch: Sketch, paints: Image.Image, pose: Pose) -> Image.Image:
 
 
 def texture(cloth: Cloth, bounds: tuple[int, int, int, int], angle: float, scale: float) -> Image.Image:
-    """Return RGB pixels of a cloth for the picture's part `bounds`; `scale` is in pixels per garment unit."""
+    """Return RGB pixels of a cloth for the part `bounds` of the image; `scale` is in pixels per garment unit."""
     left, top, right, bottom = bounds
     tile, period = Image.fromarray(cloth.tile), cloth.period * scale
     while tile.width > max(8.0, 1.1 * period):
@@ -127,7 +127,7 @@ def texture(cloth: Cloth, bounds: tuple[int, int, int, int], angle: float, scale
     x = np.arange(left, right, dtype=np.float32) * step
     y = np.arange(top, bottom, dtype=np.float32)[:, None] * step
     cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
-    # 8192, a multiple of every side, keeps the numbers positive: cutting off their fractions rounds one way.
+    # 8192, a multiple of every side, keeps the numbers positive, so that truncation always rounds down.
     across = (x * cos + y * sin + np.float32(8192)).astype(np.int32) & (side - 1)
     down = (y * cos - x * sin + np.float32(8192)).astype(np.int32) & (side - 1)
     cells = np.asarray(tile.convert("RGBA")).view(np.uint32).ravel()

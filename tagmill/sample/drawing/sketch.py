@@ -14,15 +14,15 @@ from tagmill.sample.drawing.fabric import Cloth, Color
 Points = NDArray[np.float64]
 Corner = tuple[float, float]
 
-#: shading that leaves a color as it is; 0 is black, 255 is twice as bright
+#: shading that does not change a color; 0 is black, 255 is twice as bright
 NEUTRAL = 128
-#: paint of what is not drawn on
+#: paint of pixels that are not drawn
 NOTHING = 0
 
 
 @dataclass(frozen=True)
 class Stroke:
-    """One step of a drawing, in drawing order."""
+    """One step of a drawing."""
 
     points: Points
     #: index into the sketch's paints, or None to change the shading alone
@@ -33,13 +33,13 @@ class Stroke:
     tone: int
     #: shading of a filled area's edge, 0..255
     rim: int = NEUTRAL
-    #: shading that fades out softly, above all that is drawn
+    #: the shading is blurred, and drawn on top of everything else
     soft: bool = False
 
 
 @dataclass(frozen=True)
 class Weave:
-    """A cloth and how its pattern lies on a part, in radians clockwise."""
+    """A cloth and the angle of its pattern, in radians clockwise."""
 
     cloth: Cloth
     angle: float
@@ -47,11 +47,11 @@ class Weave:
 
 @dataclass
 class Sketch:
-    """Strokes and the paints that they name; paint 0 is nothing."""
+    """Strokes and their paints, by index; paint 0 is nothing."""
 
     strokes: list[Stroke] = field(default_factory=list)
     paints: list[Weave | Color] = field(default_factory=lambda: [(0, 0, 0)])
-    #: where a hanger's hook starts, when there is one
+    #: start of a hanger's hook, if there is one
     hook: Corner | None = None
 
     def cloth(self, cloth: Cloth, angle: float = 0.0) -> int:
@@ -86,7 +86,7 @@ class Sketch:
 
 
 def curve(*corners: Corner, steps: int = 7) -> Points:
-    """Return a smooth open line through the corners (Catmull-Rom), `steps` points between two of them."""
+    """Return a smooth open line through the corners (Catmull-Rom), with `steps` points from each to the next."""
     knots = np.array([corners[0], *corners, corners[-1]], dtype=np.float64)
     before, left, right, after = (knots[i : len(knots) - 3 + i, None, :] for i in range(4))
     t = np.linspace(0.0, 1.0, steps, endpoint=False)[None, :, None]
@@ -97,18 +97,18 @@ def curve(*corners: Corner, steps: int = 7) -> Points:
 
 
 def joined(*lines: Points) -> Points:
-    """Return one line that follows all lines in turn."""
+    """Return the lines joined to one."""
     return np.concatenate(lines)
 
 
 def mirrored(points: Points) -> Points:
-    """Return the line reflected at x = 0, from its end to its start."""
+    """Return the line mirrored at x = 0, in reverse order."""
     reflected: Points = points[::-1] * np.array([-1.0, 1.0])
     return reflected
 
 
 def symmetric(right_half: Points) -> Points:
-    """Return the closed outline whose right half is given, from the top to the bottom of the middle line."""
+    """Return a closed outline from its right half, which runs from the top to the bottom of the middle line."""
     return np.concatenate([right_half, mirrored(right_half)])
 
 

@@ -21,19 +21,19 @@ SIDES = (-1.0, 1.0)
 
 
 def pants(rng: Generator) -> Sketch:
-    """Two long legs: jeans, trousers, joggers."""
+    """Draw two long legs: jeans, trousers, joggers."""
     return _legs(rng, leg=rng.uniform(1.35, 1.75), cuff=rng.uniform(0.11, 0.22), spread=rng.uniform(0.03, 0.16))
 
 
 def shorts(rng: Generator) -> Sketch:
-    """Two short, wide legs."""
+    """Draw two short, wide legs."""
     return _legs(
         rng, leg=rng.uniform(0.24, 0.46), cuff=rng.uniform(0.18, 0.245), spread=rng.uniform(0.03, 0.1), wide=True
     )
 
 
 def skirt(rng: Generator) -> Sketch:
-    """A waistband and one flaring cloth, sometimes pleated or tiered."""
+    """Draw a waistband and one flaring cloth, sometimes pleated or tiered."""
     sketch = Sketch()
     pattern = str(
         rng.choice(
@@ -72,7 +72,7 @@ def draw_skirt(sketch: Sketch, rng: Generator, paint: int, waist: float, top: fl
 
 
 def draw_waistband(sketch: Sketch, rng: Generator, cloth: Cloth, waist: float, height: float) -> None:
-    """Draw a band of half width `waist` around y = 0; its back is seen behind."""
+    """Draw a band of half width `waist` around y = 0, with its back visible behind."""
     same = rng.random() < 0.6
     paint = (
         sketch.cloth(cloth)

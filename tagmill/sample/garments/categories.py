@@ -1,4 +1,4 @@
-"""The ten categories and what draws each."""
+"""The ten categories and the function that draws each."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Outwear: jackets, coats, puffers, hooded ones and vests."""
+"""Outwear: jackets, coats, puffers, hooded jackets and vests."""
 
 import numpy as np
 from numpy.random import Generator
@@ -23,7 +23,7 @@ SIDES = (-1.0, 1.0)
 
 
 def outwear(rng: Generator) -> Sketch:
-    """Thick, with a front that is open or closed by a zip or big buttons."""
+    """Draw a thick garment whose front is open, or closed by a zip or big buttons."""
     sketch = Sketch()
     style = str(rng.choice(["puffer", "coat", "jacket", "denim"], p=[0.36, 0.24, 0.28, 0.12]))
     cloth, main = _cloth(rng, style)
@@ -147,7 +147,7 @@ def _draw_lapels(sketch: Sketch, torso: Torso, paint: int, opening: float) -> No
 
 
 def _draw_stand_collar(sketch: Sketch, torso: Torso, trim: int, body: int) -> None:
-    """Draw a collar that stands up around the neck."""
+    """Draw a stand-up collar."""
     for sign in SIDES:
         side = polygon(
             [(0.0, torso.neck_depth + 0.02), (torso.neck + 0.03, 0.03), (torso.neck * 0.9, -0.13), (0.03, 0.02)]

@@ -12,7 +12,7 @@ SIDES = (-1.0, 1.0)
 
 
 def dress(rng: Generator) -> Sketch:
-    """Straps, no sleeves, short or long ones; the waist is drawn in."""
+    """Draw a dress with straps, no sleeves, short or long sleeves, and a narrow waist."""
     sketch, main = Sketch(), any_color(rng)
     pattern = str(
         rng.choice(["plain", "flowers", "dots", "stripes", "checks", "zigzag"], p=[0.4, 0.24, 0.12, 0.1, 0.09, 0.05])

@@ -9,7 +9,7 @@ from tagmill.sample.drawing.sketch import Sketch, curve, ellipse, joined, polygo
 
 
 def hat(rng: Generator) -> Sketch:
-    """One of five kinds of headwear."""
+    """Draw one of five kinds of headwear."""
     sketch, main = Sketch(), any_color(rng)
     maker = (_side_cap, _front_cap, _beanie, _bucket, _brimmed)[int(rng.choice(5, p=[0.26, 0.2, 0.24, 0.12, 0.18]))]
     maker(sketch, rng, main)
@@ -51,7 +51,7 @@ def _side_cap(sketch: Sketch, rng: Generator, main: Color) -> None:
 
 
 def _front_cap(sketch: Sketch, rng: Generator, main: Color) -> None:
-    """Draw a cap seen from above and before: a dome over a curved peak."""
+    """Draw a cap seen from the front and above: a dome over a curved peak."""
     cloth = _cloth(rng, main)
     crown = sketch.cloth(cloth)
     peak = sketch.color(cloth.accent) if rng.random() < 0.45 else crown

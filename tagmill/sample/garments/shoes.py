@@ -8,12 +8,12 @@ from numpy.random import Generator
 from tagmill.sample.drawing.fabric import BRIGHT, DARK, PALE, Cloth, Color, contrasting, jittered, make_cloth, mixed
 from tagmill.sample.drawing.sketch import Points, Sketch, Stroke, curve, ellipse, joined, moved, polygon
 
-#: draws one shoe: from the side the toe points right and the sole is near y = 0.3, from above the toe points down
+#: draws one shoe: from the side the toe points right and the sole is near y = 0.3; from above the toe points down
 Maker = Callable[[Sketch, Generator, Cloth, Color], None]
 
 
 def shoes(rng: Generator) -> Sketch:
-    """One shoe or a pair."""
+    """Draw one shoe or a pair."""
     makers: list[tuple[Maker, bool]] = [(_sneaker, False), (_boot, False), (_heel, False), (_from_above, True)]
     maker, above = makers[int(rng.choice(4, p=[0.34, 0.18, 0.18, 0.3]))]
     family = (DARK, DARK, BRIGHT, PALE)[int(rng.integers(4))]
@@ -164,7 +164,7 @@ def _from_above(sketch: Sketch, rng: Generator, cloth: Cloth, main: Color) -> No
 
 
 def _draw_vamp(sketch: Sketch, rng: Generator, throat: float, accent: int) -> None:
-    """Draw laces, or the strap of a loafer, before the opening."""
+    """Draw laces, or the strap of a loafer, in front of the opening."""
     if rng.random() < 0.5:
         for step in range(4):
             y = throat - 0.12 + step * 0.085

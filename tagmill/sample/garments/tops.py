@@ -24,7 +24,7 @@ SIDES = (-1.0, 1.0)
 
 
 def tshirt(rng: Generator) -> Sketch:
-    """Short sleeves, round or V neck, often a print."""
+    """Draw short sleeves, a round or V neck, and often a print."""
     sketch, main = Sketch(), any_color(rng)
     pattern = str(rng.choice(["plain", "stripes", "dots", "flowers", "camouflage"], p=[0.66, 0.17, 0.05, 0.07, 0.05]))
     cloth = make_cloth(rng, pattern, main)
@@ -50,7 +50,7 @@ def tshirt(rng: Generator) -> Sketch:
 
 
 def longsleeve(rng: Generator) -> Sketch:
-    """Long sleeves, no buttons; cuffs and hem are often ribbed."""
+    """Draw long sleeves and no buttons; cuffs and hem are often ribbed."""
     sketch, main = Sketch(), any_color(rng)
     knit = "knit" if rng.random() < 0.5 else "smooth"
     pattern = str(rng.choice(["plain", "stripes", "zigzag", "dots", "triangles"], p=[0.58, 0.24, 0.08, 0.05, 0.05]))
@@ -72,7 +72,7 @@ def longsleeve(rng: Generator) -> Sketch:
 
 
 def shirt(rng: Generator) -> Sketch:
-    """A collar and a button placket; short or long sleeves."""
+    """Draw a collar, a button placket, and short or long sleeves."""
     sketch = Sketch()
     cloth, main = _shirt_cloth(rng)
     torso = _torso(rng, length=(1.35, 1.65), pointed=True)
@@ -99,7 +99,7 @@ def shirt(rng: Generator) -> Sketch:
 def draw_long_sleeves(
     sketch: Sketch, rng: Generator, torso: Torso, cloth: Cloth, rib: int, cuff: tuple[float, float]
 ) -> None:
-    """Draw two long sleeves with cuffs, spread, hanging or with one folded over."""
+    """Draw two long sleeves with cuffs: spread, hanging, or with one folded over."""
     angle = rng.uniform(0.55, 1.22)
     for sign in SIDES:
         upper = angle + rng.normal(0, 0.07)
@@ -131,7 +131,7 @@ def draw_collar(sketch: Sketch, torso: Torso, paint: int, height: float) -> None
 
 
 def _rib(sketch: Sketch, rng: Generator, cloth: Cloth) -> int:
-    """Return a paint for neckline, cuffs and hem: ribbed, darker, or of the accent's color."""
+    """Return a paint for neckline, cuffs and hem: ribbed, darker, or in the accent color."""
     if rng.random() < 0.2:
         return sketch.cloth(make_cloth(rng, "columns", mixed(cloth.main, (0, 0, 0), 0.1), period=0.06))
     return sketch.color(mixed(cloth.main, (0, 0, 0), 0.14) if rng.random() < 0.7 else cloth.accent)

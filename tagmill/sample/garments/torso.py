@@ -1,4 +1,4 @@
-"""What clothes of the upper body share: body outline, sleeves, necklines, prints."""
+"""Shared parts of upper-body garments: body outline, sleeves, necklines, hems."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ class Torso:
     length: float
     #: a V instead of a round neckline
     pointed: bool = False
-    #: how much lower the hem's middle lies than its sides
+    #: how much lower the middle of the hem is than its sides
     hem_curve: float = 0.02
 
     def neckline(self) -> Points:
@@ -69,7 +69,7 @@ class Torso:
 
 @dataclass(frozen=True)
 class Sleeve:
-    """A sleeve; angles in radians, 0 is straight out and pi / 2 straight down."""
+    """A sleeve; angles are in radians, 0 is straight out and pi / 2 straight down."""
 
     length: float
     cuff: float
@@ -96,7 +96,7 @@ class Sleeve:
 def draw_sleeve(
     sketch: Sketch, torso: Torso, sleeve: Sleeve, sign: float, paint: int, tone: int = 124
 ) -> tuple[Points, Points]:
-    """Draw one sleeve and return its edges, upper and lower."""
+    """Draw one sleeve and return its upper and lower edge."""
     upper, lower = (edge * np.array([sign, 1.0]) for edge in sleeve.edges(torso))
     sketch.area(joined(upper, lower[::-1]), paint, tone, rim=92)
     return upper, lower

@@ -11,7 +11,7 @@ import support.faults.sitecustomize as faults
 from PIL import Image
 from support.adversarial_bundles import BAD_RED, write_endless_classifier
 from support.bundles import write_classifier
-from support.image_fixtures import write_folder, write_picture
+from support.image_fixtures import write_folder, write_image
 from support.installation import Site
 from support.processes import TAGMILL, Worker, environment, tagmill, wait_until
 
@@ -118,7 +118,7 @@ def test_an_inference_that_does_not_end_is_cut_off_and_the_worker_lives(site: Si
 
 def test_a_worker_over_its_memory_limit_is_started_anew_between_batches(site: Site) -> None:
     write_folder(site.folder / "shop", 40)
-    spoil(write_picture(site.folder / "shop" / "large.png", "red"), faults.FILLS)
+    spoil(write_image(site.folder / "shop" / "large.png", "red"), faults.FILLS)
     with Worker(faulty(site, max_worker_memory=400 * 2**20), site.folder / "worker.log") as worker:
         done = site.submit(site.folder / "shop", "--model", "colors", "--batch-size", 4, "--wait")
         wait_until(lambda: worker.log.count(" ready.") == 2, 60, "the worker to be started anew")

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from sqlalchemy import Engine, text
 from support.bundles import write_classifier, write_fussy_classifier
-from support.image_fixtures import write_folder, write_picture
+from support.image_fixtures import write_folder, write_image
 
 from producer.sources.open import open_sources
 from tagmill.broker.message import BatchMessage
@@ -99,18 +99,18 @@ def test_only_what_has_changed_is_read_again(shop: Shop, reads: list[str]) -> No
     write_folder(shop.folder, 10)
     shop.tag()
     reads.clear()
-    write_picture(shop.folder / "00003.png", "blue", size=(77, 20))
-    write_picture(shop.folder / "new.png", "red", size=(78, 20))
+    write_image(shop.folder / "00003.png", "blue", size=(77, 20))
+    write_image(shop.folder / "new.png", "red", size=(78, 20))
     again = shop.tag()
     assert (again.tagged, again.inferences) == (11, 2)
     assert sorted(reads) == [str(shop.folder / "00003.png"), str(shop.folder / "new.png")]
 
 
 def test_a_file_rewritten_with_its_old_size_and_time_is_noticed(shop: Shop, reads: list[str]) -> None:
-    path = write_picture(shop.folder / "a.bmp", "red")
+    path = write_image(shop.folder / "a.bmp", "red")
     before = path.stat()
     shop.tag()
-    write_picture(path, "blue")
+    write_image(path, "blue")
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     after = path.stat()
     assert (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
@@ -119,7 +119,7 @@ def test_a_file_rewritten_with_its_old_size_and_time_is_noticed(shop: Shop, read
 
 
 def test_a_file_that_changed_just_before_it_was_hashed_is_not_remembered(shop: Shop) -> None:
-    write_picture(shop.folder / "young.png", "red")
+    write_image(shop.folder / "young.png", "red")
     shop.tag()
     assert shop.rows("SELECT count(*) FROM file_seen") == [(0,)]
     time.sleep(stat_cache.RACY_SECONDS + 0.2)
@@ -136,13 +136,13 @@ def test_a_long_batch_does_not_make_a_young_file_old(shop: Shop, monkeypatch: py
         return found
 
     monkeypatch.setattr(Fetcher, "fetch", slow)
-    write_picture(shop.folder / "young.png", "red")
+    write_image(shop.folder / "young.png", "red")
     shop.tag()
     assert shop.rows("SELECT count(*) FROM file_seen") == [(0,)]
 
 
 def test_a_known_file_outside_the_allowed_folders_is_refused(shop: Shop, reads: list[str], tmp_path: Path) -> None:
-    path = write_picture(shop.folder / "a.png", "red")
+    path = write_image(shop.folder / "a.png", "red")
     shop.tag()
     path.rename(tmp_path / "outside.png")
     refused = shop.tag([Entry("a", str(tmp_path / "outside.png"))])
@@ -150,9 +150,9 @@ def test_a_known_file_outside_the_allowed_folders_is_refused(shop: Shop, reads: 
 
 
 def test_changed_bytes_behind_one_location_are_one_new_inference_and_the_old_stays(shop: Shop) -> None:
-    path = write_picture(shop.folder / "a.png", "red")
+    path = write_image(shop.folder / "a.png", "red")
     old = shop.tag()
-    write_picture(path, "blue")
+    write_image(path, "blue")
     new = shop.tag()
     assert (old.inferences, new.inferences) == (1, 1)
     assert shop.rows("SELECT label, run_id FROM catalog_labels WHERE rank = 1") == [("blue", new.run)]
@@ -190,7 +190,7 @@ class Server(ThreadingHTTPServer):
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    with Server(write_picture(tmp_path / "served.png", "green").read_bytes()) as server:
+    with Server(write_image(tmp_path / "served.png", "green").read_bytes()) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
         server.shutdown()
@@ -211,7 +211,7 @@ def test_changed_bytes_behind_a_url_are_seen_by_a_second_run(shop: Shop, server:
     entries = [Entry("a", server.url("a.png"))]
     assert shop.tag(entries).inferences == 1
     assert shop.tag(entries).inferences == 0
-    server.picture = write_picture(tmp_path / "other.png", "red").read_bytes()
+    server.picture = write_image(tmp_path / "other.png", "red").read_bytes()
     assert shop.tag(entries).inferences == 1
     assert shop.rows("SELECT label FROM catalog_labels WHERE rank = 1") == [("red",)]
     assert len(server.asked) == 3
@@ -224,7 +224,7 @@ def test_of_a_batch_of_64_four_bad_images_fail_with_four_codes_and_60_are_tagged
     folder.mkdir()
     fussy = Shop(engine, folder, write_fussy_classifier(tmp_path / "fussy.onnx"))
     truth = write_folder(folder, 60)
-    whole = write_picture(tmp_path / "whole.jpg", "red", size=(200, 200)).read_bytes()
+    whole = write_image(tmp_path / "whole.jpg", "red", size=(200, 200)).read_bytes()
     (folder / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     Image.new("1", (12_000, 12_000)).save(folder / "bomb.png")
     (folder / "missing.jpg").symlink_to(folder / "nowhere.jpg")

@@ -10,7 +10,7 @@ import pytest
 import redis
 from PIL import Image
 from support.bundles import write_fussy_classifier
-from support.image_fixtures import write_folder, write_picture
+from support.image_fixtures import write_folder, write_image
 from support.installation import Site
 from support.processes import Worker, children, tagmill, tagmill_json, wait_until, waiting
 from support.services import RedisServer
@@ -196,7 +196,7 @@ def test_a_bundle_missing_from_the_store_ends_in_dead_batches_that_say_why(site:
 
 def test_a_file_outside_the_named_folders_is_refused(site: Site) -> None:
     write_folder(site.folder / "shop", 2)
-    secret = write_picture(site.folder / "private" / "secret.png", "red")
+    secret = write_image(site.folder / "private" / "secret.png", "red")
     manifest = site.folder / "shop" / "manifest.csv"
     manifest.write_text(f"image_key,uri\na,00000.png\nb,{secret}\nc,../private/secret.png\n")
     with Worker(site.env, site.folder / "worker.log"):

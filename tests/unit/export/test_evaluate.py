@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from PIL import Image
 from support.bundles import COLORS, write_classifier, write_segmenter, write_tagger
 from support.checkpoints import short
-from support.image_fixtures import draw_noisy, draw_shapes, write_picture
+from support.image_fixtures import draw_noisy, draw_shapes, write_image
 
 from export.build import export_bundle
 from export.cli.evaluate import evaluate as command
@@ -35,7 +35,7 @@ def write_colors(folder: Path, wrong: int = 0) -> Path:
     """Write ten images a color; `wrong` of the green ones lie among the red."""
     for color in COLORS:
         for number in range(10):
-            write_picture(folder / color / f"{number}.png", color, shade=number)
+            write_image(folder / color / f"{number}.png", color, shade=number)
     for number in range(wrong):
         (folder / "green" / f"{number}.png").replace(folder / "red" / f"wrong-{number}.png")
     return folder
@@ -95,7 +95,7 @@ def test_images_of_which_none_can_be_read_are_nothing_to_do(classifier: Session,
 
 
 def test_a_category_that_the_bundle_does_not_know_is_named(classifier: Session, tmp_path: Path) -> None:
-    write_picture(tmp_path / "data" / "violet" / "one.png", "red")
+    write_image(tmp_path / "data" / "violet" / "one.png", "red")
     with pytest.raises(InputError, match=r"category violet is not a label of colors\.onnx, which has: red"):
         evaluate(classifier, [tmp_path / "data"])
 

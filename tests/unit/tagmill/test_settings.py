@@ -1,4 +1,4 @@
-"""Database and broker URLs and .env files that cannot work are refused before anything is written."""
+"""Invalid database URLs, broker URLs and .env files are refused before anything is written."""
 
 from pathlib import Path
 from urllib.parse import urlencode
@@ -25,7 +25,7 @@ from tagmill.settings import _TLS_PARAMETERS, load_settings
         "redis://:pass;word@host/0",
     ],
 )
-def test_a_mistyped_broker_is_refused(url: str) -> None:
+def test_an_invalid_broker_url_is_refused(url: str) -> None:
     with pytest.raises(ConfigurationError, match="TAGMILL_BROKER_URL: must"):
         load_settings(broker_url=url)
 
@@ -42,14 +42,14 @@ def test_a_mistyped_broker_is_refused(url: str) -> None:
         "redis://:12?hunter2@host:6379/0",
     ],
 )
-def test_a_parameter_that_the_broker_does_not_take_is_refused(url: str) -> None:
+def test_an_unknown_broker_parameter_is_refused(url: str) -> None:
     with pytest.raises(ConfigurationError, match="TAGMILL_BROKER_URL: has an unknown parameter") as caught:
         load_settings(broker_url=url)
     assert "hunter2" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", sorted(_TLS_PARAMETERS))
-def test_a_parameter_that_is_taken_reaches_the_connection(name: str) -> None:
+def test_a_known_broker_parameter_reaches_the_connection(name: str) -> None:
     value = {"ssl_cert_reqs": "required", "ssl_check_hostname": "true", "ssl_ciphers": "HIGH"}.get(name, "/file")
     url = "rediss://127.0.0.1:1/0?" + urlencode({"ssl_cert_reqs": "required", name: value})
     app = make_app(load_settings(broker_url=url))
@@ -58,13 +58,13 @@ def test_a_parameter_that_is_taken_reaches_the_connection(name: str) -> None:
 
 
 @pytest.mark.parametrize("queue", ["", "a,b", "a b", "a:b", "-a", "a\n", "x" * 101, "kleidergröße", "caf\udce9"])
-def test_a_queue_that_celery_redis_or_sql_would_take_for_another_is_refused(queue: str) -> None:
+def test_a_queue_name_that_celery_redis_or_sql_would_change_is_refused(queue: str) -> None:
     with pytest.raises(ConfigurationError, match=r"^TAGMILL_QUEUE: must be 1 to 100 letters"):
         load_settings(queue=queue)
 
 
 @pytest.mark.parametrize("queue", ["tagmill", "embedded-0123456789abcdef", "Shop_2.images", "x" * 100])
-def test_a_queue_is_accepted(queue: str) -> None:
+def test_a_valid_queue_name_is_accepted(queue: str) -> None:
     assert load_settings(queue=queue).queue == queue
 
 
@@ -78,7 +78,7 @@ def test_a_url_that_is_not_utf_8_is_refused(setting: str) -> None:
 @pytest.mark.parametrize(
     "url", ["redis://host", "redis://:secret@host:6379/2", "rediss://host/0?ssl_cert_reqs=required"]
 )
-def test_a_broker_is_accepted(url: str) -> None:
+def test_a_valid_broker_is_accepted(url: str) -> None:
     assert load_settings(broker_url=url).broker_url == url
 
 
@@ -89,12 +89,12 @@ def test_a_database_in_memory_is_refused(url: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["inf", "nan", "0", "1e9"])
-def test_a_time_without_end_is_refused(value: str) -> None:
+def test_a_time_that_is_not_finite_or_out_of_range_is_refused(value: str) -> None:
     with pytest.raises(ConfigurationError, match="TAGMILL_STALL_SECONDS"):
         load_settings(stall_seconds=value)
 
 
-def test_a_file_of_settings_in_another_encoding_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_env_file_in_another_encoding_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".env").write_bytes("TAGMILL_QUEUE=kleidergröße\n".encode("latin-1"))
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigurationError, match=r"^\.env: is not UTF-8; save it as UTF-8$"):

@@ -1,4 +1,4 @@
-"""Variables that look like settings and are none are named once; all that anything reads pass in silence."""
+"""Unknown TAGMILL_ variables are reported once; every variable that is read anywhere is accepted."""
 
 import re
 from pathlib import Path
@@ -18,19 +18,19 @@ def _no_env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_a_misspelt_setting_is_named_once_with_the_one_that_is_near(
+def test_an_unknown_setting_is_reported_once_with_the_closest_known_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("tagmill_concurency", "4")
     assert load_settings() == load_settings(concurrency=3)
-    said = capsys.readouterr()
-    (line,) = said.err.splitlines()
+    output = capsys.readouterr()
+    (line,) = output.err.splitlines()
     assert line.startswith("warning: ignored, ")
     assert line.endswith("CONCURENCY (did you mean TAGMILL_CONCURRENCY?)")
-    assert said.out == ""
+    assert output.out == ""
 
 
-def test_several_are_named_in_one_line_wherever_they_stand_and_without_their_values(
+def test_several_unknown_settings_are_reported_in_one_line_without_their_values(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / ".env").write_text("tagmill_databse_url=postgresql://user:hunter2@host/db\nREDIS_PASSWORD=x\n")
@@ -43,7 +43,7 @@ def test_several_are_named_in_one_line_wherever_they_stand_and_without_their_val
     assert "REDIS" not in line
 
 
-def test_what_anything_here_reads_is_not_taken_for_misspelt(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_variable_that_is_read_anywhere_is_known(capsys: pytest.CaptureFixture[str]) -> None:
     text = "\n".join(path.read_text(encoding="utf-8") for path in [*CODE, *OTHER_FILES])
     named = set(re.findall(r"TAGMILL_[A-Z_]*[A-Z]", text))
     assert {"TAGMILL_PROCESS", "TAGMILL_LOG_LEVEL", "TAGMILL_CATALOG", "TAGMILL_TEST_BROWSER"} <= named

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from onnx import numpy_helper
 from support.bundles import COLORS, write_classifier, write_segmenter
-from support.image_fixtures import write_picture
+from support.image_fixtures import write_image
 
 from export.cli.model import model as model_command
 from export.proof.golden import COUNT, golden_samples
@@ -181,7 +181,7 @@ def test_cuda_may_differ_by_what_tf32_costs_and_no_more() -> None:
 
 def test_a_command_that_loads_such_a_bundle_ends_with_78(tmp_path: Path) -> None:
     path = with_constant(with_golden(write_classifier(tmp_path / "c.onnx"), colored(12, 16)), "scale", 2.0)
-    picture = write_picture(tmp_path / "red.png", "red")
+    picture = write_image(tmp_path / "red.png", "red")
     error = CliRunner().invoke(predict, [str(picture), "--bundle", str(path), "--device", "cpu"]).exception
     assert isinstance(error, BundleError)
     assert error.exit_code == ExitCode.CONFIGURATION

@@ -1,4 +1,4 @@
-"""A bundle is one file, whichever library loads it: seen without onnx, by walking the file."""
+"""Read a bundle's metadata without onnx, and refuse a bundle that is not one self-contained file."""
 
 from pathlib import Path
 
@@ -15,8 +15,8 @@ from tagmill.bundles.starter import starter_bundles
 from tagmill.errors import BundleError
 
 
-def outside() -> onnx.TensorProto:
-    """Return a tensor whose values lie in another file."""
+def external_tensor() -> onnx.TensorProto:
+    """Return a tensor whose values are stored in another file."""
     tensor = numpy_helper.from_array(np.zeros(3, np.float32), "w")
     tensor.ClearField("raw_data")
     tensor.data_location = TensorProto.EXTERNAL
@@ -31,7 +31,7 @@ def graph(*nodes: onnx.NodeProto, initializer: tuple[onnx.TensorProto, ...] = ()
 
 def sparse() -> onnx.SparseTensorProto:
     tensor = onnx.SparseTensorProto()
-    tensor.values.CopyFrom(outside())
+    tensor.values.CopyFrom(external_tensor())
     return tensor
 
 
@@ -39,7 +39,7 @@ def with_function() -> onnx.ModelProto:
     model = helper.make_model(graph())
     function = model.functions.add()
     function.name = "f"
-    function.node.append(helper.make_node("Constant", [], ["x"], value=outside()))
+    function.node.append(helper.make_node("Constant", [], ["x"], value=external_tensor()))
     return model
 
 
@@ -51,16 +51,22 @@ def with_sparse() -> onnx.ModelProto:
 
 def with_training() -> onnx.ModelProto:
     model = helper.make_model(graph())
-    model.training_info.add().algorithm.initializer.append(outside())
+    model.training_info.add().algorithm.initializer.append(external_tensor())
     return model
 
 
 HIDDEN = {
-    "initializer": lambda: helper.make_model(graph(initializer=(outside(),))),
-    "constant": lambda: helper.make_model(graph(helper.make_node("Constant", [], ["x"], value=outside()))),
-    "list of tensors": lambda: helper.make_model(graph(helper.make_node("Odd", [], ["x"], several=[outside()]))),
+    "initializer": lambda: helper.make_model(graph(initializer=(external_tensor(),))),
+    "constant": lambda: helper.make_model(graph(helper.make_node("Constant", [], ["x"], value=external_tensor()))),
+    "list of tensors": lambda: helper.make_model(
+        graph(helper.make_node("Odd", [], ["x"], several=[external_tensor()]))
+    ),
     "inner graph": lambda: helper.make_model(
-        graph(helper.make_node("If", ["c"], ["x"], then_branch=graph(initializer=(outside(),)), else_branch=graph()))
+        graph(
+            helper.make_node(
+                "If", ["c"], ["x"], then_branch=graph(initializer=(external_tensor(),)), else_branch=graph()
+            )
+        )
     ),
     "sparse initializer": with_sparse,
     "sparse constant": lambda: helper.make_model(graph(helper.make_node("Constant", [], ["x"], sparse_value=sparse()))),
@@ -70,14 +76,14 @@ HIDDEN = {
 
 
 @pytest.mark.parametrize("place", HIDDEN)
-def test_a_tensor_in_another_file_is_found_wherever_the_model_hides_it(place: str, tmp_path: Path) -> None:
+def test_a_tensor_in_another_file_is_found_anywhere_in_the_model(place: str, tmp_path: Path) -> None:
     path = tmp_path / "hidden.onnx"
     path.write_bytes(HIDDEN[place]().SerializeToString())
     with pytest.raises(BundleError, match="its weights lie in another file"):
         read_metadata(path)
 
 
-def test_what_a_bundle_says_of_itself_is_what_onnx_reads(tmp_path: Path) -> None:
+def test_metadata_is_the_same_as_onnx_reads(tmp_path: Path) -> None:
     written = [write_classifier(tmp_path / "c.onnx"), write_segmenter(tmp_path / "s.onnx")]
     for path in [*starter_bundles(), *written]:
         assert read_metadata(path) == {entry.key: entry.value for entry in onnx.load(path).metadata_props}
@@ -86,7 +92,7 @@ def test_what_a_bundle_says_of_itself_is_what_onnx_reads(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "data", [b"", b"<net></net>", b"no model at all", b"\x3a\x7f\x00", b"\xff" * 40, b"\x3a\x02\x0a"]
 )
-def test_what_is_no_onnx_file_is_refused_in_one_line(data: bytes, tmp_path: Path) -> None:
+def test_a_file_that_is_not_onnx_is_refused_in_one_line(data: bytes, tmp_path: Path) -> None:
     path = tmp_path / "c.onnx"
     path.write_bytes(data)
     with pytest.raises(
@@ -97,7 +103,7 @@ def test_what_is_no_onnx_file_is_refused_in_one_line(data: bytes, tmp_path: Path
     assert ("it is empty" in str(caught.value)) == (data == b"")
 
 
-def test_graphs_that_are_nested_without_end_are_refused(tmp_path: Path) -> None:
+def test_graphs_that_are_nested_too_deeply_are_refused(tmp_path: Path) -> None:
     data = b""
     for _ in range(400):  # graph { node { attribute { g { ... } } } }
         for number in (6, 5, 1):

@@ -1,4 +1,4 @@
-"""Which extra is named where a package is missing."""
+"""A missing package is reported with the extra that installs it."""
 
 import pytest
 
@@ -17,12 +17,12 @@ from tagmill.errors import ConfigurationError
         ("evaluate", "matplotlib.pyplot", "train"),
     ],
 )
-def test_the_extra_that_is_named_brings_what_is_missing(command: str, package: str, extra: str) -> None:
-    error = missing_extra(command, ModuleNotFoundError(name=package), COMMANDS[command][2])
+def test_the_error_names_the_extra_that_installs_the_package(command: str, package: str, extra: str) -> None:
+    error = missing_extra(command, ModuleNotFoundError(name=package), COMMANDS[command].extra)
     assert isinstance(error, ConfigurationError)
     assert str(error).endswith(f"which is not installed; run: pip install 'tagmill[{extra}]'")
 
 
-def test_a_module_of_our_own_that_is_missing_is_no_matter_of_extras() -> None:
+def test_a_missing_module_of_tagmill_itself_names_no_extra() -> None:
     error = ModuleNotFoundError(name="worker.nothing")
     assert missing_extra("tag", error, "cpu") is error

@@ -1,4 +1,4 @@
-"""What is shown to people: names as they are, on terminals of any width."""
+"""Tables and bars print names unchanged, on terminals of any width."""
 
 import io
 import re
@@ -40,20 +40,20 @@ RUN = RunProgress(
 
 @pytest.fixture
 def console(monkeypatch: pytest.MonkeyPatch) -> Console:
-    """The console of the commands, 200 columns wide."""
+    """Return the console of the commands, 200 columns wide."""
     monkeypatch.setenv("COLUMNS", "200")
     return open_console()
 
 
-def test_names_are_shown_as_they_are(console: Console, capsys: pytest.CaptureFixture[str]) -> None:
-    for shown in (runs_table([RUN]), status_table(RUN), f"{SOURCE} a[/b]@1"):
-        console.print(shown)
-        said = capsys.readouterr().out
-        assert SOURCE in said
-        assert "a[/b]@1" in said
+def test_tables_print_names_unchanged(console: Console, capsys: pytest.CaptureFixture[str]) -> None:
+    for item in (runs_table([RUN]), status_table(RUN), f"{SOURCE} a[/b]@1"):
+        console.print(item)
+        output = capsys.readouterr().out
+        assert SOURCE in output
+        assert "a[/b]@1" in output
 
 
-def test_a_progress_bar_shows_names_as_they_are() -> None:
+def test_a_progress_bar_prints_names_unchanged() -> None:
     console = Console(file=io.StringIO(), width=200)
     with Progress(text_column("{task.description}"), console=console) as bar:
         bar.add_task(f"reading {SOURCE}")
@@ -61,23 +61,23 @@ def test_a_progress_bar_shows_names_as_they_are() -> None:
     assert f"reading {SOURCE}" in console.file.getvalue()
 
 
-def test_a_training_shows_names_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_training_prints_names_unchanged(capsys: pytest.CaptureFixture[str]) -> None:
     display = Display()
     display.console.print(SOURCE, soft_wrap=True)
     display.say(SOURCE)
     assert capsys.readouterr().err.splitlines() == [SOURCE, SOURCE]
 
 
-def test_one_module_alone_opens_consoles() -> None:
+def test_only_one_module_opens_consoles() -> None:
     for room in ("tagmill", "producer", "worker", "training", "export"):
         for path in (ROOT / room).rglob("*.py"):
             if path != ROOT / "tagmill" / "cli" / "console.py":
                 found = re.findall(r"\b(?:Console|TextColumn)\(|rich import print\b", path.read_text(encoding="utf-8"))
-                assert not found, f"{path}: {found} reads markup; take it from tagmill.cli.console"
+                assert not found, f"{path}: {found} interprets markup; import it from tagmill.cli.console"
 
 
 @pytest.mark.parametrize("columns", [30, 45, 80])
-def test_a_narrow_terminal_keeps_the_number_of_a_run(
+def test_a_narrow_terminal_shows_the_number_of_a_run(
     columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
@@ -85,18 +85,18 @@ def test_a_narrow_terminal_keeps_the_number_of_a_run(
     assert "12345" in capsys.readouterr().out
 
 
-def test_an_embedded_run_is_not_sent_to_a_queue_that_nobody_serves(
+def test_a_failed_local_run_is_retried_with_tag_and_not_through_a_queue(
     console: Console, capsys: pytest.CaptureFixture[str]
 ) -> None:
     console.print(status_table(RUN))
     assert "(tagmill run retry 12345 --code not_found)" in capsys.readouterr().out
     console.print(status_table(replace(RUN, queue=own_queue([], 64, NamedBundles({})))))
-    said = capsys.readouterr().out
-    assert "(the same `tagmill tag` again)" in said
-    assert "retry" not in said
+    output = capsys.readouterr().out
+    assert "(the same `tagmill tag` again)" in output
+    assert "retry" not in output
 
 
-def test_the_line_to_read_a_run_with_is_quoted_and_holds_no_password() -> None:
+def test_the_command_to_read_a_run_is_quoted_and_contains_no_password() -> None:
     assert how_to_read(1, None) == "tagmill results 1"
     assert how_to_read(1, "sqlite:///my tags.db") == "TAGMILL_DATABASE_URL='sqlite:///my tags.db' tagmill results 1"
     for url in ("postgresql://me:hunter2@host/db", "postgresql://me@host/db?password=hunter2"):

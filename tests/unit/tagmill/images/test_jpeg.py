@@ -1,4 +1,4 @@
-"""JPEG: what libjpeg warns of is told apart into harmless, which is read, and damage, which fails."""
+"""JPEG: a file with a harmless libjpeg warning is decoded, and a damaged file fails."""
 
 import struct
 
@@ -16,7 +16,7 @@ END = b"\xff\xd9"
 
 
 def photo(**options: object) -> bytes:
-    """A file with detail everywhere, so that each part of its data matters."""
+    """Return a JPEG with detail everywhere, so that each part of its data matters."""
     random = np.random.default_rng(3)
     coarse = Image.fromarray(random.integers(0, 256, (20, 20, 3), dtype=np.uint8))
     return encoded(coarse.resize((160, 160), Image.Resampling.BICUBIC), "JPEG", **options)
@@ -48,19 +48,19 @@ def failure(data: bytes) -> ErrorCode:
         PHOTO[: SCAN - 3] + b"\x00\x00\x00" + PHOTO[SCAN:],
     ],
     ids=[
-        "zeros behind the end",
-        "a second image behind the end",
+        "zeros after the end",
+        "a second image after the end",
         "no end marker",
         "half an end marker",
         "zeros before the end",
-        "zeros before the end and a second image behind it",
+        "zeros before the end and a second image after it",
         "stray bytes between segments",
         "fill bytes",
         "unknown JFIF version",
-        "parameters of another process",
+        "scan parameters of another coding process",
     ],
 )
-def test_oddities_that_leave_the_pixels_whole_are_read(data: bytes) -> None:
+def test_harmless_defects_do_not_change_the_pixels(data: bytes) -> None:
     assert (decode(data, 256).rgb == WHOLE).all()
 
 
@@ -84,8 +84,8 @@ def test_oddities_that_leave_the_pixels_whole_are_read(data: bytes) -> None:
     ],
     ids=[
         "cut",
-        "cut and closed",
-        "filled up with zeros",
+        "cut, with an end marker",
+        "padded with zeros",
         "restart marker",
         "bytes missing",
         "data before the end",
@@ -93,9 +93,9 @@ def test_oddities_that_leave_the_pixels_whole_are_read(data: bytes) -> None:
         "no data",
         "cut in the header",
         "cut after three bytes",
-        "nothing but start and end",
+        "start and end only",
         "no frame",
-        "segment of no length",
+        "segment with length zero",
         "thousands of segments",
     ],
 )
@@ -104,34 +104,34 @@ def test_damage_fails(data: bytes, code: ErrorCode) -> None:
 
 
 @pytest.mark.parametrize("kind", [0xC3, 0xC9, 0xCA])
-def test_a_process_that_is_not_read_is_refused_as_such(kind: int) -> None:
+def test_an_unsupported_coding_process_is_refused_as_not_an_image(kind: int) -> None:
     assert failure(PHOTO.replace(b"\xff\xc0", bytes([0xFF, kind]), 1)) == ErrorCode.NOT_AN_IMAGE
 
 
-def test_twelve_bits_are_refused_as_such() -> None:
+def test_twelve_bits_are_refused_as_not_an_image() -> None:
     place = PHOTO.index(b"\xff\xc0") + 4
     assert failure(PHOTO[:place] + b"\x0c" + PHOTO[place + 1 :]) == ErrorCode.NOT_AN_IMAGE
 
 
-def test_an_image_of_no_height_fails() -> None:
+def test_an_image_with_height_zero_fails() -> None:
     place = PHOTO.index(b"\xff\xc0") + 5
     assert failure(PHOTO[:place] + b"\0\0" + PHOTO[place + 2 :]) == ErrorCode.CORRUPT
 
 
-def test_a_progressive_image_of_thousands_of_scans_is_refused_before_it_is_decoded() -> None:
+def test_a_progressive_image_with_too_many_scans_is_refused_before_decoding() -> None:
     data = photo(progressive=True)
     assert decode(data, 256).format == "JPEG"
     scan = data[data.rindex(b"\xff\xda") : -2]
     assert failure(data[:-2] + scan * MAX_SCANS + END) == ErrorCode.TOO_MANY_FRAMES
 
 
-def test_large_images_are_shrunk_by_eighths_while_they_are_decoded() -> None:
+def test_large_images_are_shrunk_by_eighths_during_decoding() -> None:
     large = Image.effect_noise((800, 640), 40).convert("RGB")
     for side, shape in ((80, (80, 100)), (81, (160, 200)), (240, (240, 300)), (256, (320, 400)), (641, (640, 800))):
         assert decode(encoded(large, "JPEG"), side).rgb.shape[:2] == shape
 
 
-def test_zeros_before_the_end_are_told_from_coded_zeros() -> None:
+def test_padding_zeros_before_the_end_are_distinguished_from_coded_zeros() -> None:
     random = np.random.default_rng(4)
     files = (encoded(Image.fromarray(random.integers(0, 256, (8, 8), dtype=np.uint8)), "JPEG") for _ in range(5000))
     data = next(file for file in files if file.endswith(b"\xff\0" + END))
@@ -139,7 +139,7 @@ def test_zeros_before_the_end_are_told_from_coded_zeros() -> None:
         assert (decode(data[:-2] + b"\0" * zeros + END, 256).rgb == decode(data, 256).rgb).all()
 
 
-def test_orientation_is_read_from_both_byte_orders_and_from_nothing_else() -> None:
+def test_orientation_is_read_in_both_byte_orders_and_is_1_for_anything_else() -> None:
     for order, mark in (("<", b"II*\0"), (">", b"MM\0*")):
         entry = struct.pack(f"{order}HHIHH", 0x0112, 3, 1, 6, 0)
         exif = mark + struct.pack(f"{order}IH", 8, 1) + entry

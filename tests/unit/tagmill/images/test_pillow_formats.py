@@ -1,4 +1,4 @@
-"""Every kind of image has its true colors, the right way up, or is refused with a code."""
+"""Every format is decoded upright with its true colors, or refused with an error code."""
 
 import io
 import struct
@@ -30,14 +30,14 @@ CORNERS = {(0, 0): RED, (0, 1): GREEN, (1, 0): BLUE, (1, 1): WHITE}
 
 
 def quartered(mode: str = "RGB", size: tuple[int, int] = (96, 64)) -> Image.Image:
-    """An image with a color in each quarter."""
+    """Return an image with one color in each quarter."""
     image = Image.new("RGB", size)
     for (row, column), color in CORNERS.items():
         image.paste(color, (column * size[0] // 2, row * size[1] // 2, size[0], size[1]))
     return image.convert(mode)
 
 
-def seen(data: bytes) -> NDArray[np.uint8]:
+def decoded(data: bytes) -> NDArray[np.uint8]:
     return decode(data, 256).rgb
 
 
@@ -47,23 +47,23 @@ def failure(data: bytes, limits: DecodeLimits | None = None) -> ErrorCode:
     return caught.value.code
 
 
-def is_close(found: NDArray[np.uint8], wanted: Image.Image, most: int = 6) -> bool:
-    """Whether the colors agree away from the edges, where a codec may smear."""
+def is_close(actual: NDArray[np.uint8], wanted: Image.Image, tolerance: int = 6) -> bool:
+    """Return whether the colors agree, except near the edges, where a codec may blur them."""
     expected = np.asarray(wanted.convert("RGB")).astype(int)
-    assert found.shape == expected.shape
-    return bool(np.percentile(np.abs(found - expected), 90) <= most)
+    assert actual.shape == expected.shape
+    return bool(np.percentile(np.abs(actual - expected), 90) <= tolerance)
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_each_format_has_its_colors_in_their_places(form: str) -> None:
-    assert is_close(seen(encoded(quartered(), form)), quartered())
+def test_each_format_is_decoded_with_its_colors_in_place(form: str) -> None:
+    assert is_close(decoded(encoded(quartered(), form)), quartered())
 
 
 @pytest.mark.parametrize(
     "options", [{"progressive": True}, {"subsampling": 0}, {"subsampling": 1}, {"keep_rgb": True}, {"quality": 100}]
 )
-def test_every_kind_of_jpeg_has_its_colors(options: dict[str, object]) -> None:
-    assert is_close(seen(encoded(quartered(), "JPEG", **options)), quartered())
+def test_every_kind_of_jpeg_is_decoded_with_its_colors(options: dict[str, object]) -> None:
+    assert is_close(decoded(encoded(quartered(), "JPEG", **options)), quartered())
 
 
 @pytest.mark.parametrize(
@@ -82,51 +82,51 @@ def test_every_kind_of_jpeg_has_its_colors(options: dict[str, object]) -> None:
 def test_gray_and_black_and_white_become_rgb(mode: str, form: str) -> None:
     image = Image.new("L", (64, 64))
     image.paste(255, (32, 0, 64, 64))
-    assert is_close(seen(encoded(image.convert(mode), form)), image)
+    assert is_close(decoded(encoded(image.convert(mode), form)), image)
 
 
 @pytest.mark.parametrize("form", ["PNG", "GIF", "BMP", "TIFF"])
-def test_a_palette_becomes_its_colors(form: str) -> None:
-    assert is_close(seen(encoded(quartered("RGB").quantize(16), form)), quartered(), 2)
+def test_a_palette_is_decoded_to_its_colors(form: str) -> None:
+    assert is_close(decoded(encoded(quartered("RGB").quantize(16), form)), quartered(), 2)
 
 
-def test_cmyk_is_read_the_way_of_adobe() -> None:
+def test_cmyk_is_read_with_inverted_inks_as_adobe_stores_them() -> None:
     inks = Image.new("CMYK", (32, 32), (0, 255, 255, 0))
     for data in (encoded(inks, "JPEG", quality=95), encoded(inks, "TIFF")):
-        assert is_close(seen(data), Image.new("RGB", (32, 32), RED))
+        assert is_close(decoded(data), Image.new("RGB", (32, 32), RED))
 
 
-def test_ycck_is_read_the_way_of_adobe() -> None:
+def test_ycck_is_read_with_inverted_inks_as_adobe_stores_them() -> None:
     stored = np.full((32, 32, 4), (255, 0, 0, 255), dtype=np.uint8)  # inverted: magenta and yellow in full
     data = simplejpeg.encode_jpeg(stored, quality=95, colorspace="CMYK", colorsubsampling="444")
     assert b"Adobe\0\x64" in data
     assert data[data.index(b"Adobe") + 11] == 2, "YCCK"
-    assert is_close(seen(data), Image.new("RGB", (32, 32), RED))
+    assert is_close(decoded(data), Image.new("RGB", (32, 32), RED))
 
 
 @pytest.mark.parametrize(("mode", "form"), [("RGBA", "PNG"), ("RGBA", "WEBP"), ("RGBA", "TIFF"), ("LA", "PNG")])
 def test_transparent_pixels_are_white(mode: str, form: str) -> None:
     clear = Image.new("RGBA", (16, 16), (0, 0, 0, 0)).convert(mode)
-    assert seen(encoded(clear, form)).min() == 255
+    assert decoded(encoded(clear, form)).min() == 255
 
 
 def test_half_transparent_pixels_are_half_white() -> None:
     half = Image.new("RGBA", (16, 16), (255, 0, 0, 128))
     for form, options in (("PNG", {}), ("WEBP", {"lossless": True}), ("TIFF", {})):
-        assert is_close(seen(encoded(half, form, **options)), Image.new("RGB", (16, 16), (255, 127, 127)), 1)
+        assert is_close(decoded(encoded(half, form, **options)), Image.new("RGB", (16, 16), (255, 127, 127)), 1)
 
 
 def test_a_transparent_color_of_a_palette_is_white() -> None:
     for form in ("GIF", "PNG"):
         image = quartered().quantize(16)
         red = image.getpixel((0, 0))
-        rgb = seen(encoded(image, form, transparency=red))
+        rgb = decoded(encoded(image, form, transparency=red))
         assert tuple(rgb[5, 5]) == WHITE
         assert tuple(rgb[60, 5]) == BLUE
 
 
 @pytest.mark.parametrize(("value", "level"), [(0, 0), (200, 0), (0x8000, 128), (0xFFFF, 255)])
-def test_sixteen_bits_are_scaled_by_their_depth_and_not_by_their_values(value: int, level: int) -> None:
+def test_sixteen_bits_are_scaled_by_bit_depth_and_not_by_the_values_in_the_image(value: int, level: int) -> None:
     samples = np.full((8, 8), value, dtype=np.uint16)
     gray = Image.fromarray(samples)
     color = np.stack([samples] * 3, axis=-1)
@@ -136,7 +136,7 @@ def test_sixteen_bits_are_scaled_by_their_depth_and_not_by_their_values(value: i
         cv2.imencode(".png", color)[1].tobytes(),
         cv2.imencode(".tiff", color)[1].tobytes(),
     ):
-        assert np.unique(seen(data)).tolist() == [level]
+        assert np.unique(decoded(data)).tolist() == [level]
 
 
 @pytest.mark.parametrize(
@@ -151,11 +151,11 @@ def test_sixteen_bits_are_scaled_by_their_depth_and_not_by_their_values(value: i
     ids=["16 little", "16 big", "16 zero is white", "12", "8 zero is white"],
 )
 def test_a_gray_tiff_of_any_depth_keeps_its_brightness(data: bytes, levels: list[int]) -> None:
-    assert seen(data)[0, :, 0].tolist() == levels
+    assert decoded(data)[0, :, 0].tolist() == levels
 
 
 @pytest.mark.parametrize(("bits", "sample_format"), [(32, 3), (32, 1), (16, 2)])
-def test_samples_without_a_white_are_refused(bits: int, sample_format: int) -> None:
+def test_sample_types_without_a_defined_white_are_refused(bits: int, sample_format: int) -> None:
     data = gray_tiff(bytes(bits // 8 * 4), 4, bits, sample_format=sample_format)
     assert failure(data) == ErrorCode.NOT_AN_IMAGE
 
@@ -163,60 +163,60 @@ def test_samples_without_a_white_are_refused(bits: int, sample_format: int) -> N
 @pytest.mark.parametrize("side", [40, 256])
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
-def test_exif_turns_the_image_and_its_size(form: str, orientation: int, side: int) -> None:
+def test_exif_orientation_rotates_the_image_and_its_size(form: str, orientation: int, side: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = encoded(quartered(size=(192, 128)), form, exif=exif)
     wanted = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
-    picture = decode(data, side)
-    assert (picture.width, picture.height) == wanted.size
-    height, width = picture.rgb.shape[:2]
-    assert is_close(picture.rgb, wanted.convert("RGB").resize((width, height)))
+    image = decode(data, side)
+    assert (image.width, image.height) == wanted.size
+    height, width = image.rgb.shape[:2]
+    assert is_close(image.rgb, wanted.convert("RGB").resize((width, height)))
     assert side <= min(height, width) < 128 if side == 40 else (width, height) == wanted.size
 
 
-def test_damaged_exif_leaves_the_image_as_it_is() -> None:
+def test_damaged_exif_does_not_change_the_image() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     for form in ("JPEG", "WEBP"):
         data = encoded(quartered(), form, exif=exif)
         start = data.index(b"II*\0" if b"II*\0" in data else b"MM\0*")
         for damage in (b"XX", b"\xff" * 12, data[start : start + 4] + b"\xff\xff\xff\xff"):
-            assert seen(data[:start] + damage + data[start + len(damage) :]).shape == (64, 96, 3)
+            assert decoded(data[:start] + damage + data[start + len(damage) :]).shape == (64, 96, 3)
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
-def test_an_embedded_profile_is_turned_into_srgb(form: str) -> None:
+def test_an_embedded_profile_is_converted_to_srgb(form: str) -> None:
     data = encoded(Image.new("RGB", (32, 32), RED), form, icc_profile=swapped_profile())
-    assert is_close(seen(data), Image.new("RGB", (32, 32), BLUE))
+    assert is_close(decoded(data), Image.new("RGB", (32, 32), BLUE))
 
 
-def test_a_profile_of_gray_is_turned_into_srgb() -> None:
+def test_a_gray_profile_is_converted_to_srgb() -> None:
     for form in ("JPEG", "PNG"):
         data = encoded(Image.new("L", (32, 32), 128), form, icc_profile=dark_gray_profile())
-        assert np.abs(seen(data).astype(int) - 71).max() <= 1
+        assert np.abs(decoded(data).astype(int) - 71).max() <= 1
 
 
-def test_a_profile_of_cmyk_is_turned_into_srgb() -> None:
+def test_a_cmyk_profile_is_converted_to_srgb() -> None:
     for form in ("JPEG", "TIFF"):
         for ink, level in ((0, 0), (255, 255)):
             data = encoded(Image.new("CMYK", (32, 32), (ink,) * 4), form, icc_profile=inverted_ink_profile())
-            assert np.unique(seen(data)).tolist() == [level]
+            assert np.unique(decoded(data)).tolist() == [level]
 
 
 @pytest.mark.parametrize(
     "profile", [b"no profile", swapped_profile()[:200], inverted_ink_profile()], ids=["text", "cut", "of another space"]
 )
-def test_a_profile_that_does_not_fit_is_not_followed(profile: bytes) -> None:
+def test_a_profile_that_does_not_fit_the_image_is_ignored(profile: bytes) -> None:
     for form in ("JPEG", "PNG"):
-        assert is_close(seen(encoded(quartered(), form, icc_profile=profile)), quartered())
+        assert is_close(decoded(encoded(quartered(), form, icc_profile=profile)), quartered())
 
 
 @pytest.mark.parametrize("form", ["GIF", "PNG", "WEBP", "TIFF"])
 def test_the_first_frame_of_an_animation_is_read(form: str) -> None:
     later = [Image.new("RGB", (96, 64), color) for color in ("black", "yellow")]
     data = encoded(quartered(), form, save_all=True, append_images=later)
-    assert is_close(seen(data), quartered())
+    assert is_close(decoded(data), quartered())
 
 
 @pytest.mark.parametrize("form", ["GIF", "PNG", "WEBP", "TIFF"])
@@ -237,17 +237,17 @@ def test_too_many_pixels_are_refused_from_the_header_alone(form: str) -> None:
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("size", [(1, 1), (16_000, 1), (1, 16_000)])
 def test_odd_sizes_are_read(form: str, size: tuple[int, int]) -> None:
-    picture = decode(encoded(Image.new("RGB", size, RED), form), 256)
-    assert (picture.width, picture.height) == size
-    assert np.abs(picture.rgb.astype(int) - RED).max() <= 6
+    image = decode(encoded(Image.new("RGB", size, RED), form), 256)
+    assert (image.width, image.height) == size
+    assert np.abs(image.rgb.astype(int) - RED).max() <= 6
 
 
 @pytest.mark.parametrize("form", ["PNG", "WEBP", "GIF", "BMP", "TIFF"])
-def test_a_large_image_is_shrunk_to_no_less_than_the_side(form: str) -> None:
-    picture = decode(encoded(quartered(size=(960, 640)), form), 100)
-    assert (picture.width, picture.height) == (960, 640)
-    assert picture.rgb.shape == (107, 160, 3)
-    assert is_close(picture.rgb, quartered(size=(160, 107)))
+def test_a_large_image_is_shrunk_but_no_side_below_the_limit(form: str) -> None:
+    image = decode(encoded(quartered(size=(960, 640)), form), 100)
+    assert (image.width, image.height) == (960, 640)
+    assert image.rgb.shape == (107, 160, 3)
+    assert is_close(image.rgb, quartered(size=(160, 107)))
 
 
 VARIANTS: dict[str, Callable[[Image.Image], bytes]] = {
@@ -272,8 +272,8 @@ def noise(size: int = 80) -> Image.Image:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_each_variant_has_its_colors(variant: str) -> None:
-    assert is_close(seen(VARIANTS[variant](quartered())), quartered())
+def test_each_variant_is_decoded_with_its_colors(variant: str) -> None:
+    assert is_close(decoded(VARIANTS[variant](quartered())), quartered())
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -294,7 +294,7 @@ def test_a_file_damaged_in_the_middle_fails(variant: str) -> None:
 
 
 @pytest.mark.parametrize("variant", ["PNG", "deflated TIFF"])
-def test_where_there_is_a_checksum_one_flipped_bit_is_enough(variant: str) -> None:
+def test_in_a_format_with_checksums_one_flipped_bit_fails(variant: str) -> None:
     data = VARIANTS[variant](noise())
     for place in np.random.default_rng(0).integers(200, len(data) * 3 // 4, 20):
         damaged = bytearray(data)
@@ -302,18 +302,18 @@ def test_where_there_is_a_checksum_one_flipped_bit_is_enough(variant: str) -> No
         assert failure(bytes(damaged)) == ErrorCode.CORRUPT
 
 
-def test_what_stands_behind_the_first_frame_may_be_damaged() -> None:
+def test_damage_after_the_first_frame_is_ignored() -> None:
     data = encoded(quartered(), "PNG", save_all=True, append_images=[Image.new("RGB", (96, 64), "black")])
     (start,) = (start for kind, start, _ in png_chunks(data) if kind == b"fdAT")
-    assert is_close(seen(data[: start + 10]), quartered())
-    assert is_close(seen(data[: start + 10] + b"damage" + data[start + 16 :]), quartered())
+    assert is_close(decoded(data[: start + 10]), quartered())
+    assert is_close(decoded(data[: start + 10] + b"damage" + data[start + 16 :]), quartered())
 
 
 @pytest.mark.parametrize(
     ("form", "head", "chunk"),
     [("PNG", 33, bytes(4) + b"teXt" + bytes(4)), ("GIF", 13 + 12, b"\x21\xfe\0"), ("WEBP", 12, b"ABCD" + bytes(4))],
 )
-def test_a_file_of_nothing_but_tiny_chunks_is_refused_at_once(form: str, head: int, chunk: bytes) -> None:
+def test_a_file_with_too_many_tiny_chunks_is_refused(form: str, head: int, chunk: bytes) -> None:
     data = encoded(quartered().quantize(4) if form == "GIF" else quartered(), form)
     data = data[:head] + chunk * 100_001 + data[head:]
     if form == "WEBP":
@@ -322,6 +322,6 @@ def test_a_file_of_nothing_but_tiny_chunks_is_refused_at_once(form: str, head: i
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_what_stands_behind_the_end_is_not_looked_at(form: str) -> None:
+def test_bytes_after_the_end_of_the_image_are_ignored(form: str) -> None:
     data = encoded(quartered(), form)
-    assert (seen(data + b"trailing garbage" * 50) == seen(data)).all()
+    assert (decoded(data + b"trailing garbage" * 50) == decoded(data)).all()

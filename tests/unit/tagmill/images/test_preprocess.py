@@ -1,4 +1,4 @@
-"""Decoding and fitting: every kind of image is right, or refused with its code."""
+"""Decode and fit: every kind of image is correct, or refused with its error code."""
 
 import contextlib
 import subprocess
@@ -22,42 +22,42 @@ def noise(width: int, height: int, mode: str = "RGB") -> Image.Image:
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
-def test_each_format_is_decoded_to_rgb_with_its_own_size(form: str) -> None:
-    picture = decode(encoded(Image.new("RGB", (40, 30), (200, 30, 30)), form), 256)
-    assert (picture.width, picture.height, picture.format) == (40, 30, form)
-    assert picture.rgb.shape == (30, 40, 3)
-    assert np.allclose(picture.rgb.mean((0, 1)), (200, 30, 30), atol=4)
+def test_each_format_is_decoded_to_rgb_with_its_size(form: str) -> None:
+    image = decode(encoded(Image.new("RGB", (40, 30), (200, 30, 30)), form), 256)
+    assert (image.width, image.height, image.format) == (40, 30, form)
+    assert image.rgb.shape == (30, 40, 3)
+    assert np.allclose(image.rgb.mean((0, 1)), (200, 30, 30), atol=4)
 
 
 @pytest.mark.parametrize(
     ("mode", "form"), [("L", "PNG"), ("P", "GIF"), ("CMYK", "JPEG"), ("1", "PNG"), ("LA", "PNG"), ("RGBA", "WEBP")]
 )
 def test_every_color_mode_becomes_rgb(mode: str, form: str) -> None:
-    picture = decode(encoded(Image.new("RGB", (20, 20), "white").convert(mode), form), 256)
-    assert picture.rgb.shape == (20, 20, 3)
-    assert picture.rgb.min() >= 250
+    image = decode(encoded(Image.new("RGB", (20, 20), "white").convert(mode), form), 256)
+    assert image.rgb.shape == (20, 20, 3)
+    assert image.rgb.min() >= 250
 
 
 @pytest.mark.parametrize("side", [16, 256])
-def test_exif_orientation_turns_the_image_and_its_size(side: int) -> None:
-    image = Image.new("RGB", (600, 400), "white")
-    image.paste((0, 0, 0), (0, 0, 300, 400))  # the left half; upright it is the top half
+def test_exif_orientation_rotates_the_image_and_its_size(side: int) -> None:
+    stored = Image.new("RGB", (600, 400), "white")
+    stored.paste((0, 0, 0), (0, 0, 300, 400))  # the left half; upright it is the top half
     exif = Image.Exif()
     exif[0x0112] = 6
-    picture = decode(encoded(image, "JPEG", exif=exif), side)
-    assert (picture.width, picture.height) == (400, 600)
-    rgb = picture.rgb
+    image = decode(encoded(stored, "JPEG", exif=exif), side)
+    assert (image.width, image.height) == (400, 600)
+    rgb = image.rgb
     assert rgb[: len(rgb) // 3].mean() < 5
     assert rgb[-len(rgb) // 3 :].mean() > 250
 
 
-def test_a_large_jpeg_is_shrunk_while_decoding_and_tells_its_own_size() -> None:
-    picture = decode(encoded(noise(1600, 1200), "JPEG"), 256)
-    assert (picture.width, picture.height) == (1600, 1200)
-    assert 256 <= min(picture.rgb.shape[:2]) < 1200
+def test_a_large_jpeg_is_shrunk_while_decoding_and_keeps_its_size_in_the_record() -> None:
+    image = decode(encoded(noise(1600, 1200), "JPEG"), 256)
+    assert (image.width, image.height) == (1600, 1200)
+    assert 256 <= min(image.rgb.shape[:2]) < 1200
 
 
-def test_what_a_model_reads_does_not_depend_on_the_models_beside_it() -> None:
+def test_the_input_of_a_model_does_not_depend_on_other_models() -> None:
     assert PreprocessSpec(32, 32).decode_side == PreprocessSpec(256, 256).decode_side == 256
     assert PreprocessSpec(257, 32).decode_side == 257
 
@@ -66,7 +66,7 @@ def test_what_a_model_reads_does_not_depend_on_the_models_beside_it() -> None:
     ("data", "code"),
     [
         (b"", ErrorCode.EMPTY),
-        (b"this is no picture", ErrorCode.NOT_AN_IMAGE),
+        (b"this is no image", ErrorCode.NOT_AN_IMAGE),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", ErrorCode.NOT_AN_IMAGE),
         (encoded(noise(200, 200), "JPEG")[:3000], ErrorCode.TRUNCATED),
         (encoded(noise(200, 200), "PNG")[:3000], ErrorCode.TRUNCATED),
@@ -89,7 +89,7 @@ def test_too_many_pixels_are_refused_from_the_header_alone() -> None:
         decode(header_only, 256)
 
 
-def test_damaged_exif_is_a_code_and_not_a_crash() -> None:
+def test_damaged_exif_gives_an_error_code_and_not_a_crash() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     data = encoded(Image.new("RGB", (64, 48), "red"), "JPEG", exif=exif)
@@ -99,11 +99,11 @@ def test_damaged_exif_is_a_code_and_not_a_crash() -> None:
         damaged = bytearray(data)
         for place in generator.integers(start + 6, start + 40, 3):
             damaged[place] = generator.integers(256)
-        with contextlib.suppress(ImageFailure):  # anything else fails the test
+        with contextlib.suppress(ImageFailure):  # any other error fails the test
             assert decode(bytes(damaged), 256).rgb.shape[2] == 3
 
 
-def test_an_image_between_pillows_limits_is_decided_by_ours_alone() -> None:
+def test_the_pixel_limit_is_ours_and_not_pillows() -> None:
     data = encoded(Image.new("1", (9_600, 9_600)), "PNG")
     assert decode(data, 256, DecodeLimits(max_pixels=100_000_000)).width == 9_600
     with pytest.raises(ImageFailure):
@@ -113,8 +113,8 @@ def test_an_image_between_pillows_limits_is_decided_by_ours_alone() -> None:
 @pytest.mark.parametrize("size", [(1, 1), (20_000, 1), (1, 3000), (257, 255)])
 @pytest.mark.parametrize("geometry", list(Geometry))
 def test_odd_sizes_fit_every_geometry(size: tuple[int, int], geometry: Geometry) -> None:
-    picture = decode(encoded(Image.new("RGB", size, "red"), "PNG"), 256)
-    array = fit(picture.rgb, PreprocessSpec(24, 32, geometry))
+    image = decode(encoded(Image.new("RGB", size, "red"), "PNG"), 256)
+    array = fit(image.rgb, PreprocessSpec(24, 32, geometry))
     assert array.shape == (24, 32, 3)
     assert array.dtype == np.uint8
 
@@ -170,6 +170,6 @@ def test_shrinking_averages_every_pixel() -> None:
     assert np.abs(fit(rgb, PreprocessSpec(64, 64)).astype(int) - 128).max() <= 1
 
 
-def test_specs_are_read_without_any_decoder() -> None:
+def test_importing_specs_imports_no_decoder() -> None:
     code = "import sys, tagmill.images.preprocess; sys.exit(bool({'cv2', 'simplejpeg', 'PIL'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

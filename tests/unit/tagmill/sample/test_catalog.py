@@ -1,4 +1,4 @@
-"""The drawn sample catalog: deterministic, balanced, labeled to the pixel, and continued after an interruption."""
+"""The sample catalog: deterministic, balanced, exact masks, and continued after an interruption."""
 
 import csv
 import json
@@ -19,7 +19,7 @@ ORIENTATION = 0x0112
 
 
 def silent(done: int) -> None:
-    """Report nothing."""
+    """Ignore the progress."""
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -35,7 +35,7 @@ def contents(directory: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A complete catalog, which no test changes."""
+    """Return a complete catalog, which no test changes."""
     directory = tmp_path_factory.mktemp("catalog")
     assert write_catalog(directory, IMAGES, SEED, BROKEN, silent) == directory / "manifest.csv"
     return directory
@@ -43,7 +43,7 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def truth(catalog: Path) -> list[dict[str, str]]:
-    """The rows of readable items, with `uri` from the manifest."""
+    """Return the rows of readable items, with `uri` from the manifest."""
     uris = {row["image_key"]: row["uri"] for row in rows(catalog / "manifest.csv")}
     return [row | {"uri": uris[row["image_key"]]} for row in rows(catalog / "truth.csv") if row["category"]]
 
@@ -59,7 +59,7 @@ def test_another_seed_draws_other_pixels() -> None:
     assert first.size != second.size or first.tobytes() != second.tobytes()
 
 
-def test_an_image_does_not_depend_on_how_many_there_are(tmp_path: Path, catalog: Path) -> None:
+def test_an_image_does_not_depend_on_the_size_of_the_catalog(tmp_path: Path, catalog: Path) -> None:
     write_catalog(tmp_path, 10, SEED, 0, silent)
     assert {k: v for k, v in contents(tmp_path / "images").items() if contents(catalog / "images").get(k) != v} == {}
 
@@ -93,7 +93,7 @@ def test_a_mask_fits_the_upright_image_and_holds_its_category(catalog: Path, tru
 
 
 @pytest.mark.parametrize("category", CATEGORIES)
-def test_every_category_covers_a_fair_part_of_an_image_of_fair_size(category: str) -> None:
+def test_sizes_and_mask_areas_are_within_their_ranges(category: str) -> None:
     for seed in range(6):
         item = draw_item(category, np.random.default_rng((9, seed)))
         assert item.mask.shape == item.image.size[::-1]
@@ -103,7 +103,7 @@ def test_every_category_covers_a_fair_part_of_an_image_of_fair_size(category: st
         assert 0.05 < (item.mask > 0).mean() < 0.8
 
 
-def test_all_formats_are_present_in_their_shares(catalog: Path, truth: list[dict[str, str]]) -> None:
+def test_each_format_has_its_share(catalog: Path, truth: list[dict[str, str]]) -> None:
     formats: Counter[str | None] = Counter()
     progressive = turned = 0
     for row in truth:
@@ -116,7 +116,7 @@ def test_all_formats_are_present_in_their_shares(catalog: Path, truth: list[dict
     assert turned
 
 
-def test_a_turned_image_is_upright_after_exif(catalog: Path, truth: list[dict[str, str]]) -> None:
+def test_a_rotated_image_is_upright_after_exif(catalog: Path, truth: list[dict[str, str]]) -> None:
     plan = CatalogPlan(IMAGES, SEED, BROKEN)
     for row in truth:
         with Image.open(catalog / row["uri"]) as image:
@@ -138,7 +138,7 @@ def test_a_png_is_transparent_where_its_mask_says_background(catalog: Path, trut
             assert (alpha == 0).mean() > 0.15
 
 
-def test_broken_files_are_broken_each_in_its_way(catalog: Path) -> None:
+def test_each_broken_file_fails_with_its_own_code(catalog: Path) -> None:
     broken = sorted(row["uri"] for row in rows(catalog / "manifest.csv") if row["uri"].startswith("broken/"))
     truncated, text, empty, bomb, missing = (catalog / uri for uri in broken)
     for path, code in (
@@ -154,7 +154,7 @@ def test_broken_files_are_broken_each_in_its_way(catalog: Path) -> None:
     assert not missing.exists()
 
 
-def test_an_interrupted_catalog_goes_on_where_it_stopped(tmp_path: Path) -> None:
+def test_an_interrupted_catalog_is_continued(tmp_path: Path) -> None:
     def interrupt(done: int) -> None:
         if done == 6:
             raise KeyboardInterrupt
@@ -174,7 +174,7 @@ def test_an_interrupted_catalog_goes_on_where_it_stopped(tmp_path: Path) -> None
     assert sum(path.stat().st_mtime_ns == written for path, written in kept.items()) == 5
 
 
-def test_a_complete_catalog_is_returned_at_once(catalog: Path) -> None:
+def test_a_complete_catalog_is_not_drawn_again(catalog: Path) -> None:
     def never(done: int) -> None:
         raise AssertionError
 
@@ -197,7 +197,7 @@ def test_other_parameters_are_refused_in_an_interrupted_catalog_too(tmp_path: Pa
         write_catalog(tmp_path, 3, 2, 0, silent)
 
 
-def test_a_directory_with_somebody_elses_images_is_left_alone(tmp_path: Path) -> None:
+def test_a_directory_with_other_images_is_refused(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     with pytest.raises(ValueError, match="no sample catalog"):
         write_catalog(tmp_path, 3, 1, 0, silent)

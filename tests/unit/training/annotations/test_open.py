@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from pycocotools import mask as coco
-from support.image_fixtures import write_picture
+from support.image_fixtures import write_image
 
 from producer.results.csv_writer import write_csv
 from producer.results.read import ImageResult
@@ -29,7 +29,7 @@ LABELS = ("background", "square", "stripe")
 def write_pictures(folder: Path, names: Sequence[str] = ("a.png", "b.png", "c.png")) -> Path:
     """Write images of different bytes."""
     for number, name in enumerate(names):
-        write_picture(folder / name, "red", shade=number)
+        write_image(folder / name, "red", shade=number)
     return folder
 
 
@@ -60,8 +60,8 @@ def test_a_folder_a_category_gives_each_image_its_folders_name(tmp_path: Path) -
 
 
 def test_a_table_names_images_beside_it_in_images_or_absolutely(tmp_path: Path) -> None:
-    far = write_picture(tmp_path / "far" / "away.png", "blue")
-    write_picture(tmp_path / "data" / "images" / "in.png", "blue")
+    far = write_image(tmp_path / "far" / "away.png", "blue")
+    write_image(tmp_path / "data" / "images" / "in.png", "blue")
     table = write_table(tmp_path / "data" / "labels.csv", "uri,label", "a.png,hat", "in.png,shoe", f"{far},hat")
     assert labels_of(table) == {"a.png": ("hat",), "in.png": ("shoe",), "away.png": ("hat",)}
     assert all(path.is_file() for path in pictures_of(table))
@@ -308,7 +308,7 @@ def test_the_choices_of_a_label_studio_export_are_labels(tmp_path: Path) -> None
 
 
 def test_a_local_file_of_label_studio_may_be_named_from_the_root(tmp_path: Path) -> None:
-    far = write_picture(tmp_path / "far" / "my hat.png", "red")
+    far = write_image(tmp_path / "far" / "my hat.png", "red")
     local = f"/data/local-files/?d={str(far)[1:].replace(' ', '%20')}"
     source = write_json(tmp_path / "here" / "export.json", [reviewed(local, "hat")])
     assert pictures_of(source) == [far]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from support.image_fixtures import write_picture
+from support.image_fixtures import write_image
 
 from tagmill.cli.progress import Display
 from tagmill.errors import InputError, NothingToDo
@@ -39,7 +39,7 @@ def write_colors(folder: Path, each: int = 6, colors: tuple[str, ...] = ("red", 
     """Write distinct images; another `first` gives others."""
     for color in colors:
         for number in range(first, first + each):
-            write_picture(folder / color / f"{number}.png", color, shade=number)
+            write_image(folder / color / f"{number}.png", color, shade=number)
     return folder
 
 
@@ -73,10 +73,10 @@ def test_the_same_seed_holds_out_the_same_images(tmp_path: Path) -> None:
 
 def test_images_of_several_labels_become_rows_of_zeros_and_ones(tmp_path: Path) -> None:
     for number in range(6):
-        write_picture(tmp_path / f"{number}.png", "red", shade=number)
+        write_image(tmp_path / f"{number}.png", "red", shade=number)
     rows = ["0.png,hat|red", "1.png,red", "2.png,", "3.png,hat", "4.png,red", "5.png,red"]
     (tmp_path / "t.csv").write_text("\n".join(["uri,labels", *rows]))
-    held = write_picture(tmp_path / "6.png", "blue")
+    held = write_image(tmp_path / "6.png", "blue")
     (tmp_path / "held.csv").write_text(f"uri,labels\n{held},hat|red\n")
     found, _ = read(tmp_path / "t.csv", held=tmp_path / "held.csv", multilabel=True)
     assert found.labels == ("hat", "red")
@@ -185,7 +185,7 @@ def test_one_category_is_not_enough(tmp_path: Path) -> None:
 
 
 def test_a_table_without_any_label_is_refused(tmp_path: Path) -> None:
-    write_picture(tmp_path / "a.png", "red")
+    write_image(tmp_path / "a.png", "red")
     (tmp_path / "t.csv").write_text("uri,labels\na.png,\n")
     with pytest.raises(InputError, match="holds no label; a classifier needs at least two"):
         read(tmp_path / "t.csv", multilabel=True)

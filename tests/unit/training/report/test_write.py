@@ -22,7 +22,7 @@ from tagmill.tasks.classify import CLASSIFY
 from tagmill.tasks.figures import interval
 from tagmill.tasks.multilabel import MULTILABEL
 from tagmill.tasks.segment import SEGMENT
-from tagmill.text import flat
+from tagmill.text import flatten
 from training.annotations.types import Unreadable, Use, short_names
 from training.data.arrays import Duplicate, LabeledSet
 from training.report.analysis import Shown, find, label_pictures, mix_ups
@@ -379,7 +379,7 @@ def test_an_overlay_leaves_the_background_clear_and_grays_what_does_not_count() 
 def test_numbers_and_names_are_written_as_people_write_them() -> None:
     assert [duration(value) for value in (3.2, 600, 9000)] == ["3 s", "10.0 min", "2.5 h"]
     assert markdown("a|b\n*c* <d>") == r"a\|b \*c\* \<d\>"
-    assert flat({"loop": {"epochs": 3}, "lr": 0.1, "augmentation": None}) == [
+    assert flatten({"loop": {"epochs": 3}, "lr": 0.1, "augmentation": None}) == [
         ("loop.epochs", "3"),
         ("lr", "0.1"),
         ("augmentation", "none"),

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 from support.bundles import write_classifier, write_segmenter, write_tagger
-from support.image_fixtures import write_picture
+from support.image_fixtures import write_image
 
 from tagmill import machine
 from tagmill.bundles.spec import INPUT, BundleSpec
@@ -22,7 +22,6 @@ from tagmill.images.preprocess import PreprocessSpec
 from tagmill.tasks.base import SCORES
 from tagmill.tasks.classify import CLASSIFY
 from worker.cli.predict import predict
-from worker.inference import openvino_backend
 from worker.inference.call_tracker import StalledCallError
 from worker.inference.golden_check import SEVEN_BITS
 from worker.inference.openvino_backend import PROVIDER, properties
@@ -177,6 +176,6 @@ def test_bfloat16_is_left_to_cpus_that_are_quick_at_it(
 
 
 def test_a_command_takes_it_as_a_device(tmp_path: Path) -> None:
-    path, picture = write_classifier(tmp_path / "c.onnx"), write_picture(tmp_path / "red.png", "red")
+    path, picture = write_classifier(tmp_path / "c.onnx"), write_image(tmp_path / "red.png", "red")
     done = CliRunner().invoke(predict, [str(picture), "--bundle", str(path), "--device", "openvino"])
     assert "colors: red" in done.output

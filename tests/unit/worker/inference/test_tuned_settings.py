@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 from support.bundles import write_classifier
-from support.image_fixtures import write_picture
+from support.image_fixtures import write_image
 
 from tagmill.errors import InputError, NothingToDo
 from tagmill.settings import Settings
@@ -137,7 +137,7 @@ def test_on_a_gpu_each_batch_that_fits_is_tried_in_a_session_of_its_own(
         return session
 
     monkeypatch.setattr("worker.bench.measure.Session", load)
-    picture = write_picture(tmp_path / "red.png", "red")
+    picture = write_image(tmp_path / "red.png", "red")
     bundle = write_classifier(tmp_path / "c.onnx")
     found = measure(bundle, "cuda:1", [picture], 1, GpuOptions(), lambda words: None)
     assert [entry.batch for entry in found.candidates] == tried
@@ -176,7 +176,7 @@ def run_bench(*words: object, **settings: Any) -> Any:
 def test_the_command_measures_keeps_and_prints(device: str, tmp_path: Path) -> None:
     path, data = write_classifier(tmp_path / "c.onnx"), tmp_path / "pictures"
     for number in range(3):
-        write_picture(data / f"{number}.png", "red")
+        write_image(data / f"{number}.png", "red")
     (data / "broken.jpg").write_bytes(b"no picture")
     cache = tmp_path / "cache"
     words = (path, "--data", data, "--seconds", 2, "--device", device)

@@ -8,7 +8,7 @@ import support.faults.sitecustomize as faults
 from PIL import Image
 from support.adversarial_bundles import BAD_RED, write_endless_classifier
 from support.bundles import write_classifier, write_segmenter
-from support.image_fixtures import write_folder, write_picture
+from support.image_fixtures import write_folder, write_image
 from support.processes import children
 
 from tagmill.errors import BundleError
@@ -123,7 +123,7 @@ def test_an_image_over_the_memory_limit_is_found(shop: Path, tmp_path: Path) -> 
 
 
 def test_a_stuck_image_and_an_endless_inference_are_given_up(shop: Path, tmp_path: Path) -> None:
-    with write_picture(shop / "sticks.png", "red").open("ab") as file:
+    with write_image(shop / "sticks.png", "red").open("ab") as file:
         file.write(faults.STICKS)
     Image.new("RGB", (20, 20), (BAD_RED, 0, 0)).save(shop / "endless.png")
     files = Named(endless=write_endless_classifier(tmp_path / "e.onnx"))

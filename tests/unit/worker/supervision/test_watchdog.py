@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from support.adversarial_bundles import BAD_RED, write_endless_classifier
 from support.bundles import write_classifier
-from support.image_fixtures import write_picture
+from support.image_fixtures import write_image
 from support.processes import wait_until
 
 from tagmill import machine as machine_module
@@ -119,7 +119,7 @@ def test_a_task_that_waits_behind_others_is_not_given_up(pool: TimeoutPool) -> N
 def test_a_stuck_image_is_an_outcome_and_the_process_asks_to_be_recycled(
     pool: TimeoutPool, watch: Watch, tmp_path: Path
 ) -> None:
-    paths = [write_picture(tmp_path / f"{number}.png", "red", shade=number) for number in range(4)]
+    paths = [write_image(tmp_path / f"{number}.png", "red", shade=number) for number in range(4)]
     tagger = build_tagger(Settings(decode_threads=2), Named(colors=write_classifier(tmp_path / "c.onnx")))
     release = threading.Event()
     fetcher = tagger.fetcher((str(tmp_path),))
@@ -277,7 +277,7 @@ def test_memory_is_measured_and_limited_by_machine_container_or_setting(
 
 
 def test_an_unforeseen_error_of_one_image_leaves_the_others_alone(pool: TimeoutPool, tmp_path: Path) -> None:
-    write_picture(tmp_path / "good.png", "red")
+    write_image(tmp_path / "good.png", "red")
     tagger = build_tagger(Settings(decode_threads=2), Named(colors=write_classifier(tmp_path / "c.onnx")))
     fetcher = tagger.fetcher((str(tmp_path),))
     read = fetcher.fetch
