@@ -1,9 +1,9 @@
 """Histograms of oriented gradients (Dalal & Triggs, CVPR 2005): where an image has edges, and in which direction.
 
-In torch because a bundle computes its features in its own ONNX graph, which `skimage.feature.hog` cannot be exported to.
-Compared with scikit-image 0.26 (4-pixel cells, 2x2 blocks, L2-Hys) on MNIST, 10,000 images to train on and 10,000 to
-test: mean difference of a feature 0.030 (mean 0.070), correlation 0.84, as scikit-image gives a pixel's whole vote to
-one direction; `train svc` accuracy 0.983 against 0.981; 0.06 ms an image on one thread against 1.8.
+In torch because the graph of a bundle computes its own features, and `skimage.feature.hog` cannot be exported to ONNX.
+Measured against scikit-image 0.26.0 (MNIST, 10,000 test images, 4-pixel cells, 2x2 blocks, L2-Hys): a feature differs
+by 0.030 on average, of a mean of 0.070; an SVC on 50 components is right for 0.983 (scikit-image 0.981); an image takes
+0.06 ms on one thread (scikit-image 1.8 ms).
 """
 
 import math

@@ -1,9 +1,9 @@
 """Train a support vector classifier on gray pixels or HOG features: a baseline to beat.
 
-    tagmill train svc --data mnist --limit 10000 --out runs/svc
+    tagmill train svc --data mnist --test mnist --limit 10000 --out runs/svc
 
-MNIST test accuracy 0.974; with --features hog 0.983 (n=10,000 to train on; docs/training.md has the command, hardware
-and time of each figure).
+MNIST test accuracy 0.9737 in 1 s; with --features hog 0.9831 in 3 s (10,000 images to train on; n=1, seed 0). Measured
+on 2 shared vCPUs of an Intel Xeon (AVX-512, no AMX) with Python 3.11.7, torch 2.15.0 and scikit-learn 1.9.1.
 """
 
 import time
@@ -49,7 +49,7 @@ DEFAULTS = SvcHyperparameters(size=28, features=Features.PIXELS, components=50, 
 
 
 def train_svc(folders: Folders, out: Path, hyper: SvcHyperparameters, display: Display | None = None) -> dict[str, Any]:
-    """Write the run folder `out`: checkpoint, figures and report; return the figures."""
+    """Write the run folder `out` (checkpoint, figures, report); return the metrics."""
     display = display or Display()
     spec = PreprocessSpec(hyper.size, hyper.size, Geometry.STRETCH)
     raw = raw_features(hyper)
@@ -86,9 +86,9 @@ def train_svc(folders: Folders, out: Path, hyper: SvcHyperparameters, display: D
         state=network.state_dict(),
         versions=versions() | {"scikit-learn": version("scikit-learn")},
     )
-    learned = sum(values.numel() for values in network.state_dict().values())
+    parameters = sum(values.numel() for values in network.state_dict().values())
     return finish_classifier(
-        checkpoint, lambda p: all_logits(network, p), data, folders, TrainingCost(seconds, learned, "cpu"), out
+        checkpoint, lambda p: all_logits(network, p), data, folders, TrainingCost(seconds, parameters, "cpu"), out
     )
 
 
