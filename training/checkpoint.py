@@ -164,11 +164,11 @@ def _check_plain(checkpoint: Checkpoint) -> None:
 def versions() -> dict[str, str]:
     """Return the versions of the packages that a training uses."""
     try:
-        own = version("tagmill")
+        tagmill_version = version("tagmill")
     except PackageNotFoundError:
-        own = "not installed"
+        tagmill_version = "not installed"
     return {
-        "tagmill": own,
+        "tagmill": tagmill_version,
         "torch": str(torch.__version__),
         "numpy": str(np.__version__),
         "python": platform.python_version(),

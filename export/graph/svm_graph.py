@@ -16,10 +16,10 @@ from export.graph.torch_graph import OPSET, anonymous, export_module, pixels
 from tagmill.bundles.spec import SCORES, TOP_LABELS, TOP_SCORES, BundleSpec
 from training.models.svm import Extract, SupportVectors, opponents
 
-#: version of the operators of classic machine learning
+#: version of the operator set ai.onnx.ml
 ML_OPSET = 1
 
-#: from decision values of pairs of labels [N, pairs] to scores
+#: from the decision values of the pairs of labels [N, pairs] to scores
 HEAD = """
 <ir_version: {ir}, opset_import: ["": {opset}]>
 head (float[n, {pairs}] decisions) => ({outputs}) {{
@@ -34,7 +34,7 @@ head (float[n, {pairs}] decisions) => ({outputs}) {{
 
 
 class FeatureGraph(nn.Module):
-    """From uint8 [N, H, W, 3] to features."""
+    """From uint8 [N, H, W, 3] to the features of the classifier."""
 
     def __init__(self, extract: Extract) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ def _classifier(network: SupportVectors, ir_version: int) -> onnx.ModelProto:
         "SVMClassifier",
         ["components"],
         ["label", "pairs"],
-        name="SVMc",
+        name="SVMc",  # as in earlier exports, so that the bytes of a bundle stay the same
         domain="ai.onnx.ml",
         classlabels_ints=list(range(len(network.counts))),
         coefficients=(sign * network.coefficients.numpy()).astype(float32).ravel(),
@@ -85,11 +85,11 @@ def _head(spec: BundleSpec, top_k: int, ir_version: int) -> onnx.ModelProto:
     if top_k:
         outputs += f", float[n, {top_k}] {TOP_SCORES}, int64[n, {top_k}] {TOP_LABELS}"
     top = f"\n    {TOP_SCORES}, {TOP_LABELS} = TopK ({SCORES}, top_k)" if top_k else ""
-    # Of two labels the operator gives two values: how far the second wins, and how far the first does.
-    places, pairs = (opponents(labels), labels * (labels - 1) // 2) if labels > 2 else (np.array([[1], [0]]), 2)
+    # For two labels the operator returns two values: the margin of the second label and that of the first.
+    columns, pairs = (opponents(labels), labels * (labels - 1) // 2) if labels > 2 else (np.array([[1], [0]]), 2)
     model = parser.parse_model(HEAD.format(ir=ir_version, opset=OPSET, pairs=pairs, outputs=outputs, top=top))
     values = {
-        "opponents": places,
+        "opponents": columns,
         "last": np.array([2]),
         "temperature": np.array(spec.temperature, dtype=np.float32),
         **({"top_k": np.array([top_k])} if top_k else {}),

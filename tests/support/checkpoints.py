@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from torch.nn import functional as F  # noqa: N812  # the name every reader of torch code knows
+from torch.nn import functional as F  # noqa: N812  # the usual name in torch code
 
 from tagmill.bundles.spec import Task
 from tagmill.cli.progress import Display

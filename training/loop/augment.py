@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812  # the name every reader of torch code knows
+from torch.nn import functional as F  # noqa: N812  # the usual name in torch code
 
 from training.annotations.types import IGNORE
 

@@ -51,11 +51,11 @@ def _compute(
     network: Transfer, pixels: NDArray[np.uint8], device: torch.device, step: Callable[[int], object]
 ) -> NDArray[np.float32]:
     network.eval()
-    parts, size = [], call_size(pixels.shape[1], pixels.shape[2], device)
+    batches, size = [], call_size(pixels.shape[1], pixels.shape[2], device)
     for start in range(0, len(pixels), size):
-        parts.append(network.features(to_pixels(pixels[start : start + size], device)).float().cpu().numpy())
-        step(start + len(parts[-1]))
-    return np.concatenate(parts)
+        batches.append(network.features(to_pixels(pixels[start : start + size], device)).float().cpu().numpy())
+        step(start + len(batches[-1]))
+    return np.concatenate(batches)
 
 
 def _key(network: Transfer, pixels: NDArray[np.uint8]) -> str:

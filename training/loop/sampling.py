@@ -26,6 +26,6 @@ def batches(count: int, size: int, weights: Tensor | None, generator: torch.Gene
         order = torch.randperm(count, generator=generator)
     else:
         order = torch.multinomial(weights, count, replacement=True, generator=generator)
-    parts: Sequence[Tensor] = order.split(size)  # type: ignore[no-untyped-call]  # torch leaves split untyped
+    split: Sequence[Tensor] = order.split(size)  # type: ignore[no-untyped-call]  # torch leaves split untyped
     # Batch normalization cannot learn from one image.
-    return parts[:-1] if len(parts) > 1 and len(parts[-1]) == 1 else parts
+    return split[:-1] if len(split) > 1 and len(split[-1]) == 1 else split

@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812  # the name every reader of torch code knows
+from torch.nn import functional as F  # noqa: N812  # the usual name in torch code
 
 #: side of the patches that the first layer whitens, in pixels
 PATCH = 2

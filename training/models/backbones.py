@@ -56,7 +56,7 @@ def build_transfer(arch: str, size: int, labels: int, head: int) -> Transfer:
     averaged, as in the tutorial: with `head` 256 it is the tutorial's network. Raise ValueError for an unknown name or
     a size that is too small.
     """
-    normalize, backbone = _own(arch, size) if arch in BUILDERS else _torchvision(arch)
+    normalize, backbone = _tagmill(arch, size) if arch in BUILDERS else _torchvision(arch)
     backbone.eval()
     try:
         with torch.no_grad():
@@ -68,7 +68,7 @@ def build_transfer(arch: str, size: int, labels: int, head: int) -> Transfer:
     return Transfer(normalize, backbone.train(), features, labels, head)
 
 
-def _own(arch: str, size: int) -> tuple[Normalize, nn.Module]:
+def _tagmill(arch: str, size: int) -> tuple[Normalize, nn.Module]:
     layers = list(BUILDERS[arch](size, 2).children())
     assert isinstance(layers[0], Normalize)
     return layers[0], nn.Sequential(*layers[1:-1])
@@ -112,13 +112,13 @@ def matching_weights(network: Transfer, state: dict[str, Tensor], arch: str) -> 
     """
     wanted = {name: value for name, value in network.state_dict().items() if not name.startswith("head.")}
     renamed = _renamed(state, arch)
-    own = {f"normalize.{name}": value for name, value in network.normalize.state_dict().items()}
+    weights = {f"normalize.{name}": value for name, value in network.normalize.state_dict().items()}
     for name, value in wanted.items():
-        given = renamed.get(name, own.get(name))
+        given = renamed.get(name, weights.get(name))
         if given is None or given.shape != value.shape:
             raise ValueError(f"the weights hold no {name} of shape {tuple(value.shape)}")
-        own[name] = given
-    return own
+        weights[name] = given
+    return weights
 
 
 def _renamed(state: dict[str, Tensor], arch: str) -> dict[str, Tensor]:

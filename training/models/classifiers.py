@@ -5,7 +5,7 @@ from enum import StrEnum
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812  # the name every reader of torch code knows
+from torch.nn import functional as F  # noqa: N812  # the usual name in torch code
 
 from training.models.airbench import Mirrored, Whitening, airbench_layers
 

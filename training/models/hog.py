@@ -10,7 +10,7 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812  # the name every reader of torch code knows
+from torch.nn import functional as F  # noqa: N812  # the usual name in torch code
 
 #: directions of an edge over 180 degrees: which side is brighter does not count
 DIRECTIONS = 9

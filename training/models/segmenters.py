@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812  # the name every reader of torch code knows
+from torch.nn import functional as F  # noqa: N812  # the usual name in torch code
 
 from training.models.classifiers import Normalize, Residual, body, convolution
 
@@ -69,13 +69,13 @@ class UNet(nn.Module):
 
     def take_body(self, resnet_state: dict[str, Tensor]) -> None:
         """Copy the body and the normalization of a trained resnet."""
-        own = self.state_dict()
+        state = self.state_dict()
         for name, value in resnet_state.items():
             layer, _, rest = name.partition(".")
             copied = f"normalize.{rest}" if layer == "0" else f"body.{int(layer) - 1}.{rest}"
-            if copied in own:
-                own[copied] = value
-        self.load_state_dict(own)
+            if copied in state:
+                state[copied] = value
+        self.load_state_dict(state)
 
 
 class ContextUNet(UNet):

@@ -39,7 +39,7 @@ class TrainingCost:
 
     #: seconds of training, validation included, without reading the images and the final measurement
     seconds: float
-    #: number of learned values
+    #: number of values that were learned
     parameters: int
     device: str
     #: metrics of each epoch
@@ -91,7 +91,7 @@ def finish_segmenter(
 
 def _write(checkpoint: Checkpoint, data: LabeledSet, cost: TrainingCost, run: Path, shown: Shown) -> dict[str, Any]:
     save(checkpoint, run)
-    parts = {"train": data.train, "validation": data.validation, "test": data.test}
+    uses = {"train": data.train, "validation": data.validation, "test": data.test}
     summary = {
         **checkpoint.metrics,
         "recipe": checkpoint.recipe,
@@ -102,8 +102,8 @@ def _write(checkpoint: Checkpoint, data: LabeledSet, cost: TrainingCost, run: Pa
         "epoch": checkpoint.epoch,
         "parameters": cost.parameters,
         "labels": data.labels,
-        "pictures": {use: len(arrays) if arrays else 0 for use, arrays in parts.items()},
-        "unreadable": sum(len(arrays.unreadable) for arrays in parts.values() if arrays),
+        "pictures": {use: len(arrays) if arrays else 0 for use, arrays in uses.items()},
+        "unreadable": sum(len(arrays.unreadable) for arrays in uses.values() if arrays),
         "duplicates": len(data.duplicates),
         "data": {use: short_names([Path(name) for name in names]) for use, names in checkpoint.data.items()},
         "temperature": checkpoint.temperature,

@@ -48,8 +48,8 @@ def find_weights(weights: str, backbone: str | None) -> Pretrained:
         raise InputError(f"--weights {weights}: must be {NONE}, {IMAGENET}, a run folder or a file of weights")
     if backbone is None:
         raise InputError(f"--weights {weights}: name the network it holds with --backbone")
-    stored: Any = read(path)
-    state = stored.get("state_dict", stored) if isinstance(stored, dict) else None
+    content: Any = read(path)
+    state = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise InputError(f"{path}: holds no weights by name; save a network's state_dict() with torch.save")
     return Pretrained(backbone, state)

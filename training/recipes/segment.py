@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812  # the name every reader of torch code knows
+from torch.nn import functional as F  # noqa: N812  # the usual name in torch code
 
 from tagmill.bundles.spec import Task
 from tagmill.cli.progress import Display
@@ -164,9 +164,10 @@ def fit(
             truth = _subsampled(truth, network.stride, training.generator)
             loss = segmentation_loss(logits.float(), truth, weights, hyper.dice)
             training.step(loss, len(chosen))
-        table = mask_confusion(segment(training.evaluated, validation.pixels, device), validation.targets, labels)
-        held = segmentation(table, names, len(validation))
-        training.end(epoch, validation_mean_iou=held["mean_iou"], validation_pixel_accuracy=held["pixel_accuracy"])
+        confusion = mask_confusion(segment(training.evaluated, validation.pixels, device), validation.targets, labels)
+        metrics = segmentation(confusion, names, len(validation))
+        iou, accuracy = metrics["mean_iou"], metrics["pixel_accuracy"]
+        training.end(epoch, validation_mean_iou=iou, validation_pixel_accuracy=accuracy)
 
 
 def segmentation_loss(logits: Tensor, truth: Tensor, weights: Tensor, dice: float) -> Tensor:
@@ -217,11 +218,11 @@ def new_network(
     if start is None:
         fit_to_pixels(network, to_pixels(train.pixels[:: max(1, len(train) // MEASURED_ON)]))
     elif start.arch == arch:
-        own = network.state_dict()
+        state = network.state_dict()
         matching = {
-            name: value for name, value in start.state.items() if name in own and own[name].shape == value.shape
+            name: value for name, value in start.state.items() if name in state and state[name].shape == value.shape
         }
-        network.load_state_dict(own | matching)
+        network.load_state_dict(state | matching)
     elif isinstance(network, UNet) and start.arch == Arch.RESNET and start.recipe == "cnn":
         network.take_body(start.state)
     else:

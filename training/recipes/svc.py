@@ -112,7 +112,7 @@ def limited(arrays: Arrays, labels: int, limit: int, seed: int) -> Arrays:
     random = np.random.default_rng(seed)
     rank = np.zeros(len(arrays))
     for label in range(labels):
-        own = random.permutation(np.flatnonzero(arrays.targets == label))
-        rank[own] = np.arange(len(own)) / len(own)
+        indices = random.permutation(np.flatnonzero(arrays.targets == label))
+        rank[indices] = np.arange(len(indices)) / len(indices)
     chosen: NDArray[np.int64] = np.sort(np.argsort(rank, kind="stable")[:limit])
     return replace(arrays.part(chosen), unreadable=arrays.unreadable)

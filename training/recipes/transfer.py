@@ -104,10 +104,7 @@ def train_transfer(
     """
     display = display or Display()
     device = device_for(device_name)
-    head_epochs = 0 if weights == NONE else hyper.head_epochs
-    if not head_epochs and not hyper.loop.epochs:
-        why = f"--weights {NONE}" if weights == NONE else "--head-epochs 0"
-        raise InputError(f"{why} --fine-tune-epochs 0: nothing would be trained; give --fine-tune-epochs 1 or more")
+    head_epochs = head_epochs_of(weights, hyper)
     pretrained = find_weights(weights, backbone)
     origin = weights if weights in {NONE, IMAGENET} else short_name(Path(weights))
     spec = PreprocessSpec(hyper.size, hyper.size, hyper.geometry)
@@ -157,6 +154,15 @@ def train_transfer(
     checkpoint = training.finish()
     cost = TrainingCost(training.seconds, parameters(network), str(device), training.history)
     return finish_classifier(checkpoint, lambda p: all_logits(network, p, device), data, folders, cost, out)
+
+
+def head_epochs_of(weights: str, hyper: TransferHyperparameters) -> int:
+    """Return the epochs of the head alone, 0 on random weights. Raise InputError if nothing would be trained."""
+    epochs = 0 if weights == NONE else hyper.head_epochs
+    if not epochs and not hyper.loop.epochs:
+        why = f"--weights {NONE}" if weights == NONE else "--head-epochs 0"
+        raise InputError(f"{why} --fine-tune-epochs 0: nothing would be trained; give --fine-tune-epochs 1 or more")
+    return epochs
 
 
 def fit_head(

@@ -304,5 +304,8 @@ def test_the_command_trains_with_the_options_it_was_given(tmp_path: Path) -> Non
 
 
 def test_help_is_printed_without_importing_torch() -> None:
-    words = "import sys, training.cli.train, export.cli.export; sys.exit('torch' in sys.modules or 'onnxruntime' in sys.modules)"
+    words = (
+        "import sys, training.cli.train, export.cli.export\n"
+        "sys.exit('torch' in sys.modules or 'onnxruntime' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", words], check=False).returncode == 0
