@@ -183,7 +183,7 @@ def test_a_missing_folder_is_refused_by_name(tmp_path: Path) -> None:
 def test_a_test_folder_with_another_category_is_refused(tmp_path: Path) -> None:
     data = draw_noisy(tmp_path / "train", ("red", "green"), each=2)
     test = draw_noisy(tmp_path / "test", ("red", "blue"), each=2)
-    with pytest.raises(InputError, match="category blue is not one of the training pictures': green, red"):
+    with pytest.raises(InputError, match="category blue is not one of the training images': green, red"):
         train_cnn(Folders((data,), (), (test,)), tmp_path / "run", Arch.SIMPLE_CNN, SMALL)
 
 
