@@ -1,4 +1,4 @@
-"""Checkpoints: the weights of a network with everything that says what it is and where it came from."""
+"""Checkpoints: the weights of a network, how to build it, and how it was trained."""
 
 import pickle
 import platform
@@ -19,17 +19,17 @@ from training.models.build import build
 
 #: the best weights so far
 FILE = "checkpoint.pt"
-#: all that a training needs to go on; gone once it is finished
+#: the state that --resume needs; removed when the training is finished
 STATE = "state.pt"
-#: written last: a run that has it is finished
+#: written last: a run with this file is finished
 METRICS = "metrics.json"
-#: version of the layout; a reader refuses any other
+#: version of the file layout; `load` refuses any other
 LAYOUT = 2
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trained network as it lies in a run folder."""
+    """A trained network, as stored in a run folder."""
 
     recipe: str
     task: Task
@@ -38,17 +38,17 @@ class Checkpoint:
     labels: tuple[str, ...]
     preprocess: PreprocessSpec
     hyperparameters: dict[str, Any]
-    #: what served as "train", "validation" and "test"
+    #: the folders of "train", "validation" and "test"
     data: dict[str, list[str]]
-    #: how this arch was shaped, e.g. {"head": 256}
+    #: arguments of the network, e.g. {"head": 256}
     options: dict[str, Any] = field(default_factory=dict)
     #: weights and buffers
     state: dict[str, Tensor] = field(default_factory=dict)
-    #: the epoch these weights are from, counted from 1
+    #: the epoch of these weights, counted from 1
     epoch: int = 0
-    #: what the logits are divided by before softmax or sigmoid
+    #: divisor of the logits before softmax or sigmoid
     temperature: float = 1.0
-    #: suggested least score for each label
+    #: suggested minimum score of each label
     thresholds: dict[str, float] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
@@ -61,10 +61,10 @@ class Checkpoint:
 
 
 def claim_run(run: Path, folders: Folders, resume: bool = False, resumable: bool = True) -> None:
-    """Create the folder of a new run, or take up one that was interrupted.
+    """Create the folder of a run; with `resume` it may hold a run that was stopped.
 
-    Raises InputError where it lies among the images or a run is already that is not to be taken up, and NothingToDo
-    where it is finished. A recipe that is not `resumable` has no --resume.
+    Raise InputError if the folder lies inside a data folder, or holds a run and `resume` is false. Raise NothingToDo if
+    the run to resume is finished. A recipe that is not `resumable` has no --resume option to suggest.
     """
     require_apart(run, (*folders.data, *folders.validation, *folders.test))
     try:
@@ -79,7 +79,7 @@ def claim_run(run: Path, folders: Folders, resume: bool = False, resumable: bool
 
 
 def save(checkpoint: Checkpoint, run: Path) -> Path:
-    """Write checkpoint.pt so that there is always a whole one, however the process ends."""
+    """Write checkpoint.pt atomically: the old one stays until the new one is complete."""
     values = {key: value for key, value in vars(checkpoint).items() if key != "state"}
     values |= {
         "task": str(checkpoint.task),
@@ -92,7 +92,7 @@ def save(checkpoint: Checkpoint, run: Path) -> Path:
 
 
 def write(values: dict[str, Any], path: Path) -> Path:
-    """Write tensors and plain values in one step. Raises ConfigurationError where the disk does not take them."""
+    """Write tensors and plain values atomically. Raise ConfigurationError if the disk is full or not writable."""
     temporary = path.with_name(f".{path.name}.partial")
     try:
         torch.save(values, temporary)
@@ -105,24 +105,24 @@ def write(values: dict[str, Any], path: Path) -> Path:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Return what `write` wrote. Raises InputError for a damaged file."""
+    """Read a file of `write`. Raise InputError if it is damaged."""
     try:
-        stored: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        values: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, LookupError, TypeError, ValueError, AttributeError,
             pickle.UnpicklingError) as error:  # fmt: skip
-        # torch has no error of its own for a damaged file: zip and pickle raise all of these.
+        # torch has no error for a damaged file: zip and pickle raise all of these.
         raise InputError(f"{path}: is damaged or none of Tagmill's; train again, or name another run") from error
-    return stored
+    return values
 
 
 def load(run: Path) -> Checkpoint:
-    """Read the checkpoint of a run folder, or the file itself. Raises InputError with what to do."""
+    """Read the checkpoint of a run folder, or a checkpoint file. Raise InputError if it is missing or damaged."""
     path = run / FILE if run.is_dir() else run
     if not path.is_file():
         raise InputError(f"{path}: no checkpoint; name the --out folder of a `tagmill train` that went past one epoch")
-    stored = read(path)
+    values = read(path)
     try:
-        meta = stored["meta"]
+        meta = values["meta"]
         if meta["layout"] != LAYOUT:
             raise InputError(f"{path}: is of layout {meta['layout']}, this Tagmill reads {LAYOUT}; train again")
         plain_fields = (
@@ -141,7 +141,7 @@ def load(run: Path) -> Checkpoint:
             arch=str(meta["arch"]),
             labels=tuple(meta["labels"]),
             preprocess=PreprocessSpec.from_dict(meta["preprocess"]),
-            state=stored["state"],
+            state=values["state"],
             **{key: meta[key] for key in plain_fields},
         )
         checkpoint.network()
@@ -152,23 +152,23 @@ def load(run: Path) -> Checkpoint:
 
 
 def _check_plain(checkpoint: Checkpoint) -> None:
-    """Raise TypeError where what is read of the data is of another kind: torch reads back whatever was written."""
+    """Raise TypeError if a field has the wrong type: torch.load returns whatever was written."""
     mappings = (checkpoint.hyperparameters, checkpoint.data, checkpoint.thresholds, checkpoint.metrics)
     if not all(isinstance(value, dict) for value in mappings):
         raise TypeError("a field is no mapping")
-    for places in checkpoint.data.values():
-        if not isinstance(places, list) or not all(isinstance(place, str) for place in places):
-            raise TypeError("a part of the data is no list of paths")
+    for paths in checkpoint.data.values():
+        if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
+            raise TypeError("the data of a use are no list of paths")
 
 
 def versions() -> dict[str, str]:
-    """Return what the weights were made with."""
+    """Return the versions of the packages that a training uses."""
     try:
-        own = version("tagmill")
+        tagmill_version = version("tagmill")
     except PackageNotFoundError:
-        own = "not installed"
+        tagmill_version = "not installed"
     return {
-        "tagmill": own,
+        "tagmill": tagmill_version,
         "torch": str(torch.__version__),
         "numpy": str(np.__version__),
         "python": platform.python_version(),
@@ -176,10 +176,10 @@ def versions() -> dict[str, str]:
 
 
 def copied_state(network: nn.Module) -> dict[str, Tensor]:
-    """Return the weights and buffers as they are now, on the CPU."""
+    """Return a copy of the weights and buffers on the CPU."""
     return {name: value.detach().cpu().contiguous().clone() for name, value in network.state_dict().items()}
 
 
 def plain(values: dict[str, Any]) -> dict[str, Any]:
-    """Return enums as the text they stand for, which is what weights_only can read."""
+    """Return the values with each StrEnum as a plain str, which torch.load(weights_only=True) can read."""
     return {key: str(value) if isinstance(value, str) else value for key, value in values.items()}

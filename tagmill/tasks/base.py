@@ -47,11 +47,11 @@ class Prediction:
 
         return cls(joined("scores"), joined("mask"), joined("labels"))
 
-    def part(self, start: int, end: int) -> "Prediction":
-        """Return the predictions of images `start` to `end`."""
-        mask = None if self.mask is None else self.mask[start:end]
-        labels = None if self.labels is None else self.labels[start:end]
-        return Prediction(self.scores[start:end], mask, labels)
+    def at(self, chosen: "slice | NDArray[np.int64]") -> "Prediction":
+        """Return the predictions of some of the images."""
+        mask = None if self.mask is None else self.mask[chosen]
+        labels = None if self.labels is None else self.labels[chosen]
+        return Prediction(self.scores[chosen], mask, labels)
 
 
 @dataclass(frozen=True)

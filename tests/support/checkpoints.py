@@ -1,4 +1,4 @@
-"""Training runs for tests of export: real checkpoints of networks trained on small images, without a report."""
+"""Real checkpoints of networks trained on small images, without figures and report; and trainings made short."""
 
 from dataclasses import fields, replace
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from torch.nn import functional as F  # noqa: N812  # the name every reader of torch code knows
+from torch.nn import functional as F  # noqa: N812  # the usual name in torch code
 
 from tagmill.cli.progress import Display
 from tagmill.images.preprocess import PreprocessSpec
@@ -24,19 +24,19 @@ from training.loop.training import LoopConfig
 from training.models.build import build
 from training.models.classifiers import fit_to_pixels
 
-#: training steps; each batch is all images
+#: training steps, each over all images
 STEPS = 12
 
 
-def write_classifier_run(run: Path, folders: Folders, arch: str = "seed", size: int = 32) -> Path:
-    """Fit a classifier to a folder of images for each category."""
+def write_classifier_run(run: Path, folders: Folders, arch: str = "simple-cnn", size: int = 32) -> Path:
+    """Write the run of a classifier trained on a folder of images for each category."""
     spec = PreprocessSpec(size, size)
     data = read_labeled(folders, spec, 0, Display())
     return _write(run, folders, CLASSIFY, arch, data.labels, spec, data.train)
 
 
 def write_segmenter_run(run: Path, folders: Folders, arch: str = "unet", size: int = 64) -> Path:
-    """Fit a segmenter to images and masks."""
+    """Write the run of a segmenter trained on images and masks."""
     spec = PreprocessSpec(size, size)
     data = read_masked(folders, spec, 0, Display())
     return _write(run, folders, SEGMENT, arch, data.labels, spec, data.train)
@@ -52,7 +52,7 @@ def _write(
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
     for _ in range(STEPS):
         logits = network(pixels)
-        if targets.ndim == 3:  # a unet in training gives coarse logits
+        if targets.ndim == 3:  # a unet in training mode returns coarse logits
             stride = targets.shape[1] // logits.shape[2]
             targets = targets[:, ::stride, ::stride]
         loss = F.cross_entropy(logits, targets, ignore_index=IGNORE)
@@ -80,8 +80,20 @@ def _write(
 Hyper = TypeVar("Hyper")
 
 
+class InterruptAt(Display):
+    """A display that raises KeyboardInterrupt at the first line with a given start, e.g. "epoch 2/"."""
+
+    def __init__(self, start: str) -> None:
+        super().__init__()
+        self.start = start
+
+    def say(self, line: str) -> None:
+        if line.startswith(self.start):
+            raise KeyboardInterrupt
+
+
 def short(hyper: Hyper, **values: object) -> Hyper:
-    """Return the hyperparameters with some values replaced, also those of their loop."""
+    """Return hyperparameters with some values changed, those of their loop included."""
     loop_fields = {field.name for field in fields(LoopConfig)}
     loop = replace(hyper.loop, **{name: values.pop(name) for name in list(values) if name in loop_fields})  # type: ignore[attr-defined]
     return replace(hyper, loop=loop, **values)  # type: ignore[type-var,call-overload]

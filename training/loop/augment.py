@@ -1,4 +1,4 @@
-"""Random changes to a batch of training pixels, and to its masks with them, as whole-tensor operations."""
+"""Random changes to a batch of training images and its masks, as whole-tensor operations."""
 
 import math
 from dataclasses import dataclass
@@ -6,33 +6,33 @@ from enum import StrEnum
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812  # the name every reader of torch code knows
+from torch.nn import functional as F  # noqa: N812  # the usual name in torch code
 
 from tagmill.tasks.figures import IGNORE
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How much each image may change; 0 switches a change off."""
+    """The limits of each random change; 0 switches it off."""
 
-    #: chance of a left-right flip
+    #: probability of a left-right flip
     flip: float = 0.5
     #: largest shift, as a share of the side
     shift: float = 0.0
-    #: largest factor of zooming in or out, as 1 + zoom
+    #: largest zoom in or out: the factor is at most 1 + zoom
     zoom: float = 0.0
     #: largest angle, in degrees
     angle: float = 0.0
     #: largest change of brightness, contrast and saturation, as a share
     color: float = 0.0
-    #: side of a gray square laid over the image, as a share of the side
+    #: largest side of a gray rectangle drawn over the image, as a share of the side
     erase: float = 0.0
-    #: chance that half the labels of another picture's mask are pasted, with their pixels
+    #: probability that half the labels of another image's mask are pasted, with their pixels
     paste: float = 0.0
 
 
 class Strength(StrEnum):
-    """How much images change, by name."""
+    """The named augmentations."""
 
     NONE = "none"
     LIGHT = "light"
@@ -40,8 +40,8 @@ class Strength(StrEnum):
     STRONG = "strong"
 
 
-#: Light moves images without resampling them, for short trainings of small images; medium also covers and recolors
-#: them, for long ones; strong turns and zooms them, too, for photos.
+#: light shifts and flips without resampling, for short trainings on small images; medium also erases and recolors, for
+#: long ones; strong also rotates and zooms, for photos
 STRENGTHS = {
     Strength.NONE: None,
     Strength.LIGHT: Augmentation(flip=0.5, shift=0.063),
@@ -53,7 +53,7 @@ STRENGTHS = {
 def augment(
     pixels: Tensor, masks: Tensor | None, strength: Augmentation, generator: torch.Generator
 ) -> tuple[Tensor, Tensor | None]:
-    """Change float32 [N, 3, H, W] of 0..255 and uint8 [N, H, W]; the same generator state gives the same change."""
+    """Change float32 [N, 3, H, W] of 0..255 and uint8 [N, H, W]; the same generator state gives the same result."""
     if strength.zoom or strength.angle:
         pixels, masks = _warp(pixels, masks, strength, generator)
     else:
@@ -68,37 +68,37 @@ def augment(
 
 
 def _uniform(count: int, low: float, high: float, generator: torch.Generator, device: torch.device) -> Tensor:
-    # Drawn on the CPU whatever the device is, so that a seed means the same images everywhere.
+    # Drawn on the CPU so that a seed gives the same augmentation on every device.
     return (torch.rand(count, generator=generator) * (high - low) + low).to(device, non_blocking=True)
 
 
 def _flip_and_shift(
     pixels: Tensor, masks: Tensor | None, strength: Augmentation, generator: torch.Generator
 ) -> tuple[Tensor, Tensor | None]:
-    """Move by whole pixels, mirrored at the edge: small images stay as sharp as they were."""
+    """Shift by whole pixels, with reflected borders, and flip: small images stay sharp."""
     count, _, height, width = pixels.shape
     device = pixels.device
-    rows = _moved(height, _uniform(count, -strength.shift, strength.shift, generator, device))
-    columns = _moved(width, _uniform(count, -strength.shift, strength.shift, generator, device))
+    rows = _shifted(height, _uniform(count, -strength.shift, strength.shift, generator, device))
+    columns = _shifted(width, _uniform(count, -strength.shift, strength.shift, generator, device))
     flipped = _uniform(count, 0, 1, generator, device) < strength.flip
     columns = torch.where(flipped[:, None], width - 1 - columns, columns)
-    picture = torch.arange(count, device=device)[:, None, None]
-    chosen = (picture, rows[:, :, None], columns[:, None, :])
+    image = torch.arange(count, device=device)[:, None, None]
+    chosen = (image, rows[:, :, None], columns[:, None, :])
     moved = pixels.permute(0, 2, 3, 1)[chosen].permute(0, 3, 1, 2)
     return moved, None if masks is None else masks[chosen]
 
 
-def _moved(length: int, shift: Tensor) -> Tensor:
-    """Return which of `length` positions each position shows after the shift, int64 [N, length]."""
-    places = torch.arange(length, device=shift.device)[None] + (shift * length).round().long()[:, None]
-    places = places.abs()
-    return torch.where(places >= length, 2 * (length - 1) - places, places)
+def _shifted(length: int, shift: Tensor) -> Tensor:
+    """Return the source index of each of `length` positions after the shift, int64 [N, length]."""
+    sources = torch.arange(length, device=shift.device)[None] + (shift * length).round().long()[:, None]
+    sources = sources.abs()
+    return torch.where(sources >= length, 2 * (length - 1) - sources, sources)
 
 
 def _warp(
     pixels: Tensor, masks: Tensor | None, strength: Augmentation, generator: torch.Generator
 ) -> tuple[Tensor, Tensor | None]:
-    """Turn, zoom, shift and flip in one resampling; masks take the nearest pixel, and are ignored outside."""
+    """Rotate, zoom, shift and flip in one resampling; masks take the nearest pixel, and IGNORE outside the image."""
     count, device = len(pixels), pixels.device
     angle = _uniform(count, -strength.angle, strength.angle, generator, device) * (math.pi / 180)
     limit = math.log1p(strength.zoom)
@@ -114,14 +114,14 @@ def _warp(
     moved = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
     if masks is None:
         return moved, None
-    # grid_sample fills with 0 outside: 255 - mask makes that the ignored value.
+    # grid_sample fills with 0 outside: with 255 - mask that becomes IGNORE.
     inverted = (IGNORE - masks.float())[:, None]
-    turned = F.grid_sample(inverted, grid, mode="nearest", padding_mode="zeros", align_corners=False)
-    return moved, (IGNORE - turned[:, 0]).to(torch.uint8)
+    warped = F.grid_sample(inverted, grid, mode="nearest", padding_mode="zeros", align_corners=False)
+    return moved, (IGNORE - warped[:, 0]).to(torch.uint8)
 
 
 def _recolor(pixels: Tensor, amount: float, generator: torch.Generator) -> Tensor:
-    """Change brightness by factor a channel, then contrast and saturation."""
+    """Scale each channel and the brightness, then change saturation and contrast."""
     count, device = len(pixels), pixels.device
 
     def factor(share: float) -> Tensor:
@@ -131,11 +131,12 @@ def _recolor(pixels: Tensor, amount: float, generator: torch.Generator) -> Tenso
     pixels = pixels * tint
     gray = pixels.mean(dim=1, keepdim=True)
     pixels = torch.lerp(gray.expand_as(pixels), pixels, factor(amount).expand_as(pixels))
-    middle = gray.mean(dim=(2, 3), keepdim=True)
-    return torch.lerp(middle.expand_as(pixels), pixels, factor(amount).expand_as(pixels)).clamp(0, 255)
+    mean = gray.mean(dim=(2, 3), keepdim=True)
+    return torch.lerp(mean.expand_as(pixels), pixels, factor(amount).expand_as(pixels)).clamp(0, 255)
 
 
 def _erase(pixels: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Fill one rectangle of each image, of at most `share` of its sides, with gray."""
     count, _, height, width = pixels.shape
     device = pixels.device
     inside = []
@@ -143,16 +144,16 @@ def _erase(pixels: Tensor, share: float, generator: torch.Generator) -> Tensor:
         middle = _uniform(count, 0, length, generator, device)[:, None]
         half = _uniform(count, 0, share * length / 2, generator, device)[:, None]
         inside.append((torch.arange(length, device=device)[None] - middle).abs() < half)
-    square = inside[0][:, None, :, None] & inside[1][:, None, None, :]
-    return pixels.masked_fill(square, 127.0)
+    rectangle = inside[0][:, None, :, None] & inside[1][:, None, None, :]
+    return pixels.masked_fill(rectangle, 127.0)
 
 
-def _paste(pixels: Tensor, masks: Tensor, chance: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Paste each label of another image of the batch with a chance of one half (ClassMix, arXiv 2007.07936)."""
+def _paste(pixels: Tensor, masks: Tensor, probability: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Paste each label of another image of the batch with probability 0.5 (ClassMix, arXiv 2007.07936)."""
     count, device = len(pixels), pixels.device
     taken = torch.rand(count, IGNORE + 1, generator=generator) < 0.5
     taken[:, IGNORE] = False
-    taken &= (torch.rand(count, 1, generator=generator) < chance).expand_as(taken)
+    taken &= (torch.rand(count, 1, generator=generator) < probability).expand_as(taken)
     other = torch.roll(torch.arange(count, device=device), 1)
     pasted = taken.to(device, non_blocking=True).gather(1, masks[other].flatten(1).long()).view_as(masks)
     return torch.where(pasted[:, None], pixels[other], pixels), torch.where(pasted, masks[other], masks)

@@ -1,4 +1,4 @@
-"""A network compiled for a GPU, where that pays and where this machine can."""
+"""Compile a network for a GPU if the training is long enough and the machine has what it takes."""
 
 import os
 import shutil
@@ -9,15 +9,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-#: steps from which compiling pays: it takes half a minute, and saves part of a millisecond a step
+#: least number of steps worth compiling for: it takes half a minute, and saves part of a millisecond a step
 COMPILED_FROM = 10_000
 
 
 class Compiled:
-    """Answers batches of one size by compiled code and all others by the network itself; both have the same weights.
+    """A network that runs compiled for one batch size and uncompiled for all others; both share the weights.
 
-    The last batch of an epoch is smaller, and images that are measured come in other numbers: each size would be
-    compiled once more.
+    The last batch of an epoch is smaller, and validation has other batch sizes: each size would be compiled separately.
     """
 
     def __init__(self, network: nn.Module, batch_size: int) -> None:
@@ -25,17 +24,17 @@ class Compiled:
         self._compiled = torch.compile(network, dynamic=False)
 
     def __call__(self, batch: Tensor) -> Tensor:
-        answer: Tensor = (self._compiled if len(batch) == self._batch_size else self._network)(batch)
-        return answer
+        output: Tensor = (self._compiled if len(batch) == self._batch_size else self._network)(batch)
+        return output
 
 
-def pays(device: torch.device, steps: int) -> bool:
-    """Return whether a training of so many steps is to be compiled."""
+def worth_compiling(device: torch.device, steps: int) -> bool:
+    """Return whether to compile a network for a training of this many steps."""
     return device.type == "cuda" and steps >= COMPILED_FROM and can_compile()
 
 
 def can_compile() -> bool:
-    """Return whether Triton can build its launcher: that takes a C compiler and the header files of Python."""
+    """Return whether Triton can build its launcher, which needs a C compiler and the header files of Python."""
     compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
     headers = Path(sysconfig.get_paths()["include"], "Python.h")
     return compiler is not None and headers.exists() and find_spec("triton") is not None

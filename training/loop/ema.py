@@ -1,4 +1,4 @@
-"""A running mean of the weights, which is measured and kept instead of the last ones."""
+"""The exponential moving average (EMA) of the weights, which is validated and saved instead of the last weights."""
 
 from copy import deepcopy
 from itertools import chain
@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 
 class EMA(nn.Module):
-    """The exponential moving average of a network's weights and buffers; `decay` is what stays at each step.
+    """The EMA of a network's weights and buffers; `decay` is the share of the average that each step keeps.
 
-    The first steps count more, so that the average of a short training does not hold on to the random start:
-    min(decay, (1 + t) / (10 + t)), as TensorFlow's ExponentialMovingAverage has it. torch's AveragedModel computes the
-    same, but asks the GPU for its count of steps and waits for the answer, several times a step.
+    The decay of step t is min(decay, (1 + t) / (10 + t)), as in TensorFlow's ExponentialMovingAverage, so that the EMA
+    of a short training forgets the random start. torch's AveragedModel computes the same, but reads its step count from
+    the GPU, and waits for it, several times a step.
     """
 
     n_averaged: Tensor
@@ -25,15 +25,15 @@ class EMA(nn.Module):
 
     @torch.no_grad()
     def update_parameters(self, network: nn.Module) -> None:
-        """Take the weights as they are now into the mean; the first ones are the mean."""
+        """Add the current weights to the average; the first ones replace it."""
         steps = int(self.n_averaged)
-        stays = min(self._decay, (1 + steps) / (10 + steps)) if steps else 0.0
+        decay = min(self._decay, (1 + steps) / (10 + steps)) if steps else 0.0
         pairs = list(zip(_tensors(self.module), _tensors(network), strict=True))
-        real = [pair for pair in pairs if pair[0].is_floating_point()]
-        torch._foreach_lerp_([mean for mean, _ in real], [value for _, value in real], 1 - stays)
-        for mean, value in pairs:
-            if not mean.is_floating_point():  # counters
-                mean.copy_(value)
+        floating = [pair for pair in pairs if pair[0].is_floating_point()]
+        torch._foreach_lerp_([average for average, _ in floating], [value for _, value in floating], 1 - decay)
+        for average, value in pairs:
+            if not average.is_floating_point():  # the step counters of batch normalization
+                average.copy_(value)
         self.n_averaged += 1
 
 

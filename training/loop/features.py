@@ -1,4 +1,4 @@
-"""Features of a frozen backbone: computed once for each image, kept for the next run."""
+"""The features of a frozen backbone: computed once for each image, and cached on disk."""
 
 import hashlib
 import os
@@ -14,7 +14,7 @@ from training.models.backbones import Transfer
 
 
 def cache_folder() -> Path:
-    """Return where features are kept: ~/.cache/tagmill/features, or below XDG_CACHE_HOME."""
+    """Return the folder of cached features: ~/.cache/tagmill/features, or below XDG_CACHE_HOME."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tagmill" / "features"
 
 
@@ -25,25 +25,25 @@ def backbone_features(
     step: Callable[[int], object] = lambda done: None,
     cache: Path | None = None,
 ) -> NDArray[np.float32]:
-    """Return float32 [N, F] for uint8 [N, H, W, 3]; the same weights and images are read from the cache.
+    """Return float32 [N, F] for uint8 [N, H, W, 3]; read them from the cache for the same weights and images.
 
-    A cache that cannot be written is gone without.
+    `step` is called with the number of images done. A cache that cannot be written is skipped.
     """
-    kept = (cache or cache_folder()) / f"{_key(network, pixels)}.npy"
+    path = (cache or cache_folder()) / f"{_key(network, pixels)}.npy"
     try:
-        found: NDArray[np.float32] = np.load(kept)
+        features: NDArray[np.float32] = np.load(path)
         step(len(pixels))
-        return found
+        return features
     except (OSError, ValueError):
-        found = _compute(network, pixels, device, step)
+        features = _compute(network, pixels, device, step)
     try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        partial = kept.with_suffix(".partial.npy")
-        np.save(partial, found)
-        partial.replace(kept)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial.npy")
+        np.save(partial, features)
+        partial.replace(path)
     except OSError:
         pass
-    return found
+    return features
 
 
 @torch.inference_mode()
@@ -51,11 +51,11 @@ def _compute(
     network: Transfer, pixels: NDArray[np.uint8], device: torch.device, step: Callable[[int], object]
 ) -> NDArray[np.float32]:
     network.eval()
-    parts, size = [], call_size(pixels.shape[1], pixels.shape[2], device)
+    batches, size = [], call_size(pixels.shape[1], pixels.shape[2], device)
     for start in range(0, len(pixels), size):
-        parts.append(network.features(to_pixels(pixels[start : start + size], device)).float().cpu().numpy())
-        step(start + len(parts[-1]))
-    return np.concatenate(parts)
+        batches.append(network.features(to_pixels(pixels[start : start + size], device)).float().cpu().numpy())
+        step(start + len(batches[-1]))
+    return np.concatenate(batches)
 
 
 def _key(network: Transfer, pixels: NDArray[np.uint8]) -> str:

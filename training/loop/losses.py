@@ -1,4 +1,4 @@
-"""What a classifier is trained for and judged by, for one label an image and for several."""
+"""The losses and validation metrics of a classifier, for one label an image and for several."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812  # the name every reader of torch code knows
+from torch.nn import functional as F  # noqa: N812  # the usual name in torch code
 
 from tagmill.tasks.figures import multilabel
 from training.data.arrays import Arrays
@@ -18,28 +18,28 @@ def label_loss(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
     """Return cross-entropy for int64 [N], or the sum of binary cross-entropies for 0/1 of [N, labels]."""
     if targets.ndim == 1:
         return F.cross_entropy(logits, targets, label_smoothing=smoothing)
-    wanted = targets.float() * (1 - smoothing) + smoothing / 2
-    return F.binary_cross_entropy_with_logits(logits, wanted, reduction="sum") / len(logits)
+    smoothed = targets.float() * (1 - smoothing) + smoothing / 2
+    return F.binary_cross_entropy_with_logits(logits, smoothed, reduction="sum") / len(logits)
 
 
-def right_answers(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return how many images are right, a scalar; of several labels the share that is."""
+def count_correct(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return how many images are right, a scalar; with several labels an image counts by its share of right labels."""
     if targets.ndim == 1:
         return (logits.argmax(1) == targets).sum()
     return ((logits > 0) == (targets > 0)).float().mean(1).sum()
 
 
-def validate(network: nn.Module, held: Arrays, device: torch.device) -> dict[str, float]:
-    """Return the figures of an epoch over the held-out images."""
-    return judge(all_logits(network, held.pixels, device), held.targets)
+def validate(network: nn.Module, validation: Arrays, device: torch.device) -> dict[str, float]:
+    """Return the validation metrics of a network."""
+    return validation_metrics(all_logits(network, validation.pixels, device), validation.targets)
 
 
-def judge(logits: NDArray[np.float32], targets: NDArray[Any]) -> dict[str, float]:
-    """Return the loss and the figure that decides which epoch is kept, of logits [N, labels]."""
+def validation_metrics(logits: NDArray[np.float32], targets: NDArray[Any]) -> dict[str, float]:
+    """Return the loss and the metric that decides which epoch is kept, for logits [N, labels]."""
     loss = float(label_loss(torch.from_numpy(logits), torch.from_numpy(targets), 0.0))
     if targets.ndim == 1:
         return {"validation_loss": loss, "validation_accuracy": float((logits.argmax(1) == targets).mean())}
-    # Logits that are no numbers are told by the loop, of the loss.
+    # The loop reports NaN logits: it checks the loss.
     figures = multilabel(
         probabilities(np.nan_to_num(logits), 1.0, True), targets, [str(n) for n in range(targets.shape[1])]
     )

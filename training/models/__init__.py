@@ -1,1 +1,1 @@
-"""The networks, one module per family."""
+"""The networks: one module per family."""

@@ -1,19 +1,19 @@
-"""A network for images of 32 pixels that learns CIFAR-10 quickly, after Jordan's airbench (arXiv 2404.00498)."""
+"""The airbench network (Jordan, arXiv 2404.00498): learns images of 32 pixels, such as CIFAR-10, in few epochs."""
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812  # the name every reader of torch code knows
+from torch.nn import functional as F  # noqa: N812  # the usual name in torch code
 
-#: side of the patches that the first layer whitens
+#: side of the patches that the first layer whitens, in pixels
 PATCH = 2
 #: added to the variance of each direction of a patch
 VARIANCE_FLOOR = 5e-4
-#: what the logits are divided by, so that a new network starts unsure
+#: divisor of the logits: a new network starts with scores near uniform
 LOGIT_SCALE = 9.0
 
 
 class Identity3x3(nn.Conv2d):
-    """3x3 convolution whose first outputs start as copies of the inputs (section 3.3 of the paper: dirac)."""
+    """A 3x3 convolution whose first outputs start as copies of the inputs (dirac, section 3.3 of the paper)."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, 3, padding=1, bias=False)
@@ -21,14 +21,14 @@ class Identity3x3(nn.Conv2d):
 
 
 def _normalization(width: int) -> nn.BatchNorm2d:
-    """Batch normalization that learns a shift and no scale, and follows the last few batches."""
+    """Return batch normalization with a bias but no scale to learn, whose statistics follow the last few batches."""
     layer = nn.BatchNorm2d(width, eps=1e-12, momentum=0.4)
     layer.weight.requires_grad_(False)
     return layer
 
 
 class Stage(nn.Module):
-    """Two 3x3 convolutions; the first is followed by a maximum over 2x2 places."""
+    """Two 3x3 convolutions; the first is followed by 2x2 max pooling."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -43,14 +43,14 @@ class Stage(nn.Module):
 
 
 class Whitening(nn.Conv2d):
-    """2x2 convolution, fixed before training, whose outputs are uncorrelated over the training images' patches."""
+    """A 2x2 convolution, fixed before training; its outputs are uncorrelated over the patches of the images."""
 
     def __init__(self, channels: int = 3) -> None:
         super().__init__(channels, 2 * channels * PATCH**2, PATCH)
         self.weight.requires_grad_(False)
 
     def fit(self, pixels: Tensor) -> None:
-        """Take float32 [N, 3, H, W], normalized: its patches' principal directions, and their negatives."""
+        """Set the filters to the patches' principal directions and their negatives; normalized float32 [N, 3, H, W]."""
         patches = F.unfold(pixels, PATCH).transpose(1, 2).reshape(-1, self.in_channels * PATCH**2)
         variances, directions = torch.linalg.eigh(patches.T @ patches / len(patches))
         filters = (directions / (variances + VARIANCE_FLOOR).sqrt()).T.flip(0)
@@ -59,26 +59,27 @@ class Whitening(nn.Conv2d):
 
 
 class Scaled(nn.Linear):
-    """Linear layer without bias whose outputs are divided by a constant."""
+    """A linear layer whose outputs are divided by LOGIT_SCALE."""
 
     def forward(self, features: Tensor) -> Tensor:
         return super().forward(features) / LOGIT_SCALE
 
 
 class Mirrored(nn.Sequential):
-    """Layers that, once trained, answer with the mean over an image and its mirror image, as the paper measures."""
+    """Layers that in evaluation mode return the mean over an image and its mirror image, as in the paper."""
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return self._answer(pixels) if self.training else (self._answer(pixels) + self._answer(pixels.flip(3))) / 2
+        logits = self._apply_layers(pixels)
+        return logits if self.training else (logits + self._apply_layers(pixels.flip(3))) / 2
 
-    def _answer(self, features: Tensor) -> Tensor:
+    def _apply_layers(self, features: Tensor) -> Tensor:
         for layer in self:
             features = layer(features)
         return features
 
 
 def airbench_layers(labels: int) -> list[nn.Module]:
-    """Return the layers behind the normalization: 1.97 million parameters, most of them 3x3 convolutions."""
+    """Return the layers after the normalization: 1.97 million parameters, most of them in 3x3 convolutions."""
     return [
         Whitening(),
         nn.GELU(),

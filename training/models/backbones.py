@@ -1,4 +1,4 @@
-"""Classifiers out of a backbone that was trained before and a new head."""
+"""Classifiers of a pretrained backbone and a new head."""
 
 from collections.abc import Sequence
 
@@ -8,18 +8,18 @@ from torch import Tensor, nn
 from training.models.classifiers import BUILDERS, Normalize
 from training.models.segmenters import SegmentArch
 
-#: what torchvision's weights were normalized with (ImageNet), in gray levels of 0..255
+#: normalization of torchvision's weights (ImageNet), in levels of 0..255
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_DEVIATION = (58.395, 57.12, 57.375)
 
-#: where torchvision's classifiers keep what follows their features
+#: attributes in which torchvision's classifiers keep the layers after their features
 HEADS = ("fc", "classifier", "heads", "head")
-#: torchvision's that, unless told otherwise, have several outputs in training and start slowly, with a warning
+#: torchvision's networks that by default have several outputs in training and a slow initialization, with a warning
 INCEPTIONS = ("googlenet", "inception_v3")
 
 
 class Transfer(nn.Module):
-    """A backbone that gives features [N, F], and a head that gives logits."""
+    """A backbone that returns features [N, F], and a head that returns logits."""
 
     def __init__(self, normalize: Normalize, backbone: nn.Module, features: int, labels: int, head: int) -> None:
         super().__init__()
@@ -30,17 +30,17 @@ class Transfer(nn.Module):
             self.head = nn.Sequential(nn.Linear(features, head), nn.ReLU(), nn.Linear(head, labels))
 
     def features(self, pixels: Tensor) -> Tensor:
-        """Return what the head reads, float32 [N, F]."""
-        found: Tensor = self.backbone(self.normalize(pixels))
-        return found.flatten(1)
+        """Return the input of the head, float32 [N, F]."""
+        features: Tensor = self.backbone(self.normalize(pixels))
+        return features.flatten(1)
 
     def forward(self, pixels: Tensor) -> Tensor:
         logits: Tensor = self.head(self.features(pixels))
         return logits
 
     def stages(self) -> list[list[nn.Parameter]]:
-        """Return the backbone's parameters in the order of its layers, in about equal parts of few layers."""
-        return [found for layer in self._layers() if (found := list(layer.parameters()))]
+        """Return the parameters of each layer of the backbone that has any, in order."""
+        return [learned for layer in self._layers() if (learned := list(layer.parameters()))]
 
     def _layers(self) -> Sequence[nn.Module]:
         layers = list(self.backbone.children())
@@ -50,32 +50,32 @@ class Transfer(nn.Module):
 
 
 def build_transfer(arch: str, size: int, labels: int, head: int) -> Transfer:
-    """Return a backbone of ours or of torchvision, with random weights, and a head.
+    """Return a backbone of Tagmill or torchvision with random weights, and a head.
 
-    `head` is the width of a dense layer between features and logits, 0 for none. VGG's features are flattened and not
-    averaged, as the tutorial has it: with `head` 256 it is the tutorial's network. Raises ValueError for an unknown
-    name or a size that is too small.
+    `head` is the width of a dense layer between features and logits, 0 for none. VGG's features are flattened, not
+    averaged, as in the tutorial: with `head` 256 it is the tutorial's network. Raise ValueError for an unknown name or
+    a size that is too small.
     """
-    normalize, backbone = _own(arch, size) if arch in BUILDERS else _torchvision(arch)
+    normalize, backbone = _tagmill(arch, size) if arch in BUILDERS else _torchvision(arch)
     backbone.eval()
     try:
         with torch.no_grad():
             features = backbone(torch.zeros(1, 3, size, size)).flatten(1).shape[1]
     except (RuntimeError, AssertionError) as error:
-        only = getattr(backbone, "image_size", None)  # of vision transformers, which assert it
+        only = getattr(backbone, "image_size", None)  # vision transformers assert it
         hint = f", only of {only}" if only else ""
         raise ValueError(f"{arch} cannot take images of {size} pixels{hint}") from error
     return Transfer(normalize, backbone.train(), features, labels, head)
 
 
-def _own(arch: str, size: int) -> tuple[Normalize, nn.Module]:
+def _tagmill(arch: str, size: int) -> tuple[Normalize, nn.Module]:
     layers = list(BUILDERS[arch](size, 2).children())
     assert isinstance(layers[0], Normalize)
     return layers[0], nn.Sequential(*layers[1:-1])
 
 
 def require_classifier(arch: str) -> None:
-    """Raise ValueError for a name that is no classifier of ours or of torchvision."""
+    """Raise ValueError for a name that is no classifier of Tagmill or torchvision."""
     if arch in BUILDERS:
         return
     from torchvision import models
@@ -105,26 +105,27 @@ def _torchvision(arch: str) -> tuple[Normalize, nn.Module]:
     raise ValueError(f"{arch}: torchvision keeps its head where Tagmill does not know it")
 
 
-def weights_of(network: Transfer, state: dict[str, Tensor], arch: str) -> dict[str, Tensor]:
-    """Return what of `state`, torchvision's or one of our checkpoints', fits the normalization and the backbone.
+def matching_weights(network: Transfer, state: dict[str, Tensor], arch: str) -> dict[str, Tensor]:
+    """Return the weights of `state` (torchvision's or a checkpoint's) for the normalization and the backbone.
 
-    Raises ValueError where a layer of the backbone is missing or has another shape.
+    Raise ValueError if a layer of the backbone is missing or has another shape.
     """
     wanted = {name: value for name, value in network.state_dict().items() if not name.startswith("head.")}
-    found = _renamed(state, arch)
-    own = {f"normalize.{name}": value for name, value in network.normalize.state_dict().items()}
+    renamed = _renamed(state, arch)
+    weights = {f"normalize.{name}": value for name, value in network.normalize.state_dict().items()}
     for name, value in wanted.items():
-        given = found.get(name, own.get(name))
+        given = renamed.get(name, weights.get(name))
         if given is None or given.shape != value.shape:
             raise ValueError(f"the weights hold no {name} of shape {tuple(value.shape)}")
-        own[name] = given
-    return own
+        weights[name] = given
+    return weights
 
 
 def _renamed(state: dict[str, Tensor], arch: str) -> dict[str, Tensor]:
+    """Return `state` under the names of `Transfer`."""
     if any(name.startswith("backbone.") for name in state):  # a run of `train transfer`
         return state
-    if arch in BUILDERS:  # a run of `train cnn`: layer 0 is the normalization, the rest follows in order
+    if arch in BUILDERS:  # a run of `train cnn`: layer 0 is the normalization, the others follow in order
         split = ((name.split(".", 1), value) for name, value in state.items())
         return {
             f"normalize.{rest}" if layer == "0" else f"backbone.{int(layer) - 1}.{rest}": value
@@ -135,7 +136,7 @@ def _renamed(state: dict[str, Tensor], arch: str) -> dict[str, Tensor]:
 
 
 def parameter_groups(network: Transfer, lr: float, decay: float) -> list[dict[str, object]]:
-    """Return optimizer groups: the head at `lr`, each stage below it at `decay` times the rate of the one above.
+    """Return optimizer groups: the head at `lr`, each stage below it at `decay` times the rate of the stage above.
 
     Discriminative fine-tuning (Howard and Ruder, arXiv 1801.06146, section 3.2).
     """

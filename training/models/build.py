@@ -1,4 +1,4 @@
-"""Every network by its name: our own classifiers and segmenters, torchvision's, and support vectors."""
+"""Build a network by its name: Tagmill's classifiers and segmenters, torchvision's, and support vectors."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from training.models import backbones, classifiers, segmenters
 def build(arch: str, size: int, labels: int, **options: Any) -> nn.Module:
     """Return a new network that maps float32 [N, 3, size, size] of 0..255 to logits.
 
-    Raises ValueError for a size it cannot take or a name that is not known.
+    Raise ValueError for a size that it cannot take, or an unknown name.
     """
     if arch == "svc":
         from training.models.svm import SupportVectors  # scikit-learn takes a second to import

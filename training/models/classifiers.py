@@ -1,17 +1,17 @@
-"""Our own classifiers. Each takes float32 [N, 3, H, W] pixels of 0..255 and normalizes them itself."""
+"""Tagmill's classifiers. Each takes float32 [N, 3, H, W] pixels of 0..255 and normalizes them itself."""
 
 from collections.abc import Callable
 from enum import StrEnum
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812  # the name every reader of torch code knows
+from torch.nn import functional as F  # noqa: N812  # the usual name in torch code
 
 from training.models.airbench import Mirrored, Whitening, airbench_layers
 
 
 class Arch(StrEnum):
-    """Which of our own classifiers a checkpoint holds."""
+    """The names of Tagmill's classifiers, as a checkpoint stores them."""
 
     #: the tutorials' network for MNIST: two dense layers
     MLP = "mlp"
@@ -19,12 +19,12 @@ class Arch(StrEnum):
     SIMPLE_CNN = "simple-cnn"
     #: a small residual network for photos of about 100 pixels
     RESNET = "resnet"
-    #: a network for images of 32 pixels that learns quickly
+    #: a network for images of 32 pixels that learns in few epochs
     AIRBENCH = "airbench"
 
 
 class Normalize(nn.Module):
-    """Subtract the mean and divide by the deviation of the training pixels, a value a channel."""
+    """Subtract the mean of the training pixels and divide by their standard deviation, channel by channel."""
 
     mean: Tensor
     deviation: Tensor
@@ -35,7 +35,7 @@ class Normalize(nn.Module):
         self.register_buffer("deviation", torch.full((3, 1, 1), 255.0))
 
     def fit(self, mean: Tensor, deviation: Tensor) -> None:
-        """Take both [3], in gray levels of 0..255."""
+        """Set the mean and the standard deviation, both [3], in levels of 0..255."""
         self.mean.copy_(mean.view(3, 1, 1))
         self.deviation.copy_(deviation.view(3, 1, 1).clamp_min(1.0))
 
@@ -44,7 +44,7 @@ class Normalize(nn.Module):
 
 
 def simple_cnn(size: int, labels: int) -> nn.Sequential:
-    """Three convolutions and two dense layers: 122,570 parameters for 32 pixels and 10 labels."""
+    """Return three convolutions and two dense layers: 122,570 parameters for 32 pixels and 10 labels."""
     side = ((size - 2) // 2 - 2) // 2 - 2
     if side < 1:
         raise ValueError(f"the simple CNN needs images of at least 18 pixels, not {size}")
@@ -66,14 +66,14 @@ def simple_cnn(size: int, labels: int) -> nn.Sequential:
 
 
 def convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-    """3x3 convolution, batch normalization, ReLU."""
+    """Return a 3x3 convolution, batch normalization and ReLU."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
     )
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions beside a shortcut, which is a 1x1 convolution where the shape changes."""
+    """Two 3x3 convolutions with a shortcut, which is a 1x1 convolution if the shape changes."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class Residual(nn.Module):
 
 
 def body() -> list[nn.Module]:
-    """Return the stages that resnet and unet share: strides 2, 4, 8, 8, 16, 16, 32."""
+    """Return the stages that the resnet and the unets share: strides 2, 4, 8, 8, 16, 16, 32."""
     return [
         convolution(3, 24, 2),
         Residual(24, 24, 2),
@@ -101,7 +101,7 @@ def body() -> list[nn.Module]:
 
 
 def resnet(size: int, labels: int) -> nn.Sequential:
-    """A stem, seven residual blocks over four scales, and the mean over all places: 0.95 million parameters."""
+    """Return a stem, seven residual blocks over four scales, and global average pooling: 0.95 million parameters."""
     if size < 32:
         raise ValueError(f"the resnet needs images of at least 32 pixels, not {size}")
     return nn.Sequential(
@@ -116,14 +116,14 @@ def resnet(size: int, labels: int) -> nn.Sequential:
 
 
 def airbench(size: int, labels: int) -> nn.Sequential:
-    """The network of training.models.airbench behind a normalization."""
+    """Return a normalization and the network of training.models.airbench."""
     if size < 17:
         raise ValueError(f"the airbench network needs images of at least 17 pixels, not {size}")
     return Mirrored(Normalize(), *airbench_layers(labels))
 
 
 def mlp(size: int, labels: int) -> nn.Sequential:
-    """Flatten, Dense 128, Dense n: 101,770 parameters for 28 gray pixels and 10 labels."""
+    """Return Flatten, Dense 128, Dense n on gray images: 101,770 parameters for 28 pixels and 10 labels."""
     return nn.Sequential(
         Normalize(), Gray(), nn.Flatten(), nn.Linear(size * size, 128), nn.ReLU(), nn.Linear(128, labels)
     )
@@ -145,12 +145,12 @@ BUILDERS: dict[str, Callable[[int, int], nn.Sequential]] = {
 
 
 def normalization(network: nn.Module) -> Normalize:
-    """Return the layer that a recipe fits to its training pixels."""
+    """Return the normalization layer, which a recipe fits to its training pixels."""
     return next(layer for layer in network.modules() if isinstance(layer, Normalize))
 
 
 def fit_to_pixels(network: nn.Module, pixels: Tensor) -> None:
-    """Set what is measured and not learned, the normalization and a whitening, from float32 [N, 3, H, W]."""
+    """Fit the normalization and the whitening, which are not learned, to float32 [N, 3, H, W]."""
     normalize = normalization(network)
     normalize.fit(pixels.mean(dim=(0, 2, 3)), pixels.std(dim=(0, 2, 3)))
     for layer in network.modules():
@@ -159,5 +159,5 @@ def fit_to_pixels(network: nn.Module, pixels: Tensor) -> None:
 
 
 def parameters(network: nn.Module) -> int:
-    """Return how many values there are to learn."""
+    """Return the number of parameters."""
     return sum(parameter.numel() for parameter in network.parameters())

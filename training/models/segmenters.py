@@ -5,36 +5,36 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812  # the name every reader of torch code knows
+from torch.nn import functional as F  # noqa: N812  # the usual name in torch code
 
 from training.models.classifiers import Normalize, Residual, body, convolution
 
 
 class SegmentArch(StrEnum):
-    """Which of our own segmenters a checkpoint holds."""
+    """The names of Tagmill's segmenters, as a checkpoint stores them."""
 
-    #: the resnet's body with additive skips, small and quick
+    #: the resnet's body with additive skips, small and fast
     UNET = "unet"
     #: the unet with layers that see the whole image, and logits at every scale
     CONTEXT_UNET = "context-unet"
-    #: the tutorial's stages of 64, 128, 256, 512 and 512 channels, with skips and a way back up
+    #: the tutorial's stages of 64, 128, 256, 512 and 512 channels, with skips and a decoder
     SIMPLE_UNET = "simple-unet"
 
 
 class UNet(nn.Module):
-    """The resnet's body with additive skips back up; the logits are scaled up to the whole size.
+    """A U-Net of the resnet's body with additive skips; the logits are upscaled to the size of the image.
 
-    It works inside on the image at `1 / shrink` of its size: half the size is a quarter of the work, and the scale
-    that the body of a classifier of about 100 pixels knows.
+    The image is first downscaled to `1 / shrink` of its size: half the size is a quarter of the work, and the scale
+    that the body of a classifier of about 100 pixels was trained on.
     """
 
-    #: stages of the body whose output a skip takes, with their channels
+    #: stages of the body that have a skip, with their channels
     SKIPS = ((0, 24), (1, 24), (3, 48), (5, 96), (6, 128))
 
     def __init__(self, labels: int, shrink: int) -> None:
         super().__init__()
         self.shrink = shrink
-        #: pixels of the image for one of the logits, each way
+        #: pixels of the image per logit, in each direction
         self.stride = 2 * shrink
         self.normalize = Normalize()
         self.body = nn.ModuleList(body())
@@ -44,13 +44,13 @@ class UNet(nn.Module):
         self.head = nn.Conv2d(widths[0], labels, 1)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Return logits of the picture's size or, while training, at `1 / stride` of it: the loss is taken on those."""
-        logits = self._answer(pixels)
+        """Return logits at the size of the image; in training mode at `1 / stride` of it, for the loss."""
+        logits = self._coarse_logits(pixels)
         if self.training:
             return logits
         return F.interpolate(logits.float(), scale_factor=float(self.stride), mode="bilinear")
 
-    def _answer(self, pixels: Tensor) -> Tensor:
+    def _coarse_logits(self, pixels: Tensor) -> Tensor:
         top = self.normalize(F.avg_pool2d(pixels, self.shrink) if self.shrink > 1 else pixels)
         features = []
         for stage in self.body:
@@ -59,36 +59,36 @@ class UNet(nn.Module):
         return self._logits([features[stage] for stage, _ in self.SKIPS])
 
     def _logits(self, skips: list[Tensor]) -> Tensor:
-        """Return logits at the scale of the first skip, which is the finest."""
+        """Return the logits at the scale of the first skip, the finest."""
         top = skips.pop()
         for lateral, decode in zip(reversed(self.lateral), reversed(self.decoder), strict=True):
-            # The 1x1 convolution comes before the scaling up: the same result at a quarter of the work.
+            # The 1x1 convolution comes before the upscaling: the same result at a quarter of the work.
             top = decode(skips.pop() + _doubled(lateral(top)))
         logits: Tensor = self.head(top)
         return logits
 
     def take_body(self, resnet_state: dict[str, Tensor]) -> None:
-        """Start from what a resnet learned, its normalization included."""
-        own = self.state_dict()
+        """Copy the body and the normalization of a trained resnet."""
+        state = self.state_dict()
         for name, value in resnet_state.items():
             layer, _, rest = name.partition(".")
-            taken = f"normalize.{rest}" if layer == "0" else f"body.{int(layer) - 1}.{rest}"
-            if taken in own:
-                own[taken] = value
-        self.load_state_dict(own)
+            copied = f"normalize.{rest}" if layer == "0" else f"body.{int(layer) - 1}.{rest}"
+            if copied in state:
+                state[copied] = value
+        self.load_state_dict(state)
 
 
 class ContextUNet(UNet):
-    """A UNet for labels that look alike nearby and differ by what they are a part of, such as a coat and a jacket.
+    """A UNet for labels that look alike up close and differ in their context, such as a coat and a jacket.
 
-    The coarsest scale has two blocks more and the mean over the image added to each place (ParseNet, arXiv
-    1506.04579), and every scale has logits, which add up (FCN, arXiv 1411.4038): the finest one has few channels. Once
-    trained it answers with the mean over the image and its mirror image.
+    The coarsest scale has two more blocks, and the mean over the image is added to each position (ParseNet, arXiv
+    1506.04579). Every scale has logits, which are summed (FCN, arXiv 1411.4038), because the finest scale has few
+    channels. In evaluation mode it returns the mean over the image and its mirror image.
     """
 
     #: channels of the coarsest scale
     WIDTH = 192
-    #: chance that one of these is left out of a training step
+    #: probability that one of these channels is dropped in a training step
     DROPOUT = 0.3
 
     def __init__(self, labels: int, shrink: int) -> None:
@@ -101,9 +101,9 @@ class ContextUNet(UNet):
         self.lateral[-1] = nn.Conv2d(self.WIDTH, widths[-1], 1)
         self.coarse = nn.ModuleList([nn.Conv2d(width, labels, 1) for width in (*widths[1:], self.WIDTH)])
 
-    def _answer(self, pixels: Tensor) -> Tensor:
-        logits = super()._answer(pixels)
-        return logits if self.training else (logits + super()._answer(pixels.flip(3)).flip(3)) / 2
+    def _coarse_logits(self, pixels: Tensor) -> Tensor:
+        logits = super()._coarse_logits(pixels)
+        return logits if self.training else (logits + super()._coarse_logits(pixels.flip(3)).flip(3)) / 2
 
     def _logits(self, skips: list[Tensor]) -> Tensor:
         top = self.context(skips.pop())
@@ -112,9 +112,9 @@ class ContextUNet(UNet):
         stages = zip(
             reversed(self.lateral), reversed(self.decoder), [*reversed(self.coarse[:-1]), self.head], strict=True
         )
-        for lateral, decode, guess in stages:
+        for lateral, decode, head in stages:
             top = decode(skips.pop() + _doubled(lateral(top)))
-            logits = guess(top) + _doubled(logits)
+            logits = head(top) + _doubled(logits)
         return logits
 
 
@@ -122,11 +122,11 @@ def _doubled(features: Tensor) -> Tensor:
     return F.interpolate(features, scale_factor=2.0, mode="bilinear")
 
 
-class SeedUNet(nn.Module):
+class SimpleUNet(nn.Module):
     """The stages of the tutorial's segmentation network, as a U-Net (arXiv 1505.04597).
 
-    The tutorial stacks convolutions of 64, 128, 256, 512 and 512 channels and ends in dense layers, which name a whole
-    image. Here the same stages go back up with skips, and end in n labels a pixel.
+    The tutorial stacks convolutions of 64, 128, 256, 512 and 512 channels and ends in dense layers that label a whole
+    image. Here the same stages are followed by a decoder with skips, and n labels per pixel.
     """
 
     #: convolutions of each stage, as in VGG16 (arXiv 1409.1556), which the tutorial follows
@@ -159,7 +159,7 @@ class SeedUNet(nn.Module):
 
 
 class TorchvisionSegmenter(nn.Module):
-    """A segmenter of torchvision, by its name there, behind our normalization."""
+    """A segmenter of torchvision, by its name there, after Tagmill's normalization."""
 
     stride = 1
 
@@ -175,16 +175,16 @@ class TorchvisionSegmenter(nn.Module):
         return logits
 
 
-Segmenter = UNet | SeedUNet | TorchvisionSegmenter
+Segmenter = UNet | SimpleUNet | TorchvisionSegmenter
 
-#: those that start from a resnet's body and may work on a shrunk image
+#: the segmenters that can start from a resnet's body and work on a downscaled image
 UNETS: dict[str, type[UNet]] = {SegmentArch.UNET: UNet, SegmentArch.CONTEXT_UNET: ContextUNet}
-#: torchvision's segmenters that are known to train and to export
+#: the segmenters of torchvision that were tested to train and to export
 TORCHVISION = ("lraspp_mobilenet_v3_large", "deeplabv3_mobilenet_v3_large", "deeplabv3_resnet50")
 
 
 def build_segmenter(arch: str, size: int, labels: int, shrink: int = 2) -> Segmenter:
-    """Return a new network. Raises ValueError for a size it cannot take."""
+    """Return a new network. Raise ValueError for a size that it cannot take."""
     if arch in UNETS:
         if size % (32 * shrink):
             raise ValueError(f"the {arch} needs a size that {32 * shrink} divides, not {size}")
@@ -192,5 +192,5 @@ def build_segmenter(arch: str, size: int, labels: int, shrink: int = 2) -> Segme
     if arch == SegmentArch.SIMPLE_UNET:
         if size % 16:
             raise ValueError(f"the simple-unet needs a size that 16 divides, not {size}")
-        return SeedUNet(labels)
+        return SimpleUNet(labels)
     return TorchvisionSegmenter(arch, labels)

@@ -1,12 +1,10 @@
-"""A fitted scikit-learn SVC as a network: features in torch, decisions by scikit-learn, a logit for each label.
+"""A fitted scikit-learn SVC as a torch module, built from the public attributes of the SVC.
 
-The logit of a label is the least of its decision values against every other label, which is how clearly it wins against
-its strongest opponent. scikit-learn's own one-vs-rest values count the pairs that a label wins and jump by one wherever
-a pair changes sides, so that rounding alone can change a score, and a temperature hardly helps.
+The logit of a label is its smallest decision value against any other label: the margin by which it wins against its
+strongest opponent. The one-vs-rest values of scikit-learn count the pairs that a label wins and jump by one where a
+pair changes sides: rounding alone can change a score, and a temperature hardly helps.
 """
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 from itertools import combinations
 from typing import Any, Self
@@ -23,7 +21,7 @@ from training.models.hog import Hog, hog_width
 
 
 class Features(StrEnum):
-    """What of an image the classifier sees."""
+    """What the classifier sees of an image."""
 
     #: the gray level of each pixel
     PIXELS = "pixels"
@@ -31,7 +29,7 @@ class Features(StrEnum):
     HOG = "hog"
 
 
-class Raw(nn.Module):
+class RawFeatures(nn.Module):
     """From pixels float32 [N, 3, size, size] of 0..255 to gray levels of 0..1 or HOG features, float32 [N, width]."""
 
     def __init__(self, kind: Features, size: int) -> None:
@@ -41,8 +39,8 @@ class Raw(nn.Module):
         self.width = hog_width(size) if kind is Features.HOG else size**2
 
     def forward(self, pixels: Tensor) -> Tensor:
-        found: Tensor = self.last(self.gray(pixels) / 255.0)
-        return found
+        features: Tensor = self.last(self.gray(pixels) / 255.0)
+        return features
 
 
 class Extract(nn.Module):
@@ -53,23 +51,23 @@ class Extract(nn.Module):
 
     def __init__(self, kind: Features, size: int, components: int) -> None:
         super().__init__()
-        self.kind, self.raw = kind, Raw(kind, size)
+        self.kind, self.raw = kind, RawFeatures(kind, size)
         self.register_buffer("mean", torch.zeros(self.raw.width))
         self.register_buffer("axes", torch.zeros(self.raw.width, components))
 
     def fit(self, raw: NDArray[np.float32], seed: int) -> None:
-        """Find the components of raw features, [N, width]."""
-        found = PCA(self.axes.shape[1], random_state=seed).fit(raw)
-        self.mean.copy_(torch.from_numpy(found.mean_))
-        self.axes.copy_(torch.from_numpy(found.components_.T.copy()))
+        """Fit the components to raw features, [N, width]."""
+        pca = PCA(self.axes.shape[1], random_state=seed).fit(raw)
+        self.mean.copy_(torch.from_numpy(pca.mean_))
+        self.axes.copy_(torch.from_numpy(pca.components_.T.copy()))
 
     def forward(self, pixels: Tensor) -> Tensor:
-        found: Tensor = (self.raw(pixels) - self.mean) @ self.axes
-        return found
+        components: Tensor = (self.raw(pixels) - self.mean) @ self.axes
+        return components
 
 
 class SupportVectors(nn.Module):
-    """What an SVC with a Gaussian kernel has learned, and the features it takes."""
+    """The support vectors of an SVC with an RBF kernel, and the features that they are compared in."""
 
     vectors: Tensor
     coefficients: Tensor
@@ -80,7 +78,7 @@ class SupportVectors(nn.Module):
         super().__init__()
         self.extract = Extract(Features(features), size, components)
         self.gamma = gamma
-        # float32 holds the vectors exactly, because the features are float32; the rest is as scikit-learn has it.
+        # float32 holds the vectors exactly because the features are float32; the rest is float64, as in scikit-learn.
         self.register_buffer("vectors", torch.zeros(vectors, components))
         self.register_buffer("coefficients", torch.zeros(labels - 1, vectors, dtype=torch.float64))
         self.register_buffer("intercepts", torch.zeros(labels * (labels - 1) // 2, dtype=torch.float64))
@@ -89,7 +87,7 @@ class SupportVectors(nn.Module):
 
     @classmethod
     def of(cls, classifier: SVC, extract: Extract, size: int) -> Self:
-        """Take over what a classifier of labels 0, 1, ... has learned of extracted features."""
+        """Return the module of an SVC that was fitted to extracted features and the labels 0, 1, ..."""
         vectors, components = classifier.support_vectors_.shape
         network = cls(
             size,
@@ -108,7 +106,7 @@ class SupportVectors(nn.Module):
 
     @property
     def options(self) -> dict[str, Any]:
-        """What builds this network again, besides size and labels."""
+        """The arguments, besides size and labels, that build this network again."""
         vectors, components = self.vectors.shape
         return {
             "features": str(self.extract.kind),
@@ -117,63 +115,61 @@ class SupportVectors(nn.Module):
             "gamma": self.gamma,
         }
 
-    def classifier(self) -> SVC:
-        """Return the SVC again, as its `fit` left it."""
-        svc = SVC(gamma=self.gamma, decision_function_shape="ovo")
-        sign = -1.0 if len(self.counts) == 2 else 1.0  # of two labels scikit-learn shows the second's side
-        vectors, coefficients = self.vectors.double().numpy(), self.coefficients.numpy()
-        vars(svc).update({
-            "classes_": np.arange(len(self.counts)),
-            "support_": np.arange(len(vectors), dtype=np.int32),
-            "support_vectors_": vectors,
-            "dual_coef_": coefficients,
-            "intercept_": self.intercepts.numpy(),
-            "_n_support": self.counts.numpy().astype(np.int32),
-            "_dual_coef_": sign * coefficients,
-            "_intercept_": sign * self.intercepts.numpy(),
-            "_probA": np.empty(0),
-            "_probB": np.empty(0),
-            "_gamma": self.gamma,
-            "_sparse": False,
-            "fit_status_": 0,
-            "shape_fit_": vectors.shape,
-            "n_features_in_": vectors.shape[1],
-        })  # fmt: skip
-        return svc
+    @property
+    def sign(self) -> float:
+        """The sign that turns scikit-learn's coefficients and intercepts into libsvm's.
+
+        scikit-learn negates both for two labels, so that its decision is positive where the second label wins.
+        """
+        return -1.0 if len(self.counts) == 2 else 1.0
+
+    def decisions(self, features: Tensor) -> Tensor:
+        """Return the decision value of each pair of labels for float64 [N, components], float64 [N, pairs].
+
+        The pairs are in libsvm's order: 0 against 1, 0 against 2, ..., positive if the first label wins.
+        """
+        distances = torch.cdist(features, self.vectors.double(), compute_mode="donot_use_mm_for_euclid_dist")
+        kernel = torch.exp(-self.gamma * distances.square())
+        return self.sign * (kernel @ self._pair_coefficients() + self.intercepts)
+
+    def _pair_coefficients(self) -> Tensor:
+        """Return the coefficient of each vector for each pair, float64 [vectors, pairs]; 0 if it is of neither label.
+
+        The layout of `dual_coef_`: https://scikit-learn.org/stable/modules/svm.html#multi-class-classification
+        """
+        owner = torch.repeat_interleave(torch.arange(len(self.counts), device=self.counts.device), self.counts)
+        columns = []
+        for first, second in combinations(range(len(self.counts)), 2):
+            against_second, against_first = self.coefficients[second - 1], self.coefficients[first]
+            columns.append(against_second * (owner == first) + against_first * (owner == second))
+        return torch.stack(columns, 1)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Return the logits, float32 [N, labels]. Runs on the CPU."""
-        features: NDArray[np.float64] = self.extract(pixels).double().numpy()
-        decide = self.classifier().decision_function
-        with ThreadPoolExecutor() as pool:  # libsvm itself uses one core
-            parts = np.array_split(features, min(os.cpu_count() or 1, len(features)))
-            decisions = np.concatenate(list(pool.map(decide, parts)))
-        if decisions.ndim == 1:
-            decisions = -decisions[:, None]
-        return least_margins(torch.from_numpy(decisions), len(self.counts)).float()
+        """Return the logits, float32 [N, labels]."""
+        return least_margins(self.decisions(self.extract(pixels).double()), len(self.counts)).float()
 
 
 def opponents(labels: int) -> NDArray[np.int64]:
-    """Return where each label's decisions against the others stand in [decisions, -decisions]: [labels, labels - 1].
+    """Return the columns of each label's decisions against the others in [decisions, -decisions]: [labels, labels - 1].
 
-    The decisions are in the order of libsvm: label 0 against 1, 0 against 2, ..., positive where the first one wins.
+    The decisions are in libsvm's order: label 0 against 1, 0 against 2, ..., positive if the first label wins.
     """
     pairs = list(combinations(range(labels), 2))
-    places = [[] for _ in range(labels)]  # type: list[list[int]]
-    for place, (first, second) in enumerate(pairs):
-        places[first].append(place)
-        places[second].append(place + len(pairs))
-    return np.array(places)
+    columns: list[list[int]] = [[] for _ in range(labels)]
+    for column, (first, second) in enumerate(pairs):
+        columns[first].append(column)
+        columns[second].append(column + len(pairs))
+    return np.array(columns)
 
 
 def least_margins(decisions: Tensor, labels: int) -> Tensor:
-    """Return for each label the least decision value against another one, [N, labels]."""
+    """Return the smallest decision value of each label against any other one, [N, labels]."""
     both = torch.cat([decisions, -decisions], 1)
     return both[:, torch.from_numpy(opponents(labels))].amin(2)
 
 
 def _check_counts(network: nn.Module, _: Any) -> None:
-    """Raise ValueError where the vectors of the labels are not all: libsvm would read past their end."""
+    """Raise ValueError if the vectors of the labels do not add up to all vectors."""
     assert isinstance(network, SupportVectors)
     if int(network.counts.sum()) != len(network.vectors) or int(network.counts.min()) < 0:
         raise ValueError("the support vectors of the labels do not add up")

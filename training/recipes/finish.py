@@ -1,4 +1,4 @@
-"""The end of every recipe: calibrate on what was held out, measure on the test images, keep and report."""
+"""The end of every recipe: calibrate on the validation images, measure on the test images, save and report."""
 
 import math
 import shlex
@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tagmill.tasks.figures import calibration_error, classification, mask_confusion, multilabel, rounded, segmentation
+from tagmill.tasks.base import Prediction, Task
+from tagmill.tasks.figures import calibration_error, rounded
 from tagmill.text import legible
 from training.annotations.types import Folders, short_names
 from training.checkpoint import STATE, Checkpoint, save
@@ -21,121 +22,114 @@ from training.report.write import Shown, write_report
 
 #: from uint8 [N, H, W, 3] to logits float32 [N, labels]
 Logits = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-#: from uint8 [N, H, W, 3] to a label for each pixel, uint8 [N, H, W]
+#: from uint8 [N, H, W, 3] to the label of each pixel, uint8 [N, H, W]
 Masks = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
 class TrainingCost:
-    """What a training took."""
+    """What a training took, and how it went."""
 
-    #: seconds of training, without reading and measuring
+    #: seconds of training, validation included, without reading the images and the final measurement
     seconds: float
-    #: values that were learned
+    #: number of values that were learned
     parameters: int
     device: str
-    #: figures of each epoch
+    #: metrics of each epoch
     history: Sequence[dict[str, float]] = ()
 
 
-def conclude_classifier(
-    checkpoint: Checkpoint, logits: Logits, data: LabeledSet, folders: Folders, effort: TrainingCost, run: Path
+def finish_classifier(
+    checkpoint: Checkpoint, logits: Logits, data: LabeledSet, folders: Folders, cost: TrainingCost, run: Path
 ) -> dict[str, Any]:
     """Fit temperature and thresholds on validation, measure on test, write the run folder; return the metrics."""
-    several = checkpoint.task.multilabel
-    held = logits(data.validation.pixels)
-    temperature = fit_temperature(held, data.validation.targets)
-    calibrated = probabilities(held, temperature, several)
-    thresholds = suggest_thresholds(calibrated, data.validation.targets, data.labels)
+    task, labels = checkpoint.task, data.labels
+    validation_logits = logits(data.validation.pixels)
+    temperature = fit_temperature(validation_logits, data.validation.targets)
+    calibrated = probabilities(validation_logits, temperature, task.multilabel)
+    thresholds = suggest_thresholds(calibrated, data.validation.targets, labels)
     checkpoint = replace(checkpoint, temperature=temperature, thresholds=thresholds)
 
-    figures = _validation(_classifier_figures(calibrated, data.validation, data.labels, several))
-    shown = data.test or data.validation
-    raw = logits(shown.pixels) if data.test else held
-    scores, uncalibrated = probabilities(raw, temperature, several), probabilities(raw, 1.0, several)
+    figures = _validation(_figures(task, Prediction(calibrated), data.validation, labels))
+    measured = data.test or data.validation
+    raw = logits(measured.pixels) if data.test else validation_logits
+    scores, uncalibrated = probabilities(raw, temperature, task.multilabel), probabilities(raw, 1.0, task.multilabel)
     if data.test:
-        figures |= _classifier_figures(scores, data.test, data.labels, several)
+        figures |= _figures(task, Prediction(scores), data.test, labels)
         figures["ece_uncalibrated"] = rounded(calibration_error(uncalibrated, data.test.targets))
-        parts = _by_folder(folders.test, data.test, lambda inside: _classifier_figures(
-            scores[inside], data.test.part(np.flatnonzero(inside)), data.labels, several))  # type: ignore[union-attr]  # fmt: skip
-        figures |= {"folders": parts} if parts else {}
-    seen = Shown("test" if data.test else "validation", shown, scores, uncalibrated, None)
-    return _write(replace(checkpoint, metrics=checkpoint.metrics | figures), data, effort, run, seen)
+        figures |= _by_folder(folders.test, task, Prediction(scores), data.test, labels)
+    shown = Shown("test" if data.test else "validation", measured, scores, uncalibrated, None)
+    return _write(replace(checkpoint, metrics=checkpoint.metrics | figures), data, cost, run, shown)
 
 
-def conclude_segmenter(
-    checkpoint: Checkpoint, masks: Masks, data: LabeledSet, folders: Folders, effort: TrainingCost, run: Path
+def finish_segmenter(
+    checkpoint: Checkpoint, masks: Masks, data: LabeledSet, folders: Folders, cost: TrainingCost, run: Path
 ) -> dict[str, Any]:
     """Measure on test, write the run folder; return the metrics."""
-    labels = data.labels
-    shown = data.test or data.validation
-    predicted = masks(shown.pixels)
-    figures = _segmenter_figures(predicted, shown, labels)
+    task, labels = checkpoint.task, data.labels
+    measured = data.test or data.validation
+    predicted = masks(measured.pixels)
+    # Without scores: a mask is measured by its pixels.
+    prediction = Prediction(np.empty((len(predicted), len(labels)), dtype=np.float32), predicted)
+    figures = _figures(task, prediction, measured, labels)
     if data.test:
-        parts = _by_folder(folders.test, data.test, lambda inside: _segmenter_figures(
-            predicted[inside], shown.part(np.flatnonzero(inside)), labels))  # fmt: skip
-        figures |= {"folders": parts} if parts else {}
+        figures |= _by_folder(folders.test, task, prediction, data.test, labels)
     else:
         figures = _validation(figures)
-    seen = Shown("test" if data.test else "validation", shown, None, None, predicted)
-    return _write(replace(checkpoint, metrics=checkpoint.metrics | figures), data, effort, run, seen)
+    shown = Shown("test" if data.test else "validation", measured, None, None, predicted)
+    return _write(replace(checkpoint, metrics=checkpoint.metrics | figures), data, cost, run, shown)
 
 
-def _write(checkpoint: Checkpoint, data: LabeledSet, effort: TrainingCost, run: Path, shown: Shown) -> dict[str, Any]:
+def _write(checkpoint: Checkpoint, data: LabeledSet, cost: TrainingCost, run: Path, shown: Shown) -> dict[str, Any]:
     save(checkpoint, run)
-    parts = {"train": data.train, "validation": data.validation, "test": data.test}
+    uses = {"train": data.train, "validation": data.validation, "test": data.test}
     summary = {
         **checkpoint.metrics,
         "recipe": checkpoint.recipe,
         "task": str(checkpoint.task),
         "arch": checkpoint.arch,
         "command": legible(shlex.join(["tagmill", *sys.argv[1:]])),
-        "seconds": round(effort.seconds, 1),
+        "seconds": round(cost.seconds, 1),
         "epoch": checkpoint.epoch,
-        "parameters": effort.parameters,
+        "parameters": cost.parameters,
         "labels": data.labels,
-        "pictures": {use: len(arrays) if arrays else 0 for use, arrays in parts.items()},
-        "unreadable": sum(len(arrays.unreadable) for arrays in parts.values() if arrays),
+        "pictures": {use: len(arrays) if arrays else 0 for use, arrays in uses.items()},
+        "unreadable": sum(len(arrays.unreadable) for arrays in uses.values() if arrays),
         "duplicates": len(data.duplicates),
         "data": {use: short_names([Path(name) for name in names]) for use, names in checkpoint.data.items()},
         "temperature": checkpoint.temperature,
         "thresholds": checkpoint.thresholds,
-        "device": effort.device,
+        "device": cost.device,
         "seed": checkpoint.hyperparameters.get("seed", checkpoint.hyperparameters.get("loop", {}).get("seed")),
         "hyperparameters": checkpoint.hyperparameters,
         "versions": checkpoint.versions,
-        "history": list(effort.history),
+        "history": list(cost.history),
     }
     write_report(run, summary, data, shown)
     (run / STATE).unlink(missing_ok=True)
     return summary
 
 
-def _classifier_figures(
-    scores: NDArray[np.float32], arrays: Arrays, labels: Sequence[str], several: bool
-) -> dict[str, Any]:
-    return multilabel(scores, arrays.targets, labels) if several else classification(scores, arrays.targets, labels)
-
-
-def _segmenter_figures(predicted: NDArray[np.uint8], arrays: Arrays, labels: Sequence[str]) -> dict[str, Any]:
-    return segmentation(mask_confusion(predicted, arrays.targets, len(labels)), labels, len(arrays))
+def _figures(task: Task, prediction: Prediction, arrays: Arrays, labels: Sequence[str]) -> dict[str, Any]:
+    return dict(task.measure(prediction, arrays.targets, labels).figures)
 
 
 def _validation(figures: dict[str, Any]) -> dict[str, Any]:
-    """Return the single figures, named as those of the held-out images."""
+    """Return the figures that are single numbers, named validation_*."""
     return {f"validation_{name}": value for name, value in figures.items() if not isinstance(value, dict)}
 
 
 def _by_folder(
-    folders: Sequence[Path], arrays: Arrays, measure: Callable[[NDArray[np.bool_]], dict[str, Any]]
+    folders: Sequence[Path], task: Task, prediction: Prediction, arrays: Arrays, labels: Sequence[str]
 ) -> dict[str, Any]:
-    """Return the single figures for each folder where the images come from several."""
+    """Return {"folders": figures that are single numbers, by folder}; nothing if there is only one folder."""
     if len(folders) < 2:
         return {}
-    parts = {}
+    by_folder = {}
     for source, name in enumerate(short_names(folders)):
-        figures = measure(arrays.sources == source)
-        parts[name] = {
+        inside = np.flatnonzero(arrays.sources == source)
+        figures = task.measure(prediction.at(inside), arrays.targets[inside], labels).figures
+        by_folder[name] = {
             key: value for key, value in figures.items() if isinstance(value, int | float) and math.isfinite(value)
         }
-    return parts
+    return {"folders": by_folder}

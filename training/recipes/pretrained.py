@@ -1,4 +1,4 @@
-"""Find the weights that a transfer starts from: torchvision's by name, a file, or a run of ours."""
+"""Find the weights that `train transfer` starts from: torchvision's by name, a file, or a run of Tagmill."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,22 +14,22 @@ from training.models.classifiers import BUILDERS
 
 #: start from random weights
 NONE = "none"
-#: torchvision's weights of that name's best training on ImageNet
+#: torchvision's best ImageNet weights of the backbone (DEFAULT)
 IMAGENET = "imagenet"
 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A network's name, and weights and buffers, or None for random ones."""
+    """The name of a network, and its weights and buffers; None for random ones."""
 
     arch: str
     state: dict[str, Tensor] | None
 
 
 def find_weights(weights: str, backbone: str | None) -> Pretrained:
-    """Return the weights. `backbone` may be left out where they are a run of ours.
+    """Return the weights. `backbone` may be None if they are a run of Tagmill.
 
-    Raises InputError where they cannot be read or downloaded, or are of another network or of no classifier.
+    Raise InputError if they cannot be read or downloaded, are of another network, or of no classifier.
     """
     if backbone is not None:
         _check(backbone, "--backbone")
@@ -48,8 +48,8 @@ def find_weights(weights: str, backbone: str | None) -> Pretrained:
         raise InputError(f"--weights {weights}: must be {NONE}, {IMAGENET}, a run folder or a file of weights")
     if backbone is None:
         raise InputError(f"--weights {weights}: name the network it holds with --backbone")
-    stored: Any = read(path)
-    state = stored.get("state_dict", stored) if isinstance(stored, dict) else None
+    content: Any = read(path)
+    state = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise InputError(f"{path}: holds no weights by name; save a network's state_dict() with torch.save")
     return Pretrained(backbone, state)

@@ -99,4 +99,4 @@ class DynamicBatcher:
 
 def _split(whole: Prediction, sizes: Sequence[int]) -> list[Prediction]:
     ends = list(accumulate(sizes))
-    return [whole.part(end - size, end) for size, end in zip(sizes, ends, strict=True)]
+    return [whole.at(slice(end - size, end)) for size, end in zip(sizes, ends, strict=True)]

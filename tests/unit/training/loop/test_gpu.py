@@ -1,4 +1,4 @@
-"""What a training does for a GPU, as far as it shows without one."""
+"""What a training does on a GPU, as far as it can be tested without one."""
 
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from training.checkpoint import STATE, Checkpoint, write
 from training.cli.train import train
 from training.evaluation.predict import BATCH, GPU_BATCH, call_size, fast_in_bf16
 from training.loop import training
-from training.loop.compile import COMPILED_FROM, Compiled, can_compile, pays
+from training.loop.compile import COMPILED_FROM, Compiled, can_compile, worth_compiling
 from training.loop.device_tensor import DeviceTensor
 from training.loop.ema import EMA
 from training.loop.training import Training
@@ -29,48 +29,48 @@ from training.recipes.cnn import DEFAULTS, train_cnn
 
 torch.set_num_threads(1)
 
-CARD, CPU = torch.device("cuda:1"), torch.device("cpu")
+GPU, CPU = torch.device("cuda:1"), torch.device("cpu")
 SMALL = short(DEFAULTS[Arch.SIMPLE_CNN], epochs=2, batch_size=16)
 
 
 @pytest.mark.skipif(not can_compile(), reason="no C compiler here, or no header files of Python")
-def test_compiled_code_answers_whole_batches_with_the_same_weights() -> None:
+def test_whole_batches_run_compiled_and_smaller_ones_uncompiled_with_the_same_weights() -> None:
     network = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU())
-    asked: list[int] = []
-    network.register_forward_hook(lambda module, inputs, output: asked.append(len(output)))
-    answer = Compiled(network, batch_size=8)
+    calls: list[int] = []
+    network.register_forward_hook(lambda module, inputs, output: calls.append(len(output)))
+    compiled = Compiled(network, batch_size=8)
     whole, last = torch.randn(8, 4), torch.randn(5, 4)
-    torch.testing.assert_close(answer(whole), network(whole))
-    asked.clear()
-    assert torch.equal(answer(last), network(last))
-    assert asked == [5, 5]
-    answer(whole).sum().backward()
+    torch.testing.assert_close(compiled(whole), network(whole))
+    calls.clear()
+    assert torch.equal(compiled(last), network(last))
+    assert calls == [5, 5]
+    compiled(whole).sum().backward()
     assert network[0].weight.grad is not None
     assert list(network.state_dict()) == ["0.weight", "0.bias"]
 
 
-def test_a_training_is_compiled_on_a_gpu_where_it_is_long_and_the_machine_can(
+def test_a_long_training_on_a_gpu_is_compiled_if_the_machine_can_compile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert pays(CARD, COMPILED_FROM) == can_compile()
-    assert not pays(CARD, COMPILED_FROM - 1)
-    assert not pays(CPU, COMPILED_FROM)
+    assert worth_compiling(GPU, COMPILED_FROM) == can_compile()
+    assert not worth_compiling(GPU, COMPILED_FROM - 1)
+    assert not worth_compiling(CPU, COMPILED_FROM)
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert not can_compile()
 
 
 @pytest.mark.parametrize(("capability", "fast"), [((7, 5), False), ((8, 0), True), ((9, 0), True)])
-def test_gpus_that_only_emulate_bfloat16_are_spared_it(
+def test_gpus_that_only_emulate_bfloat16_do_not_use_it(
     monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], fast: bool
 ) -> None:
     asked: list[torch.device] = []
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: asked.append(device) or capability)
-    assert fast_in_bf16(CARD) is fast
-    assert asked == [CARD]
+    assert fast_in_bf16(GPU) is fast
+    assert asked == [GPU]
 
 
-def test_batches_are_taken_as_they_were_stored() -> None:
+def test_batches_have_the_values_and_the_dtype_that_were_stored() -> None:
     pixels = torch.arange(5 * 2 * 2 * 3, dtype=torch.uint8).view(5, 2, 2, 3)
     chosen = torch.tensor([4, 0, 4])
     for values in (pixels, pixels.numpy()):
@@ -79,22 +79,22 @@ def test_batches_are_taken_as_they_were_stored() -> None:
         assert taken.dtype == torch.uint8
 
 
-def test_calls_hold_more_small_images_on_a_gpu_and_fewer_large_ones_anywhere() -> None:
+def test_a_call_takes_more_small_images_on_a_gpu_and_fewer_large_ones_on_any_device() -> None:
     assert (call_size(32, 32), call_size(32, 32, "cuda")) == (BATCH, GPU_BATCH)
     assert call_size(512, 512) == call_size(512, 512, "cuda") == 8
     assert call_size(10_000, 10_000) == 1
 
 
-def test_the_running_mean_is_that_of_torch_without_asking_the_gpu() -> None:
+def test_the_ema_equals_torchs_averaged_model() -> None:
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
 
     @torch.no_grad()
-    def follow(means: list[torch.Tensor], values: list[torch.Tensor], steps: torch.Tensor) -> None:
-        stays = min(0.9, (1 + int(steps)) / (10 + int(steps)))
+    def update(means: list[torch.Tensor], values: list[torch.Tensor], steps: torch.Tensor) -> None:
+        decay = min(0.9, (1 + int(steps)) / (10 + int(steps)))
         change = torch._foreach_lerp_ if means[0].is_floating_point() else torch._foreach_copy_
-        change(list(means), list(values), *([1 - stays] if means[0].is_floating_point() else []))
+        change(list(means), list(values), *([1 - decay] if means[0].is_floating_point() else []))
 
-    theirs = AveragedModel(network, multi_avg_fn=follow, use_buffers=True)
+    theirs = AveragedModel(network, multi_avg_fn=update, use_buffers=True)
     ours = EMA(network, 0.9)
     for _ in range(20):
         network(torch.randn(2, 3, 8, 8))
@@ -107,7 +107,7 @@ def test_the_running_mean_is_that_of_torch_without_asking_the_gpu() -> None:
         assert torch.equal(ours.state_dict()[name], value), name
 
 
-def test_a_gpu_without_room_is_one_line_that_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_out_of_memory_is_one_line_that_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 8.00 GiB.")
 
@@ -119,7 +119,7 @@ def test_a_gpu_without_room_is_one_line_that_says_what_to_do(tmp_path: Path, mon
 
 
 @pytest.mark.parametrize("written", [[], [torch.get_rng_state()], None], ids=["none", "all GPUs", "cpu"])
-def test_random_states_that_are_not_of_this_gpu_are_passed_over(
+def test_random_states_of_another_number_of_gpus_are_ignored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: object
 ) -> None:
     network = torch.nn.Linear(1, 1)
@@ -130,12 +130,12 @@ def test_random_states_that_are_not_of_this_gpu_are_passed_over(
     taken: list[torch.Tensor] = []
     monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: taken.append(state))
     training = new()
-    training._device = CARD
-    training._take_up()
+    training._device = GPU
+    training._resume()
     assert taken == []
 
 
-def test_a_gpu_without_room_does_not_make_a_good_run_a_damaged_one(
+def test_a_gpu_out_of_memory_does_not_make_a_good_run_a_damaged_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folders = Folders((draw_noisy(tmp_path / "train", each=4),))

@@ -1,4 +1,4 @@
-"""What every training shares: going on after a stop, ending early, averaging, the log, and a disk that is full."""
+"""What the trainings of all recipes share: resuming, early stopping, EMA, the log, and a full disk."""
 
 import json
 import os
@@ -10,12 +10,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
-from support.checkpoints import short
+from support.checkpoints import InterruptAt, short
 from support.image_fixtures import draw_noisy
 from support.processes import TAGMILL, environment, wait_until
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tagmill.cli.progress import Display
 from tagmill.errors import ConfigurationError, ExitCode, InputError, NothingToDo
 from training import checkpoint as checkpoint_module
 from training.annotations.types import Folders
@@ -23,7 +22,7 @@ from training.checkpoint import FILE, STATE, load, write
 from training.cli.train import train
 from training.loop.augment import Augmentation
 from training.loop.ema import EMA
-from training.loop.training import stage_of
+from training.loop.resume import stage_of
 from training.models.classifiers import Arch
 from training.recipes.cnn import DEFAULTS, train_cnn
 
@@ -32,25 +31,13 @@ torch.set_num_threads(1)
 SMALL = short(DEFAULTS[Arch.SIMPLE_CNN], epochs=3, batch_size=16, lr=5e-3, average=0.9)
 
 
-class StoppedIn(Display):
-    """A display on which Ctrl-C is pressed when an epoch ends."""
-
-    def __init__(self, epoch: int) -> None:
-        super().__init__()
-        self.epoch = epoch
-
-    def say(self, line: str) -> None:
-        if line.startswith(f"epoch {self.epoch}/"):
-            raise KeyboardInterrupt
-
-
 @pytest.mark.parametrize("arch", [Arch.SIMPLE_CNN, Arch.RESNET])
-def test_a_stopped_training_goes_on_to_the_same_weights_bit_for_bit(tmp_path: Path, arch: Arch) -> None:
+def test_a_resumed_training_ends_with_the_same_weights_bit_for_bit(tmp_path: Path, arch: Arch) -> None:
     folders = Folders((draw_noisy(tmp_path / "train", each=6),))
     hyper = short(DEFAULTS[arch], size=32, epochs=3, batch_size=6, average=0.9)
     whole = train_cnn(folders, tmp_path / "whole", arch, hyper)
     with pytest.raises(KeyboardInterrupt):
-        train_cnn(folders, tmp_path / "stopped", arch, hyper, display=StoppedIn(2))
+        train_cnn(folders, tmp_path / "stopped", arch, hyper, display=InterruptAt("epoch 2/"))
     assert (tmp_path / "stopped" / STATE).exists()
     resumed = train_cnn(folders, tmp_path / "stopped", arch, hyper, resume=True)
     one, two = load(tmp_path / "whole"), load(tmp_path / "stopped")
@@ -64,7 +51,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights_bit_for_bit(tmp_path: Pa
     assert not (tmp_path / "stopped" / STATE).exists()
 
 
-def test_a_training_stopped_in_its_first_epoch_starts_anew(tmp_path: Path) -> None:
+def test_a_training_stopped_in_its_first_epoch_starts_from_the_beginning(tmp_path: Path) -> None:
     folders = Folders((draw_noisy(tmp_path / "train", each=4),))
     (tmp_path / "run").mkdir()
     report = train_cnn(folders, tmp_path / "run", Arch.SIMPLE_CNN, short(SMALL, epochs=1), resume=True)
@@ -78,10 +65,10 @@ def test_a_finished_run_has_nothing_to_resume(tmp_path: Path) -> None:
         train_cnn(folders, tmp_path / "run", Arch.SIMPLE_CNN, short(SMALL, epochs=1), resume=True)
 
 
-def test_a_run_is_not_resumed_with_other_parameters(tmp_path: Path) -> None:
+def test_a_run_is_not_resumed_with_other_settings(tmp_path: Path) -> None:
     folders = Folders((draw_noisy(tmp_path / "train", each=4),))
     with pytest.raises(KeyboardInterrupt):
-        train_cnn(folders, tmp_path / "run", Arch.SIMPLE_CNN, SMALL, display=StoppedIn(1))
+        train_cnn(folders, tmp_path / "run", Arch.SIMPLE_CNN, SMALL, display=InterruptAt("epoch 1/"))
     with pytest.raises(InputError, match=r"was started with; lr was 0\.005, is 0\.001$"):
         train_cnn(folders, tmp_path / "run", Arch.SIMPLE_CNN, short(SMALL, lr=1e-3), resume=True)
     other = short(SMALL, epochs=4, augmentation=Augmentation(flip=0.25, shift=0.063))
@@ -92,8 +79,8 @@ def test_a_run_is_not_resumed_with_other_parameters(tmp_path: Path) -> None:
 def test_a_run_is_not_resumed_with_another_network_or_other_labels(tmp_path: Path) -> None:
     data = draw_noisy(tmp_path / "train", each=4)
     with pytest.raises(KeyboardInterrupt):
-        train_cnn(Folders((data,)), tmp_path / "run", Arch.SIMPLE_CNN, SMALL, display=StoppedIn(1))
-    with pytest.raises(InputError, match=r"was started with; arch was seed, is resnet$"):
+        train_cnn(Folders((data,)), tmp_path / "run", Arch.SIMPLE_CNN, SMALL, display=InterruptAt("epoch 1/"))
+    with pytest.raises(InputError, match=r"was started with; arch was simple-cnn, is resnet$"):
         train_cnn(Folders((data,)), tmp_path / "run", Arch.RESNET, SMALL, resume=True)
     with pytest.raises(InputError, match=r"was started with; task was classify, is multilabel$"):
         train_cnn(Folders((data,)), tmp_path / "run", Arch.SIMPLE_CNN, SMALL, resume=True, multilabel=True)
@@ -102,7 +89,7 @@ def test_a_run_is_not_resumed_with_another_network_or_other_labels(tmp_path: Pat
         train_cnn(Folders((data,)), tmp_path / "run", Arch.SIMPLE_CNN, SMALL, resume=True)
 
 
-def test_a_damaged_state_is_named(tmp_path: Path) -> None:
+def test_a_damaged_state_is_refused_by_name(tmp_path: Path) -> None:
     folders = Folders((draw_noisy(tmp_path / "train", each=4),))
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / STATE).write_bytes(b"half a file")
@@ -111,7 +98,7 @@ def test_a_damaged_state_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [3, [1, 2], {"epoch": 1}, {"stage": "", "started_with": {"task": "classify"}}])
-def test_a_state_of_another_content_is_named(tmp_path: Path, content: object) -> None:
+def test_a_state_with_other_content_is_refused_by_name(tmp_path: Path, content: object) -> None:
     folders = Folders((draw_noisy(tmp_path / "train", each=4),))
     (tmp_path / "run").mkdir()
     torch.save(content, tmp_path / "run" / STATE)
@@ -122,20 +109,22 @@ def test_a_state_of_another_content_is_named(tmp_path: Path, content: object) ->
             stage_of(tmp_path / "run", resume=True)
 
 
-def test_ctrl_c_is_one_line_that_says_how_to_go_on(tmp_path: Path) -> None:
+def test_ctrl_c_is_one_line_that_says_how_to_resume(tmp_path: Path) -> None:
     data, run = draw_noisy(tmp_path / "train", each=4), tmp_path / "run"
     command = [TAGMILL, "train", "mlp", "--data", str(data), "--out", str(run), "--epochs", "100000"]
-    with (tmp_path / "said").open("wb") as said:
-        process = subprocess.Popen(command, stdout=said, stderr=said, env=environment() | {"OMP_NUM_THREADS": "1"})
+    with (tmp_path / "stderr").open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment() | {"OMP_NUM_THREADS": "1"})
         wait_until((run / STATE).exists, 120, "the first epoch")
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == ExitCode.INTERRUPTED
-    hints = [line for line in (tmp_path / "said").read_text().splitlines() if "interrupted" in line or "again" in line]
+    hints = [
+        line for line in (tmp_path / "stderr").read_text().splitlines() if "interrupted" in line or "again" in line
+    ]
     (hint,) = hints
     assert hint.endswith("which `tagmill export` takes; the same command with --resume goes on")
 
 
-def test_a_training_that_is_refused_leaves_no_folder_behind(tmp_path: Path) -> None:
+def test_a_training_that_is_refused_leaves_no_folder(tmp_path: Path) -> None:
     data, run = draw_noisy(tmp_path / "train", ("red",), each=4), tmp_path / "run"
     words = ["mlp", "--data", str(data), "--out", str(run)]
     assert isinstance(CliRunner().invoke(train, words).exception, InputError)
@@ -145,11 +134,11 @@ def test_a_training_that_is_refused_leaves_no_folder_behind(tmp_path: Path) -> N
     assert run.exists()
 
 
-@pytest.mark.parametrize("out", ["pictures", "pictures/train/red", "."])
+@pytest.mark.parametrize("out", ["images", "images/train/red", "."])
 @pytest.mark.parametrize("use", ["--data", "--validation", "--test"])
-def test_a_run_does_not_lie_among_the_images(tmp_path: Path, out: str, use: str) -> None:
+def test_a_run_folder_among_the_images_is_refused(tmp_path: Path, out: str, use: str) -> None:
     data, other = (
-        draw_noisy(tmp_path / "pictures" / "train", each=2),
+        draw_noisy(tmp_path / "images" / "train", each=2),
         draw_noisy(tmp_path.parent / f"{tmp_path.name}x", each=2),
     )
     named = ["--data", str(data)] if use == "--data" else ["--data", str(other), use, str(data)]
@@ -160,7 +149,7 @@ def test_a_run_does_not_lie_among_the_images(tmp_path: Path, out: str, use: str)
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["mlp", "--lr", "nan"], "nan is not a finite number"),
         (["mlp", "--lr", "inf"], "inf is not a finite number"),
@@ -173,13 +162,15 @@ def test_a_run_does_not_lie_among_the_images(tmp_path: Path, out: str, use: str)
         (["svc", "--test", ""], "is empty; name a path"),
     ],
 )
-def test_an_option_that_is_no_number_or_no_name_is_refused(tmp_path: Path, words: list[str], said: str) -> None:
+def test_an_option_that_is_not_a_finite_number_or_a_path_is_refused(
+    tmp_path: Path, words: list[str], message: str
+) -> None:
     done = CliRunner().invoke(train, [words[0], "--data", str(tmp_path), "--out", str(tmp_path / "run"), *words[1:]])
     assert done.exit_code == ExitCode.USAGE
-    assert said in done.output
+    assert message in done.output
 
 
-def test_a_training_that_gets_no_better_ends_early_and_keeps_its_best_epoch(
+def test_a_training_that_stops_improving_ends_early_and_keeps_its_best_epoch(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     data = tmp_path / "train"
@@ -195,19 +186,19 @@ def test_a_training_that_gets_no_better_ends_early_and_keeps_its_best_epoch(
     assert report["history"][report["epoch"] - 1]["validation_accuracy"] == best
 
 
-def test_the_average_follows_the_weights_at_first_and_holds_still_later() -> None:
+def test_the_ema_follows_the_weights_quickly_at_first_and_slowly_later() -> None:
     network = torch.nn.Linear(1, 1, bias=False)
-    mean = EMA(network, 0.99)
+    ema = EMA(network, 0.99)
     with torch.no_grad():
         for step in range(2100):
             network.weight.fill_(1.0 if step < 2000 else 2.0)
-            mean.update_parameters(network)
+            ema.update_parameters(network)
             if step == 20:
-                assert mean.module.weight.item() == pytest.approx(1.0, abs=1e-3)
-    assert mean.module.weight.item() == pytest.approx(2 - 0.99**100, abs=1e-3)
+                assert ema.module.weight.item() == pytest.approx(1.0, abs=1e-3)
+    assert ema.module.weight.item() == pytest.approx(2 - 0.99**100, abs=1e-3)
 
 
-def test_the_figures_are_logged_for_tensorboard(tmp_path: Path) -> None:
+def test_the_metrics_are_logged_for_tensorboard(tmp_path: Path) -> None:
     train_cnn(
         Folders((draw_noisy(tmp_path / "train", each=4),)), tmp_path / "run", Arch.SIMPLE_CNN, short(SMALL, epochs=2)
     )
@@ -217,8 +208,8 @@ def test_the_figures_are_logged_for_tensorboard(tmp_path: Path) -> None:
     assert [event.step for event in log.Scalars("validation/accuracy")] == [1, 2]
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full disk to write to")
-def test_a_full_disk_is_one_line_that_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_one_line_that_says_how_to_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def to_full_disk(values: object, path: Path) -> None:
         with Path("/dev/full").open("wb") as disk:
             disk.write(bytes(100_000))

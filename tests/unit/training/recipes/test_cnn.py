@@ -1,4 +1,4 @@
-"""`tagmill train cnn`: real small trainings, and what it says where it cannot train."""
+"""`tagmill train cnn`: real small trainings, and the errors of those that cannot be done."""
 
 import json
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
-from support.checkpoints import short
+from support.checkpoints import InterruptAt, short
 from support.image_fixtures import draw_noisy
 
 from tagmill.cli.progress import Display
@@ -32,13 +32,13 @@ from training.models.classifiers import Arch, parameters
 from training.models.segmenters import SegmentArch
 from training.recipes.cnn import DEFAULTS, train_cnn
 
-# Such small networks gain nothing from threads, and on busy cores threads that wait for each other take minutes.
+# Such small networks gain nothing from threads, and on busy cores their synchronization takes minutes.
 torch.set_num_threads(1)
 
 SMALL = short(DEFAULTS[Arch.SIMPLE_CNN], epochs=3, batch_size=16, lr=5e-3)
 
 
-def test_the_seed_network_has_the_parameters_of_the_tutorial() -> None:
+def test_the_simple_cnn_has_as_many_parameters_as_the_tutorials_network() -> None:
     assert parameters(build(Arch.SIMPLE_CNN, 32, 10)) == 122_570
 
 
@@ -60,8 +60,8 @@ def test_a_training_learns_and_writes_a_complete_run(tmp_path: Path) -> None:
     assert written["accuracy"] == report["accuracy"]
     assert [entry["epoch"] for entry in written["history"]] == [1, 2, 3]
     for name in ("curves.png", "predictions.png", "confusion.png"):
-        with Image.open(tmp_path / "run" / name) as picture:
-            assert picture.width > 300
+        with Image.open(tmp_path / "run" / name) as image:
+            assert image.width > 300
     checkpoint = load(tmp_path / "run")
     assert checkpoint.labels == ("blue", "green", "red")
     assert checkpoint.preprocess == PreprocessSpec(32, 32, Geometry.STRETCH)
@@ -79,7 +79,7 @@ def test_the_checkpoint_holds_the_weights_that_were_measured(tmp_path: Path) -> 
     assert (scores.argmax(1) == test.targets).mean() == pytest.approx(report["accuracy"], abs=1e-5)
 
 
-def test_the_same_seed_trains_the_same_weights_and_another_seed_others(tmp_path: Path) -> None:
+def test_the_same_seed_trains_the_same_weights_and_another_seed_different_ones(tmp_path: Path) -> None:
     data = draw_noisy(tmp_path / "train", each=6)
     quick = short(SMALL, epochs=1)
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
@@ -110,7 +110,7 @@ def test_two_data_folders_are_merged_category_by_category(tmp_path: Path) -> Non
     }
 
 
-def test_two_test_folders_of_one_name_have_figures_of_their_own(tmp_path: Path) -> None:
+def test_two_test_folders_with_the_same_name_have_separate_metrics(tmp_path: Path) -> None:
     data = draw_noisy(tmp_path / "train", each=4)
     tests = tuple(
         draw_noisy(tmp_path / place / "set" / "test", each=each, seed=each) for place, each in (("a", 3), ("b", 2))
@@ -120,7 +120,7 @@ def test_two_test_folders_of_one_name_have_figures_of_their_own(tmp_path: Path) 
     assert report["data"]["test"] == ["a/set/test", "b/set/test"]
 
 
-def test_a_folder_is_called_by_the_end_of_its_path_that_no_other_has() -> None:
+def test_the_short_name_of_a_folder_is_the_shortest_unique_end_of_its_path() -> None:
     named = short_names([Path(path) for path in ("/x/a/test", "/y/a/test", "/y/b/test", "/a/test", "/y/b/test")])
     assert named == ["x/a/test", "y/a/test", "b/test", "/a/test", "b/test (2)"]
 
@@ -132,7 +132,7 @@ def test_a_sample_catalogs_root_is_read_without_its_masks(tmp_path: Path) -> Non
     assert report["labels"] == ("blue", "green", "red")
 
 
-def test_the_test_images_take_no_part_in_training(tmp_path: Path) -> None:
+def test_the_test_images_do_not_influence_the_training(tmp_path: Path) -> None:
     data = draw_noisy(tmp_path / "train", each=6)
     quick = short(SMALL, epochs=2)
     train_cnn(Folders((data,)), tmp_path / "without", Arch.SIMPLE_CNN, quick)
@@ -143,18 +143,13 @@ def test_the_test_images_take_no_part_in_training(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_training_keeps_its_last_checkpoint(tmp_path: Path) -> None:
-    class Interrupting(Display):
-        def say(self, line: str) -> None:
-            if line.startswith("epoch 2"):
-                raise KeyboardInterrupt
-
     data = draw_noisy(tmp_path / "train", each=4)
     with pytest.raises(KeyboardInterrupt):
-        train_cnn(Folders((data,)), tmp_path / "run", Arch.SIMPLE_CNN, SMALL, display=Interrupting())
+        train_cnn(Folders((data,)), tmp_path / "run", Arch.SIMPLE_CNN, SMALL, display=InterruptAt("epoch 2"))
     assert load(tmp_path / "run").epoch == 2
 
 
-def test_a_folder_that_holds_a_run_is_not_written_over(tmp_path: Path) -> None:
+def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / FILE).write_bytes(b"precious")
     with pytest.raises(InputError, match="already holds a run; --resume goes on"):
@@ -167,7 +162,7 @@ def test_one_category_is_not_enough(tmp_path: Path) -> None:
         train_cnn(Folders((draw_noisy(tmp_path / "train", ("red",)),)), tmp_path / "run", Arch.SIMPLE_CNN, SMALL)
 
 
-def test_an_empty_category_is_named(tmp_path: Path) -> None:
+def test_an_empty_category_is_refused_by_name(tmp_path: Path) -> None:
     data = draw_noisy(tmp_path / "train", each=2)
     (data / "violet").mkdir()
     with pytest.raises(InputError, match="category violet holds no image"):
@@ -180,7 +175,7 @@ def test_a_folder_of_empty_folders_is_nothing_to_do(tmp_path: Path) -> None:
         train_cnn(Folders((tmp_path / "train",)), tmp_path / "run", Arch.SIMPLE_CNN, SMALL)
 
 
-def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+def test_a_missing_folder_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere: is not a folder"):
         train_cnn(Folders((tmp_path / "nowhere",)), tmp_path / "run", Arch.SIMPLE_CNN, SMALL)
 
@@ -188,7 +183,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 def test_a_test_folder_with_another_category_is_refused(tmp_path: Path) -> None:
     data = draw_noisy(tmp_path / "train", ("red", "green"), each=2)
     test = draw_noisy(tmp_path / "test", ("red", "blue"), each=2)
-    with pytest.raises(InputError, match="category blue is not one of the training pictures': green, red"):
+    with pytest.raises(InputError, match="category blue is not one of the training images': green, red"):
         train_cnn(Folders((data,), (), (test,)), tmp_path / "run", Arch.SIMPLE_CNN, SMALL)
 
 
@@ -198,14 +193,14 @@ def test_a_size_that_the_network_cannot_take_is_refused(tmp_path: Path) -> None:
         train_cnn(Folders((draw_noisy(tmp_path / "train", each=2),)), tmp_path / "run", Arch.RESNET, resnet)
 
 
-def test_a_loss_that_leaves_the_numbers_ends_the_training_with_advice(tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_ends_the_training_with_advice(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="try a --lr below 1e"):
         train_cnn(
             Folders((draw_noisy(tmp_path / "train", each=4),)), tmp_path / "run", Arch.SIMPLE_CNN, short(SMALL, lr=1e30)
         )
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA card")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA GPU")
 def test_cuda_is_not_silently_replaced_by_the_cpu() -> None:
     with pytest.raises(ConfigurationError, match="--device cpu"):
         device_for("cuda")
@@ -225,7 +220,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("data", ["shop", {"train": [7]}, {"train": None}, [["shop"]]], ids=repr)
-def test_a_checkpoint_whose_fields_are_of_another_kind_is_refused(tmp_path: Path, data: object) -> None:
+def test_a_checkpoint_whose_fields_have_another_type_is_refused(tmp_path: Path, data: object) -> None:
     train_cnn(
         Folders((draw_noisy(tmp_path / "train", each=4),)), tmp_path / "run", Arch.SIMPLE_CNN, short(SMALL, epochs=1)
     )
@@ -236,12 +231,12 @@ def test_a_checkpoint_whose_fields_are_of_another_kind_is_refused(tmp_path: Path
         load(tmp_path / "run")
 
 
-def test_a_run_without_checkpoint_is_named(tmp_path: Path) -> None:
+def test_a_run_without_a_checkpoint_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no checkpoint; name the --out folder"):
         load(tmp_path)
 
 
-def test_the_split_holds_out_a_share_of_every_category_and_is_the_same_for_a_seed() -> None:
+def test_the_split_holds_out_a_share_of_every_category_and_repeats_for_a_seed() -> None:
     groups = np.repeat([0, 1, 2], [100, 20, 3])
     kept, held = split(groups, 0.1, seed=3)
     assert np.bincount(groups[held]).tolist() == [10, 2, 1]
@@ -269,14 +264,14 @@ def test_the_rate_rises_for_a_quarter_and_falls_to_almost_nothing() -> None:
     assert all(0 <= one_cycle(step, steps) <= 1 for steps in range(1, 9) for step in range(steps + 1))
 
 
-def test_an_epoch_shows_every_image_once_and_ends_with_no_batch_of_one() -> None:
+def test_an_epoch_has_every_image_once_and_no_last_batch_of_one() -> None:
     found = batches(33, 16, None, torch.Generator().manual_seed(0))
     assert [len(batch) for batch in found] == [16, 16]
     assert len(set(torch.cat(list(found)).tolist())) == 32
 
 
 @pytest.mark.parametrize("strength", [found for found in STRENGTHS.values() if found], ids=str)
-def test_augmentation_repeats_for_the_same_generator_and_stays_in_range(strength: Augmentation) -> None:
+def test_augmentation_repeats_for_the_same_generator_state_and_stays_in_range(strength: Augmentation) -> None:
     pixels = torch.rand(8, 3, 32, 32) * 255
     one, _ = augment(pixels, None, strength, torch.Generator().manual_seed(4))
     two, _ = augment(pixels, None, strength, torch.Generator().manual_seed(4))
@@ -308,6 +303,9 @@ def test_the_command_trains_with_the_options_it_was_given(tmp_path: Path) -> Non
     assert used["balance"] is True
 
 
-def test_help_is_answered_without_torch() -> None:
-    words = "import sys, training.cli.train, export.cli.export; sys.exit('torch' in sys.modules or 'onnxruntime' in sys.modules)"
+def test_help_is_printed_without_importing_torch() -> None:
+    words = (
+        "import sys, training.cli.train, export.cli.export\n"
+        "sys.exit('torch' in sys.modules or 'onnxruntime' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", words], check=False).returncode == 0

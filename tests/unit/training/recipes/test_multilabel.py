@@ -1,4 +1,4 @@
-"""Several tags an image: from a table to scores of their own, through the session that workers use."""
+"""Several labels per image: from a CSV to the score of each label, through the session that workers use."""
 
 import csv
 import json
@@ -19,8 +19,8 @@ from worker.inference.session import Session
 torch.set_num_threads(1)
 
 
-def draw_tagged(folder: Path, count: int, seed: int) -> Path:
-    """Write images whose left half may be bright and whose right half may be red, and a table of their tags."""
+def draw_labeled(folder: Path, count: int, seed: int) -> Path:
+    """Write images whose left half may be bright and whose right half may be red, and a CSV of these labels."""
     random = np.random.default_rng(seed)
     folder.mkdir()
     rows = []
@@ -39,8 +39,8 @@ def draw_tagged(folder: Path, count: int, seed: int) -> Path:
 
 
 @pytest.mark.parametrize("recipe", [["cnn"], ["transfer", "--weights", "none", "--backbone", "resnet"]])
-def test_a_multilabel_model_gives_each_tag_a_score_of_its_own(tmp_path: Path, recipe: list[str]) -> None:
-    data, test = draw_tagged(tmp_path / "train", 60, 0), draw_tagged(tmp_path / "test", 20, 1)
+def test_a_multilabel_model_scores_each_label_independently(tmp_path: Path, recipe: list[str]) -> None:
+    data, test = draw_labeled(tmp_path / "train", 60, 0), draw_labeled(tmp_path / "test", 20, 1)
     epochs = "--epochs" if recipe == ["cnn"] else "--fine-tune-epochs"
     words = [*recipe, "--multilabel", "--data", str(data), "--test", str(test), "--out", str(tmp_path / "run")]
     words += [epochs, "8", "--size", "32", "--batch-size", "8", "--average", "0", "--augment", "none"]
@@ -58,4 +58,4 @@ def test_a_multilabel_model_gives_each_tag_a_score_of_its_own(tmp_path: Path, re
     both[:, :, :16] += 150
     both[:, :, 16:, 0] += 190
     scores = session.run(both).scores[0]
-    assert scores.sum() > 1.2  # a softmax would end at 1
+    assert scores.sum() > 1.2  # a softmax would sum to 1

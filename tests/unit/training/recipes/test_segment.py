@@ -1,4 +1,4 @@
-"""`tagmill train segment`: real small trainings on drawn shapes, and the masks on their way to the loss."""
+"""`tagmill train segment`: real small trainings on drawn shapes; masks from the file to the loss."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ from training.recipes.cnn import DEFAULTS as CNN
 from training.recipes.cnn import train_cnn
 from training.recipes.segment import DEFAULTS, label_weights, segmentation_loss, train_segment
 
-# Such small networks gain nothing from threads, and on busy cores threads that wait for each other take minutes.
+# Such small networks gain nothing from threads, and on busy cores their synchronization takes minutes.
 torch.set_num_threads(1)
 
 SMALL = short(DEFAULTS, size=64, epochs=6, batch_size=8, lr=1e-2)
@@ -40,8 +40,8 @@ def test_a_training_learns_shapes_and_writes_a_complete_run(tmp_path: Path, arch
     assert set(report["per_class_iou"]) == set(LABELS)
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["mean_iou"] == report["mean_iou"]
     for name in ("curves.png", "masks.png"):
-        with Image.open(tmp_path / "run" / name) as picture:
-            assert picture.width > 300
+        with Image.open(tmp_path / "run" / name) as image:
+            assert image.width > 300
     checkpoint = load(tmp_path / "run")
     assert (checkpoint.recipe, checkpoint.arch, checkpoint.labels) == ("segment", arch, LABELS)
 
@@ -80,7 +80,7 @@ def test_the_same_seed_trains_the_same_weights(tmp_path: Path) -> None:
     assert all(torch.equal(one[key], two[key]) for key in one)
 
 
-def test_the_network_answers_at_the_size_of_the_image() -> None:
+def test_the_logits_have_the_size_of_the_image() -> None:
     network = build_segmenter(SegmentArch.UNET, 128, 5).eval()
     assert network(torch.zeros(2, 3, 128, 128)).shape == (2, 5, 128, 128)
 
@@ -92,7 +92,7 @@ def test_a_size_that_64_does_not_divide_is_refused(tmp_path: Path) -> None:
         )
 
 
-def test_an_unreadable_image_and_a_mask_of_another_kind_are_skipped(tmp_path: Path) -> None:
+def test_an_unreadable_image_and_a_mask_in_colors_are_skipped(tmp_path: Path) -> None:
     data = draw_shapes(tmp_path / "train", 10)
     (data / "images" / "a" / "000.jpg").write_bytes(b"damaged")
     Image.new("RGB", (80, 64)).save(data / "masks" / "b" / "001.png")
@@ -100,7 +100,9 @@ def test_an_unreadable_image_and_a_mask_of_another_kind_are_skipped(tmp_path: Pa
     assert report["unreadable"] == 2
 
 
-def test_what_masks_lack_is_said_and_the_rest_is_trained_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_missing_and_unusable_masks_are_reported_and_the_rest_is_trained_on(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     data = draw_shapes(tmp_path / "train", 10)
     Image.new("L", (64, 64)).save(data / "masks" / "a" / "000.png")
     Image.new("L", (80, 64), IGNORE).save(data / "masks" / "b" / "001.png")
@@ -113,7 +115,7 @@ def test_what_masks_lack_is_said_and_the_rest_is_trained_on(tmp_path: Path, capf
     assert "001.jpg: corrupt: every pixel of its mask is ignored" in said
 
 
-def test_masks_of_ignored_pixels_alone_are_refused_before_training(tmp_path: Path) -> None:
+def test_masks_with_only_ignored_pixels_are_refused_before_training(tmp_path: Path) -> None:
     data, held = draw_shapes(tmp_path / "train", 4), draw_shapes(tmp_path / "held", 2)
     for mask in held.rglob("masks/*/*.png"):
         Image.new("L", (80, 64), 77).save(mask)
@@ -121,7 +123,7 @@ def test_masks_of_ignored_pixels_alone_are_refused_before_training(tmp_path: Pat
         train_segment(Folders((data,), (held,)), tmp_path / "run", SegmentArch.UNET, SMALL)
 
 
-def test_a_mask_goes_the_way_of_its_image(tmp_path: Path) -> None:
+def test_a_mask_is_resized_as_its_image_is(tmp_path: Path) -> None:
     mask = np.zeros((20, 40), dtype=np.uint8)
     mask[:, 20:] = 1
     Image.fromarray(mask).save(tmp_path / "mask.png")
@@ -153,10 +155,10 @@ def test_augmentation_moves_image_and_mask_together(strength: Augmentation) -> N
     assert ((moved[:, 0] > 100) == (turned == 1))[inside].float().mean() > 0.99
 
 
-def test_pasted_labels_bring_their_pixels_and_ignored_ones_are_left_where_they_are() -> None:
+def test_labels_are_pasted_with_their_pixels_and_ignored_pixels_are_not_pasted() -> None:
     masks = torch.randint(0, 3, (16, 12, 12), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     masks[:, :2] = IGNORE
-    # A pixel's level says of which image and label it is.
+    # The level of a pixel encodes its image and its label.
     pixels = (torch.arange(16).view(-1, 1, 1) * 10 + masks).float()[:, None].expand(16, 3, 12, 12)
     mixed, changed = augment(pixels, masks, Augmentation(flip=0.0, paste=1.0), torch.Generator().manual_seed(1))
     assert changed is not None
@@ -168,7 +170,7 @@ def test_pasted_labels_bring_their_pixels_and_ignored_ones_are_left_where_they_a
     assert own[:, 0][torch.roll(masks, 1, 0) == IGNORE].all()
 
 
-def test_a_context_unet_says_of_a_mirrored_image_the_mirrored_labels() -> None:
+def test_a_context_unet_gives_a_mirrored_image_the_mirrored_logits() -> None:
     network = build_segmenter(SegmentArch.CONTEXT_UNET, 64, 5, shrink=1).eval()
     pixels = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 255
     with torch.no_grad():
@@ -189,13 +191,13 @@ def test_ignored_pixels_change_neither_loss_nor_metric() -> None:
     assert table.sum() == 0
 
 
-def test_a_right_answer_has_no_dice_loss() -> None:
+def test_a_correct_prediction_has_no_dice_loss() -> None:
     truth = torch.randint(0, 3, (2, 8, 8), generator=torch.Generator().manual_seed(0))
     logits = torch.nn.functional.one_hot(truth, 3).permute(0, 3, 1, 2).float() * 40
     assert segmentation_loss(logits, truth, torch.ones(3), 1.0) < 1e-4
 
 
-def test_a_rare_label_weighs_more() -> None:
+def test_a_rare_label_has_a_higher_weight() -> None:
     masks = np.zeros((4, 16, 16), dtype=np.uint8)
     masks[:, 0, 0] = 1
     weights = label_weights(masks, 2, rarity=0.25)
@@ -222,7 +224,7 @@ def test_the_command_trains_with_the_options_it_was_given(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("arch", [SegmentArch.SIMPLE_UNET, "lraspp_mobilenet_v3_large", "deeplabv3_mobilenet_v3_large"])
-def test_the_other_segmenters_train_and_are_read_back(tmp_path: Path, arch: str) -> None:
+def test_the_other_segmenters_train_and_load(tmp_path: Path, arch: str) -> None:
     data = draw_shapes(tmp_path / "train", 4)
     report = train_segment(Folders((data,)), tmp_path / "run", arch, short(SMALL, epochs=1, batch_size=3))
     assert report["arch"] == arch
@@ -230,14 +232,14 @@ def test_the_other_segmenters_train_and_are_read_back(tmp_path: Path, arch: str)
     assert network(torch.zeros(1, 3, 64, 64)).shape == (1, 3, 64, 64)
 
 
-def test_the_seed_unet_has_the_stages_of_the_tutorial() -> None:
+def test_the_simple_unet_has_the_stages_of_the_tutorial() -> None:
     network = build_segmenter(SegmentArch.SIMPLE_UNET, 256, 21)
     widths = [[layer[0].out_channels for layer in stage] for stage in network.down]
     assert [stage[0] for stage in widths] == [64, 128, 256, 512, 512]
     assert all(len(set(stage)) == 1 for stage in widths)
 
 
-def test_a_segmenter_goes_on_from_a_run_of_the_same_network(tmp_path: Path) -> None:
+def test_a_segmenter_starts_from_a_run_of_the_same_network(tmp_path: Path) -> None:
     data = draw_shapes(tmp_path / "train", 8)
     train_segment(Folders((data,)), tmp_path / "first", SegmentArch.UNET, short(SMALL, epochs=1))
     start = tmp_path / "first"
@@ -246,7 +248,7 @@ def test_a_segmenter_goes_on_from_a_run_of_the_same_network(tmp_path: Path) -> N
     assert torch.allclose(one["head.weight"], two["head.weight"], atol=1e-6)
 
 
-def test_a_unet_may_work_at_the_whole_size() -> None:
+def test_a_unet_can_work_at_the_full_size() -> None:
     assert build_segmenter(SegmentArch.UNET, 96, 5, shrink=1).eval()(torch.zeros(1, 3, 96, 96)).shape == (1, 5, 96, 96)
     with pytest.raises(ValueError, match="a size that 64 divides, not 96"):
         build_segmenter(SegmentArch.UNET, 96, 5, shrink=2)

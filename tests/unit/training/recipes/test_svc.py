@@ -1,6 +1,7 @@
-"""`tagmill train svc`: scikit-learn's classifier from images to a bundle that answers as it does."""
+"""`tagmill train svc`: from images to a bundle with the scores of the scikit-learn classifier."""
 
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ from worker.inference.session import Session
 torch.set_num_threads(1)
 
 SMALL = replace(DEFAULTS, size=16)
-#: an image of 16 pixels of each category, without noise
+#: an image of 16 pixels for each category, without noise
 BARS = {
     "across": np.arange(16)[:, None] // 4 % 2 * np.ones((16, 16)),
     "down": np.arange(16)[None, :] // 4 % 2 * np.ones((16, 16)),
@@ -36,7 +37,7 @@ BARS = {
 
 
 def draw_bars(folder: Path, categories: tuple[str, ...] = tuple(BARS), each: int = 12, seed: int = 0) -> Path:
-    """Write noisy gray images whose category is the way their bars run."""
+    """Write noisy gray images whose category is the direction of their bars."""
     random = np.random.default_rng(seed)
     for category in categories:
         (folder / category).mkdir(parents=True)
@@ -49,7 +50,7 @@ def draw_bars(folder: Path, categories: tuple[str, ...] = tuple(BARS), each: int
 @pytest.fixture(scope="module", params=list(Features))
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("svc")
-    data, test = draw_bars(folder / "train", each=20), draw_bars(folder / "pictures", each=70, seed=1)
+    data, test = draw_bars(folder / "train", each=20), draw_bars(folder / "test", each=70, seed=1)
     train_svc(Folders((data,), (), (test,)), folder / "run", replace(SMALL, features=request.param))
     return folder / "run"
 
@@ -58,7 +59,7 @@ def noise(count: int, size: int) -> np.ndarray:  # type: ignore[type-arg]
     return np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
 
 
-def test_a_bundle_answers_as_scikit_learn_does_on_two_hundred_images(run: Path, tmp_path: Path) -> None:
+def test_a_bundle_scores_two_hundred_images_as_the_checkpoint_does(run: Path, tmp_path: Path) -> None:
     made = export_bundle(run, tmp_path / "svc.onnx", top_k=2)
     assert made.parity.images == 200
     assert made.parity.max_score_difference < 1e-4
@@ -67,7 +68,7 @@ def test_a_bundle_answers_as_scikit_learn_does_on_two_hundred_images(run: Path, 
     assert session.top_k == 2
     for count in (1, 3):
         assert session.run(noise(count, 16)).scores.sum(1) == pytest.approx(1.0, abs=1e-5)
-    figures = evaluate(session, [run.parent / "pictures"])
+    figures = evaluate(session, [run.parent / "test"])
     checkpoint = load(run)
     assert figures["accuracy"] == pytest.approx(checkpoint.metrics["accuracy"], abs=1e-6)
     assert made.spec.temperature == checkpoint.temperature
@@ -79,7 +80,7 @@ def test_the_same_run_exports_to_the_same_bytes(run: Path, tmp_path: Path) -> No
     assert (tmp_path / "one.onnx").read_bytes() == (tmp_path / "two.onnx").read_bytes()
 
 
-def test_fewer_bits_are_refused(run: Path, tmp_path: Path) -> None:
+def test_a_lower_precision_is_refused(run: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="fp32 alone"):
         export_bundle(run, tmp_path / "svc.onnx", precision=Precision.INT8)
 
@@ -92,16 +93,27 @@ def test_two_labels_train_and_export(tmp_path: Path) -> None:
     assert made.parity.label_agreement == 1.0
 
 
+def voted(decisions: torch.Tensor, labels: int) -> np.ndarray:  # type: ignore[type-arg]
+    """Return the label that wins most pairs, the first of equal ones, as libsvm predicts."""
+    votes = np.zeros((len(decisions), labels), int)
+    for column, pair in enumerate(combinations(range(labels), 2)):
+        winners = np.where(decisions[:, column] > 0, *pair)
+        votes[np.arange(len(decisions)), winners] += 1
+    return votes.argmax(1)
+
+
 @pytest.mark.parametrize("labels", [2, 3, 5])
-def test_a_stored_classifier_decides_as_the_fitted_one(labels: int) -> None:
+def test_the_decisions_are_those_of_the_fitted_classifier(labels: int) -> None:
     random = np.random.default_rng(0)
     features, targets = random.normal(size=(60, 4)).astype(np.float32), np.arange(60) % labels
     fitted = SVC(gamma=0.3, decision_function_shape="ovo").fit(features, targets)
     network = SupportVectors(8, labels, features="pixels", components=4, vectors=len(fitted.support_), gamma=0.3)
-    stored = SupportVectors.of(fitted, network.extract, 8).classifier()
     others = random.normal(size=(40, 4))
-    assert stored.decision_function(others) == pytest.approx(fitted.decision_function(others), abs=1e-12)
-    assert (stored.predict(others) == fitted.predict(others)).all()
+    decisions = SupportVectors.of(fitted, network.extract, 8).decisions(torch.from_numpy(others))
+    wanted = fitted.decision_function(others)
+    # Of two labels scikit-learn returns one column, positive where the second label wins.
+    assert decisions.numpy() == pytest.approx(wanted if labels > 2 else -wanted[:, None], abs=1e-12)
+    assert (voted(decisions, labels) == fitted.predict(others)).all()
 
 
 def test_the_logit_of_a_label_is_its_least_margin() -> None:
@@ -120,7 +132,7 @@ def test_the_label_that_wins_every_pair_has_the_highest_logit() -> None:
     assert (found.argmax(1).numpy() == fitted.predict(features))[winners].all()
 
 
-def test_hog_features_tell_the_direction_of_an_edge_and_not_which_side_is_brighter() -> None:
+def test_hog_features_depend_on_the_direction_of_an_edge_and_not_on_its_brighter_side() -> None:
     upright = torch.zeros(1, 1, 16, 16)
     upright[..., 8:] = 1.0
     hog = Hog(16)
@@ -162,7 +174,7 @@ def test_a_size_too_small_for_hog_is_refused_and_leaves_no_run(tmp_path: Path) -
     assert not (tmp_path / "run").exists()
 
 
-def test_what_cannot_be_resumed_is_not_told_to_be(tmp_path: Path) -> None:
+def test_a_run_that_cannot_be_resumed_has_no_hint_to_resume_it(tmp_path: Path) -> None:
     data, run = draw_bars(tmp_path / "train", each=4), tmp_path / "run"
     run.mkdir()
     (run / FILE).touch()
@@ -175,7 +187,7 @@ def test_a_damaged_checkpoint_is_refused(run: Path, tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes((run / FILE).read_bytes()[:-400])
     with pytest.raises(InputError, match="is damaged"):
         load(tmp_path)
-    # libsvm would read past the end of the vectors
+    # counts that do not add up to the number of vectors
     write(stored | {"state": stored["state"] | {"counts": stored["state"]["counts"] + 1}}, tmp_path / FILE)
     with pytest.raises(InputError, match="is damaged"):
         load(tmp_path)
@@ -184,7 +196,7 @@ def test_a_damaged_checkpoint_is_refused(run: Path, tmp_path: Path) -> None:
         load(tmp_path)
 
 
-def test_a_loaded_run_answers_as_scikit_learn_in_one_call_or_in_several(run: Path) -> None:
+def test_the_logits_of_an_image_do_not_depend_on_the_batch(run: Path) -> None:
     network = load(run).network()
     pixels = to_pixels(noise(5, 16))
     with torch.inference_mode():
@@ -193,7 +205,7 @@ def test_a_loaded_run_answers_as_scikit_learn_in_one_call_or_in_several(run: Pat
     assert one[0] == pytest.approx(whole[0], abs=1e-5)
 
 
-def test_the_command_trains_on_a_part_of_the_images(tmp_path: Path) -> None:
+def test_the_command_trains_with_the_options_it_was_given(tmp_path: Path) -> None:
     data = draw_bars(tmp_path / "train", each=10)
     words = ["svc", "--data", str(data), "--out", str(tmp_path / "run"), "--features", "hog", "--size", "16"]
     done = CliRunner().invoke(train, [*words, "--limit", "12", "--c", "3", "--seed", "5"])

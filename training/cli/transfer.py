@@ -1,0 +1,62 @@
+"""`tagmill train transfer`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tagmill.cli.param_types import Finite
+from tagmill.errors import InputError
+from training.cli.options import AUGMENT, GEOMETRY, LABELED, MULTILABEL, check_device, find_folders, override, shared
+from training.cli.result import print_result, training_run
+
+
+@click.command()
+@LABELED
+@shared
+@click.option(
+    "--weights",
+    required=True,
+    metavar="imagenet|none|PATH",
+    help="Where to start: torchvision's ImageNet weights, random ones, a run folder or a file of weights.",
+)
+@click.option("--backbone", help="The network: resnet18, vgg16, any of torchvision's  [default: that of the run]")
+@click.option("--head", type=click.IntRange(0), help="Width of a dense layer before the labels, 0: none  [default: 0]")
+@click.option("--head-epochs", type=click.IntRange(0), help="Epochs of the head on the frozen backbone  [default: 10]")
+@click.option("--fine-tune-epochs", "epochs", type=click.IntRange(0), help="Epochs of all of it  [default: 20]")
+@click.option("--head-lr", type=Finite(0, min_open=True), help="Highest rate of the head alone  [default: 0.003]")
+@click.option("--lr-decay", type=Finite(0, 1), help="Rate of a stage: its share of the one above  [default: 0.8]")
+@AUGMENT
+@click.option("--size", type=click.IntRange(17, 512), help="Pixels of both sides  [default: 96]")
+@GEOMETRY
+@MULTILABEL
+def transfer(
+    data: tuple[Path, ...],
+    validation: tuple[Path, ...],
+    test: tuple[Path, ...],
+    out: Path,
+    weights: str,
+    backbone: str | None,
+    device: str,
+    resume: bool,
+    multilabel: bool,
+    **given: Any,
+) -> None:
+    """Train a classifier out of a network that was trained before."""
+    check_device(device)
+    from training.recipes.pretrained import NONE
+    from training.recipes.transfer import DEFAULTS, train_transfer
+
+    for name in ("head_epochs", "head_lr"):
+        if weights == NONE and given[name]:
+            option = f"--{name.replace('_', '-')}"
+            raise InputError(f"{option} needs trained weights below the head, not --weights {NONE}; leave it out")
+    hyper = override(DEFAULTS, given)
+    folders = find_folders(data, validation, test)
+    with training_run(out):
+        print_result(
+            out,
+            train_transfer(
+                folders, out, weights, hyper, backbone, device, multilabel=multilabel, resume=resume
+            ),
+        )  # fmt: skip
