@@ -1,7 +1,7 @@
-"""A real browser for tests of pages: one that is named or installed, else a headless Chromium of npm's registry.
+"""A real browser for tests of pages, controlled through the DevTools protocol.
 
-That is @sparticuz/chromium for x86-64 Linux, which brings its libraries along and needs no root: 70 MB, fetched once.
-Each is spoken to in the DevTools protocol.
+It is the one that TAGMILL_TEST_BROWSER names, else an installed one, else a headless Chromium from the npm registry:
+@sparticuz/chromium for x86-64 Linux, which contains its libraries and needs no root (70 MB, downloaded once).
 """
 
 import base64
@@ -26,18 +26,18 @@ from typing import Any, Self
 import brotli
 from websockets.sync.client import ClientConnection, connect
 
-#: the program of a Chromium-like browser
+#: environment variable with the program of a browser that is based on Chromium
 BROWSER = "TAGMILL_TEST_BROWSER"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "chrome-headless-shell")
 
 _SECONDS = 60.0
-#: what stands between a page and a quiet start: sandboxes do not start in many containers, and the page is our own
+#: flags for an undisturbed start; sandboxes do not start in many containers, and the page is our own
 _FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
-#: what the fetched build needs: it is made for machines without a screen, a GPU or a second process
-_FETCHED_FLAGS = (
+#: flags for the downloaded build, which is made for machines without a screen, a GPU or a second process
+_DOWNLOADED_FLAGS = (
     "--headless=shell", "--single-process", "--no-zygote", "--in-process-gpu", "--use-gl=angle",
     "--use-angle=swiftshader", "--ignore-gpu-blocklist", "--disable-dev-shm-usage",
 )  # fmt: skip
@@ -47,17 +47,17 @@ _SHA512 = "jiGWqSvPMdu4+P9TilYqAR7yEGPEHINx+lCvE/NqNO/EHYzF/x1hUiI5T6ioVIt7dEy7n
 
 
 @dataclass
-class Happened:
-    """What went on while a page was loaded."""
+class Loaded:
+    """What happened while a page was loaded."""
 
-    #: messages of errors and warnings, and what could not be loaded
-    troubles: list[str] = field(default_factory=list)
-    #: addresses that were asked for, apart from data inside the page
+    #: errors and warnings, and the errors of requests that failed
+    problems: list[str] = field(default_factory=list)
+    #: requested URLs, without data URLs
     requests: list[str] = field(default_factory=list)
 
 
 class Browser:
-    """A running browser with one page, ended with the `with` block."""
+    """A running browser with one page. It ends with the `with` block."""
 
     def __enter__(self) -> Self:
         self._folder = Path(tempfile.mkdtemp(prefix="tagmill-browser-"))
@@ -83,7 +83,7 @@ class Browser:
         self._end()
 
     def command(self, method: str, **values: Any) -> dict[str, Any]:
-        """Say something in the DevTools protocol; return the answer."""
+        """Send a command of the DevTools protocol; return its result."""
         self._number += 1
         self._socket.send(json.dumps({"id": self._number, "method": method, "params": values}))
         while True:
@@ -94,7 +94,7 @@ class Browser:
             self._events.append(message)
 
     def window(self, width: int, height: int, *, phone: bool = False, dark: bool = False) -> None:
-        """Change the size of the window, and whether it asks for dark colors."""
+        """Set the size of the window, and whether it prefers dark colors."""
         scale = 2 if phone else 1
         self.command(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=phone
@@ -102,26 +102,26 @@ class Browser:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.command("Emulation.setEmulatedMedia", features=[scheme])
 
-    def open(self, page: Path) -> Happened:
-        """Load a file; return what happened meanwhile."""
+    def open(self, page: Path) -> Loaded:
+        """Load a file; return the problems and requests meanwhile."""
         self._events.clear()
         self.command("Page.navigate", url=page.absolute().as_uri())
         self._wait(lambda: any(event["method"] == "Page.loadEventFired" for event in self._events))
-        happened = Happened()
+        loaded = Loaded()
         for event in self._events:
             values = event["params"]
             match event["method"]:
                 case "Runtime.consoleAPICalled" if values["type"] in {"error", "warning", "assert"}:
-                    happened.troubles.append(str(values["args"]))
+                    loaded.problems.append(str(values["args"]))
                 case "Runtime.exceptionThrown":
-                    happened.troubles.append(str(values["exceptionDetails"]))
+                    loaded.problems.append(str(values["exceptionDetails"]))
                 case "Log.entryAdded" if values["entry"]["level"] in {"error", "warning"}:
-                    happened.troubles.append(values["entry"]["text"])
+                    loaded.problems.append(values["entry"]["text"])
                 case "Network.loadingFailed":
-                    happened.troubles.append(values["errorText"])
+                    loaded.problems.append(values["errorText"])
                 case "Network.requestWillBeSent" if not values["request"]["url"].startswith("data:"):
-                    happened.requests.append(values["request"]["url"])
-        return happened
+                    loaded.requests.append(values["request"]["url"])
+        return loaded
 
     def evaluate(self, script: str) -> Any:
         """Return the JSON value of a JavaScript expression."""
@@ -130,42 +130,42 @@ class Browser:
         return answer["result"].get("value")
 
     def screenshot(self, path: Path, *, whole: bool = True) -> Path:
-        """Write what the window shows, or the whole page, as a PNG."""
+        """Write the whole page, or only what the window shows, as a PNG."""
         answer = self.command("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
         path.write_bytes(base64.b64decode(answer["data"]))
         return path
 
     def _page(self, port: int) -> str:
-        """Wait for the browser; return the address of its one page."""
-        found: list[dict[str, str]] = []
+        """Wait for the browser; return the WebSocket URL of its page."""
+        pages: list[dict[str, str]] = []
 
-        def looked() -> bool:
-            assert self._process.poll() is None, f"the browser has ended:\n{self._said()}"
+        def started() -> bool:
+            assert self._process.poll() is None, f"the browser has ended:\n{self._log_tail()}"
             try:
                 with urllib.request.urlopen(f"http://127.0.0.1:{port}/json", timeout=_SECONDS) as answer:
-                    found[:] = [page for page in json.load(answer) if page["type"] == "page"]
+                    pages[:] = [page for page in json.load(answer) if page["type"] == "page"]
             except OSError:
                 time.sleep(0.1)
-            return bool(found)
+            return bool(pages)
 
-        self._wait(looked)
-        return found[0]["webSocketDebuggerUrl"]
+        self._wait(started)
+        return pages[0]["webSocketDebuggerUrl"]
 
     def _wait(self, done: Callable[[], bool]) -> None:
         until = time.monotonic() + _SECONDS
         while not done():
-            assert time.monotonic() < until, f"the browser does not answer:\n{self._said()}"
+            assert time.monotonic() < until, f"the browser does not answer:\n{self._log_tail()}"
             if hasattr(self, "_events"):
                 self.command("Runtime.evaluate", expression="0")
 
-    def _said(self) -> str:
+    def _log_tail(self) -> str:
         return (self._folder / "log").read_text(encoding="utf-8", errors="replace")[-4000:]
 
     def _end(self) -> None:
         try:
             os.killpg(self._process.pid, signal.SIGKILL)
         except ProcessLookupError:
-            pass  # ended on its own
+            pass  # it has already ended
         self._process.wait()
         self._log.close()
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -176,16 +176,16 @@ def _command(port: int, folder: Path) -> tuple[list[str], dict[str, str]]:
     program = os.environ.get(BROWSER) or next((found for name in NAMES if (found := shutil.which(name))), None)
     if program:
         return [program, *_FLAGS, *last], {}
-    place = fetched()
-    fonts = folder / "fonts.conf"  # its own names folders of another machine
-    where = f"<dir>{place / 'fonts'}</dir><cachedir>{folder / 'fonts'}</cachedir>"
+    build = download_chromium()
+    fonts = folder / "fonts.conf"  # the one in the build names folders of another machine
+    where = f"<dir>{build / 'fonts'}</dir><cachedir>{folder / 'fonts'}</cachedir>"
     fonts.write_text(f"<fontconfig>{where}</fontconfig>", encoding="utf-8")
-    paths = {"LD_LIBRARY_PATH": f"{place / 'lib'}:{place}", "FONTCONFIG_FILE": str(fonts), "HOME": str(folder)}
-    return [str(place / "chromium"), *_FLAGS, *_FETCHED_FLAGS, *last], paths
+    paths = {"LD_LIBRARY_PATH": f"{build / 'lib'}:{build}", "FONTCONFIG_FILE": str(fonts), "HOME": str(folder)}
+    return [str(build / "chromium"), *_FLAGS, *_DOWNLOADED_FLAGS, *last], paths
 
 
-def fetched() -> Path:
-    """Return the folder of a Chromium that was fetched once, and unpacked into the user's cache."""
+def download_chromium() -> Path:
+    """Return the folder of Chromium; download it into the user's cache if it is not there."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tagmill"
     folder = cache / f"chromium-{_VERSION}"
     if folder.is_dir():
@@ -199,11 +199,11 @@ def fetched() -> Path:
         for member in package:
             if member.name.endswith(".br"):
                 content = package.extractfile(member)
-                assert content is not None, f"{member.name} is no file"
+                assert content is not None, f"{member.name} is not a file"
                 _unpack(brotli.decompress(content.read()), partial / Path(member.name).stem)
     try:
         partial.rename(folder)
-    except OSError:  # another test process was quicker
+    except OSError:  # another test process was faster
         shutil.rmtree(partial)
     return folder
 

@@ -311,10 +311,10 @@ def _chosen(defaults: Any, given: dict[str, Any]) -> Any:
 
 
 def _folders(data: tuple[Path, ...], validation: tuple[Path, ...], test: tuple[Path, ...]) -> Any:
-    from training.annotations.torchvision_datasets import resolved
-    from training.annotations.types import Folders
+    from training.annotations.folders import Folders
+    from training.annotations.torchvision_datasets import resolve_folders
 
-    return resolved(Folders(data, validation, test))
+    return resolve_folders(Folders(data, validation, test))
 
 
 def _check_device(device: str) -> None:

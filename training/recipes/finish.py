@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from tagmill.tasks.figures import calibration_error, classification, mask_confusion, multilabel, rounded, segmentation
 from tagmill.text import legible
-from training.annotations.types import Folders, short_names
+from training.annotations.folders import Folders, short_names
 from training.checkpoint import STATE, Checkpoint, save
 from training.data.arrays import Arrays, LabeledSet
 from training.evaluation.calibration import fit_temperature, probabilities, suggest_thresholds
-from training.report.write import Shown, write_report
+from training.report.write import Evaluation, write_report
 
 #: from uint8 [N, H, W, 3] to logits float32 [N, labels]
 Logits = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -57,9 +57,9 @@ def conclude_classifier(
         figures |= _classifier_figures(scores, data.test, data.labels, several)
         figures["ece_uncalibrated"] = rounded(calibration_error(uncalibrated, data.test.targets))
         parts = _by_folder(folders.test, data.test, lambda inside: _classifier_figures(
-            scores[inside], data.test.part(np.flatnonzero(inside)), data.labels, several))  # type: ignore[union-attr]  # fmt: skip
+            scores[inside], data.test.select(np.flatnonzero(inside)), data.labels, several))  # type: ignore[union-attr]  # fmt: skip
         figures |= {"folders": parts} if parts else {}
-    seen = Shown("test" if data.test else "validation", shown, scores, uncalibrated, None)
+    seen = Evaluation("test" if data.test else "validation", shown, scores, uncalibrated, None)
     return _write(replace(checkpoint, metrics=checkpoint.metrics | figures), data, effort, run, seen)
 
 
@@ -73,15 +73,17 @@ def conclude_segmenter(
     figures = _segmenter_figures(predicted, shown, labels)
     if data.test:
         parts = _by_folder(folders.test, data.test, lambda inside: _segmenter_figures(
-            predicted[inside], shown.part(np.flatnonzero(inside)), labels))  # fmt: skip
+            predicted[inside], shown.select(np.flatnonzero(inside)), labels))  # fmt: skip
         figures |= {"folders": parts} if parts else {}
     else:
         figures = _validation(figures)
-    seen = Shown("test" if data.test else "validation", shown, None, None, predicted)
+    seen = Evaluation("test" if data.test else "validation", shown, None, None, predicted)
     return _write(replace(checkpoint, metrics=checkpoint.metrics | figures), data, effort, run, seen)
 
 
-def _write(checkpoint: Checkpoint, data: LabeledSet, effort: TrainingCost, run: Path, shown: Shown) -> dict[str, Any]:
+def _write(
+    checkpoint: Checkpoint, data: LabeledSet, effort: TrainingCost, run: Path, shown: Evaluation
+) -> dict[str, Any]:
     save(checkpoint, run)
     parts = {"train": data.train, "validation": data.validation, "test": data.test}
     summary = {
@@ -94,7 +96,7 @@ def _write(checkpoint: Checkpoint, data: LabeledSet, effort: TrainingCost, run: 
         "epoch": checkpoint.epoch,
         "parameters": effort.parameters,
         "labels": data.labels,
-        "pictures": {use: len(arrays) if arrays else 0 for use, arrays in parts.items()},
+        "split_sizes": {use: len(arrays) if arrays else 0 for use, arrays in parts.items()},
         "unreadable": sum(len(arrays.unreadable) for arrays in parts.values() if arrays),
         "duplicates": len(data.duplicates),
         "data": {use: short_names([Path(name) for name in names]) for use, names in checkpoint.data.items()},

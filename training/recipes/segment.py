@@ -21,11 +21,11 @@ from tagmill.errors import InputError
 from tagmill.images.preprocess import Geometry, PreprocessSpec
 from tagmill.tasks.figures import IGNORE, mask_confusion, segmentation
 from tagmill.tasks.segment import SEGMENT
-from training.annotations.types import Folders, short_name
+from training.annotations.folders import Folders, short_name
 from training.checkpoint import Checkpoint, claim_run, load, plain, versions
 from training.data.arrays import Arrays
 from training.data.segmentation import read_masked
-from training.evaluation.predict import device_for, segment, to_pixels
+from training.evaluation.predict import device_for, predict_masks, to_pixels
 from training.loop.augment import Augmentation, augment
 from training.loop.device_tensor import DeviceTensor
 from training.loop.optimizers import Optimizer, new_optimizer
@@ -141,7 +141,7 @@ def train_segment(
     fit(training, network, data.train, data.validation, len(data.labels), hyper, device)
     checkpoint = training.finish()
     effort = TrainingCost(training.seconds, parameters(network), str(device), training.history)
-    return conclude_segmenter(checkpoint, lambda p: segment(network, p, device), data, folders, effort, out)
+    return conclude_segmenter(checkpoint, lambda p: predict_masks(network, p, device), data, folders, effort, out)
 
 
 def fit(
@@ -162,7 +162,7 @@ def fit(
             truth = _thinned(truth, network.stride, training.generator)
             loss = segmentation_loss(logits.float(), truth, weights, hyper.dice)
             training.step(loss, len(chosen))
-        table = mask_confusion(segment(training.measured, validation.pixels, device), validation.targets, labels)
+        table = mask_confusion(predict_masks(training.measured, validation.pixels, device), validation.targets, labels)
         held = segmentation(table, names, len(validation))
         training.end(epoch, validation_mean_iou=held["mean_iou"], validation_pixel_accuracy=held["pixel_accuracy"])
 
