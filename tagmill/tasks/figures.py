@@ -25,7 +25,7 @@ DESCRIPTIONS = {
     "mean_ap": "Mean average precision: the mean over the labels of the area under precision over recall.",
     "mean_iou": "Mean IoU: the mean over the labels of intersection over union of their pixels.",
     "pixel_accuracy": "Pixel accuracy: the share of pixels that are right.",
-    "macro_f1": "Macro F1: the mean of the F1 of all labels; with several labels per image, at a score of 0.5.",
+    "macro_f1": "Macro F1: the mean of the F1 of all labels.",
     "ece": "Expected calibration error (15 bins, [arXiv 1706.04599](https://arxiv.org/abs/1706.04599)): the mean "
     "difference between a score and the share of predictions with that score that are right.",
 }

@@ -48,8 +48,8 @@ def _weakest(analysis: Analysis, use: str) -> str:
     if not weak:
         return ""
     named = _join([f"{one.label} ({one.figure:.2f} on {count_images(one.images[use])})" for one in weak])
-    verb = "label is" if len(weak) == 1 else "labels are"
-    return f"The weakest {verb} {named}. The figure is {analysis.task.label_figure}."
+    figure = analysis.task.label_figure
+    return f"The weakest label{'' if len(weak) == 1 else 's'} by {figure}: {named}."
 
 
 def _mix_ups(analysis: Analysis) -> str:

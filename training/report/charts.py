@@ -133,7 +133,7 @@ def draw_reliability(task: Task, evaluation: Evaluation, path: Path) -> None:
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3.4, 1])
     upper.plot([0, 1], [0, 1], color=FAINT, lw=1, ls=(0, (4, 3)), label="perfectly calibrated")
     edges = np.linspace(0, 1, BINS + 1)
-    for found, name, color in ((evaluation.uncalibrated, "before", ORANGE), (scores, "calibrated", BLUE)):
+    for found, name, color in ((evaluation.uncalibrated, "before calibration", ORANGE), (scores, "calibrated", BLUE)):
         if found is None:
             continue
         confidence, right = confidences(task, found, targets)

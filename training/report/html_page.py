@@ -97,8 +97,8 @@ def alt_texts(analysis: Analysis, summary: Mapping[str, Any], use: str) -> dict[
         "confusion": f"Confusion matrix: how the {analysis.task.unit} of each true label were predicted, in shares of "
         f"its row.{mixed}",
         "confused_pairs": f"The most frequent mix-ups, each with up to four of its images.{mixed}",
-        "predictions": f"Up to 25 {use} images, drawn at random, with their predicted labels; wrong ones are framed.",
-        "masks": f"Up to eight {use} images, drawn at random, each beside its true and its predicted mask.",
+        "predictions": f"Up to 25 randomly chosen {use} images with their predicted labels; wrong ones are framed.",
+        "masks": f"Up to eight randomly chosen {use} images, each beside its true and its predicted mask.",
         "reliability": "The share of right predictions against their score, in 15 bins. The expected calibration error "
         f"is {figures.get('ece', 0):.3f}; chance alone would cause {figures.get('ece_by_chance', 0):.3f}.{before}",
     }

@@ -107,7 +107,7 @@ def test_a_label_column_comes_before_the_column_of_a_model(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("lines", "said"),
+    ("lines", "message"),
     [
         ((), r"t\.csv:1: has no column uri"),
         (("url,label", "a.png,hat"), r"t\.csv:1: has no column uri"),
@@ -123,8 +123,8 @@ def test_a_label_column_comes_before_the_column_of_a_model(tmp_path: Path) -> No
         (("uri,label", "x.png,hat", "y.png,shoe"), r"none of its 2 images is there; the first would be .*x\.png"),
     ],
 )
-def test_the_error_of_a_malformed_table_names_the_line(tmp_path: Path, lines: tuple[str, ...], said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_the_error_of_a_malformed_table_names_the_line(tmp_path: Path, lines: tuple[str, ...], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         read_labeled_images(write_table(tmp_path / "t.csv", *lines))
 
 
@@ -140,12 +140,12 @@ def test_a_table_in_another_encoding_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("nowhere", "is not a folder"), ("a.png", "is neither a folder nor a .csv")]
+    ("name", "message"), [("nowhere", "is not a folder"), ("a.png", "is neither a folder nor a .csv")]
 )
-def test_an_unknown_format_is_refused(tmp_path: Path, name: str, said: str) -> None:
+def test_an_unknown_format_is_refused(tmp_path: Path, name: str, message: str) -> None:
     write_images(tmp_path)
     for read in (read_labeled_images, read_masked_images, list_images):
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(InputError, match=message):
             read(tmp_path / name)  # type: ignore[operator]
 
 
@@ -226,7 +226,7 @@ def test_coco_images_are_found_in_the_usual_places(tmp_path: Path, place: str) -
 
 
 @pytest.mark.parametrize(
-    ("parts", "said"),
+    ("parts", "message"),
     [
         ({"images": 3}, "has no images, or it is not a list"),
         ({"categories": None}, "has no categories"),
@@ -241,13 +241,15 @@ def test_coco_images_are_found_in_the_usual_places(tmp_path: Path, place: str) -
         ({"categories": [{"id": 3}]}, "category 3: has no name"),
     ],
 )
-def test_the_error_of_a_malformed_coco_file_names_the_place(tmp_path: Path, parts: dict[str, Any], said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_the_error_of_a_malformed_coco_file_names_the_place(
+    tmp_path: Path, parts: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
         read_labeled_images(write_coco(tmp_path / "coco.json", **parts))
 
 
 @pytest.mark.parametrize(
-    ("shape", "said"),
+    ("shape", "message"),
     [
         (None, "annotation 100: has no segmentation of polygons or run lengths"),
         ([], "has no segmentation"),
@@ -262,8 +264,8 @@ def test_the_error_of_a_malformed_coco_file_names_the_place(tmp_path: Path, part
         ({"size": [40, 60], "counts": ""}, "do not add up"),
     ],
 )
-def test_an_annotation_without_a_valid_shape_is_refused(tmp_path: Path, shape: Any, said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_an_annotation_without_a_valid_shape_is_refused(tmp_path: Path, shape: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         read_masked_images(write_coco(tmp_path / "coco.json", [SQUARE | {"segmentation": shape}]))
 
 
@@ -331,7 +333,7 @@ def test_the_newest_of_several_annotations_counts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (3, "is neither COCO .* nor a Label Studio export"),
         ({"tasks": []}, "is neither COCO"),
@@ -343,8 +345,8 @@ def test_the_newest_of_several_annotations_counts(tmp_path: Path) -> None:
         ([reviewed("zz.png", "hat")], "none of its 1 images is there"),
     ],
 )
-def test_a_malformed_label_studio_file_is_refused(tmp_path: Path, content: Any, said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_a_malformed_label_studio_file_is_refused(tmp_path: Path, content: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         read_labeled_images(write_json(tmp_path / "export.json", content))
 
 
@@ -413,7 +415,7 @@ def test_groups_are_not_used_for_a_model_of_the_stored_labels(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("groups", "said"),
+    ("groups", "message"),
     [
         (["square"], "must be a JSON object of at least two groups"),
         ({"all": list(LABELS)}, "must be a JSON object of at least two groups"),
@@ -423,8 +425,8 @@ def test_groups_are_not_used_for_a_model_of_the_stored_labels(tmp_path: Path) ->
         ({"a": ["square"], "b": ["stripe"]}, "'background' is in no group"),
     ],
 )
-def test_groups_that_do_not_match_the_labels_are_refused(tmp_path: Path, groups: Any, said: str) -> None:
-    with pytest.raises(InputError, match=rf"groups\.json: .*{said}"):
+def test_groups_that_do_not_match_the_labels_are_refused(tmp_path: Path, groups: Any, message: str) -> None:
+    with pytest.raises(InputError, match=rf"groups\.json: .*{message}"):
         read_masked_images(write_masked(tmp_path, groups=groups))
 
 

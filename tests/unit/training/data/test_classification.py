@@ -297,8 +297,8 @@ def test_masks_of_a_single_label_are_refused(tmp_path: Path) -> None:
     data = write_halves(tmp_path, 6)
     for path in (data / "masks").iterdir():
         Image.fromarray(np.asarray(Image.open(path)) * 255).save(path)  # 0 and 255 instead of 0 and 1
-    said = "have pixels of no label but background, so there is nothing to learn; .* not 0 and 255"
-    with pytest.raises(InputError, match=said):
+    message = "have pixels of no label but background, so there is nothing to learn; .* not 0 and 255"
+    with pytest.raises(InputError, match=message):
         read_masked(Folders((data,)), SPEC, 0, RecordingDisplay())
 
 

@@ -105,10 +105,10 @@ def test_tables_of_many_labels_are_folded(browser: Browser, pages: dict[Task, Pa
 
 def test_the_browser_of_these_tests_notices_problems(browser: Browser, tmp_path: Path) -> None:
     page = tmp_path / "bad.html"
-    page.write_text("<img src='missing.png'><script>console.error('said so'); nothing.at.all</script>")
+    page.write_text("<img src='missing.png'><script>console.error('on purpose'); nothing.at.all</script>")
     loaded = browser.open(page)
     problems = " ".join(loaded.problems)
-    assert "said so" in problems
+    assert "on purpose" in problems
     assert "nothing is not defined" in problems
     assert "ERR_FILE_NOT_FOUND" in problems
     assert any(request.endswith("missing.png") for request in loaded.requests)

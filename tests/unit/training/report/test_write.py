@@ -288,7 +288,7 @@ def test_the_weakest_labels_and_the_most_frequent_mix_up_are_named() -> None:
     scores[wrong] = np.eye(3, dtype=np.float32)[0]
     analysis = analysis_of(CLASSIFY, data, Evaluation("test", data.test, scores, None, None))
     sentences = caveats(analysis, summary_of(CLASSIFY, data), "test")
-    assert sentences[0] == "The weakest label is red (0.30 on 30 images). The figure is accuracy."
+    assert sentences[0] == "The weakest label by accuracy: red (0.30 on 30 images)."
     assert sentences[1] == "Most frequent mix-up: red predicted as blue (70% of its images)."
 
 
