@@ -19,7 +19,7 @@ from export.proof.sample_images import labeled_pictures, sample_pictures, seed_o
 from tagmill.bundles.spec import GOLDEN, BundleSpec, Precision, check_name
 from tagmill.cli.progress import Display
 from tagmill.errors import BundleError, InputError
-from training.annotations.types import short_name
+from training.annotations.folders import short_name
 from training.checkpoint import Checkpoint, load
 from training.models.svm import SupportVectors
 from worker.inference.session import Session

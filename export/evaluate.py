@@ -28,14 +28,12 @@ from tagmill.tasks.figures import (
     uncalibrated,
 )
 from tagmill.tasks.multilabel import MULTILABEL
-from tagmill.tasks.segment import SEGMENT
 from tagmill.text import legible
 from training.annotations.types import Example
 from training.data.arrays import Arrays
-from training.data.classification import known_examples
-from training.data.decode import Step, category_targets, read_picture, read_with_mask
-from training.data.segmentation import read_all
-from training.report.analysis import Shown, find
+from training.data.decode import Step, label_targets, read_image, read_image_and_mask
+from training.data.read import read_examples
+from training.report.analysis import Evaluation, analyze
 from worker.inference.session import Session
 
 #: images of one inference call
@@ -96,11 +94,13 @@ class Kept:
     scores: NDArray[np.float32] | None = None
     uncalibrated: NDArray[np.float32] | None = None
 
-    def shown(self) -> Shown:
+    def shown(self) -> Evaluation:
         """Return all of it in arrays."""
         sources = np.array([example.source for example in self.examples])
         arrays = Arrays(np.concatenate(self.pixels), np.concatenate(self.targets), sources, self.examples, [])
-        return Shown("test", arrays, self.scores, self.uncalibrated, np.concatenate(self.masks) if self.masks else None)
+        return Evaluation(
+            "test", arrays, self.scores, self.uncalibrated, np.concatenate(self.masks) if self.masks else None
+        )
 
 
 def _prepare(out: Path) -> None:
@@ -115,24 +115,18 @@ def _prepare(out: Path) -> None:
         raise InputError(f"{out}: {error.strerror}; name another folder with --out") from error
 
 
-def _draw(spec: BundleSpec, shown: Shown, out: Path) -> None:
+def _draw(spec: BundleSpec, shown: Evaluation, out: Path) -> None:
     """Write the figures of what was answered into a folder."""
-    from training.report.prediction_figures import draw_answers
+    from training.report.prediction_figures import draw_prediction_figures
 
-    findings = find(spec.task, spec.labels, {shown.use: shown.arrays}, shown, spec.thresholds)
-    draw_answers(out, spec.labels, shown, findings)
+    findings = analyze(spec.task, spec.labels, {shown.use: shown.arrays}, shown, spec.thresholds)
+    draw_prediction_figures(out, spec.labels, shown, findings)
 
 
 def _labeled(session: Session, data: Sequence[Path], display: Display) -> tuple[list[Example], list[NDArray[np.uint8]]]:
     """Return the images and, for a segmenter, what turns each source's mask values into its labels."""
-    labels = session.spec.labels
-    if session.spec.task is SEGMENT:
-        sources = read_all(data, display)
-        return [example for source in sources for example in source.examples], [
-            source.table(labels) for source in sources
-        ]
     whose = f"a label of {session.path.name}, which has"
-    return known_examples(data, labels, session.spec.task is MULTILABEL, whose, display), []
+    return read_examples(session.spec.task, data, session.spec.labels, whose, display)
 
 
 def _scores(session: Session, batches: Iterator[tuple[list[Example], list[Read]]], kept: Kept | None) -> dict[str, Any]:
@@ -148,7 +142,7 @@ def _scores(session: Session, batches: Iterator[tuple[list[Example], list[Read]]
             kept.pixels.append(pixels)
     if not read:
         return {"images": 0}
-    scores, targets = np.concatenate(found), category_targets(read, spec.labels)
+    scores, targets = np.concatenate(found), label_targets(read, spec.labels)
     several = spec.task is MULTILABEL
     metrics = (multilabel if several else classification)(scores, targets, spec.labels)
     if spec.temperature != 1.0:
@@ -192,8 +186,8 @@ def _decoded(
 
     def read(example: Example) -> Read:
         if tables:
-            return read_with_mask(example, spec, tables[example.source])
-        return read_picture(example.picture, spec), None
+            return read_image_and_mask(example, spec, tables[example.source])
+        return read_image(example.image, spec), None
 
     done = 0
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
@@ -211,7 +205,7 @@ def _decoded(
                 pictures.append(future.result())
                 good.append(example)
             except ImageFailure as failure:
-                failures.append(Failure(legible(str(example.picture)), legible(str(failure))))
+                failures.append(Failure(legible(str(example.image)), legible(str(failure))))
             done += 1
             step(done)
             if len(good) == BATCH:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tagmill.errors import BundleError, ConfigurationError, InputError, NothingToDo
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.tasks.base import Task, task_named
-from training.annotations.types import Folders, require_apart
+from training.annotations.folders import Folders, require_outside
 from training.models.build import build
 
 #: the best weights so far
@@ -66,7 +66,7 @@ def claim_run(run: Path, folders: Folders, resume: bool = False, resumable: bool
     Raise InputError if the folder lies inside a data folder, or holds a run and `resume` is false. Raise NothingToDo if
     the run to resume is finished. A recipe that is not `resumable` has no --resume option to suggest.
     """
-    require_apart(run, (*folders.data, *folders.validation, *folders.test))
+    require_outside(run, (*folders.data, *folders.validation, *folders.test))
     try:
         if resume and (run / METRICS).exists():
             raise NothingToDo(f"{run}: this run is finished; name another folder with --out to train again")

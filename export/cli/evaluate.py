@@ -33,12 +33,12 @@ def evaluate(bundle: Path, data: tuple[Path, ...], device: str, out: Path | None
     """
     from export.evaluate import BATCH
     from export.evaluate import evaluate as measure
-    from training.annotations.torchvision_datasets import for_testing
+    from training.annotations.torchvision_datasets import resolve_test_folders
     from worker.inference.session import Session
 
     if device not in {"auto", "cpu", "cuda"} and not device.startswith("cuda:"):
         raise InputError(f"--device {device}: must be auto, cpu or cuda:N")
-    report = measure(Session(bundle, device=device, batch=BATCH), for_testing(data), out=out)
+    report = measure(Session(bundle, device=device, batch=BATCH), resolve_test_folders(data), out=out)
     if as_json:
         click.echo(json.dumps(report))
     else:

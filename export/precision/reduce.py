@@ -106,7 +106,7 @@ def _calibrate(model: onnx.ModelProto, data: LabeledSet, seed: int, opened: Open
     prepared = prepare(model)
     images = data.train.pixels[_some(len(data.train), CALIBRATED_ON, seed)]
     seen = observe(prepared, activations(prepared), images, seed)
-    held = data.validation.part(_some(len(data.validation), CHOSEN_ON, seed))
+    held = data.validation.select(_some(len(data.validation), CHOSEN_ON, seed))
     fp32 = opened(model, Precision.FP32)
     truth = answers(fp32, held.pixels)
     figure = _figure(fp32, truth, held)

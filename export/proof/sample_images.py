@@ -9,12 +9,12 @@ from tagmill.cli.progress import Display
 from tagmill.errors import InputError
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.outcomes import ImageFailure
-from training.annotations.open import pictures_of
-from training.annotations.types import Folders
+from training.annotations.folders import Folders
+from training.annotations.open import list_images
 from training.checkpoint import Checkpoint
 from training.data.arrays import LabeledSet
 from training.data.classification import read_labeled
-from training.data.decode import read_picture
+from training.data.decode import read_image
 from training.data.segmentation import read_masked
 
 #: real images that a bundle is compared with its origin on
@@ -75,12 +75,12 @@ def _read_some(folders: list[Path], spec: PreprocessSpec) -> NDArray[np.uint8]:
         if not folder.exists():
             raise InputError(f"{folder}: is not a folder; name a folder of images with --samples")
         # Evenly over the sorted names, so that every category takes part.
-        if pictures := pictures_of(folder):
+        if pictures := list_images(folder):
             found += [pictures[index] for index in np.unique(np.linspace(0, len(pictures) - 1, share).astype(int))]
     images = []
     for path in found:
         try:
-            images.append(read_picture(path, spec))
+            images.append(read_image(path, spec))
         except ImageFailure:
             continue  # training named it; here the readable ones decide
     if not images:

@@ -14,7 +14,7 @@ from tagmill.tasks.base import Task
 from tagmill.tasks.classify import CLASSIFY
 from tagmill.tasks.figures import IGNORE
 from tagmill.tasks.segment import SEGMENT
-from training.annotations.types import Folders
+from training.annotations.folders import Folders
 from training.checkpoint import Checkpoint, copied_state, save, versions
 from training.data.arrays import Arrays
 from training.data.classification import read_labeled

@@ -1,27 +1,27 @@
-"""Labeled images as folders: one for each category."""
+"""Read labeled images from folders: one folder per category."""
 
 from pathlib import Path
 
 from tagmill.errors import InputError, NothingToDo
-from training.annotations.image_files import Found, Tagged, pictures_in
+from training.annotations.image_files import LabeledImage, LabeledImages, images_in
 
 
-def read_category_folders(directory: Path) -> Found:
-    """Return the images of each category. A sample catalog's root, which has images/ and masks/, works, too.
+def read_category_folders(directory: Path) -> LabeledImages:
+    """Return the images of each category. The root of a sample catalog, which has images/ and masks/, works too.
 
-    Raises InputError for a folder without folders, and NothingToDo where no image is in them.
+    Raise InputError if there is no category folder, and NothingToDo if none of the folders holds an image.
     """
-    inner = picture_root(directory)
-    folders = sorted(path for path in inner.iterdir() if path.is_dir() and not path.name.startswith("."))
+    root = image_root(directory)
+    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not folders:
         raise InputError(f"{directory}: holds no category; put the images of each category into a folder of its own")
-    found = {folder.name: pictures_in(folder) for folder in folders}
-    if not any(found.values()):
-        raise NothingToDo(f"{directory}: none of its {len(found)} folders holds an image")
-    pictures = [Tagged(path, (name,), str(directory)) for name, paths in found.items() for path in paths]
-    return Found(pictures, empty=tuple(name for name, paths in found.items() if not paths))
+    files = {folder.name: images_in(folder) for folder in folders}
+    if not any(files.values()):
+        raise NothingToDo(f"{directory}: none of its {len(files)} folders holds an image")
+    images = [LabeledImage(path, (name,), str(directory)) for name, paths in files.items() for path in paths]
+    return LabeledImages(images, empty=tuple(name for name, paths in files.items() if not paths))
 
 
-def picture_root(directory: Path) -> Path:
-    """Return the folder that holds the images: images/ where there are masks/ beside it."""
+def image_root(directory: Path) -> Path:
+    """Return the folder that holds the images: images/ if there is a masks/ beside it, else the directory itself."""
     return directory / "images" if (directory / "images").is_dir() and (directory / "masks").is_dir() else directory

@@ -1,4 +1,4 @@
-"""Labeled images and masks as COCO JSON: images, annotations, categories (cocodataset.org, Data format)."""
+"""Read labeled images and masks from COCO JSON: images, annotations, categories (cocodataset.org, Data format)."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,31 +7,32 @@ from typing import Any
 from tagmill.errors import InputError, NothingToDo
 from tagmill.images.image import DecodeLimits
 from tagmill.tasks.figures import IGNORE
-from training.annotations.coco_shapes import Shape, ShapeMask, shape_of
-from training.annotations.image_files import Found, Tagged, check_present, locate, merged
+from training.annotations.coco_shapes import Shape, ShapeMask, parse_shape
+from training.annotations.image_files import LabeledImage, LabeledImages, locate, merge_labels, require_any_file
 from training.annotations.json_fields import field
 from training.annotations.types import Example, Labels
 
-#: mask label of what no annotation covers
+#: label of the pixels that no annotation covers
 BACKGROUND = "background"
 
 
 @dataclass(frozen=True)
 class CocoFile:
-    """A COCO file, checked: every number it names exists."""
+    """The content of a COCO file. Every image and category id that an annotation names exists."""
 
     path: Path
-    #: by image id
-    pictures: dict[int, Path]
+    #: image files by image id
+    files: dict[int, Path]
+    #: entries of `images` by image id
     images: dict[int, dict[str, Any]]
     #: names by category id
     categories: dict[int, str]
-    #: with the place of each
+    #: each with its place, for error messages
     annotations: list[tuple[str, dict[str, Any]]]
 
     @classmethod
-    def check(cls, path: Path, content: dict[str, Any]) -> "CocoFile":
-        """Raise InputError with the place of what is missing or names what does not exist."""
+    def parse(cls, path: Path, content: dict[str, Any]) -> "CocoFile":
+        """Check the content of a file. Raise InputError with the place of a missing field or an unknown id."""
         images = _by_id(path, content, "images")
         named = _by_id(path, content, "categories")
         categories = {key: field(entry, "name", str, f"{path}: category {key}") for key, entry in named.items()}
@@ -44,19 +45,22 @@ class CocoFile:
             annotations.append((place, entry))
         if not images:
             raise NothingToDo(f"{path}: holds no image")
-        return cls(path, _pictures(path, images), images, categories, annotations)
+        return cls(path, _image_files(path, images), images, categories, annotations)
 
-    def found(self) -> Found:
-        """Return each image with the categories annotated in it."""
-        tagged = [Tagged(picture, (), f"{self.path}: image {key}") for key, picture in self.pictures.items()]
+    def labeled_images(self) -> LabeledImages:
+        """Return each image with the categories of its annotations."""
+        entries = [LabeledImage(file, (), f"{self.path}: image {key}") for key, file in self.files.items()]
         for _, entry in self.annotations:
             label = self.categories[entry["category_id"]]
             key = entry["image_id"]
-            tagged.append(Tagged(self.pictures[key], (label,), f"{self.path}: image {key}"))
-        return Found(merged(tagged, self.path))
+            entries.append(LabeledImage(self.files[key], (label,), f"{self.path}: image {key}"))
+        return LabeledImages(merge_labels(entries, self.path))
 
     def mask_labels(self) -> Labels:
-        """Return background and the categories in the order of their numbers: what the values of a mask mean."""
+        """Return the label of each mask value: background, then the categories in the order of their ids.
+
+        Raise InputError if two categories share a name, or if a mask cannot hold that many.
+        """
         names = [self.categories[key] for key in sorted(self.categories)]
         if len(set(names)) != len(names):
             raise InputError(f"{self.path}: two categories have the same name")
@@ -66,31 +70,30 @@ class CocoFile:
         return labels
 
     def examples(self, source: int) -> list[Example]:
-        """Return each image with the mask of its annotations. Raises InputError for one without a shape."""
+        """Return each image with the mask of its annotations. Raise InputError for an annotation without a shape."""
         numbers = {name: number for number, name in enumerate(self.mask_labels())}
         sizes = {key: _size(self.path, key, image) for key, image in self.images.items()}
         shapes: dict[int, list[tuple[int, Shape]]] = {key: [] for key in self.images}
         for place, entry in self.annotations:
-            shape = shape_of(entry.get("segmentation"), *sizes[entry["image_id"]], place)
+            shape = parse_shape(entry.get("segmentation"), *sizes[entry["image_id"]], place)
             shapes[entry["image_id"]].append((numbers[self.categories[entry["category_id"]]], shape))
-        check_present(list(self.pictures.values()), self.path)
-        return [
-            Example(self.pictures[key], ShapeMask(*size, tuple(shapes[key])), source) for key, size in sizes.items()
-        ]
+        require_any_file(list(self.files.values()), self.path)
+        return [Example(self.files[key], ShapeMask(*size, tuple(shapes[key])), source) for key, size in sizes.items()]
 
 
 def _by_id(path: Path, content: dict[str, Any], name: str) -> dict[int, dict[str, Any]]:
-    found: dict[int, dict[str, Any]] = {}
+    """Return the entries of a list by their `id`. Raise InputError if two have the same."""
+    entries: dict[int, dict[str, Any]] = {}
     for number, entry in enumerate(field(content, name, list, str(path))):
         key = field(entry, "id", int, f"{path}: {name}[{number}]")
-        if key in found:
+        if key in entries:
             raise InputError(f"{path}: {name}[{number}]: id {key} stands there twice")
-        found[key] = entry
-    return found
+        entries[key] = entry
+    return entries
 
 
-def _pictures(path: Path, images: dict[int, dict[str, Any]]) -> dict[int, Path]:
-    """Return the image files: beside the JSON, in images/ there, or, as COCO's own, beside annotations/."""
+def _image_files(path: Path, images: dict[int, dict[str, Any]]) -> dict[int, Path]:
+    """Return the image files: beside the JSON, in images/ there, or, as in COCO itself, beside annotations/."""
     beside = path.parent
     folders = [beside, beside / "images", beside.parent, beside.parent / "images"]
     folders.append(beside.parent / path.stem.rpartition("_")[2])  # annotations/instances_val2017.json and val2017/
@@ -102,6 +105,7 @@ def _pictures(path: Path, images: dict[int, dict[str, Any]]) -> dict[int, Path]:
 
 
 def _size(path: Path, key: int, image: dict[str, Any]) -> tuple[int, int]:
+    """Return height and width in pixels. Raise InputError if no image can have that size."""
     place = f"{path}: image {key}"
     height, width = field(image, "height", int, place), field(image, "width", int, place)
     if height < 1 or width < 1 or height * width > DecodeLimits().max_pixels:

@@ -1,4 +1,4 @@
-"""Find image files: below a folder, or by the names that a table gives them."""
+"""Find image files, below a folder or by the names in an annotation file, and collect their labels."""
 
 import os
 from collections.abc import Sequence
@@ -6,41 +6,40 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tagmill.errors import InputError
-from tagmill.images.image import SUFFIXES
 from tagmill.text import legible
 from training.annotations.types import Labels
 
 
 @dataclass(frozen=True)
-class Tagged:
-    """An image with its labels, and where it says so: FILE:LINE, a task, or a folder."""
+class LabeledImage:
+    """An image file with its labels, and the place that names it: FILE:LINE, a task of Label Studio, or a folder."""
 
-    picture: Path
+    image: Path
     labels: Labels
     place: str
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a source of labeled images holds."""
+class LabeledImages:
+    """The labeled images of one source."""
 
-    pictures: list[Tagged]
+    images: list[LabeledImage]
     #: categories without any image
     empty: Labels = ()
-    #: what was left out, for the user to read
-    remarks: tuple[str, ...] = ()
+    #: messages for the user about what was left out
+    notes: tuple[str, ...] = ()
 
 
-def pictures_in(folder: Path) -> list[Path]:
-    """Return the image files below a folder, sorted; hidden ones are passed over."""
+def images_in(folder: Path) -> list[Path]:
+    """Return the image files below a folder, sorted; hidden files and folders are skipped."""
     found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 
 
 def locate(names: Sequence[str], folders: Sequence[Path], place: str) -> Path:
-    """Return the first file that is one of the names in one of the folders, or what the first name would be.
+    """Return the first existing file among the names in the folders, else the first name in the first folder.
 
-    An absolute name is taken as it is. Raises InputError for a URL and for what no file can be called.
+    An absolute name is taken as it is. Raise InputError for a URL and for a string that cannot be a file name.
     """
     for name in names:
         if "://" in name:
@@ -54,23 +53,23 @@ def locate(names: Sequence[str], folders: Sequence[Path], place: str) -> Path:
         raise InputError(f"{place}: {names[0][:60]}…: {error.strerror}; name an image file") from error
 
 
-def merged(pictures: Sequence[Tagged], source: Path) -> list[Tagged]:
-    """Return one entry an image with all of its labels, in order of appearance, however its path is written.
+def merge_labels(entries: Sequence[LabeledImage], source: Path) -> list[LabeledImage]:
+    """Return one entry per image file with all of its labels, in order of appearance.
 
-    Raises InputError where none of the files is there.
+    Two paths that resolve to the same file are one image. Raise InputError if none of the files exists.
     """
-    found: dict[str, Tagged] = {}
-    for entry in pictures:
-        file = os.path.realpath(entry.picture)
-        known = found.setdefault(file, entry)
+    by_file: dict[str, LabeledImage] = {}
+    for entry in entries:
+        file = os.path.realpath(entry.image)
+        known = by_file.setdefault(file, entry)
         if known is not entry:
             labels = tuple(dict.fromkeys((*known.labels, *entry.labels)))
-            found[file] = Tagged(known.picture, labels, entry.place)
-    check_present([entry.picture for entry in found.values()], source)
-    return list(found.values())
+            by_file[file] = LabeledImage(known.image, labels, entry.place)
+    require_any_file([entry.image for entry in by_file.values()], source)
+    return list(by_file.values())
 
 
-def check_present(pictures: Sequence[Path], source: Path) -> None:
-    """Raise InputError where none of the files is there; single missing ones are for the reader to skip."""
-    if pictures and not any(path.is_file() for path in pictures):
-        raise InputError(f"{source}: none of its {len(pictures)} images is there; the first would be {pictures[0]}")
+def require_any_file(images: Sequence[Path], source: Path) -> None:
+    """Raise InputError if none of the files exists. Single missing files are skipped later, when they are decoded."""
+    if images and not any(path.is_file() for path in images):
+        raise InputError(f"{source}: none of its {len(images)} images is there; the first would be {images[0]}")

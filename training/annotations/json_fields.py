@@ -1,4 +1,4 @@
-"""Read the JSON files that describe images, and say where one is not what it should be."""
+"""Read JSON annotation files, and raise an error that names the field that is missing or wrong."""
 
 import json
 from pathlib import Path
@@ -8,11 +8,11 @@ from tagmill.errors import InputError
 
 Kind = TypeVar("Kind", int, str, list[Any], dict[str, Any])
 
-_NAMES: dict[type, str] = {int: "a whole number", str: "text", list: "a list", dict: "an object"}
+_KIND_NAMES: dict[type, str] = {int: "a whole number", str: "text", list: "a list", dict: "an object"}
 
 
 def read_json(path: Path) -> Any:
-    """Return what a JSON file holds. Raises InputError."""
+    """Return the content of a JSON file. Raise InputError if it cannot be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
@@ -24,8 +24,8 @@ def read_json(path: Path) -> Any:
 
 
 def field(entry: Any, name: str, kind: type[Kind], place: str) -> Kind:
-    """Return a field of a JSON object. Raises InputError where it is missing or of another kind."""
+    """Return a field of a JSON object. Raise InputError if it is missing or of another type."""
     value = entry.get(name) if isinstance(entry, dict) else None
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise InputError(f"{place}: has no {name}, or it is not {_NAMES[kind]}")
+        raise InputError(f"{place}: has no {name}, or it is not {_KIND_NAMES[kind]}")
     return value

@@ -1,4 +1,4 @@
-"""Labeled images as a CSV of uri and labels; the results of a run, corrected by a person, are such a table."""
+"""Read labeled images from a CSV of uri and labels, for example the corrected results of a run."""
 
 import csv
 from collections.abc import Iterator, Sequence
@@ -6,27 +6,27 @@ from pathlib import Path
 
 from tagmill.errors import InputError, NothingToDo
 from tagmill.outcomes import ImageStatus
-from training.annotations.image_files import Found, Tagged, locate, merged
+from training.annotations.image_files import LabeledImage, LabeledImages, locate, merge_labels
 from training.annotations.types import Labels
 
-#: between two labels of one image
+#: separates the labels of one image
 SEPARATOR = "|"
-#: folders below that of the table where its images may be
-BESIDE = (".", "images")
+#: where images may be, relative to the folder of the CSV
+IMAGE_FOLDERS = (".", "images")
 
 
-def read_label_table(path: Path) -> Found:
-    """Return the images of a CSV with a header: `uri`, and `label` or `labels`, several separated by a bar.
+def read_label_csv(path: Path) -> LabeledImages:
+    """Return the images of a CSV with the columns `uri` and `label` or `labels`; a bar separates several labels.
 
-    Without such a column it is the MODEL.label that `tagmill results` writes; rows that were not tagged are left out.
-    Raises InputError with file and line.
+    Without a label column, the column MODEL.label that `tagmill results` writes is read, and rows that were not tagged
+    are left out. Raise InputError with file and line.
     """
     rows = _rows(path)
     line, header = next(rows, (1, []))
     uri, label = _columns(header, f"{path}:{line}")
     status = header.index("status") if "status" in header else None
-    folders = [path.parent / name for name in BESIDE]
-    pictures, failed = [], 0
+    folders = [path.parent / name for name in IMAGE_FOLDERS]
+    images, failed = [], 0
     for line, row in rows:
         place = f"{path}:{line}"
         if len(row) != len(header):
@@ -36,11 +36,11 @@ def read_label_table(path: Path) -> Found:
             continue
         if not row[uri].strip():
             raise InputError(f"{place}: has no uri")
-        pictures.append(Tagged(locate([row[uri].strip()], folders, place), _labels(row[label]), place))
-    if not pictures:
+        images.append(LabeledImage(locate([row[uri].strip()], folders, place), _labels(row[label]), place))
+    if not images:
         raise NothingToDo(f"{path}: holds no labeled image")
-    remarks = (f"{path}: {failed} images that were not tagged are left out",) if failed else ()
-    return Found(merged(pictures, path), remarks=remarks)
+    notes = (f"{path}: {failed} images that were not tagged are left out",) if failed else ()
+    return LabeledImages(merge_labels(images, path), notes=notes)
 
 
 def _labels(text: str) -> Labels:
@@ -48,7 +48,7 @@ def _labels(text: str) -> Labels:
 
 
 def _columns(header: Sequence[str], place: str) -> tuple[int, int]:
-    """Return which columns hold uri and labels."""
+    """Return the positions of the uri column and the label column. Raise InputError if there is not one of each."""
     if "uri" not in header:
         raise InputError(f"{place}: has no column uri; a table of labels starts with the line uri,label")
     known = [name for name in header if name in {"label", "labels"}]
@@ -62,7 +62,7 @@ def _columns(header: Sequence[str], place: str) -> tuple[int, int]:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Give the rows that are not empty with their line numbers; a byte order mark is passed over."""
+    """Yield the rows that are not empty, with their line numbers; a byte order mark is skipped."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)

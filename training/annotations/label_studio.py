@@ -1,4 +1,4 @@
-"""Labeled images as the JSON that Label Studio exports, with what people chose for each (labelstud.io, Export)."""
+"""Read labeled images from a JSON export of Label Studio, with the choices of its annotators (labelstud.io, Export)."""
 
 import re
 from pathlib import Path
@@ -6,33 +6,33 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from tagmill.errors import InputError, NothingToDo
-from training.annotations.image_files import Found, Tagged, locate, merged
+from training.annotations.image_files import LabeledImage, LabeledImages, locate, merge_labels
 from training.annotations.json_fields import field
 from training.annotations.types import Labels
 
-#: what Label Studio puts before the name of an uploaded file
-UPLOAD = re.compile(r"^[0-9a-f]{8}-")
+#: prefix that Label Studio adds to the name of an uploaded file
+UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}-")
 
 
-def read_label_studio(path: Path, tasks: list[Any]) -> Found:
-    """Return the image and the choices of each task that a person finished; of several annotations the newest.
+def read_label_studio(path: Path, tasks: list[Any]) -> LabeledImages:
+    """Return the image and the choices of each finished task; the newest of several annotations counts.
 
-    Tasks that nobody annotated, and skipped ones, are left out. Raises InputError with the task's number.
+    Tasks without an annotation and skipped tasks are left out. Raise InputError with the number of the task.
     """
-    pictures, waiting = [], 0
+    images, unfinished = [], 0
     for number, task in enumerate(tasks):
         place = f"{path}: task {task.get('id', number) if isinstance(task, dict) else number}"
         done = [entry for entry in field(task, "annotations", list, place) if not _skipped(entry)]
         if not done:
-            waiting += 1
+            unfinished += 1
             continue
-        picture = _picture(path, field(task, "data", dict, place), place)
+        image = _image_file(path, field(task, "data", dict, place), place)
         newest = max(done, key=lambda entry: str(entry.get("updated_at") or ""))
-        pictures.append(Tagged(picture, _choices(newest, place), place))
-    if not pictures:
+        images.append(LabeledImage(image, _choices(newest, place), place))
+    if not images:
         raise NothingToDo(f"{path}: none of its {len(tasks)} tasks is annotated")
-    remarks = (f"{path}: {waiting} tasks that nobody finished are left out",) if waiting else ()
-    return Found(merged(pictures, path), remarks=remarks)
+    notes = (f"{path}: {unfinished} tasks that nobody finished are left out",) if unfinished else ()
+    return LabeledImages(merge_labels(images, path), notes=notes)
 
 
 def _skipped(annotation: Any) -> bool:
@@ -40,18 +40,18 @@ def _skipped(annotation: Any) -> bool:
 
 
 def _choices(annotation: dict[str, Any], place: str) -> Labels:
-    found: list[str] = []
+    labels: list[str] = []
     for result in field(annotation, "result", list, place):
         if isinstance(result, dict) and result.get("type") == "choices":
             choices = field(field(result, "value", dict, place), "choices", list, place)
             if not all(isinstance(choice, str) for choice in choices):
                 raise InputError(f"{place}: a choice is not text; this kind of choices is not read")
-            found += choices
-    return tuple(dict.fromkeys(found))
+            labels += choices
+    return tuple(dict.fromkeys(labels))
 
 
-def _picture(path: Path, data: dict[str, Any], place: str) -> Path:
-    """Return the file of the task's image: what `image` names, or the only text of its data."""
+def _image_file(path: Path, data: dict[str, Any], place: str) -> Path:
+    """Return the image file of a task: its `image` field, or the only text field of its data."""
     texts = {name: value for name, value in data.items() if isinstance(value, str)}
     uri = texts.get("image") or (next(iter(texts.values())) if len(texts) == 1 else None)
     if not uri:
@@ -60,11 +60,11 @@ def _picture(path: Path, data: dict[str, Any], place: str) -> Path:
 
 
 def _names(uri: str) -> list[str]:
-    """Return where the file may be. Label Studio serves local storage and uploads below addresses of its own."""
+    """Return the names that the file may have. Label Studio has its own URLs for local storage and for uploads."""
     parts = urlsplit(uri)
     if parts.path == "/data/local-files/" and (local := parse_qs(parts.query).get("d")):
         return [local[0], f"/{local[0]}"]
     if parts.path.startswith("/data/upload/"):
         name = parts.path.rpartition("/")[2]
-        return [name, UPLOAD.sub("", name)]
+        return [name, UPLOAD_PREFIX.sub("", name)]
     return [uri]

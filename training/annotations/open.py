@@ -1,63 +1,70 @@
-"""What a --data value may be: a folder for each category, images and masks, a CSV, COCO or Label Studio JSON."""
+"""Read the value of --data: category folders, images and masks, a CSV, COCO JSON or Label Studio JSON."""
 
 from pathlib import Path
 
 from tagmill.errors import InputError
-from training.annotations.category_folders import picture_root, read_category_folders
+from training.annotations.category_folders import image_root, read_category_folders
 from training.annotations.coco import CocoFile
-from training.annotations.image_files import Found, Tagged, pictures_in
+from training.annotations.image_files import LabeledImage, LabeledImages, images_in
 from training.annotations.json_fields import read_json
-from training.annotations.label_csv import read_label_table
+from training.annotations.label_csv import read_label_csv
 from training.annotations.label_studio import read_label_studio
-from training.annotations.mask_folders import MaskedSource, read_mask_folders
+from training.annotations.mask_folders import MaskedImages, read_mask_folders
 from training.annotations.types import Example
 
 
-def read_tagged(source: Path) -> Found:
-    """Return the labeled images of a source of any kind. Raises InputError and NothingToDo."""
+def read_labeled_images(source: Path) -> LabeledImages:
+    """Return the labeled images of a source of any format. Raise InputError or NothingToDo if there are none."""
     if source.is_dir():
         return read_category_folders(source)
-    if _kind(source) == ".csv":
-        return read_label_table(source)
+    if _suffix(source) == ".csv":
+        return read_label_csv(source)
     content = read_json(source)
     if isinstance(content, list):
         return read_label_studio(source, content)
-    return _coco(source, content).found()
+    return _parse_coco(source, content).labeled_images()
 
 
-def read_masked_source(source: Path, number: int = 0) -> MaskedSource:
-    """Return the images and masks of a folder or a COCO file. Raises InputError."""
+def read_masked_images(source: Path, number: int = 0) -> MaskedImages:
+    """Return the images and masks of a folder or a COCO file; `number` is the position of the source in --data.
+
+    Raise InputError for any other file.
+    """
     if source.is_dir():
         return read_mask_folders(source, number)
-    if _kind(source) == ".csv":
+    if _suffix(source) == ".csv":
         raise InputError(f"{source}: holds no masks; a segmenter needs images/ and masks/, or COCO JSON")
-    file = _coco(source, read_json(source))
+    file = _parse_coco(source, read_json(source))
     labels = file.mask_labels()
-    return MaskedSource(source, file.examples(number), labels, labels, tuple(range(len(labels))))
+    return MaskedImages(source, file.examples(number), labels, labels, tuple(range(len(labels))))
 
 
-def pictures_of(source: Path) -> list[Path]:
-    """Return the image files of a source of any kind, whatever their labels are."""
+def list_images(source: Path) -> list[Path]:
+    """Return the image files of a source of any format, whatever their labels are."""
     if source.is_dir():
-        return pictures_in(picture_root(source))
-    return [tagged.picture for tagged in read_tagged(source).pictures]
+        return images_in(image_root(source))
+    return [labeled.image for labeled in read_labeled_images(source).images]
 
 
-def example(tagged: Tagged, number: int, multilabel: bool) -> Example:
-    """Return an image with its target. Raises InputError where one label is wanted and it has none or several."""
+def to_example(labeled: LabeledImage, source: int, multilabel: bool) -> Example:
+    """Return a labeled image as an example of --data number `source`.
+
+    Raise InputError unless it has exactly one label; with `multilabel` any number is allowed.
+    """
     if multilabel:
-        return Example(tagged.picture, tagged.labels, number)
-    if not tagged.labels:
-        raise InputError(f"{tagged.place}: {tagged.picture.name} has no label; give it one or take it out")
-    if len(tagged.labels) > 1:
+        return Example(labeled.image, labeled.labels, source)
+    if not labeled.labels:
+        raise InputError(f"{labeled.place}: {labeled.image.name} has no label; give it one or take it out")
+    if len(labeled.labels) > 1:
         raise InputError(
-            f"{tagged.place}: {tagged.picture.name} has {len(tagged.labels)} labels, {', '.join(tagged.labels)}; "
+            f"{labeled.place}: {labeled.image.name} has {len(labeled.labels)} labels, {', '.join(labeled.labels)}; "
             "an image of several needs a model with --multilabel"
         )
-    return Example(tagged.picture, tagged.labels[0], number)
+    return Example(labeled.image, labeled.labels[0], source)
 
 
-def _kind(source: Path) -> str:
+def _suffix(source: Path) -> str:
+    """Return .csv or .json. Raise InputError for any other file, and for one that does not exist."""
     suffix = source.suffix.lower()
     if not source.is_file():
         raise InputError(f"{source}: is not a folder; name the folder that holds the images, a .csv or a .json")
@@ -66,9 +73,9 @@ def _kind(source: Path) -> str:
     return suffix
 
 
-def _coco(source: Path, content: object) -> CocoFile:
+def _parse_coco(source: Path, content: object) -> CocoFile:
     if not isinstance(content, dict) or "images" not in content:
         raise InputError(
             f"{source}: is neither COCO (images, annotations, categories) nor a Label Studio export (tasks)"
         )
-    return CocoFile.check(source, content)
+    return CocoFile.parse(source, content)

@@ -1,4 +1,4 @@
-"""Known data sets by name: downloaded through torchvision once, then folders of images like any other."""
+"""Data sets that are known by name. torchvision downloads them once; then they are folders of images like any other."""
 
 import json
 import os
@@ -10,72 +10,74 @@ from typing import Any
 
 from tagmill.cli.progress import Display
 from tagmill.errors import ConfigurationError, InputError
-from training.annotations.types import Folders
+from training.annotations.folders import Folders
 
-#: the mask values of VOC from 0 on (host.robots.ox.ac.uk/pascal/VOC/voc2012/segexamples); 255 is ignored
+#: the labels of VOC's mask values, from 0 on (host.robots.ox.ac.uk/pascal/VOC/voc2012/segexamples); 255 is ignored
 VOC_LABELS = (
     *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
     *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
 )
 
-#: writes what torchvision stored into a folder, and says how many are done
+#: writes a torchvision data set into a folder, and yields the number of images that are done
 Write = Callable[[Any, Path], Iterator[int]]
 
 
 @dataclass(frozen=True)
-class Download:
-    """A data set of torchvision, and how it becomes a folder."""
+class Dataset:
+    """A data set of torchvision, and the function that writes it into a folder."""
 
-    #: its class in torchvision.datasets
-    kind: str
+    #: name of its class in torchvision.datasets
+    class_name: str
     write: Write
-    #: what the class is called with for the images to train on, and for those to test on
+    #: arguments of that class for the training images and for the test images
     train: dict[str, Any]
     test: dict[str, Any]
 
 
-def resolved(folders: Folders) -> Folders:
-    """Put the folders of downloaded data sets in the place of their names; without --test theirs is taken.
+def resolve_folders(folders: Folders) -> Folders:
+    """Replace names of data sets by the folders of their images. Without --test, use their test images.
 
-    A folder of that name in the working directory wins. Raises InputError where one cannot be downloaded.
+    A folder of that name in the working directory comes first. Raise InputError if a data set cannot be downloaded.
     """
-    data = [(source, known(source)) for source in folders.data]
-    tests = for_testing(folders.test or [source for source, name in data if name])
-    return replace(folders, data=tuple(downloaded(name)[0] if name else source for source, name in data), test=tests)
+    data = [(source, dataset_name(source)) for source in folders.data]
+    tests = resolve_test_folders(folders.test or [source for source, name in data if name])
+    return replace(folders, data=tuple(download(name)[0] if name else source for source, name in data), test=tests)
 
 
-def for_testing(sources: Sequence[Path]) -> tuple[Path, ...]:
-    """Put the folders of downloaded test images in the place of their names."""
-    return tuple(downloaded(name)[1] if (name := known(source)) else source for source in sources)
+def resolve_test_folders(sources: Sequence[Path]) -> tuple[Path, ...]:
+    """Replace names of data sets by the folders of their test images."""
+    return tuple(download(name)[1] if (name := dataset_name(source)) else source for source in sources)
 
 
-def known(source: Path) -> str | None:
-    """Return the name of a data set, where a --data value is one and no file or folder of that name is there."""
-    return str(source) if str(source) in DOWNLOADS and not source.exists() else None
+def dataset_name(source: Path) -> str | None:
+    """Return the name of the data set that a --data value names; None if a file or folder of that name exists."""
+    return str(source) if str(source) in DATASETS and not source.exists() else None
 
 
-def downloaded(name: str, root: Path | None = None, display: Display | None = None) -> tuple[Path, Path]:
-    """Return the folders of the images to train on and of those to test on, as lossless copies.
+def download(name: str, root: Path | None = None, display: Display | None = None) -> tuple[Path, Path]:
+    """Return the folders of the training images and of the test images, written once as lossless copies.
 
-    As folders they serve training, the proof of an export and `tagmill evaluate` alike. Raises InputError where they
-    cannot be downloaded.
+    Because they are folders, training, the proof of an export and `tagmill evaluate` all read them. Raise InputError
+    if the data set cannot be downloaded.
     """
     root = root or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tagmill" / name
-    download = DOWNLOADS[name]
+    dataset = DATASETS[name]
     folders = root / "train", root / "test"
-    for folder, options in zip(folders, (download.train, download.test), strict=True):
+    for folder, options in zip(folders, (dataset.train, dataset.test), strict=True):
         if not folder.is_dir():
-            _unpack(_stored(name, download.kind, root / "download", options), folder, name, display or Display())
+            _write_folder(
+                _open_dataset(name, dataset.class_name, root / "download", options), folder, name, display or Display()
+            )
     return folders
 
 
-def _stored(name: str, kind: str, root: Path, options: dict[str, Any]) -> Any:
-    """Return the torchvision data set, downloaded where its files do not lie there yet."""
+def _open_dataset(name: str, class_name: str, root: Path, options: dict[str, Any]) -> Any:
+    """Return the torchvision data set; download its files if they are not in `root` yet."""
     try:
         import torchvision
     except ImportError as error:
         raise ConfigurationError(f"{name} is downloaded by torchvision: pip install 'tagmill[train]'") from error
-    dataset = getattr(torchvision.datasets, kind)
+    dataset = getattr(torchvision.datasets, class_name)
     try:
         root.mkdir(parents=True, exist_ok=True)
         try:
@@ -90,42 +92,43 @@ def _stored(name: str, kind: str, root: Path, options: dict[str, Any]) -> Any:
         ) from error
 
 
-def _unpack(stored: Any, folder: Path, name: str, display: Display) -> None:
+def _write_folder(stored: Any, folder: Path, name: str, display: Display) -> None:
+    """Write a data set into a folder that appears only when it is complete."""
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     with display.reading(f"{name} {folder.name}", len(stored)) as step:
-        for done in DOWNLOADS[name].write(stored, partial):
+        for done in DATASETS[name].write(stored, partial):
             step(done)
     partial.replace(folder)
 
 
 def write_categories(stored: Any, folder: Path) -> Iterator[int]:
-    """Write a PNG an image into a folder a category; give how many are done."""
-    # MNIST calls its categories "0 - zero", and Fashion-MNIST has a "T-shirt/top"
+    """Write one PNG per image into one folder per category; yield the number of images that are done."""
+    # A category of MNIST is "0 - zero", and one of Fashion-MNIST "T-shirt/top".
     names = [str(category).partition(" - ")[0].replace("/", " or ") for category in stored.classes]
     for category in names:
         (folder / category).mkdir(parents=True)
-    for number, (picture, target) in enumerate(stored):
-        picture.save(folder / names[target] / f"{number:05d}.png")
+    for number, (image, target) in enumerate(stored):
+        image.save(folder / names[target] / f"{number:05d}.png")
         yield number + 1
 
 
 def write_voc(stored: Any, folder: Path) -> Iterator[int]:
-    """Copy images and masks as they are, and write labels.json; give how many are done."""
+    """Copy images and masks unchanged, and write labels.json; yield the number of images that are done."""
     for name in ("images", "masks"):
         (folder / name).mkdir(parents=True)
     (folder / "labels.json").write_text(json.dumps(VOC_LABELS, indent=0), encoding="utf-8")
-    for number, (picture, mask) in enumerate(zip(stored.images, stored.masks, strict=True)):
-        shutil.copyfile(picture, folder / "images" / Path(picture).name)
+    for number, (image, mask) in enumerate(zip(stored.images, stored.masks, strict=True)):
+        shutil.copyfile(image, folder / "images" / Path(image).name)
         shutil.copyfile(mask, folder / "masks" / Path(mask).name)
         yield number + 1
 
 
 _TRAIN_FLAG = {"train": True}, {"train": False}
-#: by the name that --data and --test call it
-DOWNLOADS = {
-    "mnist": Download("MNIST", write_categories, *_TRAIN_FLAG),
-    "fashion-mnist": Download("FashionMNIST", write_categories, *_TRAIN_FLAG),
-    "cifar10": Download("CIFAR10", write_categories, *_TRAIN_FLAG),
-    "voc": Download("VOCSegmentation", write_voc, {"image_set": "train"}, {"image_set": "val"}),
+#: data sets by the name that --data and --test take
+DATASETS = {
+    "mnist": Dataset("MNIST", write_categories, *_TRAIN_FLAG),
+    "fashion-mnist": Dataset("FashionMNIST", write_categories, *_TRAIN_FLAG),
+    "cifar10": Dataset("CIFAR10", write_categories, *_TRAIN_FLAG),
+    "voc": Dataset("VOCSegmentation", write_voc, {"image_set": "train"}, {"image_set": "val"}),
 }

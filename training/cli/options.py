@@ -98,10 +98,10 @@ def override(defaults: Any, given: dict[str, Any]) -> Any:
 
 def find_folders(data: tuple[Path, ...], validation: tuple[Path, ...], test: tuple[Path, ...]) -> Any:
     """Return the folders of images; data sets named by name, such as cifar10, are downloaded."""
-    from training.annotations.torchvision_datasets import resolved
-    from training.annotations.types import Folders
+    from training.annotations.folders import Folders
+    from training.annotations.torchvision_datasets import resolve_folders
 
-    return resolved(Folders(data, validation, test))
+    return resolve_folders(Folders(data, validation, test))
 
 
 def check_device(device: str) -> None:

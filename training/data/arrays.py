@@ -1,4 +1,4 @@
-"""Labeled images decoded into arrays, and the parts of a data set."""
+"""Labeled images decoded into arrays, and the training, validation and test images of a data set."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tagmill.tasks.figures import IGNORE
 from training.annotations.types import Example, Labels, Unreadable, Use
 
 
 @dataclass(frozen=True)
 class Arrays:
-    """Decoded examples. `pixels`: uint8 [N, H, W, 3]; `sources`: int64 [N], which --data each one came from.
+    """Decoded examples. `pixels`: uint8 [N, H, W, 3]; `sources`: int64 [N], the position in --data of each.
 
     `targets`: int64 [N] of one label each, uint8 [N, labels] of 0 and 1, or masks uint8 [N, H, W] where 255 is ignored.
     """
@@ -22,33 +23,44 @@ class Arrays:
     sources: NDArray[np.int64]
     examples: list[Example]
     unreadable: list[Unreadable]
-    #: sha256 of each picture's bytes
+    #: sha256 of the bytes of each image file
     digests: list[bytes] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def part(self, chosen: NDArray[np.int64]) -> "Arrays":
+    def select(self, positions: NDArray[np.int64]) -> "Arrays":
         """Return the examples at these positions."""
-        examples = [self.examples[index] for index in chosen]
-        digests = [self.digests[index] for index in chosen] if self.digests else []
-        return Arrays(self.pixels[chosen], self.targets[chosen], self.sources[chosen], examples, [], digests)
+        examples = [self.examples[position] for position in positions]
+        digests = [self.digests[position] for position in positions] if self.digests else []
+        return Arrays(self.pixels[positions], self.targets[positions], self.sources[positions], examples, [], digests)
+
+    def images_per_label(self, labels: int) -> NDArray[np.int64]:
+        """Return how many images have each label, or a pixel of it, int64 [labels]."""
+        if self.targets.ndim == 1:
+            return np.bincount(self.targets, minlength=labels)
+        if self.targets.ndim == 2:
+            return np.asarray(self.targets.sum(axis=0), dtype=np.int64)
+        counts = np.zeros(labels, dtype=np.int64)
+        for mask in self.targets:
+            counts += np.bincount(mask[mask != IGNORE], minlength=labels)[:labels] > 0
+        return counts
 
 
 @dataclass(frozen=True)
 class Duplicate:
-    """An image whose bytes stand in two parts of a data set."""
+    """An image whose bytes are also in another split of the data set."""
 
-    picture: Path
+    image: Path
     use: Use
-    #: the same bytes, measured on: validation or test
+    #: the file with the same bytes in the validation or test images
     copy: Path
     copy_use: Use
 
 
 @dataclass(frozen=True)
 class LabeledSet:
-    """Decoded images to train on, to hold out and to test on, with no image to train on in the other two."""
+    """Decoded images for training, validation and test. No training image is in the other two."""
 
     labels: Labels
     train: Arrays
@@ -57,7 +69,7 @@ class LabeledSet:
     duplicates: tuple[Duplicate, ...]
 
     @property
-    def parts(self) -> dict[str, Arrays]:
-        """The images of each use that has any."""
-        found = {Use.TRAIN: self.train, Use.VALIDATION: self.validation, Use.TEST: self.test}
-        return {str(use): arrays for use, arrays in found.items() if arrays is not None}
+    def splits(self) -> dict[str, Arrays]:
+        """The images by use; without a test set there is no `test`."""
+        by_use = {Use.TRAIN: self.train, Use.VALIDATION: self.validation, Use.TEST: self.test}
+        return {str(use): arrays for use, arrays in by_use.items() if arrays is not None}

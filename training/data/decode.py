@@ -1,4 +1,4 @@
-"""Decode labeled images and masks, each once, into one uint8 array. Needs no torch."""
+"""Decode labeled images and masks, each file once, into uint8 arrays. Imports no torch."""
 
 import hashlib
 import math
@@ -23,40 +23,39 @@ from training.annotations.types import Example, Labels, Target, Unreadable
 from training.data.arrays import Arrays
 
 
-def read_picture(path: Path, spec: PreprocessSpec) -> NDArray[np.uint8]:
-    """Return uint8 [H, W, 3]. Raises ImageFailure."""
+def read_image(path: Path, spec: PreprocessSpec) -> NDArray[np.uint8]:
+    """Return uint8 [H, W, 3]. Raise ImageFailure if the file is not a readable image."""
     return fit(decode(_bytes_of(path), spec.decode_side).rgb, spec)
 
 
-def read_with_mask(
-    example: Example, spec: PreprocessSpec, translate: NDArray[np.uint8]
+def read_image_and_mask(
+    example: Example, spec: PreprocessSpec, table: NDArray[np.uint8]
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return uint8 [H, W, 3] and the mask as `read_mask` does. Raises ImageFailure."""
-    picture = decode(_bytes_of(example.picture), spec.decode_side)
-    return fit(picture.rgb, spec), read_mask(example.target, spec, translate, (picture.width, picture.height))
+    """Return uint8 [H, W, 3] and the mask as `read_mask` does. Raise ImageFailure if one of them is not readable."""
+    image = decode(_bytes_of(example.image), spec.decode_side)
+    return fit(image.rgb, spec), read_mask(example.target, spec, table, (image.width, image.height))
 
 
-def read_mask(
-    mask: Target, spec: PreprocessSpec, translate: NDArray[np.uint8], size: tuple[int, int]
-) -> NDArray[np.uint8]:
-    """Return uint8 [H, W]: the label indexes through `translate` (256 values), nearest pixel, borders ignored.
+def read_mask(mask: Target, spec: PreprocessSpec, table: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return a mask as uint8 [H, W] of label indexes, resized by nearest pixel; the borders of a letterbox are ignored.
 
-    Raises ImageFailure where a file is not a gray or palette image, where the mask is not of its picture's `size`
-    (width, height), and where all of its pixels are ignored.
+    `table`, uint8 [256], gives the label index of each mask value. Raise ImageFailure if the file is not a gray or
+    palette image, if its size is not the `size` (width, height) of its image, and if all of its pixels are ignored.
     """
     assert not isinstance(mask, str | tuple)
-    stored = Image.fromarray(translate[_stored_mask(mask) if isinstance(mask, Path) else mask.draw()])
+    stored = Image.fromarray(table[_read_mask_file(mask) if isinstance(mask, Path) else mask.draw()])
     if stored.size != size:
         raise ImageFailure(
             ErrorCode.CORRUPT, f"its mask has {stored.width}x{stored.height} pixels, the image {size[0]}x{size[1]}"
         )
-    fitted = _fitted(stored, spec)
+    fitted = _resize(stored, spec)
     if (fitted == IGNORE).all():
         raise ImageFailure(ErrorCode.CORRUPT, "every pixel of its mask is ignored: none has the number of a label")
     return fitted
 
 
-def _fitted(stored: Image.Image, spec: PreprocessSpec) -> NDArray[np.uint8]:
+def _resize(stored: Image.Image, spec: PreprocessSpec) -> NDArray[np.uint8]:
+    """Return a mask in the geometry that `tagmill.images.preprocess.fit` gives its image."""
     if spec.geometry is not Geometry.LETTERBOX:
         box = source_box(stored.width, stored.height, spec)
         return np.asarray(stored.resize((spec.width, spec.height), Image.Resampling.NEAREST, box=box))
@@ -73,7 +72,7 @@ def _bytes_of(path: Path) -> bytes:
         raise ImageFailure(ErrorCode.FETCH_FAILED, error.strerror or str(error)) from error
 
 
-def _stored_mask(path: Path) -> NDArray[np.uint8]:
+def _read_mask_file(path: Path) -> NDArray[np.uint8]:
     try:
         with Image.open(path) as image:
             if image.mode not in {"P", "L", "1"}:
@@ -86,15 +85,15 @@ def _stored_mask(path: Path) -> NDArray[np.uint8]:
 Step = Callable[[int], object]
 
 
-def load_categories(
+def load_labeled(
     examples: Sequence[Example], labels: Labels, spec: PreprocessSpec, step: Step = lambda done: None
 ) -> Arrays:
-    """Decode every example on all cores; unreadable ones are left out and named. `step` is told how many are done."""
-    return _load(examples, spec, category_targets(examples, labels), lambda position, picture: None, step)
+    """Decode all examples on all cores; unreadable ones are left out and listed. `step` gets the number done."""
+    return _load(examples, spec, label_targets(examples, labels), lambda position, image: None, step)
 
 
-def category_targets(examples: Sequence[Example], labels: Labels) -> NDArray[Any]:
-    """Return int64 [N] for examples of one label, uint8 [N, labels] of 0 and 1 for those of any number."""
+def label_targets(examples: Sequence[Example], labels: Labels) -> NDArray[Any]:
+    """Return int64 [N] for examples of one label, uint8 [N, labels] of 0 and 1 for examples of any number."""
     numbers = {label: number for number, label in enumerate(labels)}
     if not any(isinstance(example.target, tuple) for example in examples):
         return np.array([numbers[str(example.target)] for example in examples], dtype=np.int64)
@@ -105,25 +104,25 @@ def category_targets(examples: Sequence[Example], labels: Labels) -> NDArray[Any
     return targets
 
 
-def load_masks(
+def load_masked(
     examples: Sequence[Example],
     tables: Sequence[NDArray[np.uint8]],
     spec: PreprocessSpec,
     step: Step = lambda done: None,
 ) -> Arrays:
-    """Decode images and masks; `tables` translate the mask values of each source."""
-    targets = _room((len(examples), spec.height, spec.width))
+    """Decode images and masks on all cores; `tables` hold for each source the label index of each mask value."""
+    targets = _allocate((len(examples), spec.height, spec.width))
 
-    def read(position: int, picture: DecodedImage) -> None:
+    def read(position: int, image: DecodedImage) -> None:
         example = examples[position]
-        size = picture.width, picture.height
+        size = image.width, image.height
         targets[position] = read_mask(example.target, spec, tables[example.source], size)
 
     return _load(examples, spec, targets, read, step)
 
 
 def in_parallel(count: int, work: Callable[[int], None]) -> Iterator[tuple[int, ImageFailure | None]]:
-    """Call `work` for 0..count-1 on all cores; give, in order, what failed."""
+    """Call `work` for 0..count-1 on all cores; yield each number with its failure or None, in order."""
 
     def attempt(position: int) -> ImageFailure | None:
         try:
@@ -140,7 +139,8 @@ def in_parallel(count: int, work: Callable[[int], None]) -> Iterator[tuple[int, 
             raise
 
 
-def _room(shape: tuple[int, ...]) -> NDArray[np.uint8]:
+def _allocate(shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Return an uninitialized array [N, H, W, ...]. Raise ConfigurationError if there is not enough memory."""
     try:
         return np.empty(shape, dtype=np.uint8)
     except MemoryError as error:
@@ -157,15 +157,15 @@ def _load(
     read_target: Callable[[int, DecodedImage], None],
     step: Step,
 ) -> Arrays:
-    """Read each picture's bytes once, for its pixels and its digest."""
-    pixels = _room((len(examples), spec.height, spec.width, 3))
+    """Read the bytes of each image once, for its pixels and its digest."""
+    pixels = _allocate((len(examples), spec.height, spec.width, 3))
     digests = [b""] * len(examples)
 
     def read(position: int) -> None:
-        data = _bytes_of(examples[position].picture)
-        picture = decode(data, spec.decode_side)
-        read_target(position, picture)
-        fit(picture.rgb, spec, out=pixels[position])
+        data = _bytes_of(examples[position].image)
+        image = decode(data, spec.decode_side)
+        read_target(position, image)
+        fit(image.rgb, spec, out=pixels[position])
         digests[position] = hashlib.sha256(data).digest()
 
     unreadable = []
@@ -173,10 +173,10 @@ def _load(
     for position, failure in in_parallel(len(examples), read):
         if failure is not None:
             readable[position] = False
-            unreadable.append(Unreadable(examples[position].picture, str(failure)))
+            unreadable.append(Unreadable(examples[position].image, str(failure)))
         step(position + 1)
     if not readable.any():
         raise NothingToDo(f"none of {len(examples)} images could be read; the first: {unreadable[0].reason}")
     sources = np.array([example.source for example in examples], dtype=np.int64)
     loaded = Arrays(pixels, targets, sources, list(examples), [], digests)
-    return replace(loaded if readable.all() else loaded.part(np.flatnonzero(readable)), unreadable=unreadable)
+    return replace(loaded if readable.all() else loaded.select(np.flatnonzero(readable)), unreadable=unreadable)

@@ -1,1 +1,1 @@
-"""Predict with a trained network, and calibrate it."""
+"""Predict with a trained network, and calibrate its scores."""

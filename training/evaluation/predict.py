@@ -1,4 +1,4 @@
-"""Predictions of a network in torch, from the uint8 pixels of `tagmill.images.preprocess`."""
+"""Predict with a torch network, from the uint8 pixels of `tagmill.images.preprocess`."""
 
 from collections.abc import Iterator
 
@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from tagmill.errors import ConfigurationError
 
-#: images of one call on a CPU and on a GPU, and pixels
+#: most images of one call on a CPU and on a GPU, and most pixels
 BATCH, GPU_BATCH = 128, 2048
 PIXELS = BATCH * 128**2
 
 
 def device_for(wanted: str) -> torch.device:
-    """Return the device for auto, cpu, cuda or cuda:N. Raises ConfigurationError where CUDA is asked for in vain."""
+    """Return the device for auto, cpu, cuda or cuda:N. Raise ConfigurationError if there is no such device."""
     if wanted == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if wanted.startswith("cuda") and not torch.cuda.is_available():
@@ -33,9 +33,9 @@ def device_for(wanted: str) -> torch.device:
 
 
 def fast_in_bf16(device: torch.device) -> bool:
-    """Return whether bfloat16 is quicker: on a GPU that computes in it, and on a CPU with AMX.
+    """Return whether bfloat16 is faster than float32: on GPUs that compute in it, and on CPUs with AMX.
 
-    Gpus before Ampere only emulate it; AVX-512 BF16 alone was measured slower.
+    GPUs before Ampere only emulate it. On a CPU with AVX-512 BF16 alone it was measured to be slower.
     """
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
@@ -43,20 +43,20 @@ def fast_in_bf16(device: torch.device) -> bool:
 
 
 def call_size(height: int, width: int, device: torch.device | str = "cpu") -> int:
-    """Return how many images of that size one call takes."""
+    """Return how many images of that size go into one call."""
     most = GPU_BATCH if torch.device(device).type == "cuda" else BATCH
     return max(1, min(most, PIXELS // (height * width)))
 
 
 def to_pixels(images: NDArray[np.uint8] | Tensor, device: torch.device | str = "cpu") -> Tensor:
-    """Return uint8 [N, H, W, 3] as float32 [N, 3, H, W] of 0..255, in channels-last memory."""
+    """Return uint8 [N, H, W, 3] as float32 [N, 3, H, W] of 0..255 in channels-last memory."""
     stored = torch.from_numpy(images) if isinstance(images, np.ndarray) else images
     return stored.to(device).permute(0, 3, 1, 2).float()
 
 
 @torch.inference_mode()
 def logits(network: nn.Module, images: NDArray[np.uint8], device: torch.device | str = "cpu") -> Iterator[Tensor]:
-    """Give the logits of one batch of images after the other, in float32."""
+    """Yield the logits of the images, float32, one batch at a time."""
     network.eval()
     size = call_size(images.shape[1], images.shape[2], device)
     for start in range(0, len(images), size):
@@ -66,13 +66,15 @@ def logits(network: nn.Module, images: NDArray[np.uint8], device: torch.device |
 def all_logits(
     network: nn.Module, images: NDArray[np.uint8], device: torch.device | str = "cpu"
 ) -> NDArray[np.float32]:
-    """Return the logit of each label, float32 [N, labels]."""
-    found: NDArray[np.float32] = torch.cat([part.cpu() for part in logits(network, images, device)]).numpy()
+    """Return the logits of all images, float32 [N, labels]."""
+    found: NDArray[np.float32] = torch.cat([batch.cpu() for batch in logits(network, images, device)]).numpy()
     return found
 
 
-def segment(network: nn.Module, images: NDArray[np.uint8], device: torch.device | str = "cpu") -> NDArray[np.uint8]:
-    """Return the label of each pixel, uint8 [N, H, W]."""
-    parts = (part.argmax(1).to(torch.uint8).cpu() for part in logits(network, images, device))
-    found: NDArray[np.uint8] = torch.cat(list(parts)).numpy()
+def predict_masks(
+    network: nn.Module, images: NDArray[np.uint8], device: torch.device | str = "cpu"
+) -> NDArray[np.uint8]:
+    """Return the label index of each pixel, uint8 [N, H, W]."""
+    masks = (batch.argmax(1).to(torch.uint8).cpu() for batch in logits(network, images, device))
+    found: NDArray[np.uint8] = torch.cat(list(masks)).numpy()
     return found

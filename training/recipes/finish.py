@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from tagmill.tasks.base import Prediction, Task
 from tagmill.tasks.figures import calibration_error, rounded
 from tagmill.text import legible
-from training.annotations.types import Folders, short_names
+from training.annotations.folders import Folders, short_names
 from training.checkpoint import STATE, Checkpoint, save
 from training.data.arrays import Arrays, LabeledSet
 from training.evaluation.calibration import fit_temperature, probabilities, suggest_thresholds
-from training.report.write import Shown, write_report
+from training.report.write import Evaluation, write_report
 
 #: from uint8 [N, H, W, 3] to logits float32 [N, labels]
 Logits = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -58,8 +58,8 @@ def finish_classifier(
         figures |= _figures(task, Prediction(scores), data.test, labels)
         figures["ece_uncalibrated"] = rounded(calibration_error(uncalibrated, data.test.targets))
         figures |= _by_folder(folders.test, task, Prediction(scores), data.test, labels)
-    shown = Shown("test" if data.test else "validation", measured, scores, uncalibrated, None)
-    return _write(replace(checkpoint, metrics=checkpoint.metrics | figures), data, cost, run, shown)
+    evaluation = Evaluation("test" if data.test else "validation", measured, scores, uncalibrated, None)
+    return _write(replace(checkpoint, metrics=checkpoint.metrics | figures), data, cost, run, evaluation)
 
 
 def finish_segmenter(
@@ -76,11 +76,13 @@ def finish_segmenter(
         figures |= _by_folder(folders.test, task, prediction, data.test, labels)
     else:
         figures = _validation(figures)
-    shown = Shown("test" if data.test else "validation", measured, None, None, predicted)
-    return _write(replace(checkpoint, metrics=checkpoint.metrics | figures), data, cost, run, shown)
+    evaluation = Evaluation("test" if data.test else "validation", measured, None, None, predicted)
+    return _write(replace(checkpoint, metrics=checkpoint.metrics | figures), data, cost, run, evaluation)
 
 
-def _write(checkpoint: Checkpoint, data: LabeledSet, cost: TrainingCost, run: Path, shown: Shown) -> dict[str, Any]:
+def _write(
+    checkpoint: Checkpoint, data: LabeledSet, cost: TrainingCost, run: Path, evaluation: Evaluation
+) -> dict[str, Any]:
     save(checkpoint, run)
     uses = {"train": data.train, "validation": data.validation, "test": data.test}
     summary = {
@@ -93,7 +95,7 @@ def _write(checkpoint: Checkpoint, data: LabeledSet, cost: TrainingCost, run: Pa
         "epoch": checkpoint.epoch,
         "parameters": cost.parameters,
         "labels": data.labels,
-        "pictures": {use: len(arrays) if arrays else 0 for use, arrays in uses.items()},
+        "split_sizes": {use: len(arrays) if arrays else 0 for use, arrays in uses.items()},
         "unreadable": sum(len(arrays.unreadable) for arrays in uses.values() if arrays),
         "duplicates": len(data.duplicates),
         "data": {use: short_names([Path(name) for name in names]) for use, names in checkpoint.data.items()},
@@ -105,7 +107,7 @@ def _write(checkpoint: Checkpoint, data: LabeledSet, cost: TrainingCost, run: Pa
         "versions": checkpoint.versions,
         "history": list(cost.history),
     }
-    write_report(run, summary, data, shown)
+    write_report(run, summary, data, evaluation)
     (run / STATE).unlink(missing_ok=True)
     return summary
 

@@ -23,11 +23,11 @@ from tagmill.errors import InputError
 from tagmill.images.preprocess import Geometry, PreprocessSpec
 from tagmill.tasks.figures import IGNORE, mask_confusion, segmentation
 from tagmill.tasks.segment import SEGMENT
-from training.annotations.types import Folders, short_name
+from training.annotations.folders import Folders, short_name
 from training.checkpoint import Checkpoint, claim_run, load, plain, versions
 from training.data.arrays import Arrays
 from training.data.segmentation import read_masked
-from training.evaluation.predict import device_for, segment, to_pixels
+from training.evaluation.predict import device_for, predict_masks, to_pixels
 from training.loop.augment import Augmentation, augment
 from training.loop.device_tensor import DeviceTensor
 from training.loop.optimizers import Optimizer, new_optimizer
@@ -143,7 +143,7 @@ def train_segment(
     fit(training, network, data.train, data.validation, len(data.labels), hyper, device)
     checkpoint = training.finish()
     cost = TrainingCost(training.seconds, parameters(network), str(device), training.history)
-    return finish_segmenter(checkpoint, lambda p: segment(network, p, device), data, folders, cost, out)
+    return finish_segmenter(checkpoint, lambda p: predict_masks(network, p, device), data, folders, cost, out)
 
 
 def fit(
@@ -164,7 +164,9 @@ def fit(
             truth = _subsampled(truth, network.stride, training.generator)
             loss = segmentation_loss(logits.float(), truth, weights, hyper.dice)
             training.step(loss, len(chosen))
-        confusion = mask_confusion(segment(training.evaluated, validation.pixels, device), validation.targets, labels)
+        confusion = mask_confusion(
+            predict_masks(training.evaluated, validation.pixels, device), validation.targets, labels
+        )
         metrics = segmentation(confusion, names, len(validation))
         iou, accuracy = metrics["mean_iou"], metrics["pixel_accuracy"]
         training.end(epoch, validation_mean_iou=iou, validation_pixel_accuracy=accuracy)

@@ -20,7 +20,7 @@ from tagmill.cli.progress import Display
 from tagmill.errors import InputError
 from tagmill.images.preprocess import Geometry, PreprocessSpec
 from tagmill.tasks.classify import CLASSIFY
-from training.annotations.types import Folders
+from training.annotations.folders import Folders
 from training.checkpoint import Checkpoint, claim_run, plain, versions
 from training.data.arrays import Arrays
 from training.data.classification import read_labeled
@@ -115,4 +115,4 @@ def limited(arrays: Arrays, labels: int, limit: int, seed: int) -> Arrays:
         indices = random.permutation(np.flatnonzero(arrays.targets == label))
         rank[indices] = np.arange(len(indices)) / len(indices)
     chosen: NDArray[np.int64] = np.sort(np.argsort(rank, kind="stable")[:limit])
-    return replace(arrays.part(chosen), unreadable=arrays.unreadable)
+    return replace(arrays.select(chosen), unreadable=arrays.unreadable)

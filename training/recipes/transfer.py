@@ -26,7 +26,7 @@ from tagmill.errors import InputError
 from tagmill.images.preprocess import Geometry, PreprocessSpec
 from tagmill.tasks.classify import CLASSIFY
 from tagmill.tasks.multilabel import MULTILABEL
-from training.annotations.types import Folders, short_name
+from training.annotations.folders import Folders, short_name
 from training.checkpoint import Checkpoint, claim_run, plain, versions
 from training.data.arrays import LabeledSet
 from training.data.classification import read_labeled

@@ -1,1 +1,1 @@
-"""What a person looks at after a training: figures, page, model card."""
+"""The report of a training: figures, an HTML page and a model card."""

@@ -1,4 +1,4 @@
-"""What a run's figures, page and card tell of its test images: label by label, and mix-up by mix-up."""
+"""Measure predictions label by label and mix-up by mix-up, for the figures, the page and the model card of a run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,53 +8,50 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagmill.tasks.base import Prediction, Task
-from tagmill.tasks.figures import (
-    IGNORE,
-    calibration_error,
-)
+from tagmill.tasks.figures import calibration_error
 from training.data.arrays import Arrays
 
-#: mix-ups that are named
+#: mix-ups that are listed
 PAIRS = 12
 
 
 @dataclass(frozen=True)
-class Shown:
-    """What the trained network says about the images it was measured on."""
+class Evaluation:
+    """The images that a model is measured on, with its predictions for them."""
 
     #: "test" or "validation"
     use: str
     arrays: Arrays
-    #: float32 [N, labels]: a softmax or, for several labels, sigmoids, with the temperature in it; None for masks
+    #: float32 [N, labels]: calibrated softmax or, for multi-label, sigmoids; None for masks
     scores: NDArray[np.float32] | None
-    #: the same at temperature 1
+    #: the same scores at temperature 1
     uncalibrated: NDArray[np.float32] | None
-    #: uint8 [N, H, W], the label of each pixel
+    #: uint8 [N, H, W], the label index of each pixel; None for scores
     masks: NDArray[np.uint8] | None
 
 
 @dataclass(frozen=True)
 class LabelAnalysis:
-    """One label. Shares are of the images shown, or for masks of their pixels; None where it has none of them."""
+    """The figures of one label. Shares are of the measured images or, for masks, pixels; None if it has none."""
 
     label: str
-    #: images that carry it, by what they are for
-    pictures: Mapping[str, int]
+    #: number of images that have it, by use
+    images: Mapping[str, int]
     #: accuracy, average precision or IoU
     figure: float | None
-    #: how much of what was called it is it
+    #: share of what was predicted as this label that has it
     precision: float | None
-    #: how much of it was called it
+    #: share of what has this label that was predicted as such
     recall: float | None
-    #: what it was most often called instead, and how much of it
+    #: the wrong label that was predicted most often instead, and its share of what has this label
     mistaken_for: tuple[str, float] | None
-    #: suggested least score
+    #: suggested threshold for its score
     threshold: float | None
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Images, or pixels, of one label that were called another; positions of the labels."""
+    """A mix-up: images, or pixels, of one label that were predicted as another. Labels are given by index."""
 
     true: int
     predicted: int
@@ -64,65 +61,57 @@ class Pair:
 
     @property
     def share(self) -> float:
-        """How much of the true label was called the other one."""
+        """The share of the true label that was predicted as the other one."""
         return self.count / self.total
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """All that there is to tell of what was measured."""
+    """Everything that the report says about predictions."""
 
     task: Task
-    #: figures of `training.evaluation.metrics`
+    #: figures by name: see `Task.measure`
     figures: Mapping[str, Any]
     #: calibration error at temperature 1
     ece_before: float | None
-    #: int64 [true, predicted] images or pixels; None where an image has several labels
+    #: confusion table, int64 [true, predicted] images or pixels; None if an image has several labels
     table: NDArray[np.int64] | None
     labels: tuple[LabelAnalysis, ...]
     pairs: tuple[Pair, ...]
 
     def weakest(self, count: int) -> list[LabelAnalysis]:
         """Return the labels with the lowest figures, the lowest first."""
-        measured = [found for found in self.labels if found.figure is not None]
-        return sorted(measured, key=lambda found: (found.figure, found.label))[:count]
+        measured = [one for one in self.labels if one.figure is not None]
+        return sorted(measured, key=lambda one: (one.figure, one.label))[:count]
 
 
-def find(
-    task: Task, labels: Sequence[str], parts: Mapping[str, Arrays], shown: Shown, thresholds: Mapping[str, float]
+def analyze(
+    task: Task,
+    labels: Sequence[str],
+    splits: Mapping[str, Arrays],
+    evaluation: Evaluation,
+    thresholds: Mapping[str, float],
 ) -> Analysis:
-    """Measure what is shown. `parts` are the images of each use, to count each label's."""
-    scores = np.empty((len(shown.arrays), len(labels)), np.float32) if shown.scores is None else shown.scores
-    measured = task.measure(Prediction(scores, shown.masks), shown.arrays.targets, labels)
-    table = measured.confusion
-    counts = {use: label_pictures(part, len(labels)) for use, part in parts.items()}
-    found = tuple(
+    """Measure the predictions of an evaluation. `splits` are the images by use, whose labels are counted."""
+    arrays, scores, before = evaluation.arrays, evaluation.scores, evaluation.uncalibrated
+    if scores is None:
+        scores = np.empty((len(arrays), len(labels)), np.float32)
+    measured = task.measure(Prediction(scores, evaluation.masks), arrays.targets, labels)
+    counts = {use: split.images_per_label(len(labels)) for use, split in splits.items()}
+    per_label = tuple(
         LabelAnalysis(
             label,
             {use: int(count[number]) for use, count in counts.items()},
             measured.per_label.get(label),
             measured.precision[number],
             measured.recall[number],
-            _mistaken(table, number, labels),
+            _mistaken_for(measured.confusion, number, labels),
             thresholds.get(label),
         )
         for number, label in enumerate(labels)
     )
-    before = None if shown.uncalibrated is None else calibration_error(shown.uncalibrated, shown.arrays.targets)
-    return Analysis(task, measured.figures, before, table, found, mix_ups(table))
-
-
-def label_pictures(arrays: Arrays, labels: int) -> NDArray[np.int64]:
-    """Return how many images carry each label, int64 [labels]."""
-    targets = arrays.targets
-    if targets.ndim == 1:
-        return np.bincount(targets, minlength=labels)
-    if targets.ndim == 2:
-        return np.asarray(targets.sum(axis=0), dtype=np.int64)
-    found = np.zeros(labels, dtype=np.int64)
-    for mask in targets:
-        found += np.bincount(mask[mask != IGNORE], minlength=labels)[:labels] > 0
-    return found
+    ece_before = None if before is None else calibration_error(before, arrays.targets)
+    return Analysis(task, measured.figures, ece_before, measured.confusion, per_label, mix_ups(measured.confusion))
 
 
 def mix_ups(table: NDArray[np.int64] | None, most: int = PAIRS) -> tuple[Pair, ...]:
@@ -133,15 +122,15 @@ def mix_ups(table: NDArray[np.int64] | None, most: int = PAIRS) -> tuple[Pair, .
     np.fill_diagonal(wrong, 0)
     totals = table.sum(axis=1)
     order = np.argsort(-wrong, axis=None, kind="stable")[:most]
-    places = [divmod(int(place), len(table)) for place in order]
+    cells = [divmod(int(position), len(table)) for position in order]
     return tuple(
         Pair(true, predicted, int(wrong[true, predicted]), int(totals[true]))
-        for true, predicted in places
+        for true, predicted in cells
         if wrong[true, predicted]
     )
 
 
-def _mistaken(table: NDArray[np.int64] | None, number: int, labels: Sequence[str]) -> tuple[str, float] | None:
+def _mistaken_for(table: NDArray[np.int64] | None, number: int, labels: Sequence[str]) -> tuple[str, float] | None:
     if table is None:
         return None
     row = table[number].copy()

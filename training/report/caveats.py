@@ -1,88 +1,93 @@
-"""What a reader should know before trusting a model, in sentences that are read off its figures."""
+"""Sentences about a model that a reader should know before trusting it, derived from its figures."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from training.report.analysis import Analysis, LabelAnalysis
+from training.report.templating import count_images
 
-#: images below which the figure of a label says little
+#: images below which the figure of a label is unreliable
 FEW = 20
-#: calibration error from which on scores mislead (the figure that starter bundles are held to)
+#: calibration error above which scores mislead (the limit that starter bundles have to keep)
 MISLEADING = 0.03
-#: how much better training may be than validation before it is named
+#: gap between training and validation accuracy that is mentioned
 GAP = 0.1
-#: how many times more images one label may have than another before it is named
+#: ratio between the most and the fewest training images of a label that is mentioned
 UNEVEN = 10
 #: labels that a sentence names
 NAMED = 4
 
 
-def remarks(findings: Analysis, summary: Mapping[str, Any], use: str) -> list[str]:
-    """Return sentences, the most important first."""
-    told = [
+def caveats(analysis: Analysis, summary: Mapping[str, Any], use: str) -> list[str]:
+    """Return sentences, the most important first; `use` is what the measured images are: test or validation."""
+    sentences = [
         _no_test(use),
-        _weakest(findings, use),
-        _mixed_up(findings),
-        _few(findings, use),
-        _calibration(findings),
-        _gap(summary),
-        _uneven(findings),
+        _weakest(analysis, use),
+        _mix_ups(analysis),
+        _few_images(analysis, use),
+        _calibration(analysis),
+        _overfitting(summary),
+        _imbalance(analysis),
         _copies(summary),
         _unreadable(summary),
     ]
-    return [sentence for sentence in told if sentence]
+    return [sentence for sentence in sentences if sentence]
 
 
 def _no_test(use: str) -> str:
     if use == "test":
         return ""
     return (
-        "There were no test images. Every figure is of the validation images, which also decided what was kept and "
-        "calibrated: on new images expect less."
+        "There were no test images. All figures were measured on the validation images, which also decided which "
+        "weights were kept and how the scores were calibrated. Expect lower figures on new images."
     )
 
 
-def _weakest(findings: Analysis, use: str) -> str:
-    weak = findings.weakest(min(3, max(1, len(findings.labels) // 3)))
+def _weakest(analysis: Analysis, use: str) -> str:
+    weak = analysis.weakest(min(3, max(1, len(analysis.labels) // 3)))
     if not weak:
         return ""
-    named = _and([f"{one.label} ({one.figure:.2f} on {pictures(one.pictures[use])})" for one in weak])
-    verb = "label is" if len(weak) == 1 else "labels are"
-    return f"The weakest {verb} {named}; the figure is {findings.task.label_figure}."
+    named = _join([f"{one.label} ({one.figure:.2f} on {count_images(one.images[use])})" for one in weak])
+    figure = analysis.task.label_figure
+    return f"The weakest label{'' if len(weak) == 1 else 's'} by {figure}: {named}."
 
 
-def _mixed_up(findings: Analysis) -> str:
-    if not findings.pairs:
+def _mix_ups(analysis: Analysis) -> str:
+    if not analysis.pairs:
         return ""
-    names = [label.label for label in findings.labels]
-    worst = findings.pairs[:2]
-    unit = findings.task.unit
-    said = [f"{names[one.true]} called {names[one.predicted]} ({one.share:.0%} of its {unit})" for one in worst]
-    return f"The most frequent mix-ups: {_and(said)}."
+    names = [one.label for one in analysis.labels]
+    unit = analysis.task.unit
+    worst = analysis.pairs[:2]
+    described = [
+        f"{names[one.true]} predicted as {names[one.predicted]} ({one.share:.0%} of its {unit})" for one in worst
+    ]
+    return f"Most frequent mix-up{'s' if len(worst) > 1 else ''}: {_join(described)}."
 
 
-def _few(findings: Analysis, use: str) -> str:
-    none = [one for one in findings.labels if not one.pictures.get(use)]
-    few = [one for one in findings.labels if 0 < one.pictures.get(use, 0) < FEW]
-    said = []
+def _few_images(analysis: Analysis, use: str) -> str:
+    none = [one for one in analysis.labels if not one.images.get(use)]
+    few = [one for one in analysis.labels if 0 < one.images.get(use, 0) < FEW]
+    sentences = []
     if few:
-        said.append(f"fewer than {FEW} {use} images of {_names(few)}: their figures may be far off")
+        whose = "its figure is" if len(few) == 1 else "their figures are"
+        sentences.append(f"There are fewer than {FEW} {use} images of {_names(few)}, so {whose} unreliable.")
     if none:
-        said.append(f"no {use} image of {_names(none)}: nothing is known of them")
-    return f"There are {_and(said)}." if said else ""
+        what = "that label was" if len(none) == 1 else "those labels were"
+        sentences.append(f"There is no {use} image of {_names(none)}, so {what} not measured.")
+    return " ".join(sentences)
 
 
-def _calibration(findings: Analysis) -> str:
-    error = findings.figures.get("ece")
-    if error is None or error <= max(MISLEADING, findings.figures["ece_by_chance"]):
+def _calibration(analysis: Analysis) -> str:
+    error = analysis.figures.get("ece")
+    if error is None or error <= max(MISLEADING, analysis.figures["ece_by_chance"]):
         return ""
     return (
-        f"A score is {error * 100:.1f} points away from how often it is right, on average: choose thresholds on "
-        "images of your own."
+        f"On average, a score differs by {error * 100:.1f} percentage points from the share of predictions with that "
+        "score that are right. Choose thresholds on your own images."
     )
 
 
-def _gap(summary: Mapping[str, Any]) -> str:
+def _overfitting(summary: Mapping[str, Any]) -> str:
     kept = [entry for entry in summary["history"] if entry["epoch"] == summary["epoch"]]
     if not kept or "accuracy" not in kept[0] or "validation_accuracy" not in kept[0]:
         return ""
@@ -90,44 +95,40 @@ def _gap(summary: Mapping[str, Any]) -> str:
     if gap < GAP:
         return ""
     return (
-        f"In the epoch that was kept the accuracy on training images was {gap:.0%} above that on held-out ones: more "
-        "images, or stronger augmentation, would help more than a larger network."
+        f"In the epoch that was kept, accuracy was {gap * 100:.0f} percentage points higher on the training images "
+        "than on the validation images. More images or stronger augmentation would help more than a larger network."
     )
 
 
-def _uneven(findings: Analysis) -> str:
-    counts = sorted((one.pictures["train"], one.label) for one in findings.labels if one.pictures["train"])
+def _imbalance(analysis: Analysis) -> str:
+    counts = sorted((one.images["train"], one.label) for one in analysis.labels if one.images["train"])
     if not counts or counts[-1][0] < UNEVEN * counts[0][0]:
         return ""
     (least, rare), (most, frequent) = counts[0], counts[-1]
-    return f"The training images are uneven: {frequent} has {most:,}, {rare} has {least:,}."
+    return f"The training images are unevenly distributed: {frequent} has {most:,}, {rare} has {least:,}."
 
 
 def _copies(summary: Mapping[str, Any]) -> str:
     copies = summary["duplicates"]
     if not copies:
         return ""
-    one = "image stands" if copies == 1 else "images stand"
+    have = "has an identical copy" if copies == 1 else "have identical copies"
     return (
-        f"{copies:,} {one} in two parts of the data under the same bytes; copies of measured ones were not trained on."
+        f"{count_images(copies)} {have} in another split of the data. Copies of validation and test images were not "
+        "trained on."
     )
 
 
 def _unreadable(summary: Mapping[str, Any]) -> str:
     count = summary["unreadable"]
-    return f"{pictures(count)} could not be read and {'was' if count == 1 else 'were'} left out." if count else ""
+    return f"{count_images(count)} could not be read and {'was' if count == 1 else 'were'} left out." if count else ""
 
 
 def _names(labels: Sequence[LabelAnalysis]) -> str:
     names = [label.label for label in labels[:NAMED]]
     rest = len(labels) - len(names)
-    return _and([*names, f"{rest:,} more"]) if rest else _and(names)
+    return _join([*names, f"{rest:,} more"]) if rest else _join(names)
 
 
-def pictures(count: int) -> str:
-    """Return that many images, in words."""
-    return f"{count:,} image" if count == 1 else f"{count:,} images"
-
-
-def _and(parts: Sequence[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+def _join(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -1,4 +1,4 @@
-"""Name the machine that a training ran on: a figure means little without it."""
+"""Describe the machine that a training ran on. Its speed means little without that."""
 
 import os
 import platform
@@ -7,17 +7,17 @@ from pathlib import Path
 
 
 def hardware(device: str) -> str:
-    """Return the GPU where `device` is one, the processor, its cores and the memory, in one line."""
-    parts = [*_graphics(device), _processor(), f"{_cores()} cores"]
+    """Return the GPU, if `device` is one, the processor, its cores and the memory, in one line."""
+    words = [*_gpu(device), _processor(), f"{_cores()} cores"]
     if memory := _memory():
-        parts.append(f"{memory:.0f} GiB of memory")
-    return ", ".join(parts)
+        words.append(f"{memory:.0f} GiB of memory")
+    return ", ".join(words)
 
 
-def _graphics(device: str) -> list[str]:
+def _gpu(device: str) -> list[str]:
     if not device.startswith("cuda"):
         return []
-    torch = sys.modules["torch"]  # it has just trained there
+    torch = sys.modules["torch"]  # loaded, because it has just trained there; not imported here
     return [str(torch.cuda.get_device_name(device))]
 
 
@@ -39,5 +39,5 @@ def _cores() -> int:
 def _memory() -> float | None:
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    except (ValueError, OSError, AttributeError):  # not known to this system
+    except (ValueError, OSError, AttributeError):  # not supported on this system
         return None

@@ -1,4 +1,4 @@
-"""The page of a run: one HTML file that holds its figures and asks nothing of any server."""
+"""The page of a run: one HTML file that contains its figures and loads nothing from any server."""
 
 import base64
 import struct
@@ -10,15 +10,15 @@ from typing import Any
 from tagmill.files import write_whole
 from tagmill.tasks.base import Headline
 from tagmill.text import flatten
-from training.annotations.types import short_name
+from training.annotations.folders import short_name
 from training.data.arrays import LabeledSet
 from training.report.analysis import Analysis
 from training.report.templating import duration, render
 
-#: images that are named of those left out
+#: images that are listed of those left out
 NAMED = 20
-#: labels up to which a table is open when the page is
-OPEN = 30
+#: labels up to which a table is unfolded when the page opens
+UNFOLDED = 30
 
 
 @dataclass(frozen=True)
@@ -36,32 +36,31 @@ def write_page(
     summary: Mapping[str, Any],
     data: LabeledSet,
     use: str,
-    findings: Analysis,
-    told: Sequence[str],
+    analysis: Analysis,
+    caveats: Sequence[str],
     drawn: Sequence[str],
 ) -> None:
-    """Write report.html out of the figures that lie in the run folder."""
-    alts = describe(findings, summary, use)
-    parts = {"train": data.train, "validation": data.validation, "test": data.test}
-    unreadable = [one for part in parts.values() if part for one in part.unreadable]
+    """Write report.html with the figures `drawn`, which are PNGs in the run folder."""
+    alts = alt_texts(analysis, summary, use)
+    unreadable = [one for arrays in data.splits.values() for one in arrays.unreadable]
     values = {
         "name": run.absolute().name,
-        "kind": findings.task.summary,
-        "task": str(findings.task),
+        "task": analysis.task,
         "use": use,
         "summary": summary,
         "folders": summary.get("folders", {}),
-        "headlines": headlines(findings, summary, use),
-        "remarks": told,
-        "pictures": {name: embed(run / f"{name}.png", alts[name]) for name in drawn},
-        "labels": findings.weakest(len(findings.labels)) + [one for one in findings.labels if one.figure is None],
-        "most": max(1, *(one.pictures["train"] for one in findings.labels)),
-        "by_label": findings.labels,
-        "figure": findings.task.label_figure,
-        "open": len(findings.labels) <= OPEN,
+        "headlines": headlines(analysis, summary, use),
+        "caveats": caveats,
+        "images": {name: embed(run / f"{name}.png", alts[name]) for name in drawn},
+        "analysis": analysis,
+        "labels": analysis.weakest(len(analysis.labels)) + [one for one in analysis.labels if one.figure is None],
+        "most": max(1, *(one.images["train"] for one in analysis.labels)),
+        # The accuracy of a label is its recall.
+        "show_recall": analysis.task.multilabel or analysis.task.gives_masks,
+        "unfolded": len(analysis.labels) <= UNFOLDED,
         "hyperparameters": flatten(summary["hyperparameters"]),
         "duplicates": [
-            (short_name(one.picture), str(one.use), short_name(one.copy), str(one.copy_use))
+            (short_name(one.image), str(one.use), short_name(one.copy), str(one.copy_use))
             for one in data.duplicates[:NAMED]
         ],
         "unreadable": [(short_name(one.path), one.reason) for one in unreadable[:NAMED]],
@@ -69,11 +68,11 @@ def write_page(
     write_whole(run / "report.html", render("report.html.j2", values).encode())
 
 
-def headlines(findings: Analysis, summary: Mapping[str, Any], use: str) -> list[Headline]:
-    """Return the figures of the images shown, then what they cost."""
-    figures = findings.figures
-    shown = f"{figures['images']:,} {use} images"
-    first = findings.task.headlines(figures, len(findings.labels), shown, findings.ece_before)
+def headlines(analysis: Analysis, summary: Mapping[str, Any], use: str) -> list[Headline]:
+    """Return the most important figures of the predictions, then those of the training."""
+    figures = analysis.figures
+    measured_on = f"{figures['images']:,} {use} images"
+    first = analysis.task.headlines(figures, len(analysis.labels), measured_on, analysis.ece_before)
     epochs = f"{len(summary['history'])} epochs" if summary["history"] else ""
     return [
         *first,
@@ -82,30 +81,31 @@ def headlines(findings: Analysis, summary: Mapping[str, Any], use: str) -> list[
     ]
 
 
-def describe(findings: Analysis, summary: Mapping[str, Any], use: str) -> dict[str, str]:
-    """Return for each figure what it shows, for a reader who does not see it."""
-    figures, names = findings.figures, [one.label for one in findings.labels]
-    weakest = findings.weakest(1)
-    worst = findings.pairs[0] if findings.pairs else None
-    mixed = f" Most frequent: {names[worst.true]} taken for {names[worst.predicted]}." if worst else ""
-    before = "" if findings.ece_before is None else f" The error before was {findings.ece_before:.3f}."
+def alt_texts(analysis: Analysis, summary: Mapping[str, Any], use: str) -> dict[str, str]:
+    """Return the alternative text of each figure, by name."""
+    figures, names = analysis.figures, [one.label for one in analysis.labels]
+    weakest = analysis.weakest(1)
+    worst = analysis.pairs[0] if analysis.pairs else None
+    mixed = f" Most frequent: {names[worst.true]} predicted as {names[worst.predicted]}." if worst else ""
+    before = "" if analysis.ece_before is None else f" Before calibration it was {analysis.ece_before:.3f}."
     return {
-        "training_pictures": "A grid of up to 25 training images, each under its labels.",
-        "curves": f"Loss and figure of {len(summary['history'])} epochs on training and validation images, and the "
-        f"learning rate. Epoch {summary['epoch']} was kept.",
-        "per_class": f"A bar a label with its {findings.task.label_figure}, the weakest first"
+        "training_images": "A grid of up to 25 training images, each under its labels.",
+        "curves": f"Loss and {analysis.task.headline.replace('_', ' ')} of {len(summary['history'])} epochs on "
+        f"training and validation images, and the learning rate. Epoch {summary['epoch']} was kept.",
+        "per_class": f"A bar per label with its {analysis.task.label_figure}, the weakest first"
         + (f": {weakest[0].label}, {weakest[0].figure:.3f}." if weakest else "."),
-        "confusion": f"Confusion matrix: what became of each true label, in shares of its row.{mixed}",
+        "confusion": f"Confusion matrix: how the {analysis.task.unit} of each true label were predicted, in shares of "
+        f"its row.{mixed}",
         "confused_pairs": f"The most frequent mix-ups, each with up to four of its images.{mixed}",
-        "predictions": f"Up to 25 {use} images drawn at random, titled with the prediction; wrong ones are framed.",
-        "masks": f"Up to eight {use} images drawn at random, each beside its true and its predicted mask.",
-        "reliability": "How often a score is right against what it says, in 15 bins. The expected calibration error is "
-        f"{figures.get('ece', 0):.3f}; chance alone makes {figures.get('ece_by_chance', 0):.3f}.{before}",
+        "predictions": f"Up to 25 randomly chosen {use} images with their predicted labels; wrong ones are framed.",
+        "masks": f"Up to eight randomly chosen {use} images, each beside its true and its predicted mask.",
+        "reliability": "The share of right predictions against their score, in 15 bins. The expected calibration error "
+        f"is {figures.get('ece', 0):.3f}; chance alone would cause {figures.get('ece_by_chance', 0):.3f}.{before}",
     }
 
 
 def embed(path: Path, alt: str) -> EmbeddedImage:
-    """Return a PNG as part of a page, with its size in CSS pixels."""
+    """Return a PNG as a data URL, with its size in CSS pixels."""
     content = path.read_bytes()
     width, height = struct.unpack(">II", content[16:24])
     return EmbeddedImage(f"data:image/png;base64,{base64.b64encode(content).decode()}", width, height, alt)

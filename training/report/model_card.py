@@ -1,4 +1,4 @@
-"""The model card of a run: what the model is, how good, and what not to trust it with.
+"""The model card of a run: what the model does, how good it is, and what not to use it for.
 
 After Mitchell et al. 2019, Model Cards for Model Reporting (arXiv 1810.03993), section by section.
 """
@@ -9,34 +9,34 @@ from pathlib import Path
 from typing import Any
 
 from tagmill.files import write_whole
+from tagmill.tasks.figures import DESCRIPTIONS
 from training.report.analysis import Analysis
 from training.report.html_page import headlines
 from training.report.templating import render
 
-#: labels and mix-ups that the card names
+#: labels and mix-ups that the card lists
 NAMED = 8
 
 
-def write_card(run: Path, summary: Mapping[str, Any], use: str, findings: Analysis, told: Sequence[str]) -> None:
-    """Write MODEL_CARD.md; `told` are the remarks on the figures."""
-    names = [one.label for one in findings.labels]
+def write_card(run: Path, summary: Mapping[str, Any], use: str, analysis: Analysis, caveats: Sequence[str]) -> None:
+    """Write MODEL_CARD.md; `caveats` are sentences about the figures."""
+    labels = [one.label for one in analysis.labels]
     name = run.absolute().name
     values = {
         "name": name,
-        "kind": findings.task.summary,
-        "task": str(findings.task),
+        "task": analysis.task,
         "use": use,
         "summary": summary,
         "folders": summary.get("folders", {}),
-        # A fence ends at a line of backticks, so the command stays on one line.
+        # A line of backticks in the command would end its fenced block, so the command stays on one line.
         "command": " ".join(summary["command"].split()),
-        "figures": findings.figures,
-        "figure": findings.task.label_figure,
-        "ece_before": findings.ece_before,
-        "headlines": headlines(findings, summary, use),
-        "weakest": findings.weakest(NAMED),
-        "pairs": [(names[pair.true], names[pair.predicted], pair) for pair in findings.pairs[:NAMED]],
-        "remarks": told,
+        "analysis": analysis,
+        "figures": analysis.figures,
+        "descriptions": [text for figure, text in DESCRIPTIONS.items() if figure in analysis.figures],
+        "headlines": headlines(analysis, summary, use),
+        "weakest": analysis.weakest(NAMED),
+        "pairs": [(labels[pair.true], labels[pair.predicted], pair) for pair in analysis.pairs[:NAMED]],
+        "caveats": caveats,
         "run": shlex.quote(str(run)),
         "bundle": shlex.quote(f"{name}.onnx"),
     }

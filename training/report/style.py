@@ -1,4 +1,4 @@
-"""How every figure of a run looks, and how it becomes the same bytes each time."""
+"""The style of all figures, and how they are written: the same run always writes the same bytes."""
 
 import io
 import warnings
@@ -16,19 +16,19 @@ from numpy.typing import NDArray
 
 from tagmill.files import write_whole
 
-#: colors that people tell apart whatever colors they see (Okabe and Ito 2008, Color Universal Design)
+#: colors that people with any color vision can tell apart (Okabe and Ito 2008, Color Universal Design)
 BLUE, ORANGE, GREEN, VERMILLION = "#0072b2", "#e69f00", "#009e73", "#d55e00"
 INK, FAINT, LINE, WRONG, NOTHING = "#1d2433", "#5b6472", "#d9dee5", "#b3261e", "#eef1f5"
-#: letters of a label that a figure has room for
-LETTERS = 22
+#: characters of a label that fit into a figure
+CHARACTERS = 22
 DPI = 110
 
-#: Kelly's colors of maximum contrast (1965), the first of them for people who see fewer colors, too; teal for gray
+#: Kelly's colors of maximum contrast (1965), of which the first suit people with color blindness too; teal, not gray
 _CONTRAST = (
     "f3c300 875692 f38400 a1caf1 be0032 c2b280 00a6a6 008856 e68fac 0067a5 "
     "f99379 604e97 f6a600 b3446c dcd300 882d17 8db600 654522 e25822 2b3d26"
 )
-#: fonts for letters that DejaVu Sans, which comes with matplotlib, does not have: Chinese, Japanese, Korean, emoji
+#: fonts with characters that DejaVu Sans, which comes with matplotlib, lacks: Chinese, Japanese, Korean, emoji
 _MORE_FONTS = (
     "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans CJK KR", "Noto Sans SC", "Noto Sans JP", "Noto Sans KR",
     "Source Han Sans SC", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "Droid Sans Fallback", "IPAexGothic",
@@ -41,7 +41,7 @@ _STYLE: dict[str, Any] = {
     "font.family": FONTS,
     "font.size": 9,
     "text.color": INK,
-    # A label is text, whatever dollar signs it holds.
+    # A label with dollar signs is not a formula.
     "text.parse_math": False,
     "axes.edgecolor": LINE,
     "axes.labelcolor": FAINT,
@@ -65,47 +65,47 @@ _STYLE: dict[str, Any] = {
     "lines.linewidth": 1.8,
     "lines.solid_capstyle": "round",
 }
-#: what every function that draws is wrapped in; a matplotlibrc of the user's changes nothing
+#: decorator of every function that draws; it overrides the user's matplotlibrc
 in_style = style.context(["default", _STYLE])
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure of that many inches."""
+    """Return an empty figure; width and height are in inches."""
     return Figure(figsize=(width, height), layout="constrained", facecolor="white")
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a PNG without date and version in it: the same run writes the same bytes."""
+    """Write a PNG without a date and a version, so that the same figure has the same bytes."""
     FigureCanvasAgg(figure)
     content = io.BytesIO()
     with warnings.catch_warnings():
-        # A warning for each letter that no font has; the page says so once.
+        # matplotlib warns of each character that no font has; the page mentions the labels once.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from font", category=UserWarning)
         figure.savefig(content, format="png", dpi=DPI, metadata={"Software": None})
     write_whole(path, content.getvalue())
 
 
-def without_font(labels: Sequence[str]) -> list[str]:
-    """Return the labels in which a figure shows boxes, because no font here has their letters."""
+def labels_without_font(labels: Sequence[str]) -> list[str]:
+    """Return the labels with characters that no installed font has; figures show them as boxes."""
     if all(label.isascii() for label in labels):
         return []
     known = set().union(*(get_font(findfont(name)).get_charmap() for name in FONTS))
-    return [label for label in labels if any(ord(letter) not in known for letter in "".join(label.split()))]
+    return [label for label in labels if any(ord(character) not in known for character in "".join(label.split()))]
 
 
-def short(text: str, letters: int = LETTERS) -> str:
-    """Return one line of at most that many letters."""
+def shorten(text: str, characters: int = CHARACTERS) -> str:
+    """Return text on one line, cut to that many characters."""
     line = " ".join(text.split())
-    return line if len(line) <= letters else f"{line[: letters - 1]}…"
+    return line if len(line) <= characters else f"{line[: characters - 1]}…"
 
 
-def listed(names: Sequence[str], letters: int = LETTERS) -> str:
-    """Return as many of the names as there is room for, and how many more there are."""
+def join_names(names: Sequence[str], characters: int = CHARACTERS) -> str:
+    """Return as many of the names as fit into that many characters, and the number of the others."""
     if not names:
         return "no label"
-    shown = [short(names[0], letters)]
+    shown = [shorten(names[0], characters)]
     for name in names[1:]:
-        if len(", ".join([*shown, name])) > letters:
+        if len(", ".join([*shown, name])) > characters:
             break
         shown.append(name)
     rest = len(names) - len(shown)
@@ -113,7 +113,7 @@ def listed(names: Sequence[str], letters: int = LETTERS) -> str:
 
 
 def mask_colors() -> NDArray[Any]:
-    """Return a color for each label of a mask, float [256, 3] of 0..1; they repeat after 20."""
+    """Return the color of each label index of a mask, float [256, 3] of 0..1; the colors repeat after 20."""
     shades = np.array([to_rgb(f"#{color}") for color in _CONTRAST.split()])
     found: NDArray[Any] = shades[(np.arange(256) - 1) % len(shades)]
     return found

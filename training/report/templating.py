@@ -1,4 +1,4 @@
-"""The templates of a run's page and card, and how numbers are written in them."""
+"""Fill in the templates of the page and the model card, and format the numbers in them."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -8,11 +8,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tagmill.text import legible
-from training.report.caveats import pictures
 
 
 def render(name: str, values: Mapping[str, Any]) -> str:
-    """Return a filled-in template; in HTML every value is escaped."""
+    """Return a template, filled in. In HTML every value is escaped."""
     return _environment().get_template(name).render(**values)
 
 
@@ -21,7 +20,7 @@ def _environment() -> Environment:
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=lambda name: name is not None and name.endswith(".html.j2"),
         undefined=StrictUndefined,
-        finalize=written,
+        finalize=printable,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
@@ -31,31 +30,36 @@ def _environment() -> Environment:
 
 
 def filters() -> dict[str, Callable[..., str]]:
-    """Return how a template writes a value."""
+    """Return the filters that the templates format values with."""
     return {
         "count": lambda value: f"{value:,}",
         "share": lambda value: "–" if value is None else f"{value:.1%}",
         "figure": lambda value: "–" if value is None else f"{value:.3f}",
         "duration": duration,
-        "pictures": pictures,
-        "md": markdown,
+        "images": count_images,
+        "md": escape_markdown,
     }
 
 
-def written(value: Any) -> Any:
-    """Return what a template writes of a value: no name of a file keeps a page from being written."""
-    is_markup = hasattr(value, "__html__")  # of a macro: many lines, made of values that came through here
+def printable(value: Any) -> Any:
+    """Return a value as a template writes it: text in which characters that UTF-8 cannot encode are escaped."""
+    is_markup = hasattr(value, "__html__")  # the output of a macro, whose values were already escaped
     return legible(value) if isinstance(value, str) and not is_markup else value
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as a person says them."""
+    """Return a duration in seconds, minutes or hours, as text."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def markdown(text: object) -> str:
-    """Return text as it is, whatever of it means something in Markdown or HTML."""
+def count_images(count: int) -> str:
+    """Return a number of images as text."""
+    return f"{count:,} image" if count == 1 else f"{count:,} images"
+
+
+def escape_markdown(text: object) -> str:
+    """Return text on one line, with the characters escaped that Markdown or HTML would interpret."""
     line = " ".join(str(text).split())
     return re.sub(r"([\\`*_{}\[\]<>#|~&])", r"\\\1", line)

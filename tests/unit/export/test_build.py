@@ -27,10 +27,10 @@ from tagmill.images.preprocess import Geometry, PreprocessSpec
 from tagmill.records import ImageRow
 from tagmill.tasks.classify import CLASSIFY
 from tagmill.tasks.multilabel import MULTILABEL
-from training.annotations.types import Folders
+from training.annotations.folders import Folders
 from training.checkpoint import FILE, Checkpoint, load, save
 from training.evaluation.calibration import probabilities
-from training.evaluation.predict import all_logits, segment
+from training.evaluation.predict import all_logits, predict_masks
 from training.models.build import build
 from training.models.classifiers import Arch
 from training.models.segmenters import SegmentArch
@@ -132,7 +132,7 @@ def test_a_segmenter_bundle_answers_as_torch_does(segmenter: Made) -> None:
     found = segmenter.session.run(images)
     assert found.mask is not None
     assert found.mask.dtype == np.uint8
-    assert (found.mask == segment(checkpoint.network(), images)).mean() > 0.999
+    assert (found.mask == predict_masks(checkpoint.network(), images)).mean() > 0.999
     for mask, scores in zip(found.mask, found.scores, strict=True):
         present = np.isin(np.arange(3), mask)
         assert (scores[~present] == 0).all()

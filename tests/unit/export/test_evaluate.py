@@ -21,7 +21,7 @@ from tagmill.tasks.base import Task
 from tagmill.tasks.classify import CLASSIFY
 from tagmill.tasks.multilabel import MULTILABEL
 from tagmill.tasks.segment import SEGMENT
-from training.annotations.types import Folders
+from training.annotations.folders import Folders
 from training.models.classifiers import Arch
 from training.models.segmenters import SegmentArch
 from training.recipes.cnn import DEFAULTS as CNN

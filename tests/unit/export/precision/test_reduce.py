@@ -31,7 +31,7 @@ from tagmill.images.preprocess import PreprocessSpec
 from tagmill.tasks.base import SCORES
 from tagmill.tasks.classify import CLASSIFY
 from tagmill.tasks.multilabel import MULTILABEL
-from training.annotations.types import Folders
+from training.annotations.folders import Folders
 from training.checkpoint import load, save
 from training.models.build import build
 from training.models.classifiers import Arch

@@ -1,4 +1,4 @@
-"""Figures of predictions that are known by arithmetic."""
+"""Figures of predictions, against values worked out by hand."""
 
 import subprocess
 import sys
@@ -26,7 +26,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def test_a_classifier_is_measured_over_the_labels_that_occur() -> None:
+def test_classifier_figures_are_over_the_labels_that_occur() -> None:
     scores = np.array([[0.8, 0.1, 0.1], [0.6, 0.3, 0.1], [0.2, 0.7, 0.1], [0.1, 0.8, 0.1]], dtype=np.float32)
     found = classification(scores, np.array([0, 1, 1, 1]), LABELS)
     assert found["accuracy"] == 0.75
@@ -35,7 +35,7 @@ def test_a_classifier_is_measured_over_the_labels_that_occur() -> None:
     assert found["ece"] == pytest.approx((0.2 + 0.6 + 0.3 + 0.2) / 4, abs=1e-5)
 
 
-def test_confidence_that_is_as_often_right_as_it_says_has_no_calibration_error() -> None:
+def test_a_score_that_equals_the_share_of_right_predictions_has_no_calibration_error() -> None:
     scores = np.tile(np.array([[0.75, 0.25]], dtype=np.float32), (8, 1))
     targets = np.array([0, 0, 0, 1] * 2)
     assert calibration_error(scores, targets) == pytest.approx(0.0, abs=1e-6)
@@ -43,15 +43,15 @@ def test_confidence_that_is_as_often_right_as_it_says_has_no_calibration_error()
     assert calibration_error(scores, np.ones(8, dtype=np.int64)) == pytest.approx(0.75)
 
 
-def test_chance_alone_makes_a_calibration_error_that_shrinks_with_the_images() -> None:
-    """A bin of n images that are right with p is off by sqrt(2 p (1 - p) / (pi n)) on average (half-normal)."""
-    for pictures in (100, 10_000):
-        expected = np.sqrt(2 * 0.8 * 0.2 / (np.pi * pictures))
-        assert chance_error(np.full(pictures, 0.8, dtype=np.float32)) == pytest.approx(expected, rel=0.2)
+def test_the_calibration_error_by_chance_shrinks_with_the_number_of_images() -> None:
+    """The mean error of a bin of n images with probability p is sqrt(2 p (1 - p) / (pi n)) (half-normal)."""
+    for images in (100, 10_000):
+        expected = np.sqrt(2 * 0.8 * 0.2 / (np.pi * images))
+        assert chance_error(np.full(images, 0.8, dtype=np.float32)) == pytest.approx(expected, rel=0.2)
     assert chance_error(np.ones(5, dtype=np.float32)) == 0.0
 
 
-def test_scores_that_mean_what_they_say_are_off_by_chance_and_no_more() -> None:
+def test_the_error_of_calibrated_scores_is_the_error_by_chance() -> None:
     random = np.random.default_rng(3)
     best = random.uniform(0.5, 1.0, 400).astype(np.float32)
     scores = np.stack([best, 1 - best], axis=1)
@@ -60,19 +60,19 @@ def test_scores_that_mean_what_they_say_are_off_by_chance_and_no_more() -> None:
     assert found["ece_by_chance"] > 0.02
 
 
-def test_errors_of_opposite_sign_cancel_within_a_bin_only() -> None:
+def test_errors_of_opposite_sign_cancel_only_within_a_bin() -> None:
     scores = np.array([[0.95, 0.05], [0.96, 0.04], [0.55, 0.45]], dtype=np.float32)
     targets = np.array([0, 1, 1])
     assert calibration_error(scores, targets) == pytest.approx((1.91 - 1 + 0.55) / 3, abs=1e-6)
     assert calibration_error(scores, targets, bins=1) == pytest.approx((0.95 + 0.96 + 0.55 - 1) / 3, abs=1e-6)
 
 
-def test_scores_at_the_edges_belong_to_the_first_and_the_last_bin() -> None:
+def test_scores_of_0_and_1_belong_to_the_first_and_the_last_bin() -> None:
     assert calibration_error(np.array([[0.0, 1.0]], dtype=np.float32), np.array([[0, 1]])) == 0.0
     assert calibration_error(np.empty((0, 2), dtype=np.float32), np.empty(0, dtype=np.int64)) == 0.0
 
 
-def test_several_labels_are_measured_by_average_precision() -> None:
+def test_multilabel_scores_are_measured_by_average_precision() -> None:
     scores = np.array([[0.9, 0.2, 0.1], [0.8, 0.6, 0.1], [0.3, 0.7, 0.1], [0.1, 0.1, 0.1]], dtype=np.float32)
     targets = np.array([[1, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 0]], dtype=np.uint8)
     found = multilabel(scores, targets, LABELS)
@@ -90,29 +90,29 @@ def test_images_without_any_label_have_no_average_precision() -> None:
 
 
 @pytest.mark.parametrize("temperature", [0.4, 1.0, 2.5])
-def test_a_temperature_is_taken_back_out_of_the_scores(temperature: float) -> None:
+def test_the_scores_at_temperature_1_are_recovered(temperature: float) -> None:
     logits = np.random.default_rng(0).normal(scale=3, size=(200, 4))
     assert np.allclose(uncalibrated(softmax(logits / temperature), temperature), softmax(logits), atol=1e-5)
     single = (1 / (1 + np.exp(-logits / temperature))).astype(np.float32)
-    # near 1 float32 holds few digits of what is left, which the power makes larger
+    # float32 holds few digits of 1 - score near 1, and the power enlarges that error
     assert np.allclose(uncalibrated(single, temperature, multilabel=True), 1 / (1 + np.exp(-logits)), atol=2e-3)
 
 
-def test_scores_of_nothing_and_of_everything_stay_numbers() -> None:
+def test_scores_of_0_and_1_stay_finite_without_their_temperature() -> None:
     scores = np.array([[0.0, 1.0]], dtype=np.float32)
-    for several in (False, True):
-        found = uncalibrated(scores, 3.0, several)
+    for multi in (False, True):
+        found = uncalibrated(scores, 3.0, multi)
         assert np.isfinite(found).all()
         assert found == pytest.approx(scores, abs=1e-6)
 
 
-def test_ignored_pixels_are_in_no_figure() -> None:
+def test_ignored_pixels_are_not_counted() -> None:
     table = mask_confusion(np.zeros((2, 8), dtype=np.uint8), np.full((2, 8), IGNORE, dtype=np.uint8), 3)
     assert table.sum() == 0
     assert segmentation(table, LABELS, 2)["mean_iou"] == 0.0
 
 
-def test_a_label_that_no_mask_has_counts_in_no_figure_wherever_it_is_predicted() -> None:
+def test_a_label_without_true_pixels_is_left_out_even_if_it_is_predicted() -> None:
     masks, predicted = np.zeros((1, 8), dtype=np.uint8), np.zeros((1, 8), dtype=np.uint8)
     masks[0, 4:], predicted[0, 4:], predicted[0, 0] = 1, 1, 2
     found = segmentation(mask_confusion(predicted, masks, 3), LABELS, 1)
@@ -121,9 +121,9 @@ def test_a_label_that_no_mask_has_counts_in_no_figure_wherever_it_is_predicted()
     assert found["pixel_accuracy"] == 0.875
 
 
-def test_metrics_need_no_torch() -> None:
-    words = "import sys, training.evaluation.metrics; sys.exit('torch' in sys.modules or 'sklearn' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", words], check=False).returncode == 0
+def test_figures_are_imported_without_torch_and_scikit_learn() -> None:
+    script = "import sys, tagmill.tasks.figures; sys.exit('torch' in sys.modules or 'sklearn' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
 def test_a_classifier_of_more_than_255_labels_is_measured_on_all_of_them() -> None:

@@ -14,7 +14,7 @@ from tagmill.cli.progress import Display
 from tagmill.errors import ExitCode
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.tasks.classify import CLASSIFY
-from training.annotations.types import Folders
+from training.annotations.folders import Folders
 from training.checkpoint import STATE, Checkpoint, write
 from training.cli.train import train
 from training.evaluation.predict import BATCH, GPU_BATCH, call_size, fast_in_bf16

@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tagmill.errors import ConfigurationError, ExitCode, InputError, NothingToDo
 from training import checkpoint as checkpoint_module
-from training.annotations.types import Folders
+from training.annotations.folders import Folders
 from training.checkpoint import FILE, STATE, load, write
 from training.cli.train import train
 from training.loop.augment import Augmentation

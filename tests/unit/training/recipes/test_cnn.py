@@ -16,13 +16,13 @@ from support.image_fixtures import draw_noisy
 from tagmill.cli.progress import Display
 from tagmill.errors import ConfigurationError, InputError, NothingToDo
 from tagmill.images.preprocess import Geometry, PreprocessSpec
-from training.annotations.types import Folders, short_names
+from training.annotations.folders import Folders, short_names
 from training.checkpoint import FILE, LAYOUT, load
 from training.cli.train import train
 from training.data.arrays import Arrays
 from training.data.classification import known_examples
-from training.data.decode import load_categories
-from training.data.split import split
+from training.data.decode import load_labeled
+from training.data.split import stratified_split
 from training.evaluation.predict import all_logits, device_for
 from training.loop.augment import STRENGTHS, Augmentation, augment
 from training.loop.lr_schedule import one_cycle
@@ -74,7 +74,7 @@ def test_the_checkpoint_holds_the_weights_that_were_measured(tmp_path: Path) -> 
     report = train_cnn(folders, tmp_path / "run", Arch.SIMPLE_CNN, short(SMALL, epochs=2))
     checkpoint = load(tmp_path / "run")
     examples = known_examples([tmp_path / "test"], checkpoint.labels, False, "known", Display())
-    test = load_categories(examples, checkpoint.labels, checkpoint.preprocess)
+    test = load_labeled(examples, checkpoint.labels, checkpoint.preprocess)
     scores = all_logits(checkpoint.network(), test.pixels)
     assert (scores.argmax(1) == test.targets).mean() == pytest.approx(report["accuracy"], abs=1e-5)
 
@@ -103,7 +103,7 @@ def test_two_data_folders_are_merged_category_by_category(tmp_path: Path) -> Non
     tests = draw_noisy(tmp_path / "three", each=3, seed=1), draw_noisy(tmp_path / "four", each=2, seed=2)
     report = train_cnn(Folders((first, second), (), tests), tmp_path / "run", Arch.SIMPLE_CNN, short(SMALL, epochs=1))
     assert report["labels"] == ("blue", "green", "red")
-    assert report["pictures"]["train"] + report["pictures"]["validation"] == 16
+    assert report["split_sizes"]["train"] + report["split_sizes"]["validation"] == 16
     assert {name: part["images"] for name, part in report["folders"].items()} == {
         f"{tmp_path.name}/three": 9,
         f"{tmp_path.name}/four": 6,
@@ -238,11 +238,11 @@ def test_a_run_without_a_checkpoint_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_the_split_holds_out_a_share_of_every_category_and_repeats_for_a_seed() -> None:
     groups = np.repeat([0, 1, 2], [100, 20, 3])
-    kept, held = split(groups, 0.1, seed=3)
+    kept, held = stratified_split(groups, 0.1, seed=3)
     assert np.bincount(groups[held]).tolist() == [10, 2, 1]
     assert sorted([*kept, *held]) == list(range(123))
-    assert np.array_equal(held, split(groups, 0.1, seed=3)[1])
-    assert not np.array_equal(held, split(groups, 0.1, seed=4)[1])
+    assert np.array_equal(held, stratified_split(groups, 0.1, seed=3)[1])
+    assert not np.array_equal(held, stratified_split(groups, 0.1, seed=4)[1])
 
 
 def test_balancing_draws_every_category_of_every_source_equally_often() -> None:

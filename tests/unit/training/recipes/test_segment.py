@@ -15,7 +15,7 @@ from tagmill.errors import InputError, NothingToDo
 from tagmill.images.preprocess import Geometry, PreprocessSpec
 from tagmill.outcomes import ImageFailure
 from tagmill.tasks.figures import IGNORE, mask_confusion, segmentation
-from training.annotations.types import Folders
+from training.annotations.folders import Folders
 from training.checkpoint import load
 from training.cli.train import train
 from training.data.decode import read_mask
@@ -108,7 +108,7 @@ def test_missing_and_unusable_masks_are_reported_and_the_rest_is_trained_on(
     Image.new("L", (80, 64), IGNORE).save(data / "masks" / "b" / "001.png")
     (data / "masks" / "a" / "002.png").unlink()
     report = train_segment(Folders((data,)), tmp_path / "run", SegmentArch.UNET, short(SMALL, epochs=1))
-    assert (report["unreadable"], sum(report["pictures"].values())) == (2, 7)
+    assert (report["unreadable"], sum(report["split_sizes"].values())) == (2, 7)
     said = capfd.readouterr().err
     assert f"{data}: 1 images without a mask are left out" in said
     assert "000.jpg: corrupt: its mask has 64x64 pixels, the image 80x64" in said

@@ -15,7 +15,7 @@ from export.build import export_bundle
 from export.evaluate import evaluate
 from tagmill.bundles.spec import Precision
 from tagmill.errors import InputError
-from training.annotations.types import Folders
+from training.annotations.folders import Folders
 from training.checkpoint import FILE, load, read, write
 from training.cli.train import train
 from training.data.arrays import Arrays

@@ -13,7 +13,7 @@ from torchvision.models import get_model
 
 from export.build import describe
 from tagmill.errors import InputError
-from training.annotations.types import Folders, short_name
+from training.annotations.folders import Folders, short_name
 from training.checkpoint import load
 from training.cli.train import train
 from training.evaluation.predict import device_for

@@ -1,4 +1,4 @@
-"""The page of a run in a real browser: wide and narrow, light and dark, and with no server to ask."""
+"""The page of a run in a real browser: wide and narrow, light and dark, without a server."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from support.browser import Browser
-from support.labeled_sets import labeled_set, shown, summary_of
+from support.labeled_sets import evaluation_of, labeled_set, summary_of
 
-from tagmill.tasks.base import Task
+from tagmill.tasks.base import Task, task_named, task_names
 from tagmill.tasks.classify import CLASSIFY
 from tagmill.tasks.multilabel import MULTILABEL
 from tagmill.tasks.segment import SEGMENT
@@ -21,16 +21,16 @@ LABELS = {
 }
 WIDE, PHONE = (1280, 900), (360, 740)
 
-#: the contrast of each text with what is behind it (WCAG 2.2), the lowest first
+#: the contrast of each text with its background (WCAG 2.2), the lowest first
 CONTRASTS = """
 (() => {
   const light = c => { const [r, g, b] = c.match(/[\\d.]+/g).slice(0, 3).map(v => { v /= 255;
     return v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4; }); return .2126 * r + .7152 * g + .0722 * b; };
   const behind = e => { for (; e; e = e.parentElement) { const c = getComputedStyle(e).backgroundColor;
     if (!c.startsWith('rgba(0, 0, 0, 0')) return c; } return 'rgb(255, 255, 255)'; };
-  const seen = [...document.querySelectorAll('h1,h2,h3,p,dt,dd,li,a,th,td,figcaption,summary,code')]
+  const texts = [...document.querySelectorAll('h1,h2,h3,p,dt,dd,li,a,th,td,figcaption,summary,code')]
     .filter(e => e.textContent.trim() && !e.classList.contains('skip'));
-  return seen.map(e => { const [a, b] = [light(getComputedStyle(e).color), light(behind(e))].sort((x, y) => y - x);
+  return texts.map(e => { const [a, b] = [light(getComputedStyle(e).color), light(behind(e))].sort((x, y) => y - x);
     return [(a + .05) / (b + .05), e.tagName + ' ' + e.textContent.trim().slice(0, 40)]; }).sort((x, y) => x[0] - y[0]);
 })()
 """
@@ -46,36 +46,34 @@ def browser() -> Iterator[Browser]:
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[Task, Path]:
     found = {}
     for task, labels in LABELS.items():
-        run = tmp_path_factory.mktemp(task) / "a-run"
+        run = tmp_path_factory.mktemp(task.name) / "a-run"
         run.mkdir()
         data = labeled_set(task, labels)
         command = f"tagmill train cnn --data {'/a/rather/long/folder' * 6} --out runs/a-run"
-        write_report(run, summary_of(task, data) | {"command": command}, data, shown(task, data))
+        write_report(run, summary_of(task, data) | {"command": command}, data, evaluation_of(task, data))
         found[task] = run / "report.html"
     return found
 
 
 @pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
-@pytest.mark.parametrize("task", list(Task))
-def test_the_page_shows_everything_without_asking_any_server(
+@pytest.mark.parametrize("task", [task_named(name) for name in task_names()], ids=str)
+def test_the_page_shows_everything_and_loads_nothing(
     browser: Browser, pages: dict[Task, Path], task: Task, size: tuple[int, int]
 ) -> None:
     browser.window(*size, phone=size == PHONE)
-    happened = browser.open(pages[task])
-    assert happened.troubles == []
-    assert happened.requests == [pages[task].as_uri()]
+    loaded = browser.open(pages[task])
+    assert loaded.problems == []
+    assert loaded.requests == [pages[task].as_uri()]
     widths = browser.evaluate("[...document.images].map(i => i.complete ? i.naturalWidth : 0)")
     assert len(widths) >= 5
     assert all(width > 150 for width in widths)
-    parts = "[...document.querySelectorAll('h1, h2, h3, figure img, figcaption')]"
-    seen = "e.checkVisibility() && e.getBoundingClientRect().height >= 10"
-    assert browser.evaluate(f"{parts}.filter(e => !({seen})).length") == 0
+    elements = "[...document.querySelectorAll('h1, h2, h3, figure img, figcaption')]"
+    visible = "e.checkVisibility() && e.getBoundingClientRect().height >= 10"
+    assert browser.evaluate(f"{elements}.filter(e => !({visible})).length") == 0
     assert browser.evaluate("document.documentElement.scrollWidth") <= size[0]
 
 
-def test_the_page_is_read_in_order_and_every_link_in_it_leads_somewhere(
-    browser: Browser, pages: dict[Task, Path]
-) -> None:
+def test_headings_are_nested_and_every_link_has_a_target(browser: Browser, pages: dict[Task, Path]) -> None:
     browser.open(pages[CLASSIFY])
     levels = browser.evaluate("[...document.querySelectorAll('h1,h2,h3,h4')].map(e => Number(e.tagName[1]))")
     assert levels[0] == 1
@@ -87,7 +85,7 @@ def test_the_page_is_read_in_order_and_every_link_in_it_leads_somewhere(
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_every_word_stands_out_from_what_is_behind_it(browser: Browser, pages: dict[Task, Path], dark: bool) -> None:
+def test_every_text_has_enough_contrast(browser: Browser, pages: dict[Task, Path], dark: bool) -> None:
     browser.window(*WIDE, dark=dark)
     browser.open(pages[CLASSIFY])
     paper = browser.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -105,12 +103,12 @@ def test_tables_of_many_labels_are_folded(browser: Browser, pages: dict[Task, Pa
     assert states == {CLASSIFY: True, MULTILABEL: False}
 
 
-def test_the_browser_of_these_tests_notices_what_goes_wrong(browser: Browser, tmp_path: Path) -> None:
+def test_the_browser_of_these_tests_notices_problems(browser: Browser, tmp_path: Path) -> None:
     page = tmp_path / "bad.html"
-    page.write_text("<img src='missing.png'><script>console.error('said so'); nothing.at.all</script>")
-    happened = browser.open(page)
-    told = " ".join(happened.troubles)
-    assert "said so" in told
-    assert "nothing is not defined" in told
-    assert "ERR_FILE_NOT_FOUND" in told
-    assert any(request.endswith("missing.png") for request in happened.requests)
+    page.write_text("<img src='missing.png'><script>console.error('on purpose'); nothing.at.all</script>")
+    loaded = browser.open(page)
+    problems = " ".join(loaded.problems)
+    assert "on purpose" in problems
+    assert "nothing is not defined" in problems
+    assert "ERR_FILE_NOT_FOUND" in problems
+    assert any(request.endswith("missing.png") for request in loaded.requests)
