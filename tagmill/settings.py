@@ -1,4 +1,4 @@
-"""Settings from `TAGMILL_*` environment variables and an `.env` file, each with its unit."""
+"""Settings from `TAGMILL_*` environment variables and a `.env` file, each with its unit."""
 
 import re
 from collections.abc import Collection, Iterable
@@ -16,26 +16,26 @@ from sqlalchemy.exc import ArgumentError
 
 from tagmill.errors import ConfigurationError
 
-#: seconds: nothing that is waited for may take longer
+#: upper limit, in seconds, of every setting that is a time
 DAY = 86_400.0
-#: What a rediss:// URL may say behind its `?`. kombu hands each name on as an argument, and fails on any other only
-#: when it connects; redis:// takes none: with one of these kombu would speak TLS to it.
+#: Parameters that a rediss:// URL may have behind its `?`. kombu passes each name on as an argument, and fails on an
+#: unknown one only when it connects. redis:// takes none: with one of these, kombu would use TLS.
 _TLS_PARAMETERS = frozenset(
     {"ssl_cert_reqs", "ssl_ca_certs", "ssl_ca_path", "ssl_ca_data", "ssl_certfile", "ssl_keyfile", "ssl_password"}
     | {"ssl_check_hostname", "ssl_ciphers"}
 )
 
 PREFIX = "tagmill_"
-#: what people set besides settings: the level of the log, and the folder that docker-compose.yml shows to workers
+#: variables that users set besides settings: the log level, and the folder that docker-compose.yml mounts as /catalog
 _OTHERS = ("log_level", "catalog")
-#: what a supervisor sets for its process, see `worker.supervision.process`
+#: variable that a supervisor sets for its process, see `worker.supervision.process`
 _PROCESS = "process"
-#: how the names of what the tests read begin
+#: prefix of the variables that the tests read
 _OF_TESTS = "test_"
 
 
 class Settings(BaseSettings):
-    """Everything that differs between installations. Build it once at the edge with `load_settings`."""
+    """Everything that differs between installations. Build it once per process with `load_settings`."""
 
     model_config = SettingsConfigDict(
         env_prefix="TAGMILL_", env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
@@ -43,58 +43,59 @@ class Settings(BaseSettings):
 
     #: SQLAlchemy URL: sqlite:///file.db or postgresql+psycopg://user:password@host/database
     database_url: str = Field("sqlite:///tagmill.db", repr=False)
-    #: Celery broker URL: redis://:password@host:6379/0; memory:// works inside one process only
+    #: Celery broker URL: redis://:password@host:6379/0. memory:// works inside one process only
     broker_url: str = Field("memory://localhost/", repr=False)
-    #: folder that holds the registered bundles, one `<sha256>.onnx` each; shared by all workers
+    #: folder of the registered bundles, one `<sha256>.onnx` each; shared by all workers
     model_store: Path = Path("models")
     #: Redis list that workers take batches from
     queue: str = "tagmill"
 
-    #: where inference runs: auto, cpu, cuda:N, tensorrt:N or openvino
+    #: device that inference runs on: auto, cpu, cuda:N, tensorrt:N or openvino
     device: str = "auto"
-    #: batches in work at the same time in one worker process
+    #: batches that one worker process has in work at the same time
     concurrency: int = Field(3, ge=1, le=64)
-    #: threads that read and decode files; 0 means one for each core
+    #: threads that read and decode files; 0 means one per core
     decode_threads: int = Field(0, ge=0, le=256)
-    #: URLs that are fetched at the same time, and connections to one host
+    #: URLs that a worker process fetches at the same time, and its connections to one host
     fetch_threads: int = Field(16, ge=1, le=256)
-    #: threads of one inference call on the CPU; 0 means what `tagmill bench` chose here, or cores / concurrency
+    #: threads of one inference call on the CPU; 0: what `tagmill bench` chose here, otherwise cores / concurrency
     inference_threads: int = Field(0, ge=0, le=256)
-    #: images of one inference call; 0 means what `tagmill bench` chose here, or 16, on a GPU 64
+    #: images per inference call; 0 means what `tagmill bench` chose here, otherwise 16, or 64 on a GPU
     inference_batch: int = Field(0, ge=0, le=1024)
-    #: folder of this machine's own: what `tagmill bench` chose, and TensorRT's engines
+    #: folder that belongs to this machine: the choices of `tagmill bench`, and TensorRT's engines
     cache_folder: Path = Path("cache")
-    #: bytes of a GPU's memory that ONNX Runtime may take for one bundle; 0 means all of it
+    #: bytes of GPU memory that ONNX Runtime may use for one bundle; 0 means all of it
     gpu_memory: int = Field(0, ge=0)
-    #: true has CUDA record the kernels of a call and start them as one
+    #: if true, CUDA records the kernels of a call and launches them as one
     cuda_graphs: bool = False
-    #: true has the GPU that infers decode plain JPEGs, too, for machines whose CPUs cannot feed it
+    #: if true, the GPU that infers also decodes plain JPEGs; for machines whose CPUs cannot feed it
     decode_on_gpu: bool = False
 
-    #: seconds a claimed batch belongs to its worker; renewed by a heartbeat every fifth of it
+    #: seconds that a claimed batch belongs to its worker; a heartbeat renews it five times in that time
     lease_seconds: float = Field(10.0, gt=0, le=DAY)
-    #: times a batch may be claimed before it is given up as dead; the first ten deaths of its worker do not count
+    #: how often a batch may be claimed before it is given up as dead; the first ten deaths of its worker do not count
     max_attempts: int = Field(4, ge=1)
-    #: seconds between two looks for expired leases and lost messages
+    #: seconds between two searches for expired leases and lost messages
     reap_seconds: float = Field(1.0, gt=0, le=DAY)
-    #: seconds a batch may wait on an empty queue before its message counts as lost
+    #: seconds that a batch may wait on an empty queue before its message counts as lost
     queued_grace_seconds: float = Field(10.0, gt=0, le=DAY)
 
-    #: folders that workers may read, separated by `:`; the folders named to `tagmill submit` are added for that run
+    #: folders that workers may read, separated by `:`; folders named to `tagmill submit` are added for that run
     allowed_roots: Annotated[tuple[Path, ...], NoDecode] = ()
-    #: true lets workers fetch from private network addresses, too
+    #: if true, workers also fetch from private network addresses
     allow_private_hosts: bool = False
     #: bytes of one image file
     max_image_bytes: int = Field(64 * 2**20, ge=1)
-    #: pixels of one image
+    #: pixels of one image, read from its header
     max_image_pixels: int = Field(100_000_000, ge=1)
-    #: frames of one animation, pages of one TIFF; the first is tagged
+    #: frames of one animation, or pages of one TIFF; the first one is tagged
     max_image_frames: int = Field(1000, ge=1)
-    #: seconds for one image to be fetched
+    #: seconds to fetch one image, redirects and retries included
     fetch_timeout: float = Field(20.0, gt=0, le=DAY)
-    #: seconds after which an image that is read or decoded, or an inference call, is taken for stuck and given up
+    #: seconds after which reading or decoding one image, or one inference call, counts as stuck and is abandoned
     stall_seconds: float = Field(120.0, gt=0, le=DAY)
-    #: bytes that a worker process may hold before it is started anew between two batches; 0 means 3/4 of the machine's
+    #: bytes that a worker process may hold before it is restarted between two batches; 0 means 3/4 of the memory of the
+    #: machine or its container
     max_worker_memory: int = Field(0, ge=0)
 
     @field_validator("allowed_roots", mode="before")
@@ -116,7 +117,7 @@ class Settings(BaseSettings):
     @field_validator("queue")
     @classmethod
     def _queue_is_a_name(cls, value: str) -> str:
-        # Celery takes a comma for the end of a name, Redis' keys beside the queue begin with its name and a colon, and
+        # Celery splits names at a comma, Redis keys beside the queue begin with its name and a colon, and the column in
         # SQL holds 100 characters.
         if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value):
             return value
@@ -150,7 +151,7 @@ class Settings(BaseSettings):
             _ = parts.port
         except ValueError:
             wrong = True
-        # kombu would take what follows a `;` for another server, and drop what follows a `#`.
+        # kombu would read what follows a `;` as another server, and drop what follows a `#`.
         if wrong or ";" in value or "#" in value:
             raise ValueError("must be redis://:PASSWORD@HOST:PORT/NUMBER, the password percent-encoded")
         given = parse_qsl(parts.query, keep_blank_values=True)
@@ -158,7 +159,7 @@ class Settings(BaseSettings):
         if {name for name, _ in given} - known:  # not named: it may be the rest of a password
             takes = "takes " + ", ".join(sorted(known)) if known else "takes none; TLS is rediss://"
             raise ValueError(f"has an unknown parameter behind its `?`; {scheme}:// {takes}")
-        # redis-py's default is not to look at the certificate; of a name given twice it is not said which one counts.
+        # By default redis-py does not check the certificate. Of a name given twice, it is undefined which one counts.
         if scheme == "rediss" and [text for name, text in given if name == "ssl_cert_reqs"] != ["required"]:
             raise ValueError("is rediss:// without certificate checking; add ?ssl_cert_reqs=required&ssl_ca_certs=FILE")
         return value
@@ -179,9 +180,10 @@ class Settings(BaseSettings):
 
 
 def load_settings(**overrides: object) -> Settings:
-    """Read the environment; `overrides` are what the command line gave, None meaning not given.
+    """Read the settings from the environment and `.env`. Raise ConfigurationError if one of them is wrong.
 
-    A variable that is no setting is named on standard error, and changes nothing: it may be of a newer Tagmill.
+    `overrides` are the options of the command line; None means not given. A variable that is no setting is named on
+    standard error and has no effect: it may belong to a newer Tagmill.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     # Errors are not chained: they may hold a password.
@@ -201,7 +203,7 @@ def load_settings(**overrides: object) -> Settings:
 
 
 def warn_of_unknown(variables: Iterable[str], settings: Collection[str]) -> None:
-    """Name in one line, once a process, what is neither a setting nor read elsewhere. All names are in lower case."""
+    """Warn once per process, in one line, of variables that are no settings. All names are in lower case."""
     known = (*settings, *_OTHERS)
     given = [name.removeprefix(PREFIX) for name in sorted(variables) if name.startswith(PREFIX)]
     unknown = [name for name in given if name not in (*known, _PROCESS) and not name.startswith(_OF_TESTS)]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tagmill.errors import InputError
+from tagmill.images.image import SUFFIXES
 from tagmill.text import legible
 from training.annotations.types import Labels
 
