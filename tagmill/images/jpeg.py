@@ -2,7 +2,7 @@
 
 A damaged JPEG decodes to an image with gray or shifted blocks, and libjpeg only warns. simplejpeg's strict mode turns
 every warning into an error. The few warnings that leave all pixels as they were are mended in the bytes, and the
-decoder asked again: docs/pictures.md lists them.
+decoder asked again: docs/images.md lists them.
 """
 
 import re
