@@ -1,1 +1,1 @@
-"""How fast Tagmill is beside the limit of the machine and beside what people use instead. See README.md."""
+"""Compare Tagmill with the limit of the machine and with other tools. See README.md."""

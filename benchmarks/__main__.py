@@ -1,6 +1,6 @@
-"""`make bench`: Tagmill, the limit of this machine and the tools that people use instead, side by side.
+"""`make bench`: compare Tagmill with the limit of this machine and with other tools.
 
-Prints Markdown tables of ratios within rounds (median and range), and writes an image and, with --json, the medians.
+Print Markdown tables of ratios within rounds (median and range); write a chart and, with --json, the medians.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.support.bundles import make_bundle
-from benchmarks.support.catalogs import pictures_in, write_set
+from benchmarks.support.catalogs import images_in, write_set
 from benchmarks.support.chart import draw
 from benchmarks.support.comparing import Comparison, compare, table
 from benchmarks.support.contenders import BATCH_SIZE, Contender, NaiveCelery, Script, Tagmill
@@ -22,7 +22,7 @@ from benchmarks.support.job import Job
 from benchmarks.support.machine import CORES, machine, tell
 
 TAGMILL = "tagmill"
-#: the peers whose ratios `--json` holds, by the end of their key
+#: the peers whose ratios `--json` writes, with the last part of their key
 KEYS = {
     "raw limit": "raw",
     "Ray Data, fused actor": "ray",
@@ -33,22 +33,22 @@ KEYS = {
 
 
 def main() -> None:
-    """Measure."""
+    """Run the comparisons, print their tables and draw the chart."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="the comparison with other tools alone, 600 images")
+    parser.add_argument("--quick", action="store_true", help="only the comparison with other tools, 600 images")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--images", type=int, default=2000, help="images of a round")
-    parser.add_argument("--folder", type=Path, help="real images, for one more comparison")
-    parser.add_argument("--work", type=Path, default=Path("bench"), help="where images, bundles and the chart go")
-    parser.add_argument("--json", type=Path, help="file for the medians of Tagmill's ratios")
-    parser.add_argument("--only", default="", help="comparisons whose title contains this")
+    parser.add_argument("--images", type=int, default=2000, help="images per round")
+    parser.add_argument("--folder", type=Path, help="folder of real images for one more comparison")
+    parser.add_argument("--work", type=Path, default=Path("bench"), help="folder for images, bundles and the chart")
+    parser.add_argument("--json", type=Path, help="file to write the medians of Tagmill's ratios to")
+    parser.add_argument("--only", default="", help="run only comparisons whose title contains this")
     options = parser.parse_args()
     started = time.monotonic()
     images = 600 if options.quick else options.images
     print(machine(), flush=True)
     tell("drawing images and making bundles")
     photos = write_set("photos", options.work, images)
-    made = partial(make_bundle, folder=options.work / "bundles", pictures=photos[0].parent)
+    made = partial(make_bundle, folder=options.work / "bundles", images=photos[0].parent)
     plans = [peers(photos, made)]
     if not options.quick:
         plans += against_the_limit(options.work, images, photos, made, options.folder)
@@ -66,7 +66,7 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class Plan:
-    """One comparison: who does which job."""
+    """One comparison: a job and its contenders."""
 
     title: str
     job: Job
@@ -74,13 +74,13 @@ class Plan:
 
 
 def peers(photos: Sequence[Path], made: Callable[[str], Path]) -> Plan:
-    """Tagmill, the limit and the tools that people use instead."""
+    """Return the comparison of Tagmill with the limit and with other tools."""
     bundle = str(made("mobilenet"))
     raw, ray, loader, naive_ort, naive_torch = KEYS
     contenders = [
         Tagmill(TAGMILL, [bundle]),
-        Script(raw, "raw"),
-        Script("raw limit, plain ONNX Runtime and INTER_AREA", "raw", "plain"),
+        Script(raw, "support.raw"),
+        Script("raw limit, plain ONNX Runtime and INTER_AREA", "support.raw", "plain"),
         Script(ray, "peers.ray_fused"),
         Script("Ray Data, read_images", "peers.ray_images"),
         Script(loader, "peers.loader", "ort"),
@@ -94,7 +94,7 @@ def peers(photos: Sequence[Path], made: Callable[[str], Path]) -> Plan:
 def against_the_limit(
     work: Path, images: int, photos: Sequence[Path], made: Callable[[str], Path], folder: Path | None
 ) -> list[Plan]:
-    """Tagmill beside the limit for other models and images."""
+    """Return the comparisons of Tagmill with the limit for other models and images."""
     mobilenet, simple, resnet, segmenter = (
         str(made(name)) for name in ("mobilenet", "simple-cnn", "resnet50", "segmenter")
     )
@@ -109,7 +109,7 @@ def against_the_limit(
         _limit(f"ResNet-50, {len(few)} JPEGs of 800x800", few, resnet),
     ]
     if folder:
-        real = pictures_in(folder)[:images]
+        real = images_in(folder)[:images]
         plans.append(_limit(f"MobileNetV3-small, {len(real)} images of {folder.name}", real, mobilenet))
     return plans
 
@@ -117,9 +117,9 @@ def against_the_limit(
 def _limit(
     title: str, files: Sequence[Path], *bundles: str, embedded: bool = False, batch_size: int = BATCH_SIZE
 ) -> Plan:
-    own = Script(TAGMILL, "embedded") if embedded else Tagmill(TAGMILL, list(bundles), batch_size)
-    parts = [Script(f"{part} alone", "raw", part) for part in ("decode", "infer")]
-    return Plan(title, _job(files, *bundles), [own, Script("raw limit", "raw"), *parts])
+    own = Script(TAGMILL, "support.embedded") if embedded else Tagmill(TAGMILL, list(bundles), batch_size)
+    parts = [Script(f"{part} alone", "support.raw", part) for part in ("decode", "infer")]
+    return Plan(title, _job(files, *bundles), [own, Script("raw limit", "support.raw"), *parts])
 
 
 def _job(files: Sequence[Path], *bundles: str) -> Job:
@@ -127,7 +127,7 @@ def _job(files: Sequence[Path], *bundles: str) -> Job:
 
 
 def run(plan: Plan, rounds: int) -> Comparison:
-    """Start the contenders, let them compete, end them."""
+    """Start the contenders, measure them in rounds and stop them."""
     with ExitStack() as stack:
         for contender in plan.contenders:
             stack.enter_context(contender)
@@ -135,7 +135,7 @@ def run(plan: Plan, rounds: int) -> Comparison:
 
 
 def medians(comparison: Comparison) -> dict[str, float]:
-    """Return how many times as fast Tagmill was as each peer."""
+    """Return the median ratio of Tagmill's rate to the rate of each peer."""
     return {
         f"{TAGMILL}/{key}": round(statistics.median(comparison.ratios(TAGMILL, name)), 3) for name, key in KEYS.items()
     }

@@ -1,8 +1,8 @@
-"""Where the CPU time of an image goes: by threads of the worker, and the servers beside it.
+"""Measure the CPU time of an image in each thread of the worker and in its servers.
 
 `PYTHONPATH=tests python -m benchmarks.cpu --images 2000` tags images on Redis and PostgreSQL, in turns with the raw
-limit. Linux counts in nanoseconds what each thread computed (`/proc/PID/task/TID/schedstat`); py-spy knows what Python
-calls them, for which it needs root or `kernel.yama.ptrace_scope=0`.
+limit. Linux counts the CPU time of each thread in nanoseconds (`/proc/PID/task/TID/schedstat`). py-spy reads Python's
+names of the threads, which needs root or `kernel.yama.ptrace_scope=0`.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from benchmarks.support.contenders import Script, Tagmill
 from benchmarks.support.job import Job, Timed
 from benchmarks.support.machine import CORES, machine, tell
 
-#: how a thread's name begins -> what it does
+#: first part of a thread's name -> its role
 ROLES = {
     "decode": "worker: open, hash, decode",
     "infer": "worker: inference",
@@ -34,10 +34,10 @@ ROLES = {
 }
 #: all other threads of the worker
 REST = "worker: everything else"
-#: command of a process -> what it is
+#: command of a process -> name of the server
 SERVERS = {"postgres": "PostgreSQL", "redis-server": "Redis"}
 IDLE, RAW = "idle", "raw limit"
-#: network -> images it gets
+#: network -> set of images
 SETS = {"mobilenet": "photos", "simple-cnn": "small"}
 
 #: (role, thread) -> nanoseconds of CPU time
@@ -45,12 +45,12 @@ Clock = dict[tuple[str, int], int]
 
 
 def read_clock(worker: int) -> Clock:
-    """Return what the threads of a worker, and of the servers that this process started, have computed so far."""
+    """Return the CPU time so far of the threads of a worker and of the servers that this process started."""
     names = thread_names(worker)
     clock: Clock = {}
     for process in below(os.getpid()):
         for task in Path("/proc").glob(f"{process}/task/*"):
-            with suppress(OSError):  # PostgreSQL's autovacuum comes and goes
+            with suppress(OSError):  # processes of PostgreSQL's autovacuum end at any time
                 server = SERVERS.get(Path(f"/proc/{process}/comm").read_text().strip())
                 if server or process == worker:
                     role = server or role_of(names.get(int(task.name), ""))
@@ -59,7 +59,7 @@ def read_clock(worker: int) -> Clock:
 
 
 def between(before: Clock, after: Clock) -> Counter[str]:
-    """Return the nanoseconds of each role from one reading to the next."""
+    """Return the nanoseconds of each role between two readings."""
     spent: Counter[str] = Counter()
     for (role, thread), nanoseconds in after.items():
         spent[role] += nanoseconds - before.get((role, thread), 0)
@@ -67,7 +67,7 @@ def between(before: Clock, after: Clock) -> Counter[str]:
 
 
 def thread_names(process: int) -> dict[int, str]:
-    """Return what Python calls the threads of a process. Raises RuntimeError where py-spy may not look."""
+    """Return Python's names of the threads of a process. Raise RuntimeError if py-spy has no permission."""
     command = [str(Path(sys.executable).with_name("py-spy")), "dump", "--json", "--pid", str(process)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -76,32 +76,32 @@ def thread_names(process: int) -> dict[int, str]:
 
 
 def role_of(name: str) -> str:
-    """Return what a thread of that name does."""
+    """Return the role of a thread by its name."""
     return next((role for start, role in ROLES.items() if name.startswith(start)), REST)
 
 
 def below(process: int) -> list[int]:
-    """Return the processes that a process started, and those that they started."""
+    """Return all descendants of a process."""
     found = children(process)
     return found + [further for child in found for further in below(child)]
 
 
 def main() -> None:
-    """Print a table."""
+    """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--model", choices=list(SETS), default="mobilenet")
-    parser.add_argument("--batch-size", type=int, default=64, help="images a message")
-    parser.add_argument("--work", type=Path, default=Path("bench"), help="where images and bundles go")
+    parser.add_argument("--batch-size", type=int, default=64, help="images per message")
+    parser.add_argument("--work", type=Path, default=Path("bench"), help="folder for images and bundles")
     options = parser.parse_args()
     print(machine(), flush=True)
-    pictures = [str(path.resolve()) for path in write_set(SETS[options.model], options.work, options.images)]
-    bundle = str(make_bundle(options.model, options.work / "bundles", Path(pictures[0]).parent).resolve())
-    job = Job(pictures, [bundle], CORES)
+    images = [str(path.resolve()) for path in write_set(SETS[options.model], options.work, options.images)]
+    bundle = str(make_bundle(options.model, options.work / "bundles", Path(images[0]).parent).resolve())
+    job = Job(images, [bundle], CORES)
     found: dict[str, list[float]] = {}
-    with Tagmill("tagmill", [bundle], options.batch_size) as own, Script(RAW, "raw") as raw:
-        own.measure(Job(pictures[:256], [bundle], CORES))
+    with Tagmill("tagmill", [bundle], options.batch_size) as own, Script(RAW, "support.raw") as raw:
+        own.measure(Job(images[:256], [bundle], CORES))
         for number, contender in turns([own, raw], options.rounds):
             spent = of_worker(own, job) if contender is own else {RAW: milliseconds(raw.measure(job))}
             for role, each in spent.items():
@@ -111,7 +111,7 @@ def main() -> None:
 
 
 def of_worker(own: Tagmill, job: Job) -> dict[str, float]:
-    """Tag the images; return the milliseconds of each role for one image, largest first, and what was left idle."""
+    """Tag the images; return the milliseconds per image of each role, largest first, and the idle time."""
     worker = children(own.worker.process.pid)[0]
     before = read_clock(worker)
     timed = own.measure(job)
@@ -120,12 +120,12 @@ def of_worker(own: Tagmill, job: Job) -> dict[str, float]:
 
 
 def milliseconds(timed: Timed) -> float:
-    """Return what all cores together had for one image."""
+    """Return the time of all cores per image, in milliseconds."""
     return 1000 * timed.seconds * CORES / timed.images
 
 
 def table(found: dict[str, list[float]]) -> str:
-    """Return a Markdown table of medians and ranges, and the share of each in all but the raw limit."""
+    """Return a Markdown table of medians, ranges and shares. Shares are of everything but the raw limit."""
     whole = sum(statistics.median(values) for role, values in found.items() if role != RAW)
     lines = ["| CPU time of an image | ms | share |", "|---|---|---|"]
     for role, values in found.items():

@@ -1,9 +1,10 @@
-"""How much faster `tagmill.images.preprocess` is than Pillow, from a file's bytes to 224x224x3 pixels, on one thread.
+"""Compare the decoding of `tagmill.images` with Pillow, from a file's bytes to 224x224x3 pixels, on one thread.
 
-`python -m benchmarks.decode --pairs 15 [--folder PHOTOS]` prints, for each set of images, the ratio of Pillow's time
-to Tagmill's: the median and the range over pairs of rounds that alternate. Time is the thread's own (CPU), because a
-shared machine's clock also counts its neighbors. The last columns say what is left to the CPU, and how far the pixels
-are apart, where a GPU decodes (TAGMILL_DECODE_ON_GPU): libjpeg's pixels stand for the GPU's, and no time for it.
+`python -m benchmarks.decode --pairs 15 [--folder PHOTOS]` prints for each set of images the ratio of Pillow's time to
+Tagmill's: the median and the range over alternating pairs of rounds. Time is the CPU time of the thread, because wall
+time on a shared machine includes other work. The last two columns are for a GPU that decodes (TAGMILL_DECODE_ON_GPU):
+the work that is left to the CPU, and the difference of the pixels. libjpeg's pixels stand for the GPU's. The time of
+the GPU is not included.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from worker.pipeline.gpu_jpeg_decoder import GpuJpegDecoder
 from worker.pipeline.gpu_jpeg_scaling import BLOCK, Shrinker
 
 SPEC = PreprocessSpec(224, 224)
-#: images of a set
+#: images per set
 COUNT = 24
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
@@ -37,12 +38,12 @@ Pixels = NDArray[np.uint8]
 
 
 def tagmill(data: bytes) -> Pixels:
-    """The way of training, export and worker."""
+    """Read a file as training, export and worker do."""
     return fit(decode(data, SPEC.decode_side).rgb, SPEC)
 
 
 def beside_a_gpu(files: Sequence[bytes]) -> Callable[[bytes], Pixels]:
-    """Return the way of a worker whose GPU has decoded these files."""
+    """Return how a worker reads these files after its GPU has decoded them."""
     jpegs = {data: simplejpeg.decode_jpeg(data, "RGB") for data in files if simplejpeg.is_jpeg(data)}
     shrinker = Shrinker(0, place="cpu")
 
@@ -52,27 +53,27 @@ def beside_a_gpu(files: Sequence[bytes]) -> Callable[[bytes], Pixels]:
         height, width = whole.shape[:2]
         return whole if eighths == BLOCK else shrinker.shrink(whole.ctypes.data, height, width, eighths)
 
-    card = GpuJpegDecoder(read)
+    gpu = GpuJpegDecoder(read)
     for data in files:
-        card.decode(data, SPEC.decode_side)
-    return lambda data: fit(card.decode(data, SPEC.decode_side).rgb, SPEC)
+        gpu.decode(data, SPEC.decode_side)
+    return lambda data: fit(gpu.decode(data, SPEC.decode_side).rgb, SPEC)
 
 
 def pillow(data: bytes) -> Pixels:
-    """What most programs do."""
+    """Read a file with Pillow as most programs do."""
     image = Image.open(io.BytesIO(data)).convert("RGB")
     return np.asarray(image.resize((SPEC.width, SPEC.height), Image.Resampling.BILINEAR))
 
 
 def pillow_draft(data: bytes) -> Pixels:
-    """Pillow at its best: JPEGs are shrunk to 1/2, 1/4 or 1/8 while they are decoded."""
+    """Read a file with Pillow's draft mode: JPEGs are shrunk to 1/2, 1/4 or 1/8 during decoding."""
     image = Image.open(io.BytesIO(data))
     image.draft("RGB", (SPEC.width, SPEC.height))
     return np.asarray(image.convert("RGB").resize((SPEC.width, SPEC.height), Image.Resampling.BILINEAR))
 
 
 def sets(folder: Path | None) -> dict[str, list[bytes]]:
-    """Return encoded images by the name of their set."""
+    """Return the encoded images of each set."""
 
     def drawn(side: int, form: str, **options: object) -> list[bytes]:
         files = []
@@ -97,7 +98,7 @@ def sets(folder: Path | None) -> dict[str, list[bytes]]:
 
 
 def seconds(method: Callable[[bytes], Pixels], files: Sequence[bytes]) -> float:
-    """Return the thread's time for one image."""
+    """Return the CPU seconds of the thread per image."""
     start = time.thread_time()
     for data in files:
         method(data)
@@ -105,10 +106,10 @@ def seconds(method: Callable[[bytes], Pixels], files: Sequence[bytes]) -> float:
 
 
 def main() -> None:
-    """Print a table."""
+    """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=15, help="rounds of each method")
-    parser.add_argument("--folder", type=Path, help="real images, for one more set")
+    parser.add_argument("--pairs", type=int, default=15, help="rounds per method")
+    parser.add_argument("--folder", type=Path, help="folder of real images for one more set")
     options = parser.parse_args()
     print(
         f"Pillow {PIL.__version__}, simplejpeg {simplejpeg.__version__}, OpenCV {cv2.__version__}, "
@@ -119,20 +120,20 @@ def main() -> None:
         "x itself beside a GPU | gray levels from the GPU's |\n|---|---|---|---|---|---|---|---|"
     )
     for name, files in sets(options.folder).items():
-        card = beside_a_gpu(files)
-        rounds = [[seconds(way, files) for way in (tagmill, pillow, pillow_draft, card)] for _ in range(options.pairs)]
+        gpu = beside_a_gpu(files)
+        rounds = [[seconds(way, files) for way in (tagmill, pillow, pillow_draft, gpu)] for _ in range(options.pairs)]
         own = statistics.median(row[0] for row in rounds)
         plain, draft = ([row[other] / row[0] for row in rounds] for other in (1, 2))
         saved = [row[0] / row[3] for row in rounds]
         size = statistics.fmean(len(data) for data in files) / 1000
         print(
             f"| {name} | {size:.0f} | {own * 1000:.2f} | {spread(plain)} | {spread(draft)} | {apart(pillow, files)} | "
-            f"{spread(saved)} | {apart(card, files)} |"
+            f"{spread(saved)} | {apart(gpu, files)} |"
         )
 
 
 def apart(other: Callable[[bytes], Pixels], files: Sequence[bytes]) -> str:
-    """Return the mean difference of the pixels to Tagmill's."""
+    """Return the mean difference to Tagmill's pixels, in gray levels."""
     return f"{statistics.fmean(np.abs(tagmill(data).astype(int) - other(data)).mean() for data in files):.2f}"
 
 

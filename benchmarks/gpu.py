@@ -1,8 +1,8 @@
-"""Check and time inference on a GPU in some minutes; prints Markdown.
+"""Check and time inference on a GPU in a few minutes; print Markdown.
 
-`pip install 'tagmill[gpu,gpu-decode,train]'`, then `python -m benchmarks.gpu > gpu.md`. Without a GPU that ONNX
-Runtime really uses it ends with one line and exit code 78. `--bundle FILE.onnx` measures a bundle of yours instead of
-MobileNetV3 and ResNet-50 with random weights, whose speed is that of trained ones.
+`pip install 'tagmill[gpu,gpu-decode,train]'`, then `python -m benchmarks.gpu > gpu.md`. If ONNX Runtime does not use a
+GPU, the command ends with one line and exit code 78. `--bundle FILE.onnx` measures your own bundle instead of
+MobileNetV3 and ResNet-50. These have random weights, which are as fast as trained ones.
 """
 
 import argparse
@@ -50,10 +50,10 @@ PACKAGES = (
     "numpy",
 )
 SHAPES = (1, 8, 32, 64, 128)
-#: times that each cell is measured, in turns with the others
+#: rounds of each cell, in turns with the others
 ROUNDS = 3
-#: images that are drawn
-PICTURES = 256
+#: number of images to draw
+IMAGES = 256
 
 Pixels = NDArray[np.uint8]
 
@@ -64,7 +64,7 @@ class Mode:
 
     name: str
     half: bool
-    card: GpuOptions
+    options: GpuOptions
 
 
 MODES = (
@@ -82,7 +82,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda:0")
     parser.add_argument("--bundle", type=Path, action="append", default=[])
-    parser.add_argument("--seconds", type=float, default=0.7, help="for each cell and round")
+    parser.add_argument("--seconds", type=float, default=0.7, help="seconds per cell and round")
     given = parser.parse_args()
     try:
         first = Session(starter_bundles()[0], given.device)
@@ -94,13 +94,13 @@ def main() -> None:
 
 
 def measure(folder: Path, device: str, starter: Session, bundles: Sequence[Path], seconds: float) -> None:
-    """Print all tables."""
+    """Measure, and print all tables."""
     machine = this_machine(Device.parse(device))
     print(f"# {machine.card or device}, {machine.cores} x {machine.cpu}\n")
     print(", ".join(f"{name} {found}" for name in PACKAGES if (found := _version(name))) + "\n")
     _pinned(device)
     say("drawing images")
-    write_catalog(folder / "catalog", PICTURES, 7, 0, lambda _: None)
+    write_catalog(folder / "catalog", IMAGES, 7, 0, lambda _: None)
     files = sorted(path for path in (folder / "catalog" / "images").rglob("*") if path.is_file())
     named = list(bundles) or _made(folder, files[0].parent.parent)
     halves = {bundle: half_bundle(bundle, folder / f"{bundle.stem}-fp16.onnx") for bundle in named}
@@ -113,7 +113,7 @@ def measure(folder: Path, device: str, starter: Session, bundles: Sequence[Path]
 
 
 def half_bundle(bundle: Path, out: Path) -> Path:
-    """Write a bundle in float16 with the golden samples of the original: the session then holds it against them."""
+    """Write a bundle in float16 with the golden samples of the original, which the session then compares it with."""
     import onnx
 
     from export.precision.float16 import to_half
@@ -126,18 +126,18 @@ def half_bundle(bundle: Path, out: Path) -> Path:
     return out
 
 
-def _made(folder: Path, pictures: Path) -> list[Path]:
+def _made(folder: Path, images: Path) -> list[Path]:
     from benchmarks.support.bundles import make_bundle
 
     made = []
     for name in ("mobilenet", "resnet50"):
         say(f"making {name}")
-        made.append(make_bundle(name, folder, pictures))
+        made.append(make_bundle(name, folder, images))
     return made
 
 
 def _check_table(device: str, bundles: Sequence[Path]) -> None:
-    """Say of each bundle what runs it and how far its golden samples are off; a provider that is not active raises."""
+    """Print the provider of each bundle, the difference of its golden samples and the time it takes to load."""
     print("## Provider and golden samples\n\n| bundle | precision | provider | difference | allowed | loads in |")
     print("|---|---|---|---|---|---|")
     for bundle in bundles:
@@ -156,60 +156,60 @@ def _check_table(device: str, bundles: Sequence[Path]) -> None:
 
 
 def _pinned(device: str) -> None:
-    """Say whether the GPU fetches images from the host's memory by itself."""
+    """Print whether the memory that images are copied from is pinned."""
     index = Device.parse(device).index
     room = gpu_thread(index).submit(pinned_buffer, index, (64, 224, 224, 3)).result()
-    print(f"ProcessHooks memory: {'pinned' if room.pinned else 'not pinned'}\n")
+    print(f"Host memory: {'pinned' if room.pinned else 'not pinned'}\n")
 
 
 def _tensorrt(device: str, bundle: Path, folder: Path) -> None:
-    """Load a bundle on TensorRT twice: the second time its engines are there."""
+    """Load a bundle on TensorRT twice and print both times; the second load finds the engines in the cache."""
     wanted = Device.parse(device)
     if not wanted.on_gpu:
         return
     say("trying TensorRT")
-    card = GpuOptions(cache=folder / "engines")
+    options = GpuOptions(cache=folder / "engines")
     try:
         times = []
         for _ in range(2):
             started = time.perf_counter()
-            Session(bundle, f"tensorrt:{wanted.index}", card=card)
+            Session(bundle, f"tensorrt:{wanted.index}", card=options)
             times.append(time.perf_counter() - started)
-        print(f"TensorRT: active; {bundle.stem} loads in {times[0]:.1f} s, with its engines kept in {times[1]:.1f} s\n")
+        print(f"TensorRT: active; {bundle.stem} loads in {times[0]:.1f} s, with cached engines in {times[1]:.1f} s\n")
     except TagmillError as error:
-        print(f"TensorRT: not here: {error}\n")
+        print(f"TensorRT: not available: {error}\n")
 
 
 def _shape_table(device: str, bundle: Path, half: Path, files: Sequence[Path], seconds: float) -> None:
-    pictures = _decoded(files, BundleSpec.from_metadata(read_metadata(bundle)).preprocess)
-    print(f"## {bundle.stem}: images/s by images of a call, median of {ROUNDS} rounds of {seconds:g} s\n")
+    images = _decoded(files, BundleSpec.from_metadata(read_metadata(bundle)).preprocess)
+    print(f"## {bundle.stem}: images/s by images per call, median of {ROUNDS} rounds of {seconds:g} s\n")
     print("| images | " + " | ".join(mode.name for mode in MODES) + " |\n|---|" + "---|" * len(MODES))
     remarks: list[str] = []
     for shape in SHAPES:
-        say(f"timing {bundle.stem}: {shape} images a call")
-        rates = _mode_rates(device, (bundle, half), pictures[:shape], seconds, remarks)
+        say(f"timing {bundle.stem}: {shape} images per call")
+        rates = _mode_rates(device, (bundle, half), images[:shape], seconds, remarks)
         cells = (f"{statistics.median(rates[mode]):.0f}" if mode in rates else "-" for mode in MODES)
         print(f"| {shape} | " + " | ".join(cells) + " |")
     print("\n" + "\n".join(dict.fromkeys(remarks)) + "\n" if remarks else "")
 
 
 def _mode_rates(
-    device: str, bundles: tuple[Path, Path], pictures: Pixels, seconds: float, remarks: list[str]
+    device: str, bundles: tuple[Path, Path], images: Pixels, seconds: float, remarks: list[str]
 ) -> dict[Mode, list[float]]:
-    """Return the images/s of the modes that work, the others into `remarks`. They take turns."""
-    size = len(pictures)
+    """Return the images/s of the modes that work, in turns; add the errors of the others to `remarks`."""
+    size = len(images)
     sessions: dict[Mode, Session] = {}
     rates: dict[Mode, list[float]] = {}
     for turn in range(ROUNDS):
         for mode in MODES if turn == 0 else list(sessions):
             try:
                 if turn == 0:
-                    sessions[mode] = Session(bundles[mode.half], device, batch=size, card=mode.card)
+                    sessions[mode] = Session(bundles[mode.half], device, batch=size, card=mode.options)
                 if sessions[mode].best_batch != size:
                     raise MemoryError(f"{size} images do not fit the GPU")
-                rate = _rate(_caller(sessions[mode], pictures), size, seconds)
+                rate = _rate(_caller(sessions[mode], images), size, seconds)
                 rates.setdefault(mode, []).append(rate)
-            except Exception as error:  # onnxruntime raises a family of its own without a common base
+            except Exception as error:  # the exceptions of onnxruntime have no common base class
                 remarks.append(f"{mode.name}{' (fp16)' if mode.half else ''}: {first_line(error)}")
                 sessions.pop(mode, None)
                 rates.pop(mode, None)
@@ -217,11 +217,11 @@ def _mode_rates(
 
 
 def _overlap_table(device: str, bundle: Path, files: Sequence[Path], seconds: float) -> None:
-    """Time decoding and inference one after the other and at the same time, 64 images a call."""
+    """Time decoding and inference one after the other and at the same time, with 64 images per call."""
     say("timing the overlap of decoding and inference")
     session, size, cores = Session(bundle, device), 64, os.cpu_count() or 1
     spec = session.spec.preprocess
-    pictures = _decoded(files, spec)[:size]
+    images = _decoded(files, spec)[:size]
     with ThreadPoolExecutor(cores) as pool, ThreadPoolExecutor(1) as caller:
 
         def decoded() -> Pixels:
@@ -236,7 +236,7 @@ def _overlap_table(device: str, bundle: Path, files: Sequence[Path], seconds: fl
 
         ways: dict[str, Callable[[], object]] = {
             f"decode, {cores} cores": decoded,
-            "infer": lambda: session.run(pictures, best_only=True),
+            "infer": lambda: session.run(images, best_only=True),
             "one after the other": lambda: session.run(decoded(), best_only=True),
             "side by side": side_by_side,
         }
@@ -251,7 +251,7 @@ def _overlap_table(device: str, bundle: Path, files: Sequence[Path], seconds: fl
 
 
 def _jpeg_table(device: str, files: Sequence[Path], seconds: float) -> None:
-    """Time JPEG decoders on the GPU against the worker's on all cores, full images to 224 pixels."""
+    """Compare JPEG decoders on the GPU with the worker's on all cores, from full images to 224 pixels."""
     say("timing JPEG decoders")
     jpegs = [file for file in files if file.suffix == ".jpg"][:64]
     cores, spec = os.cpu_count() or 1, PreprocessSpec(224, 224)
@@ -259,20 +259,18 @@ def _jpeg_table(device: str, files: Sequence[Path], seconds: float) -> None:
         ours = _rate(lambda: list(pool.map(lambda file: _read(file, spec), jpegs)), len(jpegs), seconds)
         rows = [(f"the worker's, {cores} cores, scaled while decoding", f"{ours:.0f}")]
         try:
-            card = gpu_jpeg_decoder(device)
-            card.check()
-            rate = _rate(
-                lambda: list(pool.map(lambda file: _read(file, spec, card.decode), jpegs)), len(jpegs), seconds
-            )
-            rows.append((f"the worker's with TAGMILL_DECODE_ON_GPU, {cores} cores beside", f"{rate:.0f}"))
+            gpu = gpu_jpeg_decoder(device)
+            gpu.check()
+            rate = _rate(lambda: list(pool.map(lambda file: _read(file, spec, gpu.decode), jpegs)), len(jpegs), seconds)
+            rows.append((f"the worker's with TAGMILL_DECODE_ON_GPU and {cores} cores", f"{rate:.0f}"))
         except TagmillError as error:
-            rows.append(("the worker's with TAGMILL_DECODE_ON_GPU", f"not here: {error}"))
+            rows.append(("the worker's with TAGMILL_DECODE_ON_GPU", f"not available: {error}"))
     try:
         rows.append(
             ("torchvision.io.decode_jpeg on the GPU, and resize there", f"{_on_gpu(device, jpegs, seconds):.0f}")
         )
     except (ImportError, RuntimeError, AssertionError) as error:
-        rows.append(("torchvision.io.decode_jpeg on the GPU", f"not here: {str(error).splitlines()[0]}"))
+        rows.append(("torchvision.io.decode_jpeg on the GPU", f"not available: {str(error).splitlines()[0]}"))
     print(f"## Decoding {len(jpegs)} JPEGs, images/s\n\n| decoder | images/s |\n|---|---|")
     for name, rate in rows:
         print(f"| {name} | {rate} |")
@@ -285,13 +283,13 @@ def _on_gpu(device: str, files: Sequence[Path], seconds: float) -> float:
 
     if not torch.cuda.is_available():
         raise RuntimeError("torch sees no GPU")
-    card = f"cuda:{Device.parse(device).index}"
+    place = f"cuda:{Device.parse(device).index}"
 
     def decode_all() -> None:
         data = [read_file(str(file)) for file in files]
-        for picture in decode_jpeg(data, mode=ImageReadMode.RGB, device=card):
-            resize(picture, [224, 224])
-        torch.cuda.synchronize(card)
+        for image in decode_jpeg(data, mode=ImageReadMode.RGB, device=place):
+            resize(image, [224, 224])
+        torch.cuda.synchronize(place)
 
     return _rate(decode_all, len(files), seconds)
 
@@ -301,7 +299,7 @@ def _caller(session: Session, images: Pixels) -> Callable[[], object]:
 
 
 def _rate(call: Callable[[], object], images: int, seconds: float) -> float:
-    """Return images per second of calls one after the other, after one that does not count."""
+    """Return the images/s of consecutive calls, after one warm-up call."""
     call()
     started = time.perf_counter()
     done = 0
@@ -334,7 +332,7 @@ def _version(package: str) -> str:
 
 
 def say(words: str) -> None:
-    """Tell a person who waits what is done now."""
+    """Print a line of progress on stderr."""
     print(words, file=sys.stderr, flush=True)
 
 

@@ -1,7 +1,7 @@
-"""Whether a worker's memory depends on how long it runs.
+"""Measure whether the memory of a worker grows with the length of the run.
 
-`PYTHONPATH=tests python -m benchmarks.memory --images 100000` tags images of 32x32, every file with bytes of its own,
-on Redis and PostgreSQL, and looks at the resident size of the process that tags: medians of the quarters of the run.
+`PYTHONPATH=tests python -m benchmarks.memory --images 100000` tags different images of 32x32 on Redis and PostgreSQL.
+It prints the median resident size of the worker process in each quarter of the run.
 """
 
 import argparse
@@ -23,7 +23,7 @@ MEGABYTE = 2**20
 
 
 class Looker(threading.Thread):
-    """Notes the resident size of a process until it is stopped."""
+    """A thread that samples the resident size of a process until it is stopped."""
 
     def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)
@@ -32,13 +32,13 @@ class Looker(threading.Thread):
         self.megabytes: list[float] = []
 
     def run(self) -> None:
-        """Look again and again."""
+        """Sample until `stop` is called."""
         while not self._stopped.wait(LOOK_SECONDS):
             pages = int(self._file.read_text().split()[1])
             self.megabytes.append(pages * os.sysconf("SC_PAGE_SIZE") / MEGABYTE)
 
     def stop(self) -> list[float]:
-        """Return the median of each quarter, in MB."""
+        """Stop sampling and return the median of each quarter, in MB."""
         self._stopped.set()
         self.join()
         size = len(self.megabytes) // 4
@@ -46,20 +46,20 @@ class Looker(threading.Thread):
 
 
 def main() -> None:
-    """Print a table."""
+    """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=100_000)
     parser.add_argument("--model", choices=["simple-cnn", "mobilenet"], default="simple-cnn")
-    parser.add_argument("--work", type=Path, default=Path("bench"), help="where images and bundles go")
+    parser.add_argument("--work", type=Path, default=Path("bench"), help="folder for images and bundles")
     options = parser.parse_args()
     print(machine(), flush=True)
-    pictures = [str(path.resolve()) for path in write_set("small", options.work, options.images)]
-    bundle = str(make_bundle(options.model, options.work / "bundles", Path(pictures[0]).parent).resolve())
+    images = [str(path.resolve()) for path in write_set("small", options.work, options.images)]
+    bundle = str(make_bundle(options.model, options.work / "bundles", Path(images[0]).parent).resolve())
     with Tagmill("tagmill", [bundle]) as tagmill:
-        tagmill.measure(Job(pictures[:256], [bundle], 1))
+        tagmill.measure(Job(images[:256], [bundle], 1))
         looker = Looker(children(tagmill.worker.process.pid)[0])
         looker.start()
-        timed = tagmill.measure(Job(pictures, [bundle], 1))
+        timed = tagmill.measure(Job(images, [bundle], 1))
         quarters = looker.stop()
     print("| images | images/s | MB in the first quarter | second | third | last | last / first |")
     print("|---|---|---|---|---|---|---|")

@@ -1,8 +1,8 @@
-"""What each provider and precision is worth on this CPU: inference alone, on all cores.
+"""Compare providers and precisions on this CPU: inference alone, on all cores.
 
 `python -m benchmarks.providers --model resnet50 --rounds 5` runs one network through plain ONNX Runtime, and through
-Tagmill's sessions of ONNX Runtime and OpenVINO (extra `openvino`) in float32 and in int8. The weights are random: this
-is about speed; what int8 costs is measured by `tagmill export`, on the images of a training.
+Tagmill's sessions of ONNX Runtime and OpenVINO (extra `openvino`) in float32 and int8. The weights are random, because
+only speed is measured. `tagmill export` measures the accuracy that int8 costs.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from tagmill.images.image import Pixels
 from tagmill.images.preprocess import PreprocessSpec, fit
 from worker.inference.session import Session
 
-#: images of one call; of one round; that show the ranges of int8
+#: images per call, images per round, and images that int8 is calibrated on
 BATCH, IMAGES, CALIBRATED_ON = 16, 64, 32
 PLAIN = "ONNX Runtime as it is, float32"
 
@@ -36,7 +36,7 @@ Call = Callable[[Pixels], object]
 
 
 def in_int8(bundle: Path, images: Pixels) -> Path:
-    """Return the same bundle in int8, without golden samples: its answers are others."""
+    """Return the bundle in int8. It has no golden samples, because its answers differ from the original."""
     out = bundle.with_name(f"{bundle.stem}-int8.onnx")
     if not out.exists():
         model = onnx.load(bundle)
@@ -52,7 +52,7 @@ def in_int8(bundle: Path, images: Pixels) -> Path:
 
 
 def images_per_second(call: Call, images: Pixels) -> float:
-    """Time one pass over the images, as many calls at a time as there are cores."""
+    """Time one pass over the images with one call per core at a time."""
     chunks = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
     with ThreadPoolExecutor(CORES) as pool:
         started = time.perf_counter()
@@ -61,7 +61,7 @@ def images_per_second(call: Call, images: Pixels) -> float:
 
 
 def rounds_of(calls: dict[str, Call], images: Pixels, rounds: int) -> dict[str, list[float]]:
-    """Return images a second of each in each round."""
+    """Return the images/s of each call in each round."""
     rates: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
         call(images[:BATCH])
@@ -71,11 +71,11 @@ def rounds_of(calls: dict[str, Call], images: Pixels, rounds: int) -> dict[str, 
 
 
 def main() -> None:
-    """Print a table."""
+    """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=list(NETWORKS), default="resnet50")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--work", type=Path, default=Path("bench"), help="where images and bundles go")
+    parser.add_argument("--work", type=Path, default=Path("bench"), help="folder for images and bundles")
     options = parser.parse_args()
     print(machine(), flush=True)
     side = NETWORKS[options.model][2]
@@ -84,7 +84,7 @@ def main() -> None:
     images = np.stack([fit(decode(path.read_bytes(), spec.decode_side).rgb, spec) for path in photos])
     bundle = make_bundle(options.model, options.work / "bundles", photos[0].parent)
     plain = new_session(str(bundle))
-    calls: dict[str, Call] = {PLAIN: lambda pictures: plain.run(None, {"images": pictures})}
+    calls: dict[str, Call] = {PLAIN: lambda batch: plain.run(None, {"images": batch})}
     files = {"float32": bundle, "int8": in_int8(bundle, images[:CALIBRATED_ON])}
     for library, device in (("ONNX Runtime", "cpu"), ("OpenVINO", "openvino")):
         calls |= {f"{library}, {bits}": Session(file, device, threads=1).run for bits, file in files.items()}

@@ -1,7 +1,7 @@
-"""How fast a worker tags a catalog of URLs, by how many of them it fetches at the same time.
+"""Measure how fast a worker tags a catalog of URLs with different numbers of fetch threads.
 
-`PYTHONPATH=tests python -m benchmarks.remote --images 600 --latency 0.1` serves photos by HTTP on this machine, each
-answer `--latency` seconds late, to a worker with as many fetching threads as cores, and to one with the default.
+`PYTHONPATH=tests python -m benchmarks.remote --images 600 --latency 0.1` serves photos by HTTP on this machine and
+delays each answer by `--latency` seconds. One worker has one fetch thread per core, the other one the default number.
 """
 
 import argparse
@@ -24,26 +24,26 @@ from tagmill.settings import Settings
 
 
 class Late(SimpleHTTPRequestHandler):
-    """Answers with a file of its folder, `latency` seconds after it was asked."""
+    """A handler that answers with a file of its folder after `latency` seconds."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
     def __init__(self, *args: object, latency: float, **options: object) -> None:
         self._latency = latency
-        super().__init__(*args, **options)  # type: ignore[arg-type]  # as the server calls it
+        super().__init__(*args, **options)  # type: ignore[arg-type]  # the server passes these
 
     def do_GET(self) -> None:
-        """Wait, then answer."""
+        """Wait `latency` seconds, then answer."""
         time.sleep(self._latency)
         super().do_GET()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def serve(folder: Path, latency: float, port: Connection) -> None:
-    """Serve a folder until the process is ended; its port is sent first."""
+    """Send the port through `port`, then serve a folder until the process ends."""
     handler = partial(Late, latency=latency, directory=str(folder))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         port.send(server.server_address[1])
@@ -52,7 +52,7 @@ def serve(folder: Path, latency: float, port: Connection) -> None:
 
 @contextmanager
 def site(folder: Path, latency: float) -> Iterator[str]:
-    """Serve a folder from a process of its own; yields its URL."""
+    """Serve a folder from a separate process; yield its URL."""
     receiver, sender = multiprocessing.Pipe(duplex=False)
     process = multiprocessing.Process(target=serve, args=(folder, latency, sender), daemon=True)
     process.start()
@@ -64,12 +64,12 @@ def site(folder: Path, latency: float) -> Iterator[str]:
 
 
 def main() -> None:
-    """Print a table."""
+    """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=600)
-    parser.add_argument("--latency", type=float, default=0.1, help="seconds until an answer")
+    parser.add_argument("--latency", type=float, default=0.1, help="seconds before each answer")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--work", type=Path, default=Path("bench"), help="where images and bundles go")
+    parser.add_argument("--work", type=Path, default=Path("bench"), help="folder for images and bundles")
     options = parser.parse_args()
     print(machine(), flush=True)
     photos = write_set("photos", options.work, options.images)

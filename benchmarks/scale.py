@@ -1,10 +1,12 @@
-"""What submit, claims, status and results cost as a run grows, on SQLite and PostgreSQL beside a Redis.
+"""Measure submit, claims, status and results as a run grows, on SQLite and PostgreSQL with Redis.
 
 `PYTHONPATH=tests python -m benchmarks.scale --images 10000 100000 [--database postgresql] [--json FILE]` prints a line
-for each size and database. Each gets a new database. `tagmill submit` reads a CSV manifest; the workers' part is
-`tagmill.ledger.leases` with synthetic answers in batches of 64 images, one after the other: five labels, two masks of 400
-bytes. Claims are timed on the last batches, when the tables are full. Memory is the peak resident size of the command.
-SQL bytes hold tables, indexes and what PostgreSQL has not cleaned up yet.
+for each size and database. Each line uses a new database. `tagmill submit` reads a CSV manifest.
+
+`tagmill.ledger.leases` and `tagmill.ledger.complete` stand for the workers. They claim and complete batches of 64
+images one after the other, with five labels and two masks of 400 bytes per image. Claims are timed on the last
+batches, when the tables are full. Memory is the peak resident size of the command. SQL bytes are those of tables,
+indexes and rows that PostgreSQL has not vacuumed yet.
 """
 
 import argparse
@@ -43,7 +45,7 @@ from tagmill.tasks.classify import CLASSIFY
 
 QUEUE = "tagmill"
 MODEL = "f" * 64
-#: claims and looks that are timed; commands that are timed
+#: timed claims and status queries; timed commands
 CALLS, COMMANDS = 60, 5
 
 _SQLITE_BYTES = "SELECT coalesce(sum(pgsize), 0) FROM dbstat"
@@ -54,24 +56,24 @@ _POSTGRESQL_MASKS = f"{_POSTGRESQL_BYTES} AND relname = 'mask'"
 
 @dataclass(frozen=True)
 class Measured:
-    """One size on one database."""
+    """The results of one size on one database."""
 
     database: str
     images: int
-    #: images/s of the command `submit`, and its peak memory
+    #: images/s of `tagmill submit`, and its peak memory
     submit_rate: float
     submit_megabytes: float
     redis_bytes: float
-    #: images/s of one writer that claims and completes batches: in the first tenth and in the last one
+    #: images/s of one writer that claims and completes batches, in the first and in the last tenth
     write_rate_first: float
     write_rate_last: float
-    #: for each image
+    #: bytes per image
     sql_bytes: float
     sql_bytes_without_masks: float
     claim_ms: float
     #: `tagmill.ledger.progress.run_progress`
     status_ms: float
-    #: `tagmill run status`, mostly the start of Python
+    #: `tagmill run status`; most of it is the start of Python
     status_command_ms: float
     results_rate: float
     results_megabytes: float
@@ -79,7 +81,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Ran:
-    """A command that ended."""
+    """The time and the peak memory of a command."""
 
     seconds: float
     megabytes: float
@@ -97,7 +99,7 @@ class Site:
         self._env = environment(database_url=url, broker_url=broker, model_store=folder / "models")
 
     def run(self, *arguments: object) -> Ran:
-        """Run a command of `tagmill` to its end."""
+        """Run a `tagmill` command. Raise RuntimeError if it fails."""
         started = time.perf_counter()
         with tempfile.TemporaryFile() as errors:
             command = [TAGMILL, *map(str, arguments)]
@@ -110,11 +112,11 @@ class Site:
         return Ran(time.perf_counter() - started, usage.ru_maxrss / 1024)
 
     def redis_memory(self) -> int:
-        """Return what Redis holds, in bytes."""
+        """Return the memory that Redis uses, in bytes."""
         return int(self.redis.info("memory")["used_memory"])
 
     def sql_bytes(self) -> tuple[int, int]:
-        """Return the bytes of all tables with their indexes, and those of the masks."""
+        """Return the bytes of all tables with their indexes, and those of the mask table."""
         sqlite = self.engine.dialect.name == "sqlite"
         statements = (_SQLITE_BYTES, _SQLITE_MASKS) if sqlite else (_POSTGRESQL_BYTES, _POSTGRESQL_MASKS)
         with self.engine.connect() as connection:
@@ -123,7 +125,7 @@ class Site:
 
 
 def measure(site: Site, images: int) -> Measured:
-    """Take one run from its manifest to its results."""
+    """Measure one run from its manifest to its results."""
     manifest = write_manifest(site.folder / "manifest.csv", images)
     empty_redis, (empty_sql, _) = site.redis_memory(), site.sql_bytes()
     submit = site.run("submit", manifest, "--model", "bench")
@@ -157,7 +159,7 @@ def measure(site: Site, images: int) -> Measured:
 
 
 def write_manifest(path: Path, images: int) -> Path:
-    """Write a manifest of images that need not exist: nobody opens them here."""
+    """Write a manifest of images that do not exist; this benchmark opens none."""
     with path.open("w") as out:
         out.write("image_key,uri\n")
         out.writelines(f"sku-{number:09d},pictures/{number % 1000:03d}/{number:09d}.jpg\n" for number in range(images))
@@ -165,7 +167,7 @@ def write_manifest(path: Path, images: int) -> Path:
 
 
 def fill(engine: Engine, run_id: int, ids: Sequence[int]) -> list[float]:
-    """Claim and complete batches; return the images/s of each tenth."""
+    """Claim and complete batches; return the images/s of each tenth of them."""
     rates, step = [], -(-len(ids) // 10)
     for start in range(0, len(ids), step):
         part, busy = ids[start : start + step], 0.0
@@ -183,7 +185,7 @@ def fill(engine: Engine, run_id: int, ids: Sequence[int]) -> list[float]:
 
 
 def timed(call: Callable[[], object], times: int) -> float:
-    """Return the median milliseconds of a call."""
+    """Return the median time of a call in milliseconds."""
     taken = []
     for _ in range(times):
         started = time.perf_counter()
@@ -210,7 +212,7 @@ def _complete(engine: Engine, claimed: Claim) -> None:
 
 
 def line(found: Measured) -> str:
-    """Return a line of the table."""
+    """Return one line of the table."""
     cells = (
         f"{found.database} | {found.images:,} | {found.submit_rate:,.0f} | {found.submit_megabytes:.0f}",
         f"{found.redis_bytes:.1f} | {found.write_rate_first:,.0f}, {found.write_rate_last:,.0f}",
@@ -228,11 +230,11 @@ HEADER = (
 
 
 def main() -> None:
-    """Print a table."""
+    """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, nargs="+", default=[10_000, 100_000], help="sizes; from 5,000")
-    parser.add_argument("--database", choices=["sqlite", "postgresql"], help="only this one")
-    parser.add_argument("--json", type=Path, help="also write the numbers to this file")
+    parser.add_argument("--images", type=int, nargs="+", default=[10_000, 100_000], help="run sizes, at least 5,000")
+    parser.add_argument("--database", choices=["sqlite", "postgresql"], help="measure only this database")
+    parser.add_argument("--json", type=Path, help="file to write the numbers to")
     options = parser.parse_args()
     measured: list[Measured] = []
     with PostgresServer() as server:

@@ -1,13 +1,14 @@
-"""How near `tagmill.ledger.complete.complete` comes to writing the same rows with nothing around it.
+"""Compare `tagmill.ledger.complete.complete` with writing the same rows directly.
 
 `PYTHONPATH=tests python -m benchmarks.sql --pairs 30` prints for SQLite and PostgreSQL the ratio of Tagmill's images/s
-to the raw ones: the median and the range over pairs of rounds that alternate. A round writes ten batches of 64 images,
-each with one inference, five labels, two masks of 400 bytes, one hashed file and its outcome, a transaction a batch.
+to the raw images/s: the median and the range over alternating pairs of rounds. A round writes ten batches of 64 images,
+one transaction per batch. Each image has one inference, five labels, two masks of 400 bytes, one hashed file and its
+outcome.
 
-Raw is binary COPY by psycopg, or executemany by sqlite3, into the same tables with the same indexes and keys: no
-conflicts are looked for, no ids come back, and an outcome is one more row instead of a change of one. Tagmill's time
-holds all that `complete` does: lock the batch, find what is new, change the outcomes, count, set the batch to done.
-PostgreSQL is a server of its own that does not wait for the disk; with a disk both ways come nearer to each other.
+The raw way is binary COPY by psycopg, or executemany by sqlite3, into the same tables with the same indexes and keys.
+It checks no conflicts, returns no ids, and inserts an outcome as a row instead of updating one. Tagmill's time includes
+everything that `complete` does: lock the batch, find new rows, update the outcomes, count, set the batch to done. The
+PostgreSQL server is started for the benchmark and does not wait for the disk; with a disk the two ways come closer.
 """
 
 import argparse
@@ -45,13 +46,13 @@ from tagmill.tasks.classify import CLASSIFY
 
 QUEUE = "benchmark"
 IMAGES, LABELS, MASKS, RLE_BYTES = 64, 5, 2, 400
-#: batches of a round
+#: batches per round
 BATCHES = 10
-#: what the compressed counts of COCO's run lengths are made of
+#: characters of COCO's compressed run lengths
 _RLE = "".join(map(chr, range(48, 112)))
 _RLES = ["".join(random.choices(_RLE, k=RLE_BYTES)) for _ in range(256)]
 
-#: columns of each table that raw writing fills, with psycopg's names of their types
+#: table -> columns that the raw way fills, with psycopg's names of their types
 TABLES = {
     "image": "sha256 text, width int4, height int4, format text, bytes int8",
     "inference": "id int8, image_sha256 text, model_sha256 text, batch_id int8, provider text, worker text, "
@@ -68,7 +69,7 @@ _shas = count(1)
 
 
 def result_of(positions: Sequence[int], model: str, masks: int = MASKS) -> BatchResult:
-    """Return synthetic answers for images whose bytes were never seen before."""
+    """Return synthetic results for images that are not in the database."""
     shas = [f"{random.getrandbits(192):048x}{next(_shas):016x}" for _ in positions]
     return BatchResult(
         [Outcome(position, sha256) for position, sha256 in zip(positions, shas, strict=True)],
@@ -87,7 +88,7 @@ def _answer(sha256: str, model: str, masks: int) -> InferenceRow:
 
 
 def raw_rows(claimed: Claim, result: BatchResult, position: int, inference: int) -> Rows:
-    """Return the rows of a batch; the images and ids are numbered from what is given."""
+    """Return the rows of a batch, with image positions from `position` and ids from `inference` on."""
     rows: Rows = {name: [] for name in TABLES}
     for place, (image, answer, file) in enumerate(zip(result.images, result.inferences, result.files, strict=True)):
         row_id, at = inference + place, position + place
@@ -104,7 +105,7 @@ def raw_rows(claimed: Claim, result: BatchResult, position: int, inference: int)
 
 
 def copy_rows(engine: Engine, rows: Rows) -> None:
-    """Write by binary COPY, one transaction."""
+    """Write the rows by binary COPY in one transaction."""
     with _raw(engine) as raw:
         for table, columns in TABLES.items():
             names, types = zip(*(column.split() for column in columns.split(", ")), strict=True)
@@ -119,7 +120,7 @@ def copy_rows(engine: Engine, rows: Rows) -> None:
 
 
 def executemany_rows(engine: Engine, rows: Rows) -> None:
-    """Write by the driver's executemany, one transaction."""
+    """Write the rows by the driver's executemany in one transaction."""
     with _raw(engine) as raw:
         raw.execute("BEGIN IMMEDIATE")
         for table, columns in TABLES.items():
@@ -139,7 +140,7 @@ def _raw(engine: Engine) -> Iterator[Any]:
 
 
 class Bench:
-    """One database with a run, whose batches are completed in turn."""
+    """A database with one registered model, in which each round completes the batches of a new run."""
 
     def __init__(self, url: str, model: str = "f" * 64) -> None:
         self.engine = connect(url)
@@ -148,7 +149,7 @@ class Bench:
         self.write = copy_rows if self.engine.dialect.name == "postgresql" else executemany_rows
 
     def round(self, *, raw: bool) -> float:
-        """Return images/s of one round."""
+        """Run one round and return its images/s."""
         claims = claim_all(self.engine, new_run(self.engine, self.model, BATCHES))
         results = [result_of([entry.position for entry in found.images], self.model.sha256) for found in claims]
         ids = count(self._free_id(), IMAGES)
@@ -165,13 +166,13 @@ class Bench:
         return BATCHES * IMAGES / (time.perf_counter() - started)
 
     def _free_id(self) -> int:
-        # SQLite goes on from the highest id, PostgreSQL's sequence stays below.
+        # SQLite continues from the highest id; PostgreSQL's sequence stays below 10**9.
         with self.engine.connect() as connection:
             return max(10**9, connection.execute(select(func.max(inference.c.id))).scalar_one() or 0) + 1
 
 
 def new_run(engine: Engine, model: Model, batches: int) -> int:
-    """Submit a run to SQL alone."""
+    """Create a run in SQL without publishing messages."""
     entries = (Entry(f"key-{number}", f"/catalog/pictures/{number:08d}.jpg") for number in range(batches * IMAGES))
     return create_run(engine, "benchmark", entries, [model], [Path("/catalog")], IMAGES, QUEUE)
 
@@ -185,10 +186,10 @@ def claim_all(engine: Engine, run_id: int) -> list[Claim]:
 
 
 def compare(url: str, pairs: int) -> str:
-    """Return a line of the table."""
+    """Measure one database and return its line of the table."""
     bench = Bench(url)
     for raw in (False, True) * 2:
-        bench.round(raw=raw)  # warms up plans and caches
+        bench.round(raw=raw)  # warm up plans and caches
     rates = [{raw: bench.round(raw=raw) for raw in order} for order in _orders(pairs)]
     ratios = [rate[False] / rate[True] for rate in rates]
     own, plain = (statistics.median(rate[raw] for rate in rates) for raw in (False, True))
@@ -203,9 +204,9 @@ def _orders(pairs: int) -> Iterator[tuple[bool, bool]]:
 
 
 def main() -> None:
-    """Print a table."""
+    """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=30, help="rounds of each way")
+    parser.add_argument("--pairs", type=int, default=30, help="rounds per way")
     options = parser.parse_args()
     with PostgresServer() as server, tempfile.TemporaryDirectory() as folder:
         print(

@@ -1,1 +1,1 @@
-"""What people use instead of Tagmill, each as its own documentation shows it."""
+"""Other tools, each used as its own documentation shows."""

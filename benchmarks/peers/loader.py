@@ -1,4 +1,4 @@
-"""A torch DataLoader with Pillow that feeds ONNX Runtime, or torch itself.
+"""Tag images with a torch DataLoader and Pillow, and infer with ONNX Runtime or torch.
 
 `python -m benchmarks.peers.loader JOB ort|torch`; https://docs.pytorch.org/docs/stable/data.html
 """
@@ -19,7 +19,7 @@ BATCH = 32
 
 
 class Pictures(Dataset[torch.Tensor]):
-    """Decoded images, uint8 [side, side, 3]."""
+    """A data set of decoded images, uint8 [side, side, 3]."""
 
     def __init__(self, files: list[str], side: int) -> None:
         self._files = files
@@ -33,7 +33,7 @@ class Pictures(Dataset[torch.Tensor]):
 
 
 def measure(job: Job, engine: str) -> Timed:
-    """Time the whole loop, the start of its workers included."""
+    """Time the whole loop, including the start of its workers."""
     session = new_session(job.bundles[0], job.threads)
     side = input_side(session)
     infer: Callable[[torch.Tensor], object] = lambda images: best(session, images.numpy())  # noqa: E731
@@ -49,7 +49,7 @@ def measure(job: Job, engine: str) -> Timed:
 
 
 def torch_network(bundle: str, threads: int) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Return the same network in torch, channels last: from uint8 [N, H, W, 3] to the best five labels."""
+    """Return the network in torch, channels last: from uint8 [N, H, W, 3] to the best five labels."""
     torch.set_num_threads(threads)
     network = untrained(bundle).network().to(memory_format=torch.channels_last)
 

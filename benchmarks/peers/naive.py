@@ -1,6 +1,6 @@
-"""Celery with one task an image: what people write first. `celery -A benchmarks.peers.naive worker` serves it.
+"""Celery with one task per image, as a first attempt is often written: `celery -A benchmarks.peers.naive worker`.
 
-NAIVE_BROKER, NAIVE_BUNDLE and NAIVE_ENGINE (ort or torch) say what with.
+It reads the environment variables NAIVE_BROKER, NAIVE_BUNDLE and NAIVE_ENGINE (ort or torch).
 """
 
 import os
@@ -13,7 +13,7 @@ from benchmarks.peers.plain import best, input_side, new_session, read_pillow
 
 app = Celery("naive", broker=os.environ.get("NAIVE_BROKER", "redis://127.0.0.1/1"))
 app.conf.update(task_ignore_result=True, worker_prefetch_multiplier=4, broker_connection_retry_on_startup=True)
-#: key that counts the images that are done
+#: Redis key that counts the finished images
 DONE = "naive-done"
 _loaded: dict[str, Any] = {}
 

@@ -1,4 +1,4 @@
-"""Decoding and sessions as they are written without Tagmill."""
+"""Decode and infer without Tagmill."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ Pixels = NDArray[np.uint8]
 
 
 def new_session(bundle: str, threads: int = 1) -> Any:
-    """Return ONNX Runtime on the CPU."""
+    """Return an ONNX Runtime session on the CPU."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
@@ -22,7 +22,7 @@ def new_session(bundle: str, threads: int = 1) -> Any:
 
 
 def input_side(session: Any) -> int:
-    """Return the pixels of a side that the graph takes."""
+    """Return the pixels per side that the graph takes."""
     return int(session.get_inputs()[0].shape[1])
 
 
@@ -33,13 +33,13 @@ def best(session: Any, images: Pixels) -> NDArray[np.int64]:
 
 
 def read_pillow(file: str, side: int) -> Pixels:
-    """Decode and resize with Pillow: uint8 [side, side, 3]."""
+    """Decode and resize with Pillow; return uint8 [side, side, 3]."""
     with Image.open(file) as image:
         return np.asarray(image.convert("RGB").resize((side, side), Image.Resampling.BILINEAR))
 
 
 def read_area(file: str, side: int) -> Pixels:
-    """Decode a JPEG scaled with simplejpeg and resize with OpenCV, the fast way by hand; other formats with Pillow."""
+    """Decode a JPEG scaled with simplejpeg and resize it with OpenCV; read other formats with Pillow."""
     data = Path(file).read_bytes()
     if not data.startswith(b"\xff\xd8"):
         return read_pillow(file, side)

@@ -1,4 +1,4 @@
-"""Ray Data with decoding and inference in one pool of actors, as fast as Ray's users get it.
+"""Ray Data with decoding and inference in one actor pool, its fastest setup for this job.
 
 https://docs.ray.io/en/latest/data/batch_inference.html
 """
@@ -14,7 +14,7 @@ from benchmarks.support.job import Job, Timed, main
 
 
 class Tagger:
-    """One actor."""
+    """An actor that decodes and infers."""
 
     def __init__(self, bundle: str) -> None:
         self._session = new_session(bundle)
@@ -27,7 +27,7 @@ class Tagger:
 
 
 def measure(job: Job) -> Timed:
-    """Time the whole pipeline, its actors' start included; Ray itself is up before."""
+    """Time the whole pipeline, including the start of its actors but not that of Ray."""
     ray.init(num_cpus=job.threads, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
     ray.data.DataContext.get_current().enable_progress_bars = False
     started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Ray Data as its guide for batch inference on images shows it: read_images, then a pool of actors.
+"""Ray Data as its guide to batch inference on images shows: read_images, then an actor pool.
 
 https://docs.ray.io/en/latest/data/working-with-images.html
 """
@@ -13,7 +13,7 @@ from benchmarks.support.job import Job, Timed, main
 
 
 class Tagger:
-    """One actor."""
+    """An actor that infers."""
 
     def __init__(self, bundle: str) -> None:
         self._session = new_session(bundle)
@@ -24,7 +24,7 @@ class Tagger:
 
 
 def measure(job: Job) -> Timed:
-    """Time the whole pipeline, its actors' start included; Ray itself is up before."""
+    """Time the whole pipeline, including the start of its actors but not that of Ray."""
     ray.init(num_cpus=job.threads, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
     ray.data.DataContext.get_current().enable_progress_bars = False
     side = input_side(new_session(job.bundles[0]))

@@ -1,1 +1,1 @@
-"""What the benchmarks share: bundles, images, contenders and statistics."""
+"""Modules that the benchmarks share: bundles, images, contenders and statistics."""

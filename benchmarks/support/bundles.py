@@ -1,4 +1,4 @@
-"""The bundles of a benchmark: real networks with random weights, made by Tagmill's own export."""
+"""Make the bundles of a benchmark: real networks with random weights, written by `export.build`."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from tagmill.tasks.segment import SEGMENT
 from training.checkpoint import Checkpoint, copied_state, save, versions
 from training.models.build import build
 
-#: name -> task, network, pixels of a side, labels, how the network is shaped
+#: name -> task, network, pixels per side, number of labels, options of the network
 NETWORKS: dict[str, tuple[Task, str, int, int, dict[str, int]]] = {
     "mobilenet": (CLASSIFY, "mobilenet_v3_small", 224, 1000, {"head": 0}),
     "resnet50": (CLASSIFY, "resnet50", 224, 1000, {"head": 0}),
@@ -21,19 +21,22 @@ NETWORKS: dict[str, tuple[Task, str, int, int, dict[str, int]]] = {
 }
 
 
-def make_bundle(name: str, folder: Path, pictures: Path) -> Path:
-    """Return the bundle of a network; one that is there already is not made again. `pictures` prove the export."""
+def make_bundle(name: str, folder: Path, images: Path) -> Path:
+    """Return the bundle of a network, and export it first if it does not exist.
+
+    `images` is the folder of images that the export is checked on.
+    """
     out = folder / f"{name}.onnx"
     if not out.exists():
         run = folder / f"{name}-run"
         run.mkdir(parents=True, exist_ok=True)
         save(untrained(out), run)
-        export_bundle(run, out, samples=pictures, top_k=5 if NETWORKS[name][0] is CLASSIFY else 0)
+        export_bundle(run, out, samples=images, top_k=5 if NETWORKS[name][0] is CLASSIFY else 0)
     return out
 
 
 def untrained(bundle: str | Path) -> Checkpoint:
-    """Return the checkpoint that a bundle of this module was made from."""
+    """Return the checkpoint that `make_bundle` exported to this path."""
     task, arch, size, labels, options = NETWORKS[Path(bundle).stem]
     torch.manual_seed(0)
     return Checkpoint(

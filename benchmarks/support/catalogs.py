@@ -1,4 +1,4 @@
-"""The images of a benchmark: written once into a folder, every file with bytes of its own."""
+"""Write the images of a benchmark into a folder, once. No two files have the same bytes."""
 
 import os
 from concurrent.futures import ProcessPoolExecutor
@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-#: images drawn from noise; the others of a set are these turned, mirrored and brightened
+#: images drawn from noise; the other images of a set are these, turned, mirrored, shifted and brightened or darkened
 DRAWN = 48
-#: how each set is encoded: side in pixels, formats in turn
+#: set -> pixels per side, and the formats that its files alternate between
 SETS: dict[str, tuple[int, tuple[str, ...]]] = {
     "photos": (800, ("JPEG",)),
     "small": (32, ("JPEG",)),
@@ -21,7 +21,7 @@ SUFFIX = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp"}
 
 
 def photo_like(side: int, seed: int) -> Image.Image:
-    """Noise of all scales, which compresses about as well as a photo."""
+    """Return an image of noise at all scales. It compresses about as well as a photo."""
     random = np.random.default_rng(seed)
     pixels = np.full((side, side, 3), 128.0)
     for cells in (4, 8, 16, 32, 64, 128, 256):
@@ -31,7 +31,7 @@ def photo_like(side: int, seed: int) -> Image.Image:
 
 
 def write_set(name: str, folder: Path, count: int) -> list[Path]:
-    """Return `count` images of a set below `folder`; those that are there already are not written again."""
+    """Return the paths of `count` images of a set below `folder`; write those that do not exist."""
     side, formats = SETS[name]
     directory = folder / name
     directory.mkdir(parents=True, exist_ok=True)
@@ -46,8 +46,8 @@ def write_set(name: str, folder: Path, count: int) -> list[Path]:
     return paths
 
 
-def pictures_in(folder: Path) -> list[Path]:
-    """Return the real images below a folder."""
+def images_in(folder: Path) -> list[Path]:
+    """Return the image files below a folder, sorted."""
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg", ".png", ".webp"})
 
 

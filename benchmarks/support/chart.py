@@ -1,4 +1,4 @@
-"""An image of the comparisons."""
+"""Draw a bar chart of the comparisons."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ OWN, OTHER, INK = "#2563eb", "#cbd5e1", "#1d2433"
 
 
 def draw(comparisons: Sequence[Comparison], own: str, out: Path) -> None:
-    """Write a PNG: images/s of each contender, the median as a bar and each round as a dot."""
+    """Write a PNG with the images/s of each contender: the median as a bar, each round as a dot."""
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 

@@ -1,4 +1,4 @@
-"""Rounds in which every contender does the same job in turn, and the ratios within each round."""
+"""Measure contenders in turns on the same job, and take ratios within each round."""
 
 import statistics
 from collections.abc import Callable, Iterator, Sequence
@@ -15,20 +15,20 @@ _Thing = TypeVar("_Thing")
 
 @dataclass(frozen=True)
 class Comparison:
-    """Images a second of each contender in each round."""
+    """The images/s of each contender in each round."""
 
     title: str
     rates: dict[str, list[float]]
 
     def ratios(self, one: str, other: str) -> list[float]:
-        """Return how many times as fast `one` was as `other`, round by round."""
+        """Return the rate of `one` divided by the rate of `other`, round by round."""
         return [a / b for a, b in zip(self.rates[one], self.rates[other], strict=True)]
 
 
 def compare(
     title: str, contenders: Sequence["Contender"], job: Job, rounds: int, tell: Callable[[str], None]
 ) -> Comparison:
-    """Let the contenders do the job `rounds` times, in turns."""
+    """Measure every contender `rounds` times, in turns."""
     rates: dict[str, list[float]] = {contender.name: [] for contender in contenders}
     for number, contender in turns(contenders, rounds):
         timed = contender.measure(job)
@@ -38,19 +38,22 @@ def compare(
 
 
 def turns(things: Sequence[_Thing], rounds: int) -> Iterator[tuple[int, _Thing]]:
-    """Give each thing once a round, with the round's number; every other round goes backwards, since machines drift."""
+    """Yield each thing once per round with the number of the round.
+
+    Every other round runs in reverse order, because machines drift.
+    """
     for number in range(rounds):
         for thing in things if number % 2 == 0 else reversed(things):
             yield number, thing
 
 
 def spread(ratios: Sequence[float]) -> str:
-    """Return median and range."""
+    """Return the median and the range as text."""
     return f"{statistics.median(ratios):.2f} [{min(ratios):.2f}-{max(ratios):.2f}]"
 
 
 def table(comparison: Comparison, base: str) -> str:
-    """Return a Markdown table of rates and of `base` in relation to the others."""
+    """Return a Markdown table of the rates and of the ratios of `base` to the others."""
     lines = [f"| {comparison.title} | images/s | {base} is as fast times |", "|---|---|---|"]
     for name, rates in comparison.rates.items():
         ratio = "1" if name == base else spread(comparison.ratios(base, name))

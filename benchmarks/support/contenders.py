@@ -1,4 +1,4 @@
-"""Who is timed, each behind one method: how many seconds it takes to tag a list of images."""
+"""The contenders: each measures how many seconds it takes to tag a list of images."""
 
 import json
 import os
@@ -31,14 +31,14 @@ from tagmill.settings import Settings
 from worker.inference.session import Session
 from worker.sources.fetcher import is_local
 
-#: images of one message to a Tagmill worker, its default
+#: images per message to a Tagmill worker; the default of `tagmill submit`
 BATCH_SIZE = 64
-#: what is emptied before each round, so that no image has a result already
+#: tables that are emptied before each round, so that no image has a result
 RESULTS = "label, mask, inference, image, file_seen, run_image, batch, run_model, run"
 
 
 class Contender(ABC):
-    """One way to tag images. `with` starts and ends what it needs around the rounds."""
+    """One way to tag images. `with` starts and stops the servers and workers that it needs."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -46,10 +46,10 @@ class Contender(ABC):
 
     @abstractmethod
     def measure(self, job: Job) -> Timed:
-        """Tag the images of a job."""
+        """Tag the images of a job and return the time."""
 
-    def start(self) -> None:  # noqa: B027 - a script needs nothing
-        """Bring up servers and workers."""
+    def start(self) -> None:  # noqa: B027 - a script needs no servers
+        """Start servers and workers."""
 
     def __enter__(self) -> Self:
         try:
@@ -64,7 +64,7 @@ class Contender(ABC):
 
 
 class Script(Contender):
-    """A module of `benchmarks` that does a job in a process of its own, started anew for each round."""
+    """A module of `benchmarks` that runs a job in a new process in each round."""
 
     def __init__(self, name: str, module: str, *arguments: str) -> None:
         super().__init__(name)
@@ -72,7 +72,7 @@ class Script(Contender):
         self._arguments = arguments
 
     def measure(self, job: Job) -> Timed:
-        """Return what the script says of itself."""
+        """Run the script and return the time that it prints. Raise RuntimeError if it fails."""
         with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
             json.dump(asdict(job), file)
             file.flush()
@@ -84,7 +84,7 @@ class Script(Contender):
 
 
 class Tagmill(Contender):
-    """A Tagmill worker on Redis and PostgreSQL, up before the first round."""
+    """A Tagmill worker on Redis and PostgreSQL, started before the first round."""
 
     def __init__(self, name: str, bundles: list[str], batch_size: int = BATCH_SIZE, **settings: object) -> None:
         super().__init__(name)
@@ -116,7 +116,7 @@ class Tagmill(Contender):
         self._warm = False
 
     def measure(self, job: Job) -> Timed:
-        """Queue the images and wait for the last row: from the first message to the last commit."""
+        """Queue the images and wait for the last row; time from the first message to the last commit."""
         if not self._warm:
             self._warm = True
             self.measure(Job(job.files[: 2 * self._batch_size], job.bundles, job.threads))
@@ -140,7 +140,7 @@ class Tagmill(Contender):
 
 
 class NaiveCelery(Contender):
-    """Celery with one task an image, as many processes as cores."""
+    """Celery with one task per image and as many processes as cores."""
 
     def __init__(self, name: str, bundle: str, engine: str, processes: int) -> None:
         super().__init__(name)
@@ -160,7 +160,7 @@ class NaiveCelery(Contender):
         self._warm = False
 
     def measure(self, job: Job) -> Timed:
-        """Queue a task an image and wait until all are counted."""
+        """Queue one task per image and wait until all are counted."""
         from benchmarks.peers import naive
 
         if not self._warm:
@@ -176,6 +176,6 @@ class NaiveCelery(Contender):
 
 
 def quiet() -> dict[str, str]:
-    """Return the environment without Tagmill's settings, and with Ray's messages off."""
+    """Return the environment without Tagmill's settings and with Ray's messages turned off."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TAGMILL_")}
     return kept | {"RAY_DEDUP_LOGS": "0", "RAY_USAGE_STATS_ENABLED": "0", "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}

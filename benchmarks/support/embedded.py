@@ -1,4 +1,4 @@
-"""Tagmill in one process, without servers, as `tagmill tag` runs it: `python -m benchmarks.support.embedded JOB`."""
+"""Run Tagmill in one process without servers, as `tagmill tag` does: `python -m benchmarks.support.embedded JOB`."""
 
 import tempfile
 from pathlib import Path
@@ -11,7 +11,7 @@ from worker.local.tag import embedded_settings, tag_here
 
 
 def measure(job: Job) -> Timed:
-    """Time from the first claim to the last commit, in a new SQLite database."""
+    """Tag a job in a new SQLite database; time from the first claim to the last commit."""
     with tempfile.TemporaryDirectory() as folder:
         manifest = Path(folder) / "manifest.csv"
         manifest.write_text("image_key,uri\n" + "".join(f"{file},{file}\n" for file in job.files))

@@ -1,4 +1,4 @@
-"""What a contender that runs as a script is given, and what it answers."""
+"""The input and the output of a contender that runs as a script."""
 
 import json
 import sys
@@ -9,25 +9,25 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Job:
-    """Images to tag with bundles."""
+    """Images to tag, and the bundles to tag them with."""
 
     files: list[str]
     bundles: list[str]
     #: cores to use
     threads: int
-    #: Tagmill's provider
+    #: device of Tagmill's sessions
     device: str = "cpu"
 
 
 @dataclass(frozen=True)
 class Timed:
-    """The images that went through, and the seconds they took."""
+    """How many images were tagged, and in how many seconds."""
 
     images: int
     seconds: float
 
 
 def main(work: Callable[[Job], Timed]) -> None:
-    """Do the job in the file that is named; print the outcome as the last line."""
+    """Run the job of the file that the first argument names; print the result as the last line."""
     job = Job(**json.loads(Path(sys.argv[1]).read_text()))
     print(json.dumps(asdict(work(job))), flush=True)

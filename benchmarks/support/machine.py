@@ -1,4 +1,4 @@
-"""On what something was measured, and words to whoever waits."""
+"""Describe the machine, and report progress on stderr."""
 
 import os
 import platform
@@ -11,12 +11,12 @@ VERSIONS = ("tagmill", "numpy", "onnxruntime", "torch", "pillow", "simplejpeg", 
 
 
 def machine() -> str:
-    """Return processor, cores and versions, one line."""
+    """Return processor, cores and versions in one line."""
     model = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "")
     packages = ", ".join(f"{name} {version(name)}" for name in VERSIONS)
     return f"{model.partition(': ')[2]}, {CORES} cores; Python {platform.python_version()}, {packages}"
 
 
 def tell(text: str) -> None:
-    """Say what is being done."""
+    """Print a line of progress on stderr."""
     print(text, file=sys.stderr, flush=True)

@@ -1,7 +1,8 @@
-"""The limit of the machine: decode and infer on all cores, with no queue, no database and no outcome kept.
+"""Measure the limit of the machine: decode and infer on all cores, without queue and database, keeping no result.
 
-`python -m benchmarks.support.raw JOB [decode|infer|plain]` times both together; decoding or inference alone; or both as they
-are without Tagmill: simplejpeg's scaled decoding, OpenCV's INTER_AREA and plain ONNX Runtime.
+`python -m benchmarks.support.raw JOB [decode|infer|plain]` times decoding and inference together. `decode` and `infer`
+time one of them alone. `plain` times both without Tagmill's code: simplejpeg's scaled decoding, OpenCV's INTER_AREA and
+plain ONNX Runtime.
 """
 
 import sys
@@ -19,25 +20,25 @@ from tagmill.images.decode import decode
 from tagmill.images.preprocess import PreprocessSpec, fit
 from worker.inference.session import Session
 
-#: images of one inference call
+#: images per inference call
 BATCH = 16
 PARTS = ("both", "decode", "infer", "plain")
 
 Pixels = NDArray[np.uint8]
-#: the input of each model
-PinnedBuffer = dict[PreprocessSpec, Pixels]
+#: the input batch of each model
+Inputs = dict[PreprocessSpec, Pixels]
 
 
 def measure(job: Job, part: str = "both") -> Timed:
-    """Time the images; sessions are loaded and have answered once before. Raises ValueError for another part."""
+    """Time the images after loading the sessions and one warm-up call. Raise ValueError for an unknown part."""
     if part not in PARTS:
-        raise ValueError(f"no part is called {part}")
+        raise ValueError(f"unknown part {part}")
     sessions = [Session(Path(bundle), job.device, threads=1) for bundle in job.bundles]
     specs = list(dict.fromkeys(session.spec.preprocess for session in sessions))
     decoding = plain_read if part == "plain" else read
     calls = [_call(session, part == "plain") for session in sessions]
 
-    def infer(room: PinnedBuffer, count: int) -> None:
+    def infer(room: Inputs, count: int) -> None:
         for spec, call in calls:
             call(room[spec][:count])
 
@@ -59,22 +60,22 @@ def measure(job: Job, part: str = "both") -> Timed:
         return Timed(len(job.files), time.perf_counter() - started)
 
 
-def read(files: list[str], room: PinnedBuffer) -> None:
-    """Decode as Tagmill does."""
+def read(files: list[str], room: Inputs) -> None:
+    """Decode with Tagmill into `room`."""
     for place, file in enumerate(files):
-        picture = decode(Path(file).read_bytes(), max(spec.decode_side for spec in room)).rgb
+        image = decode(Path(file).read_bytes(), max(spec.decode_side for spec in room)).rgb
         for spec, batch in room.items():
-            fit(picture, spec, out=batch[place])
+            fit(image, spec, out=batch[place])
 
 
-def plain_read(files: list[str], room: PinnedBuffer) -> None:
-    """Decode with simplejpeg and scale with OpenCV."""
+def plain_read(files: list[str], room: Inputs) -> None:
+    """Decode with simplejpeg and scale with OpenCV into `room`."""
     for place, file in enumerate(files):
         for spec, batch in room.items():
             batch[place] = read_area(file, spec.width)
 
 
-def _room(specs: list[PreprocessSpec]) -> PinnedBuffer:
+def _room(specs: list[PreprocessSpec]) -> Inputs:
     return {spec: np.zeros((BATCH, spec.height, spec.width, 3), np.uint8) for spec in specs}
 
 

@@ -2,7 +2,7 @@
 
 libjpeg decodes a damaged JPEG to an image with gray or shifted blocks and only warns. simplejpeg's strict mode turns
 every warning into an error. A few warnings do not affect the pixels: their cause is removed from the bytes, and the
-file is decoded again. docs/pictures.md lists them.
+file is decoded again. docs/images.md lists them.
 """
 
 import re

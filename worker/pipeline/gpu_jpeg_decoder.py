@@ -2,7 +2,7 @@
 
 https://docs.nvidia.com/cuda/nvimagecodec/. The GPU decodes and shrinks; the images are then what libjpeg makes of
 them but for rounding. The GPU says nothing of damage, so whatever is not plain and complete is left to the CPU, whose
-decoder is strict: see docs/pictures.md.
+decoder is strict: see docs/images.md.
 """
 
 import logging

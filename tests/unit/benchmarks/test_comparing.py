@@ -1,4 +1,4 @@
-"""The benchmarks' own parts: the same job for everyone, ratios within rounds, an image of them."""
+"""The parts of the benchmarks: jobs, ratios within rounds, tables and the chart."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     return Job([str(file) for file in files], [str(make_bundle("simple-cnn", folder, folder / "small"))], 2)
 
 
-def test_every_image_of_a_set_has_bytes_of_its_own_and_is_written_once(tmp_path: Path) -> None:
+def test_no_two_images_of_a_set_have_the_same_bytes_and_each_is_written_once(tmp_path: Path) -> None:
     first = write_set("small", tmp_path, 100)
     assert len({file.read_bytes() for file in first}) == 100
     times = [file.stat().st_mtime_ns for file in first]
@@ -34,7 +34,7 @@ def test_every_image_of_a_set_has_bytes_of_its_own_and_is_written_once(tmp_path:
 
 
 @pytest.mark.parametrize("part", ["both", "decode", "infer", "plain"])
-def test_the_raw_limit_goes_through_every_image(job: Job, part: str) -> None:
+def test_the_raw_limit_processes_every_image(job: Job, part: str) -> None:
     timed = raw.measure(job, part)
     assert timed.images == 40
     assert timed.seconds > 0
@@ -42,7 +42,7 @@ def test_the_raw_limit_goes_through_every_image(job: Job, part: str) -> None:
 
 def test_contenders_take_turns_and_are_compared_within_rounds(job: Job, tmp_path: Path) -> None:
     said: list[str] = []
-    with Tagmill("tagmill", job.bundles) as own, Script("embedded", "embedded") as embedded:
+    with Tagmill("tagmill", job.bundles) as own, Script("embedded", "support.embedded") as embedded:
         found = compare("forty images", [own, embedded], job, 2, said.append)
     assert [line.split(": ")[1].split(" ")[0] for line in said] == ["tagmill", "embedded", "embedded", "tagmill"]
     one, other = found.rates["tagmill"], found.rates["embedded"]
@@ -57,12 +57,12 @@ def test_a_table_has_the_median_and_the_range_of_the_ratios() -> None:
     assert table(found, "tagmill").splitlines()[2:] == ["| tagmill | 20 | 1 |", "| peer | 10 | 2.00 [1.00-3.00] |"]
 
 
-def test_a_script_that_fails_says_why(job: Job) -> None:
-    with Script("raw", "raw", "nonsense") as script, pytest.raises(RuntimeError, match=r"raw ended with 1:\n"):
+def test_a_script_that_fails_reports_its_error(job: Job) -> None:
+    with Script("raw", "support.raw", "nonsense") as script, pytest.raises(RuntimeError, match=r"raw ended with 1:\n"):
         script.measure(job)
 
 
-def test_cpu_time_is_that_between_two_readings_also_of_threads_that_began_meanwhile() -> None:
+def test_cpu_time_between_two_readings_includes_threads_that_started_in_between() -> None:
     assert [cpu.role_of(name) for name in ("decode", "infer-2", "ThreadPoolExecutor-0_1", "reaper", "")] == [
         "worker: open, hash, decode",
         "worker: inference",
@@ -75,7 +75,7 @@ def test_cpu_time_is_that_between_two_readings_also_of_threads_that_began_meanwh
     assert cpu.between(before, after) == {"PostgreSQL": 6, "Redis": 0}
 
 
-def test_shares_of_cpu_time_are_of_all_but_the_raw_limit() -> None:
+def test_shares_of_cpu_time_exclude_the_raw_limit() -> None:
     lines = cpu.table({"Redis": [1.0, 3.0, 2.0], cpu.IDLE: [6.0], cpu.RAW: [4.0]}).splitlines()
     assert lines[2:] == [
         "| Redis | 2.00 [1.00-3.00] | 25.0% |",
