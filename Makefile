@@ -4,17 +4,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test fuzz chaos bench lint check setup clean
+.PHONY: help demo test fuzz chaos bench lint check docs setup clean
 
 help:
 	@echo "make demo    draw a sample catalog and tag it end to end (installs a small environment, no torch)"
 	@echo "make test    run every test (installs everything)"
-	@echo "make check   what CI runs: lint, types, import rules, every test"
-	@echo "make fuzz    decode 20,000 damaged pictures"
-	@echo "make chaos   tag 20,000 pictures while workers, Redis and PostgreSQL are killed; QUICK=1: 600, in some minutes"
+	@echo "make check   what CI runs: lint, types, import rules, spelling, every test"
+	@echo "make docs    build the documentation site into docs/_build (installs a small environment, no torch)"
+	@echo "make fuzz    decode 20,000 damaged images"
+	@echo "make chaos   tag 20,000 images while workers, Redis and PostgreSQL are killed; QUICK=1: 600, in some minutes"
 	@echo "make bench   time Tagmill beside the machine's limit and other tools (about two hours); QUICK=1: other tools alone, under 10 minutes; JSON=FILE"
 	@echo "make setup   install everything for development into $(VENV)"
-	@echo "make clean   remove $(VENV) and what demo wrote"
+	@echo "make clean   remove $(VENV) and what demo and docs wrote"
 
 demo: $(VENV)/.demo
 	$(BIN)/tagmill demo
@@ -38,11 +39,17 @@ lint: $(VENV)/.setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+# Everything is read again each time: a warning about a document that has not changed must not be forgotten.
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx --quiet --fresh-env --fail-on-warning -c docs . docs/_build
+	@echo "built docs/_build/index.html"
 
 setup: $(VENV)/.setup
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo docs/_build
 
 $(BIN)/python:
 	@echo "creating $(VENV)"
@@ -59,6 +66,11 @@ $(VENV)/.setup: $(BIN)/python pyproject.toml constraints.txt
 	@echo "installing everything for development into $(VENV) (about 6 GB, some minutes)"
 	$(PIP) -e '.[cpu,openvino,train,postgres,ops,dev]'
 	@touch $@ $(VENV)/.demo
+
+$(VENV)/.docs: $(BIN)/python pyproject.toml constraints.txt
+	@echo "installing what builds the documentation site into $(VENV)"
+	$(PIP) -e '.[docs]'
+	@touch $@
 
 $(VENV)/.bench: $(VENV)/.setup
 	@echo "installing what Tagmill is compared with into $(VENV)"
