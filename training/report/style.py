@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tagmill.files import write_whole
 
 #: colors that people with any color vision can tell apart (Okabe and Ito 2008, Color Universal Design)
-BLUE, ORANGE, GREEN, VERMILLION = "#0072b2", "#e69f00", "#009e73", "#d55e00"
+BLUE, ORANGE, GREEN, VERMILION = "#0072b2", "#e69f00", "#009e73", "#d55e00"
 INK, FAINT, LINE, WRONG, NOTHING = "#1d2433", "#5b6472", "#d9dee5", "#b3261e", "#eef1f5"
 #: characters of a label that fit into a figure
 CHARACTERS = 22
