@@ -1,7 +1,6 @@
 """What one batch writes to SQL, as plain values: outcomes, facts of the images, and the models' answers."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tagmill.outcomes import ErrorCode
@@ -86,10 +85,10 @@ class SeenFile:
 class BatchResult:
     """Everything one transaction writes for a batch."""
 
-    outcomes: Sequence[Outcome]
-    images: Sequence[ImageRow]
-    inferences: Sequence[InferenceRow]
-    files: Sequence[SeenFile] = ()
+    outcomes: list[Outcome]
+    images: list[ImageRow]
+    inferences: list[InferenceRow]
+    files: list[SeenFile] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

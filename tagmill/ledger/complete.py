@@ -1,14 +1,15 @@
 """Complete a batch: labels, masks, outcomes and `done` in one transaction."""
 
 from collections import Counter
+from operator import attrgetter
 
-from sqlalchemy import Connection, Engine, bindparam, update
+from sqlalchemy import Engine, bindparam, update
 
 from tagmill.db.bulk import insert_new, insert_new_ids, insert_rows, update_rows
 from tagmill.db.connection import epoch_now
 from tagmill.db.schema import BatchStatus, batch, batch_failure, file_seen, image, inference, label, mask, run_image
-from tagmill.ledger import result_rows as rows_of
 from tagmill.ledger.leases import Claim
+from tagmill.outcomes import ImageStatus, printable
 from tagmill.records import BatchResult
 
 # Only a running batch has an owner: the claim's token fences the completion.
@@ -27,35 +28,64 @@ _FINISH = (
     .returning(batch.c.finished_at)
 )
 
+#: columns of the rows that are written
+_IMAGE = ("sha256", "width", "height", "format", "bytes")
+_FILE = ("identity", "sha256")
+_PAIR = ("image_sha256", "model_sha256")
+_INFERENCE = (*_PAIR, "batch_id", "provider", "worker", "created_at")
+_LABEL = ("inference_id", "rank", "label", "score")
+_MASK_FACTS = ("label", "rle", "height", "width", "area_share")
+_MASK = ("inference_id", *_MASK_FACTS, "box_left", "box_top", "box_right", "box_bottom", "score")
+_OUTCOME = ("status", "sha256", "error_code", "error_detail")
+_FAILURE = ("run_id", "batch_id", "error_code", "images")
+
+_image_values = attrgetter(*_IMAGE)
+_file_values = attrgetter(*_FILE)
+_mask_values = attrgetter(*_MASK_FACTS)
+
 
 def complete(engine: Engine, claimed: Claim, result: BatchResult, worker: str) -> bool:
     """Write labels, masks, outcomes and `done` in one transaction.
 
     Return False, with nothing written, if the batch was lost to another worker meanwhile.
     """
+    run_id, batch_id = claimed.run_id, claimed.batch_id
     codes = Counter(outcome.error_code for outcome in result.outcomes)
-    made = len(result.inferences)
-    finish = {"batch": claimed.batch_id, "token": claimed.token, "tagged_images": codes.pop(None, 0), "made": made}
+    answers = {(row.image_sha256, row.model_sha256): row for row in result.inferences}
+    finish = {"batch": batch_id, "token": claimed.token, "tagged_images": codes.pop(None, 0), "made": len(answers)}
     with engine.begin() as connection:
         now = connection.execute(_FINISH, finish).scalar_one_or_none()
         if now is None:
             return False
-        rows = rows_of.ResultRows(claimed.run_id, claimed.batch_id, result, worker, now)
-        insert_new(connection, image, rows_of.IMAGE, rows.images)
+        # Rows that other batches may write, too, are sorted: two transactions that meet in them wait for each other
+        # instead of deadlocking.
+        insert_new(connection, image, _IMAGE, sorted(map(_image_values, result.images)))
+        rows = [(*pair, batch_id, answers[pair].provider, worker, now) for pair in sorted(answers)]
         # Only new rows come back: another worker's result for the same bytes stays as it is.
-        new = insert_new_ids(connection, inference, rows_of.INFERENCE, rows.inferences, rows_of.ANSWER)
-        labels, masks = rows.of_new(new)
-        insert_rows(connection, label, rows_of.LABEL, labels)
-        insert_rows(connection, mask, rows_of.MASK, masks)
-        insert_new(connection, file_seen, rows_of.FILE, rows.files)
-        update_rows(connection, run_image, rows_of.OUTCOME, ("run_id", "position"), rows.outcomes)
+        made = insert_new_ids(connection, inference, _INFERENCE, rows, _PAIR)
+        new = [(row_id, answers[pair[0], pair[1]]) for pair, row_id in made.items()]
+        labels = [(row_id, rank, *found) for row_id, answer in new for rank, found in enumerate(answer.labels, 1)]
+        insert_rows(connection, label, _LABEL, labels)
+        masks = [(row_id, *_mask_values(m), *m.box, m.score) for row_id, answer in new for m in answer.masks]
+        insert_rows(connection, mask, _MASK, masks)
+        insert_new(connection, file_seen, _FILE, sorted(map(_file_values, result.files)))
+        # A detail may quote a stranger's bytes: what SQL refuses in one of them would cost the whole batch.
+        outcomes = [
+            (
+                ImageStatus.FAILED,
+                None,
+                outcome.error_code,
+                printable(outcome.error_detail or ""),
+                run_id,
+                outcome.position,
+            )
+            if outcome.error_code
+            else (ImageStatus.TAGGED, outcome.sha256, None, None, run_id, outcome.position)
+            for outcome in result.outcomes
+        ]
+        update_rows(connection, run_image, _OUTCOME, ("run_id", "position"), outcomes)
         if codes:
-            failed = [(claimed.run_id, claimed.batch_id, code, images) for code, images in codes.items()]
-            insert_rows(connection, batch_failure, ("run_id", "batch_id", "error_code", "images"), failed)
-        if len(new) != made:  # another worker was first with some of the bytes
-            _correct(connection, claimed.batch_id, len(new))
+            insert_rows(connection, batch_failure, _FAILURE, [(run_id, batch_id, *found) for found in codes.items()])
+        if len(made) != len(answers):  # another worker was first with some of the bytes
+            connection.execute(update(batch).where(batch.c.id == batch_id).values(inferences=len(made)))
     return True
-
-
-def _correct(connection: Connection, batch_id: int, made: int) -> None:
-    connection.execute(update(batch).where(batch.c.id == batch_id).values(inferences=made))

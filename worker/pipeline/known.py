@@ -1,71 +1,89 @@
-"""Skip what is known: files that were hashed before, and contents that every model has a result for."""
+"""Skip what is known: local files that did not change since they were hashed, and contents that have all results.
 
+A file is unchanged while its path, size, inode, and the times of the last change of its content (mtime) and of anything
+(ctime) are the same. No program can set ctime, so neither a copy with old times nor `touch` deceives it. A file that
+changed less than `RACY_SECONDS` before it was hashed is not remembered: a further change within the same tick of the
+file system's clock would go unseen (git calls such index entries racy).
+"""
+
+import hashlib
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-from tagmill.locations import is_local
-from tagmill.records import SeenFile
 from worker.inference.session import Session
 from worker.pipeline.batch_image import BatchImage
-from worker.sources import stat_cache
 from worker.timeout_pool import TimeoutPool
+
+#: least seconds between a file's last change and its hashing for it to be remembered
+RACY_SECONDS = 2.0
 
 #: files whose status one thread reads in turn: handing over a single one takes longer than reading it
 CHUNK = 16
 
 #: returns the status of a file that may be read, else raises ImageFailure
-Status = Callable[[str], os.stat_result]
+Status = Callable[[str], os.stat_result | None]
+#: returns identity -> sha256 of the files that were hashed before, and lack no result
+UnchangedFiles = Callable[[Iterable[str]], Mapping[str, str]]
+#: returns the (image sha256, model sha256) pairs that have a result
+KnownInferences = Callable[[Iterable[str]], Collection[tuple[str, str]]]
 
 
-def identify_files(images: list[BatchImage], status: Status, pool: TimeoutPool) -> list[BatchImage]:
-    """Note the identity of every local file that may be read. The others stay without: reading them tells why."""
-
-    def identify(image: BatchImage) -> None:
-        image.identity = stat_cache.identity_of(image.uri, status(image.uri))
-
-    local = [image for image in images if is_local(image.uri)]
-    pool.start(identify, lambda image, error: None, local, largest=CHUNK).results()
-    return images
-
-
-def skip_unchanged(images: list[BatchImage], hashed: Mapping[str, str]) -> list[BatchImage]:
-    """Give images whose identity is known their sha256; `hashed` maps identities to contents that lack no result."""
-    for image in images:
-        if image.identity is not None:
-            image.sha256 = hashed.get(image.identity)
-            image.unchanged = image.sha256 is not None
-    return images
-
-
-def find_missing(
-    images: list[BatchImage], sessions: Sequence[Session], known: Collection[tuple[str, str]]
+def skip_unchanged(
+    images: list[BatchImage], status: Status, pool: TimeoutPool, unchanged_files: UnchangedFiles
 ) -> list[BatchImage]:
-    """Note for each content that was fetched which sessions lack a result.
+    """Give local files that did not change since they were hashed their sha256: they are neither read nor inferred.
 
-    `known` holds (image sha256, model sha256). The first of several images with the same bytes stands for the others.
+    A file whose status cannot be read is left to be read: that tells why.
+    """
+
+    local = [image for image in images if image.local]
+    for image, found in zip(
+        local, pool.run(status, _unread, [image.uri for image in local], largest=CHUNK), strict=True
+    ):
+        image.identity = None if found is None else _identity(image.uri, found)
+    identities = [image.identity for image in images if image.identity is not None]
+    hashed = unchanged_files(identities) if identities else {}
+    for image in images:
+        image.sha256 = hashed.get(image.identity or "")
+        image.unchanged = image.sha256 is not None
+    return images
+
+
+def remember_files(images: list[BatchImage], began: float) -> list[BatchImage]:
+    """Mark the files that are the same after they were read as before, and were not changed shortly before.
+
+    `began` is when the batch began, in Unix seconds: its files were hashed later.
+    """
+    for image in images:
+        if image.status is not None and image.identity is not None:
+            racy = max(image.status.st_mtime, image.status.st_ctime) > began - RACY_SECONDS
+            image.remember = not racy and _identity(image.uri, image.status) == image.identity
+    return images
+
+
+def skip_known(
+    images: list[BatchImage], sessions: Sequence[Session], known_inferences: KnownInferences | None = None
+) -> list[BatchImage]:
+    """Note for each content that was fetched which sessions lack a result; all of them if nothing is asked.
+
+    The first of several images with the same bytes stands for the others.
     """
     first: dict[str, BatchImage] = {}
     for image in images:
-        if image.sha256 is None or image.unchanged:
-            continue
-        earlier = first.setdefault(image.sha256, image)
-        if earlier is image:
-            image.missing = [session for session in sessions if (image.sha256, session.sha256) not in known]
-        else:
-            image.twin = earlier
+        if image.sha256 is not None and not image.unchanged:
+            earlier = first.setdefault(image.sha256, image)
+            image.twin = None if earlier is image else earlier
+    known = known_inferences(first) if known_inferences and first else ()
+    for sha256, image in first.items():
+        image.missing = [session for session in sessions if (sha256, session.sha256) not in known]
     return images
 
 
-def seen_files(images: Sequence[BatchImage], started: float) -> list[SeenFile]:
-    """Return the files to remember: those that were read, tagged, and unchanged from before to after they were read.
+def _identity(path: str, status: os.stat_result) -> str:
+    """Return a hash of all that tells a file from a changed one, as hex."""
+    facts = f"{path}\0{status.st_size}\0{status.st_ino}\0{status.st_mtime_ns}\0{status.st_ctime_ns}"
+    return hashlib.sha256(facts.encode()).hexdigest()
 
-    `started` is when the batch began, in Unix seconds: its files were hashed later.
-    """
-    return [
-        SeenFile(image.identity, image.sha256)
-        for image in images
-        if image.status is not None and image.identity is not None and image.sha256 is not None
-        if (image.twin or image).code is None
-        if not stat_cache.is_racy(image.status, started)
-        if stat_cache.identity_of(image.uri, image.status) == image.identity
-    ]
+
+def _unread(uri: str, error: Exception) -> None:
+    """Stand for the status of a file that cannot be read."""

@@ -26,7 +26,7 @@ from worker.batch import BatchProcessor, ProcessHooks
 from worker.connections.availability import Services
 from worker.inference.session import Session
 from worker.pipeline.tagger import build_tagger
-from worker.sources import stat_cache
+from worker.pipeline import known
 from worker.sources.fetcher import Fetched, Fetcher
 
 
@@ -75,7 +75,7 @@ def shop(engine: Engine, tmp_path: Path) -> Iterator[Shop]:
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The locations that are read, in order; files may be remembered however young they are."""
-    monkeypatch.setattr(stat_cache, "RACY_SECONDS", -1.0)
+    monkeypatch.setattr(known, "RACY_SECONDS", -1.0)
     read: list[str] = []
     fetch = Fetcher.fetch
 
