@@ -1,12 +1,10 @@
-"""`tagmill export` and `tagmill evaluate`: bundles out of training runs, and how good they are."""
+"""`tagmill export`: make a bundle of a training run."""
 
 from pathlib import Path
 
 import click
 
-from tagmill.cli.param_types import NamedPath
-
-FILE = FOLDER = NamedPath()
+from export.cli.options import FILE, FOLDER
 
 
 @click.command()

@@ -8,6 +8,7 @@ import click
 from rich.table import Table
 from sqlalchemy import Engine
 
+from export.cli.options import DEVICE
 from tagmill.bundles.spec import check_name
 from tagmill.cli.console import open_console
 from tagmill.db.migrate import open_database
@@ -15,6 +16,7 @@ from tagmill.registry.models import Model, list_models, models_by_sha256, promot
 from tagmill.registry.store import ModelStore
 from tagmill.settings import load_settings
 from worker.inference.session import Session
+from worker.inference.session_cache import SessionCache
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
@@ -69,12 +71,12 @@ def show(wanted: str) -> None:
 
 @model.command("verify")
 @click.argument("wanted", metavar="NAME[@VERSION]")
-@click.option("--device", metavar="auto|cpu|cuda:N", help="Where inference runs.  [default: auto]")
+@DEVICE
 def verify(wanted: str, device: str | None) -> None:
     """Check a model's file in the store, and its golden samples on this machine."""
     settings = load_settings(device=device)
     found = resolve(_open(), wanted)
-    session = Session(ModelStore(settings.model_store).path(found.sha256), settings.device)
+    session = SessionCache(settings, ModelStore(settings.model_store)).get(found.sha256)
     if session.golden_difference is None:
         samples = "it has no golden samples; a bundle exported anew has some"
     else:

@@ -18,7 +18,7 @@ from export.cli.model import model as model_command
 from export.proof.golden import COUNT, golden_samples
 from tagmill.bundles.golden import GoldenSamples
 from tagmill.bundles.spec import GOLDEN, BundleSpec, Precision
-from tagmill.errors import BundleError, ExitCode
+from tagmill.errors import BundleError, ConfigurationError, ExitCode
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.tasks.base import Prediction
 from tagmill.tasks.classify import CLASSIFY
@@ -216,3 +216,15 @@ def test_a_registered_model_is_verified_by_its_file_and_its_golden_samples(store
     with_constant(store / f"{sha256}.onnx", "scale", 1.5)
     with pytest.raises(BundleError, match="sha256 differs from the registered one"):
         run_model("verify", "shirts", "--device", "cpu")
+
+
+def test_verify_loads_a_model_as_a_worker_does(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openvino")
+    run_model("add", str(with_golden(write_classifier(tmp_path / "c.onnx"), colored(12, 16))), "--name", "shirts")
+    assert "on OpenVINO" in run_model("verify", "shirts", "--device", "openvino")
+    monkeypatch.setenv("TAGMILL_DEVICE", "openvino")
+    assert "on OpenVINO" in run_model("verify", "shirts")
+    with pytest.raises(
+        ConfigurationError, match=r"^TAGMILL_DEVICE: must be auto, cpu, cuda:N, tensorrt:N or openvino$"
+    ):
+        run_model("verify", "shirts", "--device", "gpu")
