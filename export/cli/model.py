@@ -32,9 +32,9 @@ def model() -> None:
 def add(bundle: Path, name: str | None) -> None:
     """Load a bundle, copy it into TAGMILL_MODEL_STORE and record it under the next version of its name.
 
-    Until a version of a name is promoted, NAME alone means the newest one: promote the first at once. Promoting
-    concerns runs submitted afterwards; workers need no restart. To tag a catalog again with the new version, submit it
-    again.
+    Until a version of a name is promoted, NAME alone means the newest one, so promote the first at once. Promoting
+    affects runs that are submitted afterwards; workers need no restart. To tag a catalog with the new version, submit
+    it again.
     """
     settings = load_settings()
     engine = _open()
@@ -65,7 +65,7 @@ def list_command(as_json: bool) -> None:
 @model.command("show")
 @click.argument("wanted", metavar="NAME[@VERSION]")
 def show(wanted: str) -> None:
-    """Print everything recorded of one model, as JSON."""
+    """Print the record of one model as JSON."""
     click.echo(json.dumps(asdict(resolve(_open(), wanted)), indent=2))
 
 
@@ -78,7 +78,7 @@ def verify(wanted: str, device: str | None) -> None:
     found = resolve(_open(), wanted)
     session = SessionCache(settings, ModelStore(settings.model_store)).get(found.sha256)
     if session.golden_difference is None:
-        samples = "it has no golden samples; a bundle exported anew has some"
+        samples = "it has no golden samples; a bundle that is exported again has some"
     else:
         samples = f"its golden samples differ by at most {session.golden_difference:.1e}"
     click.echo(f"{found.title}: the file is the registered one; on {session.provider} {samples}")
@@ -87,7 +87,7 @@ def verify(wanted: str, device: str | None) -> None:
 @model.command("promote")
 @click.argument("wanted", metavar="NAME@VERSION")
 def promote_command(wanted: str) -> None:
-    """Make this version the one that NAME alone means; runs that are queued keep the version they were given."""
+    """Make this version the one that NAME alone means; queued runs keep their version."""
     chosen: Model = promote(_open(), wanted)
     click.echo(f"{chosen.title} is in production")
 

@@ -28,7 +28,7 @@ from training.models.classifiers import fit_to_pixels
 STEPS = 12
 
 
-def write_classifier_run(run: Path, folders: Folders, arch: str = "seed", size: int = 32) -> Path:
+def write_classifier_run(run: Path, folders: Folders, arch: str = "simple-cnn", size: int = 32) -> Path:
     """Fit a classifier to a folder of images for each category."""
     spec = PreprocessSpec(size, size)
     data = read_labeled(folders, spec, 0, Display())
