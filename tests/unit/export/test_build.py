@@ -40,7 +40,7 @@ from training.recipes.segment import DEFAULTS as SEGMENT
 from training.recipes.segment import train_segment
 from worker.inference.session import Session
 from worker.pipeline.infer import tag_images
-from worker.pipeline.reader import DecodedImage
+from worker.pipeline.reader import ReadImage
 
 
 @pytest.fixture(scope="module")
@@ -312,7 +312,7 @@ def test_a_graph_that_picks_the_best_labels_gives_the_worker_the_same_rows(
         whole, best = Session(tmp_path / "all.onnx", "cpu"), Session(tmp_path / "best.onnx", "cpu")
         assert (whole.top_k, best.top_k) == (0, 2)
         images = [
-            DecodedImage(ImageRow(str(number), "png", 32, 32, 1), {best.spec.preprocess: pixels})
+            ReadImage(ImageRow(str(number), "png", 32, 32, 1), {best.spec.preprocess: pixels})
             for number, pixels in enumerate(sample_images(load(run)))
         ]
         for one, other in zip(tag_images(whole, images, 8).rows, tag_images(best, images, 8).rows, strict=True):
