@@ -128,9 +128,11 @@ def _requeue(engine: Engine, lost: ColumnElement[bool]) -> int:
             published_at=None,
             error=CRASHED,
         )
+        # SQLite's driver in Python 3.11 counts no rows of a statement that begins with WITH.
+        .returning(batch.c.id)
     )
     with engine.begin() as connection:
-        return connection.execute(statement).rowcount
+        return len(connection.execute(statement).all())
 
 
 def _publish(engine: Engine, wanted: ColumnElement[bool]) -> list[tuple[int, int]]:
