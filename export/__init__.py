@@ -1,1 +1,1 @@
-"""Makes bundles out of checkpoints, proves parity with torch, and publishes them to the registry."""
+"""Export a checkpoint as a bundle, prove that it predicts the same, measure it, and register it."""

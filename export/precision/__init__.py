@@ -1,1 +1,1 @@
-"""Fewer bits: float16 and int8, and what they cost."""
+"""Reduce a graph to float16 or int8, and measure what that costs."""
