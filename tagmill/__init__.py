@@ -1,1 +1,1 @@
-"""What producer, worker, training and export share: settings, SQL tables, the run ledger, bundles, preprocessing."""
+"""What the other packages share: settings, SQL tables, the run ledger, the queue, bundles, tasks and image decoding."""

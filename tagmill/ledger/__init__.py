@@ -1,1 +1,1 @@
-"""The run ledger: every write to `run`, `batch` and `run_image`, and how far a run is."""
+"""The run ledger in SQL: every write to `run`, `batch` and `run_image`, and the progress of a run."""

@@ -1,1 +1,1 @@
-"""What depends on the task of a model: one module per task."""
+"""The tasks of models, such as classification: one module holds everything that is special to a task."""

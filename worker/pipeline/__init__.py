@@ -1,1 +1,1 @@
-"""The stages of a batch: fetch, decode and infer."""
+"""The stages of a batch; each takes and returns a list of `BatchImage`."""
