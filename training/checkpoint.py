@@ -24,7 +24,7 @@ STATE = "state.pt"
 #: written last: a run with this file is finished
 METRICS = "metrics.json"
 #: version of the file layout; `load` refuses any other
-LAYOUT = 2
+LAYOUT = 3
 
 
 @dataclass(frozen=True)
