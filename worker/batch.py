@@ -1,4 +1,4 @@
-"""One batch from its message to SQL: claim, skip what is known, fetch, decode, infer, write."""
+"""Process one batch, from its message to SQL: claim, skip known images, fetch, decode, infer, write."""
 
 import logging
 import os
@@ -31,24 +31,25 @@ from worker.supervision.watchdog import RecycleReason, Watchdog
 
 log = logging.getLogger(__name__)
 
-#: seconds until a batch that failed as a whole may be claimed again; doubled with each attempt, at most this often
+#: seconds until a batch that failed as a whole may be claimed again
 RETRY_SECONDS = 2.0
+#: RETRY_SECONDS doubles with each attempt, at most this often
 DOUBLINGS = 7
 
 
 @dataclass(frozen=True)
 class ProcessHooks:
-    """What the process around a BatchProcessor does for it."""
+    """What the process that runs a BatchProcessor provides."""
 
     services: Services
-    #: asks the process to end after the batches in work
+    #: asks the process to end after its running batches
     recycle: Callable[[RecycleReason], None]
-    #: something starts the process again when it ends
+    #: whether a supervisor restarts the process when it ends
     supervised: bool
 
 
 class BatchProcessor:
-    """Takes batches from message to SQL. Built once per process, after any fork; used by all its threads."""
+    """Processes batches from message to SQL. It is built once per process, after any fork, and used by all threads."""
 
     def __init__(self, settings: Settings, tagger: Tagger, hooks: ProcessHooks) -> None:
         self.settings = settings
@@ -70,9 +71,9 @@ class BatchProcessor:
         )
 
     def process(self, message: BatchMessage) -> None:
-        """Tag one batch. A message whose batch is done or taken is dropped, which is normal on Redis.
+        """Tag one batch. Drop a message whose batch is done or claimed by another worker, which is normal on Redis.
 
-        Wait for a database that is away; raise StoppedError if the process is to end meanwhile.
+        Wait while the database is down; raise StoppedError if the process has to end before it is back.
         """
         settings = self.settings
         lease = Lease(f"{self._process}:{uuid.uuid4().hex}", settings.lease_seconds, settings.max_attempts)
@@ -84,11 +85,11 @@ class BatchProcessor:
             try:
                 self._tag(claimed)
             except StoppedError:
-                raise  # it is unknown whether the database got the call: the lease ends by itself
+                raise  # it is unknown whether the database got the last call: the lease expires
             except Exception as error:
-                self._give_back(claimed, error)
+                self._release(claimed, error)
                 if isinstance(error, DeviceLostError):
-                    self._recycle(RecycleReason.DEVICE)  # the next process reports what it finds of the device
+                    self._recycle(RecycleReason.DEVICE)  # the next process reports the state of the device
                 elif not isinstance(error, TagmillError):
                     raise
 
@@ -105,7 +106,7 @@ class BatchProcessor:
         source = tagger.fetcher(claimed.roots)
         images = [BatchImage(image.position, image.uri) for image in claimed.images]
 
-        # skip what is known
+        # skip known images
         images = identify_files(images, source.status, pools.decode)
         identities = [image.identity for image in images if image.identity is not None]
         hashed = ledger.unchanged_files(identities, claimed.models) if identities else {}
@@ -142,7 +143,7 @@ class BatchProcessor:
             reason = f"no such batch in queue {self.settings.queue}"
             log.error("message refused", extra={"action": "message_refused", "reason": reason, **fields})
 
-    def _give_back(self, claimed: Claim, error: Exception) -> None:
+    def _release(self, claimed: Claim, error: Exception) -> None:
         delay = RETRY_SECONDS * 2 ** min(claimed.attempts - 1, DOUBLINGS)
         self._ledger.release(claimed, f"{type(error).__name__}: {error}", delay)
         log.error("batch failed", extra={"action": "batch_failed", "batch": claimed.batch_id, "reason": str(error)})

@@ -1,1 +1,1 @@
-"""The queue: the Celery application, the message it carries, and what was lost of it."""
+"""The queue: the Celery application, its one message, publishing, and the recovery of lost messages."""

@@ -1,1 +1,1 @@
-"""What depends on the task of a model: one module per task."""
+"""The tasks of models, one module per task, and the conversion of masks."""

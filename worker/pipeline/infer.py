@@ -1,4 +1,4 @@
-"""Run the decoded images of a batch through the sessions that they lack results of."""
+"""Run the decoded images of a batch through the sessions that lack a result for them."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -18,8 +18,7 @@ from worker.pipeline.batch_image import BatchImage
 
 log = logging.getLogger(__name__)
 
-
-#: infers uint8 [N, H, W, 3] in a call of at most so many images, which other batches may share
+#: infers uint8 [N, H, W, 3] in a call of at most this many images, which may include images of other batches
 Call = Callable[[NDArray[np.uint8], int], Prediction]
 
 
@@ -29,27 +28,27 @@ def infer_images(
     call_of: Callable[[Session], Call] | None = None,
     pool: Executor | None = None,
 ) -> list[BatchImage]:
-    """Run every decoded image through its missing sessions, and add their answers.
+    """Run every decoded image through its missing sessions, and add the results to its `answers`.
 
-    Calls take `Session.best_batch` images. A failing call is split down to the image that breaks it, which fails.
-    `call_of` gives what makes a session's calls, the session alone if None. With a `pool`, the calls of a session run
-    in parallel. Raise DeviceLostError if a failure is not the fault of an image.
+    A call takes `Session.best_batch` images. A failing call is split down to the image that breaks it, which fails.
+    `call_of` returns the function that makes a session's calls; None calls the session itself. With a `pool`, the calls
+    of a session run in parallel. Raise DeviceLostError if a failure is not the fault of an image.
     """
     for session in sessions:
         wanted = [image for image in images if image.facts is not None and session in image.missing]
-        call = call_of(session) if call_of else _alone(session)
+        call = call_of(session) if call_of else _direct_call(session)
         size = _size(session)
         chunks = [wanted[start : start + size] for start in range(0, len(wanted), size)]
         if pool is None or len(chunks) < 2:
             for chunk in chunks:
                 _infer_chunk(session, chunk, call)
         else:
-            for _ in pool.map(lambda chunk: _infer_chunk(session, chunk, call), chunks):  # noqa: B023 - ends in here
+            for _ in pool.map(lambda chunk: _infer_chunk(session, chunk, call), chunks):  # noqa: B023 - map ends inside the loop
                 pass
     return images
 
 
-def _alone(session: Session) -> Call:
+def _direct_call(session: Session) -> Call:
     return lambda images, largest: session.run(images, best_only=True)
 
 
@@ -60,7 +59,7 @@ def _size(session: Session) -> int:
 def _infer_chunk(session: Session, images: Sequence[BatchImage], call: Call) -> None:
     start = 0
     while start < len(images):
-        # Read again for each call: one that runs out of memory makes all later calls of its session smaller.
+        # Read before each call: a call that runs out of memory makes all later calls of its session smaller.
         size = _size(session)
         _infer_call(session, images[start : start + size], size, call)
         start += size
@@ -86,17 +85,17 @@ def _infer_call(session: Session, images: Sequence[BatchImage], largest: int, ca
     try:
         pixels = together([image.inputs[session.spec.preprocess] for image in images])
         prediction = call(pixels, largest)
-    except Exception as error:  # onnxruntime raises a family of its own without a common base
+    except Exception as error:  # the exceptions of onnxruntime have no common base class
         code = error_code_of(error)
         if len(images) == 1:
             if code is ErrorCode.INFERENCE_FAILED:
                 _require_device(session)
             images[0].fail(code, f"{session.spec.name}: {first_line(error)}")
             return
-        # A call that stalls costs its whole time, so only once: then one image at a time. Else halves are faster.
+        # A call that stalls costs its whole timeout, so retry one image at a time. Otherwise halving is faster.
         size = 1 if code is ErrorCode.TIMED_OUT else len(images) // 2
         if code is ErrorCode.OUT_OF_MEMORY:
-            _learn_size(session, size)
+            _limit_size(session, size)
         for start in range(0, len(images), size):
             _infer_call(session, images[start : start + size], size, call)
         return
@@ -114,7 +113,7 @@ def _infer_call(session: Session, images: Sequence[BatchImage], largest: int, ca
 def _require_device(session: Session) -> None:
     """Raise DeviceLostError if the session fails even on a golden sample, which it inferred when it was loaded.
 
-    A broken GPU, or a CUDA error that persists until the process ends, is not the fault of an image.
+    No image is to blame for a broken GPU, or for a CUDA error that persists until the process ends.
     """
     if session.sample is None:
         return
@@ -125,9 +124,9 @@ def _require_device(session: Session) -> None:
             raise DeviceLostError(f"{session.provider} answers no more: {first_line(error)}") from error
 
 
-def _learn_size(session: Session, size: int) -> None:
+def _limit_size(session: Session, size: int) -> None:
     if session.fixed_batch:
-        return  # a smaller call is filled up to the same size
+        return  # a smaller call is padded to the same size
     if session.largest_call is None or size < session.largest_call:
         session.largest_call = size
         log.warning(

@@ -1,4 +1,4 @@
-"""Skip what is known: files that were hashed before, and contents that every model has a result for."""
+"""Skip known images: files that were hashed before, and bytes for which every model has a result."""
 
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -10,15 +10,15 @@ from worker.pipeline.batch_image import BatchImage
 from worker.sources import stat_cache
 from worker.timeout_pool import TimeoutPool
 
-#: files whose status one thread reads in turn: handing over a single one takes longer than reading it
+#: files per task of a thread: passing a single one to a thread takes longer than reading its status
 CHUNK = 16
 
-#: returns the status of a file that may be read, else raises ImageFailure
+#: returns the status of a local file, or raises ImageFailure if the file may not be read
 Status = Callable[[str], os.stat_result]
 
 
 def identify_files(images: list[BatchImage], status: Status, pool: TimeoutPool) -> list[BatchImage]:
-    """Note the identity of every local file that may be read. The others stay without: reading them tells why."""
+    """Set the identity of every local file that may be read. Others keep none; fetching them reports the reason."""
 
     def identify(image: BatchImage) -> None:
         image.identity = stat_cache.identity_of(image.uri, status(image.uri))
@@ -29,7 +29,10 @@ def identify_files(images: list[BatchImage], status: Status, pool: TimeoutPool) 
 
 
 def skip_unchanged(images: list[BatchImage], hashed: Mapping[str, str]) -> list[BatchImage]:
-    """Give images whose identity is known their sha256; `hashed` maps identities to contents that lack no result."""
+    """Set the sha256 of images whose file is unchanged.
+
+    `hashed` maps identity to sha256, for bytes that lack no result.
+    """
     for image in images:
         if image.identity is not None:
             image.sha256 = hashed.get(image.identity)
@@ -40,9 +43,10 @@ def skip_unchanged(images: list[BatchImage], hashed: Mapping[str, str]) -> list[
 def find_missing(
     images: list[BatchImage], sessions: Sequence[Session], known: Collection[tuple[str, str]]
 ) -> list[BatchImage]:
-    """Note for each content that was fetched which sessions lack a result.
+    """Set which sessions lack a result for each fetched image.
 
-    `known` holds (image sha256, model sha256). The first of several images with the same bytes stands for the others.
+    `known` holds the (image sha256, model sha256) that have one. The first of several images with the same bytes stands
+    for the others, which get it as their twin.
     """
     first: dict[str, BatchImage] = {}
     for image in images:
@@ -57,9 +61,9 @@ def find_missing(
 
 
 def seen_files(images: Sequence[BatchImage], started: float) -> list[SeenFile]:
-    """Return the files to remember: those that were read, tagged, and unchanged from before to after they were read.
+    """Return the files to remember: those that were tagged and did not change while they were read.
 
-    `started` is when the batch began, in Unix seconds: its files were hashed later.
+    `started` is the time at which the batch began, in Unix seconds, before any of its files was read.
     """
     return [
         SeenFile(image.identity, image.sha256)
