@@ -72,7 +72,7 @@ class BundleSpec:
             raise BundleError(f"bundle {self.name}: background {self.background!r} is not one of its labels")
 
     def to_metadata(self) -> dict[str, str]:
-        """Return the strings for ONNX `metadata_props`, in a fixed order. Raise InputError for a name that is not plain."""
+        """Return the strings for ONNX `metadata_props`, in a fixed order. Raise InputError if the name is not plain."""
         check_name(self.name)
         values: dict[str, Any] = {
             "name": self.name,
