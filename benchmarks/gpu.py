@@ -116,9 +116,9 @@ def half_bundle(bundle: Path, out: Path) -> Path:
     """Write a bundle in float16 with the golden samples of the original, which the session then compares it with."""
     import onnx
 
-    from export.precision.float16 import to_half
+    from export.precision.float16 import to_float16
 
-    model = to_half(onnx.load(bundle))
+    model = to_float16(onnx.load(bundle))
     for entry in model.metadata_props:
         if entry.key == "precision":
             entry.value = json.dumps(Precision.FP16)

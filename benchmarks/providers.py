@@ -20,8 +20,8 @@ from benchmarks.support.bundles import NETWORKS, make_bundle
 from benchmarks.support.catalogs import write_set
 from benchmarks.support.comparing import spread, turns
 from benchmarks.support.machine import CORES, machine
-from export.precision.calibration import Calibration, choose, observe
-from export.precision.int8 import activations, prepare, quantize
+from export.precision.calibration import Calibration, choose_range, observe_activations
+from export.precision.int8 import activation_names, prepare, quantize
 from tagmill.bundles.spec import GOLDEN
 from tagmill.images.decode import decode
 from tagmill.images.image import Pixels
@@ -42,9 +42,9 @@ def in_int8(bundle: Path, images: Pixels) -> Path:
         model = onnx.load(bundle)
         facts = {entry.key: entry.value for entry in model.metadata_props if entry.key != GOLDEN}
         prepared = prepare(model)
-        seen = observe(prepared, activations(prepared), images, seed=0)
+        seen = observe_activations(prepared, activation_names(prepared), images, seed=0)
         method = next(iter(Calibration))
-        reduced = quantize(prepared, {name: choose(values, method) for name, values in seen.items()}, [])
+        reduced = quantize(prepared, {name: choose_range(values, method) for name, values in seen.items()}, [])
         del reduced.metadata_props[:]
         onnx.helper.set_model_props(reduced, facts)
         onnx.save(reduced, out)

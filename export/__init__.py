@@ -1,1 +1,1 @@
-"""Makes bundles out of checkpoints, proves parity with torch, and publishes them to the registry."""
+"""Export checkpoints as bundles, prove their parity with torch, evaluate and register them."""

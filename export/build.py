@@ -1,7 +1,6 @@
-"""Write the bundle of a training run: graph, proof, golden samples, metadata, one file."""
+"""Write the bundle of a training run: graph, metadata and golden samples in one file, after parity is proven."""
 
 import tempfile
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,10 @@ from torch import nn
 
 from export.graph.svm_graph import build_svc_graph
 from export.graph.torch_graph import OPSET, build_graph
-from export.precision.reduce import Comparison, reduce
+from export.precision.reduce import Comparison, OpenSession, reduce_precision
 from export.proof.golden import golden_samples
 from export.proof.parity import Parity, compare, torch_reference
-from export.proof.sample_images import labeled_pictures, sample_pictures, seed_of
+from export.proof.sample_images import labeled_images, sample_images, split_seed
 from tagmill.bundles.spec import GOLDEN, BundleSpec, Precision, check_name
 from tagmill.cli.progress import Display
 from tagmill.errors import BundleError, InputError
@@ -26,14 +25,14 @@ from worker.inference.session import Session
 
 
 @dataclass(frozen=True)
-class Exported:
-    """What was written, how far it is from its origin, and what fewer bits cost."""
+class ExportResult:
+    """The written bundle, its parity with torch, and what a lower precision loses."""
 
     spec: BundleSpec
     parity: Parity
     #: None for fp32
     comparison: Comparison | None
-    #: size of the file as a share of that in fp32
+    #: size of the file relative to fp32
     size_ratio: float
 
 
@@ -45,45 +44,49 @@ def export_bundle(
     precision: Precision = Precision.FP32,
     top_k: int = 0,
     display: Display | None = None,
-) -> Exported:
-    """Write `out` from the checkpoint of `run`, proven on real images; nothing is written where a proof fails."""
+) -> ExportResult:
+    """Write the checkpoint of `run` as the bundle `out`, proven on real images. Write nothing if a proof fails.
+
+    `samples` is a folder of images to use instead of the run's own. Raise InputError for options that the run does not
+    allow, and BundleError if the graph differs from torch or a lower precision loses too much.
+    """
     checkpoint = load(run)
     _check_destination(out)
     check_name(name or out.stem)
     _check_top_k(checkpoint, top_k)
     _check_precision(checkpoint, precision)
-    images = sample_pictures(checkpoint, samples)
+    images = sample_images(checkpoint, samples)
     spec = describe(checkpoint, name or out.stem)
     network = checkpoint.network()
-    whole = _graph_of(network, spec, top_k)
+    fp32_graph = _build_graph(network, spec, top_k)
     reference = torch_reference(network, spec)
     with tempfile.TemporaryDirectory() as folder:
-        opened = _opener(spec, Path(folder) / out.name)
-        parity = compare(opened(whole, Precision.FP32), reference, images)
+        open_session = _session_opener(spec, Path(folder) / out.name)
+        parity = compare(open_session(fp32_graph, Precision.FP32), reference, images)
         parity.check()
-        graph, comparison = whole, None
+        graph, comparison = fp32_graph, None
         if precision is not Precision.FP32:
-            data = labeled_pictures(checkpoint, display or Display())
-            graph, comparison = reduce(whole, precision, data, seed_of(checkpoint), opened)
+            data = labeled_images(checkpoint, display or Display())
+            graph, comparison = reduce_precision(fp32_graph, precision, data, split_seed(checkpoint), open_session)
             spec = replace(spec, precision=precision)
-            parity = compare(opened(graph, precision), reference, images)
-        golden = golden_samples(opened(graph, precision), images, whole.ByteSize()).to_text()
-    rest = len(golden) + sum(map(len, spec.to_metadata().values()))
-    ratio = round((graph.ByteSize() + rest) / (whole.ByteSize() + rest), 3)
+            parity = compare(open_session(graph, precision), reference, images)
+        golden = golden_samples(open_session(graph, precision), images, fp32_graph.ByteSize()).to_text()
+    metadata_bytes = len(golden) + sum(map(len, spec.to_metadata().values()))
+    ratio = round((graph.ByteSize() + metadata_bytes) / (fp32_graph.ByteSize() + metadata_bytes), 3)
     proven = _with_proof(spec, parity, comparison, ratio)
-    _put(graph, proven.to_metadata() | {GOLDEN: golden}, out)
-    return Exported(proven, parity, comparison, ratio)
+    _write_checked(graph, proven.to_metadata() | {GOLDEN: golden}, out)
+    return ExportResult(proven, parity, comparison, ratio)
 
 
-def _graph_of(network: nn.Module, spec: BundleSpec, top_k: int) -> onnx.ModelProto:
+def _build_graph(network: nn.Module, spec: BundleSpec, top_k: int) -> onnx.ModelProto:
     if isinstance(network, SupportVectors):
         return build_svc_graph(network, spec, top_k)
     return build_graph(network, spec, top_k)
 
 
 def describe(checkpoint: Checkpoint, name: str) -> BundleSpec:
-    """Return what the bundle says of itself. Of folders only the last two names go into it."""
-    folders = {use: [short_name(Path(folder)) for folder in named] for use, named in checkpoint.data.items() if named}
+    """Return the description that the bundle carries. It names only the last two parts of each folder."""
+    folders = {use: [short_name(Path(path)) for path in paths] for use, paths in checkpoint.data.items() if paths}
     return BundleSpec(
         name=name,
         task=checkpoint.task,
@@ -106,25 +109,27 @@ def describe(checkpoint: Checkpoint, name: str) -> BundleSpec:
 
 
 def _with_proof(spec: BundleSpec, parity: Parity, comparison: Comparison | None, ratio: float) -> BundleSpec:
-    found: dict[str, Any] = {"parity": asdict(parity)}
+    proof: dict[str, Any] = {"parity": asdict(parity)}
     if comparison is not None:
-        found["precision"] = comparison.to_dict() | {"size_ratio": ratio}
-    return replace(spec, provenance=spec.provenance | found)
+        proof["precision"] = comparison.to_dict() | {"size_ratio": ratio}
+    return replace(spec, provenance=spec.provenance | proof)
 
 
-def _opener(spec: BundleSpec, path: Path) -> Callable[[onnx.ModelProto, Precision], Session]:
-    def opened(model: onnx.ModelProto, precision: Precision) -> Session:
+def _session_opener(spec: BundleSpec, path: Path) -> OpenSession:
+    """Return a function that writes a graph to `path` as a bundle and loads it as a worker does, on the CPU."""
+
+    def open_session(model: onnx.ModelProto, precision: Precision) -> Session:
         _write(model, replace(spec, precision=precision).to_metadata(), path)
         return Session(path, device="cpu")
 
-    return opened
+    return open_session
 
 
-def _put(graph: onnx.ModelProto, metadata: dict[str, str], out: Path) -> None:
+def _write_checked(graph: onnx.ModelProto, metadata: dict[str, str], out: Path) -> None:
+    """Write a bundle that a session has loaded; keep the old file until then."""
     partial = out.with_name(f".{out.name}.partial")
     try:
         _write(graph, metadata, partial)
-        # The file that takes its place is one that the production session has opened and checked.
         Session(partial, device="cpu")
         partial.replace(out)
     finally:

@@ -1,1 +1,1 @@
-"""Turn catalog folders and manifests into runs of batches, and write the results of a run."""
+"""Submit the images of a catalog as a run of batches, and write the results of a run."""

@@ -2,6 +2,8 @@
 
 import re
 
+#: how an absolute path begins: a file of this machine
+LOCAL = "/"
 #: schemes of the URLs that workers fetch
 FETCHED = frozenset({"http", "https"})
 
@@ -11,7 +13,7 @@ _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{,30})://|(data):", re.IGNORECASE)
 
 def is_local(uri: str) -> bool:
     """Return whether a location is an absolute path."""
-    return uri.startswith("/")
+    return uri.startswith(LOCAL)
 
 
 def scheme_of(uri: str) -> str | None:

@@ -4,8 +4,7 @@ An `Entry` is read from a manifest, a `PendingImage` comes with a claimed batch,
 writes to SQL: the outcomes, facts of the images, and the models' results.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tagmill.outcomes import ErrorCode
@@ -91,10 +90,10 @@ class SeenFile:
 class BatchResult:
     """Everything that one transaction writes for a batch."""
 
-    outcomes: Sequence[Outcome]
-    images: Sequence[ImageRow]
-    inferences: Sequence[InferenceRow]
-    files: Sequence[SeenFile] = ()
+    outcomes: list[Outcome]
+    images: list[ImageRow]
+    inferences: list[InferenceRow]
+    files: list[SeenFile] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,1 @@
-"""Train a model and write a checkpoint: recipes/ has a script per model family, which uses the rest.
-
-annotations/ and data/ read labeled images, models/ has the networks, loop/ the steps, evaluation/ the metrics, report/
-the page and the model card of a run.
-"""
+"""Train a model and write a run folder: a checkpoint, its figures, a report and a model card."""

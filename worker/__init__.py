@@ -1,1 +1,1 @@
-"""Turns a batch of image locations into rows of labels and masks: fetch, decode, infer, write."""
+"""Turn batches of images into labels and masks in SQL: fetch, decode, infer, write."""

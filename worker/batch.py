@@ -5,8 +5,11 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 from tagmill.broker.message import BatchMessage
@@ -22,7 +25,7 @@ from worker.pipeline.batch_image import BatchImage, to_result
 from worker.pipeline.decode import decode_images
 from worker.pipeline.fetch import fetch_images
 from worker.pipeline.infer import infer_images
-from worker.pipeline.known import find_missing, identify_files, seen_files, skip_unchanged
+from worker.pipeline.known import remember_files, skip_known, skip_unchanged
 from worker.pipeline.tagger import Tagger
 from worker.supervision.memory import memory_limit
 from worker.supervision.process import process_name
@@ -75,23 +78,34 @@ class BatchProcessor:
 
         Wait while the database is down; raise StoppedError if the process has to end before it is back.
         """
-        settings = self.settings
+        settings, tagger, ledger, began = self.settings, self.tagger, self._ledger, time.time()
         lease = Lease(f"{self._process}:{uuid.uuid4().hex}", settings.lease_seconds, settings.max_attempts)
-        claimed = self._ledger.claim(message, settings.queue, lease)
+        claimed = ledger.claim(message, settings.queue, lease)
         if claimed is None:
             self._drop(message)
             return
-        with self._heartbeat.holding(lease.token):
-            try:
-                self._tag(claimed)
-            except StoppedError:
-                raise  # it is unknown whether the database got the last call: the lease expires
-            except Exception as error:
-                self._release(claimed, error)
-                if isinstance(error, DeviceLostError):
-                    self._recycle(RecycleReason.DEVICE)  # the next process reports the state of the device
-                elif not isinstance(error, TagmillError):
-                    raise
+        with self._heartbeat.holding(lease.token), self._released_on_error(claimed):
+            source, pools, times = tagger.fetcher(claimed.roots), tagger.pools, [time.perf_counter()]
+            images = [BatchImage(image.position, image.uri) for image in claimed.images]
+            images = skip_unchanged(
+                images, source.status, pools.decode, partial(ledger.unchanged_files, claimed.models)
+            )
+            if claimed.suspect:
+                images = self._quarantine.tag(claimed, images)
+                times += times
+            else:
+                sessions = [tagger.sessions.get(sha256) for sha256 in claimed.models]
+                images = fetch_images(images, source.fetch, pools.decode, pools.fetch)
+                images = remember_files(images, began)
+                images = skip_known(images, sessions, partial(ledger.known_inferences, claimed.models))
+                images = decode_images(images, source.fetch, tagger.decode_limits, pools.decode, tagger.decoder)
+                times.append(time.perf_counter())
+                images = infer_images(images, sessions, pools.infer)
+            times.append(time.perf_counter())
+            result = to_result(images)
+            written = ledger.complete(claimed, result, self.name)
+            times.append(time.perf_counter())
+            _log_batch(claimed, result, written, times)
 
     def close(self) -> None:
         """End the threads and connections."""
@@ -99,41 +113,6 @@ class BatchProcessor:
         self._heartbeat.stop()
         self.tagger.close()
         self._engine.dispose()
-
-    def _tag(self, claimed: Claim) -> None:
-        tagger, pools, ledger = self.tagger, self.tagger.pools, self._ledger
-        started, clock = time.time(), _Clock()
-        source = tagger.fetcher(claimed.roots)
-        images = [BatchImage(image.position, image.uri) for image in claimed.images]
-
-        # skip known images
-        images = identify_files(images, source.status, pools.decode)
-        identities = [image.identity for image in images if image.identity is not None]
-        hashed = ledger.unchanged_files(identities, claimed.models) if identities else {}
-        images = skip_unchanged(images, hashed)
-
-        if claimed.suspect:
-            images = self._quarantine.tag(claimed, images)
-            read_ms = 0.0
-        else:
-            # fetch
-            sessions = [tagger.sessions.get(sha256) for sha256 in claimed.models]
-            images = fetch_images(images, source.fetch, pools.decode, pools.fetch)
-            fetched = {image.sha256 for image in images if image.sha256 is not None and not image.unchanged}
-            known = ledger.known_inferences(fetched, claimed.models) if fetched else ()
-            images = find_missing(images, sessions, known)
-            # decode
-            images = decode_images(images, source.fetch, tagger.decode_limits, pools.decode, tagger.decoder)
-            read_ms = clock.lap()
-            # infer
-            images = infer_images(images, sessions, tagger.call_of, pools.infer)
-        infer_ms = clock.lap()
-
-        # write
-        result = to_result(images, seen_files(images, started))
-        written = ledger.complete(claimed, result, self.name)
-        times = {"read_ms": read_ms, "infer_ms": infer_ms, "write_ms": clock.lap()}
-        _log_batch(claimed, result, written, times)
 
     def _drop(self, message: BatchMessage) -> None:
         fields = {"run": message.run, "batch": message.batch}
@@ -143,26 +122,26 @@ class BatchProcessor:
             reason = f"no such batch in queue {self.settings.queue}"
             log.error("message refused", extra={"action": "message_refused", "reason": reason, **fields})
 
-    def _release(self, claimed: Claim, error: Exception) -> None:
-        delay = RETRY_SECONDS * 2 ** min(claimed.attempts - 1, DOUBLINGS)
-        self._ledger.release(claimed, f"{type(error).__name__}: {error}", delay)
-        log.error("batch failed", extra={"action": "batch_failed", "batch": claimed.batch_id, "reason": str(error)})
+    @contextmanager
+    def _released_on_error(self, claimed: Claim) -> Iterator[None]:
+        """Release the batch if the block raises; raise the error again unless it is a TagmillError."""
+        try:
+            yield
+        except StoppedError:
+            raise  # it is unknown whether the database got the last call: the lease expires
+        except Exception as error:
+            delay = RETRY_SECONDS * 2 ** min(claimed.attempts - 1, DOUBLINGS)
+            self._ledger.release(claimed, f"{type(error).__name__}: {error}", delay)
+            log.error("batch failed", extra={"action": "batch_failed", "batch": claimed.batch_id, "reason": str(error)})
+            if isinstance(error, DeviceLostError):
+                self._recycle(RecycleReason.DEVICE)  # the next process reports the state of the device
+            elif not isinstance(error, TagmillError):
+                raise
 
 
-class _Clock:
-    """Measures stages in milliseconds."""
-
-    def __init__(self) -> None:
-        self._last = time.perf_counter()
-
-    def lap(self) -> float:
-        """Return the milliseconds since the last lap."""
-        now = time.perf_counter()
-        passed, self._last = now - self._last, now
-        return round(1000 * passed, 1)
-
-
-def _log_batch(claimed: Claim, result: BatchResult, written: bool, times: dict[str, float]) -> None:
+def _log_batch(claimed: Claim, result: BatchResult, written: bool, times: Sequence[float]) -> None:
+    """Log a batch. `times`, in seconds: its start, and the ends of decoding, inference and writing."""
+    read, infer, write = (round(1000 * (after - before), 1) for before, after in pairwise(times))
     fields: dict[str, Any] = {
         "action": "batch_tagged" if written else "batch_lost",
         "run": claimed.run_id,
@@ -170,6 +149,8 @@ def _log_batch(claimed: Claim, result: BatchResult, written: bool, times: dict[s
         "images": len(result.outcomes),
         "failed": sum(1 for outcome in result.outcomes if outcome.error_code),
         "inferences": len(result.inferences),
-        **times,
+        "read_ms": read,
+        "infer_ms": infer,
+        "write_ms": write,
     }
     log.info("batch tagged" if written else "batch was taken over; results dropped", extra=fields)

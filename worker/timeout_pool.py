@@ -43,6 +43,16 @@ class TimeoutPool(Executor):
         self._tasks.put((future, lambda: fn(*args, **kwargs)))
         return future
 
+    def run(
+        self,
+        work: Callable[[_Item], _Result],
+        failed: Callable[[_Item, Exception], _Result],
+        items: Sequence[_Item],
+        largest: int = LARGEST_CHUNK,
+    ) -> list[_Result]:
+        """Do `work` for all items, and return their results in order. See `start`."""
+        return self.start(work, failed, items, largest).results()
+
     def start(
         self,
         work: Callable[[_Item], _Result],

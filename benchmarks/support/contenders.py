@@ -24,12 +24,12 @@ from tagmill.broker.app import make_app
 from tagmill.db.connection import connect
 from tagmill.db.migrate import upgrade
 from tagmill.ledger.runs import create_run
+from tagmill.locations import is_local
 from tagmill.records import Entry
 from tagmill.registry.models import register
 from tagmill.registry.store import ModelStore
 from tagmill.settings import Settings
 from worker.inference.session import Session
-from worker.sources.fetcher import is_local
 
 #: images per message to a Tagmill worker; the default of `tagmill submit`
 BATCH_SIZE = 64

@@ -1,1 +1,1 @@
-"""The commands `tagmill export`, `evaluate` and `model`."""
+"""The commands `tagmill export`, `tagmill evaluate` and `tagmill model`."""

@@ -1,27 +1,25 @@
-"""`tagmill export` and `tagmill evaluate`: bundles out of training runs, and how good they are."""
+"""`tagmill export`: make a bundle from a training run."""
 
 from pathlib import Path
 
 import click
 
-from tagmill.cli.param_types import NonEmptyPath
-
-FILE = FOLDER = NonEmptyPath()
+from export.cli.options import FILE, FOLDER
 
 
 @click.command()
 @click.argument("run", type=FOLDER)
 @click.option("-o", "--out", required=True, type=FILE, help="The bundle to write, FILE.onnx.")
 @click.option("--name", help="Name in the bundle  [default: that of the file]")
-@click.option("--samples", type=FOLDER, help="Images to prove the bundle on, where the run's own are gone.")
+@click.option("--samples", type=FOLDER, help="Images to prove the bundle on, if the run's own are gone.")
 @click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), default="fp32", show_default=True,
-              help="Bits of the weights; what fewer cost is measured.")  # fmt: skip
-@click.option("--top-k", type=click.IntRange(1), help="Let the graph pick out the best K labels of each image.")
+              help="Precision of the weights; the loss is measured.")  # fmt: skip
+@click.option("--top-k", type=click.IntRange(1), help="Let the graph pick the best K labels of each image.")
 def export(run: Path, out: Path, name: str | None, samples: Path | None, precision: str, top_k: int | None) -> None:
     """Make a bundle out of a training run.
 
     RUN is the folder that `tagmill train` wrote. The bundle is compared with torch on up to 200 images,
-    and is written only where both agree. With --precision fp16 or int8 it is written only where its accuracy, mean
+    and is written only if both agree. With --precision fp16 or int8 it is written only if its accuracy, mean
     average precision or mean IoU on the run's test images falls by no more than 0.5 points.
     """
     from export.build import export_bundle

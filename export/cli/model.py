@@ -8,6 +8,7 @@ import click
 from rich.table import Table
 from sqlalchemy import Engine
 
+from export.cli.options import DEVICE
 from tagmill.bundles.spec import check_name
 from tagmill.cli.console import open_console
 from tagmill.db.migrate import open_database
@@ -15,6 +16,7 @@ from tagmill.registry.models import Model, list_models, models_by_sha256, promot
 from tagmill.registry.store import ModelStore
 from tagmill.settings import load_settings
 from worker.inference.session import Session
+from worker.inference.session_cache import SessionCache
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
@@ -30,9 +32,9 @@ def model() -> None:
 def add(bundle: Path, name: str | None) -> None:
     """Load a bundle, copy it into TAGMILL_MODEL_STORE and record it under the next version of its name.
 
-    Until a version of a name is promoted, NAME alone means the newest one: promote the first at once. Promoting
-    concerns runs submitted afterwards; workers need no restart. To tag a catalog again with the new version, submit it
-    again.
+    Until a version of a name is promoted, NAME alone means the newest one, so promote the first at once. Promoting
+    affects runs that are submitted afterwards; workers need no restart. To tag a catalog with the new version, submit
+    it again.
     """
     settings = load_settings()
     engine = _open()
@@ -63,20 +65,20 @@ def list_command(as_json: bool) -> None:
 @model.command("show")
 @click.argument("wanted", metavar="NAME[@VERSION]")
 def show(wanted: str) -> None:
-    """Print everything recorded of one model, as JSON."""
+    """Print the record of one model as JSON."""
     click.echo(json.dumps(asdict(resolve(_open(), wanted)), indent=2))
 
 
 @model.command("verify")
 @click.argument("wanted", metavar="NAME[@VERSION]")
-@click.option("--device", metavar="auto|cpu|cuda:N", help="Where inference runs.  [default: auto]")
+@DEVICE
 def verify(wanted: str, device: str | None) -> None:
     """Check a model's file in the store, and its golden samples on this machine."""
     settings = load_settings(device=device)
     found = resolve(_open(), wanted)
-    session = Session(ModelStore(settings.model_store).path(found.sha256), settings.device)
+    session = SessionCache(settings, ModelStore(settings.model_store)).get(found.sha256)
     if session.golden_difference is None:
-        samples = "it has no golden samples; a bundle exported anew has some"
+        samples = "it has no golden samples; a bundle that is exported again has some"
     else:
         samples = f"its golden samples differ by at most {session.golden_difference:.1e}"
     click.echo(f"{found.title}: the file is the registered one; on {session.provider} {samples}")
@@ -85,7 +87,7 @@ def verify(wanted: str, device: str | None) -> None:
 @model.command("promote")
 @click.argument("wanted", metavar="NAME@VERSION")
 def promote_command(wanted: str) -> None:
-    """Make this version the one that NAME alone means; runs that are queued keep the version they were given."""
+    """Make this version the one that NAME alone means; queued runs keep their version."""
     chosen: Model = promote(_open(), wanted)
     click.echo(f"{chosen.title} is in production")
 

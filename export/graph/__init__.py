@@ -1,1 +1,1 @@
-"""From a trained network to the ONNX graph of a bundle."""
+"""Build the ONNX graph of a bundle from a trained network."""

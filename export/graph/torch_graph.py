@@ -1,4 +1,4 @@
-"""From a checkpoint to the ONNX graph of a bundle: uint8 images in, scores and masks out."""
+"""Build the ONNX graph of a bundle from a torch network: uint8 images in, scores and masks out."""
 
 import logging
 import warnings
@@ -11,17 +11,20 @@ from tagmill.bundles.spec import INPUT, BundleSpec
 from tagmill.errors import BundleError
 from tagmill.tasks.base import MASK, SCORES, TOP_LABELS, TOP_SCORES, Task
 
-#: what ONNX Runtime 1.23 and newer read
+#: opset of the graph; ONNX Runtime 1.23 and newer read it
 OPSET = 20
 
 
 def pixels(images: Tensor) -> Tensor:
-    """Return uint8 [N, H, W, 3] as float32 [N, 3, H, W], in an order of memory that torch needs no word for in ONNX."""
+    """Return uint8 [N, H, W, 3] as float32 [N, 3, H, W].
+
+    It is contiguous, because ONNX has no memory formats.
+    """
     return images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
 
 
 class ClassifyGraph(nn.Module):
-    """Normalize, infer, divide by the temperature, softmax or sigmoid; with `top_k` the best labels, too."""
+    """From images to softmax or sigmoid scores at the bundle's temperature; with `top_k` also the best labels."""
 
     def __init__(self, network: nn.Module, task: Task, temperature: float, top_k: int) -> None:
         super().__init__()
@@ -38,7 +41,7 @@ class ClassifyGraph(nn.Module):
 
 
 class SegmentGraph(nn.Module):
-    """Normalize, infer, and give each pixel's label with each label's mean probability over its own pixels."""
+    """From images to a label per pixel, and the mean probability of each label over its own pixels."""
 
     def __init__(self, network: nn.Module, labels: int, temperature: float) -> None:
         super().__init__()
@@ -49,36 +52,37 @@ class SegmentGraph(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         logits: Tensor = self.network(pixels(images)) / self.temperature
         mask = logits.argmax(1)
-        # The probability of the strongest label alone: no softmax over all labels has to be stored.
+        # Only the probability of the best label: the softmax over all labels need not be stored.
         top = 1.0 / (logits - logits.amax(1, keepdim=True)).exp().sum(1)
-        # Each pixel is added to its own label, which for many labels is far less work than a mask for each of them.
-        # First row by row: a float32 that has grown large takes no small values.
-        nothing = torch.zeros(images.shape[0], images.shape[1], self.labels)
-        sums = nothing.scatter_add(2, mask, top).sum(1)
-        areas = nothing.scatter_add(2, mask, torch.ones_like(top)).sum(1)
+        # Adding each pixel to its own label is far less work than one mask per label if there are many labels.
+        # Each row is summed first: a small value added to a large float32 is lost.
+        zeros = torch.zeros(images.shape[0], images.shape[1], self.labels)
+        sums = zeros.scatter_add(2, mask, top).sum(1)
+        areas = zeros.scatter_add(2, mask, torch.ones_like(top)).sum(1)
         return mask.to(torch.uint8), sums / areas.clamp_min(1.0)
 
 
 def build_graph(network: nn.Module, spec: BundleSpec, top_k: int = 0) -> onnx.ModelProto:
-    """Return the graph with a free batch size; the same weights give the same bytes."""
+    """Return the graph, with a free batch size. The same weights give the same bytes."""
     if spec.task.gives_masks:
         graph: nn.Module = SegmentGraph(network, len(spec.labels), spec.temperature)
         outputs = [MASK, SCORES]
     else:
         graph = ClassifyGraph(network, spec.task, spec.temperature, top_k)
         outputs = [SCORES, TOP_SCORES, TOP_LABELS] if top_k else [SCORES]
-    # In training mode batch normalization would be exported with the statistics of the example.
+    # In training mode batch normalization would use the statistics of the example.
     graph.eval()
-    # torch.export takes an example batch of 1 as "always 1".
+    # torch.export would take an example batch of 1 for a fixed size.
     example = torch.zeros(2, spec.preprocess.height, spec.preprocess.width, 3, dtype=torch.uint8)
     try:
         program = export_module(graph, example, outputs)
-    except Exception as error:  # torch.onnx raises many kinds without a common base
+    except Exception as error:  # torch.onnx raises exceptions without a common base
         raise BundleError(f"torch cannot export this network: {str(error).splitlines()[0]}") from error
     return anonymous(program.model_proto)
 
 
 def export_module(graph: nn.Module, example: Tensor, outputs: list[str]) -> torch.onnx.ONNXProgram:
+    """Return the exported module, with a free batch size and without torch's warnings. Raise what torch raises."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         exporter = logging.getLogger("torch.onnx")
@@ -104,7 +108,7 @@ def export_module(graph: nn.Module, example: Tensor, outputs: list[str]) -> torc
 
 
 def anonymous(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Take out what names the machine: stack traces and source paths, and shapes that no session needs."""
+    """Remove what reveals the machine, which is stack traces and source paths, and the inferred shapes."""
     del model.metadata_props[:]
     del model.graph.metadata_props[:]
     del model.graph.value_info[:]

@@ -1,1 +1,1 @@
-"""Fewer bits: float16 and int8, and what they cost."""
+"""Lower the precision of a graph to float16 or 8 bits, within a measured loss."""

@@ -1,10 +1,11 @@
-"""Quantize the core of a graph: 8-bit weights per channel, 8-bit activations, as QuantizeLinear and DequantizeLinear.
+"""Quantize a graph to 8 bits: weights per channel, and activations, with QuantizeLinear and DequantizeLinear nodes.
 
-U8 activations with S8 weights are what the VNNI instructions, and OpenVINO on them, multiply in one step.
+Activations are unsigned and weights signed: the VNNI instructions, and OpenVINO through them, multiply these two in
+one step.
 """
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,16 +17,16 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from export.graph.torch_graph import anonymous
 from export.precision.calibration import Range
-from export.precision.quantizable import core, layers
+from export.precision.quantizable import quantizable_nodes, weight_layers
 
 
 def prepare(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the graph with batch normalization folded and the type of every value known."""
+    """Return the graph with batch normalization folded into the layers and the type of every value inferred."""
     with tempfile.TemporaryDirectory() as folder:
         source, out = Path(folder) / "graph.onnx", Path(folder) / "prepared.onnx"
-        # Given a file: a model in memory loses its weights on the way (ONNX Runtime 1.31.1).
+        # Through files: a model in memory loses its weights on the way (ONNX Runtime 1.31.1).
         onnx.save(model, source)
-        # Shapes are inferred by ONNX alone: the symbolic way needs sympy and gains nothing on these graphs.
+        # Symbolic shape inference needs sympy and gains nothing on these graphs.
         quant_pre_process(source, out, skip_symbolic_shape=True)
         prepared = onnx.load(out)
     _widen_constants(prepared)
@@ -33,17 +34,17 @@ def prepare(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _widen_constants(prepared: onnx.ModelProto) -> None:
-    """Repeat the constants a channel, [C, 1, 1], that normalize pixels over a row: [C, 1, W].
+    """Repeat the constants that normalize pixels from [C, 1, 1] to [C, 1, W].
 
-    ONNX Runtime keeps 8-bit convolutions in NHWC and turns what comes before them, too. There a constant of 3 values
-    made subtracting and dividing 15 times as slow, and so half of all the work for a small network.
+    ONNX Runtime computes 8-bit convolutions in NHWC, and transposes the nodes before them, too. With constants of 3
+    values, subtracting and dividing then took 15 times as long, which was half of all work for a small network.
     """
-    graph, inner = prepared.graph, {node.name for node in core(prepared)}
+    graph, quantizable = prepared.graph, {node.name for node in quantizable_nodes(prepared)}
     shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in graph.value_info}
     constants = {entry.name: numpy_helper.to_array(entry) for entry in graph.initializer}
     for node in graph.node:
         shape = shapes.get(node.output[0], [])
-        if node.name in inner or len(node.input) != 2 or len(shape) != 4 or not shape[3]:
+        if node.name in quantizable or len(node.input) != 2 or len(shape) != 4 or not shape[3]:
             continue
         values = constants.get(node.input[1])
         if values is not None and values.shape == (shape[1], 1, 1):
@@ -52,23 +53,26 @@ def _widen_constants(prepared: onnx.ModelProto) -> None:
             graph.initializer.append(numpy_helper.from_array(wide, node.input[1]))
 
 
-def activations(prepared: onnx.ModelProto) -> list[str]:
-    """Return the names of the float values that go into or come out of the core."""
+def activation_names(prepared: onnx.ModelProto) -> list[str]:
+    """Return the names of the float inputs and outputs of all quantizable nodes."""
     graph = prepared.graph
     floats = {v.name for v in graph.value_info if v.type.tensor_type.elem_type == TensorProto.FLOAT}
-    return sorted({name for node in core(prepared) for name in (*node.input, *node.output) if name in floats})
+    nodes = quantizable_nodes(prepared)
+    return sorted({name for node in nodes for name in (*node.input, *node.output) if name in floats})
 
 
-def first_and_last(prepared: onnx.ModelProto) -> list[str]:
+def first_and_last_layer(prepared: onnx.ModelProto) -> list[str]:
     """Return the names of the first and the last layer with weights."""
-    found = layers(prepared)
-    return [found[0].name, found[-1].name]
+    layers = weight_layers(prepared)
+    return [layers[0].name, layers[-1].name]
 
 
-def quantize(prepared: onnx.ModelProto, ranges: dict[str, Range], kept_in_float: Iterable[str] = ()) -> onnx.ModelProto:
-    """Return the quantized graph. `ranges` must hold all `activations`."""
-    inner = {node.name for node in core(prepared)} - set(kept_in_float)
-    outer = [node.name for node in prepared.graph.node if node.name not in inner]
+def quantize(
+    prepared: onnx.ModelProto, ranges: Mapping[str, Range], float_layers: Iterable[str] = ()
+) -> onnx.ModelProto:
+    """Return the quantized graph. `ranges` must have all `activation_names`; `float_layers` stay in float32."""
+    quantized = {node.name for node in quantizable_nodes(prepared)} - set(float_layers)
+    excluded = [node.name for node in prepared.graph.node if node.name not in quantized]
     limits = {
         name: TensorData(lowest=np.array(low, dtype=np.float32), highest=np.array(high, dtype=np.float32))
         for name, (low, high) in ranges.items()
@@ -84,19 +88,19 @@ def quantize(prepared: onnx.ModelProto, ranges: dict[str, Range], kept_in_float:
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            nodes_to_exclude=outer,
+            nodes_to_exclude=excluded,
             calibration_cache_path=cache,
         )
-        found = anonymous(onnx.load(out))
-    _shorten_names(found)
-    return found
+        model = anonymous(onnx.load(out))
+    _shorten_names(model)
+    return model
 
 
 def _shorten_names(model: onnx.ModelProto) -> None:
-    """Number the values: ONNX Runtime's long names for them are up to a tenth of a small quantized file."""
+    """Number the values: the long names that ONNX Runtime gives them are up to a tenth of a small quantized file."""
     graph = model.graph
     names: dict[str, str] = {value.name: value.name for value in (*graph.input, *graph.output)}
-    names[""] = ""  # an input left out
+    names[""] = ""  # an omitted input
 
     def short(name: str) -> str:
         return names.setdefault(name, f"v{len(names)}")

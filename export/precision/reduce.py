@@ -1,4 +1,4 @@
-"""Reduce a graph to float16 or 8 bits, and measure what that costs on labeled images of the run."""
+"""Reduce the precision of a graph to float16 or 8 bits, and measure the loss on labeled images of the run."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -8,30 +8,30 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from export.precision.calibration import Calibration, choose, observe
-from export.precision.float16 import to_half
-from export.precision.int8 import activations, first_and_last, prepare, quantize
-from export.proof.predict import answers
+from export.precision.calibration import Calibration, choose_range, observe_activations
+from export.precision.float16 import to_float16
+from export.precision.int8 import activation_names, first_and_last_layer, prepare, quantize
+from export.proof.predict import predict
 from tagmill.bundles.spec import Precision
 from tagmill.errors import BundleError
 from tagmill.tasks.base import Prediction
 from training.data.arrays import Arrays, LabeledSet
 from worker.inference.session import Session
 
-#: points by which the figure may fall
-ALLOWED = 0.5
-#: training images that show the range of every activation
-CALIBRATED_ON = 256
-#: validation images that the method is chosen on
-CHOSEN_ON = 500
+#: points by which the task's figure may fall
+MAX_POINTS_LOST = 0.5
+#: training images on which the range of every activation is observed
+CALIBRATION_IMAGES = 256
+#: validation images on which the calibration method is selected
+SELECTION_IMAGES = 500
 
-#: makes a session of a graph, as workers have it
-Open = Callable[[onnx.ModelProto, Precision], Session]
+#: returns the session, as workers have it, of a graph in a precision
+OpenSession = Callable[[onnx.ModelProto, Precision], Session]
 
 
 @dataclass(frozen=True)
-class Calibrated:
-    """How the ranges of an int8 graph came about."""
+class SelectedCalibration:
+    """The calibration of an int8 graph, and how it was selected."""
 
     method: Calibration
     #: training images
@@ -39,7 +39,7 @@ class Calibrated:
     seed: int
     #: layers that stayed in float32
     float_layers: int
-    #: validation images that the method was chosen on, and the figure there in fp32 and with this method
+    #: validation images that the method was selected on, and the figure there in fp32 and with this method
     chosen_on: int
     fp32: float
     figure: float
@@ -47,7 +47,7 @@ class Calibrated:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The figure of a bundle in float32 and with fewer bits, on the same images."""
+    """The figure of a bundle in float32 and in a lower precision, on the same images."""
 
     precision: Precision
     metric: str
@@ -56,7 +56,7 @@ class Comparison:
     images: int
     fp32: float
     figure: float
-    calibration: Calibrated | None
+    calibration: SelectedCalibration | None
 
     @property
     def points(self) -> float:
@@ -64,82 +64,106 @@ class Comparison:
         return 100 * (self.fp32 - self.figure)
 
     def check(self) -> None:
-        """Raise BundleError where the figure falls by more than is allowed."""
-        if self.points > ALLOWED + 1e-6:
+        """Raise BundleError if the figure falls by more than MAX_POINTS_LOST."""
+        if self.points > MAX_POINTS_LOST + 1e-6:
             raise BundleError(
                 f"{self.metric.replace('_', ' ')} is {self.figure:.4f} in {self.precision} against {self.fp32:.4f} in "
-                f"fp32 on {self.images} {self.use} images, {self.points:.2f} points less ({ALLOWED:g} allowed): no "
-                "bundle written"
+                f"fp32 on {self.images} {self.use} images, {self.points:.2f} points less ({MAX_POINTS_LOST:g} "
+                "allowed): no bundle written"
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what goes into the metadata."""
+        """Return the comparison for the metadata of the bundle."""
         return {key: value for key, value in asdict(self).items() if value is not None}
 
 
-def reduce(
-    model: onnx.ModelProto, precision: Precision, data: LabeledSet, seed: int, opened: Open
+@dataclass(frozen=True)
+class Candidate:
+    """A quantized graph, measured on the selection images."""
+
+    graph: onnx.ModelProto
+    calibration: SelectedCalibration
+    #: see `_distance`
+    distance: float
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """Sort key: the best candidate has the largest."""
+        return self.calibration.figure, -self.distance
+
+
+def reduce_precision(
+    model: onnx.ModelProto, precision: Precision, data: LabeledSet, seed: int, open_session: OpenSession
 ) -> tuple[onnx.ModelProto, Comparison]:
-    """Return the graph with fewer bits and what it costs. Raises BundleError where that is too much."""
-    calibrated = None
+    """Return the graph in `precision`, compared with fp32. Raise BundleError if it loses too much."""
+    calibration = None
     if precision is Precision.INT8:
-        reduced, calibrated = _calibrate(model, data, seed, opened)
+        best = _best_quantized(model, data, seed, open_session)
+        reduced, calibration = best.graph, best.calibration
     else:
-        reduced = to_half(model)
+        reduced = to_float16(model)
     use, arrays = ("test", data.test) if data.test else ("validation", data.validation)
-    before, after = opened(model, Precision.FP32), opened(reduced, precision)
+    before, after = open_session(model, Precision.FP32), open_session(reduced, precision)
     comparison = Comparison(
         precision=precision,
         metric=before.spec.task.headline,
         use=use,
         images=len(arrays),
-        fp32=_figure(before, answers(before, arrays.pixels), arrays),
-        figure=_figure(after, answers(after, arrays.pixels), arrays),
-        calibration=calibrated,
+        fp32=_figure(before, predict(before, arrays.pixels), arrays),
+        figure=_figure(after, predict(after, arrays.pixels), arrays),
+        calibration=calibration,
     )
     comparison.check()
     return reduced, comparison
 
 
-def _calibrate(model: onnx.ModelProto, data: LabeledSet, seed: int, opened: Open) -> tuple[onnx.ModelProto, Calibrated]:
-    """Try every method; where the best still costs half of what is allowed, with the first and last layer in float."""
+def _best_quantized(model: onnx.ModelProto, data: LabeledSet, seed: int, open_session: OpenSession) -> Candidate:
+    """Quantize with every calibration method and return the best candidate.
+
+    If the best one loses more than half of what is allowed, also try every method with the first and the last layer in
+    float32.
+    """
     prepared = prepare(model)
-    images = data.train.pixels[_some(len(data.train), CALIBRATED_ON, seed)]
-    seen = observe(prepared, activations(prepared), images, seed)
-    held = data.validation.select(_some(len(data.validation), CHOSEN_ON, seed))
-    fp32 = opened(model, Precision.FP32)
-    truth = answers(fp32, held.pixels)
-    figure = _figure(fp32, truth, held)
-    candidates: list[tuple[tuple[float, float], onnx.ModelProto, Calibrated]] = []
+    images = data.train.pixels[_random_positions(len(data.train), CALIBRATION_IMAGES, seed)]
+    observed = observe_activations(prepared, activation_names(prepared), images, seed)
+    selection = data.validation.select(_random_positions(len(data.validation), SELECTION_IMAGES, seed))
+    session = open_session(model, Precision.FP32)
+    expected = predict(session, selection.pixels)
+    fp32 = _figure(session, expected, selection)
 
-    def attempt(kept: list[str]) -> float:
-        """Try every method; return by how many points the best of all so far falls."""
+    def candidates(float_layers: list[str]) -> list[Candidate]:
+        measured = []
         for method in Calibration:
-            graph = quantize(prepared, {name: choose(values, method) for name, values in seen.items()}, kept)
-            session = opened(graph, Precision.INT8)
-            found = answers(session, held.pixels)
-            rank = _figure(session, found, held), -_distance(found, truth)
-            made = Calibrated(method, len(images), seed, len(kept), len(held), figure, rank[0])
-            candidates.append((rank, graph, made))
-        return 100 * (figure - max(rank for rank, _, _ in candidates)[0])
+            ranges = {name: choose_range(values, method) for name, values in observed.items()}
+            graph = quantize(prepared, ranges, float_layers)
+            session = open_session(graph, Precision.INT8)
+            prediction = predict(session, selection.pixels)
+            figure = _figure(session, prediction, selection)
+            calibration = SelectedCalibration(
+                method, len(images), seed, len(float_layers), len(selection), fp32, figure
+            )
+            measured.append(Candidate(graph, calibration, _distance(prediction, expected)))
+        return measured
 
-    if attempt([]) > ALLOWED / 2:
-        attempt(first_and_last(prepared))
-    _, graph, calibrated = max(candidates, key=lambda candidate: candidate[0])
-    return graph, calibrated
+    found = candidates([])
+    if 100 * (fp32 - max(candidate.calibration.figure for candidate in found)) > MAX_POINTS_LOST / 2:
+        found += candidates(first_and_last_layer(prepared))
+    return max(found, key=lambda candidate: candidate.rank)
 
 
-def _some(total: int, wanted: int, seed: int) -> NDArray[np.int64]:
-    return np.sort(np.random.default_rng(seed).permutation(total)[:wanted])
+def _random_positions(total: int, count: int, seed: int) -> NDArray[np.int64]:
+    """Return `count` of `total` positions, sorted; all if there are fewer."""
+    return np.sort(np.random.default_rng(seed).permutation(total)[:count])
 
 
-def _figure(session: Session, found: Prediction, arrays: Arrays) -> float:
+def _figure(session: Session, prediction: Prediction, arrays: Arrays) -> float:
+    """Return the figure that decides for the session's task."""
     task = session.spec.task
-    return float(task.measure(found, arrays.targets, session.spec.labels).figures[task.headline])
+    return float(task.measure(prediction, arrays.targets, session.spec.labels).figures[task.headline])
 
 
-def _distance(found: Prediction, truth: Prediction) -> float:
-    """Return how far answers are from those in fp32: the share of other mask pixels, or the mean over the scores."""
-    if found.mask is not None and truth.mask is not None:
-        return float((found.mask != truth.mask).mean())
-    return float(np.abs(found.scores - truth.scores).mean())
+def _distance(prediction: Prediction, expected: Prediction) -> float:
+    """Return the share of mask pixels that differ or, without masks, the mean difference of the scores."""
+    if prediction.mask is not None and expected.mask is not None:
+        return float((prediction.mask != expected.mask).mean())
+    return float(np.abs(prediction.scores - expected.scores).mean())

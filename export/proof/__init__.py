@@ -1,1 +1,1 @@
-"""Prove that a bundle gives the answers of the network it was made from."""
+"""Prove that a bundle predicts what its network predicts in torch."""

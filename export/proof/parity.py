@@ -1,4 +1,4 @@
-"""Prove that a bundle answers as its origin does, through the session that workers use."""
+"""Prove that a bundle predicts what its network predicts in torch, through the session that workers use."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,18 +15,18 @@ from worker.inference.session import Session
 
 #: largest difference of one score
 SCORE_TOLERANCE = 1e-4
-#: largest share of mask pixels that may differ: there two labels are equally likely
+#: largest share of mask pixels that may differ: those where two labels are about equally likely
 MASK_TOLERANCE = 1e-3
-#: images of one call; the last call is a smaller one, so that the batch size is seen to be free
+#: images of one call; a smaller last call shows that the batch size is free
 BATCH = 16
 
-#: from uint8 [N, H, W, 3] to the probabilities float32 [N, labels], of a segmenter [N, labels, H, W]
+#: maps uint8 [N, H, W, 3] to probabilities, float32 [N, labels] or, of a segmenter, [N, labels, H, W]
 Reference = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How far a bundle is from its origin, over a number of images."""
+    """How far the predictions of a bundle are from those in torch."""
 
     images: int
     max_score_difference: float
@@ -36,7 +36,7 @@ class Parity:
     label_agreement: float | None = None
 
     def check(self) -> None:
-        """Raise BundleError where the bundle is not what was trained."""
+        """Raise BundleError if a difference is larger than allowed."""
         if not self.max_score_difference <= SCORE_TOLERANCE:
             raise BundleError(
                 f"the exported graph differs from torch by {self.max_score_difference:.2g} in a score "
@@ -50,19 +50,22 @@ class Parity:
 
 
 def torch_reference(network: nn.Module, spec: BundleSpec) -> Reference:
-    """Return the way that training measured the network, which is not the way through the exported module."""
+    """Return a function that computes probabilities as training does, without the exported module."""
 
     def probabilities(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         scaled = (part / spec.temperature for part in logits(network, images))
-        several = spec.task.multilabel
-        return np.concatenate([(part.sigmoid() if several else part.softmax(1)).numpy() for part in scaled])
+        multilabel = spec.task.multilabel
+        return np.concatenate([(part.sigmoid() if multilabel else part.softmax(1)).numpy() for part in scaled])
 
     return probabilities
 
 
 def compare(session: Session, reference: Reference, images: NDArray[np.uint8]) -> Parity:
-    """Run both on uint8 [N, H, W, 3]. Raises BundleError where scores are no numbers, or top-k is not of them."""
-    worst, other, pixels, same = 0.0, 0, 0, 0
+    """Return the differences on uint8 [N, H, W, 3].
+
+    Raise BundleError if a score is not a number, or if the top-k labels are not those of the best scores.
+    """
+    largest, different_pixels, pixels, same_labels = 0.0, 0, 0, 0
     for start in range(0, len(images), BATCH):
         batch = images[start : start + BATCH]
         found = session.run(batch)
@@ -71,35 +74,35 @@ def compare(session: Session, reference: Reference, images: NDArray[np.uint8]) -
         expected = reference(batch)
         if found.mask is not None:
             mask = expected.argmax(1).astype(np.uint8)
-            other += int((mask != found.mask).sum())
+            different_pixels += int((mask != found.mask).sum())
             pixels += mask.size
             difference = _label_differences(expected, mask, found.mask, found.scores)
         else:
             difference = np.abs(expected - found.scores)
-            same += int((expected.argmax(1) == found.scores.argmax(1)).sum())
-            _check_top(found, session.run(batch, best_only=True))
-        worst = max(worst, float(difference.max(initial=0.0)))
+            same_labels += int((expected.argmax(1) == found.scores.argmax(1)).sum())
+            _check_top_k(found, session.run(batch, best_only=True))
+        largest = max(largest, float(difference.max(initial=0.0)))
     if pixels:
-        return Parity(len(images), worst, mask_difference=other / pixels)
-    return Parity(len(images), worst, label_agreement=same / len(images))
+        return Parity(len(images), largest, mask_difference=different_pixels / pixels)
+    return Parity(len(images), largest, label_agreement=same_labels / len(images))
 
 
-def _check_top(whole: Prediction, best: Prediction) -> None:
-    """Raise BundleError where the labels that a graph picks out are not the best of its own scores."""
+def _check_top_k(full: Prediction, best: Prediction) -> None:
+    """Raise BundleError if the labels that a graph picks do not have the best of its own scores."""
     if best.labels is None:
         return
-    order = np.argsort(-whole.scores, axis=1, kind="stable")[:, : best.labels.shape[1]]
-    if not ((order == best.labels).all() and (np.take_along_axis(whole.scores, order, 1) == best.scores).all()):
+    order = np.argsort(-full.scores, axis=1, kind="stable")[:, : best.labels.shape[1]]
+    if not ((order == best.labels).all() and (np.take_along_axis(full.scores, order, 1) == best.scores).all()):
         raise BundleError("the exported graph's top-k is not the best of its own scores: no bundle written")
 
 
 def _label_differences(
     probabilities: NDArray[np.float32], mask: NDArray[np.uint8], found: NDArray[np.uint8], scores: NDArray[np.float32]
 ) -> NDArray[np.float64]:
-    """Return how far each label's score is off, [N, labels]; 0 for labels whose pixels differ.
+    """Return the difference of each label's score, [N, labels]; 0 for labels whose pixels differ.
 
-    One pixel that changes sides between two equally likely labels moves the mean of a label of few pixels by much more
-    than the arithmetic does. Such pixels are counted as mask difference, so their labels are left out here.
+    If one pixel changes between two equally likely labels, the mean of a label of few pixels changes much more than
+    by rounding. Such pixels count as mask difference, so their labels are left out here.
     """
     top = probabilities.max(1)
     differences = np.zeros(scores.shape)

@@ -1,4 +1,4 @@
-"""What a bundle's session answers to many images, in calls of bounded size."""
+"""Run a session over many images, in calls of bounded size."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +10,6 @@ from worker.inference.session import Session
 BATCH = 16
 
 
-def answers(session: Session, images: NDArray[np.uint8]) -> Prediction:
-    """Infer uint8 [N, H, W, 3]; N is not bounded."""
-    found = [session.run(images[start : start + BATCH]) for start in range(0, len(images), BATCH)]
-    masks = [part.mask for part in found if part.mask is not None]
-    return Prediction(np.concatenate([part.scores for part in found]), np.concatenate(masks) if masks else None)
+def predict(session: Session, images: NDArray[np.uint8]) -> Prediction:
+    """Return the prediction for uint8 [N, H, W, 3], for any N above 0."""
+    return Prediction.join([session.run(images[start : start + BATCH]) for start in range(0, len(images), BATCH)])

@@ -1,4 +1,4 @@
-"""The images of a training run, read again to prove and to measure its bundle."""
+"""Read the images of a training run again, to prove and to measure its bundle."""
 
 from pathlib import Path
 
@@ -17,16 +17,16 @@ from training.data.classification import read_labeled
 from training.data.decode import read_image
 from training.data.segmentation import read_masked
 
-#: real images that a bundle is compared with its origin on
+#: most images on which a bundle is compared with torch
 SAMPLES = 200
 
-_FP32_ALONE = "fewer bits are measured on them, so only --precision fp32 is possible"
+_ONLY_FP32 = "fewer bits are measured on them, so only --precision fp32 is possible"
 
 
-def sample_pictures(checkpoint: Checkpoint, samples: Path | None = None) -> NDArray[np.uint8]:
+def sample_images(checkpoint: Checkpoint, samples: Path | None = None) -> NDArray[np.uint8]:
     """Return up to 200 images, uint8 [N, H, W, 3]: of `samples`, or of the run's test, validation or train folders.
 
-    Raises InputError where there is none that can be read.
+    Raise InputError if none can be read.
     """
     if samples is not None:
         return _read_some([samples], checkpoint.preprocess)
@@ -36,29 +36,29 @@ def sample_pictures(checkpoint: Checkpoint, samples: Path | None = None) -> NDAr
     raise InputError(f"{_missing(checkpoint)}; name a folder of images with --samples")
 
 
-def labeled_pictures(checkpoint: Checkpoint, display: Display) -> LabeledSet:
-    """Return the images of the run as its training divided them.
+def labeled_images(checkpoint: Checkpoint, display: Display) -> LabeledSet:
+    """Return the images of the run, split as in training.
 
-    Raises InputError where some are gone, or none is named that it was trained on.
+    Raise InputError if a folder is gone, or if the run names no training images.
     """
     named = [Path(folder) for folders in checkpoint.data.values() for folder in folders]
     if not all(folder.exists() for folder in named):
-        raise InputError(f"{_missing(checkpoint)}; {_FP32_ALONE}")
+        raise InputError(f"{_missing(checkpoint)}; {_ONLY_FP32}")
     if not checkpoint.data.get("train"):
-        raise InputError(f"the checkpoint of this run names no images that it was trained on; {_FP32_ALONE}")
+        raise InputError(f"the checkpoint of this run names no images that it was trained on; {_ONLY_FP32}")
     folders = Folders(*(tuple(map(Path, checkpoint.data.get(use, []))) for use in ("train", "validation", "test")))
-    spec, seed = checkpoint.preprocess, seed_of(checkpoint)
+    spec, seed = checkpoint.preprocess, split_seed(checkpoint)
     if checkpoint.task.gives_masks:
         found = read_masked(folders, spec, seed, display)
     else:
         found = read_labeled(folders, spec, seed, display, checkpoint.task.multilabel)
     if tuple(found.labels) != tuple(checkpoint.labels):
-        raise InputError(f"the images of this run have other labels than when it was trained; {_FP32_ALONE}")
+        raise InputError(f"the images of this run have other labels than when it was trained; {_ONLY_FP32}")
     return found
 
 
-def seed_of(checkpoint: Checkpoint) -> int:
-    """Return what the run's images were divided by."""
+def split_seed(checkpoint: Checkpoint) -> int:
+    """Return the seed that the run's images were split with."""
     values = checkpoint.hyperparameters
     return int(values.get("loop", values).get("seed", 0))
 
@@ -74,15 +74,15 @@ def _read_some(folders: list[Path], spec: PreprocessSpec) -> NDArray[np.uint8]:
     for folder in folders:
         if not folder.exists():
             raise InputError(f"{folder}: is not a folder; name a folder of images with --samples")
-        # Evenly over the sorted names, so that every category takes part.
-        if pictures := list_images(folder):
-            found += [pictures[index] for index in np.unique(np.linspace(0, len(pictures) - 1, share).astype(int))]
+        # Evenly spaced over the sorted names, so that every category has some.
+        if paths := list_images(folder):
+            found += [paths[index] for index in np.unique(np.linspace(0, len(paths) - 1, share).astype(int))]
     images = []
     for path in found:
         try:
             images.append(read_image(path, spec))
         except ImageFailure:
-            continue  # training named it; here the readable ones decide
+            continue  # training has named it already
     if not images:
         raise InputError(f"{folders[0]}: no readable image to prove the bundle on; name a folder with --samples")
     return np.stack(images)

@@ -1,1 +1,1 @@
-"""The producer's commands: `tagmill submit`, `tagmill run` and `tagmill results`."""
+"""The commands `tagmill submit`, `tagmill run` and `tagmill results`."""

@@ -1,1 +1,1 @@
-"""Read the results of a run from SQL, and write them: one module per format."""
+"""Read the results of a run from SQL and write them, one module per format."""

@@ -1,1 +1,1 @@
-"""The queue: the Celery application, its one message, publishing, and the recovery of lost messages."""
+"""The queue on Redis: the Celery application, its one message, and the recovery of lost messages."""

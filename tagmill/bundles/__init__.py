@@ -1,1 +1,1 @@
-"""Bundles: one self-describing ONNX file each, with golden samples to check it by."""
+"""Bundles: models as self-describing ONNX files, with golden samples that a worker checks them with."""

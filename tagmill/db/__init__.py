@@ -1,1 +1,1 @@
-"""The SQL database: connections, schema, migrations, and statements over many rows."""
+"""The SQL database: connections, schema, migrations, and statements that write many rows."""

@@ -1,1 +1,1 @@
-"""From the bytes of an image file to the pixels that a model reads."""
+"""Decode the bytes of an image file, and fit the pixels to the input of a model."""

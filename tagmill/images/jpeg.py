@@ -70,7 +70,9 @@ def read_jpeg(data: bytes, side: int, limits: DecodeLimits) -> DecodedImage:
     width, height = header.width, header.height
     if header.orientation in SIDEWAYS:
         width, height = height, width
-    return DecodedImage(apply_orientation(rgb, header.orientation), width, height, "JPEG")
+    if header.orientation != 1:
+        rgb = apply_orientation(rgb, header.orientation)
+    return DecodedImage(rgb, width, height, "JPEG")
 
 
 def read_header(data: bytes) -> JpegHeader:

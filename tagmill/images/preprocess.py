@@ -65,7 +65,7 @@ def fit(rgb: Pixels, spec: PreprocessSpec, out: Pixels | None = None) -> Pixels:
 
     Shrinking by 2 or more in either direction averages areas (OpenCV's INTER_AREA); other scaling is bilinear.
     """
-    from tagmill.images.resize import resize
+    from tagmill.images.resize import resize  # here, because producers read specs and install no OpenCV
 
     if out is None:
         out = np.empty((spec.height, spec.width, 3), dtype=np.uint8)

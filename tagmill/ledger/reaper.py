@@ -135,9 +135,11 @@ def _requeue(engine: Engine, lost: ColumnElement[bool]) -> int:
             published_at=None,
             error=CRASHED,
         )
+        # sqlite3 reports no row count for a statement that begins with WITH, so count the rows that it returns.
+        .returning(batch.c.id)
     )
     with engine.begin() as connection:
-        return connection.execute(statement).rowcount
+        return len(connection.execute(statement).all())
 
 
 def _publish(engine: Engine, wanted: ColumnElement[bool]) -> list[tuple[int, int]]:

@@ -1,1 +1,1 @@
-"""The model registry: rows in SQL, and a folder of bundles."""
+"""The model registry: models as rows in SQL, and the folder with their bundles."""

@@ -1,1 +1,1 @@
-"""A sample catalog of drawn clothes with labels and masks; the same seed draws the same images."""
+"""Draw a sample catalog of clothes with labels and masks; the same seed draws the same images."""

@@ -1,1 +1,1 @@
-"""The tasks of models, one module per task, and the conversion of masks."""
+"""The tasks of models, such as classification: one module holds everything that is specific to a task."""

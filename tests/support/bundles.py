@@ -12,12 +12,14 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tagmill.bundles.spec import INPUT, BundleSpec
 from tagmill.images.preprocess import Geometry, PreprocessSpec
-from tagmill.tasks.base import MASK, SCORES
+from tagmill.tasks.base import MASK, SCORES, Task
 from tagmill.tasks.classify import CLASSIFY
 from tagmill.tasks.multilabel import MULTILABEL
 from tagmill.tasks.segment import SEGMENT
 
 COLORS = ("red", "green", "blue")
+#: the sides of a box, in order
+BOX = ("left", "top", "right", "bottom")
 
 
 def write_classifier(
@@ -111,6 +113,39 @@ def write_fussy_classifier(path: Path, size: int = 16) -> Path:
     }
     spec = BundleSpec("fussy", CLASSIFY, COLORS, PreprocessSpec(size, size))
     return _write(path, spec, [nodes[i] for i in order], constants, {SCORES: (TensorProto.FLOAT, ["n", 3])})
+
+
+def write_box_finder(path: Path, task: Task, size: int = 16) -> Path:
+    """Write a model that gives for each color the smallest box around its bright pixels; `task` has output `boxes`."""
+    sides = {"left": ("columns", 0), "top": ("rows", 0), "last_column": ("columns", 1), "last_row": ("rows", 1)}
+    nodes = [
+        helper.make_node("Cast", [INPUT], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMax", ["float", "axes"], ["brightest"], keepdims=0),
+        helper.make_node("Div", ["brightest", "white"], [SCORES]),
+        helper.make_node("Greater", ["float", "middle"], ["is_bright"]),
+        helper.make_node("Cast", ["is_bright"], ["bright"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMax", ["bright", "down"], ["columns"], keepdims=0),
+        helper.make_node("ReduceMax", ["bright", "across"], ["rows"], keepdims=0),
+        *(
+            helper.make_node("ArgMax", [source], [side], axis=1, keepdims=0, select_last_index=last)
+            for side, (source, last) in sides.items()
+        ),
+        helper.make_node("Add", ["last_column", "one"], ["right"]),
+        helper.make_node("Add", ["last_row", "one"], ["bottom"]),
+        *(helper.make_node("Unsqueeze", [side, "behind"], [f"{side}_column"]) for side in BOX),
+        helper.make_node("Concat", [f"{side}_column" for side in BOX], ["boxes"], axis=2),
+    ]
+    constants = {
+        "axes": np.array([1, 2], dtype=np.int64),
+        "white": np.array(255, dtype=np.float32),
+        "middle": np.array(128, dtype=np.float32),
+        "down": np.array([1], dtype=np.int64),
+        "across": np.array([2], dtype=np.int64),
+        "one": np.array(1, dtype=np.int64),
+        "behind": np.array([2], dtype=np.int64),
+    }
+    outputs = {SCORES: (TensorProto.FLOAT, ["n", 3]), "boxes": (TensorProto.INT64, ["n", 3, 4])}
+    return _write(path, BundleSpec("boxes", task, COLORS, PreprocessSpec(size, size)), nodes, constants, outputs)
 
 
 def _write(

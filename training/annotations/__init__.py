@@ -1,1 +1,1 @@
-"""Read labeled images, one module per format. Imports no torch."""
+"""Read labeled images, one module per annotation format; imports no torch."""

@@ -1,1 +1,1 @@
-"""The command `tagmill train`: options.py is shared, each recipe has a module for its subcommand."""
+"""The command `tagmill train`, one module per subcommand."""

@@ -1,1 +1,1 @@
-"""Decode labeled images into arrays, and split them into training, validation and test. Imports no torch."""
+"""Decode labeled images into arrays, and split them into training, validation and test; imports no torch."""

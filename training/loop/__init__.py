@@ -1,1 +1,1 @@
-"""The training loop and its parts: learning rate, optimizers, EMA, sampling, augmentation, losses."""
+"""The training loop and its parts: learning rate, optimizers, EMA, sampling, augmentation and losses."""

@@ -1,1 +1,1 @@
-"""The networks: one module per family."""
+"""The networks that can be trained, one module per family."""

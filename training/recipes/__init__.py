@@ -1,1 +1,1 @@
-"""The training scripts: one module per recipe, read from top to bottom; finish.py is the end of each."""
+"""The training scripts, one module per recipe; each reads from top to bottom."""

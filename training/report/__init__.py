@@ -1,1 +1,1 @@
-"""The report of a training: figures, an HTML page and a model card."""
+"""Write the report of a training: figures, an HTML page and a model card."""

@@ -1,1 +1,1 @@
-"""`tagmill bench`: measure how a bundle runs fastest on this machine."""
+"""Measure the batch size and the threads that a bundle runs fastest with, for `tagmill bench`."""

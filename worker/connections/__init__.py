@@ -1,1 +1,1 @@
-"""Outlive a broker or database that is away."""
+"""Keep working through outages: wait for a database or a broker that is down, and call the ledger again."""

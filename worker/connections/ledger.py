@@ -35,11 +35,11 @@ class Ledger:
         """Return whether the batch of a message is in SQL."""
         return self._call(leases.exists, message.run, message.batch, queue)
 
-    def unchanged_files(self, identities: Iterable[str], models: tuple[str, ...]) -> dict[str, str]:
+    def unchanged_files(self, models: tuple[str, ...], identities: Iterable[str]) -> dict[str, str]:
         """Return identity -> sha256 of the files that were hashed before, and lack no result of these models."""
         return self._call(known_results.unchanged_files, identities, models)
 
-    def known_inferences(self, shas: Iterable[str], models: tuple[str, ...]) -> set[tuple[str, str]]:
+    def known_inferences(self, models: tuple[str, ...], shas: Iterable[str]) -> set[tuple[str, str]]:
         """Return the (image sha256, model sha256) pairs that have a result."""
         return self._call(known_results.known_inferences, shas, models)
 

@@ -1,1 +1,1 @@
-"""Run a bundle: sessions, the two inference libraries behind them, and dynamic batching."""
+"""Load bundles and run them on ONNX Runtime or OpenVINO, with dynamic batching."""

@@ -17,6 +17,7 @@ from worker.devices.provider_options import CPU, CUDA, TENSORRT, GpuOptions
 from worker.devices.resolve import resolve
 from worker.inference.backend import Backend, library_error
 from worker.inference.call_tracker import CallTracker
+from worker.inference.dynamic_batching import DynamicBatcher
 from worker.inference.golden_check import check_answers, tolerance
 
 __all__ = ["CPU", "CUDA", "TENSORRT", "Session"]
@@ -60,6 +61,12 @@ class Session:
         #: calls that run at the same time; more of them wait for each other
         self.parallel = self._backend.parallel
         self.calls = CallTracker()
+        #: shares calls among the batches that infer at the same time
+        self.batched = DynamicBatcher(lambda images: self.run(images, best_only=True), self.parallel)
+        #: least side in pixels that decoding may shrink an image to
+        self.decode_side = self.spec.preprocess.decode_side
+        self._outputs = self.spec.task.wanted_outputs(0)
+        self._best_outputs = self.spec.task.wanted_outputs(self.top_k)
         #: images that one call may hold, once a larger one ran out of memory
         self.largest_call: int | None = None
         #: an image that is answered here, uint8 [1, height, width, 3], or None where the bundle has none
@@ -72,7 +79,7 @@ class Session:
 
         Raises StalledCallError where `calls` cut it off, and what the library raises.
         """
-        names = self.spec.task.wanted_outputs(self.top_k if best_only else 0)
+        names = self._best_outputs if best_only else self._outputs
         found = self._backend.run(names, images, self.calls)
         return self.spec.task.prediction(dict(zip(names, found, strict=True)))
 

@@ -1,1 +1,1 @@
-"""Tag in this process, with no servers: `tagmill tag`, `predict` and `demo`."""
+"""Tag in the process of one command, with no servers: `tagmill tag`, `predict` and `demo`."""

@@ -1,1 +1,1 @@
-"""The stages of a batch: skip known images, fetch, decode and infer."""
+"""The stages of a batch; each takes and returns a list of `BatchImage`."""

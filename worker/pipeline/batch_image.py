@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from tagmill.images.image import Pixels
 from tagmill.images.preprocess import PreprocessSpec
+from tagmill.locations import LOCAL
 from tagmill.outcomes import ErrorCode, ImageFailure
 from tagmill.records import BatchResult, ImageRow, InferenceRow, Outcome, SeenFile
 from worker.inference.session import Session
@@ -20,6 +21,8 @@ class BatchImage:
 
     position: int
     uri: str
+    #: whether it is a file on this machine, not a URL
+    local: bool = field(init=False)
     #: for a local file that may be read: hash of its path, size, inode and times, taken before it is read
     identity: str | None = None
     #: sha256 of its bytes
@@ -30,6 +33,8 @@ class BatchImage:
     data: bytes | None = None
     #: for a local file: its status after it was read
     status: os.stat_result | None = None
+    #: whether its identity is stored, so that a later run recognizes the file
+    remember: bool = False
     #: sessions whose result for these bytes is missing
     missing: Sequence[Session] = ()
     #: an earlier image of the batch with the same bytes, whose outcome this one gets
@@ -44,6 +49,9 @@ class BatchImage:
     code: ErrorCode | None = None
     #: why it failed, in words
     detail: str | None = None
+
+    def __post_init__(self) -> None:
+        self.local = self.uri.startswith(LOCAL)
 
     def fail(self, code: ErrorCode, detail: str) -> None:
         """Record why it failed, and drop its bytes."""
@@ -61,14 +69,16 @@ class BatchImage:
             self.fail(unforeseen, f"{type(error).__name__}: {error}"[:300])
 
 
-def to_result(images: Iterable[BatchImage], files: Sequence[SeenFile] = ()) -> BatchResult:
+def to_result(images: Iterable[BatchImage]) -> BatchResult:
     """Return the result that the ledger writes for these images."""
-    outcomes, facts, answers = [], [], []
+    result = BatchResult([], [], [], [])
     for image in images:
         source = image.twin or image
         sha256 = None if source.code else image.sha256
-        outcomes.append(Outcome(image.position, sha256, source.code, source.detail))
+        result.outcomes.append(Outcome(image.position, sha256, source.code, source.detail))
+        result.inferences.extend(image.answers)
         if image.facts is not None:
-            facts.append(image.facts)
-        answers += image.answers
-    return BatchResult(outcomes, facts, answers, files)
+            result.images.append(image.facts)
+        if image.remember and image.identity is not None and sha256 is not None:
+            result.files.append(SeenFile(image.identity, sha256))
+    return result

@@ -33,11 +33,10 @@ def decode_images(
         data = image.data if image.data is not None else fetch(image.uri).data
         if image.data is None and hashlib.sha256(data).hexdigest() != image.sha256:
             raise ImageFailure(ErrorCode.FETCH_FAILED, "the file changed while it was read")
-        for side in sorted({spec.decode_side for spec in image.inputs}):
+        for side in sorted({session.decode_side for session in image.missing}):
             decoded = decoder(data, side, limits)
-            for spec, out in image.inputs.items():
-                if spec.decode_side == side:
-                    fit(decoded.rgb, spec, out)
+            for spec in {session.spec.preprocess for session in image.missing if session.decode_side == side}:
+                fit(decoded.rgb, spec, image.inputs[spec])
         assert image.sha256 is not None, "it was fetched"
         image.facts = ImageRow(image.sha256, decoded.width, decoded.height, decoded.format, len(data))
         image.data = None
@@ -51,5 +50,5 @@ def decode_images(
     rows = {spec: iter(np.empty((n, spec.height, spec.width, 3), np.uint8)) for spec, n in counts.items()}
     for image, each in zip(wanted, specs, strict=True):
         image.inputs = {spec: next(rows[spec]) for spec in each}
-    pool.start(decode_one, failed, wanted).results()
+    pool.run(decode_one, failed, wanted)
     return images

@@ -4,7 +4,6 @@ import hashlib
 import threading
 from collections.abc import Callable
 
-from tagmill.locations import is_local
 from tagmill.outcomes import ErrorCode
 from worker.pipeline.batch_image import BatchImage
 from worker.sources.fetcher import Fetched
@@ -38,9 +37,10 @@ def fetch_images(images: list[BatchImage], fetch: Fetch, files: TimeoutPool, url
         image.fail_with(error, ErrorCode.FETCH_FAILED)
 
     wanted = [image for image in images if image.sha256 is None]
+    remote = [image for image in wanted if not image.local]
     # Each URL is a separate task, so that it does not wait for another host.
-    remote = urls.start(fetch_one, failed, [image for image in wanted if not is_local(image.uri)], largest=1)
-    local = files.start(fetch_one, failed, [image for image in wanted if is_local(image.uri)])
-    remote.results()
-    local.results()
+    started = urls.start(fetch_one, failed, remote, largest=1) if remote else None
+    files.run(fetch_one, failed, [image for image in wanted if image.local])
+    if started is not None:
+        started.results()
     return images

@@ -1,67 +1,54 @@
 """Run the decoded images of a batch through the sessions that lack a result for them."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tagmill.errors import DeviceLostError, first_line
 from tagmill.images.image import Pixels
 from tagmill.outcomes import ErrorCode
 from tagmill.records import InferenceRow
-from tagmill.tasks.base import Prediction
 from worker.inference.error_codes import error_code_of
 from worker.inference.session import Session
 from worker.pipeline.batch_image import BatchImage
 
 log = logging.getLogger(__name__)
 
-#: infers uint8 [N, H, W, 3] in a call of at most this many images, which may include images of other batches
-Call = Callable[[NDArray[np.uint8], int], Prediction]
-
 
 def infer_images(
-    images: list[BatchImage],
-    sessions: Sequence[Session],
-    call_of: Callable[[Session], Call] | None = None,
-    pool: Executor | None = None,
+    images: list[BatchImage], sessions: Sequence[Session], pool: Executor | None = None
 ) -> list[BatchImage]:
     """Run every decoded image through its missing sessions, and add the results to its `answers`.
 
     A call takes `Session.best_batch` images. A failing call is split down to the image that breaks it, which fails.
-    `call_of` returns the function that makes a session's calls; None calls the session itself. With a `pool`, the calls
-    of a session run in parallel. Raise DeviceLostError if a failure is not the fault of an image.
+    With a `pool`, the calls of a session run in parallel. Raise DeviceLostError if a failure is not the fault of an
+    image.
     """
     for session in sessions:
         wanted = [image for image in images if image.facts is not None and session in image.missing]
-        call = call_of(session) if call_of else _direct_call(session)
         size = _size(session)
         chunks = [wanted[start : start + size] for start in range(0, len(wanted), size)]
         if pool is None or len(chunks) < 2:
             for chunk in chunks:
-                _infer_chunk(session, chunk, call)
+                _infer_chunk(session, chunk)
         else:
-            for _ in pool.map(lambda chunk: _infer_chunk(session, chunk, call), chunks):  # noqa: B023 - map ends inside the loop
+            for _ in pool.map(lambda chunk: _infer_chunk(session, chunk), chunks):  # noqa: B023 - map ends inside the loop
                 pass
     return images
-
-
-def _direct_call(session: Session) -> Call:
-    return lambda images, largest: session.run(images, best_only=True)
 
 
 def _size(session: Session) -> int:
     return min(session.best_batch, session.largest_call or session.best_batch)
 
 
-def _infer_chunk(session: Session, images: Sequence[BatchImage], call: Call) -> None:
+def _infer_chunk(session: Session, images: Sequence[BatchImage]) -> None:
     start = 0
     while start < len(images):
         # Read before each call: a call that runs out of memory makes all later calls of its session smaller.
         size = _size(session)
-        _infer_call(session, images[start : start + size], size, call)
+        _infer_call(session, images[start : start + size], size)
         start += size
 
 
@@ -81,10 +68,10 @@ def _address(array: Pixels) -> int:
     return int(array.__array_interface__["data"][0])
 
 
-def _infer_call(session: Session, images: Sequence[BatchImage], largest: int, call: Call) -> None:
+def _infer_call(session: Session, images: Sequence[BatchImage], largest: int) -> None:
     try:
         pixels = together([image.inputs[session.spec.preprocess] for image in images])
-        prediction = call(pixels, largest)
+        prediction = session.batched.run(pixels, largest)
     except Exception as error:  # the exceptions of onnxruntime have no common base class
         code = error_code_of(error)
         if len(images) == 1:
@@ -97,7 +84,7 @@ def _infer_call(session: Session, images: Sequence[BatchImage], largest: int, ca
         if code is ErrorCode.OUT_OF_MEMORY:
             _limit_size(session, size)
         for start in range(0, len(images), size):
-            _infer_call(session, images[start : start + size], size, call)
+            _infer_call(session, images[start : start + size], size)
         return
     finite = np.isfinite(prediction.scores)
     for number, image in enumerate(images):

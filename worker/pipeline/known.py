@@ -1,75 +1,88 @@
-"""Skip known images: files that were hashed before, and bytes for which every model has a result."""
+"""Skip known images: local files that have not changed since they were hashed, and bytes that have all results.
 
+A file is unchanged while its path, its size, its inode, the time of its last change of content (mtime) and the time of
+its last change of any kind (ctime) are the same. Programs cannot set ctime, so a copy that keeps its times, or `touch`,
+is detected. A file that changed less than `RACY_SECONDS` before it was hashed is not remembered: a second change within
+the same tick of the file system's clock would not be detected (git calls such index entries racy).
+"""
+
+import hashlib
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-from tagmill.locations import is_local
-from tagmill.records import SeenFile
 from worker.inference.session import Session
 from worker.pipeline.batch_image import BatchImage
-from worker.sources import stat_cache
 from worker.timeout_pool import TimeoutPool
+
+#: least seconds between a file's last change and its hashing; otherwise it is not remembered
+RACY_SECONDS = 2.0
 
 #: files per task of a thread: passing a single one to a thread takes longer than reading its status
 CHUNK = 16
 
 #: returns the status of a local file, or raises ImageFailure if the file may not be read
-Status = Callable[[str], os.stat_result]
+Status = Callable[[str], os.stat_result | None]
+#: returns identity -> sha256 of the files that were hashed before and lack no result
+UnchangedFiles = Callable[[Iterable[str]], Mapping[str, str]]
+#: returns the (image sha256, model sha256) pairs that have a result
+KnownInferences = Callable[[Iterable[str]], Collection[tuple[str, str]]]
 
 
-def identify_files(images: list[BatchImage], status: Status, pool: TimeoutPool) -> list[BatchImage]:
-    """Set the identity of every local file that may be read. Others keep none; fetching them reports the reason."""
+def skip_unchanged(
+    images: list[BatchImage], status: Status, pool: TimeoutPool, unchanged_files: UnchangedFiles
+) -> list[BatchImage]:
+    """Set the sha256 of local files that have not changed since they were hashed: they are neither read nor inferred.
 
-    def identify(image: BatchImage) -> None:
-        image.identity = stat_cache.identity_of(image.uri, status(image.uri))
-
-    local = [image for image in images if is_local(image.uri)]
-    pool.start(identify, lambda image, error: None, local, largest=CHUNK).results()
+    A file whose status cannot be read is not skipped: fetching it reports the reason.
+    """
+    local = [image for image in images if image.local]
+    for image, found in zip(
+        local, pool.run(status, _unread, [image.uri for image in local], largest=CHUNK), strict=True
+    ):
+        image.identity = None if found is None else _identity(image.uri, found)
+    identities = [image.identity for image in images if image.identity is not None]
+    hashed = unchanged_files(identities) if identities else {}
+    for image in images:
+        image.sha256 = hashed.get(image.identity or "")
+        image.unchanged = image.sha256 is not None
     return images
 
 
-def skip_unchanged(images: list[BatchImage], hashed: Mapping[str, str]) -> list[BatchImage]:
-    """Set the sha256 of images whose file is unchanged.
+def remember_files(images: list[BatchImage], began: float) -> list[BatchImage]:
+    """Mark the files to remember: those that did not change while they were read, or shortly before.
 
-    `hashed` maps identity to sha256, for bytes that lack no result.
+    `began` is the time at which the batch began, in Unix seconds, before any of its files was hashed.
     """
     for image in images:
-        if image.identity is not None:
-            image.sha256 = hashed.get(image.identity)
-            image.unchanged = image.sha256 is not None
+        if image.status is not None and image.identity is not None:
+            racy = max(image.status.st_mtime, image.status.st_ctime) > began - RACY_SECONDS
+            image.remember = not racy and _identity(image.uri, image.status) == image.identity
     return images
 
 
-def find_missing(
-    images: list[BatchImage], sessions: Sequence[Session], known: Collection[tuple[str, str]]
+def skip_known(
+    images: list[BatchImage], sessions: Sequence[Session], known_inferences: KnownInferences | None = None
 ) -> list[BatchImage]:
-    """Set which sessions lack a result for each fetched image.
+    """Set which sessions lack a result for each fetched image; all of them without `known_inferences`.
 
-    `known` holds the (image sha256, model sha256) that have one. The first of several images with the same bytes stands
-    for the others, which get it as their twin.
+    The first of several images with the same bytes stands for the others, which get it as their twin.
     """
     first: dict[str, BatchImage] = {}
     for image in images:
-        if image.sha256 is None or image.unchanged:
-            continue
-        earlier = first.setdefault(image.sha256, image)
-        if earlier is image:
-            image.missing = [session for session in sessions if (image.sha256, session.sha256) not in known]
-        else:
-            image.twin = earlier
+        if image.sha256 is not None and not image.unchanged:
+            earlier = first.setdefault(image.sha256, image)
+            image.twin = None if earlier is image else earlier
+    known = known_inferences(first) if known_inferences and first else ()
+    for sha256, image in first.items():
+        image.missing = [session for session in sessions if (sha256, session.sha256) not in known]
     return images
 
 
-def seen_files(images: Sequence[BatchImage], started: float) -> list[SeenFile]:
-    """Return the files to remember: those that were tagged and did not change while they were read.
+def _identity(path: str, status: os.stat_result) -> str:
+    """Return a hash, as hex, of all that distinguishes a file from a changed one."""
+    facts = f"{path}\0{status.st_size}\0{status.st_ino}\0{status.st_mtime_ns}\0{status.st_ctime_ns}"
+    return hashlib.sha256(facts.encode()).hexdigest()
 
-    `started` is the time at which the batch began, in Unix seconds, before any of its files was read.
-    """
-    return [
-        SeenFile(image.identity, image.sha256)
-        for image in images
-        if image.status is not None and image.identity is not None and image.sha256 is not None
-        if (image.twin or image).code is None
-        if not stat_cache.is_racy(image.status, started)
-        if stat_cache.identity_of(image.uri, image.status) == image.identity
-    ]
+
+def _unread(uri: str, error: Exception) -> None:
+    """Return None as the status of a file that cannot be read."""

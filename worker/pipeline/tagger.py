@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 
 from tagmill.images.decode import decode
@@ -10,14 +10,13 @@ from tagmill.images.image import DecodeLimits
 from tagmill.machine import usable_cores
 from tagmill.settings import Settings
 from worker.inference.bundle_files import BundleFiles
-from worker.inference.dynamic_batching import DynamicBatcher
 from worker.inference.session import Session
 from worker.inference.session_cache import SessionCache
 from worker.pipeline.batch_image import BatchImage
 from worker.pipeline.decode import Decode, decode_images
 from worker.pipeline.fetch import fetch_images
-from worker.pipeline.infer import Call, infer_images
-from worker.pipeline.known import find_missing
+from worker.pipeline.infer import infer_images
+from worker.pipeline.known import skip_known
 from worker.sources.fetcher import Fetcher, FetchLimits
 from worker.timeout_pool import TimeoutPool
 
@@ -59,23 +58,14 @@ class Tagger:
         self.decoder = decoder
         #: the fetcher that may read the folders of a run
         self.fetcher = fetcher
-        self._batchers: dict[str, DynamicBatcher] = {}
 
     def tag(self, images: list[BatchImage], sessions: Sequence[Session], roots: tuple[str, ...]) -> list[BatchImage]:
         """Fetch, decode and infer images without known results."""
         fetch = self.fetcher(roots).fetch
         images = fetch_images(images, fetch, self.pools.decode, self.pools.fetch)
-        images = find_missing(images, sessions, known=())
+        images = skip_known(images, sessions)
         images = decode_images(images, fetch, self.decode_limits, self.pools.decode, self.decoder)
-        return infer_images(images, sessions, self.call_of, self.pools.infer)
-
-    def call_of(self, session: Session) -> Call:
-        """Return the function that makes a session's calls, which merges those of all batches of this process."""
-        batcher = self._batchers.get(session.sha256)
-        if batcher is None:
-            new = DynamicBatcher(partial(session.run, best_only=True), session.parallel)
-            batcher = self._batchers.setdefault(session.sha256, new)
-        return batcher.run
+        return infer_images(images, sessions, self.pools.infer)
 
     def close(self) -> None:
         """End the threads."""

@@ -1,1 +1,1 @@
-"""Fetch the bytes of an image from a file or a URL."""
+"""Read the bytes of an image from a local file or a URL, and recognize files that have not changed."""

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tagmill.locations import FETCHED, is_local, scheme_of
+from tagmill.locations import FETCHED, LOCAL, scheme_of
 from tagmill.outcomes import ErrorCode, ImageFailure, printable
 from worker.sources.http_source import HttpReader
 
@@ -51,7 +51,7 @@ class Fetcher:
 
     def fetch(self, uri: str) -> Fetched:
         """Return what is there. Raise ImageFailure for whatever is wrong with the location."""
-        if is_local(uri):
+        if uri.startswith(LOCAL):
             return self._read_file(uri)
         scheme = scheme_of(uri)
         if scheme is None:

@@ -1,1 +1,1 @@
-"""Keep a worker process alive and within its limits, and isolate images that crash it."""
+"""Restart a worker process that died, keep it within its limits, and isolate images that crash it."""

@@ -1,1 +1,1 @@
-"""Alembic migrations of the SQL tables."""
+"""Alembic migrations of the SQL tables, one file per schema version."""

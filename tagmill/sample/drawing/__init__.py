@@ -1,1 +1,1 @@
-"""Drawing for the sample catalog: fabrics, prints, backgrounds, outlines and rendering."""
+"""Draw and render garments: outlines, fabrics, prints, backgrounds and light."""

@@ -25,8 +25,8 @@ from tagmill.settings import Settings
 from worker.batch import BatchProcessor, ProcessHooks
 from worker.connections.availability import Services
 from worker.inference.session import Session
+from worker.pipeline import known
 from worker.pipeline.tagger import build_tagger
-from worker.sources import stat_cache
 from worker.sources.fetcher import Fetched, Fetcher
 
 
@@ -75,7 +75,7 @@ def shop(engine: Engine, tmp_path: Path) -> Iterator[Shop]:
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The locations that are read, in order; files may be remembered however young they are."""
-    monkeypatch.setattr(stat_cache, "RACY_SECONDS", -1.0)
+    monkeypatch.setattr(known, "RACY_SECONDS", -1.0)
     read: list[str] = []
     fetch = Fetcher.fetch
 
@@ -122,7 +122,7 @@ def test_a_file_that_changed_just_before_it_was_hashed_is_not_remembered(shop: S
     write_image(shop.folder / "young.png", "red")
     shop.tag()
     assert shop.rows("SELECT count(*) FROM file_seen") == [(0,)]
-    time.sleep(stat_cache.RACY_SECONDS + 0.2)
+    time.sleep(known.RACY_SECONDS + 0.2)
     assert shop.tag().inferences == 0
     assert shop.rows("SELECT count(*) FROM file_seen") == [(1,)]
 
@@ -132,7 +132,7 @@ def test_a_long_batch_does_not_make_a_young_file_old(shop: Shop, monkeypatch: py
 
     def slow(self: Fetcher, uri: str) -> Fetched:
         found = fetch(self, uri)
-        time.sleep(stat_cache.RACY_SECONDS + 0.2)
+        time.sleep(known.RACY_SECONDS + 0.2)
         return found
 
     monkeypatch.setattr(Fetcher, "fetch", slow)

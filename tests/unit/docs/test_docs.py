@@ -140,7 +140,7 @@ def test_the_readme_and_the_start_page_of_the_site_lead_to_every_document() -> N
 def test_the_page_of_commands_has_every_command_once() -> None:
     page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
     shown = re.findall(r"^\.\. click:: ([\w.]+):(\w+)\n   :prog: tagmill (\w+)$", page, flags=re.M)
-    assert sorted(shown) == sorted((module, attribute, name) for name, (module, attribute, *_) in COMMANDS.items())
+    assert sorted(shown) == sorted((entry.module, name, name) for name, entry in COMMANDS.items())
 
 
 def test_the_documented_options_of_the_recipes_are_what_the_networks_are_trained_with() -> None:

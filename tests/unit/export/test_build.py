@@ -1,4 +1,4 @@
-"""`tagmill export`: the bundle agrees with torch and says what it is, or there is no bundle."""
+"""`tagmill export`: a bundle that agrees with torch and describes itself, or no bundle."""
 
 import io
 from collections.abc import Callable
@@ -16,11 +16,11 @@ from support.checkpoints import short
 from support.image_fixtures import draw_noisy, draw_shapes
 
 from export import build as build_module
-from export.build import Exported, describe, export_bundle
+from export.build import ExportResult, describe, export_bundle
 from export.cli.export import export
 from export.graph.torch_graph import build_graph
 from export.proof.parity import Parity, compare, torch_reference
-from export.proof.sample_images import sample_pictures
+from export.proof.sample_images import sample_images
 from tagmill.bundles.spec import BundleSpec, Precision
 from tagmill.errors import BundleError, ExitCode, InputError
 from tagmill.images.preprocess import Geometry, PreprocessSpec
@@ -46,7 +46,7 @@ from worker.pipeline.infer import infer_images
 @pytest.fixture(scope="module")
 def classifier_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("classifier")
-    data, test = draw_noisy(folder / "train", each=6), draw_noisy(folder / "pictures", each=6, seed=1)
+    data, test = draw_noisy(folder / "train", each=6), draw_noisy(folder / "images", each=6, seed=1)
     train_cnn(Folders((data,), (), (test,)), folder / "run", Arch.SIMPLE_CNN, short(CNN[Arch.SIMPLE_CNN], epochs=1))
     return folder / "run"
 
@@ -54,7 +54,7 @@ def classifier_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def segmenter_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("segmenter")
-    data = draw_shapes(folder / "pictures", 16)
+    data = draw_shapes(folder / "images", 16)
     train_segment(Folders((data,)), folder / "run", SegmentArch.UNET, short(SEGMENT, size=64, epochs=2, batch_size=4))
     return folder / "run"
 
@@ -63,9 +63,9 @@ def segmenter_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Made:
     run: Path
     bundle: Path
-    done: Exported
+    done: ExportResult
     #: what the export wrote on standard output and error
-    said: str
+    printed: str
 
     @property
     def spec(self) -> BundleSpec:
@@ -80,12 +80,12 @@ class Made:
         return Session(self.bundle, device="cpu")
 
 
-def exported(run: Path, said: io.StringIO) -> Made:
+def exported(run: Path, printed: io.StringIO) -> Made:
     bundle = run.parent / "exported" / "bundle.onnx"
     bundle.parent.mkdir()
-    with redirect_stdout(said), redirect_stderr(said):
+    with redirect_stdout(printed), redirect_stderr(printed):
         done = export_bundle(run, bundle, name="fine")
-    return Made(run, bundle, done, said.getvalue())
+    return Made(run, bundle, done, printed.getvalue())
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def segmenter(segmenter_run: Path) -> Made:
 
 
 def graph_with_weights_times(made: Made, factor: float) -> Callable[..., onnx.ModelProto]:
-    """Return a `build_graph` that gives the graph of a bundle with its last weights scaled."""
+    """Return a `build_graph` that returns the graph of a bundle with its last weights scaled."""
 
     def tampered(*arguments: object) -> onnx.ModelProto:
         model = onnx.load(made.bundle)
@@ -111,11 +111,11 @@ def graph_with_weights_times(made: Made, factor: float) -> Callable[..., onnx.Mo
     return tampered
 
 
-def test_a_classifier_bundle_answers_as_torch_does(classifier: Made) -> None:
+def test_a_classifier_bundle_predicts_as_torch_does(classifier: Made) -> None:
     assert classifier.parity.images == 18
     assert classifier.parity.max_score_difference < 1e-5
     checkpoint = load(classifier.run)
-    images = sample_pictures(checkpoint)
+    images = sample_images(checkpoint)
     found = classifier.session.run(images)
     assert found.mask is None
     expected = probabilities(all_logits(checkpoint.network(), images), checkpoint.temperature)
@@ -124,11 +124,11 @@ def test_a_classifier_bundle_answers_as_torch_does(classifier: Made) -> None:
     assert classifier.spec.task is CLASSIFY
 
 
-def test_a_segmenter_bundle_answers_as_torch_does(segmenter: Made) -> None:
+def test_a_segmenter_bundle_predicts_as_torch_does(segmenter: Made) -> None:
     assert segmenter.parity.mask_difference == pytest.approx(0.0, abs=1e-3)
     assert segmenter.spec.background == "background"
     checkpoint = load(segmenter.run)
-    images = sample_pictures(checkpoint)
+    images = sample_images(checkpoint)
     found = segmenter.session.run(images)
     assert found.mask is not None
     assert found.mask.dtype == np.uint8
@@ -142,14 +142,14 @@ def test_a_segmenter_bundle_answers_as_torch_does(segmenter: Made) -> None:
 
 def test_a_bundle_takes_any_number_of_images(classifier: Made, segmenter: Made) -> None:
     for made in (classifier, segmenter):
-        images = sample_pictures(load(made.run))
+        images = sample_images(load(made.run))
         together = made.session.run(images[:7])
         for number in range(7):
             alone = made.session.run(images[number : number + 1])
             assert alone.scores[0] == pytest.approx(together.scores[number], abs=1e-5)
 
 
-def test_a_bundle_says_what_it_is_and_where_it_came_from(classifier: Made) -> None:
+def test_a_bundle_describes_itself_and_its_origin(classifier: Made) -> None:
     read = classifier.session.spec
     assert read == BundleSpec.from_metadata(classifier.spec.to_metadata())
     assert read.name == "fine"
@@ -165,17 +165,17 @@ def test_a_bundle_says_what_it_is_and_where_it_came_from(classifier: Made) -> No
     assert read.precision is Precision.FP32
 
 
-def test_a_bundle_does_not_name_the_machine_it_was_made_on(classifier: Made, segmenter: Made) -> None:
+def test_a_bundle_does_not_reveal_the_machine_it_was_made_on(classifier: Made, segmenter: Made) -> None:
     for made in (classifier, segmenter):
         content = made.bundle.read_bytes()
-        for secret in (str(made.run.parent), str(Path(torch.__file__).parent), str(Path.cwd()), "site-packages"):
-            assert secret.encode() not in content
+        for private in (str(made.run.parent), str(Path(torch.__file__).parent), str(Path.cwd()), "site-packages"):
+            assert private.encode() not in content
 
 
 def test_the_same_checkpoint_gives_the_same_bytes(classifier: Made, segmenter: Made, tmp_path: Path) -> None:
     for made in (classifier, segmenter):
-        export_bundle(made.run, tmp_path / "again.onnx", name="fine")
-        assert (tmp_path / "again.onnx").read_bytes() == made.bundle.read_bytes()
+        export_bundle(made.run, tmp_path / "second.onnx", name="fine")
+        assert (tmp_path / "second.onnx").read_bytes() == made.bundle.read_bytes()
 
 
 def test_a_bundle_is_one_file_that_onnx_accepts(classifier: Made, segmenter: Made) -> None:
@@ -184,8 +184,8 @@ def test_a_bundle_is_one_file_that_onnx_accepts(classifier: Made, segmenter: Mad
         onnx.checker.check_model(onnx.load(made.bundle), full_check=True)
 
 
-def test_the_exporter_itself_says_nothing(classifier: Made, segmenter: Made) -> None:
-    assert classifier.said == segmenter.said == ""
+def test_the_exporter_prints_nothing(classifier: Made, segmenter: Made) -> None:
+    assert classifier.printed == segmenter.printed == ""
 
 
 @pytest.mark.parametrize("kind", ["classifier", "segmenter"])
@@ -200,17 +200,17 @@ def test_a_graph_whose_last_weights_are_a_percent_off_is_refused_and_leaves_no_f
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_graph_of_other_weights_is_refused(classifier: Made) -> None:
+def test_a_graph_with_other_weights_is_refused(classifier: Made) -> None:
     checkpoint = load(classifier.run)
     changed = checkpoint.network()
     with torch.no_grad():
         next(changed.parameters()).add_(1e-2)
-    parity = compare(classifier.session, torch_reference(changed, classifier.spec), sample_pictures(checkpoint))
+    parity = compare(classifier.session, torch_reference(changed, classifier.spec), sample_images(checkpoint))
     with pytest.raises(BundleError, match="differs from torch"):
         parity.check()
 
 
-def test_scores_that_are_no_numbers_are_refused(
+def test_scores_that_are_not_numbers_are_refused(
     classifier: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(build_module, "build_graph", graph_with_weights_times(classifier, float("nan")))
@@ -218,7 +218,7 @@ def test_scores_that_are_no_numbers_are_refused(
         export_bundle(classifier.run, tmp_path / "bundle.onnx")
 
 
-def test_a_refused_export_keeps_the_bundle_that_was_there(
+def test_a_refused_export_keeps_the_existing_bundle(
     classifier: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "bundle.onnx").write_bytes(before := b"the bundle in production")
@@ -261,7 +261,7 @@ def test_a_run_whose_images_are_gone_asks_for_samples(classifier_run: Path, tmp_
 
 
 def test_at_most_two_hundred_images_of_all_categories_are_compared(classifier_run: Path, tmp_path: Path) -> None:
-    images = sample_pictures(load(classifier_run), draw_noisy(tmp_path / "many", each=90))
+    images = sample_images(load(classifier_run), draw_noisy(tmp_path / "many", each=90))
     assert len(images) == 200
     assert set(images.mean((1, 2)).argmax(1).tolist()) == {0, 1, 2}
 
@@ -286,33 +286,33 @@ def test_a_segmenter_that_mirrors_its_images_exports(segmenter_run: Path, tmp_pa
 
 
 @pytest.fixture(scope="module")
-def several(classifier_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of the same network as a multi-label model of another temperature."""
-    run = tmp_path_factory.mktemp("several")
+def multilabel_run(classifier_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a run of the same network as a multi-label model with another temperature."""
+    run = tmp_path_factory.mktemp("multilabel")
     save(replace(load(classifier_run), task=MULTILABEL, temperature=2.5), run)
     return run
 
 
-def test_a_multilabel_bundle_gives_each_label_a_calibrated_score_of_its_own(several: Path, tmp_path: Path) -> None:
-    done = export_bundle(several, tmp_path / "bundle.onnx")
+def test_a_multilabel_bundle_gives_each_label_a_calibrated_score(multilabel_run: Path, tmp_path: Path) -> None:
+    done = export_bundle(multilabel_run, tmp_path / "bundle.onnx")
     session = Session(tmp_path / "bundle.onnx", "cpu")
     assert (session.spec.task, session.spec.temperature) == (MULTILABEL, 2.5)
-    images = sample_pictures(load(several))
-    expected = probabilities(all_logits(load(several).network(), images), 2.5, multilabel=True)
+    images = sample_images(load(multilabel_run))
+    expected = probabilities(all_logits(load(multilabel_run).network(), images), 2.5, multilabel=True)
     assert session.run(images).scores == pytest.approx(expected, abs=1e-5)
     assert done.parity.label_agreement == 1.0
 
 
 def test_a_graph_that_picks_the_best_labels_gives_the_worker_the_same_rows(
-    several: Path, classifier: Made, tmp_path: Path
+    multilabel_run: Path, classifier: Made, tmp_path: Path
 ) -> None:
-    for run in (several, classifier.run):
+    for run in (multilabel_run, classifier.run):
         export_bundle(run, tmp_path / "all.onnx", name="one")
         export_bundle(run, tmp_path / "best.onnx", name="one", top_k=2)
         whole, best = Session(tmp_path / "all.onnx", "cpu"), Session(tmp_path / "best.onnx", "cpu")
         assert (whole.top_k, best.top_k) == (0, 2)
         images = []
-        for number, pixels in enumerate(sample_pictures(load(run))):
+        for number, pixels in enumerate(sample_images(load(run))):
             facts = ImageRow(str(number), 32, 32, "png", 1)
             image = BatchImage(number, "", sha256=facts.sha256, missing=[whole, best], facts=facts)
             image.inputs = {best.spec.preprocess: pixels}
@@ -320,17 +320,19 @@ def test_a_graph_that_picks_the_best_labels_gives_the_worker_the_same_rows(
         for one, other in (image.answers for image in infer_images(images, [whole, best])):
             assert [label for label, _ in other.labels] == [label for label, _ in one.labels[:2]]
             assert [score for _, score in other.labels] == pytest.approx([score for _, score in one.labels[:2]])
-        assert best.run(sample_pictures(load(run))).scores.shape[1] == 3
+        assert best.run(sample_images(load(run))).scores.shape[1] == 3
 
 
-def test_top_k_must_leave_labels_out_and_is_not_for_masks(classifier: Made, segmenter: Made, tmp_path: Path) -> None:
+def test_top_k_must_be_below_the_number_of_labels_and_is_not_for_masks(
+    classifier: Made, segmenter: Made, tmp_path: Path
+) -> None:
     with pytest.raises(InputError, match="--top-k 3: the run has 3 labels, so it must be below that"):
         export_bundle(classifier.run, tmp_path / "bundle.onnx", top_k=3)
     with pytest.raises(InputError, match="a segmenter gives a label for each pixel"):
         export_bundle(segmenter.run, tmp_path / "bundle.onnx", top_k=1)
 
 
-def test_a_top_k_that_is_not_of_its_own_scores_is_refused(
+def test_top_k_labels_that_do_not_have_the_best_scores_are_refused(
     classifier: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def smallest_first(network: torch.nn.Module, spec: BundleSpec, top_k: int) -> onnx.ModelProto:
@@ -344,23 +346,23 @@ def test_a_top_k_that_is_not_of_its_own_scores_is_refused(
         export_bundle(classifier.run, tmp_path / "bundle.onnx", top_k=2)
 
 
-def test_a_description_keeps_the_end_of_each_path_only(classifier_run: Path) -> None:
+def test_a_description_keeps_only_the_end_of_each_path(classifier_run: Path) -> None:
     checkpoint = replace(load(classifier_run), data={"train": ["/home/ada/secret/shop/train"], "test": []})
     assert describe(checkpoint, "shop").provenance["data"] == {"train": ["shop/train"]}
 
 
-def test_the_command_writes_a_bundle_and_says_how_far_it_is_from_torch(segmenter_run: Path, tmp_path: Path) -> None:
+def test_the_command_writes_a_bundle_and_prints_its_difference_from_torch(segmenter_run: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(export, [str(segmenter_run), "-o", str(tmp_path / "shapes.onnx"), "--name", "forms"])
     assert done.exit_code == 0, done.output
     assert "segment bundle forms, 3 labels" in done.stdout
     assert "16 images" in done.stdout
 
 
-def test_a_name_that_is_refused_costs_no_graph(
+def test_a_bad_name_is_refused_before_a_graph_is_built(
     classifier_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built: list[Path] = []
-    monkeypatch.setattr(build_module, "sample_pictures", lambda *_: built.append(tmp_path))
+    monkeypatch.setattr(build_module, "sample_images", lambda *_: built.append(tmp_path))
     with pytest.raises(InputError, match=r"model name 'shirts \(2\)' must begin with .*`export --name` give another"):
         export_bundle(classifier_run, tmp_path / "shirts (2).onnx")
     assert built == []
@@ -373,7 +375,7 @@ def test_a_name_that_does_not_end_in_onnx_or_a_missing_folder_is_refused(classif
         export_bundle(classifier_run, tmp_path / "nowhere" / "bundle.onnx")
 
 
-def test_a_folder_in_the_place_of_the_bundle_is_refused_before_the_work(
+def test_a_folder_at_the_path_of_the_bundle_is_refused_before_the_work(
     classifier_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "shirts.onnx").mkdir()

@@ -1,9 +1,11 @@
-"""`tagmill evaluate`: what a bundle gets right on labeled images, with ONNX Runtime alone."""
+"""`tagmill evaluate`: the figures of a bundle on labeled images, with ONNX Runtime alone."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +18,10 @@ from support.image_fixtures import draw_noisy, draw_shapes, write_image
 from export.build import export_bundle
 from export.cli.evaluate import evaluate as command
 from export.evaluate import evaluate
-from tagmill.errors import ConfigurationError, InputError, NothingToDo
-from tagmill.tasks.base import Task
+from tagmill.bundles.spec import sha256_of
+from tagmill.errors import ConfigurationError, ExitCode, InputError, NothingToDo
+from tagmill.settings import load_settings
+from tagmill.tasks.base import Prediction, Task
 from tagmill.tasks.classify import CLASSIFY
 from tagmill.tasks.multilabel import MULTILABEL
 from tagmill.tasks.segment import SEGMENT
@@ -28,11 +32,15 @@ from training.recipes.cnn import DEFAULTS as CNN
 from training.recipes.cnn import train_cnn
 from training.recipes.segment import DEFAULTS as SEGMENT_DEFAULTS
 from training.recipes.segment import train_segment
+from worker.devices.device import Device
+from worker.inference.openvino_backend import PROVIDER as OPENVINO
 from worker.inference.session import Session
+from worker.inference.session_loader import tuned_settings_store
+from worker.inference.tuned_settings import TunedSettings, this_machine
 
 
 def write_colors(folder: Path, wrong: int = 0) -> Path:
-    """Write ten images a color; `wrong` of the green ones lie among the red."""
+    """Write ten images of each color; `wrong` of the green ones are in the folder of the red ones."""
     for color in COLORS:
         for number in range(10):
             write_image(folder / color / f"{number}.png", color, shade=number)
@@ -42,12 +50,12 @@ def write_colors(folder: Path, wrong: int = 0) -> Path:
 
 
 def write_masked(folder: Path) -> Path:
-    """Write an image that is half red, half white, and a mask that calls a quarter of it red."""
+    """Write an image that is half red and half white, with a mask in which a quarter is red."""
     for name in ("images", "masks"):
         (folder / name).mkdir(parents=True)
-    picture = Image.new("RGB", (64, 64), "white")
-    picture.paste((230, 20, 20), (0, 0, 32, 64))
-    picture.save(folder / "images" / "one.png")
+    image = Image.new("RGB", (64, 64), "white")
+    image.paste((230, 20, 20), (0, 0, 32, 64))
+    image.save(folder / "images" / "one.png")
     mask = np.zeros((64, 64), dtype=np.uint8)
     mask[:, :16] = 1
     Image.fromarray(mask).save(folder / "masks" / "one.png")
@@ -87,14 +95,14 @@ def test_an_unreadable_image_is_a_failure_and_the_rest_is_measured(classifier: S
     assert "not_an_image" in report["failures"][0]["reason"]
 
 
-def test_images_of_which_none_can_be_read_are_nothing_to_do(classifier: Session, tmp_path: Path) -> None:
+def test_if_no_image_can_be_read_there_is_nothing_to_do(classifier: Session, tmp_path: Path) -> None:
     (tmp_path / "data" / "red").mkdir(parents=True)
     (tmp_path / "data" / "red" / "one.jpg").write_bytes(b"")
     with pytest.raises(NothingToDo, match="none of 1 images could be read"):
         evaluate(classifier, [tmp_path / "data"])
 
 
-def test_a_category_that_the_bundle_does_not_know_is_named(classifier: Session, tmp_path: Path) -> None:
+def test_a_category_that_the_bundle_does_not_have_is_named(classifier: Session, tmp_path: Path) -> None:
     write_image(tmp_path / "data" / "violet" / "one.png", "red")
     with pytest.raises(InputError, match=r"category violet is not a label of colors\.onnx, which has: red"):
         evaluate(classifier, [tmp_path / "data"])
@@ -121,7 +129,7 @@ def test_a_calibrated_bundle_is_measured_with_and_without_its_temperature(tmp_pa
 
 
 def write_tags(folder: Path) -> Path:
-    """Write a table of red, green and yellow images, yellow being red and green, and a black one of no label."""
+    """Write a table of a red, a green, a yellow (red and green) and a black image (no label)."""
     folder.mkdir(parents=True)
     rows = []
     for name, rgb, labels in (
@@ -147,7 +155,7 @@ def test_a_multi_label_bundle_is_measured_by_average_precision(tmp_path: Path) -
     assert tempered["ece_uncalibrated"] == pytest.approx(report["ece"], abs=1e-3)
 
 
-def test_a_bundle_of_one_label_an_image_refuses_several(classifier: Session, tmp_path: Path) -> None:
+def test_a_single_label_bundle_refuses_images_with_several_labels(classifier: Session, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"tags\.csv:4: yellow\.png has 2 labels, red, green"):
         evaluate(classifier, [write_tags(tmp_path / "data")])
 
@@ -167,7 +175,7 @@ def test_a_coco_file_is_measured_by_its_shapes(tmp_path: Path) -> None:
         assert by_shapes[figure] == by_masks[figure]
 
 
-def test_groups_of_labels_are_measured_as_the_bundles_labels(tmp_path: Path) -> None:
+def test_grouped_labels_are_measured_as_labels_of_the_bundle(tmp_path: Path) -> None:
     session = Session(write_segmenter(tmp_path / "masks.onnx"), device="cpu")
     plain = write_masked(tmp_path / "data")
     grouped = write_masked(tmp_path / "grouped")
@@ -187,7 +195,9 @@ def test_the_mean_iou_of_masks_is_known_by_arithmetic(tmp_path: Path) -> None:
     assert report["mean_iou"] == pytest.approx(np.mean(list(report["per_class_iou"].values())), abs=1e-5)
 
 
-def test_a_mask_of_another_size_and_a_missing_one_are_said(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_mask_of_another_size_and_a_missing_mask_are_reported(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     data = write_masked(tmp_path / "data")
     for name, size in (("wide", (64, 32)), ("alone", None)):
         (data / "images" / f"{name}.png").write_bytes((data / "images" / "one.png").read_bytes())
@@ -221,7 +231,7 @@ def test_mean_iou_equals_that_of_torch(tmp_path: Path) -> None:
     assert report["pixel_accuracy"] == pytest.approx(measured["pixel_accuracy"], abs=1e-3)
 
 
-def test_the_command_prints_json_alone(tmp_path: Path) -> None:
+def test_the_command_prints_only_json(tmp_path: Path) -> None:
     words = [str(write_classifier(tmp_path / "colors.onnx")), "--data", str(write_colors(tmp_path / "data"))]
     done = CliRunner().invoke(command, [*words, "--device", "cpu", "--json"])
     assert done.exit_code == 0, done.output
@@ -236,7 +246,7 @@ def test_the_command_prints_a_multi_label_bundle(tmp_path: Path) -> None:
         assert word in done.stdout
 
 
-def test_the_name_of_a_data_set_stands_for_its_test_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_name_of_a_data_set_means_its_test_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     (tmp_path / "tagmill" / "cifar10" / "train").mkdir(parents=True)
     write_colors(tmp_path / "tagmill" / "cifar10" / "test")
@@ -254,7 +264,7 @@ def test_the_name_of_a_data_set_stands_for_its_test_images(tmp_path: Path, monke
         (SEGMENT, {"confusion", "masks", "per_class"}),
     ],
 )
-def test_what_a_bundle_says_is_drawn(tmp_path: Path, task: Task, names: set[str]) -> None:
+def test_predictions_are_drawn(tmp_path: Path, task: Task, names: set[str]) -> None:
     write = {CLASSIFY: write_classifier, MULTILABEL: write_tagger, SEGMENT: write_segmenter}[task]
     data = write_masked(tmp_path / "m") if task is SEGMENT else write_colors(tmp_path / "c", wrong=3)
     bundle, out = write(tmp_path / "bundle.onnx"), tmp_path / "deep" / "figures"
@@ -265,9 +275,9 @@ def test_what_a_bundle_says_is_drawn(tmp_path: Path, task: Task, names: set[str]
         assert min(Image.open(path).size) > 150
 
 
-def test_a_folder_that_cannot_be_made_is_an_error_before_anything_is_measured(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_an_error_before_measuring(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    bundle, data = write_classifier(tmp_path / "colors.onnx"), write_colors(tmp_path / "pictures")
+    bundle, data = write_classifier(tmp_path / "colors.onnx"), write_colors(tmp_path / "images")
     with pytest.raises(InputError, match=r"file/x: .*name another folder with --out"):
         evaluate(Session(bundle, device="cpu"), [data], out=tmp_path / "file" / "x")
 
@@ -276,7 +286,7 @@ def test_drawing_without_matplotlib_is_an_error_that_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("export.evaluate.find_spec", lambda name: None)
-    bundle, data = write_classifier(tmp_path / "colors.onnx"), write_colors(tmp_path / "pictures")
+    bundle, data = write_classifier(tmp_path / "colors.onnx"), write_colors(tmp_path / "images")
     with pytest.raises(ConfigurationError, match=r"pip install 'tagmill\[cpu,train\]'"):
         evaluate(Session(bundle, device="cpu"), [data], out=tmp_path / "figures")
 
@@ -289,11 +299,89 @@ def test_the_command_prints_tables(tmp_path: Path) -> None:
     assert "1.0000" in done.stdout
 
 
-def test_an_unknown_device_is_refused(tmp_path: Path) -> None:
-    words = [str(write_classifier(tmp_path / "colors.onnx")), "--data", str(tmp_path), "--device", "gpu"]
+def session_of_the_command(bundle: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, *options: str) -> Session:
+    """Run the command and return the session that it measured with."""
+    sessions: list[Session] = []
+
+    def spy(session: Session, *arguments: Any, **named: Any) -> dict[str, Any]:
+        sessions.append(session)
+        return evaluate(session, *arguments, **named)
+
+    monkeypatch.setattr("export.evaluate.evaluate", spy)
+    done = CliRunner().invoke(command, [str(bundle), "--data", str(write_colors(folder)), "--json", *options])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["accuracy"] == 1.0
+    (session,) = sessions
+    return session
+
+
+def test_the_command_measures_on_openvino(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openvino")
+    bundle = write_classifier(tmp_path / "colors.onnx")
+    session = session_of_the_command(bundle, tmp_path / "data", monkeypatch, "--device", "openvino")
+    assert session.provider == OPENVINO
+
+
+def test_without_a_device_the_settings_choose_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openvino")
+    monkeypatch.setenv("TAGMILL_DEVICE", "openvino")
+    bundle = write_classifier(tmp_path / "colors.onnx")
+    assert session_of_the_command(bundle, tmp_path / "data", monkeypatch).provider == OPENVINO
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_settings_choose_threads_and_batch(threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAGMILL_INFERENCE_THREADS", str(threads))
+    monkeypatch.setenv("TAGMILL_INFERENCE_BATCH", "7")
+    bundle = write_classifier(tmp_path / "colors.onnx")
+    session = session_of_the_command(bundle, tmp_path / "data", monkeypatch, "--device", "cpu")
+    assert session.threads == min(threads, os.cpu_count() or 1)
+    assert session.best_batch == 7
+
+
+def test_a_call_may_use_all_cores_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAGMILL_CACHE_FOLDER", str(tmp_path / "cache"))
+    bundle = write_classifier(tmp_path / "colors.onnx")
+    session = session_of_the_command(bundle, tmp_path / "data", monkeypatch, "--device", "cpu")
+    assert session.threads == (os.cpu_count() or 1)
+
+
+def test_what_bench_chose_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAGMILL_CACHE_FOLDER", str(tmp_path / "cache"))
+    bundle = write_classifier(tmp_path / "colors.onnx")
+    store = tuned_settings_store(load_settings())
+    store.write(sha256_of(bundle), this_machine(Device("cpu")), TunedSettings(5, 1, 1, 100.0))
+    session = session_of_the_command(bundle, tmp_path / "data", monkeypatch, "--device", "cpu")
+    assert (session.best_batch, session.threads) == (5, 1)
+
+
+def test_calls_take_the_images_that_suit_the_session(tmp_path: Path) -> None:
+    session = Session(write_classifier(tmp_path / "colors.onnx"), device="cpu", batch=7)
+    run, sizes = session.run, []
+
+    def spy(images: np.ndarray) -> Prediction:
+        sizes.append(len(images))
+        return run(images)
+
+    session.run = spy  # type: ignore[method-assign,assignment]
+    assert evaluate(session, [write_colors(tmp_path / "data")])["accuracy"] == 1.0
+    assert sizes == [7, 7, 7, 7, 2]
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:x", "openvino:0"])
+def test_an_unknown_device_is_an_error_of_one_line(device: str, tmp_path: Path) -> None:
+    words = [str(write_classifier(tmp_path / "colors.onnx")), "--data", str(tmp_path), "--device", device]
     error = CliRunner().invoke(command, words).exception
-    assert isinstance(error, InputError | ConfigurationError)
-    assert "must be auto, cpu or cuda" in str(error)
+    assert isinstance(error, ConfigurationError)
+    assert error.exit_code == ExitCode.CONFIGURATION
+    assert str(error) == "TAGMILL_DEVICE: must be auto, cpu, cuda:N, tensorrt:N or openvino"
+
+
+def test_a_device_that_is_not_there_is_an_error_of_one_line(tmp_path: Path) -> None:
+    words = [str(write_classifier(tmp_path / "colors.onnx")), "--data", str(tmp_path), "--device", "tensorrt:7"]
+    error = CliRunner().invoke(command, words).exception
+    assert isinstance(error, ConfigurationError)
+    assert "\n" not in str(error)
 
 
 def test_evaluation_imports_no_torch() -> None:

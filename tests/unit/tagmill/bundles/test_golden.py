@@ -1,4 +1,4 @@
-"""Golden samples: a bundle brings along what it must answer, and a session that answers otherwise does not load it."""
+"""Golden samples: a bundle carries predictions, and a session that predicts something else refuses to load it."""
 
 import json
 from pathlib import Path
@@ -15,10 +15,10 @@ from support.bundles import COLORS, write_classifier, write_segmenter
 from support.image_fixtures import write_image
 
 from export.cli.model import model as model_command
-from export.proof.golden import COUNT, golden_samples
+from export.proof.golden import SAMPLES, golden_samples
 from tagmill.bundles.golden import GoldenSamples
 from tagmill.bundles.spec import GOLDEN, BundleSpec, Precision
-from tagmill.errors import BundleError, ExitCode
+from tagmill.errors import BundleError, ConfigurationError, ExitCode
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.tasks.base import Prediction
 from tagmill.tasks.classify import CLASSIFY
@@ -33,24 +33,24 @@ MASKED = BundleSpec("masks", SEGMENT, COLORS, PreprocessSpec(5, 4))
 
 
 def colored(count: int, size: int, seed: int = 0) -> np.ndarray:
-    """Return noisy images that are in turn red, green and blue, the later the less."""
-    pictures = np.random.default_rng(seed).integers(0, 100, (count, size, size, 3), dtype=np.uint8)
+    """Return noisy images that are red, green and blue in turn, each one less than the one before."""
+    images = np.random.default_rng(seed).integers(0, 100, (count, size, size, 3), dtype=np.uint8)
     for number in range(count):
-        pictures[number, ..., number % 3] += np.uint8(120 * (count - number) / count)
-    return pictures
+        images[number, ..., number % 3] += np.uint8(120 * (count - number) / count)
+    return images
 
 
-def with_golden(path: Path, images: np.ndarray, room: int = 10**7) -> Path:
+def with_golden(path: Path, images: np.ndarray, graph_bytes: int = 10**7) -> Path:
     """Put golden samples into a bundle."""
-    found = golden_samples(Session(path, "cpu"), images, room)
+    samples = golden_samples(Session(path, "cpu"), images, graph_bytes)
     model = onnx.load(path)
-    model.metadata_props.add(key=GOLDEN, value=found.to_text())
+    model.metadata_props.add(key=GOLDEN, value=samples.to_text())
     onnx.save(model, path)
     return path
 
 
 def with_constant(path: Path, name: str, factor: float) -> Path:
-    """Change what a bundle computes, and nothing of what it says."""
+    """Change what a bundle computes, but not its description."""
     model = onnx.load(path)
     entry = next(entry for entry in model.graph.initializer if entry.name == name)
     entry.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(entry) * np.float32(factor), name))
@@ -63,7 +63,7 @@ def with_constant(path: Path, name: str, factor: float) -> Path:
     arrays.arrays(np.float32, (2, 3), elements=st.floats(0, 1, width=32)),
     st.none() | arrays.arrays(np.uint8, (2, 5, 4)),
 )
-def test_samples_survive_their_way_through_text(
+def test_samples_survive_a_round_trip_through_text(
     images: np.ndarray, scores: np.ndarray, mask: np.ndarray | None
 ) -> None:
     text = GoldenSamples(images, scores, mask).to_text()
@@ -74,7 +74,7 @@ def test_samples_survive_their_way_through_text(
     assert mask is None or (read.mask == mask).all()
 
 
-def test_a_bundle_that_answers_as_it_did_is_loaded_and_says_how_close_it_is(tmp_path: Path) -> None:
+def test_a_bundle_that_predicts_as_it_did_is_loaded_and_reports_the_difference(tmp_path: Path) -> None:
     classifier = with_golden(write_classifier(tmp_path / "c.onnx"), colored(12, 16))
     segmenter = with_golden(write_segmenter(tmp_path / "s.onnx"), colored(12, 32))
     for path in (classifier, segmenter):
@@ -84,7 +84,7 @@ def test_a_bundle_that_answers_as_it_did_is_loaded_and_says_how_close_it_is(tmp_
     assert Session(write_classifier(tmp_path / "without.onnx"), "cpu").golden_difference is None
 
 
-def test_a_bundle_that_answers_otherwise_here_is_refused_with_provider_and_difference(tmp_path: Path) -> None:
+def test_a_bundle_that_predicts_something_else_is_refused_with_provider_and_difference(tmp_path: Path) -> None:
     classifier = with_golden(write_classifier(tmp_path / "c.onnx"), colored(12, 16))
     with pytest.raises(BundleError, match=r"c\.onnx: on CPUExecutionProvider .* differ by 0\.\d+ in a score"):
         Session(with_constant(classifier, "scale", 1.1), "cpu")
@@ -93,7 +93,7 @@ def test_a_bundle_that_answers_otherwise_here_is_refused_with_provider_and_diffe
         Session(with_constant(segmenter, "almost_white", 0.2), "cpu")
 
 
-def test_scores_that_are_no_numbers_are_as_far_off_as_can_be(tmp_path: Path) -> None:
+def test_scores_that_are_not_numbers_differ_by_the_maximum(tmp_path: Path) -> None:
     classifier = with_golden(write_classifier(tmp_path / "c.onnx"), colored(12, 16))
     with pytest.raises(BundleError, match="differ by 1 in a score"):
         Session(with_constant(classifier, "scale", float("nan")), "cpu")
@@ -103,7 +103,7 @@ def test_scores_that_are_no_numbers_are_as_far_off_as_can_be(tmp_path: Path) -> 
     "text",
     ["", "{", "[]", "7", '[{"image": "!"}]', '[{"image": "aGVsbG8=", "scores": [1, 0, 0]}]'],
 )
-def test_samples_that_are_not_understood_are_refused(text: str, tmp_path: Path) -> None:
+def test_samples_that_cannot_be_parsed_are_refused(text: str, tmp_path: Path) -> None:
     path = write_classifier(tmp_path / "c.onnx")
     model = onnx.load(path)
     model.metadata_props.add(key=GOLDEN, value=text)
@@ -121,11 +121,11 @@ def test_samples_of_another_size_or_number_of_labels_are_refused() -> None:
         GoldenSamples.from_text(text, SPEC)
 
 
-def test_samples_are_of_labels_far_apart_and_the_least_certain_of_each(tmp_path: Path) -> None:
+def test_samples_are_the_least_certain_images_of_labels_that_are_far_apart(tmp_path: Path) -> None:
     session = Session(write_classifier(tmp_path / "c.onnx"), "cpu")
     images = colored(30, 16)
     found = golden_samples(session, images, 10**7)
-    assert len(found.images) == COUNT
+    assert len(found.images) == SAMPLES
     assert set(found.scores.argmax(1).tolist()) == {0, 1, 2}
     scores = session.run(images).scores
     for label in range(3):
@@ -133,20 +133,20 @@ def test_samples_are_of_labels_far_apart_and_the_least_certain_of_each(tmp_path:
         assert found.scores[found.scores.argmax(1) == label, label].min() == own.min()
 
 
-def test_a_segmenter_s_samples_show_its_labels(tmp_path: Path) -> None:
+def test_the_samples_of_a_segmenter_show_its_labels(tmp_path: Path) -> None:
     session = Session(write_segmenter(tmp_path / "s.onnx"), "cpu")
     found = golden_samples(session, colored(12, 32), 10**7)
     assert found.mask is not None
-    assert found.mask.shape == (COUNT, 32, 32)
+    assert found.mask.shape == (SAMPLES, 32, 32)
     assert set(np.unique(found.mask)) >= {1, 2, 3}
 
 
-def test_few_images_are_all_taken(tmp_path: Path) -> None:
+def test_all_images_are_taken_if_there_are_few(tmp_path: Path) -> None:
     session = Session(write_classifier(tmp_path / "c.onnx"), "cpu")
     assert len(golden_samples(session, colored(2, 16), 10**7).images) == 2
 
 
-def test_images_that_take_too_much_room_lose_colors_and_at_last_their_number(tmp_path: Path) -> None:
+def test_images_that_are_too_large_lose_colors_and_then_become_fewer(tmp_path: Path) -> None:
     session = Session(write_classifier(tmp_path / "c.onnx", size=64), "cpu")
     images = colored(12, 64)
     whole = golden_samples(session, images, 10**8)
@@ -159,7 +159,7 @@ def test_images_that_take_too_much_room_lose_colors_and_at_last_their_number(tmp
     assert fewer.scores == pytest.approx(session.run(fewer.images).scores)
 
 
-def test_what_is_allowed_is_tightest_for_float32_and_widest_for_8_bits() -> None:
+def test_the_tolerance_is_tightest_for_float32_and_widest_for_8_bits() -> None:
     assert tolerance(Precision.FP32, Arithmetic.FLOAT32) is EXACT
     assert tolerance(Precision.FP32, Arithmetic.TF32) is tolerance(Precision.FP16, Arithmetic.FLOAT32) is TEN_BITS
     assert (
@@ -170,7 +170,7 @@ def test_what_is_allowed_is_tightest_for_float32_and_widest_for_8_bits() -> None
     assert EXACT.mask < TEN_BITS.mask < SEVEN_BITS.mask <= EIGHT_BITS.mask
 
 
-def test_cuda_may_differ_by_what_tf32_costs_and_no_more() -> None:
+def test_cuda_may_differ_by_the_rounding_of_tf32_and_no_more() -> None:
     golden = GoldenSamples(np.zeros((1, 5, 4, 3), np.uint8), np.array([[0.5, 0.3, 0.2]], np.float32), None)
     allowed = tolerance(Precision.FP32, Arithmetic.TF32)
     near, far = golden.scores + np.float32(0.015), golden.scores + np.float32(0.025)
@@ -179,10 +179,10 @@ def test_cuda_may_differ_by_what_tf32_costs_and_no_more() -> None:
         check_answers(Path("c.onnx"), CUDA, CLASSIFY, golden, Prediction(far), allowed)
 
 
-def test_a_command_that_loads_such_a_bundle_ends_with_78(tmp_path: Path) -> None:
+def test_a_command_that_loads_such_a_bundle_exits_with_78(tmp_path: Path) -> None:
     path = with_constant(with_golden(write_classifier(tmp_path / "c.onnx"), colored(12, 16)), "scale", 2.0)
-    picture = write_image(tmp_path / "red.png", "red")
-    error = CliRunner().invoke(predict, [str(picture), "--bundle", str(path), "--device", "cpu"]).exception
+    image = write_image(tmp_path / "red.png", "red")
+    error = CliRunner().invoke(predict, [str(image), "--bundle", str(path), "--device", "cpu"]).exception
     assert isinstance(error, BundleError)
     assert error.exit_code == ExitCode.CONFIGURATION
     assert "\n" not in str(error)
@@ -209,10 +209,22 @@ def run_model(*words: str) -> str:
 def test_a_registered_model_is_verified_by_its_file_and_its_golden_samples(store: Path, tmp_path: Path) -> None:
     run_model("add", str(with_golden(write_classifier(tmp_path / "c.onnx"), colored(12, 16))), "--name", "shirts")
     run_model("add", str(write_classifier(tmp_path / "old.onnx", name="old")))
-    said = run_model("verify", "shirts", "--device", "cpu")
-    assert f"shirts@1: the file is the registered one; on {CPU} its golden samples differ by at most" in said
+    printed = run_model("verify", "shirts", "--device", "cpu")
+    assert f"shirts@1: the file is the registered one; on {CPU} its golden samples differ by at most" in printed
     assert "it has no golden samples" in run_model("verify", "old@1", "--device", "cpu")
     sha256 = json.loads(run_model("show", "shirts"))["sha256"]
     with_constant(store / f"{sha256}.onnx", "scale", 1.5)
     with pytest.raises(BundleError, match="sha256 differs from the registered one"):
         run_model("verify", "shirts", "--device", "cpu")
+
+
+def test_verify_loads_a_model_as_a_worker_does(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openvino")
+    run_model("add", str(with_golden(write_classifier(tmp_path / "c.onnx"), colored(12, 16))), "--name", "shirts")
+    assert "on OpenVINO" in run_model("verify", "shirts", "--device", "openvino")
+    monkeypatch.setenv("TAGMILL_DEVICE", "openvino")
+    assert "on OpenVINO" in run_model("verify", "shirts")
+    with pytest.raises(
+        ConfigurationError, match=r"^TAGMILL_DEVICE: must be auto, cpu, cuda:N, tensorrt:N or openvino$"
+    ):
+        run_model("verify", "shirts", "--device", "gpu")

@@ -123,7 +123,7 @@ def test_after_a_shared_call_that_failed_no_more_calls_run_at_once_than_may(tmp_
 def test_the_images_of_small_messages_go_together(tmp_path: Path) -> None:
     session = Session(write_fussy_classifier(tmp_path / "fussy.onnx"), "cpu", threads=1)
     gate = Gate(session)
-    batcher = DynamicBatcher(gate.run, parallel=1)
+    batcher = session.batched = DynamicBatcher(gate.run, parallel=1)
     pixels = np.full((16, 16, 3), 200, dtype=np.uint8)
     with ThreadPoolExecutor(9) as pool:
 
@@ -131,7 +131,7 @@ def test_the_images_of_small_messages_go_together(tmp_path: Path) -> None:
             row = ImageRow(f"{number:064d}", 16, 16, "PNG", 1)
             image = BatchImage(number, f"/{number}", sha256=row.sha256, missing=[session], facts=row)
             image.inputs = {session.spec.preprocess: pixels}
-            infer_images([image], [session], lambda session: batcher.run)
+            infer_images([image], [session])
             return [found.image_sha256 for found in image.answers]
 
         futures = [pool.submit(tag, number) for number in range(9)]
