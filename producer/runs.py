@@ -1,4 +1,4 @@
-"""Take images of a run again, and publish what waits."""
+"""Retry images of a run, and publish every batch that waits."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ from tagmill.outcomes import ErrorCode
 def retry_run(
     app: Celery, engine: Engine, run_id: int, codes: Sequence[ErrorCode], queue: str, *, failed_only: bool = False
 ) -> int:
-    """Queue failed images, and those that a cancelled run left, again; return their number.
+    """Requeue failed images, and images that a cancelled run left untagged; return their number.
 
     See `tagmill.ledger.runs.requeue_images` for `codes`, `failed_only` and errors.
     """
@@ -28,7 +28,7 @@ def retry_run(
 def reconcile(app: Celery, engine: Engine, queue: str, max_attempts: int) -> int:
     """Publish every batch that waits or lost its worker, whatever the queue holds; return their number.
 
-    Workers do so themselves as soon as the queue is empty; a batch that is published twice is tagged once.
+    Workers do the same as soon as the queue is empty. A batch that is published twice is tagged once.
     """
     while requeue_expired(engine, queue):
         pass

@@ -1,1 +1,1 @@
-"""What the other packages share: settings, SQL tables, the run ledger, the queue, bundles, tasks and image decoding."""
+"""What the others share: settings, SQL, the run ledger, the queue, bundles, tasks, images and the sample catalog."""

@@ -1,4 +1,8 @@
-"""What one batch writes to SQL, as plain values: outcomes, facts of the images, and the models' answers."""
+"""The records that pass between manifests, batches and SQL, as plain values.
+
+An `Entry` is read from a manifest, a `PendingImage` comes with a claimed batch, and a `BatchResult` is what one batch
+writes to SQL: the outcomes, facts of the images, and the models' results.
+"""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +20,7 @@ class PendingImage:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What happened to one image: tagged (sha256 of its bytes) or failed (code and detail)."""
+    """The outcome of one image: tagged (sha256 of its bytes) or failed (code and detail)."""
 
     position: int
     sha256: str | None = None
@@ -26,21 +30,22 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Mask:
-    """One label's mask: COCO RLE at the model's resolution, box in the image's pixels (left, top, right, bottom)."""
+    """The mask of one label, as a COCO RLE at the model's resolution."""
 
     label: str
-    #: the counts of a COCO RLE of `height` x `width` pixels
+    #: compressed counts of a COCO RLE of `height` x `width` pixels
     rle: str
     height: int
     width: int
     #: 0 to 1, of the part of the image that the model saw
     area_share: float
+    #: left, top, right, bottom, in pixels of the image
     box: tuple[float, float, float, float]
-    #: mean probability over the mask's pixels
+    #: mean probability over the pixels of the mask
     score: float
 
     def to_json(self) -> dict[str, Any]:
-        """Return JSON values in COCO's form: `bbox` is left, top, width and height, `rle` is size and counts."""
+        """Return JSON values in COCO's format: `bbox` is left, top, width and height; `rle` is size and counts."""
         left, top, right, bottom = self.box
         return {
             "label": self.label,
@@ -53,7 +58,7 @@ class Mask:
 
 @dataclass(frozen=True)
 class InferenceRow:
-    """One model's answer for one image's bytes."""
+    """One model's result for one image's bytes."""
 
     image_sha256: str
     model_sha256: str
@@ -64,7 +69,7 @@ class InferenceRow:
 
 @dataclass(frozen=True)
 class ImageRow:
-    """Facts of distinct image bytes."""
+    """Size and format of one image, by the sha256 of its bytes."""
 
     sha256: str
     width: int
@@ -83,7 +88,7 @@ class SeenFile:
 
 @dataclass(frozen=True)
 class BatchResult:
-    """Everything one transaction writes for a batch."""
+    """Everything that one transaction writes for a batch."""
 
     outcomes: list[Outcome]
     images: list[ImageRow]

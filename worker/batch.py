@@ -1,4 +1,4 @@
-"""One batch from its message to SQL: claim, skip what is known, fetch, decode, infer, write."""
+"""Process one batch, from its message to SQL: claim, skip known images, fetch, decode, infer, write."""
 
 import logging
 import os
@@ -34,24 +34,25 @@ from worker.supervision.watchdog import RecycleReason, Watchdog
 
 log = logging.getLogger(__name__)
 
-#: seconds until a batch that failed as a whole may be claimed again; doubled with each attempt, at most this often
+#: seconds until a batch that failed as a whole may be claimed again
 RETRY_SECONDS = 2.0
+#: RETRY_SECONDS doubles with each attempt, at most this often
 DOUBLINGS = 7
 
 
 @dataclass(frozen=True)
 class ProcessHooks:
-    """What the process around a BatchProcessor does for it."""
+    """What the process that runs a BatchProcessor provides."""
 
     services: Services
-    #: asks the process to end after the batches in work
+    #: asks the process to end after its running batches
     recycle: Callable[[RecycleReason], None]
-    #: something starts the process again when it ends
+    #: whether a supervisor restarts the process when it ends
     supervised: bool
 
 
 class BatchProcessor:
-    """Takes batches from message to SQL. Built once per process, after any fork; used by all its threads."""
+    """Processes batches from message to SQL. It is built once per process, after any fork, and used by all threads."""
 
     def __init__(self, settings: Settings, tagger: Tagger, hooks: ProcessHooks) -> None:
         self.settings = settings
@@ -73,9 +74,9 @@ class BatchProcessor:
         )
 
     def process(self, message: BatchMessage) -> None:
-        """Tag one batch. A message whose batch is done or taken is dropped, which is normal on Redis.
+        """Tag one batch. Drop a message whose batch is done or claimed by another worker, which is normal on Redis.
 
-        Wait for a database that is away; raise StoppedError if the process is to end meanwhile.
+        Wait while the database is down; raise StoppedError if the process has to end before it is back.
         """
         settings, tagger, ledger, began = self.settings, self.tagger, self._ledger, time.time()
         lease = Lease(f"{self._process}:{uuid.uuid4().hex}", settings.lease_seconds, settings.max_attempts)
@@ -83,7 +84,7 @@ class BatchProcessor:
         if claimed is None:
             self._drop(message)
             return
-        with self._heartbeat.holding(lease.token), self._given_back_on_error(claimed):
+        with self._heartbeat.holding(lease.token), self._released_on_error(claimed):
             source, pools, times = tagger.fetcher(claimed.roots), tagger.pools, [time.perf_counter()]
             images = [BatchImage(image.position, image.uri) for image in claimed.images]
             images = skip_unchanged(
@@ -122,24 +123,24 @@ class BatchProcessor:
             log.error("message refused", extra={"action": "message_refused", "reason": reason, **fields})
 
     @contextmanager
-    def _given_back_on_error(self, claimed: Claim) -> Iterator[None]:
-        """Give the batch back if the block raises; raise only what is not an error that we foresee."""
+    def _released_on_error(self, claimed: Claim) -> Iterator[None]:
+        """Release the batch if the block raises; raise the error again unless it is a TagmillError."""
         try:
             yield
         except StoppedError:
-            raise  # it is unknown whether the database got the call: the lease ends by itself
+            raise  # it is unknown whether the database got the last call: the lease expires
         except Exception as error:
             delay = RETRY_SECONDS * 2 ** min(claimed.attempts - 1, DOUBLINGS)
             self._ledger.release(claimed, f"{type(error).__name__}: {error}", delay)
             log.error("batch failed", extra={"action": "batch_failed", "batch": claimed.batch_id, "reason": str(error)})
             if isinstance(error, DeviceLostError):
-                self._recycle(RecycleReason.DEVICE)  # the next process reports what it finds of the device
+                self._recycle(RecycleReason.DEVICE)  # the next process reports the state of the device
             elif not isinstance(error, TagmillError):
                 raise
 
 
 def _log_batch(claimed: Claim, result: BatchResult, written: bool, times: Sequence[float]) -> None:
-    """Log a batch. `times`: when it began, when all was decoded, inferred and written, in seconds."""
+    """Log a batch. `times`, in seconds: its start, and the ends of decoding, inference and writing."""
     read, infer, write = (round(1000 * (after - before), 1) for before, after in pairwise(times))
     fields: dict[str, Any] = {
         "action": "batch_tagged" if written else "batch_lost",

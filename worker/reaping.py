@@ -41,7 +41,7 @@ def reap(app: Celery, engine: Engine, settings: Settings, services: Services) ->
     # Asked before anything is marked as published: a broker that is down ends this look here.
     with open_channel(app) as channel:
         restored = recover_messages(app, channel, engine, queue)
-        waiting, first = queue_length(channel, queue), queue_length(channel, queue, Priority.AGAIN)
+        waiting, first = queue_length(channel, queue), queue_length(channel, queue, Priority.RETRY)
     if restored:
         log.warning("the broker had lost messages", extra={"action": "broker_restored", "batches": restored})
     due = reclaim_due(engine, queue)
@@ -49,7 +49,7 @@ def reap(app: Celery, engine: Engine, settings: Settings, services: Services) ->
         due += reclaim_retries(engine, queue, AGAIN_SHARE * settings.queued_grace_seconds)
     lost = reclaim_lost(engine, queue, settings.queued_grace_seconds) if waiting == 0 else []
     if due or lost:
-        publish(app, due, Priority.AGAIN)
+        publish(app, due, Priority.RETRY)
         publish(app, lost)
         log.info("batches published again", extra={"action": "reaped", "batches": len(due) + len(lost)})
     services.broker.answered(asked)

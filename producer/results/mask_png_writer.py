@@ -17,7 +17,7 @@ from tagmill.images.preprocess import PreprocessSpec
 from tagmill.records import Mask
 from tagmill.registry.models import Model
 from tagmill.tasks.base import task_named
-from tagmill.tasks.masks import decode_mask, palette, to_picture
+from tagmill.tasks.masks import decode_mask, palette, to_image_size
 
 #: bytes in the name of a folder, on every usual file system
 _MAX_FOLDER_BYTES = 255
@@ -55,7 +55,7 @@ def index_map(masks: Sequence[Mask], model: Model, width: int, height: int) -> N
     index = np.full((masks[0].height, masks[0].width), fill, dtype=np.uint8)
     for found in masks:
         index[decode_mask(found.rle, found.height, found.width)] = model.labels.index(found.label)
-    return to_picture(index, PreprocessSpec.from_dict(model.spec["preprocess"]), width, height, fill)
+    return to_image_size(index, PreprocessSpec.from_dict(model.spec["preprocess"]), width, height, fill)
 
 
 def safe_name(image_key: str) -> PurePosixPath:

@@ -1,4 +1,4 @@
-"""The Celery application and the one message it carries: the ids of a batch."""
+"""The Celery application and its settings."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from tagmill.settings import Settings
 
 
 def make_app(settings: Settings) -> Celery:
-    """Return the Celery application; why each value is what it is stands in ARCHITECTURE.md."""
+    """Return the Celery application; ARCHITECTURE.md gives the reason for each value."""
     app = Celery("tagmill", broker=settings.broker_url, set_as_current=False)
     app.conf.update(
         result_backend=None,
@@ -45,7 +45,7 @@ def make_app(settings: Settings) -> Celery:
 
 
 def require_shared_broker(settings: Settings) -> Settings:
-    """Raise ConfigurationError where the broker is one that lives in this process alone."""
+    """Return the settings. Raise ConfigurationError if the broker exists only inside this process."""
     if settings.broker_url.startswith("memory://"):
         raise ConfigurationError(
             "TAGMILL_BROKER_URL is memory://, which lives in one process; set it to redis://..., or use `tagmill tag`"
@@ -57,9 +57,9 @@ def _transport_options(url: str) -> dict[str, Any]:
     if url.startswith("memory://"):
         return {"polling_interval": 0.005}
     return {
-        # The list of a priority is called QUEUE:6; Redis orders nothing itself.
+        # Each priority has a list of its own, such as QUEUE:6: a Redis list has no priorities.
         "sep": ":",
-        # A backstop only: leases in SQL bring a dead worker's batches back within seconds.
+        # Only a backstop: thanks to the leases in SQL, a dead worker's batches are published again within seconds.
         "visibility_timeout": 1800,
         "unacked_restore_interval": 10,
         "unacked_restore_throttle": 1,

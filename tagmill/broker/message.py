@@ -8,11 +8,11 @@ TAG_BATCH = "worker.tag_batch"
 
 
 class Priority(IntEnum):
-    """Which messages are served first; each has a Redis list of its own. Redis serves the lowest number first."""
+    """The priority of a message: the lowest number is served first. Each priority has a Redis list of its own."""
 
-    #: of a batch that was in work already: it must not wait behind a long queue
-    AGAIN = 0
-    #: of a run as it was submitted
+    #: a batch that failed or lost its worker: it must not wait behind a long queue
+    RETRY = 0
+    #: a batch as it was submitted
     NORMAL = 6
 
 
@@ -31,7 +31,7 @@ class BatchMessage:
 
     @classmethod
     def from_json(cls, data: object) -> Self:
-        """Raise ValueError for anything but a message of this layout: Redis is input, not ours."""
+        """Parse a message. Raise ValueError for anything else: what Redis returns is untrusted input."""
         if not isinstance(data, dict) or set(data) != {"layout", "run", "batch"} or data["layout"] != cls.LAYOUT:
             raise ValueError("not a batch message of layout 1")
         ids = (data["run"], data["batch"])

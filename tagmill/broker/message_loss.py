@@ -1,8 +1,8 @@
-"""Notices that Redis lost messages, and publishes them again at once.
+"""Detect that Redis lost messages, and publish them again at once.
 
-A Redis comes back empty, from an append-only file that lacks its last second, or as a replica that lacked the last
-writes of its master. A note beside the queue says by which server process the queue was last seen, and when. Where
-the note is gone, every message is in doubt; where the process is another one, those that were published shortly before.
+Redis may come back empty, from an append-only file without its last second, or as a replica without its master's last
+writes. A marker, a key next to the queue, records which server process held the queue and when it was last seen. If the
+marker is gone, any message may be lost. If it names another process, those published shortly before may be.
 """
 
 import json
@@ -18,69 +18,72 @@ from tagmill.broker.publish import publish
 from tagmill.db.connection import database_time
 from tagmill.ledger.reaper import reclaim_published_between
 
-#: seconds before the last look whose messages may be gone with a server process: `appendfsync everysec` keeps what is
-#: older than two, and a batch is marked as published shortly before its message is sent
+#: seconds before the marker was last written whose messages may be lost with a server process: `appendfsync everysec`
+#: keeps what is older than two, and a batch is marked as published shortly before its message is sent
 UNSAFE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class LossWindow:
-    """Messages published between two moments, in Unix seconds by the database's clock, may be gone."""
+    """The period in which lost messages were published, in Unix seconds by the database's clock."""
 
     since: float
     until: float
 
 
 def recover_messages(app: Celery, channel: Any, engine: Engine, queue: str) -> int:
-    """Publish again every waiting batch whose message the broker may have lost; return how many.
+    """Publish every queued batch whose message the broker may have lost; return their number.
 
-    `channel` is one of `open_channel`. A batch that is published twice is tagged once. A broker in this process forgets
-    nothing, and is left alone.
+    `channel` comes from `open_channel`. A batch that is published twice is tagged once. A broker inside this process
+    loses nothing, so nothing is done for it.
     """
     if not hasattr(channel, "client"):
         return 0
-    note = _BrokerMarker(channel, f"{queue}:seen")
+    marker = _BrokerMarker(channel, f"{queue}:seen")
     now = database_time(engine)
-    doubt = note.doubt(now)
+    window = marker.loss_window(now)
     published = 0
-    if doubt is not None:
+    if window is not None:
         for priority in Priority:
-            again = priority is Priority.AGAIN
-            while batches := reclaim_published_between(engine, queue, doubt.since, doubt.until, again=again):
+            retries = priority is Priority.RETRY
+            while batches := reclaim_published_between(engine, queue, window.since, window.until, retries=retries):
                 publish(app, batches, priority)
                 published += len(batches)
-    note.seen(now)
+    marker.write_seen(now)
     return published
 
 
 class _BrokerMarker:
-    """The key beside the queue: a server process and when it was seen, or a doubt that somebody is about to clear."""
+    """Redis key QUEUE:seen: the server's run_id and last-seen time, or the window being republished."""
 
     def __init__(self, channel: Any, key: str) -> None:
         self._client = channel.client
-        #: of redis-py, which is not imported where the broker is no Redis
+        #: the exception of redis-py, which is not imported unless the broker is Redis
         self._refused = channel.ResponseError
         self._key = key
         self._process = self._server_process()
 
-    def doubt(self, now: float) -> LossWindow | None:
-        """Return what may be gone. It is noted: who comes next clears the same doubt, where this one does not."""
+    def loss_window(self, now: float) -> LossWindow | None:
+        """Return when the messages that may be lost were published; None if none may be.
+
+        The window is stored first: if the caller dies before it has republished, the next one gets the same window.
+        """
         try:
-            noted = json.loads(self._client.get(self._key) or b"")
-            if "since" in noted:
-                return LossWindow(float(noted["since"]), float(noted["until"]))
-            if noted["process"] == self._process:
+            marker = json.loads(self._client.get(self._key) or b"")
+            if "since" in marker:
+                return LossWindow(float(marker["since"]), float(marker["until"]))
+            if marker["process"] == self._process:
                 return None
-            found = LossWindow(float(noted["seen"]) - UNSAFE_SECONDS, now)
-        except (ValueError, TypeError, KeyError):  # there is none, or it is not ours
-            found = LossWindow(0.0, now)
-        self._client.set(self._key, json.dumps({"since": found.since, "until": found.until}))
-        return found
+            window = LossWindow(float(marker["seen"]) - UNSAFE_SECONDS, now)
+        except (ValueError, TypeError, KeyError):  # it is missing, or not one of ours
+            window = LossWindow(0.0, now)
+        self._client.set(self._key, json.dumps({"since": window.since, "until": window.until}))
+        return window
 
-    def seen(self, now: float) -> None:
-        """Note that every message published before `now` is there, unless the note vanished meanwhile.
+    def write_seen(self, now: float) -> None:
+        """Record that every message published before `now` is there, unless the key has vanished since it was read.
 
-        A Redis without room refuses that, which does no harm: the older note says less, and nothing wrong.
+        If Redis refuses because its memory is full, the older marker stays, which claims less and is still true.
         """
         with suppress(self._refused):
             self._client.set(self._key, json.dumps({"process": self._process, "seen": now}), xx=True)
@@ -88,5 +91,5 @@ class _BrokerMarker:
     def _server_process(self) -> str:
         try:
             return str(self._client.info("server")["run_id"])
-        except self._refused:  # INFO is not allowed to this user: an emptied server is noticed all the same
+        except self._refused:  # this user may not call INFO; an emptied server is still noticed
             return ""

@@ -1,4 +1,4 @@
-"""Put messages on the queue, and count those that wait."""
+"""Put messages on the queue, and count those that wait there."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,9 +14,10 @@ PUBLISH_CHUNK = 200
 
 
 def publish(app: Celery, batches: Iterable[tuple[int, int]], priority: Priority = Priority.NORMAL) -> None:
-    """Send one message for each (run id, batch id), pipelined. An interrupted call is harmless: the reaper repeats.
+    """Send one message for each (run id, batch id), pipelined.
 
-    Raises kombu's OperationalError where the broker is down or goes away meanwhile.
+    Raise kombu's OperationalError if the broker is down or goes down. An interrupted call is harmless: the reaper
+    publishes the rest.
     """
     try:
         with app.producer_or_acquire() as producer, producer.batch(max_size=PUBLISH_CHUNK):
@@ -36,7 +37,7 @@ def publish(app: Celery, batches: Iterable[tuple[int, int]], priority: Priority 
 
 @contextmanager
 def open_channel(app: Celery) -> Iterator[Any]:
-    """Open kombu's channel to the broker. Raises OperationalError where that is away, or goes away meanwhile."""
+    """Open a kombu channel to the broker. Raise kombu's OperationalError if the broker is down or goes down."""
     connection: Any  # kombu is partly typed
     with app.connection_for_read() as connection:
         try:
@@ -47,8 +48,8 @@ def open_channel(app: Celery) -> Iterator[Any]:
 
 
 def queue_length(channel: Any, queue: str, priority: Priority | None = None) -> int:
-    """Return how many messages wait in the broker, of one priority or of all."""
-    if priority is not None and hasattr(channel, "client"):  # the broker of one process has a single list
+    """Return the number of messages that wait in the broker, of one priority or of all."""
+    if priority is not None and hasattr(channel, "client"):  # a broker in memory has a single list
         return int(channel.client.llen(channel._q_for_pri(queue, int(priority))))
     try:
         return int(channel.queue_declare(queue=queue, passive=True).message_count)

@@ -1,6 +1,6 @@
-"""Golden samples: a few images that travel within a bundle, with what it answered when it was made.
+"""Golden samples: a few images inside a bundle, with the scores and masks that it gave for them at export.
 
-They are what a worker checks itself with: another machine, provider or version of ONNX Runtime must give the same.
+A worker compares its own results with them: another machine, provider or version of ONNX Runtime must give the same.
 """
 
 import base64
@@ -17,35 +17,35 @@ from tagmill.bundles.spec import BundleSpec
 from tagmill.errors import BundleError
 from tagmill.tasks.base import Prediction
 
-#: digits of a stored score: a tenth of the tightest tolerance
+#: decimals of a stored score: a tenth of the tightest tolerance
 DIGITS = 5
-#: colors that a PNG can name, so that each pixel takes a byte
+#: colors of a palette PNG, which stores one byte per pixel
 PALETTE = 256
 
 
 @dataclass(frozen=True)
 class GoldenSamples:
-    """Images as the graph takes them, and its answers."""
+    """Images as the graph takes them, and its outputs for them."""
 
     #: uint8 [N, height, width, 3]
     images: NDArray[np.uint8]
     #: float32 [N, labels]
     scores: NDArray[np.float32]
-    #: uint8 [N, height, width], of a segmenter alone
+    #: uint8 [N, height, width] for a segmenter, else None
     mask: NDArray[np.uint8] | None
 
     @property
     def expected(self) -> Prediction:
-        """What the graph answered when the bundle was made."""
+        """The outputs of the graph when the bundle was made."""
         return Prediction(self.scores, self.mask)
 
     def to_text(self) -> str:
-        """Return JSON with the images as PNG: lossless, so that they are the same to the bit."""
+        """Return JSON with the images as PNG, which is lossless: every bit stays the same."""
         masks = self.mask if self.mask is not None else [None] * len(self.images)
         return json.dumps(
             [
-                {"image": _encoded(image), "scores": [round(float(score), DIGITS) for score in scores]}
-                | ({} if mask is None else {"mask": _encoded(mask)})
+                {"image": _encode_png(image), "scores": [round(float(score), DIGITS) for score in scores]}
+                | ({} if mask is None else {"mask": _encode_png(mask)})
                 for image, scores, mask in zip(self.images, self.scores, masks, strict=True)
             ],
             separators=(",", ":"),
@@ -53,13 +53,13 @@ class GoldenSamples:
 
     @classmethod
     def from_text(cls, text: str, spec: BundleSpec) -> Self:
-        """Raise BundleError where the text is none of `to_text`, or does not fit the bundle."""
+        """Parse the JSON of `to_text`. Raise BundleError if it is not understood or does not fit the bundle."""
         try:
             samples = json.loads(text)
-            images = np.stack([_decoded(sample["image"], "RGB") for sample in samples])
+            images = np.stack([_decode_png(sample["image"], "RGB") for sample in samples])
             scores = np.array([sample["scores"] for sample in samples], dtype=np.float32)
             masks = spec.task.gives_masks
-            mask = np.stack([_decoded(sample["mask"], "L") for sample in samples]) if masks else None
+            mask = np.stack([_decode_png(sample["mask"], "L") for sample in samples]) if masks else None
             size = (len(samples), spec.preprocess.height, spec.preprocess.width)
             if images.shape != (*size, 3) or scores.shape != (len(samples), len(spec.labels)):
                 raise ValueError(f"images {images.shape}, scores {scores.shape}")
@@ -70,7 +70,7 @@ class GoldenSamples:
         return cls(images, scores, mask)
 
 
-def _encoded(pixels: NDArray[np.uint8]) -> str:
+def _encode_png(pixels: NDArray[np.uint8]) -> str:
     image = Image.fromarray(pixels)
     if pixels.ndim == 3:
         colors, index = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True)
@@ -82,6 +82,6 @@ def _encoded(pixels: NDArray[np.uint8]) -> str:
     return base64.b64encode(file.getvalue()).decode("ascii")
 
 
-def _decoded(text: Any, mode: str) -> NDArray[np.uint8]:
+def _decode_png(text: Any, mode: str) -> NDArray[np.uint8]:
     with Image.open(io.BytesIO(base64.b64decode(text, validate=True)), formats=["PNG"]) as image:
         return np.asarray(image.convert(mode))

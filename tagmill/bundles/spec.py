@@ -1,4 +1,4 @@
-"""The bundle: one self-describing `.onnx` file. This module reads and writes what it says of itself."""
+"""Read and write the metadata of a bundle, which is one self-describing `.onnx` file."""
 
 import hashlib
 import json
@@ -13,22 +13,22 @@ from tagmill.errors import BundleError, InputError
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.tasks.base import Task, task_named
 
-#: Version of the metadata layout; a reader refuses any other.
+#: version of the metadata layout; a reader refuses any other
 LAYOUT = "1"
 
-#: The metadata key of the golden samples, see `tagmill.bundles.golden`.
+#: metadata key of the golden samples, see `tagmill.bundles.golden`
 GOLDEN = "golden"
 
-#: characters that SQL has room for in a label and in a model's name
+#: most characters of a label and of a model's name, in SQL
 LONGEST = 200
 _MISFIT = f"longer than {LONGEST} characters or holds one that SQL cannot store; rename it"
 
-#: Name of the graph's input: uint8 [N, height, width, 3], RGB.
+#: name of the graph's input: uint8 [N, height, width, 3], RGB
 INPUT = "images"
 
 
 class Precision(StrEnum):
-    """How a bundle's weights are stored and its layers computed."""
+    """How a bundle's weights are stored and its layers are computed."""
 
     #: float32 throughout
     FP32 = "fp32"
@@ -40,21 +40,21 @@ class Precision(StrEnum):
 
 @dataclass(frozen=True)
 class BundleSpec:
-    """What a bundle says of itself in `metadata_props`."""
+    """The metadata of a bundle, stored in ONNX `metadata_props`."""
 
     name: str
     task: Task
     labels: tuple[str, ...]
     preprocess: PreprocessSpec
-    #: the label of a segmenter that is not stored as a mask, or None
+    #: the label of a segmenter for which no mask is stored, or None
     background: str | None = None
     #: softmax temperature folded into the graph; 1.0 means not calibrated
     temperature: float = 1.0
-    #: suggested least score for each label
+    #: suggested threshold of the score, by label
     thresholds: dict[str, float] = field(default_factory=dict)
     #: measured on the test split, e.g. {"accuracy": 0.71, "images": 10000}
     metrics: dict[str, Any] = field(default_factory=dict)
-    #: where it came from: recipe, command, data, seed, versions
+    #: how it was made: recipe, command, data, seed, versions
     provenance: dict[str, Any] = field(default_factory=dict)
     precision: Precision = Precision.FP32
 
@@ -72,7 +72,7 @@ class BundleSpec:
             raise BundleError(f"bundle {self.name}: background {self.background!r} is not one of its labels")
 
     def to_metadata(self) -> dict[str, str]:
-        """Return the strings for ONNX `metadata_props`, in a fixed order. Raises InputError for its name."""
+        """Return the strings for ONNX `metadata_props`, in a fixed order. Raise InputError if the name is not plain."""
         check_name(self.name)
         values: dict[str, Any] = {
             "name": self.name,
@@ -90,11 +90,11 @@ class BundleSpec:
 
     @classmethod
     def from_metadata(cls, metadata: dict[str, str]) -> Self:
-        """Raise BundleError where the metadata is missing, of another layout, or holds unknown values."""
+        """Parse `metadata_props`. Raise BundleError if they are missing, of another layout, or hold unknown values."""
         if metadata.get("tagmill") != LAYOUT:
             raise BundleError(f"not a Tagmill bundle of layout {LAYOUT}")
         try:
-            value = {key: _parsed(text) for key, text in metadata.items() if key not in {"tagmill", GOLDEN}}
+            value = {key: _parse_json(text) for key, text in metadata.items() if key not in {"tagmill", GOLDEN}}
             return cls(
                 name=str(value["name"]),
                 task=task_named(value["task"]),
@@ -105,7 +105,7 @@ class BundleSpec:
                 thresholds={str(label): float(least) for label, least in value["thresholds"].items()},
                 metrics=dict(value["metrics"]),
                 provenance=dict(value["provenance"]),
-                # bundles of before there was a choice do not say it
+                # Older bundles lack it: they are float32.
                 precision=Precision(value.get("precision", Precision.FP32)),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -113,9 +113,9 @@ class BundleSpec:
 
 
 def check_name(name: str) -> None:
-    """Raise InputError for a new model's name that SQL cannot store, or that is more than a plain name, such as a path.
+    """Raise InputError if the name of a new model is not plain (it may be a path) or does not fit into SQL.
 
-    New ones alone are held to it: what was registered under another before stays loadable.
+    Only new names are checked: a model that was registered under another name before stays loadable.
     """
     if not (is_plain(name) and _fits(name)):
         raise InputError(
@@ -125,15 +125,18 @@ def check_name(name: str) -> None:
 
 
 def is_plain(name: str) -> bool:
-    """Return whether a name begins with a letter or digit and holds only these of any script, spaces, `.`, `_`, `-`."""
-    # M: the marks that letters are written with, such as accents (as macOS splits them) and the vowels of Hindi
+    """Return whether a name begins with a letter or digit and holds only letters, digits, spaces, `.`, `_` and `-`.
+
+    Letters and digits may be of any script.
+    """
+    # M: combining marks, such as accents (which macOS splits from their letters) and the vowel signs of Hindi
     return name[:1].isalnum() and all(
         character in " ._-" or unicodedata.category(character)[0] in "LMN" for character in name
     )
 
 
 def sha256_of(path: Path) -> str:
-    """Return the hex digest of a file: a bundle's identity."""
+    """Return the sha256 of a file as hex, which identifies a bundle. Raise BundleError if it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -141,13 +144,13 @@ def sha256_of(path: Path) -> str:
         raise BundleError(f"{path}: {error.strerror or error}; name an .onnx bundle") from error
 
 
-def _parsed(text: str) -> Any:
-    """Return JSON without the NaN and Infinity that Python writes for a figure that there is none of: SQL has none."""
+def _parse_json(text: str) -> Any:
+    """Parse JSON; NaN and Infinity, which SQL cannot store, become None."""
     return json.loads(text, parse_constant=lambda _: None)
 
 
 def _fits(text: str) -> bool:
-    """Return whether PostgreSQL takes the text: not too long, no NUL, no half of a surrogate pair (JSON has both)."""
+    """Return whether PostgreSQL can store the text: not too long, no NUL, no lone surrogate (JSON may hold both)."""
     return re.fullmatch(rf"[^\0\ud800-\udfff]{{0,{LONGEST}}}", text) is not None
 
 

@@ -64,7 +64,7 @@ def exit_code(progress: RunProgress) -> ExitCode:
 
 def status_table(progress: RunProgress) -> Table:
     """Return a table of one run, with the command that retries each kind of failure worth a retry."""
-    retry = "the same `tagmill tag` again" if progress.embedded else f"tagmill run retry {progress.run} --code {{}}"
+    retry = "the same `tagmill tag` again" if progress.is_local else f"tagmill run retry {progress.run} --code {{}}"
     table = Table(title=f"run {progress.run}: {progress.state}", show_header=False, title_justify="left")
     table.add_row("source", progress.source)
     table.add_row("models", ", ".join(progress.models))

@@ -1,4 +1,7 @@
-"""`column = any of these values` as one parameter: an IN with a parameter a value is parsed anew for every batch."""
+"""The condition that a column is any of several strings, which are passed as one parameter.
+
+An IN has one parameter per value, so that the database parses the statement again for each number of values.
+"""
 
 import json
 from collections.abc import Iterable
@@ -26,8 +29,8 @@ class _Texts(TypeDecorator[Iterable[str]]):
         return values if dialect.name == "postgresql" else json.dumps(values)
 
 
-class any_of(FunctionElement[bool]):  # noqa: N801 - reads as the SQL condition it is
-    """`column` is one of the strings that are given as the parameter `name`."""
+class any_of(FunctionElement[bool]):  # noqa: N801 - reads like the SQL condition
+    """The condition that `column` is one of the strings of the parameter `name`."""
 
     type = Boolean()
     inherit_cache = True

@@ -1,9 +1,9 @@
-"""Write many rows by one statement, the fastest way that each database has.
+"""Write many rows with one statement, in the fastest way of each database.
 
-PostgreSQL: binary COPY. It knows no conflicts, no RETURNING and no UPDATE, so rows that may be there already and those
-that change are arrays in `unnest`. For the labels and masks of 64 images COPY took 4.8 and 4.4 ms, `unnest` 8.8 and
-7.5, psycopg's executemany 32 and 16. SQLite: the driver's executemany with tuples, without what SQLAlchemy does for
-each row. `python -m benchmarks.sql` shows how near all of it together comes to plain COPY and executemany.
+PostgreSQL: binary COPY. It supports no ON CONFLICT, no RETURNING and no UPDATE, so rows that may exist already and rows
+that change are passed as arrays to `unnest`. For the labels and masks of 64 images COPY took 4.8 and 4.4 ms, `unnest`
+8.8 and 7.5, psycopg's executemany 32 and 16. SQLite: the driver's executemany with tuples, without SQLAlchemy's work
+per row. `python -m benchmarks.sql` compares a whole batch with plain COPY and executemany.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,12 +14,12 @@ from sqlalchemy.exc import DBAPIError
 
 Rows = Sequence[tuple[Any, ...]]
 
-#: As PostgreSQL names them. Text for every string: a cast to varchar(n) would cut what is too long without a word.
+#: PostgreSQL's names. Every string is `text`: a cast to varchar(n) would silently cut a longer one.
 _TYPES = ((BigInteger, "int8"), (Integer, "int4"), (Double, "float8"), (String, "text"))
 
 
 def insert_rows(connection: Connection, table: Table, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
-    """Insert rows whose keys are new; `columns` names the values of a row. Raises IntegrityError for a known key."""
+    """Insert rows whose keys are new; `columns` names the values of a row. Raise IntegrityError for an existing key."""
     if not rows:
         return
     if connection.dialect.name == "postgresql":
@@ -29,7 +29,7 @@ def insert_rows(connection: Connection, table: Table, columns: Sequence[str], ro
 
 
 def insert_new(connection: Connection, table: Table, columns: Sequence[str], rows: Rows) -> None:
-    """Insert rows, in their order, and pass over those whose key is there already."""
+    """Insert rows in their order; skip those whose key exists already."""
     if not rows:
         return
     if connection.dialect.name == "postgresql":
@@ -41,7 +41,7 @@ def insert_new(connection: Connection, table: Table, columns: Sequence[str], row
 def insert_new_ids(
     connection: Connection, table: Table, columns: Sequence[str], rows: Rows, key: Sequence[str]
 ) -> dict[tuple[Any, ...], int]:
-    """Insert rows as `insert_new` does; return the ids of those that were new, by the values of their `key` columns."""
+    """Insert rows as `insert_new` does; return key -> id of the rows that were new, `key` naming the key's columns."""
     if not rows:
         return {}
     wanted = ", ".join((*key, "id"))
@@ -49,7 +49,7 @@ def insert_new_ids(
         statement = f"{_insert_unnest(table, columns)} RETURNING {wanted}"
         found = connection.exec_driver_sql(statement, _arrays(rows))
     else:
-        # An executemany returns no rows. SQLite has one writer at a time and numbers upwards: what is above is ours.
+        # An executemany returns no rows. SQLite has one writer at a time and ids increase: higher ids are ours.
         last = connection.exec_driver_sql(f"SELECT coalesce(max(id), 0) FROM {table.name}").scalar_one()
         insert_new(connection, table, columns, rows)
         found = connection.exec_driver_sql(f"SELECT {wanted} FROM {table.name} WHERE id > ? ORDER BY id", (last,))
@@ -57,7 +57,7 @@ def insert_new_ids(
 
 
 def update_rows(connection: Connection, table: Table, values: Sequence[str], key: Sequence[str], rows: Rows) -> None:
-    """Give rows their new `values`; a row of `rows` holds these and then its `key`."""
+    """Update the columns `values` of existing rows; each of `rows` holds the new values, then its key."""
     if not rows:
         return
     if connection.dialect.name == "postgresql":
@@ -81,7 +81,7 @@ def _insert_unnest(table: Table, columns: Sequence[str]) -> str:
 
 
 def _casts(table: Table, columns: Sequence[str]) -> str:
-    # %b: binary arrays need no escaping
+    # %b passes arrays in binary, which needs no escaping.
     return ", ".join(f"%b::{_type(table.c[name])}[]" for name in columns)
 
 
@@ -104,7 +104,7 @@ def _copy(connection: Connection, table: Table, columns: Sequence[str], rows: It
             for row in rows:
                 copy.write_row(row)
     except dialect.loaded_dbapi.Error as error:
-        # Past SQLAlchemy's own statements: what it does for these, so that `is_outage` knows the error.
+        # COPY bypasses SQLAlchemy, so wrap the error as SQLAlchemy does: `is_outage` then recognizes it.
         broken = dialect.is_disconnect(error, raw.driver_connection, cursor)
         if broken:
             connection.invalidate(error)

@@ -1,4 +1,4 @@
-"""Engines for SQLite (WAL) and PostgreSQL, the database's clock, and the schema's version."""
+"""Engines for SQLite (WAL) and PostgreSQL, the database's clock, and which errors are outages."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ from tagmill.errors import ConfigurationError
 
 #: seconds a SQLite writer waits for another one
 SQLITE_BUSY_SECONDS = 60
-#: libpq's parameters, unless the URL has its own: a host that is gone is noticed after about 15 seconds, not 15 minutes
+#: libpq parameters, unless the URL sets them: a host that is gone is noticed after about 15 seconds, not 15 minutes
 LIBPQ_DEFAULTS = {
     "connect_timeout": 5,
     "keepalives_idle": 5,
@@ -27,9 +27,9 @@ LIBPQ_DEFAULTS = {
     "keepalives_count": 2,
     "tcp_user_timeout": 15_000,
 }
-#: how the names of workers' connections begin in pg_stat_activity; the URL's name, which producers have, too, follows
+#: prefix of the application_name of workers in pg_stat_activity; the name from the URL follows, as producers have it
 WORKER = "tagmill (worker)"
-#: The connections of workers whose client has said nothing for so long though a transaction waits for it.
+#: ends the connections of workers whose open transaction has waited `seconds` for its client
 _END_SILENT = text("""
     SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
     WHERE datname = current_database() AND usename = current_user
@@ -37,15 +37,15 @@ _END_SILENT = text("""
       AND xact_start IS NOT NULL AND wait_event = 'ClientRead'
       AND greatest(query_start, state_change) < clock_timestamp() - make_interval(secs => :seconds)
 """)
-#: of sqlite3.h, without their extensions: BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN
+#: primary result codes of SQLite: BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN (sqlite3.h)
 _SQLITE_OUTAGES = {5, 6, 8, 10, 13, 14}
-#: SQLSTATEs of PostgreSQL, or how they begin: connection, rolled back, resources (disk full), ended by an operator,
-#: read only, silent for too long in a transaction
+#: SQLSTATEs of PostgreSQL or their prefixes: connection, transaction rolled back, resources (disk full), operator
+#: intervention, read only, idle for too long in a transaction
 _POSTGRESQL_OUTAGES = ("08", "40", "53", "57", "25006", "25P03")
 
 
-class epoch_now(FunctionElement[float]):  # noqa: N801 - reads as the SQL function it is
-    """Unix seconds by the database's clock, so that leases never depend on a worker's own."""
+class epoch_now(FunctionElement[float]):  # noqa: N801 - reads like the SQL function
+    """Unix seconds by the database's clock, so that leases never depend on the clocks of workers."""
 
     type = Double()
     inherit_cache = True
@@ -62,11 +62,11 @@ def _epoch_now_sqlite(element: epoch_now, compiler: SQLCompiler, **kw: Any) -> s
 
 
 def connect(url: str, patience_seconds: float | None = None) -> Engine:
-    """Return an engine. SQLite gets WAL; a transaction that may write takes the lock at its begin.
+    """Return an engine. SQLite uses WAL, and a transaction that may write takes the write lock when it begins.
 
-    With `patience_seconds`, for workers, PostgreSQL ends a connection that is silent for so long inside a transaction:
-    a frozen process, or one behind a cut network, would lock out the others. `terminate_silent` ends those that PostgreSQL
-    does not see. SQLite has no such means.
+    Workers pass `patience_seconds`: PostgreSQL then ends a connection that is idle for so long inside a transaction.
+    Otherwise a frozen process, or one behind a broken network, would keep its locks. `terminate_silent` ends those that
+    PostgreSQL does not count as idle. SQLite has no such timeout.
     """
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
@@ -93,10 +93,10 @@ def connect(url: str, patience_seconds: float | None = None) -> Engine:
 
 
 def terminate_silent(engine: Engine, seconds: float) -> int:
-    """End the connections of workers that have left a transaction open in silence for so long; return how many.
+    """End connections of workers that have sent nothing for `seconds` inside a transaction; return their number.
 
-    A worker that freezes in the middle of a COPY (see `tagmill.db.bulk`) or of a pipeline holds its locks for ever: while
-    PostgreSQL waits for the rest, it counts the connection as active, not as idle in a transaction.
+    A worker that freezes in the middle of a COPY (see `tagmill.db.bulk`) or of a pipeline would hold its locks forever:
+    while PostgreSQL waits for the rest, it counts the connection as active, not as idle in a transaction.
     """
     if engine.dialect.name != "postgresql":
         return 0
@@ -106,7 +106,7 @@ def terminate_silent(engine: Engine, seconds: float) -> int:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """Open one consistent read; on SQLite it does not wait for a writer."""
+    """Open a connection that reads one consistent snapshot; on SQLite it does not wait for a writer."""
     options: dict[str, Any] = {"tagmill_read": True}
     if engine.dialect.name == "postgresql":
         options["isolation_level"] = "REPEATABLE READ"
@@ -121,12 +121,12 @@ def database_time(engine: Engine) -> float:
 
 
 def is_outage(error: Exception) -> bool:
-    """Return whether the database is down, full or busy: the same statement may well work later.
+    """Return whether the database is down, full or busy, so that the same statement may succeed later.
 
-    What it refuses for what it says, such as an unknown column, is none.
+    Errors of the statement itself, such as an unknown column, are not outages.
     """
     if isinstance(error, PoolTimeout):
-        return True  # its connections hang, all of them
+        return True  # all connections of the pool hang
     if not isinstance(error, DBAPIError):
         return False
     if error.connection_invalidated or isinstance(error, InterfaceError):
@@ -135,29 +135,29 @@ def is_outage(error: Exception) -> bool:
     if code is not None:
         return code & 0xFF in _SQLITE_OUTAGES
     state = getattr(error.orig, "sqlstate", None)
-    # psycopg has no SQLSTATE for a connection that was refused or broke.
+    # psycopg sets no SQLSTATE for a connection that was refused or broke.
     return isinstance(error, OperationalError) if state is None else state.startswith(_POSTGRESQL_OUTAGES)
 
 
 def insert_ignore(connection: Connection, table: Table) -> "postgresql.Insert | sqlite.Insert":
-    """Return an INSERT that passes over rows whose key is there already."""
+    """Return an INSERT that skips rows whose key exists already."""
     if connection.dialect.name == "postgresql":
         return postgresql.insert(table).on_conflict_do_nothing()
     return sqlite.insert(table).on_conflict_do_nothing()
 
 
 def run_once(chosen: Select[tuple[int]]) -> Select[tuple[int]]:
-    """Return the ids of a statement for an IN (...), chosen and locked once whatever the planner expects.
+    """Return `chosen`, a SELECT of ids, as a subquery for an IN (...) that is run exactly once.
 
-    PostgreSQL runs a subquery that locks rows again for each row outside of it where its statistics say that there is
-    hardly one; a materialized CTE is run once.
+    If its statistics promise hardly any rows, PostgreSQL runs a subquery that locks rows once for each outer row. A
+    materialized CTE runs once.
     """
     ids = chosen.cte("chosen").prefix_with("MATERIALIZED", dialect="postgresql")
     return select(ids.c.id)
 
 
 def _configure_sqlite(connection: Any, record: object) -> None:
-    # The driver's own transaction handling would begin late and as a reader: see _begin_sqlite.
+    # The driver would begin a transaction late and as a reader: see _begin_sqlite.
     connection.isolation_level = None
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
@@ -167,6 +167,6 @@ def _configure_sqlite(connection: Any, record: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    # A reader that turns writer in mid-transaction fails at once when another one writes; BEGIN IMMEDIATE waits.
+    # A transaction that starts as a reader and then writes fails at once if another one writes; BEGIN IMMEDIATE waits.
     reads = connection.get_execution_options().get("tagmill_read", False)
     connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")

@@ -1,4 +1,4 @@
-"""The schema's version: upgrade a database to it, and refuse one of another."""
+"""Upgrade a database to this version's schema, and refuse a database at another one."""
 
 import os
 from pathlib import Path
@@ -9,19 +9,17 @@ from sqlalchemy.exc import OperationalError
 from tagmill.db.connection import connect, reading
 from tagmill.errors import ConfigurationError
 
-#: each file is named after its revision, four digits
+#: the name of each file in `versions` begins with its revision, four digits
 _MIGRATIONS = Path(__file__).parent / "migrations"
-
-
-#: of the advisory lock that one `upgrade` at a time has: the letters "tagmill"
+#: key of the advisory lock that lets one `upgrade` run at a time: the letters "tagmill"
 _UPGRADE_LOCK = int.from_bytes(b"tagmill", "big")
 
 
 def upgrade(engine: Engine) -> None:
-    """Bring the schema to this version's; does nothing where it is there already. Of several at once one does it."""
+    """Upgrade the schema to this version's, if it is older. If several processes upgrade at once, only one does it."""
     if not _is_behind(schema_version(engine)):
         return
-    # here alone: what every command needs of it are two words, and its import takes a quarter of a command's start
+    # Imported here: no other command needs Alembic, and its import takes a quarter of a command's start.
     from alembic import command
     from alembic.config import Config
 
@@ -29,7 +27,7 @@ def upgrade(engine: Engine) -> None:
     config.set_main_option("script_location", str(_MIGRATIONS))
     config.set_main_option("path_separator", "os")
     with engine.begin() as connection:
-        if engine.dialect.name == "postgresql":  # SQLite has let one writer in with `begin`
+        if engine.dialect.name == "postgresql":  # on SQLite `begin` has taken the write lock
             connection.execute(select(func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
         if _is_behind(_version(connection)):
             config.attributes["connection"] = connection
@@ -37,7 +35,7 @@ def upgrade(engine: Engine) -> None:
 
 
 def schema_version(engine: Engine) -> str | None:
-    """Return the revision the database is at, None for an empty one."""
+    """Return the revision of the database, or None if it is empty."""
     try:
         with reading(engine) as connection:
             return _version(connection)
@@ -45,18 +43,18 @@ def schema_version(engine: Engine) -> str | None:
         folder = Path(str(engine.url.database)).absolute().parent
         if engine.dialect.name != "sqlite" or os.access(folder, os.W_OK, effective_ids=True):
             raise
-        # Its WAL is a file beside it, which a reader, too, has to make.
+        # The WAL is a file next to the database, and even a reader has to create it.
         reason = "its folder cannot be written to, as SQLite has to even to read; copy the file to one that can"
         raise ConfigurationError(f"database {engine.url.database}: {reason}") from error
 
 
 def newest_version() -> str:
-    """Return the revision this code needs."""
+    """Return the revision that this code needs."""
     return max(path.name[:4] for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
 
 
 def require_schema(engine: Engine) -> None:
-    """Raise ConfigurationError where the tables are missing or of another version."""
+    """Raise ConfigurationError if the tables are missing or at another revision."""
     found, needed = schema_version(engine), newest_version()
     if found != needed:
         state = f"is at schema {found}" if found else "has no tables"
@@ -64,7 +62,7 @@ def require_schema(engine: Engine) -> None:
 
 
 def open_database(url: str) -> Engine:
-    """Connect to a database whose tables are those of this version; raises as `connect` and `require_schema` do."""
+    """Return an engine for a database at this version's schema. Raise the errors of `connect` and `require_schema`."""
     engine = connect(url)
     require_schema(engine)
     return engine

@@ -26,32 +26,32 @@ metadata = MetaData(
     }
 )
 
-# SQLite numbers rows by itself only where the key is exactly INTEGER.
+# SQLite generates ids only if the type of the key is exactly INTEGER.
 RowId = BigInteger().with_variant(Integer, "sqlite")
 Sha256 = String(64)
 
 
 class RunState(StrEnum):
-    """`run.state`. That a run is finished is seen from its images, never stored."""
+    """The values of `run.state`. Whether a run is finished follows from its batches and is never stored."""
 
     #: workers may claim its batches
     OPEN = "open"
-    #: waiting batches are taken off
+    #: its queued batches were cancelled
     CANCELLED = "cancelled"
 
 
 class BatchStatus(StrEnum):
-    """`batch.status`."""
+    """The values of `batch.status`."""
 
-    #: waits for a worker; its message is on the queue, or the reaper puts it there
+    #: waits for a worker; its message is on the queue, or the reaper will publish it
     QUEUED = "queued"
     #: a worker owns it until `lease_until`
     RUNNING = "running"
     #: every image has an outcome
     DONE = "done"
-    #: out of attempts without an end; `error` holds the last reason
+    #: out of attempts; `error` says why the last one failed
     DEAD = "dead"
-    #: its run was cancelled before a worker took it
+    #: its run was cancelled before a worker claimed it
     CANCELLED = "cancelled"
 
 
@@ -64,10 +64,10 @@ model = Table(
     Column("version", Integer, nullable=False),
     Column("task", String(20), nullable=False),
     Column("labels", JSON, nullable=False),
-    #: tagmill.images.preprocess.PreprocessSpec, name of the background label, precision, suggested least score of each label
+    #: tagmill.images.preprocess.PreprocessSpec, background label, precision, suggested threshold of each label
     Column("spec", JSON, nullable=False),
     Column("metrics", JSON, nullable=False),
-    #: candidate or production; NAME without @VERSION means the one in production, else the newest
+    #: candidate or production; NAME without @VERSION means the version in production, else the newest
     Column("stage", String(20), nullable=False),
     Column("created_at", Double, nullable=False),
     UniqueConstraint("name", "version"),
@@ -79,9 +79,9 @@ run = Table(
     metadata,
     Column("id", RowId, primary_key=True),
     Column("source", Text, nullable=False),
-    #: batch_size, and roots: the folders workers may read for this run
+    #: batch_size, and roots: the folders that workers may read for this run
     Column("parameters", JSON, nullable=False),
-    #: whose workers it is for; an embedded run has a queue of its own that no worker serves
+    #: the queue of its messages; each run of `tagmill tag` has a separate one, which no worker serves
     Column("queue", String(100), nullable=False),
     Column("state", String(20), nullable=False),
     Column("created_at", Double, nullable=False),
@@ -95,8 +95,8 @@ run_model = Table(
     Column("model_sha256", Sha256, ForeignKey("model.sha256"), primary_key=True),
 )
 
-#: The images of one message. It also keeps the counts of `tagmill run status`, which sums batches instead of images:
-#: written in the transaction that changes what they count, and in a row that this transaction locks in any case.
+#: The images of one message. It also keeps the counts of `tagmill run status`, which sums batches instead of images.
+#: They are written in the transaction that changes what they count, in a row that it locks anyway.
 batch = Table(
     "batch",
     metadata,
@@ -106,30 +106,30 @@ batch = Table(
     Column("status", String(20), nullable=False),
     #: how often a worker claimed it
     Column("attempts", Integer, nullable=False, default=0),
-    #: how often its worker ended without a word; see tagmill.ledger.attempts
+    #: how often its worker died; see tagmill.ledger.attempts
     Column("crashes", Integer, nullable=False, server_default="0"),
-    #: token of the claim that may write its results
+    #: token of the claim that may write its results; None unless the batch is running
     Column("owner", String(200)),
     Column("lease_until", Double),
-    #: not to be claimed earlier
+    #: earliest time of the next claim; None until the batch was released or lost its worker
     Column("not_before", Double),
-    #: when its message was last put on the queue
+    #: when its message was last put on the queue; None before that, and once it was released or lost its worker
     Column("published_at", Double),
     Column("started_at", Double),
     Column("finished_at", Double),
     #: why the last attempt failed
     Column("error", Text),
-    #: entries of `run_image` that are in it
+    #: rows of `run_image` in it
     Column("images", Integer, nullable=False, server_default="0"),
-    #: of these, with status tagged
+    #: those of them with status tagged
     Column("tagged", Integer, nullable=False, server_default="0"),
-    #: entries of `inference` that it computed
+    #: rows of `inference` that it computed
     Column("inferences", Integer, nullable=False, server_default="0"),
     UniqueConstraint("run_id", "seq"),
     Index(None, "status", "lease_until"),
 )
 
-#: How many images of a batch failed with a code; no row where none did. Like the counts in `batch`.
+#: How many images of a batch failed with a code; no row if none did. Written like the counts in `batch`.
 batch_failure = Table(
     "batch_failure",
     metadata,
@@ -149,14 +149,15 @@ run_image = Table(
     Column("batch_id", RowId, ForeignKey("batch.id"), nullable=False),
     Column("image_key", String(512), nullable=False),
     Column("uri", String(4096), nullable=False),
-    #: of the bytes that were tagged
+    #: sha256 of the bytes that were tagged
     Column("sha256", Sha256),
     #: tagmill.outcomes.ImageStatus
     Column("status", String(20), nullable=False),
     #: tagmill.outcomes.ErrorCode
     Column("error_code", String(40)),
     Column("error_detail", Text),
-    # None over what an outcome changes: with room in its page (PostgreSQL) a row then changes without touching them.
+    # No index covers a column that an outcome changes: with room in its page, PostgreSQL updates the row without
+    # touching the indexes.
     Index(None, "batch_id"),
     Index(None, "image_key"),
     postgresql_with={"fillfactor": 40},
@@ -167,14 +168,14 @@ image = Table(
     "image",
     metadata,
     Column("sha256", Sha256, primary_key=True),
-    #: pixels, upright
+    #: in pixels, once the image is upright
     Column("width", Integer, nullable=False),
     Column("height", Integer, nullable=False),
     Column("format", String(10), nullable=False),
     Column("bytes", BigInteger, nullable=False),
 )
 
-#: One model's answer for one image's bytes: written once, whoever asks again.
+#: One model's result for one image's bytes. It is written once and never replaced.
 inference = Table(
     "inference",
     metadata,
@@ -189,7 +190,7 @@ inference = Table(
     UniqueConstraint("image_sha256", "model_sha256"),
 )
 
-#: The best labels of an inference, rank 1 first; scores as they came.
+#: The best labels of an inference, rank 1 first, with the model's scores.
 label = Table(
     "label",
     metadata,
@@ -199,7 +200,7 @@ label = Table(
     Column("score", Double, nullable=False),
 )
 
-#: The masks of an inference, one for each label that was seen.
+#: The masks of an inference, one per label that the model found.
 mask = Table(
     "mask",
     metadata,
@@ -211,7 +212,7 @@ mask = Table(
     Column("width", Integer, nullable=False),
     #: 0 to 1, of the part of the image that the model saw
     Column("area_share", Double, nullable=False),
-    #: bounding box in the picture's own pixels
+    #: bounding box in pixels of the image
     Column("box_left", Double, nullable=False),
     Column("box_top", Double, nullable=False),
     Column("box_right", Double, nullable=False),
@@ -220,17 +221,17 @@ mask = Table(
     Column("score", Double, nullable=False),
 )
 
-#: A local file whose bytes were hashed: while it is the same file, it need not be read again.
+#: A local file whose bytes were hashed. It is not read again while its identity is the same.
 file_seen = Table(
     "file_seen",
     metadata,
     #: sha256 of path, size, times and inode; see worker.sources.stat_cache
     Column("identity", Sha256, primary_key=True),
-    #: of its bytes
+    #: sha256 of its bytes
     Column("sha256", Sha256, nullable=False),
 )
 
-#: Whose turn it is to look for lost work: one worker a queue, the first that asks after `next_look`.
+#: The reaper's lock, one per queue: the first worker that asks after `next_look` gets it.
 reaper = Table(
     "reaper",
     metadata,

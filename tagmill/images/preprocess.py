@@ -1,4 +1,4 @@
-"""The preprocessing that training, export and worker share: from decoded pixels to the uint8 array a model reads."""
+"""The preprocessing shared by training, export and worker: from decoded pixels to the input of a model."""
 
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -9,7 +9,7 @@ import numpy as np
 from tagmill.errors import BundleError
 from tagmill.images.image import Pixels
 
-#: pixels below which decoding shrinks no side, for any model, so that most models share one decoded image
+#: pixels below which decoding shrinks no side, whatever the model, so that most models share one decoded image
 _SHARED_SIDE = 256
 #: left, top, right, bottom
 Box = tuple[float, float, float, float]
@@ -36,7 +36,7 @@ class PreprocessSpec:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
-        """Parse the JSON values of a bundle. Raises BundleError for unknown fields and values."""
+        """Parse the JSON values of a bundle. Raise BundleError for unknown fields and values."""
         try:
             spec = cls(int(data["height"]), int(data["width"]), Geometry(data["geometry"]))
         except (KeyError, TypeError, ValueError) as error:
@@ -55,15 +55,15 @@ class PreprocessSpec:
     def decode_side(self) -> int:
         """Pixels below which decoding must shrink no side: 256, or the longer side of a larger input.
 
-        It depends on the spec alone, so a result never depends on the other models of the run.
+        It depends only on the spec, so a result never depends on the other models of the run.
         """
         return max(_SHARED_SIDE, self.height, self.width)
 
 
 def fit(rgb: Pixels, spec: PreprocessSpec, out: Pixels | None = None) -> Pixels:
-    """Return uint8 [height, width, 3]: `out`, if given (C-contiguous, of that shape), else a new array.
+    """Return uint8 [height, width, 3]: `out` if it is given (C-contiguous, of that shape), else a new array.
 
-    Shrinking by 2 or more in either direction averages areas (OpenCV's INTER_AREA); the rest is bilinear.
+    Shrinking by 2 or more in either direction averages areas (OpenCV's INTER_AREA); other scaling is bilinear.
     """
     from tagmill.images.resize import resize  # here, because producers read specs and install no OpenCV
 
@@ -81,7 +81,7 @@ def fit(rgb: Pixels, spec: PreprocessSpec, out: Pixels | None = None) -> Pixels:
 def source_box(width: int, height: int, spec: PreprocessSpec) -> Box:
     """Return the part of a width x height image that the model's input shows, in pixels of the image.
 
-    For a letterbox the box is larger than the image: the white border is part of the input.
+    For a letterbox, the box is larger than the image, because the white border is part of the input.
     """
     if spec.geometry is Geometry.STRETCH:
         return (0.0, 0.0, float(width), float(height))
@@ -115,6 +115,6 @@ def _letterbox(width: int, height: int, spec: PreprocessSpec) -> tuple[int, int,
 
 
 def _whole_pixels(box: Box, width: int, height: int) -> tuple[int, int, int, int]:
-    """Return the pixels of a box that are inside the image, at least one in each direction."""
+    """Return the whole pixels of a box inside the image (left, top, right, bottom), at least one in each direction."""
     left, top = min(max(0, round(box[0])), width - 1), min(max(0, round(box[1])), height - 1)
     return left, top, max(left + 1, min(width, round(box[2]))), max(top + 1, min(height, round(box[3])))

@@ -12,7 +12,7 @@ from tagmill.ledger.leases import Claim
 from tagmill.outcomes import ImageStatus, printable
 from tagmill.records import BatchResult
 
-# Only a running batch has an owner: the claim's token fences the completion.
+# Only a running batch has an owner, so the condition on the claim's token fences the completion.
 _FINISH = (
     update(batch)
     .where(batch.c.id == bindparam("batch"), batch.c.owner == bindparam("token"))
@@ -28,48 +28,48 @@ _FINISH = (
     .returning(batch.c.finished_at)
 )
 
-#: columns of the rows that are written
+# Columns of the rows that are written.
 _IMAGE = ("sha256", "width", "height", "format", "bytes")
 _FILE = ("identity", "sha256")
-_PAIR = ("image_sha256", "model_sha256")
-_INFERENCE = (*_PAIR, "batch_id", "provider", "worker", "created_at")
+_KEY = ("image_sha256", "model_sha256")
+_INFERENCE = (*_KEY, "batch_id", "provider", "worker", "created_at")
 _LABEL = ("inference_id", "rank", "label", "score")
-_MASK_FACTS = ("label", "rle", "height", "width", "area_share")
-_MASK = ("inference_id", *_MASK_FACTS, "box_left", "box_top", "box_right", "box_bottom", "score")
+_MASK_FIELDS = ("label", "rle", "height", "width", "area_share")
+_MASK = ("inference_id", *_MASK_FIELDS, "box_left", "box_top", "box_right", "box_bottom", "score")
 _OUTCOME = ("status", "sha256", "error_code", "error_detail")
 _FAILURE = ("run_id", "batch_id", "error_code", "images")
 
 _image_values = attrgetter(*_IMAGE)
 _file_values = attrgetter(*_FILE)
-_mask_values = attrgetter(*_MASK_FACTS)
+_mask_values = attrgetter(*_MASK_FIELDS)
 
 
 def complete(engine: Engine, claimed: Claim, result: BatchResult, worker: str) -> bool:
     """Write labels, masks, outcomes and `done` in one transaction.
 
-    Return False, with nothing written, if the batch was lost to another worker meanwhile.
+    Return False and write nothing if another worker has claimed the batch in the meantime.
     """
     run_id, batch_id = claimed.run_id, claimed.batch_id
     codes = Counter(outcome.error_code for outcome in result.outcomes)
-    answers = {(row.image_sha256, row.model_sha256): row for row in result.inferences}
-    finish = {"batch": batch_id, "token": claimed.token, "tagged_images": codes.pop(None, 0), "made": len(answers)}
+    inferences = {(row.image_sha256, row.model_sha256): row for row in result.inferences}
+    finish = {"batch": batch_id, "token": claimed.token, "tagged_images": codes.pop(None, 0), "made": len(inferences)}
     with engine.begin() as connection:
         now = connection.execute(_FINISH, finish).scalar_one_or_none()
         if now is None:
             return False
-        # Rows that other batches may write, too, are sorted: two transactions that meet in them wait for each other
-        # instead of deadlocking.
+        # Rows that other batches may also write are sorted: two transactions that write the same rows then wait for
+        # each other instead of deadlocking.
         insert_new(connection, image, _IMAGE, sorted(map(_image_values, result.images)))
-        rows = [(*pair, batch_id, answers[pair].provider, worker, now) for pair in sorted(answers)]
-        # Only new rows come back: another worker's result for the same bytes stays as it is.
-        made = insert_new_ids(connection, inference, _INFERENCE, rows, _PAIR)
-        new = [(row_id, answers[pair[0], pair[1]]) for pair, row_id in made.items()]
-        labels = [(row_id, rank, *found) for row_id, answer in new for rank, found in enumerate(answer.labels, 1)]
+        rows = [(*pair, batch_id, inferences[pair].provider, worker, now) for pair in sorted(inferences)]
+        # Only the ids of new rows are returned: a result that another worker wrote for the same bytes stays as it is.
+        made = insert_new_ids(connection, inference, _INFERENCE, rows, _KEY)
+        new = [(row_id, inferences[pair[0], pair[1]]) for pair, row_id in made.items()]
+        labels = [(row_id, rank, *found) for row_id, row in new for rank, found in enumerate(row.labels, 1)]
         insert_rows(connection, label, _LABEL, labels)
-        masks = [(row_id, *_mask_values(m), *m.box, m.score) for row_id, answer in new for m in answer.masks]
+        masks = [(row_id, *_mask_values(m), *m.box, m.score) for row_id, row in new for m in row.masks]
         insert_rows(connection, mask, _MASK, masks)
         insert_new(connection, file_seen, _FILE, sorted(map(_file_values, result.files)))
-        # A detail may quote a stranger's bytes: what SQL refuses in one of them would cost the whole batch.
+        # A detail may quote bytes of the image: one character that SQL refuses would fail the whole batch.
         outcomes = [
             (
                 ImageStatus.FAILED,
@@ -86,6 +86,6 @@ def complete(engine: Engine, claimed: Claim, result: BatchResult, worker: str) -
         update_rows(connection, run_image, _OUTCOME, ("run_id", "position"), outcomes)
         if codes:
             insert_rows(connection, batch_failure, _FAILURE, [(run_id, batch_id, *found) for found in codes.items()])
-        if len(made) != len(answers):  # another worker was first with some of the bytes
+        if len(made) != len(inferences):  # another worker wrote results for some of the bytes first
             connection.execute(update(batch).where(batch.c.id == batch_id).values(inferences=len(made)))
     return True

@@ -1,4 +1,4 @@
-"""Look up what was inferred or hashed before."""
+"""Look up images that were inferred before and files that were hashed before."""
 
 from collections.abc import Iterable, Sequence
 
@@ -29,7 +29,7 @@ def known_inferences(engine: Engine, shas: Iterable[str], models: Sequence[str])
 
 
 def unchanged_files(engine: Engine, identities: Iterable[str], models: Sequence[str]) -> dict[str, str]:
-    """Return identity -> sha256 of the files that were hashed before, and have a result of every one of `models`."""
+    """Return identity -> sha256 of the files that were hashed before and have a result of each of `models`."""
     asked = {"identities": identities, "models": models, "count": len(models)}
     with reading(engine) as connection:
         return {row.identity: row.sha256 for row in connection.execute(_FILES, asked)}

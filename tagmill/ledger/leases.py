@@ -1,7 +1,6 @@
-"""The run ledger in SQL: every change of a batch's status, each one compare-and-set transaction.
+"""Claim, renew and release batches: each is one compare-and-set transaction.
 
-Redis only carries hints. Celery on Redis can lose a message, deliver it twice, or deliver it long after its worker
-died; the ledger decides who may work on a batch and whose results count.
+`tagmill.ledger.complete` finishes a claimed batch. `tagmill.ledger.reaper` requeues a batch whose lease has expired.
 """
 
 from collections.abc import Iterable
@@ -9,30 +8,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import (
-    BindParameter,
-    ColumnElement,
-    Double,
-    Engine,
-    String,
-    and_,
-    bindparam,
-    case,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import BindParameter, ColumnElement, Double, Engine, String, and_, bindparam, case, or_, select, update
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from tagmill.db.connection import epoch_now, reading, run_once
-from tagmill.db.schema import (
-    BatchStatus,
-    RunState,
-    batch,
-    run,
-    run_image,
-    run_model,
-)
+from tagmill.db.schema import BatchStatus, RunState, batch, run, run_image, run_model
 from tagmill.ledger.attempts import SUSPECT_CRASHES, attempts_left
 from tagmill.outcomes import ImageStatus, printable
 from tagmill.records import PendingImage
@@ -40,7 +20,7 @@ from tagmill.records import PendingImage
 
 @dataclass(frozen=True)
 class Lease:
-    """Who asks for a batch: `token` fences everything written for it, `seconds` is how long it stays his."""
+    """The terms of a claim: `token` fences everything written for the batch, `seconds` is how long the claim lasts."""
 
     token: str
     seconds: float
@@ -55,7 +35,7 @@ class Claim:
     run_id: int
     token: str
     attempts: int
-    #: its worker died too often for chance: to be taken in a process of its own
+    #: its worker died too often for chance: it must run in a process of its own
     suspect: bool
     images: tuple[PendingImage, ...]
     #: sha256 of each model of the run
@@ -66,7 +46,7 @@ class Claim:
 
 _Id = int | BindParameter[Any]
 
-# Statements of every batch, built once: building one takes as long as running it.
+# Built once: every batch runs these statements, and building one takes as long as running it.
 _WAITING = (
     select(run_image.c.position, run_image.c.uri)
     .where(run_image.c.batch_id == bindparam("batch"), run_image.c.status == ImageStatus.PENDING)
@@ -81,10 +61,10 @@ _CHOSEN = (
 
 
 def claim(engine: Engine, run_id: int, batch_id: int, queue: str, lease: Lease) -> Claim | None:
-    """Take a batch of this run and queue that is free to take.
+    """Claim a free batch of this run and queue.
 
-    Returns None where it is done, owned by another, too early or out of attempts, or of another run or queue. Asking
-    again with the same token, as after a connection that broke at the commit, gives the same batch.
+    Return None if the batch is done, owned by another worker, not due yet, out of attempts, or of another run or queue.
+    Claiming again with the same token, as after a connection that broke at the commit, returns the same claim.
     """
     asked = {"run": run_id, "batch": batch_id, "queue": queue, "token": lease.token, "seconds": lease.seconds}
     with engine.begin() as connection:
@@ -100,7 +80,7 @@ def claim(engine: Engine, run_id: int, batch_id: int, queue: str, lease: Lease) 
 
 @lru_cache(maxsize=16)
 def _take(max_attempts: int) -> ReturningUpdate[Any]:
-    """Return the statement of a claim."""
+    """Return the UPDATE of a claim. It is cached: building it takes as long as running it."""
     token, now = bindparam("token", type_=String()), epoch_now()
     running = batch.c.status == BatchStatus.RUNNING
     mine = and_(running, batch.c.owner == token)
@@ -140,7 +120,7 @@ def exists(engine: Engine, run_id: int, batch_id: int, queue: str) -> bool:
 def renew(engine: Engine, tokens: Iterable[str], lease_seconds: float) -> None:
     """Extend the lease of every batch owned by one of `tokens`."""
     held = select(batch.c.id).where(batch.c.owner.in_(list(tokens)), batch.c.status == BatchStatus.RUNNING)
-    # A batch that is just being completed is locked by that, and needs no lease: the others must not wait for it.
+    # A batch that is being completed is locked and needs no lease: renewing the others must not wait for it.
     free = run_once(held.with_for_update(skip_locked=True))
     statement = update(batch).where(batch.c.id.in_(free)).values(lease_until=epoch_now() + lease_seconds)
     with engine.begin() as connection:
@@ -148,7 +128,7 @@ def renew(engine: Engine, tokens: Iterable[str], lease_seconds: float) -> None:
 
 
 def release(engine: Engine, claimed: Claim, error: str, delay_seconds: float) -> None:
-    """Give a batch back after a failed attempt; it may be claimed again after the delay."""
+    """Requeue a batch after a failed attempt; it may be claimed again after the delay."""
     statement = (
         update(batch)
         .where(_owned(claimed))
@@ -165,14 +145,15 @@ def release(engine: Engine, claimed: Claim, error: str, delay_seconds: float) ->
         connection.execute(statement)
 
 
-# One batch is always found by its id. PostgreSQL knows nothing yet of a run that was just submitted: where a condition
-# lets it choose the index over the run or over the status, it may read every batch of these instead.
-
-
 def _batch_of(run_id: _Id, batch_id: _Id) -> ColumnElement[bool]:
+    """Return the condition that finds one batch by its id, if it belongs to the run.
+
+    PostgreSQL has no statistics yet of a run that was just submitted. If a condition allows the index over the run or
+    over the status, it may choose that one and read every batch in it; `+ 0` keeps it from the run's.
+    """
     return and_(batch.c.id == batch_id, batch.c.run_id + 0 == run_id)
 
 
 def _owned(claimed: Claim) -> ColumnElement[bool]:
-    # only a running batch has an owner
+    # Only a running batch has an owner.
     return and_(batch.c.id == claimed.batch_id, batch.c.owner == claimed.token)

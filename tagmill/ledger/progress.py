@@ -1,4 +1,4 @@
-"""How far a run is, read from SQL alone: from its batches, which keep counts; never image by image."""
+"""Read the progress of runs from SQL alone: from the counts that batches keep, never image by image."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,12 +9,11 @@ from sqlalchemy import Connection, Engine, Row, and_, func, select
 from tagmill.db.connection import epoch_now, reading
 from tagmill.db.schema import BatchStatus, RunState, batch, batch_failure, model, run, run_model
 from tagmill.errors import InputError
+from tagmill.ledger.runs import LOCAL_QUEUE_PREFIX
 
-#: how the queues of `tagmill tag` begin, which no worker serves: see worker/local/tag.py
-EMBEDDED = "embedded-"
-#: what the speed is measured over
+#: seconds of work over which `images_per_second` is measured
 RATE_SECONDS = 60.0
-#: of batches whose images have no outcome yet
+#: statuses of batches whose images have no outcome yet
 _UNFINISHED = (BatchStatus.QUEUED, BatchStatus.RUNNING, BatchStatus.CANCELLED)
 
 
@@ -33,24 +32,24 @@ class RunProgress:
     failed: int
     failures: Mapping[str, int]
     batches: Mapping[str, int]
-    #: results computed by this run; the others were known from earlier ones
+    #: results computed by this run; the others were known from earlier runs
     inferences: int
     started_at: float | None
-    #: of the last finished batch
+    #: when the last finished batch ended
     finished_at: float | None
-    #: by the database's clock
+    #: when this was read, by the database's clock
     read_at: float
-    #: images with an outcome for each second of the last minute of work
+    #: images with an outcome per second, over the last minute of work
     images_per_second: float
 
     @property
     def pending(self) -> int:
-        """Images without an outcome."""
+        """The number of images without an outcome."""
         return self.images - self.tagged - self.failed
 
     @property
     def state(self) -> str:
-        """queued, running, done, or cancelled; a cancelled run is running until its batches in work are finished."""
+        """queued, running, done or cancelled. A cancelled run is running until its running batches are finished."""
         if self.pending == 0:
             return "done"
         waiting = 0 if self.cancelled else self.batches[BatchStatus.QUEUED]
@@ -60,27 +59,27 @@ class RunProgress:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more happens by itself."""
+        """Whether nothing more happens without a command: the run is done or cancelled."""
         return self.state in {"done", "cancelled"}
 
     @property
-    def embedded(self) -> bool:
-        """Whether `tagmill tag` does the run by itself: there is no queue to put images on again."""
-        return self.queue.startswith(EMBEDDED)
+    def is_local(self) -> bool:
+        """Whether the run belongs to `tagmill tag`, which has no workers: repeating the command retries it."""
+        return self.queue.startswith(LOCAL_QUEUE_PREFIX)
 
     @property
     def seconds(self) -> float:
-        """From the first claim to the last result, or until now."""
+        """Seconds from the first claim to the last result, or until now if the run has not ended."""
         end = self.finished_at if self.ended else self.read_at
         return max(0.0, end - self.started_at) if self.started_at is not None and end is not None else 0.0
 
     @property
     def eta_seconds(self) -> float | None:
-        """Seconds to go at the rate of the last minute; None before the first result."""
+        """Seconds left at the rate of the last minute of work; None before the first result."""
         return self.pending / self.images_per_second if self.images_per_second else None
 
     def to_json(self) -> dict[str, Any]:
-        """Return JSON values, derived ones included."""
+        """Return JSON values, including the derived ones."""
         return vars(self) | {
             "failures": dict(self.failures),
             "batches": dict(self.batches),
@@ -94,7 +93,7 @@ class RunProgress:
 
 
 def run_progress(engine: Engine, run_id: int) -> RunProgress:
-    """Read one run; raises InputError where there is none of that id."""
+    """Read one run. Raise InputError if there is no run with that id."""
     with reading(engine) as connection:
         return _progress(connection, run_id)
 
@@ -107,7 +106,7 @@ def list_runs(engine: Engine, limit: int) -> list[RunProgress]:
 
 
 def unfinished_run(engine: Engine, queue: str) -> int | None:
-    """Return the newest open run of a queue that still has images to do."""
+    """Return the newest open run of a queue that still has images to tag; None if there is none."""
     waiting = select(batch.c.id).where(batch.c.run_id == run.c.id, batch.c.status.in_(_UNFINISHED), batch.c.images > 0)
     candidates = select(run.c.id).where(run.c.queue == queue, run.c.state == RunState.OPEN, waiting.exists())
     with reading(engine) as connection:
@@ -149,7 +148,7 @@ def _progress(connection: Connection, run_id: int) -> RunProgress:
 
 
 def _batches(connection: Connection, run_id: int) -> Sequence[Row[Any]]:
-    """Return counts and times of the batches of each status."""
+    """Return one row per status, with the counts and times of its batches."""
     sums = [func.sum(batch.c[name]).label(name) for name in ("images", "tagged", "inferences")]
     times = (func.min(batch.c.started_at).label("started"), func.max(batch.c.finished_at).label("finished"))
     counted = select(batch.c.status, func.count().label("batches"), *sums, *times)
@@ -157,7 +156,7 @@ def _batches(connection: Connection, run_id: int) -> Sequence[Row[Any]]:
 
 
 def _failures(connection: Connection, run_id: int) -> dict[str, int]:
-    """Return how many images failed with each code, the most frequent one first."""
+    """Return code -> number of images that failed with it, the most frequent code first."""
     images = func.sum(batch_failure.c.images)
     counted = select(batch_failure.c.error_code, images).where(batch_failure.c.run_id == run_id)
     grouped = connection.execute(counted.group_by(batch_failure.c.error_code).order_by(images.desc()))
@@ -167,7 +166,7 @@ def _failures(connection: Connection, run_id: int) -> dict[str, int]:
 def _recent_rate(connection: Connection, run_id: int, finished_at: float | None) -> float:
     if finished_at is None:
         return 0.0
-    # Of the last minute before the last result: a pause before it, or since, says nothing about the speed.
+    # Only the minute before the last result counts: a pause before or after it says nothing about the speed.
     recent = and_(batch.c.run_id == run_id, batch.c.images > 0, batch.c.finished_at > finished_at - RATE_SECONDS)
     started, images = connection.execute(
         select(func.min(batch.c.started_at), func.sum(batch.c.images)).where(recent)

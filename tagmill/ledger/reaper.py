@@ -1,4 +1,7 @@
-"""Finds batches that nobody works on any more: dead workers, lost messages, batches out of attempts."""
+"""Find batches that no worker works on any more: those of dead workers, of lost messages, and out of attempts.
+
+The `reclaim_*` functions mark batches as published and return them; the caller publishes them.
+"""
 
 from sqlalchemy import ColumnElement, Connection, Engine, Select, and_, func, insert, not_, or_, select, update
 
@@ -7,18 +10,18 @@ from tagmill.db.schema import BatchStatus, RunState, batch, batch_failure, reape
 from tagmill.ledger.attempts import attempts_left
 from tagmill.outcomes import ErrorCode, ImageStatus
 
-#: batches taken up by one look
+#: batches that one call changes
 REAP_LIMIT = 1000
 #: `batch.error` of a crash
 CRASHED = "its worker ended without a word"
-#: of batches that were in work before: given back, or taken from a dead worker
+#: condition on batches that a worker has claimed before: it released them, or it died
 _WORKED_ON: ColumnElement[bool] = batch.c.not_before.is_not(None)
 
 
 def acquire_reaper_lock(engine: Engine, queue: str, seconds: float) -> bool:
-    """Return whether the caller is the one to look now; for `seconds` nobody else of this queue is.
+    """Return whether the caller may reap this queue now; if so, no other caller may for `seconds`.
 
-    A worker that dies in its turn holds nobody up: the turn ends by itself.
+    The lock of a worker that dies ends after that time, so it never blocks the others.
     """
     mine = (
         update(reaper)
@@ -31,45 +34,48 @@ def acquire_reaper_lock(engine: Engine, queue: str, seconds: float) -> bool:
 
 
 def requeue_expired(engine: Engine, queue: str) -> int:
-    """Put batches whose lease ended back to queued, each with a crash more; return how many.
+    """Set batches whose lease has expired back to queued and count a crash for each; return their number.
 
-    Those of a cancelled run, too: they wait there for `tagmill run retry`, and the run is seen to have ended.
+    This includes batches of cancelled runs: such a run is then no longer running, and `tagmill run retry` takes them.
     """
     served = batch.c.run_id.in_(select(run.c.id).where(run.c.queue == queue))
     return _requeue(engine, and_(batch.c.lease_until < epoch_now(), served))
 
 
 def requeue_owned(engine: Engine, process: str) -> int:
-    """Put the batches of a process that is known to be dead back to queued, before their leases end."""
+    """Set the batches of a process that is known to be dead back to queued, as `requeue_expired` does, at once.
+
+    Return their number.
+    """
     return _requeue(engine, batch.c.owner.startswith(f"{process}:", autoescape=True))
 
 
 def mark_dead(engine: Engine, queue: str, max_attempts: int) -> int:
-    """Give up queued batches that are out of attempts; their images get `batch_dead`."""
+    """Mark queued batches that are out of attempts as dead; return their number. Their images fail as `batch_dead`."""
     used_up = and_(batch.c.status == BatchStatus.QUEUED, not_(attempts_left(max_attempts)), _of(queue))
-    bury = (
+    statement = (
         update(batch)
         .where(batch.c.id.in_(_free(used_up)), used_up)
         .values(status=BatchStatus.DEAD, finished_at=epoch_now())
         .returning(batch.c.run_id, batch.c.id, batch.c.error)
     )
     with engine.begin() as connection:
-        dead = connection.execute(bury).all()
+        dead = connection.execute(statement).all()
         for run_id, batch_id, error in dead:
             _fail_images(connection, run_id, batch_id, error or CRASHED)
     return len(dead)
 
 
 def reclaim_due(engine: Engine, queue: str) -> list[tuple[int, int]]:
-    """Return (run id, batch id) of batches that were given back or lost their worker, marked as published now.
+    """Mark batches that were released or lost their worker as published now; return their (run id, batch id).
 
-    Nothing was published for them since, so it does not matter what the queue holds.
+    No message was sent for them since, so it does not matter what the queue holds.
     """
     return _publish(engine, and_(_waiting(queue), batch.c.published_at.is_(None), _WORKED_ON))
 
 
 def reclaim_lost(engine: Engine, queue: str, grace_seconds: float) -> list[tuple[int, int]]:
-    """Return (run id, batch id) of queued batches whose message is overdue, marked as published now.
+    """Mark queued batches whose message is overdue as published now; return their (run id, batch id).
 
     Call it only while the queue is empty: then a batch that still waits has no message.
     """
@@ -77,32 +83,33 @@ def reclaim_lost(engine: Engine, queue: str, grace_seconds: float) -> list[tuple
 
 
 def reclaim_retries(engine: Engine, queue: str, grace_seconds: float) -> list[tuple[int, int]]:
-    """Return (run id, batch id) of batches that were in work before and whose message is overdue, marked as published.
+    """Mark batches that wait for a retry and whose message is overdue as published now.
 
-    Call it only while no message of the first priority waits: then a worker took it and died before it claimed.
+    Return their (run id, batch id). Call it only while no message of `Priority.RETRY` waits: then a worker took the
+    message and died before it claimed the batch.
     """
     overdue = batch.c.published_at < epoch_now() - grace_seconds
     return _publish(engine, and_(_waiting(queue), _WORKED_ON, overdue))
 
 
 def reclaim_before(engine: Engine, queue: str, moment: float | ColumnElement[float]) -> list[tuple[int, int]]:
-    """Return (run id, batch id) of queued batches that were not published since a moment, marked as published now.
+    """Mark queued batches that were last published before `moment`, or never, as published now.
 
-    `moment` is in Unix seconds by the database's clock.
+    Return their (run id, batch id). `moment` is in Unix seconds by the database's clock.
     """
     return _publish(engine, and_(_waiting(queue), func.coalesce(batch.c.published_at, 0.0) < moment))
 
 
 def reclaim_published_between(
-    engine: Engine, queue: str, since: float, until: float, *, again: bool
+    engine: Engine, queue: str, since: float, until: float, *, retries: bool
 ) -> list[tuple[int, int]]:
-    """Return (run id, batch id) of queued batches that were published between two moments, marked as published now.
+    """Mark queued batches that were last published between two moments as published now.
 
-    With `again` those that were in work already, else those that never were. Moments are Unix seconds by the database's
-    clock.
+    Return their (run id, batch id). With `retries`, only batches that a worker has claimed before; without, only those
+    that none has. Moments are Unix seconds by the database's clock.
     """
     published = and_(batch.c.published_at >= since, batch.c.published_at < until)
-    return _publish(engine, and_(_waiting(queue), published, _WORKED_ON if again else not_(_WORKED_ON)))
+    return _publish(engine, and_(_waiting(queue), published, _WORKED_ON if retries else not_(_WORKED_ON)))
 
 
 def _fail_images(connection: Connection, run_id: int, batch_id: int, detail: str) -> None:
@@ -128,7 +135,7 @@ def _requeue(engine: Engine, lost: ColumnElement[bool]) -> int:
             published_at=None,
             error=CRASHED,
         )
-        # SQLite's driver in Python 3.11 counts no rows of a statement that begins with WITH.
+        # sqlite3 reports no row count for a statement that begins with WITH, so count the rows that it returns.
         .returning(batch.c.id)
     )
     with engine.begin() as connection:
@@ -136,7 +143,7 @@ def _requeue(engine: Engine, lost: ColumnElement[bool]) -> int:
 
 
 def _publish(engine: Engine, wanted: ColumnElement[bool]) -> list[tuple[int, int]]:
-    # One UPDATE decides, so of several that publish one gets each batch.
+    # One UPDATE selects and marks, so that each batch goes to only one of several callers.
     statement = (
         update(batch)
         .where(batch.c.id.in_(_free(wanted, in_order=True)), wanted)
@@ -148,9 +155,9 @@ def _publish(engine: Engine, wanted: ColumnElement[bool]) -> list[tuple[int, int
 
 
 def _free(wanted: ColumnElement[bool], *, in_order: bool = False) -> Select[tuple[int]]:
-    """Choose batches that nobody else has locked: by its owner, who completes it, or by another that publishes it.
+    """Return the ids of batches that are not locked, either by an owner that completes them or by another publisher.
 
-    Nobody waits here, for an owner that is frozen (see `terminate_silent`) or in a deadlock.
+    Waiting for a lock could mean waiting for a frozen owner (see `terminate_silent`), or a deadlock.
     """
     chosen = select(batch.c.id).where(wanted).limit(REAP_LIMIT).with_for_update(skip_locked=True)
     return run_once(chosen.order_by(batch.c.id) if in_order else chosen)
@@ -162,5 +169,5 @@ def _waiting(queue: str) -> ColumnElement[bool]:
 
 
 def _of(queue: str) -> ColumnElement[bool]:
-    """Batches of open runs of this queue: what other workers serve is theirs to look after."""
+    """Return the condition on batches of open runs of this queue; the workers of other queues look after theirs."""
     return batch.c.run_id.in_(select(run.c.id).where(run.c.state == RunState.OPEN, run.c.queue == queue))

@@ -1,4 +1,4 @@
-"""Create, publish, cancel and retry runs: what is written to `run`, `batch` and `run_image` for it."""
+"""Create, cancel and retry runs, and mark their batches as published."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
@@ -15,9 +15,11 @@ from tagmill.outcomes import ErrorCode, ImageStatus
 from tagmill.records import Entry
 from tagmill.registry.models import Model
 
+#: prefix of the queues of `tagmill tag`, which no worker serves: see worker/local/tag.py
+LOCAL_QUEUE_PREFIX = "embedded-"
 #: batches inserted by one statement
 INSERT_CHUNK = 64
-#: batches whose counts one statement corrects
+#: batches whose counts one statement recomputes
 COUNT_CHUNK = 1000
 #: images that one statement moves to other batches
 UPDATE_CHUNK = 10_000
@@ -26,6 +28,7 @@ _ENTRY = ("run_id", "position", "batch_id", "image_key", "uri", "status")
 _REQUEUED = ("batch_id", "status", "sha256", "error_code", "error_detail")
 _PENDING = ImageStatus.PENDING.value
 
+#: called with the number of images written so far
 Progress = Callable[[int], None]
 
 
@@ -39,9 +42,10 @@ def create_run(
     queue: str,
     progress: Progress = lambda images: None,
 ) -> int:
-    """Insert a run with its batches and images in one transaction; return its id. Nothing is written if `entries` raises.
+    """Insert a run with its batches and images in one transaction; return its id.
 
-    `progress` is called with the images written so far. Memory does not depend on the number of entries.
+    If `entries` raises, nothing is written. Raise NothingToDo if there are no entries. Memory does not depend on their
+    number.
     """
     with engine.begin() as connection:
         run_id = _insert_run(connection, source, models, roots, batch_size, queue)
@@ -60,11 +64,11 @@ def create_run(
     return run_id
 
 
-def waiting_batches(engine: Engine, run_id: int) -> tuple[int, list[tuple[int, int]]]:
+def mark_published(engine: Engine, run_id: int) -> tuple[int, list[tuple[int, int]]]:
     """Mark the queued batches of a run as published now.
 
-    Return how many wait, and (run id, batch id) of those to publish: a batch that is locked is being published or
-    claimed by another process, and waiting for its lock could be a deadlock.
+    Return the number of queued batches, and the (run id, batch id) of those to publish. A locked batch is not among
+    these: another process publishes or claims it, and waiting for its lock could be a deadlock.
     """
     waiting = and_(batch.c.run_id == run_id, batch.c.status == BatchStatus.QUEUED)
     free = run_once(select(batch.c.id).where(waiting).with_for_update(skip_locked=True))
@@ -82,7 +86,7 @@ def queue_of(engine: Engine, run_id: int) -> str:
 
 
 def cancel_run(engine: Engine, run_id: int) -> int:
-    """Cancel every waiting batch; return their number. Batches in work are finished; results stay."""
+    """Cancel every queued batch of a run; return their number. Running batches are finished; results stay."""
     with engine.begin() as connection:
         _require(connection, run_id)
         connection.execute(update(run).where(run.c.id == run_id).values(state=RunState.CANCELLED))
@@ -93,17 +97,17 @@ def cancel_run(engine: Engine, run_id: int) -> int:
 def requeue_images(
     engine: Engine, run_id: int, codes: Sequence[ErrorCode], queue: str, *, failed_only: bool = False
 ) -> int:
-    """Put failed images, and those that a cancelled run left, into new batches; return their number.
+    """Move failed images, and images that a cancelled run left untagged, to new batches; return their number.
 
-    With `codes`, only images that failed with one of them; with `failed_only`, only failed ones. Raise NothingToDo if
-    there are none.
+    With `codes`, move only images that failed with one of them; with `failed_only`, only failed images. The run is open
+    afterwards, on `queue`. Raise NothingToDo if there is no such image.
     """
     with_failures = select(batch_failure.c.batch_id).where(batch_failure.c.run_id == run_id)
     failed = and_(run_image.c.status == ImageStatus.FAILED, run_image.c.batch_id.in_(with_failures))
     if codes:
         failed = and_(failed, run_image.c.error_code.in_(codes))
     cancelled = select(batch.c.id).where(batch.c.run_id == run_id, batch.c.status == BatchStatus.CANCELLED)
-    # A batch that was in work when its run was cancelled, and then failed, is queued in a run that nobody serves.
+    # A batch that was running when its run was cancelled, and then failed, is queued in a run that no worker serves.
     stranded = and_(batch.c.run_id == run_id, batch.c.status == BatchStatus.QUEUED, run.c.state == RunState.CANCELLED)
     stranded_ids = select(batch.c.id).join(run, run.c.id == batch.c.run_id).where(stranded)
     left = and_(run_image.c.status == ImageStatus.PENDING, run_image.c.batch_id.in_(cancelled))
@@ -154,7 +158,8 @@ def _chunks(entries: Iterable[Entry], size: int) -> Iterator[list[Entry]]:
 
 
 def _require(connection: Connection, run_id: int) -> dict[str, Any]:
-    # Locked: of two commands that change a run at once, the second sees what the first did.
+    """Return the parameters of a run and lock it. Raise InputError if there is no such run."""
+    # With the lock, the second of two commands that change a run at the same time sees what the first one wrote.
     found = select(run.c.parameters).where(run.c.id == run_id).with_for_update(key_share=True)
     parameters = connection.execute(found).scalar_one_or_none()
     if parameters is None:
@@ -174,7 +179,7 @@ def _rebatch(connection: Connection, run_id: int, positions: Sequence[int], batc
 
 
 def _recount(connection: Connection, run_id: int, batches: Sequence[int]) -> None:
-    """Recount the batches that images were taken out of."""
+    """Recompute the counts of the batches that images were moved out of."""
     for start in range(0, len(batches), COUNT_CHUNK):
         chosen = batches[start : start + COUNT_CHUNK]
         mine = run_image.c.batch_id.in_(chosen)

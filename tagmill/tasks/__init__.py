@@ -1,1 +1,1 @@
-"""The tasks of models, such as classification: one module holds everything that is special to a task."""
+"""The tasks of models, such as classification: one module holds everything that is specific to a task."""

@@ -1,4 +1,4 @@
-"""Masks: from a model's index map to COCO run-length encoding, and back onto the image."""
+"""Convert masks: a model's index map to COCO run-length encoding, and back to the size of the image."""
 
 import math
 from collections.abc import Sequence
@@ -23,9 +23,9 @@ def encode_masks(
     width: int,
     height: int,
 ) -> tuple[Mask, ...]:
-    """Return one row for each label seen in `index`, uint8 [H, W] at the model's resolution.
+    """Return one mask for each label in `index`, uint8 [H, W] at the model's resolution, except the background.
 
-    `width` and `height` are the picture's own, in pixels: bounding boxes are given in them.
+    `width` and `height` are the size of the image in pixels; bounding boxes are in pixels of the image.
     """
     left, top, right, bottom = content_box(width, height, spec)
     content = index[top:bottom, left:right]
@@ -45,7 +45,7 @@ def encode_masks(
                 height=index.shape[0],
                 width=index.shape[1],
                 area_share=float(seen[number] / content.size),
-                box=_picture_box(coco.toBbox(encoded), spec, width, height),
+                box=_image_box(coco.toBbox(encoded), spec, width, height),
                 score=float(scores[number]),
             )
         )
@@ -58,23 +58,23 @@ def decode_mask(rle: str, mask_height: int, mask_width: int) -> NDArray[np.bool_
     return np.asarray(decoded, dtype=bool)
 
 
-def to_picture(index: Index, spec: PreprocessSpec, width: int, height: int, fill: int = 0) -> Index:
-    """Bring an index map uint8 [H, W] from the model's resolution to the picture's own size, nearest neighbor.
+def to_image_size(index: Index, spec: PreprocessSpec, width: int, height: int, fill: int = 0) -> Index:
+    """Scale an index map uint8 [H, W] from the model's resolution to uint8 [height, width], nearest neighbor.
 
-    What a center crop cut off is `fill`.
+    Pixels that a center crop cut off are `fill`.
     """
     left, top, right, bottom = content_box(width, height, spec)
     content = Image.fromarray(np.ascontiguousarray(index[top:bottom, left:right]))
     box = source_box(width, height, spec)
     x0, x1 = _span(box[0], box[2], width)
     y0, y1 = _span(box[1], box[3], height)
-    picture = np.full((height, width), fill, dtype=np.uint8)
-    picture[y0:y1, x0:x1] = np.asarray(content.resize((x1 - x0, y1 - y0), Image.Resampling.NEAREST))
-    return picture
+    scaled = np.full((height, width), fill, dtype=np.uint8)
+    scaled[y0:y1, x0:x1] = np.asarray(content.resize((x1 - x0, y1 - y0), Image.Resampling.NEAREST))
+    return scaled
 
 
 def palette(labels: int) -> list[int]:
-    """Return the R, G and B of each label's color, 0 to 255: black first, then hues the golden angle apart."""
+    """Return R, G and B of each label's color, 0 to 255: black first, then hues that are the golden angle apart."""
     colors = [0, 0, 0]
     for number in range(1, labels):
         hue = round(number * 0.618034 * 255) % 256
@@ -83,12 +83,12 @@ def palette(labels: int) -> list[int]:
 
 
 def _span(start: float, end: float, length: int) -> tuple[int, int]:
-    """Return the pixels from start to end within the image, at least one."""
+    """Return the range of pixels from `start` to `end`, clipped to the image, of at least one pixel."""
     first = min(max(0, math.floor(start + 0.5)), length - 1)
     return first, max(first + 1, min(length, math.floor(end + 0.5)))
 
 
-def _picture_box(
+def _image_box(
     box: Sequence[float], spec: PreprocessSpec, width: int, height: int
 ) -> tuple[float, float, float, float]:
     source_left, source_top, source_right, source_bottom = source_box(width, height, spec)

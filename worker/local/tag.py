@@ -18,8 +18,8 @@ from producer.submit import publish_run
 from tagmill.broker.app import make_app
 from tagmill.db.connection import connect
 from tagmill.db.migrate import upgrade
-from tagmill.ledger.progress import EMBEDDED, RunProgress, run_progress, unfinished_run
-from tagmill.ledger.runs import create_run
+from tagmill.ledger.progress import RunProgress, run_progress, unfinished_run
+from tagmill.ledger.runs import LOCAL_QUEUE_PREFIX, create_run
 from tagmill.records import Entry
 from tagmill.registry.models import Model, register
 from tagmill.settings import Settings
@@ -99,7 +99,7 @@ def own_queue(entries: Iterable[Entry], batch_size: int, files: NamedBundles) ->
     named = hashlib.sha256(json.dumps([batch_size, sorted(files.files)]).encode())
     for entry in entries:
         named.update(json.dumps([entry.image_key, entry.uri]).encode())
-    return f"{EMBEDDED}{named.hexdigest()[:16]}"
+    return f"{LOCAL_QUEUE_PREFIX}{named.hexdigest()[:16]}"
 
 
 def _watch(engine: Engine, run_id: int, progress: Callable[[RunProgress], None]) -> RunProgress:

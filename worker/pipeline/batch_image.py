@@ -1,4 +1,4 @@
-"""One image on its way through a batch: every stage takes a list of these and returns it, with more filled in."""
+"""One image of a batch: every stage takes a list of these, fills in more fields, and returns the list."""
 
 import logging
 import os
@@ -17,33 +17,35 @@ log = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class BatchImage:
-    """One image of a batch. An image that failed, or whose results are all known, passes the later stages untouched."""
+    """One image of a batch. Later stages skip an image that failed or whose results are all known."""
 
     position: int
     uri: str
-    #: whether it is a file of this machine, not a URL
+    #: whether it is a file on this machine, not a URL
     local: bool = field(init=False)
-    #: of a local file that may be read: hash of path, size, inode and times before it is read
+    #: for a local file that may be read: hash of its path, size, inode and times, taken before it is read
     identity: str | None = None
-    #: of its bytes
+    #: sha256 of its bytes
     sha256: str | None = None
-    #: its bytes were hashed in an earlier run, and every model has a result for them: it is not read
+    #: whether its bytes were hashed in an earlier run and every model has a result for them: it is then not read
     unchanged: bool = False
-    #: its bytes, until they are decoded; None if the batch already holds too many: then they are fetched again
+    #: its bytes until they are decoded; None if the batch already holds too many bytes: they are then fetched again
     data: bytes | None = None
-    #: of a local file, after it was read
+    #: for a local file: its status after it was read
     status: os.stat_result | None = None
-    #: whether it is a file to be recognized in a later run
+    #: whether its identity is stored, so that a later run recognizes the file
     remember: bool = False
     #: sessions whose result for these bytes is missing
     missing: Sequence[Session] = ()
-    #: an earlier image of the batch with the same bytes, which stands for this one
+    #: an earlier image of the batch with the same bytes, whose outcome this one gets
     twin: "BatchImage | None" = None
-    #: size and format, once it is decoded
+    #: its size and format, once it is decoded
     facts: ImageRow | None = None
-    #: uint8 [height, width, 3] for each distinct input of the missing sessions
+    #: uint8 [height, width, 3] for each distinct preprocessing of the missing sessions
     inputs: dict[PreprocessSpec, Pixels] = field(default_factory=dict)
+    #: the results of the missing sessions
     answers: list[InferenceRow] = field(default_factory=list)
+    #: why it failed
     code: ErrorCode | None = None
     #: why it failed, in words
     detail: str | None = None
@@ -56,19 +58,19 @@ class BatchImage:
         self.code, self.detail, self.data = code, detail, None
 
     def fail_with(self, error: Exception, unforeseen: ErrorCode) -> None:
-        """Record the failure that an exception of its fetch or decoding means; `unforeseen` if it is a fault of ours."""
-        if isinstance(error, ImageFailure):  # of the image, or of a pool that abandoned it
+        """Record the failure that an exception of fetching or decoding means; `unforeseen` for an unexpected one."""
+        if isinstance(error, ImageFailure):  # raised for the image, or by a pool that abandoned it
             self.fail(error.code, error.detail)
         elif isinstance(error, MemoryError):
             self.fail(ErrorCode.OUT_OF_MEMORY, "no memory to decode it")
         else:
-            # A fault of ours or of a decoder must not fail the whole batch.
+            # A bug in this code or in a decoder must not fail the whole batch.
             log.error("image failed", extra={"action": "image_failed", "position": self.position}, exc_info=error)
             self.fail(unforeseen, f"{type(error).__name__}: {error}"[:300])
 
 
 def to_result(images: Iterable[BatchImage]) -> BatchResult:
-    """Return what the ledger writes for these images."""
+    """Return the result that the ledger writes for these images."""
     result = BatchResult([], [], [], [])
     for image in images:
         source = image.twin or image

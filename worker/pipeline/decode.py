@@ -1,4 +1,4 @@
-"""Decode the images of a batch once for all models that lack a result."""
+"""Decode the images of a batch, once for all models that lack a result."""
 
 import hashlib
 from collections import Counter
@@ -15,17 +15,18 @@ from worker.pipeline.batch_image import BatchImage
 from worker.pipeline.fetch import Fetch
 from worker.timeout_pool import TimeoutPool
 
-#: `tagmill.images.decode.decode`, or a decoder on the GPU
+#: the signature of `tagmill.images.decode.decode` and of `GpuJpegDecoder.decode`
 Decode = Callable[[bytes, int, DecodeLimits], DecodedImage]
 
 
 def decode_images(
     images: list[BatchImage], fetch: Fetch, limits: DecodeLimits, pool: TimeoutPool, decoder: Decode = decode
 ) -> list[BatchImage]:
-    """Decode every image that a session is missing for, into `inputs`, uint8 [height, width, 3] per distinct input.
+    """Decode every image for which a session lacks a result, into its `inputs`.
 
-    The inputs of one spec are the rows of one array, in the order of `images`, so that a call needs no copy. An image
-    that cannot be decoded fails; nothing is raised for it.
+    These hold uint8 [height, width, 3] per distinct preprocessing. The inputs of one preprocessing are the rows of one
+    array, in the order of `images`, so that an inference call needs no copy. An image that cannot be decoded fails;
+    nothing is raised for it.
     """
 
     def decode_one(image: BatchImage) -> None:

@@ -1,4 +1,4 @@
-"""Fetch the images of a batch, and name each by the sha256 of its bytes."""
+"""Fetch the images of a batch, and compute the sha256 of each."""
 
 import hashlib
 import threading
@@ -9,17 +9,17 @@ from worker.pipeline.batch_image import BatchImage
 from worker.sources.fetcher import Fetched
 from worker.timeout_pool import TimeoutPool
 
-#: bytes of fetched files that one batch keeps in memory; what exceeds it is fetched again when it is decoded
+#: bytes of fetched images that one batch keeps in memory; the others are fetched again to be decoded
 KEPT_BYTES = 128 * 2**20
 
 Fetch = Callable[[str], Fetched]
 
 
 def fetch_images(images: list[BatchImage], fetch: Fetch, files: TimeoutPool, urls: TimeoutPool) -> list[BatchImage]:
-    """Read the bytes of every image that has no sha256 yet.
+    """Fetch every image that has no sha256 yet.
 
-    `files` reads local files; `urls` fetches URLs, which wait for other machines and need no core. An image that cannot
-    be fetched fails; nothing is raised for it.
+    `files` is the pool for local files, `urls` the pool for URLs, whose threads wait for other machines and need no
+    core. An image that cannot be fetched fails; nothing is raised for it.
     """
     kept, lock = 0, threading.Lock()
 
@@ -38,7 +38,7 @@ def fetch_images(images: list[BatchImage], fetch: Fetch, files: TimeoutPool, url
 
     wanted = [image for image in images if image.sha256 is None]
     remote = [image for image in wanted if not image.local]
-    # Each URL is a task of its own: it must not wait for another host.
+    # Each URL is a separate task, so that it does not wait for another host.
     started = urls.start(fetch_one, failed, remote, largest=1) if remote else None
     files.run(fetch_one, failed, [image for image in wanted if image.local])
     if started is not None:

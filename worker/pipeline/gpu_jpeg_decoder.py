@@ -1,8 +1,8 @@
-"""JPEG files decoded on a GPU by nvImageCodec, for machines whose CPUs cannot feed the GPU.
+"""Decode JPEG files on a GPU with nvImageCodec, for machines whose CPUs cannot feed the GPU.
 
-https://docs.nvidia.com/cuda/nvimagecodec/. The GPU decodes and shrinks; the images are then what libjpeg makes of
-them but for rounding. The GPU says nothing of damage, so whatever is not plain and complete is left to the CPU, whose
-decoder is strict: see docs/images.md.
+https://docs.nvidia.com/cuda/nvimagecodec/. The GPU decodes and shrinks; except for rounding, the pixels are those of
+libjpeg. The GPU does not report damage, so an image that is not plain and complete is left to the CPU, whose decoder is
+strict: see docs/images.md.
 """
 
 import logging
@@ -23,24 +23,24 @@ from tagmill.outcomes import ImageFailure
 from worker.devices.resolve import resolve
 from worker.pipeline.gpu_jpeg_scaling import BLOCK, Shrinker, shrunk
 
-#: gray levels by which the GPU's pixels may differ from the CPU's on average
+#: mean difference allowed between the pixels of GPU and CPU, in gray levels
 TOLERANCE = 2.0
-#: the bytes of a JPEG and k -> uint8 [H, W, 3] at k/8 of its size as it is stored, or None where the GPU does not read
-#: it; raises RuntimeError where the GPU is at fault
+#: takes the bytes of a JPEG and k; returns uint8 [H, W, 3] at k/8 of its size, not rotated, or None if the GPU cannot
+#: read it; raises RuntimeError if the GPU fails
 Read = Callable[[bytes, int], Pixels | None]
 
 log = logging.getLogger(__name__)
 
 
 class GpuJpegDecoder:
-    """Decodes what `tagmill.images.decode.decode` does, plain JPEGs on the GPU. One instance serves all threads."""
+    """A decoder like `tagmill.images.decode.decode`, for plain JPEGs on the GPU. One instance serves all threads."""
 
     def __init__(self, read: Read) -> None:
         self._read = read
-        self._said = False
+        self._warned = False
 
     def decode(self, data: bytes, side: int, limits: DecodeLimits | None = None) -> DecodedImage:
-        """Return the image as `tagmill.images.decode.decode` does. Raises ImageFailure."""
+        """Return the image as `tagmill.images.decode.decode` does. Raise ImageFailure if it cannot be decoded."""
         limits = limits or DecodeLimits()
         header = _plain_header(data)
         if header is not None:
@@ -54,12 +54,12 @@ class GpuJpegDecoder:
         return decode.decode(data, side, limits)
 
     def check(self) -> None:
-        """Raise ConfigurationError where the GPU does not give the CPU's pixels."""
+        """Raise ConfigurationError if the GPU's pixels differ from the CPU's."""
         rows, columns = np.mgrid[0:480, 0:640].astype(np.float32)
         drawn = np.stack([columns / 639, rows / 479, (np.sin(columns / 40) + 1) / 2], axis=2)
         file = BytesIO()
         Image.fromarray(np.uint8(drawn * 255)).save(file, "JPEG", quality=90)
-        for side in (480, 240):  # as it is, and shrunk
+        for side in (480, 240):  # at full size, and shrunk
             expected = decode.decode(file.getvalue(), side).rgb
             try:
                 found = self._read(file.getvalue(), _eighths(640, 480, side))
@@ -71,39 +71,39 @@ class GpuJpegDecoder:
                 raise ConfigurationError("TAGMILL_DECODE_ON_GPU: the GPU's pixels are not the CPU's; set it to false")
 
     def _try(self, data: bytes, eighths: int) -> Pixels | None:
-        """Return None, and say so once a process, where the GPU does not read an image: it may have failed."""
+        """Return the pixels, or None if the GPU cannot read the image or fails; log a warning the first time."""
         pixels, reason = None, "no reason given"
         try:
             pixels = self._read(data, eighths)
         except RuntimeError as error:
             reason = str(error)
-        if pixels is None and not self._said:
-            self._said = True
+        if pixels is None and not self._warned:
+            self._warned = True
             extra = {"action": "gpu_decode_failed", "reason": reason}
             log.warning("the GPU leaves images to the CPU", extra=extra)
         return pixels
 
 
 def gpu_jpeg_decoder(device: str, memory: int = 0) -> GpuJpegDecoder:
-    """Return the decoder of the GPU that `device` means. Raises ConfigurationError where it is no GPU.
+    """Return the decoder on the GPU that `device` names. Raise ConfigurationError if it names none.
 
-    `memory` is the bytes of the GPU that shrinking may take, 0 meaning all.
+    `memory` is the GPU memory that shrinking may use, in bytes; 0 means all.
     """
-    card = resolve(device)
-    if not card.on_gpu:
-        raise ConfigurationError(f"TAGMILL_DECODE_ON_GPU: device {card} is no GPU; set it to false, or name a GPU")
-    return GpuJpegDecoder(gpu_reader(card.index, memory))
+    gpu = resolve(device)
+    if not gpu.on_gpu:
+        raise ConfigurationError(f"TAGMILL_DECODE_ON_GPU: device {gpu} is no GPU; set it to false, or name a GPU")
+    return GpuJpegDecoder(gpu_reader(gpu.index, memory))
 
 
 def gpu_reader(index: int, memory: int = 0, *, cpu: bool = False) -> Read:
-    """Return a function that decodes and shrinks on GPU `index`, with a decoder for each thread.
+    """Return a function that decodes and shrinks on GPU `index`, with one decoder per thread.
 
-    Raises ConfigurationError where nvImageCodec is missing. `cpu` has it do the same without a GPU, for tests.
+    Raise ConfigurationError if nvImageCodec is missing. With `cpu`, do the same without a GPU, for tests.
     """
-    # Else it prints a warning for each image that it does not read.
+    # By default it prints a warning for each image that it cannot read.
     os.environ.setdefault("PYNVIMGCODEC_VERBOSITY", "0")
     try:
-        import onnx  # noqa: F401  # of the same extra
+        import onnx  # noqa: F401  # part of the same extra
         from nvidia import nvimgcodec
     except ImportError as error:
         raise ConfigurationError(
@@ -126,17 +126,17 @@ def gpu_reader(index: int, memory: int = 0, *, cpu: bool = False) -> Read:
             return None
         if eighths == BLOCK:
             return np.asarray(decoded.cpu())
-        lies = getattr(decoded, interface)
-        height, width, channels = lies["shape"]
-        if channels != 3 or lies.get("strides") not in {None, (3 * width, 3, 1)}:
+        array = getattr(decoded, interface)
+        height, width, channels = array["shape"]
+        if channels != 3 or array.get("strides") not in {None, (3 * width, 3, 1)}:
             return None
-        return shrinker.shrink(lies["data"][0], height, width, eighths)
+        return shrinker.shrink(array["data"][0], height, width, eighths)
 
     return read
 
 
 def _plain_header(data: bytes) -> jpeg.JpegHeader | None:
-    """Return the header of a complete JPEG of three channels in sRGB; None for anything else, damage among it."""
+    """Return the header of a complete three-channel JPEG in sRGB; None for anything else, such as a damaged file."""
     if not data.startswith(jpeg.START) or not data.endswith(jpeg.END):
         return None
     try:
@@ -148,10 +148,10 @@ def _plain_header(data: bytes) -> jpeg.JpegHeader | None:
 
 
 def _eighths(width: int, height: int, side: int) -> int:
-    """Return the least k of which k/8 of the size, as libjpeg shrinks it, leaves no side below `side`."""
+    """Return the least k with which k/8 of the size, rounded as by libjpeg, has no side below `side`."""
 
-    def leaves(eighths: int) -> bool:
+    def suffices(eighths: int) -> bool:
         rows, columns = shrunk(height, width, eighths)
         return rows >= min(side, height) and columns >= min(side, width)
 
-    return next(eighths for eighths in range(1, BLOCK + 1) if leaves(eighths))
+    return next(eighths for eighths in range(1, BLOCK + 1) if suffices(eighths))

@@ -1,7 +1,7 @@
-"""Shrinks an image that lies on a GPU as libjpeg shrinks one while it decodes.
+"""Shrink a decoded image on the GPU as libjpeg shrinks one while it decodes (DCT scaling).
 
-libjpeg keeps the lowest k of the 8 frequencies of each block, each way, and turns them back into k pixels: two matrix
-products, which ONNX Runtime does where the pixels are. Only the small image then leaves the GPU.
+libjpeg keeps the lowest k of the 8 frequencies of each block in each direction and transforms them back to k pixels.
+These are two matrix products, which ONNX Runtime computes on the GPU. Only the small image is then copied to the host.
 """
 
 import threading
@@ -17,43 +17,43 @@ from tagmill.images.image import Pixels
 from worker.devices.cuda_libraries import load_cuda
 from worker.devices.provider_options import CPU, CUDA, GpuOptions, Provider, cuda_options
 
-#: pixels of a block of JPEG, each way
+#: pixels of a JPEG block in each direction
 BLOCK = 8
-#: images that are shrunk at the same time: each takes memory of the GPU
-_AT_ONCE = 2
-#: seconds after which an image that waits for its turn is left to the CPU
+#: images that are shrunk at the same time: each takes GPU memory
+_MAX_PARALLEL = 2
+#: seconds after which an image that waits for the GPU is left to the CPU
 _WAITING_SECONDS = 10.0
 
 
 class Shrinker:
-    """One graph on GPU `index`, or on the CPU in a test. One instance serves all threads."""
+    """The graph that shrinks images, on a GPU, or on the CPU in a test. One instance serves all threads."""
 
     def __init__(self, index: int, memory: int = 0, place: str = "cuda") -> None:
-        """Take at most `memory` bytes of the GPU, 0 meaning all. Raise ConfigurationError where CUDA is not active."""
+        """Use at most `memory` bytes of GPU `index`; 0 means all. Raise ConfigurationError if CUDA is not active."""
         providers: list[Provider] = [CPU]
         if place == "cuda":
             load_cuda()
             providers.insert(0, (CUDA, cuda_options(index, GpuOptions(memory))))
         try:
-            with warnings.catch_warnings(action="ignore"):  # of a provider that is missing; it is looked for below
+            with warnings.catch_warnings(action="ignore"):  # a missing provider, which is checked below
                 self._session = ort.InferenceSession(
                     _graph(), _session_options(), providers=providers, enable_fallback=0
                 )
-        except Exception as error:  # onnxruntime raises a family of its own without a common base
+        except Exception as error:  # the exceptions of onnxruntime have no common base class
             reason = first_line(error)
             raise ConfigurationError(f"TAGMILL_DECODE_ON_GPU: GPU {index} is not used: {reason}") from error
         if self._session.get_providers()[0] != (CUDA if place == "cuda" else CPU):
-            # It would read the GPU's addresses as the host's.
+            # Another provider would read the GPU's addresses as the host's.
             raise ConfigurationError(f"TAGMILL_DECODE_ON_GPU: ONNX Runtime finds no CUDA on GPU {index}")
         self._place = (place, index)
-        self._turns = threading.Semaphore(_AT_ONCE)
+        self._turns = threading.Semaphore(_MAX_PARALLEL)
         self._run = ort.RunOptions()
-        # Images are of any size: what a large one needed is given back.
+        # Images are of any size: free the memory that a large one needed.
         arena = "gpu" if place == "cuda" else place
         self._run.add_run_config_entry("memory.enable_memory_arena_shrinkage", f"{arena}:{index}")
 
     def shrink(self, address: int, height: int, width: int, eighths: int) -> Pixels:
-        """Return uint8 [rows, columns, 3], k/8 of the size rounded up, of uint8 [height, width, 3] at `address`."""
+        """Shrink uint8 [height, width, 3] at `address` to k/8 of its size, rounded up: uint8 [rows, columns, 3]."""
         down, across = -(-height // BLOCK), -(-width // BLOCK)
         small = scaling(eighths)
         given = {
@@ -83,19 +83,19 @@ class Shrinker:
 
 def _session_options() -> ort.SessionOptions:
     options = ort.SessionOptions()
-    options.log_severity_level = 4  # shapes are computed on the CPU, which it warns of
-    options.enable_mem_pattern = False  # it would keep a plan for each size of an image
+    options.log_severity_level = 4  # else it warns that shapes are computed on the CPU
+    options.enable_mem_pattern = False  # else it keeps a plan for each image size
     return options
 
 
 def shrunk(height: int, width: int, eighths: int) -> tuple[int, int]:
-    """Return k/8 of a size, rounded up."""
+    """Return k/8 of a size in each direction, rounded up."""
     return -(-height * eighths // BLOCK), -(-width * eighths // BLOCK)
 
 
 @cache
 def scaling(eighths: int) -> NDArray[np.float32]:
-    """Return [k, 8]: 8 samples to k, through the lowest k frequencies of their cosine transform."""
+    """Return float32 [k, 8], which maps 8 samples to k through the lowest k frequencies of their cosine transform."""
     low = np.sqrt(eighths / BLOCK) * _cosines(eighths).T @ _cosines(BLOCK)[:eighths]
     return np.asarray(low, np.float32)
 
@@ -109,7 +109,7 @@ def _cosines(size: int) -> NDArray[np.float64]:
 
 
 def _graph() -> bytes:
-    from onnx import TensorProto, helper  # of the extra gpu-decode
+    from onnx import TensorProto, helper  # part of the extra gpu-decode
 
     nodes = [
         helper.make_node("Cast", ["pixels"], ["levels"], to=TensorProto.FLOAT),
@@ -120,8 +120,8 @@ def _graph() -> bytes:
         helper.make_node("Transpose", ["spread"], ["channels"], perm=[0, 1, 3, 2]),
         helper.make_node("MatMul", ["channels", "horizontal"], ["narrower"]),
         helper.make_node("Transpose", ["narrower"], ["mixed"], perm=[0, 1, 3, 2]),
-        helper.make_node("Reshape", ["mixed", "whole"], ["picture"]),
-        helper.make_node("Clip", ["picture", "least", "most"], ["clipped"]),
+        helper.make_node("Reshape", ["mixed", "whole"], ["image"]),
+        helper.make_node("Clip", ["image", "least", "most"], ["clipped"]),
         helper.make_node("Round", ["clipped"], ["rounded"]),
         helper.make_node("Cast", ["rounded"], ["small"], to=TensorProto.UINT8),
     ]

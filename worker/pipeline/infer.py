@@ -1,4 +1,4 @@
-"""Run the decoded images of a batch through the sessions that they lack results of."""
+"""Run the decoded images of a batch through the sessions that lack a result for them."""
 
 import logging
 from collections.abc import Sequence
@@ -20,9 +20,9 @@ log = logging.getLogger(__name__)
 def infer_images(
     images: list[BatchImage], sessions: Sequence[Session], pool: Executor | None = None
 ) -> list[BatchImage]:
-    """Run every decoded image through its missing sessions, and add their answers.
+    """Run every decoded image through its missing sessions, and add the results to its `answers`.
 
-    Calls take `Session.best_batch` images. A failing call is split down to the image that breaks it, which fails.
+    A call takes `Session.best_batch` images. A failing call is split down to the image that breaks it, which fails.
     With a `pool`, the calls of a session run in parallel. Raise DeviceLostError if a failure is not the fault of an
     image.
     """
@@ -34,7 +34,7 @@ def infer_images(
             for chunk in chunks:
                 _infer_chunk(session, chunk)
         else:
-            for _ in pool.map(lambda chunk: _infer_chunk(session, chunk), chunks):  # noqa: B023 - ends in here
+            for _ in pool.map(lambda chunk: _infer_chunk(session, chunk), chunks):  # noqa: B023 - map ends inside the loop
                 pass
     return images
 
@@ -46,7 +46,7 @@ def _size(session: Session) -> int:
 def _infer_chunk(session: Session, images: Sequence[BatchImage]) -> None:
     start = 0
     while start < len(images):
-        # Read again for each call: one that runs out of memory makes all later calls of its session smaller.
+        # Read before each call: a call that runs out of memory makes all later calls of its session smaller.
         size = _size(session)
         _infer_call(session, images[start : start + size], size)
         start += size
@@ -72,17 +72,17 @@ def _infer_call(session: Session, images: Sequence[BatchImage], largest: int) ->
     try:
         pixels = together([image.inputs[session.spec.preprocess] for image in images])
         prediction = session.batched.run(pixels, largest)
-    except Exception as error:  # onnxruntime raises a family of its own without a common base
+    except Exception as error:  # the exceptions of onnxruntime have no common base class
         code = error_code_of(error)
         if len(images) == 1:
             if code is ErrorCode.INFERENCE_FAILED:
                 _require_device(session)
             images[0].fail(code, f"{session.spec.name}: {first_line(error)}")
             return
-        # A call that stalls costs its whole time, so only once: then one image at a time. Else halves are faster.
+        # A call that stalls costs its whole timeout, so retry one image at a time. Otherwise halving is faster.
         size = 1 if code is ErrorCode.TIMED_OUT else len(images) // 2
         if code is ErrorCode.OUT_OF_MEMORY:
-            _learn_size(session, size)
+            _limit_size(session, size)
         for start in range(0, len(images), size):
             _infer_call(session, images[start : start + size], size)
         return
@@ -100,7 +100,7 @@ def _infer_call(session: Session, images: Sequence[BatchImage], largest: int) ->
 def _require_device(session: Session) -> None:
     """Raise DeviceLostError if the session fails even on a golden sample, which it inferred when it was loaded.
 
-    A broken GPU, or a CUDA error that persists until the process ends, is not the fault of an image.
+    No image is to blame for a broken GPU, or for a CUDA error that persists until the process ends.
     """
     if session.sample is None:
         return
@@ -111,9 +111,9 @@ def _require_device(session: Session) -> None:
             raise DeviceLostError(f"{session.provider} answers no more: {first_line(error)}") from error
 
 
-def _learn_size(session: Session, size: int) -> None:
+def _limit_size(session: Session, size: int) -> None:
     if session.fixed_batch:
-        return  # a smaller call is filled up to the same size
+        return  # a smaller call is padded to the same size
     if session.largest_call is None or size < session.largest_call:
         session.largest_call = size
         log.warning(

@@ -1,9 +1,9 @@
-"""Skip what is known: local files that did not change since they were hashed, and contents that have all results.
+"""Skip known images: local files that have not changed since they were hashed, and bytes that have all results.
 
-A file is unchanged while its path, size, inode, and the times of the last change of its content (mtime) and of anything
-(ctime) are the same. No program can set ctime, so neither a copy with old times nor `touch` deceives it. A file that
-changed less than `RACY_SECONDS` before it was hashed is not remembered: a further change within the same tick of the
-file system's clock would go unseen (git calls such index entries racy).
+A file is unchanged while its path, its size, its inode, the time of its last change of content (mtime) and the time of
+its last change of any kind (ctime) are the same. Programs cannot set ctime, so a copy that keeps its times, or `touch`,
+is detected. A file that changed less than `RACY_SECONDS` before it was hashed is not remembered: a second change within
+the same tick of the file system's clock would not be detected (git calls such index entries racy).
 """
 
 import hashlib
@@ -14,15 +14,15 @@ from worker.inference.session import Session
 from worker.pipeline.batch_image import BatchImage
 from worker.timeout_pool import TimeoutPool
 
-#: least seconds between a file's last change and its hashing for it to be remembered
+#: least seconds between a file's last change and its hashing; otherwise it is not remembered
 RACY_SECONDS = 2.0
 
-#: files whose status one thread reads in turn: handing over a single one takes longer than reading it
+#: files per task of a thread: passing a single one to a thread takes longer than reading its status
 CHUNK = 16
 
-#: returns the status of a file that may be read, else raises ImageFailure
+#: returns the status of a local file, or raises ImageFailure if the file may not be read
 Status = Callable[[str], os.stat_result | None]
-#: returns identity -> sha256 of the files that were hashed before, and lack no result
+#: returns identity -> sha256 of the files that were hashed before and lack no result
 UnchangedFiles = Callable[[Iterable[str]], Mapping[str, str]]
 #: returns the (image sha256, model sha256) pairs that have a result
 KnownInferences = Callable[[Iterable[str]], Collection[tuple[str, str]]]
@@ -31,11 +31,10 @@ KnownInferences = Callable[[Iterable[str]], Collection[tuple[str, str]]]
 def skip_unchanged(
     images: list[BatchImage], status: Status, pool: TimeoutPool, unchanged_files: UnchangedFiles
 ) -> list[BatchImage]:
-    """Give local files that did not change since they were hashed their sha256: they are neither read nor inferred.
+    """Set the sha256 of local files that have not changed since they were hashed: they are neither read nor inferred.
 
-    A file whose status cannot be read is left to be read: that tells why.
+    A file whose status cannot be read is not skipped: fetching it reports the reason.
     """
-
     local = [image for image in images if image.local]
     for image, found in zip(
         local, pool.run(status, _unread, [image.uri for image in local], largest=CHUNK), strict=True
@@ -50,9 +49,9 @@ def skip_unchanged(
 
 
 def remember_files(images: list[BatchImage], began: float) -> list[BatchImage]:
-    """Mark the files that are the same after they were read as before, and were not changed shortly before.
+    """Mark the files to remember: those that did not change while they were read, or shortly before.
 
-    `began` is when the batch began, in Unix seconds: its files were hashed later.
+    `began` is the time at which the batch began, in Unix seconds, before any of its files was hashed.
     """
     for image in images:
         if image.status is not None and image.identity is not None:
@@ -64,9 +63,9 @@ def remember_files(images: list[BatchImage], began: float) -> list[BatchImage]:
 def skip_known(
     images: list[BatchImage], sessions: Sequence[Session], known_inferences: KnownInferences | None = None
 ) -> list[BatchImage]:
-    """Note for each content that was fetched which sessions lack a result; all of them if nothing is asked.
+    """Set which sessions lack a result for each fetched image; all of them without `known_inferences`.
 
-    The first of several images with the same bytes stands for the others.
+    The first of several images with the same bytes stands for the others, which get it as their twin.
     """
     first: dict[str, BatchImage] = {}
     for image in images:
@@ -80,10 +79,10 @@ def skip_known(
 
 
 def _identity(path: str, status: os.stat_result) -> str:
-    """Return a hash of all that tells a file from a changed one, as hex."""
+    """Return a hash, as hex, of all that distinguishes a file from a changed one."""
     facts = f"{path}\0{status.st_size}\0{status.st_ino}\0{status.st_mtime_ns}\0{status.st_ctime_ns}"
     return hashlib.sha256(facts.encode()).hexdigest()
 
 
 def _unread(uri: str, error: Exception) -> None:
-    """Stand for the status of a file that cannot be read."""
+    """Return None as the status of a file that cannot be read."""

@@ -1,4 +1,4 @@
-"""The machine that tags images: sessions, thread pools, limits, and the stages of a batch over them."""
+"""The tagger: the stages of a batch with the sessions, thread pools and limits that they use."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,34 +20,34 @@ from worker.pipeline.known import skip_known
 from worker.sources.fetcher import Fetcher, FetchLimits
 from worker.timeout_pool import TimeoutPool
 
-#: returns the fetcher that may read these folders, and those of the settings
+#: returns the fetcher that may read these folders and those of the settings
 Fetchers = Callable[[tuple[str, ...]], Fetcher]
 
 
 @dataclass(frozen=True)
 class Pools:
-    """The threads of one process."""
+    """The thread pools of one process."""
 
     #: read files and decode
     decode: TimeoutPool
-    #: fetch URLs: these threads wait for other machines, and need no core
+    #: fetch URLs: these threads wait for other machines and need no core
     fetch: TimeoutPool
-    #: make the inference calls of one batch in parallel: a last or only batch has the machine to itself
+    #: run the inference calls of one batch in parallel, so that a last or only batch can use all cores
     infer: TimeoutPool
 
     @property
     def watched(self) -> tuple[TimeoutPool, ...]:
-        """The pools whose tasks may get stuck; inference calls are watched through their sessions."""
+        """The pools that the watchdog watches for stuck tasks; it watches inference calls through their sessions."""
         return (self.decode, self.fetch)
 
     def shutdown(self) -> None:
-        """End the threads after what is queued."""
+        """End the threads once their queued tasks are done."""
         for pool in (self.decode, self.fetch, self.infer):
             pool.shutdown()
 
 
 class Tagger:
-    """The stages of a batch over the sessions, threads and limits of one process. See `build_tagger`."""
+    """The stages of a batch, with the sessions, threads and limits of one process. See `build_tagger`."""
 
     def __init__(
         self, sessions: SessionCache, pools: Pools, decode_limits: DecodeLimits, decoder: Decode, fetcher: Fetchers
@@ -60,7 +60,7 @@ class Tagger:
         self.fetcher = fetcher
 
     def tag(self, images: list[BatchImage], sessions: Sequence[Session], roots: tuple[str, ...]) -> list[BatchImage]:
-        """Fetch, decode and infer images of which no result is known."""
+        """Fetch, decode and infer images without known results."""
         fetch = self.fetcher(roots).fetch
         images = fetch_images(images, fetch, self.pools.decode, self.pools.fetch)
         images = skip_known(images, sessions)
@@ -73,9 +73,9 @@ class Tagger:
 
 
 def build_tagger(settings: Settings, files: BundleFiles) -> Tagger:
-    """Return the tagger of this process: the same for workers, `tag`, `predict` and quarantine processes.
+    """Return a tagger for this process: a worker, `tag`, `predict` or a quarantine process.
 
-    `files` finds the bundles; each is loaded when it is first used. Nothing of it may pass a fork.
+    `files` finds the bundles, each of which is loaded on its first use. The process must not fork after that.
     """
     limits = FetchLimits(
         settings.max_image_bytes, settings.fetch_timeout, settings.allow_private_hosts, settings.fetch_threads
@@ -98,6 +98,6 @@ def build_tagger(settings: Settings, files: BundleFiles) -> Tagger:
 def _decoder(settings: Settings) -> Decode:
     if not settings.decode_on_gpu:
         return decode
-    from worker.pipeline.gpu_jpeg_decoder import gpu_jpeg_decoder  # loads ONNX Runtime, which must not pass a fork
+    from worker.pipeline.gpu_jpeg_decoder import gpu_jpeg_decoder  # loads ONNX Runtime, which does not survive a fork
 
     return gpu_jpeg_decoder(settings.device, settings.gpu_memory).decode

@@ -1,28 +1,27 @@
-"""Connections to the database: which driver, one upgrade at a time, which are ended, and how many there are."""
+"""Connections to the database: drivers, silent workers, the pool, and outages."""
 
-import os
-import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from contextlib import ExitStack, contextmanager
 
+import psycopg
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, insert, select, text, update
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import QueuePool
-from support.processes import TAGMILL, environment, tagmill
+from support.ledger import QUEUE
+from support.processes import tagmill, wait_until
 
 from tagmill.bundles.spec import BundleSpec
-from tagmill.db.connection import WORKER, connect, reading, terminate_silent
-from tagmill.db.migrate import newest_version, open_database, upgrade
+from tagmill.db.connection import WORKER, connect, is_outage, reading, terminate_silent
+from tagmill.db.migrate import upgrade
+from tagmill.db.schema import image, reaper
 from tagmill.errors import ConfigurationError
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.ledger import leases
 from tagmill.ledger.leases import Lease
-from tagmill.ledger.reaper import requeue_expired
+from tagmill.ledger.reaper import acquire_reaper_lock, requeue_expired
 from tagmill.ledger.runs import create_run
 from tagmill.records import Entry
 from tagmill.registry.models import register
@@ -31,30 +30,19 @@ from worker.connections.availability import Services
 from worker.heartbeat import Heartbeat
 
 
-def test_of_several_upgrades_at_once_one_does_it_and_all_succeed(postgres_url: str) -> None:
-    env = environment(database_url=postgres_url)
-    commands = [
-        subprocess.Popen([TAGMILL, "db", "upgrade"], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        for _ in range(5)
-    ]
-    said = [command.communicate(timeout=120)[0].decode() for command in commands]
-    assert [command.returncode for command in commands] == [0] * 5, said
-    assert all(line.endswith(f"is at schema {newest_version()}\n") for line in said)
-
-
-def test_an_sqlite_url_that_names_another_driver_opens_the_same_file(sqlite_url: str) -> None:
+def test_a_sqlite_url_with_another_driver_opens_the_same_file(sqlite_url: str) -> None:
     other = sqlite_url.replace("sqlite://", "sqlite+aiosqlite://")
     tagmill("db", "upgrade", "--db", other)
     tagmill("db", "check", "--db", sqlite_url)
 
 
-def test_a_parameter_of_an_sqlite_url_that_does_not_fit_is_refused(sqlite_url: str) -> None:
+def test_an_invalid_parameter_of_a_sqlite_url_is_refused(sqlite_url: str) -> None:
     with pytest.raises(ConfigurationError, match=r"database URL: a parameter behind its `.` does not fit"):
         connect(f"{sqlite_url}?timeout=soon")
 
 
 @pytest.mark.parametrize("name", [None, "shop", "x" * 80], ids=["unnamed", "named", "long"])
-def test_of_those_that_are_silent_in_a_transaction_workers_are_ended_and_producers_never(
+def test_silent_transactions_of_workers_are_ended_and_those_of_producers_never(
     postgres_url: str, name: str | None
 ) -> None:
     named = make_url(postgres_url).update_query_dict({"application_name": name} if name else {})
@@ -64,7 +52,7 @@ def test_of_those_that_are_silent_in_a_transaction_workers_are_ended_and_produce
         for connection in (frozen, slow):
             connection.execute(text("SELECT 1"))
         time.sleep(0.5)
-        # A reaper is a worker's, or in an embedded run the producer's own process.
+        # The reaper runs in a worker or, for `tagmill tag`, in the producer's own process.
         assert terminate_silent(producer, seconds=0.3) == 1
         assert terminate_silent(worker, seconds=0.3) == 0
         assert slow.execute(text("SHOW application_name")).scalar_one() == (name or "")[:63]
@@ -77,7 +65,7 @@ def test_of_those_that_are_silent_in_a_transaction_workers_are_ended_and_produce
     producer.dispose()
 
 
-def test_leases_are_renewed_while_batches_hold_every_connection_of_the_pool(engine: Engine) -> None:
+def test_leases_are_renewed_while_every_connection_of_the_pool_is_in_use(engine: Engine) -> None:
     model = register(engine, BundleSpec("shirts", CLASSIFY, ("red", "blue"), PreprocessSpec(8, 8)), "f" * 64)
     run = create_run(engine, "test", [Entry("key", "/pictures/1.jpg")], [model], [], 1, "tagmill")
     own = connect(engine.url.render_as_string(hide_password=False), patience_seconds=60)
@@ -94,27 +82,77 @@ def test_leases_are_renewed_while_batches_hold_every_connection_of_the_pool(engi
     own.dispose()
 
 
-@pytest.fixture
-def read_only_folder() -> Iterator[Path]:
-    """A folder with the database tags.db in it that the test may not write to, as on a mount that is read only."""
-    with TemporaryDirectory() as name:
-        folder = Path(name)
-        engine = connect(f"sqlite:///{folder / 'tags.db'}")
-        upgrade(engine)
-        engine.dispose()
-        (folder / "tags.db").chmod(0o444)
-        folder.chmod(0o555)
-        root = os.geteuid() == 0
-        if root:  # who may write everywhere
-            os.seteuid(65534)
-        yield folder
-        if root:
-            os.seteuid(0)
-        folder.chmod(0o755)
+def test_a_frozen_worker_that_holds_a_lock_does_not_block_the_others(postgres_url: str) -> None:
+    frozen, other = connect(postgres_url, patience_seconds=0.3), connect(postgres_url)
+    upgrade(other)
+    with frozen.connect() as connection:
+        assert acquire_reaper_lock(other, QUEUE, 0.0)
+        connection.execute(update(reaper).values(next_look=0.0))  # and then it is silent
+        assert acquire_reaper_lock(other, QUEUE, 60.0)
+        with pytest.raises(DBAPIError) as caught:
+            connection.execute(select(reaper))
+        connection.invalidate()
+    assert is_outage(caught.value)
+    frozen.dispose()
+    other.dispose()
 
 
-def test_an_sqlite_file_in_a_folder_that_cannot_be_written_to_is_refused_with_the_reason(
-    read_only_folder: Path,
-) -> None:
-    with pytest.raises(ConfigurationError, match=r"its folder cannot be written to, .* copy the file to one that can"):
-        open_database(f"sqlite:///{read_only_folder / 'tags.db'}")
+@contextmanager
+def frozen_worker(url: str) -> Iterator[tuple[Engine, Connection, psycopg.Connection]]:
+    """Yield the engine of another worker, and the frozen worker's connection in SQLAlchemy and in psycopg."""
+    frozen, other = (connect(url, patience_seconds=0.3) for _ in range(2))
+    upgrade(other)
+    assert acquire_reaper_lock(other, QUEUE, 0.0)
+    with frozen.connect() as connection:
+        raw = connection.connection.driver_connection
+        assert isinstance(raw, psycopg.Connection)
+        yield other, connection, raw
+        connection.invalidate()
+    frozen.dispose()
+    other.dispose()
+
+
+def test_the_connection_of_a_worker_that_froze_inside_a_pipeline_is_ended(postgres_url: str) -> None:
+    with frozen_worker(postgres_url) as (other, _, raw):
+        raw.pgconn.enter_pipeline_mode()
+        raw.pgconn.send_query_params(b"UPDATE reaper SET next_look = 0", None)
+        raw.pgconn.send_flush_request()
+        raw.pgconn.flush()  # the statement runs; the Sync that ends it does not come
+        wait_until(lambda: locked(other), 10, "the statement to run")
+        assert terminate_silent(other, 60) == 0
+        time.sleep(1)  # longer than idle_in_transaction_session_timeout, which does not see it
+        assert locked(other)
+        assert terminate_silent(other, 0.3) == 1
+        assert acquire_reaper_lock(other, QUEUE, 60.0)
+
+
+def test_the_connection_of_a_worker_that_froze_inside_a_copy_is_ended(postgres_url: str) -> None:
+    with frozen_worker(postgres_url) as (other, connection, raw):
+        connection.execute(update(reaper).values(next_look=0.0))
+        raw.pgconn.exec_(b"COPY file_seen FROM STDIN")  # and no row comes
+        time.sleep(1)
+        assert locked(other)
+        assert terminate_silent(other, 0.3) == 1
+        assert acquire_reaper_lock(other, QUEUE, 60.0)
+
+
+def locked(engine: Engine) -> bool:
+    """Return whether a transaction holds a lock on the reaper's row."""
+    with engine.begin() as connection:
+        return not connection.execute(select(reaper).with_for_update(skip_locked=True)).all()
+
+
+def test_a_full_database_is_an_outage_and_a_wrong_statement_is_not(sqlite_url: str) -> None:
+    engine = connect(sqlite_url)
+    upgrade(engine)
+    with engine.begin() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+        facts = {"width": 1, "height": 1, "format": "PNG", "bytes": 1}
+        rows = [{"sha256": f"{number:064d}", **facts} for number in range(999)]
+        with pytest.raises(OperationalError, match="full") as full:
+            connection.execute(insert(image), rows)
+        with pytest.raises(OperationalError, match="no such table") as wrong:
+            connection.exec_driver_sql("SELECT 1 FROM nowhere")
+    assert (is_outage(full.value), is_outage(wrong.value)) == (True, False)
+    engine.dispose()

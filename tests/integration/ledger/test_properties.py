@@ -1,4 +1,4 @@
-"""Any order of claims, deaths, expiries, cancels and retries: every image comes to one outcome, nobody writes twice."""
+"""In any order of claims, deaths, expiries, cancels and retries, every image gets one outcome, written once."""
 
 import sqlite3
 from pathlib import Path
@@ -42,7 +42,7 @@ QUEUE = "tagmill"
 MODEL = "f" * 64
 MAX_ATTEMPTS = 2
 IMAGES, BATCH_SIZE = 8, 2
-#: the same bytes come back under other keys, in other batches
+#: distinct bytes: the same bytes occur under several keys, in several batches
 DISTINCT = 5
 PROCESSES = ("one", "two", "three")
 FAILURES = (None, None, ErrorCode.TRUNCATED, ErrorCode.NOT_FOUND)
@@ -53,7 +53,7 @@ Row = tuple[int, int, str, Ending | None]
 
 
 def open_catalog(path: Path) -> None:
-    """Make a database with one open run."""
+    """Create a database with one open run."""
     engine = connect(f"sqlite:///{path}")
     upgrade(engine)
     model = register(engine, BundleSpec("shirts", CLASSIFY, ("red",), PreprocessSpec(8, 8)), MODEL)
@@ -63,9 +63,9 @@ def open_catalog(path: Path) -> None:
 
 
 class LedgerMachine(RuleBasedStateMachine):
-    """Workers that claim, die and wake up late beside a reaper, an operator and the clock.
+    """Workers that claim, die and resume late, next to a reaper, an operator and the clock.
 
-    No test waits: time passes by moving the moments in SQL into the past.
+    Nothing sleeps: time passes because the times in SQL are moved into the past.
     """
 
     #: a database file with an open run
@@ -84,18 +84,18 @@ class LedgerMachine(RuleBasedStateMachine):
         self.tokens = 0
         #: batch -> the claim that owns it
         self.owners: dict[int, str] = {}
-        #: tokens whose lease is over
+        #: tokens whose lease has expired
         self.expired: set[str] = set()
         #: position -> how it ended
         self.endings: dict[int, Ending] = {}
-        #: image sha256 -> the label that its first answer had
+        #: image sha256 -> the label of its first result
         self.answers: dict[str, str] = {}
 
     def teardown(self) -> None:
-        """Let everybody live and be quick: now every image must come to an end."""
+        """Let all leases expire, then work without failures: now every image must get an outcome."""
         for token in self.owners.values():
             self.end_lease(token)
-        for _ in range(2):  # what had no attempt left is dead, and its images are taken again
+        for _ in range(2):  # batches out of attempts are dead, and their images are retried
             self.reap(by_hand=False)
             self.retry([], failed_only=False)
         for number in self.batches():
@@ -105,7 +105,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.everything_is_in_order()
         self.engine.dispose()
 
-    # What a worker does.
+    # The rules of a worker.
 
     @initialize(target=claims)
     def begin(self) -> object:
@@ -150,7 +150,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def release(self, claimed: Claim, delay: float) -> None:
         self.give_back(claimed, delay)
 
-    # What a supervisor, a reaper and the clock do.
+    # The rules of a supervisor, a reaper and the clock.
 
     @rule(process=st.sampled_from(PROCESSES))
     def a_process_dies(self, process: str) -> None:
@@ -180,7 +180,7 @@ class LedgerMachine(RuleBasedStateMachine):
         dead = {position for position, _, _, ending in self.rows() if ending == ErrorCode.BATCH_DEAD}
         self.endings |= dict.fromkeys(dead, ErrorCode.BATCH_DEAD.value)
 
-    # What an operator does.
+    # The rules of an operator.
 
     @rule()
     def cancel(self) -> None:
@@ -200,7 +200,7 @@ class LedgerMachine(RuleBasedStateMachine):
         for position in wanted:
             del self.endings[position]
 
-    # What must hold after each of these.
+    # What must hold after each rule.
 
     @invariant()
     def everything_is_in_order(self) -> None:
@@ -244,7 +244,7 @@ class LedgerMachine(RuleBasedStateMachine):
         progress = run_progress(self.engine, self.run)
         assert (progress.images, progress.tagged + progress.failed) == (IMAGES, len(self.endings))
 
-    # How the rules do it.
+    # Steps of the rules.
 
     def rows(self) -> list[Row]:
         """Return position, batch, status and ending of each image."""
@@ -308,7 +308,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.expired.add(token)
 
 
-def test_in_any_order_of_events_every_image_comes_to_one_outcome(tmp_path: Path) -> None:
+def test_in_any_order_of_events_every_image_gets_one_outcome(tmp_path: Path) -> None:
     open_catalog(tmp_path / "template.db")
     machine = type("Machine", (LedgerMachine,), {"template": tmp_path / "template.db"})
     run_state_machine_as_test(machine, settings=settings(max_examples=60, stateful_step_count=40))

@@ -1,4 +1,4 @@
-"""The statement of docs/operations.md that deletes replaced entries takes away nothing that anybody still reads."""
+"""The statement in docs/operations.md that deletes replaced entries deletes nothing that is still read."""
 
 import re
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ def digest(words: str) -> str:
 
 
 def tag(engine: Engine, models: Sequence[Model], catalog: dict[str, str]) -> int:
-    """Tag image_key -> bytes in batches of two, as a worker does; bytes called "broken" fail."""
+    """Tag a catalog, image_key -> bytes, in batches of two, as a worker does; the bytes "broken" fail."""
     entries = [Entry(key, f"/pictures/{key}") for key in catalog]
     run = create_run(engine, "test", entries, models, [Path("/pictures")], 2, "tagmill")
     for batch in rows(engine, f"SELECT id FROM batch WHERE run_id = {run} ORDER BY seq"):
@@ -70,7 +70,7 @@ def status(engine: Engine, run: int) -> dict[str, Any]:
     return {name: value for name, value in run_progress(engine, run).to_json().items() if name != "read_at"}
 
 
-def test_replaced_entries_can_go_without_a_trace_in_views_and_status(engine: Engine) -> None:
+def test_deleting_replaced_entries_changes_neither_views_nor_status(engine: Engine) -> None:
     spec = PreprocessSpec(8, 8)
     labels = register(engine, BundleSpec("labels", CLASSIFY, ("red",), spec), digest("labels"))
     masks = register(engine, BundleSpec("masks", SEGMENT, ("red",), spec), digest("masks"))

@@ -1,4 +1,4 @@
-"""Cancel, retry and reconcile, on SQLite and PostgreSQL."""
+"""Create, publish, cancel, retry and reconcile runs, on SQLite and PostgreSQL."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -9,9 +9,11 @@ import pytest
 from celery import Celery
 from kombu.exceptions import OperationalError
 from sqlalchemy import Engine, select, update
+from support.ledger import batches, count, new_run, take
 from support.processes import waiting
 from support.services import ExternalRedis, RedisServer
 
+from producer.results.read import read_results
 from producer.runs import reconcile, retry_run
 from producer.submit import publish_run
 from tagmill.broker.app import make_app
@@ -19,7 +21,7 @@ from tagmill.broker.publish import publish
 from tagmill.bundles.spec import BundleSpec
 from tagmill.db.connection import connect
 from tagmill.db.migrate import upgrade
-from tagmill.db.schema import batch
+from tagmill.db.schema import batch, run
 from tagmill.errors import InputError, NothingToDo
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.ledger import leases
@@ -30,7 +32,7 @@ from tagmill.ledger.reaper import reclaim_lost
 from tagmill.ledger.runs import cancel_run, create_run
 from tagmill.outcomes import ErrorCode
 from tagmill.records import BatchResult, Entry, ImageRow, Outcome
-from tagmill.registry.models import register
+from tagmill.registry.models import Model, register
 from tagmill.settings import Settings
 from tagmill.tasks.classify import CLASSIFY
 
@@ -55,7 +57,7 @@ def run_id(engine: Engine, app: Celery) -> int:
 
 
 def work(engine: Engine, run_id: int, outcome: ErrorCode | None, batches: int = 99) -> list[Claim]:
-    """Be a worker: claim and complete batches, every image with this outcome."""
+    """Claim and complete batches as a worker does, every image with this outcome."""
     with engine.connect() as connection:
         ids = (
             connection.execute(select(batch.c.id).where(batch.c.run_id == run_id).order_by(batch.c.seq)).scalars().all()
@@ -71,7 +73,7 @@ def work(engine: Engine, run_id: int, outcome: ErrorCode | None, batches: int = 
     return done
 
 
-def test_a_cancelled_run_ends_and_keeps_what_it_has(engine: Engine, run_id: int) -> None:
+def test_a_cancelled_run_ends_and_keeps_its_results(engine: Engine, run_id: int) -> None:
     work(engine, run_id, None, batches=1)
     assert cancel_run(engine, run_id) == 3
     assert work(engine, run_id, None) == []
@@ -80,7 +82,7 @@ def test_a_cancelled_run_ends_and_keeps_what_it_has(engine: Engine, run_id: int)
     assert unfinished_run(engine, QUEUE) is None
 
 
-def test_a_batch_in_work_is_finished_after_a_cancel(engine: Engine, run_id: int) -> None:
+def test_a_running_batch_is_finished_after_a_cancel(engine: Engine, run_id: int) -> None:
     with engine.connect() as connection:
         first = connection.execute(select(batch.c.id).order_by(batch.c.seq).limit(1)).scalar_one()
     claimed = leases.claim(engine, run_id, first, QUEUE, LEASE)
@@ -113,7 +115,7 @@ def test_retry_takes_a_batch_that_failed_after_the_cancel(engine: Engine, app: C
     assert run_progress(engine, run_id).state == "done"
 
 
-def test_retry_by_code_takes_just_those(engine: Engine, app: Celery, run_id: int) -> None:
+def test_retry_by_code_takes_only_those_images(engine: Engine, app: Celery, run_id: int) -> None:
     work(engine, run_id, ErrorCode.NOT_FOUND, batches=1)
     work(engine, run_id, ErrorCode.TRUNCATED, batches=1)
     work(engine, run_id, None)
@@ -124,7 +126,7 @@ def test_retry_by_code_takes_just_those(engine: Engine, app: Celery, run_id: int
     assert (progress.tagged, progress.failures) == (6, {"truncated": 2})
 
 
-def test_of_two_who_retry_at_once_one_takes_the_images(engine: Engine, app: Celery, run_id: int) -> None:
+def test_one_of_two_concurrent_retries_takes_the_images(engine: Engine, app: Celery, run_id: int) -> None:
     work(engine, run_id, ErrorCode.NOT_FOUND)
     start = threading.Barrier(2)
     taken: list[int] = []
@@ -157,7 +159,7 @@ def test_retry_of_failed_images_leaves_what_a_cancel_left(engine: Engine, app: C
     assert retry_run(app, engine, run_id, [], QUEUE) == 4
 
 
-def test_retry_where_nothing_failed_says_so(engine: Engine, app: Celery, run_id: int) -> None:
+def test_retry_without_failed_images_is_refused(engine: Engine, app: Celery, run_id: int) -> None:
     work(engine, run_id, None)
     with pytest.raises(NothingToDo):
         retry_run(app, engine, run_id, [], QUEUE)
@@ -174,7 +176,7 @@ def test_reconcile_fills_a_flushed_redis(
     assert waiting(app, QUEUE) == 3
 
 
-def test_a_broker_that_dies_while_it_is_published_to_is_a_broker_that_is_down(
+def test_a_broker_that_dies_while_publishing_is_a_broker_that_is_down(
     own_redis_server: Callable[..., RedisServer],
 ) -> None:
     server = own_redis_server()
@@ -193,10 +195,10 @@ def test_a_broker_that_dies_while_it_is_published_to_is_a_broker_that_is_down(
     assert waiting(app, QUEUE) == 1
 
 
-def test_who_publishes_waits_for_no_other_that_does(
+def test_a_publisher_does_not_wait_for_another_one(
     postgres_url: str, redis_server: RedisServer | ExternalRedis
 ) -> None:
-    """Two that mark the same batches in another order would end in a deadlock."""
+    """Two publishers that mark the same batches in a different order could deadlock."""
     engine = connect(postgres_url)
     upgrade(engine)
     app = make_app(Settings(broker_url=redis_server.url))
@@ -209,3 +211,25 @@ def test_who_publishes_waits_for_no_other_that_does(
         assert waiting(app, QUEUE) == 3
         assert [number for _, number in reclaim_lost(engine, QUEUE, grace_seconds=-1)] == [1, 3, 4]
     engine.dispose()
+
+
+def test_a_run_is_written_completely_or_not_at_all(engine: Engine, model: Model) -> None:
+    def broken() -> Iterator[Entry]:
+        yield from (Entry(f"key-{number}", "/x.jpg") for number in range(200))
+        raise ValueError("line 201")
+
+    with pytest.raises(ValueError, match="line 201"):
+        create_run(engine, "test", broken(), [model], [], 10, QUEUE)
+    with pytest.raises(NothingToDo):
+        create_run(engine, "test", [], [model], [], 10, QUEUE)
+    assert (count(engine, run), count(engine, batch)) == (0, 0)
+
+
+def test_positions_and_batches_follow_the_manifest(engine: Engine, model: Model) -> None:
+    run_id = new_run(engine, model, images=1000, batch_size=7)
+    assert len(batches(engine, run_id)) == 143
+    found = list(read_results(engine, run_id, [model]))
+    assert [row.image_key for row in found] == [f"key-{number}" for number in range(1000)]
+    last = take(engine, batches(engine, run_id)[-1])
+    assert last is not None
+    assert [entry.position for entry in last.images] == [994, 995, 996, 997, 998, 999]

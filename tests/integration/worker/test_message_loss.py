@@ -108,7 +108,7 @@ def test_what_was_in_work_before_is_served_before_what_was_not(
         client = connection.channel().client
         assert client.llen(QUEUE) == 1  # priority 0 has the plain name
         assert client.llen(f"{QUEUE}:{int(Priority.NORMAL)}") == 2
-    assert [waiting(app, QUEUE, priority) for priority in (Priority.AGAIN, Priority.NORMAL)] == [1, 2]
+    assert [waiting(app, QUEUE, priority) for priority in (Priority.RETRY, Priority.NORMAL)] == [1, 2]
 
 
 def test_batches_in_work_or_done_are_left_alone(app: Celery, engine: Engine, model: Model, redis: RedisServer) -> None:

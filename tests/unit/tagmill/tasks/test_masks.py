@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tagmill.images.preprocess import Geometry, PreprocessSpec
-from tagmill.tasks.masks import decode_mask, encode_masks, palette, to_picture
+from tagmill.tasks.masks import decode_mask, encode_masks, palette, to_image_size
 
 LABELS = ("background", "hat", "shoes")
 SCORES = (0.5, 0.8, 0.9)
@@ -49,7 +49,7 @@ def test_a_center_crop_puts_its_box_into_the_middle() -> None:
 
 @pytest.mark.parametrize("geometry", list(Geometry))
 def test_an_index_map_comes_back_at_the_images_size(geometry: Geometry) -> None:
-    back = to_picture(square(20, 20, 44, 44, 2), PreprocessSpec(64, 64, geometry), 300, 200)
+    back = to_image_size(square(20, 20, 44, 44, 2), PreprocessSpec(64, 64, geometry), 300, 200)
     assert back.shape == (200, 300)
     assert back[100, 150] == 2
     assert set(np.unique(back)) == {0, 2}
@@ -58,7 +58,7 @@ def test_an_index_map_comes_back_at_the_images_size(geometry: Geometry) -> None:
 @pytest.mark.parametrize("size", [(1000, 1), (1, 1000), (1000, 101), (3, 2)])
 @pytest.mark.parametrize("geometry", list(Geometry))
 def test_odd_sizes_come_back_whole(size: tuple[int, int], geometry: Geometry) -> None:
-    back = to_picture(np.ones((64, 64), dtype=np.uint8), PreprocessSpec(64, 64, geometry), *size, fill=7)
+    back = to_image_size(np.ones((64, 64), dtype=np.uint8), PreprocessSpec(64, 64, geometry), *size, fill=7)
     assert back.shape == (size[1], size[0])
     seen = set(np.unique(back).tolist())
     assert 1 in seen

@@ -1,0 +1,107 @@
+"""Complete batches, on SQLite and PostgreSQL: whose results count, and what is written."""
+
+import threading
+import time
+from dataclasses import replace
+
+from sqlalchemy import Engine, select
+from support.ledger import SHA, batches, count, new_run, result_for, take
+
+from producer.results.read import read_results, run_models
+from tagmill.db.schema import image, inference, label, mask, run_image
+from tagmill.ledger import leases
+from tagmill.ledger.complete import complete
+from tagmill.ledger.progress import run_progress
+from tagmill.outcomes import ErrorCode
+from tagmill.records import BatchResult, ImageRow, InferenceRow, Outcome
+from tagmill.registry.models import Model
+
+
+def test_results_outcomes_and_done_are_written_together(engine: Engine, model: Model) -> None:
+    run_id = new_run(engine, model)
+    claimed = take(engine, batches(engine, run_id)[0])
+    assert claimed is not None
+    result = result_for(claimed)
+    outcomes = [*result.outcomes[:2], Outcome(2, error_code=ErrorCode.TRUNCATED, error_detail="row 3")]
+    assert complete(engine, claimed, replace(result, outcomes=outcomes), "worker")
+    progress = run_progress(engine, run_id)
+    assert (progress.state, progress.tagged, progress.failed) == ("done", 2, 1)
+    assert progress.failures == {"truncated": 1}
+    assert progress.batches == {"queued": 0, "running": 0, "done": 1, "dead": 0, "cancelled": 0}
+    first, _, third = read_results(engine, run_id, run_models(engine, run_id))
+    assert first.labels == {"shirts": [("red", 0.9), ("other", 0.1)]}
+    assert first.masks["shirts"][0].box == (0.0, 0.0, 4.0, 4.0)
+    assert (third.status, third.error_code, third.error_detail, third.labels) == ("failed", "truncated", "row 3", {})
+
+
+def test_a_worker_that_lost_its_lease_writes_nothing(engine: Engine, model: Model) -> None:
+    (batch_id,) = batches(engine, new_run(engine, model))
+    slow = take(engine, batch_id, "slow", lease=0.01)
+    assert slow is not None
+    time.sleep(0.05)
+    quick = take(engine, batch_id, "quick")
+    assert quick is not None
+    assert quick.attempts == 2
+    assert not complete(engine, slow, result_for(slow, SHA[1]), "slow")
+    assert (count(engine, image), count(engine, inference), count(engine, label), count(engine, mask)) == (0, 0, 0, 0)
+    assert complete(engine, quick, result_for(quick), "quick")
+    assert not complete(engine, quick, result_for(quick), "quick")
+    assert (count(engine, inference), count(engine, label), count(engine, mask)) == (1, 2, 1)
+
+
+def test_the_first_result_for_the_same_bytes_is_kept(engine: Engine, model: Model) -> None:
+    run_id = new_run(engine, model, images=2, batch_size=1)
+    for batch_id, answer in zip(batches(engine, run_id), ("red", "blue"), strict=True):
+        claimed = take(engine, batch_id, answer)
+        assert claimed is not None
+        assert complete(engine, claimed, result_for(claimed, answer=answer), "worker")
+    assert [found.labels["shirts"][0][0] for found in read_results(engine, run_id, [model])] == ["red", "red"]
+    assert count(engine, inference) == 1
+
+
+def test_a_result_counts_for_the_batch_that_wrote_it_first(engine: Engine, model: Model) -> None:
+    run_id = new_run(engine, model, images=2, batch_size=1)
+    claims = [take(engine, batch_id, f"worker-{batch_id}") for batch_id in batches(engine, run_id)]
+    for claimed in claims:
+        assert claimed is not None
+        assert complete(engine, claimed, result_for(claimed), "worker")
+    assert run_progress(engine, run_id).inferences == count(engine, inference) == 1
+
+
+def test_batches_that_share_images_complete_in_parallel_without_deadlock(engine: Engine, model: Model) -> None:
+    run_id = new_run(engine, model, images=16, batch_size=1)
+    shas = [f"{number:064d}" for number in range(40)]
+    failures: list[Exception] = []
+
+    def finish(number: int, batch_id: int) -> None:
+        claimed = take(engine, batch_id, f"worker-{number}")
+        assert claimed is not None
+        mine = shas if number % 2 else shas[::-1]
+        rows = [InferenceRow(sha, model.sha256, "CPU", (("red", 1.0),), ()) for sha in mine]
+        result = BatchResult([Outcome(number, sha256=shas[0])], [ImageRow(sha, 1, 1, "PNG", 1) for sha in mine], rows)
+        try:
+            assert complete(engine, claimed, result, "worker")
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=finish, args=entry) for entry in enumerate(batches(engine, run_id))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert (count(engine, inference), count(engine, label)) == (40, 40)
+    assert run_progress(engine, run_id).state == "done"
+
+
+def test_characters_that_sql_refuses_in_a_reason_do_not_fail_the_batch(engine: Engine, model: Model) -> None:
+    (batch_id,) = batches(engine, new_run(engine, model))
+    claimed = take(engine, batch_id)
+    assert claimed is not None
+    leases.release(engine, claimed, "quotes \0 and \udc80", delay_seconds=0)
+    claimed = take(engine, batch_id)
+    assert claimed is not None
+    bad = [Outcome(entry.position, None, ErrorCode.TRUNCATED, "ends in \0\udc80") for entry in claimed.images]
+    assert complete(engine, claimed, BatchResult(bad, [], []), "w")
+    with engine.connect() as connection:
+        assert set(connection.execute(select(run_image.c.error_detail)).scalars()) == {r"ends in \0\udc80"}
