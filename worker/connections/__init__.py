@@ -1,1 +1,1 @@
-"""Outlive a broker or database that is away."""
+"""Connections to the database and the broker that survive an outage."""

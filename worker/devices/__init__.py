@@ -1,1 +1,1 @@
-"""The devices that inference runs on: names, checks, CUDA libraries, threads and memory."""
+"""The devices that inference runs on: names, checks, CUDA libraries, GPU threads and pinned memory."""

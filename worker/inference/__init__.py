@@ -1,1 +1,1 @@
-"""Run a bundle: sessions, the two inference libraries behind them, and dynamic batching."""
+"""Load a bundle and run it: sessions, the inference backends, and dynamic batching."""

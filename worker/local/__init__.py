@@ -1,1 +1,1 @@
-"""Tag in this process, with no servers: `tagmill tag`, `predict` and `demo`."""
+"""Tag in this process, without servers: `tagmill tag`, `predict` and `demo`."""

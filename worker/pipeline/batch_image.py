@@ -48,7 +48,7 @@ class BatchImage:
         self.code, self.detail, self.data = code, detail, None
 
     def fail_with(self, error: Exception, unforeseen: ErrorCode) -> None:
-        """Record the failure that an exception of its fetch or decoding means; `unforeseen` if it is a fault of ours."""
+        """Record the failure of its fetch or decoding; `unforeseen` is the code of an exception that has none."""
         if isinstance(error, ImageFailure):  # of the image, or of a pool that abandoned it
             self.fail(error.code, error.detail)
         elif isinstance(error, MemoryError):

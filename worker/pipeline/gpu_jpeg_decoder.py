@@ -1,8 +1,8 @@
-"""JPEG files decoded on a GPU by nvImageCodec, for machines whose CPUs cannot feed the GPU.
+"""Decode JPEG files on a GPU with nvImageCodec, for machines whose CPUs cannot keep the GPU busy.
 
-https://docs.nvidia.com/cuda/nvimagecodec/. The GPU decodes and shrinks; the images are then what libjpeg makes of
-them but for rounding. The GPU says nothing of damage, so whatever is not plain and complete is left to the CPU, whose
-decoder is strict: see docs/images.md.
+https://docs.nvidia.com/cuda/nvimagecodec/. The GPU decodes and scales; the pixels equal libjpeg's except for rounding.
+The GPU does not report damage, so every file that is not a plain, complete JPEG is decoded on the CPU, whose decoder is
+strict: see docs/images.md.
 """
 
 import logging
@@ -20,46 +20,46 @@ from tagmill.images.color import needs_conversion
 from tagmill.images.exif import SIDEWAYS, apply_orientation
 from tagmill.images.image import DecodedImage, DecodeLimits, Pixels
 from tagmill.outcomes import ImageFailure
-from worker.devices.resolve import resolve
-from worker.pipeline.gpu_jpeg_scaling import BLOCK, Shrinker, shrunk
+from worker.devices.resolve import resolve_device
+from worker.pipeline.gpu_jpeg_scaling import BLOCK, DctScaler, scaled_size
 
 #: gray levels by which the GPU's pixels may differ from the CPU's on average
 TOLERANCE = 2.0
-#: the bytes of a JPEG and k -> uint8 [H, W, 3] at k/8 of its size as it is stored, or None where the GPU does not read
-#: it; raises RuntimeError where the GPU is at fault
+#: (bytes of a JPEG, k) -> uint8 [H, W, 3] at k/8 of the stored size, or None if the GPU cannot decode it; raises
+#: RuntimeError if the GPU fails
 Read = Callable[[bytes, int], Pixels | None]
 
 log = logging.getLogger(__name__)
 
 
 class GpuJpegDecoder:
-    """Decodes what `tagmill.images.decode.decode` does, plain JPEGs on the GPU. One instance serves all threads."""
+    """Decodes like `tagmill.images.decode.decode`, but plain JPEGs on the GPU. One instance serves all threads."""
 
     def __init__(self, read: Read) -> None:
         self._read = read
-        self._said = False
+        self._warned = False
 
     def decode(self, data: bytes, side: int, limits: DecodeLimits | None = None) -> DecodedImage:
-        """Return the image as `tagmill.images.decode.decode` does. Raises ImageFailure."""
+        """Return the image as `tagmill.images.decode.decode` does. Raise ImageFailure."""
         limits = limits or DecodeLimits()
         header = _plain_header(data)
         if header is not None:
             limits.check_size(header.width, header.height)
             eighths = _eighths(header.width, header.height, side)
-            pixels = self._try(data, eighths)
-            if pixels is not None and pixels.shape == (*shrunk(header.height, header.width, eighths), 3):
+            pixels = self._read_on_gpu(data, eighths)
+            if pixels is not None and pixels.shape == (*scaled_size(header.height, header.width, eighths), 3):
                 size = header.width, header.height
                 upright = size[::-1] if header.orientation in SIDEWAYS else size
                 return DecodedImage(apply_orientation(pixels, header.orientation), *upright, "JPEG")
         return decode.decode(data, side, limits)
 
     def check(self) -> None:
-        """Raise ConfigurationError where the GPU does not give the CPU's pixels."""
+        """Raise ConfigurationError if the GPU's pixels are not the CPU's."""
         rows, columns = np.mgrid[0:480, 0:640].astype(np.float32)
         drawn = np.stack([columns / 639, rows / 479, (np.sin(columns / 40) + 1) / 2], axis=2)
         file = BytesIO()
         Image.fromarray(np.uint8(drawn * 255)).save(file, "JPEG", quality=90)
-        for side in (480, 240):  # as it is, and shrunk
+        for side in (480, 240):  # at its own size, and scaled
             expected = decode.decode(file.getvalue(), side).rgb
             try:
                 found = self._read(file.getvalue(), _eighths(640, 480, side))
@@ -70,40 +70,40 @@ class GpuJpegDecoder:
             if found.shape != expected.shape or np.abs(found.astype(float) - expected).mean() > TOLERANCE:
                 raise ConfigurationError("TAGMILL_DECODE_ON_GPU: the GPU's pixels are not the CPU's; set it to false")
 
-    def _try(self, data: bytes, eighths: int) -> Pixels | None:
-        """Return None, and say so once a process, where the GPU does not read an image: it may have failed."""
+    def _read_on_gpu(self, data: bytes, eighths: int) -> Pixels | None:
+        """Return the pixels, or None if the GPU does not decode the image; log the first such failure of a process."""
         pixels, reason = None, "no reason given"
         try:
             pixels = self._read(data, eighths)
         except RuntimeError as error:
             reason = str(error)
-        if pixels is None and not self._said:
-            self._said = True
+        if pixels is None and not self._warned:
+            self._warned = True
             extra = {"action": "gpu_decode_failed", "reason": reason}
-            log.warning("the GPU leaves images to the CPU", extra=extra)
+            log.warning("the GPU cannot decode an image; the CPU does", extra=extra)
         return pixels
 
 
 def gpu_jpeg_decoder(device: str, memory: int = 0) -> GpuJpegDecoder:
-    """Return the decoder of the GPU that `device` means. Raises ConfigurationError where it is no GPU.
+    """Return the decoder of the GPU that `device` names. Raise ConfigurationError if it is not a GPU.
 
-    `memory` is the bytes of the GPU that shrinking may take, 0 meaning all.
+    `memory` is how many bytes of GPU memory scaling may use; 0 means all.
     """
-    card = resolve(device)
-    if not card.on_gpu:
-        raise ConfigurationError(f"TAGMILL_DECODE_ON_GPU: device {card} is no GPU; set it to false, or name a GPU")
-    return GpuJpegDecoder(gpu_reader(card.index, memory))
+    gpu = resolve_device(device)
+    if not gpu.on_gpu:
+        raise ConfigurationError(f"TAGMILL_DECODE_ON_GPU: device {gpu} is no GPU; set it to false, or name a GPU")
+    return GpuJpegDecoder(gpu_reader(gpu.index, memory))
 
 
 def gpu_reader(index: int, memory: int = 0, *, cpu: bool = False) -> Read:
-    """Return a function that decodes and shrinks on GPU `index`, with a decoder for each thread.
+    """Return a function that decodes and scales on GPU `index`, with one decoder per thread.
 
-    Raises ConfigurationError where nvImageCodec is missing. `cpu` has it do the same without a GPU, for tests.
+    Raise ConfigurationError if nvImageCodec is not installed. With `cpu` it does the same without a GPU, for tests.
     """
-    # Else it prints a warning for each image that it does not read.
+    # Otherwise nvImageCodec prints a warning for each image that it cannot decode.
     os.environ.setdefault("PYNVIMGCODEC_VERBOSITY", "0")
     try:
-        import onnx  # noqa: F401  # of the same extra
+        import onnx  # noqa: F401  # installed by the same extra
         from nvidia import nvimgcodec
     except ImportError as error:
         raise ConfigurationError(
@@ -115,28 +115,28 @@ def gpu_reader(index: int, memory: int = 0, *, cpu: bool = False) -> Read:
         device, kinds = nvimgcodec.NVIMGCODEC_DEVICE_CPU_ONLY, [nvimgcodec.CPU_ONLY]
         place, interface = "cpu", "__array_interface__"
     as_stored = nvimgcodec.DecodeParams(apply_exif_orientation=False, color_spec=nvimgcodec.SRGB)
-    of_thread = threading.local()
-    shrinker = Shrinker(index, memory, place)
+    local = threading.local()
+    scaler = DctScaler(index, memory, place)
 
     def read(data: bytes, eighths: int) -> Pixels | None:
-        if not hasattr(of_thread, "decoder"):
-            of_thread.decoder = nvimgcodec.Decoder(device, 1, [nvimgcodec.Backend(kind) for kind in kinds])
-        decoded = of_thread.decoder.decode(data, params=as_stored)
+        if not hasattr(local, "decoder"):
+            local.decoder = nvimgcodec.Decoder(device, 1, [nvimgcodec.Backend(kind) for kind in kinds])
+        decoded = local.decoder.decode(data, params=as_stored)
         if decoded is None:
             return None
         if eighths == BLOCK:
             return np.asarray(decoded.cpu())
-        lies = getattr(decoded, interface)
-        height, width, channels = lies["shape"]
-        if channels != 3 or lies.get("strides") not in {None, (3 * width, 3, 1)}:
+        layout = getattr(decoded, interface)
+        height, width, channels = layout["shape"]
+        if channels != 3 or layout.get("strides") not in {None, (3 * width, 3, 1)}:
             return None
-        return shrinker.shrink(lies["data"][0], height, width, eighths)
+        return scaler.scale(layout["data"][0], height, width, eighths)
 
     return read
 
 
 def _plain_header(data: bytes) -> jpeg.JpegHeader | None:
-    """Return the header of a complete JPEG of three channels in sRGB; None for anything else, damage among it."""
+    """Return the header of a complete sRGB JPEG of three channels; None for any other or a damaged file."""
     if not data.startswith(jpeg.START) or not data.endswith(jpeg.END):
         return None
     try:
@@ -148,10 +148,10 @@ def _plain_header(data: bytes) -> jpeg.JpegHeader | None:
 
 
 def _eighths(width: int, height: int, side: int) -> int:
-    """Return the least k of which k/8 of the size, as libjpeg shrinks it, leaves no side below `side`."""
+    """Return the least k for which k/8 of the size, as libjpeg scales it, has no side below `side`."""
 
-    def leaves(eighths: int) -> bool:
-        rows, columns = shrunk(height, width, eighths)
+    def is_enough(eighths: int) -> bool:
+        rows, columns = scaled_size(height, width, eighths)
         return rows >= min(side, height) and columns >= min(side, width)
 
-    return next(eighths for eighths in range(1, BLOCK + 1) if leaves(eighths))
+    return next(eighths for eighths in range(1, BLOCK + 1) if is_enough(eighths))

@@ -82,7 +82,7 @@ def test_a_stuck_image_is_given_up_and_its_worker_started_anew(site: Site) -> No
         done = site.submit(site.folder / "shop", "--model", "colors", "--batch-size", 4, "--wait", expect=3)
         assert (done["tagged"], done["failures"]) == (29, {"timed_out": 1})
         wait_until(lambda: worker.log.count(" ready.") == 2, 60, "the worker to be started anew")
-        assert '"action": "worker_recycles", "reason": "stuck_thread"' in worker.log
+        assert '"action": "worker_recycling", "reason": "stuck_thread"' in worker.log
     assert set(site.values("SELECT attempts FROM batch")) == {1}
 
 
@@ -111,7 +111,7 @@ def test_an_inference_that_does_not_end_is_cut_off_and_the_worker_lives(site: Si
     with Worker(site.env | {"TAGMILL_STALL_SECONDS": "1"}, site.folder / "worker.log") as worker:
         done = site.submit(site.folder / "shop", "--model", "endless", "--batch-size", 7, "--wait", expect=3)
         assert worker.log.count(" ready.") == 1
-        assert "calls_cut" in worker.log
+        assert "calls_cancelled" in worker.log
     assert (done["tagged"], done["failures"]) == (20, {"timed_out": 1})
     assert set(site.values("SELECT attempts FROM batch")) == {1}
 
@@ -122,6 +122,6 @@ def test_a_worker_over_its_memory_limit_is_started_anew_between_batches(site: Si
     with Worker(faulty(site, max_worker_memory=400 * 2**20), site.folder / "worker.log") as worker:
         done = site.submit(site.folder / "shop", "--model", "colors", "--batch-size", 4, "--wait")
         wait_until(lambda: worker.log.count(" ready.") == 2, 60, "the worker to be started anew")
-        assert '"action": "worker_recycles", "reason": "memory"' in worker.log
+        assert '"action": "worker_recycling", "reason": "memory"' in worker.log
     assert done["tagged"] == 41
     assert set(site.values("SELECT attempts FROM batch")) == {1}

@@ -114,7 +114,7 @@ def test_a_flushed_redis_loses_nothing(site: Site, redis_server: RedisServer) ->
     redis_server.flush()
     with Worker(site.env, site.folder / "worker.log") as worker:
         site.wait_done(run)
-        assert '"action": "broker_restored", "batches": 15' in worker.log
+        assert '"action": "messages_recovered", "batches": 15' in worker.log
     assert site.count("SELECT count(*) FROM run_image WHERE status = 'tagged'") == 60
 
 

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from tagmill.outcomes import ErrorCode, ImageFailure
 from worker.sources.fetcher import Fetcher, FetchLimits
-from worker.sources.http_source import is_public, without_secrets
+from worker.sources.http_source import without_secrets
+from worker.sources.public_address import is_public
 
 LIMITS = FetchLimits(max_bytes=100_000, timeout=5.0, allow_private_hosts=True)
 HURRY = FetchLimits(max_bytes=100_000, timeout=0.4, allow_private_hosts=True)
