@@ -21,7 +21,7 @@ CHECK_SECONDS = 0.25
 SUSPENDED_SECONDS = 1.0
 #: least seconds that an inference call has to end after it was cancelled, before its process is ended
 GRACE_SECONDS = 5.0
-#: stall times that loading a bundle may take: a network drive may be slow, and creating the first CUDA context is
+#: stall times that loading a bundle may take: a network drive and the first CUDA context may be slow
 LOADING_STALL_TIMES = 5
 
 
