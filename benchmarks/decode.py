@@ -27,7 +27,7 @@ from benchmarks.support.comparing import spread
 from tagmill.images.decode import decode
 from tagmill.images.preprocess import PreprocessSpec, fit
 from worker.pipeline.gpu_jpeg_decoder import GpuJpegDecoder
-from worker.pipeline.gpu_jpeg_scaling import BLOCK, Shrinker
+from worker.pipeline.gpu_jpeg_scaling import BLOCK, DctScaler
 
 SPEC = PreprocessSpec(224, 224)
 #: images per set
@@ -45,13 +45,13 @@ def tagmill(data: bytes) -> Pixels:
 def beside_a_gpu(files: Sequence[bytes]) -> Callable[[bytes], Pixels]:
     """Return how a worker reads these files after its GPU has decoded them."""
     jpegs = {data: simplejpeg.decode_jpeg(data, "RGB") for data in files if simplejpeg.is_jpeg(data)}
-    shrinker = Shrinker(0, place="cpu")
+    scaler = DctScaler(0, place="cpu")
 
     @cache
     def read(data: bytes, eighths: int) -> Pixels:
         whole = jpegs[data]
         height, width = whole.shape[:2]
-        return whole if eighths == BLOCK else shrinker.shrink(whole.ctypes.data, height, width, eighths)
+        return whole if eighths == BLOCK else scaler.scale(whole.ctypes.data, height, width, eighths)
 
     gpu = GpuJpegDecoder(read)
     for data in files:

@@ -96,7 +96,7 @@ def main() -> None:
 def measure(folder: Path, device: str, starter: Session, bundles: Sequence[Path], seconds: float) -> None:
     """Measure, and print all tables."""
     machine = this_machine(Device.parse(device))
-    print(f"# {machine.card or device}, {machine.cores} x {machine.cpu}\n")
+    print(f"# {machine.gpu or device}, {machine.cores} x {machine.cpu}\n")
     print(", ".join(f"{name} {found}" for name in PACKAGES if (found := _version(name))) + "\n")
     _pinned(device)
     say("drawing images")
@@ -158,8 +158,8 @@ def _check_table(device: str, bundles: Sequence[Path]) -> None:
 def _pinned(device: str) -> None:
     """Print whether the memory that images are copied from is pinned."""
     index = Device.parse(device).index
-    room = gpu_thread(index).submit(pinned_buffer, index, (64, 224, 224, 3)).result()
-    print(f"Host memory: {'pinned' if room.pinned else 'not pinned'}\n")
+    buffer = gpu_thread(index).submit(pinned_buffer, index, (64, 224, 224, 3)).result()
+    print(f"Host memory: {'pinned' if buffer.pinned else 'not pinned'}\n")
 
 
 def _tensorrt(device: str, bundle: Path, folder: Path) -> None:
@@ -173,7 +173,7 @@ def _tensorrt(device: str, bundle: Path, folder: Path) -> None:
         times = []
         for _ in range(2):
             started = time.perf_counter()
-            Session(bundle, f"tensorrt:{wanted.index}", card=options)
+            Session(bundle, f"tensorrt:{wanted.index}", gpu=options)
             times.append(time.perf_counter() - started)
         print(f"TensorRT: active; {bundle.stem} loads in {times[0]:.1f} s, with cached engines in {times[1]:.1f} s\n")
     except TagmillError as error:
@@ -204,7 +204,7 @@ def _mode_rates(
         for mode in MODES if turn == 0 else list(sessions):
             try:
                 if turn == 0:
-                    sessions[mode] = Session(bundles[mode.half], device, batch=size, card=mode.options)
+                    sessions[mode] = Session(bundles[mode.half], device, batch=size, gpu=mode.options)
                 if sessions[mode].best_batch != size:
                     raise MemoryError(f"{size} images do not fit the GPU")
                 rate = _rate(_caller(sessions[mode], images), size, seconds)

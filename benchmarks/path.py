@@ -1,6 +1,6 @@
 """The path of one image through the worker's batch: which modules of Tagmill it passes, and how often it turns back.
 
-`python -m benchmarks.path` tags one JPEG from a local folder with the starter classifier, on SQLite and in this process,
+`python -m benchmarks.path` tags one JPEG from a folder with the starter classifier, on SQLite and in this process,
 and prints the modules that are entered, in order. A change is a call into another module than the last call was in; a
 return is a change to a module that was left before. The last line counts both. It ends with exit code 1 if they exceed
 the limits. What counts are calls that Tagmill's modules make (`sys.setprofile`), in the threads that work on the image:
@@ -36,7 +36,7 @@ from tagmill.registry.models import register
 from tagmill.settings import Settings
 from worker.batch import BatchProcessor, ProcessHooks
 from worker.connections.availability import Services
-from worker.inference.bundle_files import NamedBundles
+from worker.inference.session_cache import NamedBundles
 from worker.pipeline.tagger import build_tagger
 from worker.task import register as register_task
 

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 class Process:
-    """The one batch processor of this process, built for its first batch, so that a fork before that inherits nothing."""
+    """Builds the batch processor of this process for its first batch, so that a fork before it inherits nothing."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -55,14 +55,14 @@ class Process:
             return self._batches
 
     def check(self, sender: object, **_: object) -> None:
-        """End the worker with one line and its exit code if the database or the device does not fit.
+        """End the worker with one line and an exit code if the database or the device cannot be used.
 
-        Wait for a database that is away.
+        Wait for a database that is down.
         """
         try:
             _log_json()
             engine = self.services.retry_until_available(lambda: open_database(self.settings.database_url))
-            engine.dispose()  # its connections must not pass a fork
+            engine.dispose()  # its connections must not survive a fork
             require_device(self.settings.device, self.settings.decode_on_gpu)
         except TagmillError as error:
             _end(error)
@@ -86,9 +86,9 @@ def _stopping() -> bool:
 
 
 def _recycle(reason: RecycleReason) -> None:
-    """Have the process end after the batches in work: Celery's loop checks this variable, as after SIGTERM."""
+    """End the process after the current batches: Celery's loop checks this variable, as after SIGTERM."""
     if not _stopping():
-        log.warning("ending to be started anew", extra={"action": "worker_recycles", "reason": reason})
+        log.warning("ending for a restart", extra={"action": "worker_recycling", "reason": reason})
         state.should_stop = ProcessEnd.RECYCLED
 
 

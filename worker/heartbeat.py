@@ -1,4 +1,4 @@
-"""Renews the leases of the batches in work, so that no other worker takes them."""
+"""Renew the leases of the batches in progress, so that no other worker takes them."""
 
 import threading
 import time
@@ -12,15 +12,15 @@ from tagmill.ledger.leases import renew
 from worker.connections.availability import Services
 from worker.connections.periodic import Periodic
 
-#: beats within a lease: all but one may come late or fail
+#: beats per lease: all but one may be late or fail
 BEATS = 5
 
 
 class Heartbeat:
-    """One thread for all batches of a process; it beats `BEATS` times within a lease."""
+    """One thread for all batches of a process; it renews their leases `BEATS` times per lease."""
 
     def __init__(self, engine: Engine, lease_seconds: float, services: Services) -> None:
-        # A connection of its own: where all others are held up, longer than a lease, it is this that keeps the leases.
+        # Its own connection: it must renew even while all others are blocked for longer than a lease.
         self._engine = connect(engine.url.render_as_string(hide_password=False), lease_seconds)
         self._services = services
         self._lease_seconds = lease_seconds
@@ -41,7 +41,7 @@ class Heartbeat:
                 self._tokens.discard(token)
 
     def stop(self) -> None:
-        """End the thread and its connection."""
+        """End the thread and close its connection."""
         self._thread.stop()
         self._engine.dispose()
 

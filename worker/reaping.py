@@ -1,4 +1,4 @@
-"""Publish batches that lost their worker or their message, as one thread of each worker."""
+"""The reaper pass that republishes expired and lost batches; one thread of each worker repeats it."""
 
 import time
 
@@ -22,28 +22,31 @@ from worker.connections.availability import Services
 from worker.connections.periodic import Periodic
 from worker.task import log
 
-#: of the grace of a waiting batch: one that is to be served before all others is missed sooner
+#: share of the grace after which a batch of the first priority counts as lost: it is served before all others
 AGAIN_SHARE = 0.3
 
 
 def reap(app: Celery, engine: Engine, settings: Settings, services: Services) -> int:
-    """Publish the batches that lost their worker or their message; return how many. One worker at a time does it."""
+    """Republish the batches that lost their worker or their message; return how many. One worker at a time does it."""
     queue, asked = settings.queue, time.monotonic()
     if not acquire_reaper_lock(engine, queue, settings.reap_seconds / 2):
         services.database.answered(asked)
         return 0
     terminate_silent(engine, settings.lease_seconds)
-    # After an outage leases have ended whose owners live: they get the time to renew them.
+    # Leases of live workers expire during an outage; wait one lease before requeueing.
     if services.database.is_stable(settings.lease_seconds):
         requeue_expired(engine, queue)
     mark_dead(engine, queue, settings.max_attempts)
     services.database.answered(asked)
-    # Asked before anything is marked as published: a broker that is down ends this look here.
+    # Before any batch is marked as published: a broker that is down ends this pass here.
     with open_channel(app) as channel:
-        restored = recover_messages(app, channel, engine, queue)
+        recovered = recover_messages(app, channel, engine, queue)
         waiting, first = queue_length(channel, queue), queue_length(channel, queue, Priority.RETRY)
-    if restored:
-        log.warning("the broker had lost messages", extra={"action": "broker_restored", "batches": restored})
+    if recovered:
+        log.warning(
+            "messages that the broker lost were republished",
+            extra={"action": "messages_recovered", "batches": recovered},
+        )
     due = reclaim_due(engine, queue)
     if first == 0:
         due += reclaim_retries(engine, queue, AGAIN_SHARE * settings.queued_grace_seconds)
@@ -51,11 +54,11 @@ def reap(app: Celery, engine: Engine, settings: Settings, services: Services) ->
     if due or lost:
         publish(app, due, Priority.RETRY)
         publish(app, lost)
-        log.info("batches published again", extra={"action": "reaped", "batches": len(due) + len(lost)})
+        log.info("batches republished", extra={"action": "batches_republished", "batches": len(due) + len(lost)})
     services.broker.answered(asked)
-    return restored + len(due) + len(lost)
+    return recovered + len(due) + len(lost)
 
 
 def reaper(app: Celery, engine: Engine, settings: Settings, services: Services) -> Periodic:
-    """Return the thread that reaps."""
+    """Return the reaper thread, not yet started."""
     return Periodic("reaper", settings.reap_seconds, lambda: reap(app, engine, settings, services), services)

@@ -1,4 +1,4 @@
-"""The Celery task, and the look for work that nobody does any more."""
+"""The Celery task."""
 
 import logging
 from collections.abc import Callable
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 def register(app: Celery, batches: Callable[[], BatchProcessor]) -> None:
-    """Give the application its one task. `batches` returns the batch processor, built on the first call, after any fork."""
+    """Register the task. `batches` returns the batch processor; it builds it on the first call, after any fork."""
 
     @app.task(name=TAG_BATCH, ignore_result=True)  # type: ignore[untyped-decorator]  # celery ships no types
     def tag_batch(message: object) -> None:

@@ -7,7 +7,7 @@ from sqlalchemy import text
 
 from benchmarks.support.job import Job, Timed, main
 from tagmill.settings import Settings
-from worker.local.tag import embedded_settings, tag_here
+from worker.local.tag import local_settings, tag_locally
 
 
 def measure(job: Job) -> Timed:
@@ -16,8 +16,10 @@ def measure(job: Job) -> Timed:
         manifest = Path(folder) / "manifest.csv"
         manifest.write_text("image_key,uri\n" + "".join(f"{file},{file}\n" for file in job.files))
         settings = Settings(device=job.device, allowed_roots=tuple({Path(file).parent for file in job.files}))
-        settings = embedded_settings(settings, f"sqlite:///{folder}/tagmill.db")
-        done = tag_here(settings, [str(manifest)], [Path(bundle) for bundle in job.bundles], 64, lambda progress: None)
+        settings = local_settings(settings, f"sqlite:///{folder}/tagmill.db")
+        done = tag_locally(
+            settings, [str(manifest)], [Path(bundle) for bundle in job.bundles], 64, lambda progress: None
+        )
         with done.engine.connect() as connection:
             first, last = connection.execute(text("SELECT min(started_at), max(finished_at) FROM batch")).one()
             images = connection.execute(text("SELECT count(*) FROM run_image WHERE status = 'tagged'")).scalar_one()

@@ -33,7 +33,7 @@ def evaluate(bundle: Path, data: tuple[Path, ...], device: str | None, out: Path
     from export.evaluate import evaluate as measure
     from tagmill.settings import load_settings
     from training.annotations.torchvision_datasets import resolve_test_folders
-    from worker.inference.bundle_files import NamedBundles
+    from worker.inference.session_cache import NamedBundles
     from worker.pipeline.tagger import build_tagger
 
     # One call at a time: it may use all cores, while the calls of a worker share them.

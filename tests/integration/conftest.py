@@ -14,7 +14,7 @@ from tagmill.db.migrate import upgrade
 
 @pytest.fixture
 def engine(database_url: str) -> Iterator[Engine]:
-    """An engine on a new database with the tables in it; a test that takes it runs once on each backend."""
+    """An engine on a new database with the current schema; a test with this fixture runs once per backend."""
     engine = connect(database_url)
     upgrade(engine)
     yield engine
@@ -23,6 +23,6 @@ def engine(database_url: str) -> Iterator[Engine]:
 
 @pytest.fixture
 def site(request: pytest.FixtureRequest, redis_server: RedisServer | ExternalRedis, tmp_path: Path) -> Site:
-    """An installation on PostgreSQL, or on what a test asks for by parameter."""
+    """An installation on PostgreSQL, or on the database that a test's parameter names."""
     database_url = request.getfixturevalue(getattr(request, "param", "postgres_url"))
     return new_site(tmp_path, database_url, redis_server.url)

@@ -1,4 +1,4 @@
-"""What `tagmill bench` shows: tables for people, JSON for programs."""
+"""Show the results of `tagmill bench` as tables or JSON."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -15,12 +15,12 @@ from worker.inference.tuned_settings import Machine
 
 
 def to_json(bench: Bench, machine: Machine, kept: Path) -> dict[str, Any]:
-    """Return all that was measured."""
+    """Return all measurements as JSON values."""
     return {
         "bundle": bench.sha256,
         "provider": bench.provider,
         "machine": asdict(machine),
-        "pictures": bench.pictures,
+        "images": bench.images,
         "seconds": round(bench.seconds, 1),
         "decode_images_per_second": round(bench.decode_rate, 1),
         "decode_share": round(bench.decode_share, 3),
@@ -40,9 +40,9 @@ def to_json(bench: Bench, machine: Machine, kept: Path) -> dict[str, Any]:
 
 
 def show(console: Console, bench: Bench, machine: Machine) -> None:
-    """Print stage times, inference by batch size and threads, and the choice."""
+    """Print stage speeds, inference speed by batch size and threads, and the choice."""
     console.print(f"{machine.cpu}, {machine.cores} cores{f', {machine.gpu}' if machine.gpu else ''}, {machine.library}")
-    stages = Table(box=SIMPLE_HEAD, title=f"Stages, {bench.pictures} images", title_justify="left")
+    stages = Table(box=SIMPLE_HEAD, title=f"Stages, {bench.images} images", title_justify="left")
     for name in ("stage", "images/s", "ms an image", "share"):
         stages.add_column(name, justify="left" if name == "stage" else "right")
     shares = (bench.decode_share, 1 - bench.decode_share)
@@ -56,14 +56,14 @@ def show(console: Console, bench: Bench, machine: Machine) -> None:
     how = "side by side" if bench.device.on_gpu else "on the same cores"
     stages.add_row(f"both, {how}", f"{bench.both_rate:.0f}", f"{1000 / bench.both_rate:.2f}", "")
     console.print(stages)
-    console.print(_inference(bench))
+    console.print(_inference_table(bench))
     tuned = bench.tuned
     console.print(
         f"chosen: {tuned.batch} images a call, {tuned.threads} threads a call, {tuned.parallel} calls at the same time"
     )
 
 
-def _inference(bench: Bench) -> Table:
+def _inference_table(bench: Bench) -> Table:
     table = Table(box=SIMPLE_HEAD, title="Inference, images/s (median)", title_justify="left")
     found = {(candidate.batch, _calls(candidate.session)): candidate for candidate in bench.candidates}
     columns = list(dict.fromkeys(calls for _, calls in found))

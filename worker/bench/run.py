@@ -1,4 +1,4 @@
-"""The way of `tagmill bench` from its options to the choice that is kept."""
+"""Run `tagmill bench`: find images, measure, keep and print the choice."""
 
 import json
 import os
@@ -19,34 +19,34 @@ from worker.bench.measure import Report, measure
 from worker.inference.session_loader import gpu_options, tuned_settings_store
 from worker.inference.tuned_settings import this_machine
 
-#: images that are drawn, or taken of the folder
-PICTURES = 64
+#: images that are drawn, or taken from the folder
+IMAGES = 64
 
 
 def run_bench(settings: Settings, bundle: Path, data: Path | None, seconds: float, as_json: bool) -> None:
-    """Measure, keep the choice, and print both. Raises what `measure` and `TunedSettingsStore.write` raise."""
+    """Measure, keep the choice, and print both. Raise what `measure` and `TunedSettingsStore.write` raise."""
     _require_writable(settings.cache_folder / "tuned")
     console = open_console(stderr=True)
     with (
-        console.status("beginning") as status,
+        console.status("starting") as status,
         nullcontext(str(data)) if data else tempfile.TemporaryDirectory(prefix="tagmill-bench-") as folder,
     ):
-        said = ""
+        last_phase = ""
 
-        def say(words: str) -> None:
-            nonlocal said
-            status.update(Text(words))
-            phase = words.partition(": ")[0]
-            if phase != said and not console.is_terminal:  # a log file has no line that changes
+        def report(text: str) -> None:
+            nonlocal last_phase
+            status.update(Text(text))
+            phase = text.partition(": ")[0]
+            if phase != last_phase and not console.is_terminal:  # a log file cannot show a line that changes
                 console.print(phase, soft_wrap=True)
-            said = phase
+            last_phase = phase
 
-        say("drawing images" if data is None else f"looking for images in {data}")
-        files = _found(data) if data else _drawn(Path(folder), say)
-        done = measure(bundle, settings.device, files, seconds, gpu_options(settings), say)
+        report("drawing images" if data is None else f"looking for images in {data}")
+        files = _find_images(data) if data else _draw_images(Path(folder), report)
+        done = measure(bundle, settings.device, files, seconds, gpu_options(settings), report)
     machine = this_machine(done.device)
     if not as_json:
-        show(open_console(), done, machine)  # before the choice is kept, so that a full disk leaves it to be read
+        show(open_console(), done, machine)  # before the choice is kept, so that it is shown even if the disk is full
     kept = tuned_settings_store(settings).write(done.sha256, machine, done.tuned)
     if as_json:
         click.echo(json.dumps(to_json(done, machine, kept)))
@@ -55,20 +55,20 @@ def run_bench(settings: Settings, bundle: Path, data: Path | None, seconds: floa
 
 
 def _require_writable(folder: Path) -> None:
-    """Raise InputError where the folder takes no file: better now than after all is measured."""
+    """Raise InputError if the folder cannot be written to, before anything is measured."""
     existing = next(place for place in (folder.absolute(), *folder.absolute().parents) if os.access(place, os.F_OK))
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise InputError(f"{folder}: cannot be written to; set TAGMILL_CACHE_FOLDER to another folder")
 
 
-def _found(folder: Path) -> list[Path]:
+def _find_images(folder: Path) -> list[Path]:
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not files:
         raise NothingToDo(f"{folder}: no images; looked for {', '.join(sorted(SUFFIXES))}")
-    return files[:: max(1, len(files) // PICTURES)][:PICTURES]
+    return files[:: max(1, len(files) // IMAGES)][:IMAGES]
 
 
-def _drawn(folder: Path, say: Report) -> list[Path]:
+def _draw_images(folder: Path, report: Report) -> list[Path]:
     catalog = folder / "catalog"
-    write_catalog(catalog, PICTURES, 7, 0, lambda drawn: say(f"drawing images: {drawn} of {PICTURES}"))
+    write_catalog(catalog, IMAGES, 7, 0, lambda drawn: report(f"drawing images: {drawn} of {IMAGES}"))
     return sorted(path for path in (catalog / "images").rglob("*") if path.is_file())

@@ -17,6 +17,8 @@ from worker.cli.tag import tag_with_bar
 @AS_JSON
 def demo(images: int, seed: int, out: Path, as_json: bool) -> None:
     """Draw a sample catalog and tag it end to end with the starter bundles: no servers, no GPU, no network."""
-    from worker.local.demo import run_demo  # what draws images is not for a worker's start
+    from worker.local.demo import (
+        run_demo,
+    )  # imported here: the code that draws images would slow down the start of other commands
 
     run_demo(load_settings(), images, seed, out, as_json, tag_with_bar)

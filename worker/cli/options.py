@@ -1,4 +1,4 @@
-"""Options that several commands of the worker take."""
+"""Options shared by several of these commands."""
 
 from pathlib import Path
 
@@ -8,11 +8,9 @@ DEVICE = click.option(
     "--device", metavar="auto|cpu|cuda:N|tensorrt:N|openvino", help="Where inference runs.  [default: auto]"
 )
 
-
 BUNDLES = click.option(
     "--bundle", "bundles", multiple=True, required=True, type=click.Path(path_type=Path), metavar="FILE.onnx",
     help="May be repeated: each image is decoded once for all.",
 )  # fmt: skip
-
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")

@@ -9,7 +9,7 @@ import click
 from tagmill.errors import ExitCode
 from tagmill.settings import load_settings
 from worker.cli.options import AS_JSON, BUNDLES, DEVICE
-from worker.local.predict import predict as predict_files
+from worker.local.predict import predict_files
 
 
 @click.command()
@@ -18,7 +18,7 @@ from worker.local.predict import predict as predict_files
 @DEVICE
 @AS_JSON
 def predict(images: tuple[Path, ...], bundles: tuple[Path, ...], device: str | None, as_json: bool) -> int:
-    """Tag single images with no queue and no database, through the worker's own code."""
+    """Tag single images with no queue and no database, with the worker's own code."""
     settings = load_settings(device=device)
     predictions = predict_files(settings, images, bundles)
     for found in predictions:

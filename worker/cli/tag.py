@@ -12,7 +12,7 @@ from tagmill.cli.run_display import exit_code, note, progress_bar, status_table
 from tagmill.ledger.progress import RunProgress
 from tagmill.settings import Settings, load_settings
 from worker.cli.options import AS_JSON, BUNDLES, DEVICE
-from worker.local.tag import TaggedRun, embedded_settings, tag_here
+from worker.local.tag import TaggedRun, local_settings, tag_locally
 
 
 @click.command()
@@ -30,12 +30,12 @@ def tag(
     device: str | None,
     as_json: bool,
 ) -> int:
-    """Tag folders and manifests here and now, with no servers.
+    """Tag folders and manifests in this process, with no servers.
 
-    The same command again goes on where it was interrupted.
+    Run the same command again to continue after an interruption.
     """
     settings = load_settings(database_url=database_url, device=device)
-    done = tag_with_bar(embedded_settings(settings, settings.database_url), sources, bundles, batch_size)
+    done = tag_with_bar(local_settings(settings, settings.database_url), sources, bundles, batch_size)
     if as_json:
         click.echo(json.dumps(done.progress.to_json()))
     else:
@@ -45,7 +45,7 @@ def tag(
 
 
 def how_to_read(run: int, database_url: str | None) -> str:
-    """Return a line for a shell. What the environment holds needs no word, and a password is never shown."""
+    """Return the shell command that shows the results. It names the database only if --db did; never a password."""
     command = f"tagmill results {run}"
     if database_url is None:
         return command
@@ -56,11 +56,11 @@ def how_to_read(run: int, database_url: str | None) -> str:
 
 
 def tag_with_bar(settings: Settings, sources: tuple[str, ...], bundles: tuple[Path, ...], batch_size: int) -> TaggedRun:
-    """Run `tag_here` under a progress bar."""
+    """Run `tag_locally` under a progress bar."""
     with progress_bar(open_console(stderr=True)) as bar:
         shown = bar.add_task("tagging", total=None, note="loading bundles")
 
         def show(progress: RunProgress) -> None:
             bar.update(shown, total=progress.images, completed=progress.images - progress.pending, note=note(progress))
 
-        return tag_here(settings, sources, bundles, batch_size, show)
+        return tag_locally(settings, sources, bundles, batch_size, show)

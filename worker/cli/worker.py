@@ -1,4 +1,4 @@
-"""`tagmill worker`, `tagmill tag`, `tagmill predict`, `tagmill bench` and `tagmill demo`."""
+"""`tagmill worker`: start a supervised worker."""
 
 import logging
 import os
@@ -25,26 +25,26 @@ def worker() -> None:
 
 @worker.command("start")
 @click.option("--queue", help="Instead of TAGMILL_QUEUE.")
-@click.option("--concurrency", type=click.IntRange(1, 64), help="Batches in work at the same time.  [default: 3]")
+@click.option("--concurrency", type=click.IntRange(1, 64), help="Batches in progress at the same time.  [default: 3]")
 @click.option("--name", default="worker", show_default=True, help="Name shown in Flower, before the host's.")
 @DEVICE
 def start(queue: str | None, concurrency: int | None, name: str, device: str | None) -> int:
-    """Run one worker process and start it again when it dies. SIGTERM finishes the batches in hand."""
+    """Run one worker process and start it again when it dies. SIGTERM finishes the current batches."""
     settings = load_settings(queue=queue, concurrency=concurrency, device=device)
     require_shared_broker(settings)
     logs.configure(os.environ.get("TAGMILL_LOG_LEVEL", "INFO"))
     engine = open_database(settings.database_url)
     require_device(settings.device, settings.decode_on_gpu)
-    given = {"TAGMILL_QUEUE": settings.queue, "TAGMILL_DEVICE": settings.device}
-    given["TAGMILL_CONCURRENCY"] = str(settings.concurrency)
+    options = {"TAGMILL_QUEUE": settings.queue, "TAGMILL_DEVICE": settings.device}
+    options["TAGMILL_CONCURRENCY"] = str(settings.concurrency)
 
     def free(process: str) -> int:
         try:
             freed = requeue_owned(engine, process)
         except SQLAlchemyError:
-            return 0  # the database is away: their leases end by themselves
+            return 0  # the database is down: their leases will expire
         if freed:
-            log.info("batches of a dead worker are free", extra={"action": "batches_freed", "batches": freed})
+            log.info("batches of a dead worker were requeued", extra={"action": "batches_freed", "batches": freed})
         return freed
 
-    return Supervisor(worker_command(settings, name), os.environ | given, free).run()
+    return Supervisor(worker_command(settings, name), os.environ | options, free).run()

@@ -1,4 +1,4 @@
-"""Outlive a database or broker that is away: wait for it, log once that it is down and once that it is back."""
+"""Wait for a database or broker that is down; log once that it is down and once that it is back."""
 
 import logging
 import threading
@@ -21,7 +21,7 @@ _Result = TypeVar("_Result")
 
 
 class StoppedError(Exception):
-    """Raised instead of waiting further, because the process is to end."""
+    """Raised instead of waiting any longer, because the process is ending."""
 
 
 class Service:
@@ -36,10 +36,10 @@ class Service:
         self._trying: set[int] = set()
         self._lock = threading.Lock()
 
-    def failed(self, error: Exception, *, again: bool = False) -> None:
-        """Record a failure; log the first one. With `again`, this thread retries the call."""
+    def failed(self, error: Exception, *, retried: bool = False) -> None:
+        """Record a failure; log the first one. With `retried`, this thread retries the call."""
         with self._lock:
-            if again:
+            if retried:
                 self._trying.add(threading.get_ident())
             if self.down_since is not None:
                 return
@@ -76,7 +76,7 @@ class Service:
 
 
 class Services:
-    """The database and the broker of a worker, and whether the worker is about to end."""
+    """The database and the broker of a worker, and whether the worker is ending."""
 
     def __init__(self, stopping: Callable[[], bool] = lambda: False) -> None:
         self.database = Service("database")
@@ -84,9 +84,9 @@ class Services:
         self.stopping = stopping
 
     def retry_until_available(self, work: Callable[[], _Result]) -> _Result:
-        """Return the result of `work` on the database, and repeat it while the database is away.
+        """Return the result of `work` on the database; repeat it while the database is down.
 
-        Raise StoppedError if the process is to end meanwhile, and every error of `work` that is not an outage.
+        Raise StoppedError if the process is ending meanwhile, and every error of `work` that is not an outage.
         """
         asked = time.monotonic()
         try:
@@ -97,13 +97,13 @@ class Services:
         return result
 
     def retry_after(self, error: SQLAlchemyError, work: Callable[[], _Result]) -> _Result:
-        """Repeat `work`, which failed with `error`, until the database answers. See `retry_until_available`."""
+        """Repeat `work`, which failed with `error`, until the database is back. See `retry_until_available`."""
         pause = FIRST_PAUSE_SECONDS
         try:
             while True:
                 if not is_outage(error):
                     raise error
-                self.database.failed(error, again=True)
+                self.database.failed(error, retried=True)
                 if self._stopped_within(pause):
                     raise StoppedError from error
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
@@ -122,9 +122,9 @@ class Services:
         """Record which service is down; return False if `error` is not an outage. For threads that repeat one call."""
         if isinstance(error, SQLAlchemyError):
             if is_outage(error):
-                self.database.failed(error, again=True)
+                self.database.failed(error, retried=True)
             return is_outage(error)
-        # redis-py's errors have a base class of their own; it is not imported unless the broker is a Redis.
+        # redis-py's errors have their own base class; redis-py is imported only if the broker is a Redis.
         down = isinstance(error, (OperationalError, OSError)) or type(error).__module__.startswith("redis.")
         if down:
             self.broker.failed(error)

@@ -1,4 +1,4 @@
-"""Celery logs every attempt to reach a broker that is away; this says it once when it goes and once when it is back."""
+"""Replace Celery's log line for each attempt to reach a broker by one when it goes down and one when it is back."""
 
 import logging
 import time
@@ -13,26 +13,26 @@ _LOGGERS = (
     "celery.worker.request",
     "py.warnings",
 )
-#: of kombu.message
+#: log message of kombu.message
 _LOST_ACK = "Couldn't ack %r, reason:%r"
 
 
 class BrokerLog(logging.Filter):
-    """Turns Celery's lines about the connection into the state of a service; drops those that repeat it."""
+    """A filter that turns Celery's log lines about the connection into the state of a service, and drops the lines."""
 
     def __init__(self, broker: Service) -> None:
         super().__init__()
         self._broker = broker
 
     def install(self) -> None:
-        """Filter the loggers of Celery's consumer, and its warning about a setting that is right as it is."""
+        """Add this filter to the loggers of Celery's consumer and of its warning about a setting that is intended."""
         for name in _LOGGERS:
             logging.getLogger(name).addFilter(self)
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether the line is to be written."""
+        """Return whether the line is written."""
         values = record.args if isinstance(record.args, tuple) else ()
-        # An ack that is lost does no harm: the batch is done in SQL, and its message will be dropped.
+        # A lost acknowledgment does no harm: the batch is done in SQL, and its message will be dropped.
         if record.msg in {CONNECTION_ERROR, _LOST_ACK} or CONNECTION_RETRY in values:
             self._broker.failed(ConnectionError(str(values[1])))
             return False

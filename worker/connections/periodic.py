@@ -1,4 +1,4 @@
-"""A thread that does one thing again and again, also after a service was down."""
+"""A thread that repeats a call, even after a service was down."""
 
 import logging
 import threading
@@ -10,7 +10,7 @@ log = logging.getLogger(__name__)
 
 
 class Periodic(threading.Thread):
-    """CallTracker `work` at once and then every `seconds`, until it is stopped or the process ends."""
+    """Calls `work` at once and then every `seconds`, until it is stopped or the process ends."""
 
     def __init__(self, name: str, seconds: float, work: Callable[[], object], services: Services) -> None:
         super().__init__(name=name, daemon=True)
@@ -20,17 +20,17 @@ class Periodic(threading.Thread):
         self._stopped = threading.Event()
 
     def stop(self) -> None:
-        """End after the turn in hand."""
+        """End after the current call."""
         self._stopped.set()
 
     def run(self) -> None:
-        """Do the work; a service that is down is noted, and the next turn tries again."""
+        """Call `work` repeatedly. An error is logged, or noted if a service is down; the next call tries again."""
         while True:
             try:
                 self._work()
             except Exception as error:
                 if not self._services.note(error):
-                    # Without it leases end and lost work is not found: it goes on, and says what is wrong.
+                    # Never end: without this thread leases expire and lost batches are not found.
                     log.exception("%s failed", self.name, extra={"action": f"{self.name}_failed"})
             if self._stopped.wait(self._seconds):
                 return

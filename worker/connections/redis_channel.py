@@ -1,4 +1,4 @@
-"""A channel to Redis that closes whole when Redis is away, and drops what is no message."""
+"""A channel to Redis that closes completely when Redis is down, and drops malformed messages."""
 
 import json
 import logging
@@ -9,19 +9,19 @@ from kombu.transport import redis, virtual
 
 log = logging.getLogger(__name__)
 
-#: what JSON's parser raises for bytes that a stranger put on the queue
+#: what the JSON parser raises for arbitrary bytes on the queue
 _NO_JSON = (json.JSONDecodeError, UnicodeDecodeError, RecursionError)
 
 
 class MalformedMessageError(Exception):
-    """Raised for JSON on the queue that is not an envelope as Celery writes it."""
+    """Raised for JSON on the queue that is not a message envelope of Celery."""
 
 
 class Message(virtual.Message):
-    """kombu's message, checked for all that kombu and Celery read of it without asking."""
+    """kombu's message, with a check of all fields that kombu and Celery read unchecked."""
 
     def __init__(self, payload: Any, channel: Any = None, **options: Any) -> None:
-        """Raise MalformedMessageError where a part that they need is missing or of another kind."""
+        """Raise MalformedMessageError if a field that they need is missing or of the wrong type."""
         try:
             properties, headers = payload["properties"], payload.get("headers") or {}
             where = properties["delivery_info"]
@@ -35,34 +35,34 @@ class Message(virtual.Message):
 
 
 class Channel(redis.Channel):
-    """kombu's channel, closed in one go even where the answer that it waits for never comes.
+    """kombu's channel, which closes even if the reply that it waits for never comes.
 
-    kombu 5.7 leaves such a channel half open, and the next attempt to close it, after the connection has forgotten its
-    address, ends the worker with "'NoneType' object has no attribute 'hostname'". It also lets whatever stands on the
-    list and is no message end the worker.
+    kombu 5.7 leaves such a channel half open. The next attempt to close it, when the connection no longer has its
+    address, ends the worker with "'NoneType' object has no attribute 'hostname'". In kombu a malformed message on the
+    list ends the worker, too.
     """
 
     Message = Message
 
     def close(self) -> None:
-        """Give back what was not acknowledged, and close. Raises the connection's errors where Redis is away."""
+        """Give unacknowledged messages back, and close. Raise the connection's errors if Redis is down."""
         if self._in_poll:
             try:
                 self._brpop_read()
             except (Empty, *self.connection_errors):
-                pass  # no message; what Redis may have sent is in its list of unacknowledged ones, or gone with it
+                pass  # no message; one that Redis had sent is in its unacknowledged list, or lost with Redis
         super().close()  # type: ignore[no-untyped-call]
 
     def _brpop_read(self, **options: Any) -> Any:
         try:
             return super()._brpop_read(**options)  # type: ignore[no-untyped-call]
         except (*_NO_JSON, MalformedMessageError) as error:
-            # Off the list by now, and nobody could make anything of it.
+            # It is off the list already, and no worker could use it.
             reason = f"{type(error).__name__}: {error}"[:200]
-            log.error("dropped from the queue: no message", extra={"action": "message_dropped", "reason": reason})
+            log.error("malformed message dropped from the queue", extra={"action": "message_dropped", "reason": reason})
             return True
 
 
 def install() -> None:
-    """Let every connection to Redis of this process have such channels."""
+    """Use this channel for every connection to Redis of this process."""
     redis.Transport.Channel = Channel

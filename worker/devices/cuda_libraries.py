@@ -1,4 +1,4 @@
-"""Loads the libraries of CUDA and TensorRT that pip installed, where the system's loader does not look."""
+"""Load the CUDA and TensorRT libraries that pip installed outside the system loader's search path."""
 
 import contextlib
 import ctypes
@@ -11,21 +11,21 @@ import onnxruntime as ort
 
 from tagmill.errors import ConfigurationError
 
-#: what ONNX Runtime's provider is linked with; the second needs the first
+#: libraries that ONNX Runtime's TensorRT provider is linked with; the second needs the first
 _TENSORRT = ("libnvinfer.so.10", "libnvonnxparser.so.10")
 
 
 @cache
 def load_cuda() -> None:
-    """Load CUDA and cuDNN, before the first session on a GPU. What is missing shows when that session is made."""
-    ort.set_default_logger_severity(3)  # that there is no GPU is our own error; it would warn of it, too
+    """Load CUDA and cuDNN before the first session on a GPU. Creating that session fails if a library is missing."""
+    ort.set_default_logger_severity(3)  # a missing GPU raises ConfigurationError; no warning is needed
     with contextlib.redirect_stdout(sys.stderr):
         ort.preload_dlls()
 
 
 @cache
 def load_tensorrt() -> None:
-    """Load TensorRT behind CUDA: pip's, or else the system's. Raises ConfigurationError where there is neither."""
+    """Load CUDA, then TensorRT: pip's, or else the system's. Raise ConfigurationError if there is neither."""
     load_cuda()
     installed = importlib.util.find_spec("tensorrt_libs")
     folders = [Path(folder) for folder in (installed.submodule_search_locations or [])] if installed else []

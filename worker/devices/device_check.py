@@ -1,4 +1,4 @@
-"""Checks that the device asked for is really active, in a process of its own."""
+"""Check in a child process that the requested device is active."""
 
 import subprocess
 import sys
@@ -12,13 +12,13 @@ PROBE_SECONDS = 600
 
 
 def require_device(device: str, decode_on_gpu: bool = False) -> None:
-    """Raise ConfigurationError where `device` asks for CUDA, TensorRT or OpenVINO and a session does not get it.
+    """Raise ConfigurationError if `device` is CUDA, TensorRT or OpenVINO and a session does not run on it.
 
-    So does auto on a machine with a GPU: one that broke would else fail batch after batch, sooner than other workers
-    can take them. With `decode_on_gpu` the GPU has to decode JPEGs, too.
+    auto is checked, too, on a machine with a GPU: otherwise a worker with a broken GPU would fail one batch after the
+    other, faster than other workers can take them. With `decode_on_gpu` the GPU must also decode JPEGs.
 
-    Only a session itself tells the truth, and a CUDA context must not exist before a pool forks: so the
-    session is made in a child process.
+    Only a session shows whether the device works, and a CUDA context must not exist before a pool forks. So the session
+    is created in a child process.
     """
     if (device == "cpu" or (device == "auto" and not has_gpu())) and not decode_on_gpu:
         return
@@ -32,18 +32,19 @@ def require_device(device: str, decode_on_gpu: bool = False) -> None:
         raise ConfigurationError(lines[-1].removeprefix("error: "))
 
 
-def _probe(device: str, decode: str = "") -> None:
-    # only the child process loads ONNX Runtime, OpenVINO or nvImageCodec
+def probe(device: str, decode: str = "") -> None:
+    """Exit with an error if a session does not run on `device`, or if `decode` is given and its GPU decodes no JPEG."""
+    # Only the child process loads OpenVINO, CUDA or nvImageCodec.
     from worker.inference.session import Session
     from worker.pipeline.gpu_jpeg_decoder import gpu_jpeg_decoder
 
     try:
-        if decode:  # first, as in a worker, which makes its sessions for the bundles of its first batch
+        if decode:  # first, as in a worker, which creates its sessions when its first batch needs them
             gpu_jpeg_decoder(device).check()
         Session(starter_bundles()[0], device)
-    except ConfigurationError as error:  # a BundleError, too: on this device the golden samples come out wrong
+    except ConfigurationError as error:  # also BundleError: the golden samples' answers are wrong on this device
         sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":
-    _probe(*sys.argv[1:])
+    probe(*sys.argv[1:])

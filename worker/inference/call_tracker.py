@@ -1,4 +1,4 @@
-"""The inference calls that a session has in work, each of which can be cut off."""
+"""The running inference calls of a session; each can be cancelled."""
 
 import threading
 import time
@@ -8,71 +8,71 @@ from dataclasses import dataclass
 
 
 class StalledCallError(Exception):
-    """An inference call was cut off because it took too long."""
+    """Raised for an inference call that was cancelled because it took too long."""
 
 
 @dataclass(eq=False)
-class _Running:
-    """One call in work."""
+class _Call:
+    """One running call. Times are monotonic seconds."""
 
-    #: asks the library to end it
-    end: Callable[[], None]
-    since: float
-    #: when it was asked
-    asked: float | None = None
+    #: asks the library to end the call
+    cancel: Callable[[], None]
+    started: float
+    cancelled: float | None = None
 
 
 class CallTracker:
-    """Start and end of each call in work. One instance serves all threads."""
+    """Tracks the running calls of one session. One instance serves all threads."""
 
     def __init__(self) -> None:
-        self._running: set[_Running] = set()
+        self._running: set[_Call] = set()
         self._lock = threading.Lock()
 
     @contextmanager
-    def running(self, end: Callable[[], None]) -> Iterator[None]:
-        """Count one call while it runs; `end` asks its library to end it. Raises StalledCallError where it was asked.
+    def track(self, cancel: Callable[[], None]) -> Iterator[None]:
+        """Track one call while the block runs. Raise StalledCallError if the call fails after it was cancelled.
 
-        `end` is never called after this returns: what it ends may serve another call by then.
+        `cancel` asks the library to end the call. It is never called after the block: the object that it cancels may
+        serve another call by then.
         """
-        call = _Running(end, time.monotonic())
+        call = _Call(cancel, time.monotonic())
         with self._lock:
             self._running.add(call)
         try:
             yield
-        except Exception as error:  # the libraries raise families of their own without a common base
-            if call.asked is not None:
+        except Exception as error:  # the libraries' exceptions have no common base
+            if call.cancelled is not None:
                 raise StalledCallError("the model did not end in time") from error
             raise
         finally:
             with self._lock:
                 self._running.discard(call)
 
-    def cut(self, seconds: float) -> int:
-        """Ask the calls that run longer than `seconds` to end; return how many were asked now.
+    def cancel_stalled(self, seconds: float) -> int:
+        """Cancel the calls that have run longer than `seconds`; return how many.
 
-        The libraries look at it between two nodes of the graph.
+        The libraries check for it between two nodes of the graph.
         """
         now = time.monotonic()
         with self._lock:
-            late = [call for call in self._running if call.asked is None and now - call.since > seconds]
+            late = [call for call in self._running if call.cancelled is None and now - call.started > seconds]
             for call in late:
-                call.asked = now
-                call.end()
+                call.cancelled = now
+                call.cancel()
         return len(late)
 
-    def longest(self) -> float:
-        """Return the seconds of the call that goes on the longest after it was asked to end; 0 where none does."""
+    def longest_overdue(self) -> float:
+        """Return the most seconds that a call has run since it was cancelled; 0 if there is no such call."""
         with self._lock:
-            asked = [call.asked for call in self._running if call.asked is not None]
-        return time.monotonic() - min(asked) if asked else 0.0
+            cancelled = [call.cancelled for call in self._running if call.cancelled is not None]
+        return time.monotonic() - min(cancelled) if cancelled else 0.0
 
     def discount(self, seconds: float) -> None:
-        """Do not count these `seconds` to the calls in work: until now the process did not run."""
+        """Do not count the last `seconds`, in which the process was suspended, as time of the running calls."""
         now = time.monotonic()
         with self._lock:
             for call in self._running:
-                # None is put into the future: some may have begun since the process woke.
-                call.since = min(now, call.since + seconds)
-                if call.asked is not None:
-                    call.asked = min(now, call.asked + seconds)
+                # Calls that began after the process woke must not begin in the future.
+                call.started = min(now, call.started + seconds)
+                if call.cancelled is not None:
+                    call.cancelled = min(now, call.cancelled + seconds)

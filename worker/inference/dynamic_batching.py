@@ -1,4 +1,4 @@
-"""Inference calls of several batches made one: the shape that the hardware likes, whatever the size of a message."""
+"""Dynamic batching: join the inference calls of several batches, so that small messages still make large calls."""
 
 import sys
 import threading
@@ -8,60 +8,59 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tagmill.images.image import Pixels
 from tagmill.outcomes import ErrorCode
 from tagmill.tasks.base import Prediction
 from worker.inference.error_codes import error_code_of
 
-Pixels = NDArray[np.uint8]
-
 
 @dataclass(eq=False)
-class _Asked:
-    """The images of one caller, and what became of them."""
+class _Request:
+    """The images of one caller, and their result."""
 
     images: Pixels
     answer: Prediction | Exception | None = None
-    #: a call shared with others failed: whose images it was is found out one by one
+    #: a shared call failed: run this request alone to find out whether its images are at fault
     alone: bool = False
 
 
 class DynamicBatcher:
-    """Runs at most `parallel` calls at a time; callers that wait meanwhile go together in the next one.
+    """Runs at most `parallel` calls at a time; requests that wait meanwhile share the next call.
 
-    Nobody waits for company: a call starts as soon as one may, with whoever is there. It is the adaptive batching of
-    serving systems (Clipper, arXiv 1612.03079, section 4.3) without its delay, since whole batches arrive here.
+    There is no delay: a call starts as soon as one may, with the requests that are waiting. This is the adaptive
+    batching of serving systems (Clipper, arXiv 1612.03079, section 4.3) without its delay, because whole batches arrive
+    here.
     """
 
     def __init__(self, run: Callable[[Pixels], Prediction], parallel: int) -> None:
         """`run` infers uint8 [N, H, W, 3]."""
         self._run = run
         self._parallel = parallel
-        self._waiting: deque[_Asked] = deque()
+        self._waiting: deque[_Request] = deque()
         self._active = 0
-        #: images of a shared call, once a larger one ran out of memory
+        #: most images of a shared call, once a larger one ran out of memory
         self._largest = sys.maxsize
-        self._turn = threading.Condition()
+        self._changed = threading.Condition()
 
     def run(self, images: Pixels, largest: int) -> Prediction:
-        """Infer uint8 [N, H, W, 3], alone or together with others in a call of at most `largest` images.
+        """Infer uint8 [N, H, W, 3], alone or in a call of at most `largest` images that is shared with others.
 
-        Raises what the model raises for these images.
+        Raise what the model raises for these images.
         """
-        mine = _Asked(images)
-        with self._turn:
-            self._waiting.append(mine)
-            while mine.answer is None:
+        own = _Request(images)
+        with self._changed:
+            self._waiting.append(own)
+            while own.answer is None:
                 if self._waiting and self._active < self._parallel:
-                    self._lead(self._next(largest))
+                    self._run_requests(self._next_requests(largest))
                 else:
-                    self._turn.wait()
-        if isinstance(mine.answer, Exception):
-            raise mine.answer
-        return mine.answer
+                    self._changed.wait()
+        if isinstance(own.answer, Exception):
+            raise own.answer
+        return own.answer
 
-    def _next(self, largest: int) -> list[_Asked]:
+    def _next_requests(self, largest: int) -> list[_Request]:
         taken = [self._waiting.popleft()]
         images, largest = len(taken[0].images), 0 if taken[0].alone else min(largest, self._largest)
         while self._waiting and not self._waiting[0].alone and images + len(self._waiting[0].images) <= largest:
@@ -69,27 +68,28 @@ class DynamicBatcher:
             images += len(taken[-1].images)
         return taken
 
-    def _lead(self, taken: list[_Asked]) -> None:
-        """Make one call for all of these; the lock is given up meanwhile."""
+    def _run_requests(self, taken: list[_Request]) -> None:
+        """Make one call for these requests. The lock is released during the call."""
         self._active += 1
-        self._turn.release()
+        self._changed.release()
         answers: Sequence[Prediction | Exception | None] = [None] * len(taken)
         try:
-            answers = self._call([asked.images for asked in taken])
+            answers = self._call([request.images for request in taken])
         finally:
-            self._turn.acquire()
+            self._changed.acquire()
             self._active -= 1
-            for asked, answer in zip(taken, answers, strict=True):
-                asked.answer, asked.alone = answer, answer is None
-            self._waiting.extendleft(asked for asked in reversed(taken) if asked.alone)
-            self._turn.notify_all()
+            for request, answer in zip(taken, answers, strict=True):
+                request.answer, request.alone = answer, answer is None
+            self._waiting.extendleft(request for request in reversed(taken) if request.alone)
+            self._changed.notify_all()
 
     def _call(self, parts: list[Pixels]) -> Sequence[Prediction | Exception | None]:
+        """Return the result of each part; None for each part of a shared call that failed."""
         try:
             if len(parts) == 1:
                 return [self._run(parts[0])]
             return _split(self._run(np.concatenate(parts)), [len(part) for part in parts])
-        except Exception as error:  # onnxruntime raises a family of its own without a common base
+        except Exception as error:  # onnxruntime's exceptions have no common base
             if len(parts) == 1:
                 return [error]
             if error_code_of(error) is ErrorCode.OUT_OF_MEMORY:

@@ -1,4 +1,4 @@
-"""Hold a loaded bundle's answers to its golden samples against what it answered when it was made."""
+"""Compare a loaded bundle's answers to its golden samples with those recorded at export."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from worker.inference.backend import Arithmetic
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far a machine may be from the one that made the bundle."""
+    """How far the answers may differ from those of the machine that exported the bundle."""
 
     #: largest difference of one score
     score: float
@@ -20,20 +20,20 @@ class Tolerance:
     mask: float
 
 
-# Measured on 200 images of a small CNN, a residual network and a U-Net; docs/bundles.md has the figures.
+# Measured on 200 images with a small CNN, a residual network and a U-Net; docs/bundles.md has the figures.
 
 #: float32 on any CPU: only the order of additions differs
 EXACT = Tolerance(1e-4, 1e-3)
 #: float16, and float32 on CUDA, which multiplies in TF32: both keep 10 bits of each factor
 TEN_BITS = Tolerance(0.02, 0.01)
-#: bfloat16, which keeps 7 bits of each factor: four times what was seen, which docs/bundles.md has
+#: bfloat16, which keeps 7 bits of each factor: four times the measured difference, see docs/bundles.md
 SEVEN_BITS = Tolerance(0.08, 0.02)
-#: 8 bits: a value that falls on the other side of a rounding moves by a whole step, and kernels round in other places
+#: int8: a value that is rounded the other way moves by a whole step, and kernels round in different places
 EIGHT_BITS = Tolerance(0.1, 0.03)
 
 
 def tolerance(precision: Precision, arithmetic: Arithmetic) -> Tolerance:
-    """Return what is allowed for a bundle of this precision where it is computed so."""
+    """Return the tolerance for a bundle of this precision on a device with this arithmetic."""
     if precision is Precision.INT8:
         return EIGHT_BITS
     if arithmetic is Arithmetic.BFLOAT16:
@@ -44,9 +44,9 @@ def tolerance(precision: Precision, arithmetic: Arithmetic) -> Tolerance:
 def check_answers(
     path: Path, provider: str, task: Task, golden: GoldenSamples, found: Prediction, allowed: Tolerance
 ) -> float:
-    """Return how far a bundle's answers to its golden samples are from those it gave when it was made.
+    """Return how far a bundle's answers to its golden samples differ from those recorded at export.
 
-    Raise BundleError if that is more than allowed.
+    Raise BundleError if the difference exceeds `allowed`.
     """
     difference, what = task.difference(golden.expected, found)
     limit = allowed.mask if task.gives_masks else allowed.score

@@ -1,8 +1,8 @@
-"""CallTracker of one fixed batch shape, with buffers that stay on the GPU.
+"""Calls of one fixed batch shape, with input and output buffers that stay on the GPU.
 
-https://onnxruntime.ai/docs/performance/tune-performance/iobinding.html: with what is bound nothing is allocated in a
-call, and a CUDA graph (`enable_cuda_graph`) may be recorded, which holds addresses. All outputs are bound, whatever is
-asked for: a graph writes to all of them, and only what is asked for is fetched.
+https://onnxruntime.ai/docs/performance/tune-performance/iobinding.html: with bound buffers a call allocates nothing,
+and a CUDA graph (`enable_cuda_graph`), which stores addresses, can be recorded. All outputs are bound, because a graph
+writes to all of them. Only the requested ones are copied from the GPU.
 """
 
 import logging
@@ -22,26 +22,26 @@ log = logging.getLogger(__name__)
 
 _Made = TypeVar("_Made")
 
-#: the outputs that a bundle may have
+#: types of the outputs that a bundle may have
 _DTYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8, "tensor(int64)": np.int64}
-#: calls after which a session sets nothing more aside: the second plans its memory, the third may record a CUDA graph
-_WARMING = 3
+#: calls after which a session allocates nothing more: the second plans its memory, the third may record a CUDA graph
+_WARMUP_CALLS = 3
 
 
 class ShapedCalls:
-    """A session's calls, each filled up to the same batch. One thread makes it and calls it."""
+    """Makes the calls of a session, each padded to the same batch. One thread creates it and calls it."""
 
     def __init__(self, session: ort.InferenceSession, batch: int, index: int, place: str = "cuda") -> None:
-        """Make the buffers and call it. `place` is where they lie: cuda, or cpu in a test.
+        """Allocate the buffers and warm the session up. `place` is the memory of the buffers: cuda, or cpu in a test.
 
-        Raises what ONNX Runtime raises, which `worker.inference.error_codes` tells lack of memory from all else by.
+        Raise what ONNX Runtime raises; `worker.inference.error_codes` recognizes a lack of memory.
         """
         #: images of each call
         self.batch = batch
         self._session = session
         self._place = (place, index)
         shape = (batch, *(int(size) for size in session.get_inputs()[0].shape[1:]))
-        self._room = pinned_buffer(index, shape) if place == "cuda" else PinnedBuffer(np.zeros(shape, np.uint8))
+        self._staging = pinned_buffer(index, shape) if place == "cuda" else PinnedBuffer(np.zeros(shape, np.uint8))
         self._input = ort.OrtValue.ortvalue_from_shape_and_type(shape, np.uint8, *self._place)
         self._binding = session.io_binding()
         self._binding.bind_ortvalue_input(INPUT, self._input)
@@ -49,7 +49,7 @@ class ShapedCalls:
             self._bind(output)
         self._names = [output.name for output in session.get_outputs()]
         black = np.zeros(shape, np.uint8)
-        for _ in range(_WARMING):
+        for _ in range(_WARMUP_CALLS):
             self._call([], black, ort.RunOptions())
 
     def run(self, names: list[str], images: NDArray[np.uint8], options: ort.RunOptions) -> list[NDArray[Any]]:
@@ -59,22 +59,22 @@ class ShapedCalls:
         return parts[0] if len(parts) == 1 else [np.concatenate(found) for found in zip(*parts, strict=True)]
 
     def _call(self, names: list[str], images: NDArray[np.uint8], options: ort.RunOptions) -> list[NDArray[Any]]:
-        self._input.update_inplace(self._filled(images))
+        self._input.update_inplace(self._padded(images))
         self._session.run_with_iobinding(self._binding, options)
         found = dict(zip(self._names, self._binding.get_outputs(), strict=True))
         # On the CPU these are the buffers themselves, which the next call writes to.
         return [found[name].numpy()[: len(images)].copy() for name in names]
 
-    def _filled(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return a whole batch that begins with `images`; the rest is black, as in the calls that warmed the session.
+    def _padded(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return a whole batch that begins with `images`. The rest is black, as in the warm-up calls.
 
-        An image of an earlier call, on which the graph may have failed, must not be among them.
+        The rest must not be images of an earlier call: the graph may fail on one of them.
         """
-        if len(images) == self.batch and not self._room.pinned:
+        if len(images) == self.batch and not self._staging.pinned:
             return np.ascontiguousarray(images)
-        self._room.pixels[: len(images)] = images
-        self._room.pixels[len(images) :] = 0
-        return self._room.pixels
+        self._staging.pixels[: len(images)] = images
+        self._staging.pixels[len(images) :] = 0
+        return self._staging.pixels
 
     def _bind(self, output: Any) -> None:
         sizes, dtype = output.shape[1:], _DTYPES.get(output.type)
@@ -85,17 +85,17 @@ class ShapedCalls:
         self._binding.bind_ortvalue_output(output.name, value)
 
 
-def fitting(make: Callable[[int], _Made], batch: int) -> _Made:
-    """Return what `make` makes of the largest batch that there is memory for: `batch`, half of it, and so on.
+def largest_fitting(make: Callable[[int], _Made], batch: int) -> _Made:
+    """Return `make(batch)` for the largest batch that fits in memory, halving it on each failure.
 
-    Raises what `make` raises where the reason is another, or not even one image fits.
+    Raise what `make` raises for any other reason, or if not even one image fits.
     """
     while True:
         try:
             return make(batch)
-        except Exception as error:  # onnxruntime raises a family of its own without a common base
+        except Exception as error:  # onnxruntime's exceptions have no common base
             if batch == 1 or error_code_of(error) is not ErrorCode.OUT_OF_MEMORY:
                 raise
-        # Out here the error is gone, and with it the session that it kept on the GPU.
-        log.warning("a batch does not fit the GPU", extra={"action": "batch_halved", "images": batch})
+        # Outside the handler the error is freed, and with it the session that it kept on the GPU.
+        log.warning("a batch does not fit on the GPU", extra={"action": "batch_halved", "images": batch})
         batch //= 2

@@ -1,6 +1,7 @@
-"""OpenVINO on the CPU behind the `Engine` interface. It reads the same bundle and converts nothing on the disk.
+"""OpenVINO on the CPU as a `worker.inference.backend.Backend`.
 
-What is used of it: https://docs.openvino.ai/2026/openvino-workflow/running-inference.html (compiled models, infer
+It reads the bundle itself; nothing is converted on disk. Documentation:
+https://docs.openvino.ai/2026/openvino-workflow/running-inference.html (compiled models, infer
 requests, properties) and, for CPUs, .../running-inference/inference-devices-and-modes/cpu-device.html.
 """
 
@@ -20,15 +21,15 @@ from worker.inference.call_tracker import CallTracker
 
 PROVIDER = "OpenVINO-CPU"
 
-#: what `INFERENCE_PRECISION_HINT` says the device computes float32 in
+#: `INFERENCE_PRECISION_HINT` -> how the device multiplies float32
 _ARITHMETIC = {"f32": Arithmetic.FLOAT32, "f16": Arithmetic.TF32, "bf16": Arithmetic.BFLOAT16}
 
 
 class OpenVinoBackend:
-    """A compiled model with one infer request for each call that may run at the same time."""
+    """A compiled model with one infer request per call that may run at the same time."""
 
     def __init__(self, path: Path, threads: int) -> None:
-        """Raise BundleError where OpenVINO cannot load it, and ConfigurationError where there is no OpenVINO."""
+        """Raise BundleError if OpenVINO cannot load the bundle, ConfigurationError if OpenVINO is not installed."""
         library = _library()
         cores = usable_cores()
         self.threads = min(threads or cores, cores)
@@ -36,9 +37,10 @@ class OpenVinoBackend:
         self.fixed_batch = 0
         core = library.Core()
         try:
-            # It would read weights from any file that the bundle names: `tagmill.bundles.onnx_metadata` has seen that there is none.
+            # OpenVINO would read weights from any file that the bundle names; `tagmill.bundles.onnx_metadata` has
+            # already refused such bundles.
             compiled = core.compile_model(core.read_model(path), "CPU", properties(self.threads, self.parallel))
-        except Exception as error:  # OpenVINO raises RuntimeError for what the file or the machine does not allow
+        except Exception as error:  # OpenVINO raises RuntimeError for a bad file and for a machine that does not suit
             raise library_error(path, "OpenVINO cannot load it", error) from error
         devices = compiled.get_property("EXECUTION_DEVICES")
         if devices != ["CPU"]:
@@ -53,24 +55,24 @@ class OpenVinoBackend:
             self._requests.put(compiled.create_infer_request())
 
     def run(self, names: list[str], images: NDArray[np.uint8], calls: CallTracker) -> list[NDArray[Any]]:
-        """See `Engine.run`."""
+        """See `Backend.run`."""
         request = self._requests.get()
         try:
-            with calls.running(request.cancel):
-                # Only a call that was started so can be cancelled: `infer` does not look at it.
+            with calls.track(request.cancel):
+                # Only an asynchronous call can be cancelled: `infer` ignores `cancel`.
                 request.start_async({INPUT: np.ascontiguousarray(images)}, share_inputs=True)
                 request.wait()
-                # What the request answers lies in its own memory, which the next call writes to.
+                # Copy: the outputs are in the request's memory, which the next call overwrites.
                 return [np.array(request.get_tensor(name).data) for name in names]
         finally:
             self._requests.put(request)
 
 
 def properties(threads: int, parallel: int) -> dict[str, Any]:
-    """Return what a model is compiled with so that `parallel` calls run at once, each on `threads` threads.
+    """Return the properties with which `parallel` calls run at the same time, each on `threads` threads.
 
-    The precision is OpenVINO's own choice, but for one case: with AVX512-BF16 and no AMX it takes bfloat16, which is
-    slower there than float32 (ResNet-50 17 images/s, 29 in float32).
+    OpenVINO chooses the precision, with one exception: on a CPU with AVX512-BF16 and no AMX it would choose bfloat16,
+    which is slower there than float32 (ResNet-50: 17 images/s, 29 in float32).
     """
     found = cpu_flags()
     slow_bf16 = "avx512_bf16" in found and "amx_bf16" not in found
@@ -78,7 +80,7 @@ def properties(threads: int, parallel: int) -> dict[str, Any]:
         "PERFORMANCE_HINT": "THROUGHPUT" if parallel > 1 else "LATENCY",
         "NUM_STREAMS": parallel,
         "INFERENCE_NUM_THREADS": threads * parallel,
-        # Threads that are nailed to cores would stand in each other's way: other workers' and those that decode.
+        # Pinned threads would compete for the same cores with the threads of other workers and of decoding.
         "ENABLE_CPU_PINNING": False,
     }
 

@@ -1,4 +1,4 @@
-"""A loaded bundle: one call for its task, on the library and device that were asked for."""
+"""A bundle loaded on a device, which infers images."""
 
 import threading
 from dataclasses import replace
@@ -14,7 +14,7 @@ from tagmill.errors import BundleError
 from tagmill.tasks.base import SCORES, TOP_LABELS, TOP_SCORES, Prediction
 from worker.devices.device import Device
 from worker.devices.provider_options import CPU, CUDA, TENSORRT, GpuOptions
-from worker.devices.resolve import resolve
+from worker.devices.resolve import resolve_device
 from worker.inference.backend import Backend, library_error
 from worker.inference.call_tracker import CallTracker
 from worker.inference.dynamic_batching import DynamicBatcher
@@ -23,42 +23,46 @@ from worker.inference.golden_check import check_answers, tolerance
 __all__ = ["CPU", "CUDA", "TENSORRT", "Session"]
 
 # Creating sessions from several threads at once is not safe (onnxruntime issues 27063, 27089).
-_creation = threading.Lock()
+_creation_lock = threading.Lock()
 
-#: images of a call where nothing was measured: on CPUs the speed is flat from 8 to 32
+#: images of a call if nothing was measured: on CPUs the speed is flat from 8 to 32
 DEFAULT_BATCH = 16
 
 
 class Session:
     """One bundle, loaded once and called from any thread.
 
-    `device` is auto, cpu, cuda:N, tensorrt:N or openvino. With auto, CUDA is taken where ONNX Runtime sees a GPU. A
-    device that is not active raises ConfigurationError; ONNX Runtime itself would go on with the CPU. `threads` are
-    those of one call on a CPU, 0 meaning all cores. `batch` is the images of one call that suit the bundle here, 0
-    meaning what suits most. A bundle whose golden samples come out otherwise than where it was made raises BundleError.
+    `device` is auto, cpu, cuda:N, tensorrt:N or openvino. auto means CUDA if ONNX Runtime sees a GPU, else the CPU.
+    `threads` is the number of threads of one call on a CPU; 0 means all cores. `batch` is the number of images of one
+    call that is fastest on this machine; 0 means the default.
+
+    Raise ConfigurationError if the device is not active; ONNX Runtime itself would continue on the CPU. Raise
+    BundleError if the bundle cannot be loaded, or its golden samples give other answers than at export.
     """
 
     def __init__(
-        self, path: Path, device: str = "auto", threads: int = 0, batch: int = 0, card: GpuOptions | None = None
+        self, path: Path, device: str = "auto", threads: int = 0, batch: int = 0, gpu: GpuOptions | None = None
     ) -> None:
         self.path = path
         self.sha256 = sha256_of(path)
         metadata = read_metadata(path)
-        self.spec, golden = _described(path, metadata)
-        with _creation:
-            self._backend = _open(path, resolve(device), threads, self._gpu_options(card or GpuOptions(), batch))
+        self.spec, golden = _read_description(path, metadata)
+        with _creation_lock:
+            self._backend = open_backend(
+                path, resolve_device(device), threads, self._gpu_options(gpu or GpuOptions(), batch)
+            )
         self.provider = self._backend.provider
-        #: what its library computes with
+        #: how the device multiplies float32
         self.arithmetic = self._backend.arithmetic
-        #: labels that the graph itself picks out; 0 where it gives all scores only
+        #: best labels that the graph itself returns; 0 if it returns all scores only
         self.top_k = _check_graph(self._backend, self.spec, path)
-        #: images that each call is filled up to; 0: a call is as large as what it is given
+        #: images that each call is padded to; 0: calls are of any size
         self.fixed_batch = self._backend.fixed_batch
-        #: images of one call that suit this bundle and machine
+        #: images of one call that are fastest for this bundle and machine
         self.best_batch = self.fixed_batch or batch or DEFAULT_BATCH
         #: threads of one call
         self.threads = self._backend.threads
-        #: calls that run at the same time; more of them wait for each other
+        #: calls that run at the same time; further calls wait
         self.parallel = self._backend.parallel
         self.calls = CallTracker()
         #: shares calls among the batches that infer at the same time
@@ -67,39 +71,39 @@ class Session:
         self.decode_side = self.spec.preprocess.decode_side
         self._outputs = self.spec.task.wanted_outputs(0)
         self._best_outputs = self.spec.task.wanted_outputs(self.top_k)
-        #: images that one call may hold, once a larger one ran out of memory
+        #: most images of one call, once a larger one ran out of memory
         self.largest_call: int | None = None
-        #: an image that is answered here, uint8 [1, height, width, 3], or None where the bundle has none
+        #: a golden sample, uint8 [1, height, width, 3], which this device infers; None if the bundle has none
         self.sample = golden.images[:1] if golden else None
-        #: how far the golden samples are off here, or None where the bundle has none
+        #: difference of the golden samples' answers from those at export; None if the bundle has none
         self.golden_difference = self._check_golden(golden) if golden else None
 
     def run(self, images: NDArray[np.uint8], best_only: bool = False) -> Prediction:
-        """Infer uint8 [N, height, width, 3] RGB. With `best_only` a graph that picks labels gives those alone.
+        """Infer uint8 [N, height, width, 3] RGB. With `best_only`, a graph with top labels returns only those.
 
-        Raises StalledCallError where `calls` cut it off, and what the library raises.
+        Raise StalledCallError if the call was cancelled through `calls`, and what the library raises.
         """
         names = self._best_outputs if best_only else self._outputs
         found = self._backend.run(names, images, self.calls)
         return self.spec.task.prediction(dict(zip(names, found, strict=True)))
 
-    def _gpu_options(self, card: GpuOptions, batch: int) -> GpuOptions:
+    def _gpu_options(self, gpu: GpuOptions, batch: int) -> GpuOptions:
         half = self.spec.precision is Precision.FP16
-        # TensorRT's names for its engines say nothing of the weights.
-        cache = card.cache and card.cache / self.sha256[:12]
-        return replace(card, half=half, cache=cache, batch=batch or card.batch)
+        # The names of TensorRT's engine files do not depend on the weights.
+        cache = gpu.cache and gpu.cache / self.sha256[:12]
+        return replace(gpu, half=half, cache=cache, batch=batch or gpu.batch)
 
     def _check_golden(self, golden: GoldenSamples) -> float:
         allowed = tolerance(self.spec.precision, self.arithmetic)
         try:
             found = self.run(golden.images)
-        except Exception as error:  # the libraries raise families of their own without a common base
+        except Exception as error:  # the libraries' exceptions have no common base
             raise library_error(self.path, f"on {self.provider} it fails", error) from error
         return check_answers(self.path, self.provider, self.spec.task, golden, found, allowed)
 
 
-def _described(path: Path, metadata: dict[str, str]) -> tuple[BundleSpec, GoldenSamples | None]:
-    """Return what a bundle says of itself, with its golden samples. Raises BundleError where it is not understood."""
+def _read_description(path: Path, metadata: dict[str, str]) -> tuple[BundleSpec, GoldenSamples | None]:
+    """Return the spec and the golden samples in a bundle's metadata. Raise BundleError if they are not valid."""
     try:
         spec = BundleSpec.from_metadata(metadata)
         return spec, GoldenSamples.from_text(metadata[GOLDEN], spec) if GOLDEN in metadata else None
@@ -107,19 +111,19 @@ def _described(path: Path, metadata: dict[str, str]) -> tuple[BundleSpec, Golden
         raise BundleError(f"{path}: {error}; make a bundle with `tagmill export`") from error
 
 
-def _open(path: Path, device: Device, threads: int, card: GpuOptions) -> Backend:
-    """Load the library that `device` needs, and the bundle with it."""
+def open_backend(path: Path, device: Device, threads: int, gpu: GpuOptions) -> Backend:
+    """Load the bundle with the library for `device`."""
     if device.kind == "openvino":
         from worker.inference.openvino_backend import OpenVinoBackend
 
         return OpenVinoBackend(path, threads)
     from worker.inference.onnxruntime_backend import OnnxRuntimeBackend
 
-    return OnnxRuntimeBackend(path, device, threads, card)
+    return OnnxRuntimeBackend(path, device, threads, gpu)
 
 
 def _check_graph(backend: Backend, spec: BundleSpec, path: Path) -> int:
-    """Return how many labels the graph picks out itself, or 0. Raises BundleError where it is no graph of `spec`."""
+    """Return how many top labels the graph returns, or 0. Raise BundleError if its ports do not match `spec`."""
     shape = (spec.preprocess.height, spec.preprocess.width, 3)
     found = {port.name: port for port in backend.inputs}
     if list(found) != [INPUT] or found[INPUT].dtype != "uint8" or found[INPUT].shape[1:] != shape:
@@ -130,7 +134,7 @@ def _check_graph(backend: Backend, spec: BundleSpec, path: Path) -> int:
         needed.add(TOP_LABELS)
     if missing := needed - set(outputs):
         raise BundleError(f"{path}: the graph has no output {', '.join(sorted(missing))}; export it again")
-    scores = outputs[SCORES].shape  # () where the graph does not say
+    scores = outputs[SCORES].shape  # () if the graph does not declare it
     if scores and scores[1:] not in {(None,), (len(spec.labels),)}:
         raise BundleError(f"{path}: its scores are not one for each of its {len(spec.labels)} labels; export it again")
     return int(outputs[TOP_SCORES].shape[1] or 0) if TOP_SCORES in outputs else 0

@@ -1,19 +1,54 @@
-"""The sessions of one process: each bundle loaded once, when it is asked for first."""
+"""The sessions of one process: each bundle is found by its sha256 and loaded when it is first used."""
 
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
+from tagmill.bundles.spec import sha256_of
+from tagmill.errors import BundleError, InputError
 from tagmill.settings import Settings
-from worker.devices.resolve import resolve
-from worker.inference.bundle_files import BundleFiles
+from worker.devices.resolve import resolve_device
 from worker.inference.session import Session
 from worker.inference.session_loader import load
 
 
+class BundleFiles(Protocol):
+    """Finds the file of a bundle: the shared model store, or `NamedBundles`."""
+
+    def path(self, sha256: str) -> Path:
+        """Return the file with this sha256. Raise BundleError if there is none."""
+        ...
+
+
+class NamedBundles:
+    """Bundle files named on a command line."""
+
+    def __init__(self, files: dict[str, Path]) -> None:
+        """`files`: sha256 -> path."""
+        self.files = files
+
+    @classmethod
+    def of(cls, paths: Iterable[Path]) -> "NamedBundles":
+        """Return the bundles at these paths. Raise InputError if the same bundle is named twice."""
+        named = list(paths)
+        files = {sha256_of(path): path for path in named}
+        if len(files) < len(named):
+            raise InputError("the same bundle is named twice")
+        return cls(files)
+
+    def path(self, sha256: str) -> Path:
+        """Return the file with this sha256. Raise BundleError if it was not named."""
+        if sha256 not in self.files:
+            raise BundleError(f"bundle {sha256[:12]} of this run is not among those named with --bundle")
+        return self.files[sha256]
+
+
 @dataclass
 class _Loading:
-    """A bundle that is being loaded, since when."""
+    """The loading of a bundle, which began at `since` in monotonic seconds."""
 
     since: float
 
@@ -29,32 +64,32 @@ class SessionCache:
         self._loading: _Loading | None = None
 
     def get(self, sha256: str) -> Session:
-        """Return the loaded bundle; raises BundleError or ConfigurationError where it cannot be."""
+        """Return the session of a bundle. Raise BundleError or ConfigurationError if it cannot be loaded."""
         with self._lock:
             if sha256 not in self._loaded:
                 path = self.files.path(sha256)
                 self._loading = _Loading(time.monotonic())
                 try:
-                    self._loaded[sha256] = load(path, sha256, self._settings, resolve(self._settings.device))
+                    self._loaded[sha256] = load(path, sha256, self._settings, resolve_device(self._settings.device))
                 finally:
                     self._loading = None
             return self._loaded[sha256]
 
-    def cut(self, seconds: float) -> int:
-        """Cut off the inference calls that run longer than `seconds`; return how many."""
-        return sum(session.calls.cut(seconds) for session in list(self._loaded.values()))
+    def cancel_stalled(self, seconds: float) -> int:
+        """Cancel the inference calls that have run longer than `seconds`; return how many."""
+        return sum(session.calls.cancel_stalled(seconds) for session in list(self._loaded.values()))
 
-    def longest_call(self) -> float:
-        """Return the seconds of the inference call that goes on the longest after it was cut off."""
-        return max((session.calls.longest() for session in list(self._loaded.values())), default=0.0)
+    def longest_overdue_call(self) -> float:
+        """Return the most seconds that a call has run since it was cancelled; 0 if there is no such call."""
+        return max((session.calls.longest_overdue() for session in list(self._loaded.values())), default=0.0)
 
-    def loading(self) -> float:
-        """Return since how many seconds a bundle is being loaded; 0 where none is."""
+    def seconds_loading(self) -> float:
+        """Return for how many seconds a bundle has been loading; 0 if none is loading."""
         loading = self._loading
         return 0.0 if loading is None else time.monotonic() - loading.since
 
     def discount(self, seconds: float) -> None:
-        """Do not count these `seconds` to what is in work: until now the process did not run."""
+        """Do not count the last `seconds`, in which the process was suspended, as time of calls and loading."""
         for session in list(self._loaded.values()):
             session.calls.discount(seconds)
         if (loading := self._loading) is not None:

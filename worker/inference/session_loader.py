@@ -1,4 +1,4 @@
-"""How a bundle is loaded: what the settings say, then what `tagmill bench` chose for this machine, then defaults."""
+"""Load a bundle with the values of the settings, else those chosen by `tagmill bench`, else the defaults."""
 
 import logging
 from dataclasses import dataclass
@@ -16,15 +16,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """What one session is loaded with."""
+    """Options of one session."""
 
+    #: of one call
     threads: int
-    #: images of one call; 0: the session's own default
+    #: images of one call; 0: the session's default
     batch: int
 
 
 def choose(settings: Settings, tuned: TunedSettings | None, cores: int) -> LoadOptions:
-    """Return threads and images of one call. What is set (not 0) wins over what was tuned."""
+    """Return threads and images of one call. A setting other than 0 has priority over a tuned value."""
     shared = max(1, cores // settings.concurrency)
     threads = settings.inference_threads or (tuned.threads if tuned else shared)
     batch = settings.inference_batch or (tuned.batch if tuned else 0)
@@ -32,17 +33,17 @@ def choose(settings: Settings, tuned: TunedSettings | None, cores: int) -> LoadO
 
 
 def gpu_options(settings: Settings) -> GpuOptions:
-    """Return how the settings want a GPU to be used."""
+    """Return the GPU options of the settings."""
     return GpuOptions(settings.gpu_memory, settings.cuda_graphs, settings.cache_folder / "tensorrt")
 
 
 def tuned_settings_store(settings: Settings) -> TunedSettingsStore:
-    """Return where the choices of `tagmill bench` lie."""
+    """Return the store of the choices of `tagmill bench`."""
     return TunedSettingsStore(settings.cache_folder / "tuned")
 
 
 def load(path: Path, sha256: str, settings: Settings, device: Device) -> Session:
-    """Load a bundle for a worker, and log what with. Raises what Session raises."""
+    """Load a bundle for a worker, and log its options. Raise what Session raises."""
     tuned = tuned_settings_store(settings).read(sha256, this_machine(device))
     choice = choose(settings, tuned, usable_cores())
     session = Session(path, str(device), choice.threads, choice.batch, gpu_options(settings))

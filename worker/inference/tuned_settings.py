@@ -1,4 +1,4 @@
-"""What `tagmill bench` chose for a bundle on this machine, kept for the workers that start on it."""
+"""The settings that `tagmill bench` chose for a bundle on this machine; workers on this machine read them."""
 
 import hashlib
 import json
@@ -20,19 +20,19 @@ _GPUS = Path("/proc/driver/nvidia/gpus")
 
 @dataclass(frozen=True)
 class TunedSettings:
-    """How a bundle runs fastest."""
+    """Settings with which a bundle is fastest."""
 
     #: images of one call
     batch: int
-    #: of one call
+    #: threads of one call
     threads: int
     #: calls at the same time
     parallel: int
-    #: inference alone
+    #: speed of inference alone
     images_per_second: float
 
     def __post_init__(self) -> None:
-        """Raise ValueError where it is nothing that a worker could do."""
+        """Raise ValueError if a number is out of range."""
         numbers = (self.batch, self.threads, self.parallel)
         if any(type(number) is not int or not 1 <= number <= 4096 for number in numbers):
             raise ValueError(f"{numbers} are no batch, threads and parallel calls")
@@ -40,7 +40,7 @@ class TunedSettings:
 
 @dataclass(frozen=True)
 class Machine:
-    """What a choice holds for: on another machine, device or version it is not looked at."""
+    """The machine, device and library that a choice is valid for."""
 
     device: str
     #: name and version of the library
@@ -52,24 +52,24 @@ class Machine:
 
 
 def this_machine(device: Device) -> Machine:
-    """Return the machine as it is now. `device` is none that is still to be found out (auto)."""
+    """Return this machine with `device`, which must be resolved (not auto)."""
     gpu = _gpu_name(device.index) if device.on_gpu else ""
     return Machine(device.kind, _library(device.kind), cpu_name(), usable_cores(), gpu)
 
 
 class TunedSettingsStore:
-    """One small JSON file for each bundle and machine, so that machines may share the folder."""
+    """A folder with one small JSON file per bundle and machine, which several machines may share."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def path(self, sha256: str, machine: Machine) -> Path:
-        """Return where the choice for a bundle lies, or would lie."""
+        """Return the path of the file for a bundle, whether it exists or not."""
         key = hashlib.sha256(json.dumps([sha256, asdict(machine)]).encode()).hexdigest()
         return self._folder / f"{sha256[:12]}-{key[:12]}.json"
 
     def read(self, sha256: str, machine: Machine) -> TunedSettings | None:
-        """Return what was chosen, or None. A file that cannot be read is warned of and counts as none."""
+        """Return the choice, or None if there is none. A file that cannot be read counts as none, with a warning."""
         path = self.path(sha256, machine)
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
@@ -80,11 +80,12 @@ class TunedSettingsStore:
             return None
         except (OSError, KeyError, TypeError, ValueError) as error:
             reason = f"{path}: not read ({error}); run tagmill bench again"
-            log.warning("a choice of tagmill bench is damaged: %s", reason, extra={"action": "tuning_damaged"})
+            fields = {"action": "tuned_settings_unreadable"}
+            log.warning("a choice of tagmill bench cannot be read: %s", reason, extra=fields)
             return None
 
     def write(self, sha256: str, machine: Machine, tuned: TunedSettings) -> Path:
-        """Keep a choice. Raises InputError where the folder does not take it."""
+        """Write a choice; return its file. Raise InputError if the folder cannot be written to."""
         path = self.path(sha256, machine)
         text = json.dumps({"bundle": sha256, "machine": asdict(machine), "chosen": asdict(tuned)}, indent=1)
         partial = path.with_suffix(f".{os.getpid()}")
@@ -99,8 +100,8 @@ class TunedSettingsStore:
 
 def _gpu_name(index: int) -> str:
     try:
-        cards = sorted(_GPUS.iterdir())
-        lines = (cards[index] / "information").read_text(encoding="utf-8").splitlines()
+        gpus = sorted(_GPUS.iterdir())
+        lines = (gpus[index] / "information").read_text(encoding="utf-8").splitlines()
     except (OSError, IndexError):
         return ""
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("Model:")), "")

@@ -1,4 +1,4 @@
-"""`tagmill demo`: draw a catalog, tag it with the starter bundles, and hold the results against the truth."""
+"""`tagmill demo`: draw a catalog, tag it with the starter bundles, and compare the results with the truth."""
 
 import csv
 import json
@@ -24,11 +24,11 @@ from tagmill.registry.models import Model
 from tagmill.sample.catalog import CATEGORIES
 from tagmill.settings import Settings
 from tagmill.tasks.base import task_named
-from worker.local.tag import TaggedRun, embedded_settings
+from worker.local.tag import TaggedRun, local_settings
 
-#: images of the grid: one column a category
+#: rows of the image grid, which has one column per category
 GRID_ROWS = 4
-#: broken files put among the images, so that failures are seen
+#: broken files among the images, to show how failures are recorded
 BROKEN = 5
 
 Tag = Callable[[Settings, tuple[str, ...], tuple[Path, ...], int], TaggedRun]
@@ -36,7 +36,7 @@ Tag = Callable[[Settings, tuple[str, ...], tuple[Path, ...], int], TaggedRun]
 
 @dataclass(frozen=True)
 class Truth:
-    """What the drawer knows of one image: its category ("" for a broken file) and the path of its mask."""
+    """What is drawn on one image: its category ("" for a broken file), and the path of its mask."""
 
     category: str
     mask: Path | None
@@ -44,12 +44,15 @@ class Truth:
 
 @dataclass
 class Score:
-    """The results of one run held against the truth."""
+    """The results of one run compared with the truth."""
 
+    #: images by category
     images: Counter[str]
+    #: correctly labeled images by category
     right: Counter[str]
+    #: failed images by error code
     failures: Counter[str]
-    #: pixels by (truth, prediction), index into the segmenter's labels
+    #: [label, label]: pixels by true and predicted label of the segmenter
     confusion: NDArray[np.int64]
 
     @property
@@ -58,26 +61,26 @@ class Score:
         return self.right.total() / max(1, self.images.total())
 
     def mean_iou(self) -> float:
-        """Mean over the labels of intersection over union, all pixels of the catalog taken together."""
+        """Return the intersection over union over all pixels of the catalog, averaged over the labels."""
         both = np.diag(self.confusion)
         union = self.confusion.sum(0) + self.confusion.sum(1) - both
         return float(np.mean(both[union > 0] / union[union > 0]))
 
 
 def run_demo(settings: Settings, images: int, seed: int, out: Path, as_json: bool, tag: Tag) -> None:
-    """Make everything under `out`; a second run, or one after Ctrl-C, goes on with what is there."""
+    """Draw, tag, score and print; all files are under `out`. A second run, or one after Ctrl-C, continues with them."""
     console = open_console(stderr=True)
     bundles = starter_bundles()
     console.print(f"drawing {images} images and {BROKEN} broken files into {out / 'catalog'}", soft_wrap=True)
     manifest = draw(out / "catalog", images, seed, BROKEN)
     url = f"sqlite:///{out / 'tagmill.db'}"
     console.print(f"tagging them with {' and '.join(path.name for path in bundles)} on one machine, no servers")
-    done = tag(embedded_settings(settings, url), (str(manifest),), bundles, 32)
+    done = tag(local_settings(settings, url), (str(manifest),), bundles, 32)
     names = [(unique_names(done.models)[model.sha256], model) for model in done.models]
     classifier = next(entry for entry in names if not task_named(entry[1].task).gives_masks)
     segmenter = next(entry for entry in names if task_named(entry[1].task).gives_masks)
     truth = _read_truth(manifest.parent)
-    console.print("writing the masks at each picture's own size")
+    console.print("writing the masks at each image's own size")
     write_masks(_results(done), names, out / "masks")
     score, cells = _score(_results(done), truth, classifier[0], segmenter)
     title = f"Tagmill: {score.images.total()} drawn images, {score.accuracy:.1%} right, mask IoU {score.mean_iou():.2f}"
@@ -156,7 +159,7 @@ def _files(out: Path) -> Sequence[tuple[str, Path]]:
 
 def _print(console: Console, done: TaggedRun, score: Score, out: Path) -> None:
     progress = done.progress
-    table = Table("category", "pictures", "right", title="What came out", title_justify="left")
+    table = Table("category", "images", "right", title="What came out", title_justify="left")
     for name in CATEGORIES:
         table.add_row(name, str(score.images[name]), f"{score.right[name] / max(1, score.images[name]):.1%}")
     table.add_section()

@@ -1,4 +1,4 @@
-"""Tag single files through the worker's own stages, with no queue and no database."""
+"""Tag single files with the worker's own stages, without a queue or a database."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,15 +6,15 @@ from pathlib import Path
 
 from tagmill.records import InferenceRow
 from tagmill.settings import Settings
-from worker.inference.bundle_files import NamedBundles
 from worker.inference.session import Session
+from worker.inference.session_cache import NamedBundles
 from worker.pipeline.batch_image import BatchImage
 from worker.pipeline.tagger import build_tagger
 
 
 @dataclass(frozen=True)
 class PredictedImage:
-    """One file with the answer of each bundle, or the reason why there is none."""
+    """One file with the answer of each bundle, or the reason for the failure."""
 
     path: Path
     #: (model name, answer)
@@ -22,8 +22,8 @@ class PredictedImage:
     failure: str | None
 
 
-def predict(settings: Settings, paths: Sequence[Path], bundles: Sequence[Path]) -> list[PredictedImage]:
-    """Return one answer per file, in the order of `paths`. The named files may be read wherever they are.
+def predict_files(settings: Settings, paths: Sequence[Path], bundles: Sequence[Path]) -> list[PredictedImage]:
+    """Return one answer per file, in the order of `paths`. The files may be in any folder.
 
     Raise InputError if a bundle is named twice, and the errors of a bundle that cannot be loaded.
     """
@@ -47,7 +47,7 @@ def _predicted(path: Path, image: BatchImage, names: dict[str, str]) -> Predicte
 
 
 def _unique_names(sessions: Sequence[Session]) -> list[str]:
-    """Name each bundle as the results of a run do: NAME@VERSION if two share a name, counted as `tagmill tag` would."""
+    """Name each bundle as the results of a run do: NAME@VERSION if two share a name, numbered as by `tagmill tag`."""
     names = [session.spec.name for session in sessions]
     return [
         name if names.count(name) == 1 else f"{name}@{names[: at + 1].count(name)}" for at, name in enumerate(names)

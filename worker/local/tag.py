@@ -1,4 +1,4 @@
-"""Producer and worker in one process, with no servers: the same code on `memory://` and SQLite."""
+"""Run producer and worker in one process, without servers: the same code on `memory://` and SQLite."""
 
 import hashlib
 import json
@@ -27,32 +27,32 @@ from worker import reaping, task
 from worker.batch import BatchProcessor, ProcessHooks
 from worker.connections.availability import Services
 from worker.devices.device_check import require_device
-from worker.inference.bundle_files import NamedBundles
+from worker.inference.session_cache import NamedBundles
 from worker.pipeline.tagger import build_tagger
 
-#: seconds between two looks at the progress
-LOOK_SECONDS = 0.1
-#: seconds after which a killed process's batches are taken up again
+#: seconds between two reads of the progress
+PROGRESS_SECONDS = 0.1
+#: seconds after which the batches of a killed process can be taken again
 LEASE_SECONDS = 5.0
 REAP_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class TaggedRun:
-    """A run that is done, and the engine to read it with."""
+    """A finished run, and the engine to read its results with."""
 
     engine: Engine
     progress: RunProgress
     models: tuple[Model, ...]
 
 
-def embedded_settings(settings: Settings, database_url: str) -> Settings:
-    """Return the settings for one process that is producer, broker and worker."""
+def local_settings(settings: Settings, database_url: str) -> Settings:
+    """Return the settings of a process that is producer, broker and worker in one."""
     changes = {"lease_seconds": LEASE_SECONDS, "reap_seconds": REAP_SECONDS}
     return settings.model_copy(update={"database_url": database_url, "broker_url": "memory://localhost/"} | changes)
 
 
-def tag_here(
+def tag_locally(
     settings: Settings,
     sources: Sequence[str],
     bundles: Sequence[Path],
@@ -61,8 +61,8 @@ def tag_here(
 ) -> TaggedRun:
     """Tag `sources` in this process and return when every image has an outcome, or the run is cancelled.
 
-    A run over the same entries and bundles that was interrupted goes on; images and bundles that were seen before are
-    not inferred again. `progress` is called about ten times a second.
+    An interrupted run over the same entries and bundles is continued. Images that the bundles inferred before are not
+    inferred again. `progress` is called about ten times a second.
     """
     engine = connect(settings.database_url)
     upgrade(engine)
@@ -74,14 +74,14 @@ def tag_here(
     models = tuple(register(engine, session.spec, session.sha256) for session in loaded)
     roots = roots_of(sources)
     source = " ".join(str(Path(source).resolve()) for source in sources)
-    settings = settings.model_copy(update={"queue": own_queue(open_sources(sources), batch_size, files)})
+    settings = settings.model_copy(update={"queue": local_queue(open_sources(sources), batch_size, files)})
     stopping = threading.Event()
     services = Services(stopping.is_set)
     run_id = unfinished_run(engine, settings.queue) or create_run(
         engine, source, open_sources(sources), models, roots, batch_size, settings.queue
     )
     app = make_app(settings)
-    # This process is the user's command: nothing starts it again, so only a stuck model ends it.
+    # This process is the user's command, and nothing restarts it: it must not end to be recycled.
     hooks = ProcessHooks(services, lambda reason: None, supervised=False)
     with closing(BatchProcessor(settings, tagger, hooks)) as batches, _worker(app, batches, stopping):
         publish_run(app, engine, run_id)
@@ -94,8 +94,8 @@ def tag_here(
     return TaggedRun(engine, seen, models)
 
 
-def own_queue(entries: Iterable[Entry], batch_size: int, files: NamedBundles) -> str:
-    """Name a queue for these entries and bundles: no worker serves it, and the same command finds its run again."""
+def local_queue(entries: Iterable[Entry], batch_size: int, files: NamedBundles) -> str:
+    """Name a queue for these entries and bundles. No worker serves it, and the same command finds its run again."""
     named = hashlib.sha256(json.dumps([batch_size, sorted(files.files)]).encode())
     for entry in entries:
         named.update(json.dumps([entry.image_key, entry.uri]).encode())
@@ -109,8 +109,8 @@ def _watch(engine: Engine, run_id: int, progress: Callable[[RunProgress], None])
         progress(seen)
         if seen.ended:
             return seen
-        # Look at most a tenth of the time, however large the run.
-        time.sleep(max(LOOK_SECONDS, 9 * (time.monotonic() - started)))
+        # Spend at most a tenth of the time reading the progress, however large the run is.
+        time.sleep(max(PROGRESS_SECONDS, 9 * (time.monotonic() - started)))
 
 
 @contextmanager
@@ -123,13 +123,13 @@ def _worker(app: Celery, batches: BatchProcessor, stopping: threading.Event) -> 
         without_mingle=True,
         without_heartbeat=True,
     )
-    thread = threading.Thread(target=worker.start, name="embedded-worker", daemon=True)
+    thread = threading.Thread(target=worker.start, name="local-worker", daemon=True)
     thread.start()
     try:
         yield
     finally:
         stopping.set()
-        # What was not begun waits in SQL. A pool that closes must not be handed more: Celery calls that unrecoverable.
+        # Batches not yet started stay in SQL. A closing pool must get no more: Celery calls that unrecoverable.
         with app.connection_for_write() as connection:
             connection.default_channel.queue_purge(app.conf.task_default_queue)
         logging.getLogger("celery.worker").setLevel(logging.CRITICAL + 1)

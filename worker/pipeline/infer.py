@@ -118,5 +118,5 @@ def _limit_size(session: Session, size: int) -> None:
         session.largest_call = size
         log.warning(
             "out of memory: smaller inference calls from now on",
-            extra={"action": "calls_smaller", "model": session.spec.name, "images": size},
+            extra={"action": "inference_batch_reduced", "model": session.spec.name, "images": size},
         )

@@ -9,9 +9,8 @@ from tagmill.images.decode import decode
 from tagmill.images.image import DecodeLimits
 from tagmill.machine import usable_cores
 from tagmill.settings import Settings
-from worker.inference.bundle_files import BundleFiles
 from worker.inference.session import Session
-from worker.inference.session_cache import SessionCache
+from worker.inference.session_cache import BundleFiles, SessionCache
 from worker.pipeline.batch_image import BatchImage
 from worker.pipeline.decode import Decode, decode_images
 from worker.pipeline.fetch import fetch_images

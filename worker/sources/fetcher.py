@@ -1,4 +1,4 @@
-"""Read the bytes of one image from a location that a stranger may have written."""
+"""Read the bytes of one image from a location that is not trusted."""
 
 import errno
 import os
@@ -21,19 +21,19 @@ _NOT_A_PLAIN_FILE = {errno.ELOOP, errno.ENXIO, errno.ENODEV}
 
 @dataclass(frozen=True)
 class FetchLimits:
-    """What one image may cost, and whether addresses inside the own network may be asked."""
+    """Limits of fetching one image, and whether private addresses are allowed."""
 
     max_bytes: int
-    #: seconds for everything together: connecting, redirects, retries and the last byte
+    #: seconds for everything together, from connecting through redirects and retries to the last byte
     timeout: float
     allow_private_hosts: bool = False
-    #: to one host, at the same time
+    #: open at the same time to one host
     connections: int = 16
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """The bytes of a file and, of a local one, its status after they were read."""
+    """The bytes of an image and, for a local file, its status after it was read."""
 
     data: bytes
     status: os.stat_result | None
@@ -50,7 +50,7 @@ class Fetcher:
         )
 
     def fetch(self, uri: str) -> Fetched:
-        """Return what is there. Raise ImageFailure for whatever is wrong with the location."""
+        """Return the bytes at a location. Raise ImageFailure if they cannot be read."""
         if uri.startswith(LOCAL):
             return self._read_file(uri)
         scheme = scheme_of(uri)
@@ -62,7 +62,7 @@ class Fetcher:
         return Fetched(self._http.read(uri), None)
 
     def status(self, path: str) -> os.stat_result:
-        """Return the status of a file below a root without opening it; raise ImageFailure for any other."""
+        """Return the status of a file below a root without opening it. Raise ImageFailure if it is not below a root."""
         try:
             real = os.path.realpath(path)
             self._check_root(real, path)
@@ -88,14 +88,14 @@ class Fetcher:
             raise _file_failure(error, path) from error
 
     def _open(self, path: str) -> int:
-        """Return a descriptor of a file below a root. Never waits for the other end of a fifo."""
+        """Return a descriptor of a file below a root. Never wait for the writer of a fifo."""
         real = os.path.realpath(path)
         self._check_root(real, path)
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
         descriptor = os.open(real, flags)
         try:
-            # Between the two lines above a folder of the path may have become a link that leads out: what counts is
-            # what was opened. Without /proc (macOS) the path is resolved a second time, which leaves a smaller gap.
+            # Before it was opened, a folder of the path may have become a link that leads out: check the opened file.
+            # Without /proc (macOS) the path is resolved a second time, which leaves a smaller gap.
             proc = f"/proc/self/fd/{descriptor}"
             self._check_root(str(Path(proc).readlink()) if os.path.lexists(proc) else os.path.realpath(real), path)
         except BaseException:
@@ -105,7 +105,7 @@ class Fetcher:
 
     def _check_root(self, real: str, path: str) -> None:
         if not any(real == root or real.startswith(f"{root.rstrip('/')}/") for root in self._roots):
-            # Said before it is known whether the file exists: outside the roots that is nobody's business.
+            # Raised whether or not the file exists, so that it reveals nothing about files outside the roots.
             raise ImageFailure(ErrorCode.FORBIDDEN_LOCATION, f"{printable(path)}: is below none of the allowed folders")
 
     def _read_descriptor(self, descriptor: int, path: str, deadline: float) -> bytes:
@@ -132,7 +132,7 @@ class Fetcher:
 
 
 def _file_failure(error: OSError | ValueError, path: str) -> ImageFailure:
-    if not isinstance(error, OSError):  # a NUL, or text that no file name can hold
+    if not isinstance(error, OSError):  # a NUL, or text that cannot be encoded as a file name
         return ImageFailure(ErrorCode.NOT_FOUND, f"{printable(path)}: cannot be a file name")
     if error.errno in _NO_SUCH_FILE:
         return ImageFailure(ErrorCode.NOT_FOUND, f"{printable(path)}: no such file")

@@ -1,7 +1,6 @@
-"""GET one image over HTTP from an address that was checked, within one deadline and one size."""
+"""Fetch one image over HTTP from a checked address, within a deadline and a size limit."""
 
 import base64
-import ipaddress
 import random
 import socket
 import threading
@@ -18,6 +17,7 @@ from urllib3.util import parse_url
 from urllib3.util.connection import create_connection
 
 from tagmill.outcomes import ErrorCode, ImageFailure
+from worker.sources.public_address import is_public
 
 MAX_REDIRECTS = 5
 #: further attempts after a 5xx or a broken connection
@@ -28,49 +28,36 @@ BACKOFF = 0.2
 _CHUNK_BYTES = 64 * 2**10
 _REDIRECTS = {301, 302, 303, 307, 308}
 _GONE = {404, 410}
-#: prefix behind which NAT64 gateways show IPv4 addresses (RFC 6052)
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-#: all of IPv6 that the open internet is given; beside it are local, reserved and once local (fec0::/10) addresses
-_ASSIGNED = ipaddress.IPv6Network("2000::/3")
-#: What Python calls global and IANA's registries of special addresses do not: it depends on Python's version
-#: (CVE-2024-4032), and a worker must refuse the same addresses on all of them.
-_SPECIAL = (
-    ipaddress.ip_network("192.0.0.0/24"),  # protocol assignments; Oracle Cloud's metadata are at 192.0.0.192
-    ipaddress.ip_network("192.88.99.0/24"),  # relays of 6to4, deprecated
-    ipaddress.ip_network("168.63.129.16/32"),  # in no registry: the host that runs a machine in Azure
-    ipaddress.ip_network("2001::/23"),  # protocol assignments; Teredo, which wraps IPv4, among them
-    ipaddress.ip_network("2002::/16"),  # 6to4, which wraps IPv4
-    ipaddress.ip_network("3fff::/20"),  # documentation
-)
 
+#: whether a numeric address may be connected to
 MayConnect = Callable[[str], bool]
 
 
 class _TransientFailure(ImageFailure):
-    """A failure that another attempt may not meet."""
+    """A failure that may not happen again in another attempt."""
 
 
 class HttpReader:
-    """Reads URLs through pooled connections; no proxies, cookies or netrc. One instance serves all threads.
+    """Reads URLs through pooled connections, without proxies, cookies or netrc. One instance serves all threads.
 
-    The deadline holds for everything but resolving a host name, which the resolver's own timeouts bound.
+    The deadline covers everything except resolving a host name, which has the resolver's own timeouts.
     """
 
     def __init__(self, max_bytes: int, timeout: float, connections: int, *, allow_private_hosts: bool = False) -> None:
-        """`connections` may be open to one host."""
+        """`connections` is how many may be open to one host."""
         self._max_bytes = max_bytes
         self._timeout = timeout
         self._pools = PoolManager(num_pools=32, maxsize=connections, block=True)
         self._pools.pool_classes_by_scheme = _pool_classes((lambda _: True) if allow_private_hosts else is_public)
 
     def read(self, url: str) -> bytes:
-        """Return the body. Raise ImageFailure, whose detail holds neither login nor query of the URL."""
+        """Return the body. Raise ImageFailure; its detail contains neither the login nor the query of the URL."""
         deadline = time.monotonic() + self._timeout
         for attempt in range(MAX_RETRIES + 1):
             try:
                 return self._follow(url, deadline)
             except _TransientFailure:
-                # With jitter: the threads of a batch would otherwise come back to a struggling server all at once.
+                # With jitter: otherwise all threads of a batch would retry an overloaded server at the same time.
                 pause = BACKOFF * 3**attempt * random.uniform(0.75, 1.25)
                 if attempt == MAX_RETRIES or time.monotonic() + pause >= deadline:
                     raise
@@ -78,22 +65,22 @@ class HttpReader:
         raise AssertionError("the last attempt returns or raises")
 
     def _follow(self, url: str, deadline: float) -> bytes:
-        start = url
+        first = url
         for _ in range(MAX_REDIRECTS + 1):
             response = self._get(url, deadline)
-            whole = False
+            complete = False
             try:
                 location = response.headers.get("Location")
                 if response.status not in _REDIRECTS or not location:
                     body = self._body(response, url, deadline)
-                    whole = True
+                    complete = True
                     return body
                 url = _redirected(url, location)
             finally:
-                if not whole:
+                if not complete:
                     response.close()
                 response.release_conn()
-        raise ImageFailure(ErrorCode.FETCH_FAILED, f"{without_secrets(start)}: more than {MAX_REDIRECTS} redirects")
+        raise ImageFailure(ErrorCode.FETCH_FAILED, f"{without_secrets(first)}: more than {MAX_REDIRECTS} redirects")
 
     def _get(self, url: str, deadline: float) -> BaseHTTPResponse:
         with self._translated(url, deadline):
@@ -120,13 +107,13 @@ class HttpReader:
         chunks: list[bytes] = []
         size = 0
         with self._translated(url, deadline), _cut_after(deadline - time.monotonic(), response.shutdown):
-            # Not `stream`: it takes the line that holds a chunk's size at any length.
+            # Not `stream`: it accepts a chunk-size line of any length.
             while chunk := response.read(min(_CHUNK_BYTES, self._max_bytes + 1)):
                 size += len(chunk)
                 if size > self._max_bytes:
                     raise self._too_many_bytes(url)
                 chunks.append(chunk)
-            if time.monotonic() >= deadline:  # cut off looks like the end of a body without a length
+            if time.monotonic() >= deadline:  # a cut-off body without a length looks complete
                 raise http_errors.TimeoutError
         return b"".join(chunks)
 
@@ -136,7 +123,7 @@ class HttpReader:
 
     @contextmanager
     def _translated(self, url: str, deadline: float) -> Iterator[None]:
-        """Raise the library's errors as ImageFailure. Not chained: their texts repeat the URL with its login."""
+        """Raise urllib3's errors as ImageFailure, not chained: their messages contain the URL with its login."""
         try:
             yield
         except http_errors.HTTPError as error:
@@ -147,31 +134,18 @@ class HttpReader:
         raise failure(code, f"{without_secrets(url)}: {reason}") from None
 
 
-def is_public(address: str) -> bool:
-    """Return whether a numeric address belongs to the open internet, also where IPv6 wraps an IPv4 address."""
-    ip: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.ip_address(address)
-    if isinstance(ip, ipaddress.IPv6Address):
-        if ip.ipv4_mapped:
-            ip = ip.ipv4_mapped
-        elif ip in _NAT64:
-            ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        elif ip not in _ASSIGNED:
-            return False
-    return ip.is_global and not (ip.is_multicast or ip.is_reserved or any(ip in network for network in _SPECIAL))
-
-
 def without_secrets(url: str) -> str:
     """Return scheme, host and path of a URL for messages: no login, no query, nothing that SQL cannot store."""
     try:
         parts = urlsplit(url)
-        _ = parts.port  # ValueError where an unquoted slash in a password moved the host
+        _ = parts.port  # ValueError if an unquoted slash in a password moved the host
     except ValueError:
         return "the URL"
     return ascii(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"[:300])[1:-1]
 
 
 def _pool_classes(may_connect: MayConnect) -> dict[str, type[HTTPConnectionPool]]:
-    """Return connection pools whose connections ask `may_connect` for each address before they connect to it."""
+    """Return connection pools whose connections check each address with `may_connect` before they connect to it."""
 
     class PlainConnection(HTTPConnection):
         def _new_conn(self) -> socket.socket:
@@ -197,7 +171,7 @@ def _pool_classes(may_connect: MayConnect) -> dict[str, type[HTTPConnectionPool]
 
 
 def _connect(connection: HTTPConnection, may_connect: MayConnect) -> socket.socket:
-    """Resolve the host once, check what came, and connect to just that. TLS then verifies the name as always."""
+    """Resolve the host once, check the addresses, and connect to one of them. TLS verifies the host name as usual."""
     deadline = time.monotonic() + float(connection.timeout or 0)
     addresses = _resolve(connection)
     refused = [address for address in addresses if not may_connect(address)]
@@ -213,7 +187,7 @@ def _connect(connection: HTTPConnection, may_connect: MayConnect) -> socket.sock
         except OSError as error:
             reason = error
         else:
-            # For the TLS handshake, which Python bounds as a whole.
+            # The socket's timeout also limits the TLS handshake as a whole.
             connected.settimeout(max(deadline - time.monotonic(), 0.001))
             return connected
     if isinstance(reason, TimeoutError):
@@ -226,7 +200,7 @@ def _resolve(connection: HTTPConnection) -> list[str]:
         found = socket.getaddrinfo(connection.host, connection.port, type=socket.SOCK_STREAM)
     except socket.gaierror as error:
         raise http_errors.NameResolutionError(connection.host, connection, error) from error
-    except (UnicodeError, OverflowError) as error:  # no name that DNS could know; no port
+    except (UnicodeError, OverflowError) as error:  # not a valid host name or port
         raise http_errors.LocationParseError(connection.host) from error
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
@@ -239,13 +213,13 @@ def _headers_in_time(connection: HTTPConnection, getresponse: Callable[[], HTTPR
 
 @contextmanager
 def _cut_after(seconds: float, shutdown: Callable[[], object]) -> Iterator[None]:
-    """End the block's reads after `seconds`: a socket's own timeout starts anew with every byte that drips in."""
+    """End the block's reads after `seconds`. A socket's own timeout restarts with every byte received."""
 
     def cut() -> None:
         try:
             shutdown()
         except (OSError, RuntimeError, ValueError):
-            pass  # the connection ended by itself
+            pass  # the connection is already closed
 
     timer = threading.Timer(max(seconds, 0), cut)
     timer.daemon = True
@@ -257,7 +231,7 @@ def _cut_after(seconds: float, shutdown: Callable[[], object]) -> Iterator[None]
 
 
 def _request_headers(url: str) -> dict[str, str]:
-    # Images are compressed already; what is not decoded cannot be a decompression bomb.
+    # Images are compressed already, and a body that is not decoded cannot be a decompression bomb.
     headers = {"Accept": "image/*", "Accept-Encoding": "identity", "User-Agent": "tagmill"}
     if login := parse_url(url).auth:
         headers["Authorization"] = f"Basic {base64.b64encode(unquote(login).encode()).decode()}"
@@ -277,28 +251,28 @@ def _redirected(url: str, location: str) -> str:
 
 
 def _check_status(response: BaseHTTPResponse, url: str) -> None:
-    place, status = without_secrets(url), response.status
+    location, status = without_secrets(url), response.status
     if status in _GONE:
-        raise ImageFailure(ErrorCode.NOT_FOUND, f"{place}: HTTP {status}")
+        raise ImageFailure(ErrorCode.NOT_FOUND, f"{location}: HTTP {status}")
     if status >= 500:
-        raise _TransientFailure(ErrorCode.FETCH_FAILED, f"{place}: HTTP {status}")
+        raise _TransientFailure(ErrorCode.FETCH_FAILED, f"{location}: HTTP {status}")
     if status != 200:
-        raise ImageFailure(ErrorCode.FETCH_FAILED, f"{place}: HTTP {status}")
+        raise ImageFailure(ErrorCode.FETCH_FAILED, f"{location}: HTTP {status}")
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in {"", "identity"}:
-        detail = f"{place}: came with Content-Encoding {encoding[:30]!a}, asked was identity"
+        detail = f"{location}: came with Content-Encoding {encoding[:30]!a}, asked was identity"
         raise ImageFailure(ErrorCode.FETCH_FAILED, detail)
 
 
 def _explain(error: http_errors.HTTPError, timeout: float) -> tuple[type[ImageFailure], ErrorCode, str]:
-    """Return what to raise for the library's error."""
+    """Return exception class, error code and reason for an error of urllib3."""
     if isinstance(error, http_errors.LocationValueError):
         return ImageFailure, ErrorCode.UNSUPPORTED_LOCATION, "is not a valid URL"
     if isinstance(error, http_errors.NameResolutionError):
         return ImageFailure, ErrorCode.FETCH_FAILED, "the host name does not resolve"
     if isinstance(error, (http_errors.ProtocolError, http_errors.NewConnectionError)):
         return _TransientFailure, ErrorCode.FETCH_FAILED, f"the connection failed: {_root_cause(error)}"
-    # After NewConnectionError, which urllib3 makes a TimeoutError, too.
+    # After NewConnectionError, which is a subclass of urllib3's TimeoutError.
     if isinstance(error, (http_errors.TimeoutError, http_errors.EmptyPoolError)):
         return ImageFailure, ErrorCode.FETCH_TIMEOUT, f"no complete answer within {timeout:g} s"
     if isinstance(error, http_errors.SSLError):
@@ -307,7 +281,7 @@ def _explain(error: http_errors.HTTPError, timeout: float) -> tuple[type[ImageFa
 
 
 def _root_cause(error: BaseException) -> str:
-    """Return the innermost reason without texts that could hold a URL."""
+    """Return the innermost reason, without messages that could contain a URL."""
     for inner in (error.__cause__, *error.args):
         if isinstance(inner, BaseException):
             return _root_cause(inner)

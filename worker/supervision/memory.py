@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tagmill.machine import memory_bytes
 
-#: share of the machine's or container's memory that one worker process may hold where no limit is set
+#: share of the machine's or container's memory that one worker process may hold if no limit is set
 DEFAULT_SHARE = 0.75
 
 _STATM = Path("/proc/self/statm")
@@ -20,5 +20,5 @@ def resident_bytes() -> int:
 
 
 def memory_limit(wanted: int) -> int:
-    """Return `wanted` bytes, or for 0 the default share of the memory of the machine or its container."""
+    """Return `wanted` bytes or, if it is 0, the default share of the memory of the container or the machine."""
     return wanted or int(DEFAULT_SHARE * memory_bytes())

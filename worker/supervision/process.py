@@ -1,4 +1,4 @@
-"""What a worker process and the one above it agree on: its name in the ledger, its exit codes, its end."""
+"""The contract of a worker process and its parent: its name in the ledger, its exit codes, and its end."""
 
 import ctypes
 import os
@@ -7,7 +7,7 @@ import sys
 import uuid
 from enum import IntEnum
 
-#: environment variable by which a supervisor names its process, so that it can free what that leaves behind
+#: environment variable in which a supervisor names its process, so that it can free the batches of a dead one
 NAME_VARIABLE = "TAGMILL_PROCESS"
 #: of prctl(2)
 PR_SET_PDEATHSIG = 1
@@ -16,25 +16,25 @@ PR_SET_PDEATHSIG = 1
 class ProcessEnd(IntEnum):
     """Exit codes of a worker process besides those of `tagmill.errors.ExitCode`."""
 
-    #: finished what it had in hand, to be started again at once: it grew too large, or lost a thread to a stuck image
+    #: finished its batches and asks for a restart: it has a `worker.supervision.watchdog.RecycleReason`
     RECYCLED = 90
-    #: an inference call did not end, and did not let itself be cut off
+    #: an inference call did not end even after it was cancelled
     STUCK = 91
-    #: grew over its memory limit in the middle of an image; only a process of quarantine ends so
+    #: exceeded its memory limit while it worked on an image; only a quarantine process ends with it
     OUT_OF_MEMORY = 92
 
 
 def process_name() -> str:
-    """Return the name that owns this process's batches, unique among all processes there ever were."""
+    """Return the name under which this process owns batches, unique among all processes ever."""
     return os.environ.get(NAME_VARIABLE) or new_name()
 
 
 def new_name() -> str:
-    """Return a name for a process that is to be started."""
+    """Return a unique name for a new process."""
     return uuid.uuid4().hex
 
 
 def end_with_parent(how: signal.Signals) -> None:
-    """Ask Linux for a signal when the process above ends, so that none goes on alone."""
+    """Ask Linux for the signal `how` when the parent process ends, so that this process does not outlive it."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, how)

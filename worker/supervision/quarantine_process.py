@@ -1,8 +1,8 @@
 """The process that tags suspect images: `python -m worker.supervision.quarantine_process`.
 
-It is told what to do by JSON lines on stdin. The first holds the settings, the bundle files and the folders that may be
-read; its answer is `{"ready": true}` or `{"error": reason}`. Each further line is a list of [position, uri]; its answer
-is the list of their outcomes. If this process dies, the worker knows which images it had.
+It reads requests as JSON lines from stdin and answers on stdout. The first holds the settings, the bundle files and the
+folders that may be read; its answer is `{"ready": true}` or `{"error": reason}`. Each further request is a list of
+[position, uri]; its answer is the list of their outcomes. If this process dies, the worker knows which images it had.
 """
 
 import json
@@ -19,7 +19,7 @@ from tagmill.errors import TagmillError
 from tagmill.outcomes import ErrorCode
 from tagmill.records import ImageRow, InferenceRow, Mask
 from tagmill.settings import Settings
-from worker.inference.bundle_files import NamedBundles
+from worker.inference.session_cache import NamedBundles
 from worker.pipeline.batch_image import BatchImage
 from worker.pipeline.tagger import build_tagger
 from worker.supervision.memory import memory_limit
@@ -28,7 +28,7 @@ from worker.supervision.watchdog import RecycleReason, Watchdog
 
 
 def outcome_of(image: BatchImage) -> dict[str, Any]:
-    """Return what this process answers of an image, as JSON values."""
+    """Return the answer for an image, as JSON values."""
     facts = None if image.facts is None else asdict(image.facts)
     answers = [asdict(answer) for answer in image.answers]
     source = image.twin or image
@@ -36,7 +36,7 @@ def outcome_of(image: BatchImage) -> dict[str, Any]:
 
 
 def take_outcome(image: BatchImage, found: dict[str, Any]) -> None:
-    """Put into an image what `outcome_of` made in the other process."""
+    """Copy into an image the values of `outcome_of` from the other process."""
     image.sha256, image.detail = found["sha256"], found["detail"]
     image.code = None if found["code"] is None else ErrorCode(found["code"])
     image.facts = None if found["facts"] is None else ImageRow(**found["facts"])
@@ -50,11 +50,11 @@ def _answer_from(row: dict[str, Any]) -> InferenceRow:
 
 
 def main() -> None:
-    """Answer until stdin ends."""
+    """Answer requests until stdin ends."""
     end_with_parent(signal.SIGKILL)
     _prefer_oom_kill()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what libraries print is no answer
+    os.dup2(2, 1)  # libraries that print to stdout must not corrupt the answers
     logs.configure(os.environ.get("TAGMILL_LOG_LEVEL", "INFO"))
     logging.getLogger(__name__).info("ready to tag suspects", extra={"action": "quarantine_started"})
     setup = json.loads(sys.stdin.readline())
@@ -73,7 +73,7 @@ def main() -> None:
         images = [BatchImage(*entry) for entry in json.loads(line)]
         tagged = tagger.tag(images, sessions, tuple(setup["roots"]))
         _answer(answers, [outcome_of(image) for image in tagged])
-    os._exit(0)  # past a thread that may be stuck
+    os._exit(0)  # without waiting for a thread that may be stuck
 
 
 def _answer(answers: Any, data: Any) -> None:
@@ -81,13 +81,13 @@ def _answer(answers: Any, data: Any) -> None:
 
 
 def _end(reason: RecycleReason) -> None:
-    # A thread that is lost does no harm here: this process ends with the batch.
+    # A lost thread does no harm here: this process ends with its batch.
     if reason is RecycleReason.MEMORY:
         os._exit(ProcessEnd.OUT_OF_MEMORY)
 
 
 def _prefer_oom_kill() -> None:
-    """Offer this process, not the worker, to a kernel that is out of memory."""
+    """Have a kernel that is out of memory kill this process rather than the worker."""
     try:
         Path("/proc/self/oom_score_adj").write_text("1000")
     except OSError:

@@ -1,4 +1,4 @@
-"""Keeps one `celery worker` process running: starts it again when it dies, passes SIGTERM on, waits for its end."""
+"""Keep one `celery worker` process running: restart it when it dies, forward SIGTERM, wait for its end."""
 
 import logging
 import signal
@@ -16,14 +16,14 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
-#: a process that ran this long, or had work in hand, did start well: the next pause is short again
+#: a process that ran this long, or had batches, started well: the next pause is short again
 HEALTHY_SECONDS = 60.0
-#: a process that asked to be started anew is, at once, if it did so after this time; sooner, its limits are too tight
+#: a process that asks for a restart after this time gets it at once; sooner, its limits are too tight, so it waits
 RECYCLE_SECONDS = 10.0
 
 
 def worker_command(settings: Settings, name: str) -> list[str]:
-    """Return the command of the worker process; the same as typing `celery -A worker worker ...`."""
+    """Return the command of the worker process: `celery -A worker worker ...`."""
     return [
         *(sys.executable, "-m", "celery", "-A", "worker", "worker"),
         *("--pool", "threads", "--concurrency", str(settings.concurrency), "--queues", settings.queue),
@@ -32,10 +32,9 @@ def worker_command(settings: Settings, name: str) -> list[str]:
 
 
 class Supervisor:
-    """Runs `command` until it ends by itself or a signal says stop.
+    """Runs `command` again and again until SIGTERM or SIGINT, or until it ends with a configuration error.
 
-    `after_death` is told the name of each process that ended, to free at once what it had in hand; it returns how many
-    batches these were.
+    `after_death` is called with the name of each process that ended. It frees its batches and returns their number.
     """
 
     def __init__(
@@ -48,14 +47,14 @@ class Supervisor:
         self._stopping = False
 
     def run(self) -> int:
-        """Return the exit code: 0 after a signal, 78 where the worker's configuration does not fit."""
+        """Run until the end; return the exit code: 0 after a signal, 78 or 2 if the worker's configuration is wrong."""
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
         pause = FIRST_PAUSE_SECONDS
         while True:
             started = time.monotonic()
             name = new_name()
-            # A session of its own: Ctrl-C reaches the worker through this process alone, once.
+            # A new session: Ctrl-C reaches the worker once, through this process.
             self._process = subprocess.Popen(
                 self._command,
                 env=self._environment | {NAME_VARIABLE: name},
@@ -71,10 +70,10 @@ class Supervisor:
             if code in (ExitCode.CONFIGURATION, ExitCode.USAGE):
                 return code
             seconds = time.monotonic() - started
-            # A batch that ends its process each time does not keep it here for long: after two it is a suspect.
+            # A batch that kills its process each time does so only twice: then it is a suspect.
             pause = FIRST_PAUSE_SECONDS if freed or seconds > HEALTHY_SECONDS else pause
             if code == ProcessEnd.RECYCLED and seconds > RECYCLE_SECONDS:
-                log.info("worker starts anew", extra={"action": "worker_recycled"})
+                log.info("restarting the worker", extra={"action": "worker_recycled"})
                 continue
             log.warning("worker ended", extra={"action": "worker_ended", "code": code, "restart_in_seconds": pause})
             self._wait(pause)
@@ -84,7 +83,7 @@ class Supervisor:
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self._stopping = True
-        log.info("stopping after the batches in hand", extra={"action": "worker_stopping", "signal": number})
+        log.info("stopping after the current batches", extra={"action": "worker_stopping", "signal": number})
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
 

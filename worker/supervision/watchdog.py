@@ -1,4 +1,4 @@
-"""Deadlines and a memory limit for a process of threads, which Python and Celery give none."""
+"""Deadlines and a memory limit for a process with threads; Python and Celery have none for threads."""
 
 import faulthandler
 import logging
@@ -15,34 +15,34 @@ from worker.timeout_pool import TimeoutPool
 
 log = logging.getLogger(__name__)
 
-#: seconds between two looks
-LOOK_SECONDS = 0.25
-#: seconds since the last look that show that this process did not run: it was stopped, frozen, or held up as a whole
-SLEPT_SECONDS = 1.0
-#: least seconds that an inference call has to end after it was told to, before it is ended with its process
+#: seconds between two checks
+CHECK_SECONDS = 0.25
+#: seconds since the last check after which this process counts as suspended in between
+SUSPENDED_SECONDS = 1.0
+#: least seconds that an inference call has to end after it was cancelled, before its process is ended
 GRACE_SECONDS = 5.0
-#: deadlines that loading a bundle may take: a network drive may be slow, and CUDA's first context is
-LOADING_DEADLINES = 5
+#: stall times that loading a bundle may take: a network drive and the first CUDA context may be slow
+LOADING_STALL_TIMES = 5
 
 
 class RecycleReason(StrEnum):
     """Why a process should end between two batches."""
 
-    #: a thread of it is stuck with an image that was given up
+    #: one of its threads is stuck with an image that was abandoned
     STUCK_THREAD = "stuck_thread"
-    #: it holds more memory than it may
+    #: it exceeds its memory limit
     MEMORY = "memory"
-    #: the device of its models answers no more
+    #: the device of its models no longer works
     DEVICE = "device"
 
 
 class Watchdog:
-    """A thread that gives up stuck images, cuts off inference calls, and ends the process where that does not help.
+    """A thread that abandons stuck images, cancels stalled inference calls, and ends the process if that does not help.
 
-    Time in which the process is stopped (SIGSTOP, a paused container) counts for nothing: nobody could get on with
-    anything. `recycle` is called, at each look again, while the process should end after the batches in hand. With
-    `last_resort`, a process that holds Python's lock for good is ended, too; one that was stopped for as long ends when
-    it wakes, as the timer that does it cannot tell the two apart.
+    Time during which the process is suspended (SIGSTOP, a paused container) is not counted. `recycle` is called at each
+    check while the process should end after its current batches. With `last_resort`, a process in which one thread
+    holds Python's lock for too long is ended, too. So is a process that was suspended for as long, when it wakes: the
+    timer cannot distinguish the two.
     """
 
     def __init__(
@@ -74,35 +74,38 @@ class Watchdog:
         self._thread.join()
 
     def _run(self) -> None:
-        looked = time.monotonic()
-        while not self._stopped.wait(LOOK_SECONDS):
+        checked = time.monotonic()
+        while not self._stopped.wait(CHECK_SECONDS):
             self._rearm_hard_timeout()
             now = time.monotonic()
-            if now - looked > SLEPT_SECONDS:
-                self._discount(now - looked - LOOK_SECONDS)
-            looked = now
-            self._look()
+            if now - checked > SUSPENDED_SECONDS:
+                self._discount(now - checked - CHECK_SECONDS)
+            checked = now
+            self._check()
         if self._last_resort:
             faulthandler.cancel_dump_traceback_later()
 
     def _rearm_hard_timeout(self) -> None:
         if self._last_resort:
-            # A timer in C, which needs no lock of Python's: it fires where this thread does not get on any more.
+            # A timer in C, which needs no lock of Python: it fires even if this thread can no longer run.
             faulthandler.dump_traceback_later(self._stall + self._grace, exit=True)
 
     def _discount(self, seconds: float) -> None:
-        log.info("the process did not run", extra={"action": "process_slept", "seconds": round(seconds, 1)})
+        log.info("the process was suspended", extra={"action": "process_suspended", "seconds": round(seconds, 1)})
         for pool in self._pools:
             pool.discount(seconds)
         self._sessions.discount(seconds)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         if images := sum(pool.abandon_stuck(self._stall) for pool in self._pools):
-            log.error("images given up", extra={"action": "images_given_up", "images": images})
+            log.error("stuck images were abandoned", extra={"action": "images_timed_out", "images": images})
             self._lost_thread = True
-        if calls := self._sessions.cut(self._stall):
-            log.error("inference calls cut off", extra={"action": "calls_cut", "calls": calls})
-        if self._sessions.longest_call() > self._grace or self._sessions.loading() > LOADING_DEADLINES * self._stall:
+        if calls := self._sessions.cancel_stalled(self._stall):
+            log.error("stalled inference calls were cancelled", extra={"action": "calls_cancelled", "calls": calls})
+        if (
+            self._sessions.longest_overdue_call() > self._grace
+            or self._sessions.seconds_loading() > LOADING_STALL_TIMES * self._stall
+        ):
             log.critical("a model is stuck; the process ends", extra={"action": "worker_stuck"})
             os._exit(ProcessEnd.STUCK)
         if self._lost_thread:

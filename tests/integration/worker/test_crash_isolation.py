@@ -1,4 +1,4 @@
-"""Images and models that end, stick or fill the worker that takes them: real workers, real deaths."""
+"""Images and models that kill their worker, block it or fill its memory: real workers that really die."""
 
 import json
 import signal
@@ -18,7 +18,7 @@ from support.processes import TAGMILL, Worker, environment, tagmill, wait_until
 from tagmill.settings import Settings
 
 FAULTS = str(Path(faults.__file__).parent)
-#: reading an image takes 0.3 s, which end no sooner where the process is stopped meanwhile
+#: makes reading an image take 0.3 s; time during which the process is suspended does not count
 SLOW = """
 import hashlib, time
 sha256 = hashlib.sha256
@@ -33,22 +33,22 @@ hashlib.sha256 = slowly
 on_both_databases = pytest.mark.parametrize("site", ["sqlite_url", "postgres_url"], indirect=True)
 
 
-def spoil(picture: Path, mark: bytes) -> None:
-    with picture.open("ab") as file:
+def append_mark(image: Path, mark: bytes) -> None:
+    with image.open("ab") as file:
         file.write(mark)
 
 
 def faulty(site: Site, **settings: object) -> dict[str, str]:
-    """Return the environment of a worker that the marks of `faults` work on."""
+    """Return the environment of a worker with the injected faults."""
     return (
         site.env | {"PYTHONPATH": FAULTS} | {f"TAGMILL_{name.upper()}": str(value) for name, value in settings.items()}
     )
 
 
 @on_both_databases
-def test_an_image_that_kills_its_worker_is_found_and_costs_its_neighbors_nothing(site: Site) -> None:
+def test_an_image_that_kills_its_worker_is_found_and_fails_alone(site: Site) -> None:
     truth = write_folder(site.folder / "shop", 60)
-    spoil(site.folder / "shop" / "00030.png", faults.KILLS)
+    append_mark(site.folder / "shop" / "00030.png", faults.KILLS)
     with Worker(faulty(site), site.folder / "worker.log") as worker:
         done = site.submit(site.folder / "shop", "--model", "colors", "--batch-size", 4, "--wait", expect=3)
         assert worker.log.count('"action": "worker_ended"') == 2
@@ -56,37 +56,37 @@ def test_an_image_that_kills_its_worker_is_found_and_costs_its_neighbors_nothing
     assert (done["tagged"], done["failures"]) == (59, {"crashed_worker": 1})
     del truth["00030.png"]
     assert {row["image_key"]: row["colors.label"] for row in site.rows(done["run"]) if row["colors.label"]} == truth
-    # A death is counted as a crash, not as an attempt: nobody has more than the one that came to its end.
+    # A death counts as a crash, not as an attempt: each batch has only its one completed attempt.
     assert set(site.values("SELECT attempts - crashes FROM batch")) == {1}
     assert site.count("SELECT max(crashes) FROM batch") == 2
     assert site.count("SELECT count(*) FROM batch WHERE status = 'done'") == 15
 
 
-def test_what_a_dead_worker_had_in_hand_does_not_wait_for_its_leases(site: Site) -> None:
+def test_the_batches_of_a_dead_worker_do_not_wait_for_their_leases(site: Site) -> None:
     write_folder(site.folder / "shop", 12)
-    spoil(site.folder / "shop" / "00003.png", faults.KILLS)
+    append_mark(site.folder / "shop" / "00003.png", faults.KILLS)
     with Worker(faulty(site, lease_seconds=3600), site.folder / "worker.log") as worker:
         done = site.submit(site.folder / "shop", "--model", "colors", "--batch-size", 4, "--wait", expect=3)
         assert '"action": "batches_freed"' in worker.log
     assert (done["tagged"], done["failures"]) == (11, {"crashed_worker": 1})
 
 
-def test_by_default_a_lease_and_a_look_take_less_than_fifteen_seconds() -> None:
+def test_by_default_a_lease_and_a_reaper_pass_take_less_than_fifteen_seconds() -> None:
     assert Settings().lease_seconds + Settings().reap_seconds <= 13
 
 
-def test_a_stuck_image_is_given_up_and_its_worker_started_anew(site: Site) -> None:
+def test_a_stuck_image_times_out_and_its_worker_is_restarted(site: Site) -> None:
     write_folder(site.folder / "shop", 30)
-    spoil(site.folder / "shop" / "00007.png", faults.STICKS)
+    append_mark(site.folder / "shop" / "00007.png", faults.STICKS)
     with Worker(faulty(site, stall_seconds=2), site.folder / "worker.log") as worker:
         done = site.submit(site.folder / "shop", "--model", "colors", "--batch-size", 4, "--wait", expect=3)
         assert (done["tagged"], done["failures"]) == (29, {"timed_out": 1})
-        wait_until(lambda: worker.log.count(" ready.") == 2, 60, "the worker to be started anew")
-        assert '"action": "worker_recycles", "reason": "stuck_thread"' in worker.log
+        wait_until(lambda: worker.log.count(" ready.") == 2, 60, "the worker to be restarted")
+        assert '"action": "worker_recycling", "reason": "stuck_thread"' in worker.log
     assert set(site.values("SELECT attempts FROM batch")) == {1}
 
 
-def test_a_command_that_was_stopped_goes_on_and_fails_no_image(sqlite_url: str, tmp_path: Path) -> None:
+def test_a_suspended_command_continues_and_fails_no_image(sqlite_url: str, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(SLOW)
     write_folder(tmp_path / "shop", 24)
     env = environment(database_url=sqlite_url, device="cpu", stall_seconds=2) | {"PYTHONPATH": str(tmp_path)}
@@ -97,31 +97,31 @@ def test_a_command_that_was_stopped_goes_on_and_fails_no_image(sqlite_url: str, 
     done = "SELECT count(*) FROM batch WHERE status = 'done'"
     wait_until(lambda: Site(env, tmp_path).count(done), 60, "the first batch")
     process.send_signal(signal.SIGSTOP)
-    time.sleep(3)  # longer than an image may take, and less than the leases
+    time.sleep(3)  # longer than an image may take, and shorter than the leases
     process.send_signal(signal.SIGCONT)
-    said, log = process.communicate(timeout=120)
-    assert process.returncode == 0, said + log
-    assert json.loads(said)["tagged"] == 24
+    output, log = process.communicate(timeout=120)
+    assert process.returncode == 0, output + log
+    assert json.loads(output)["tagged"] == 24
 
 
-def test_an_inference_that_does_not_end_is_cut_off_and_the_worker_lives(site: Site) -> None:
+def test_an_inference_that_does_not_end_is_cancelled_and_the_worker_survives(site: Site) -> None:
     tagmill("model", "add", write_endless_classifier(site.folder / "endless.onnx"), env=site.env)
     write_folder(site.folder / "shop", 20)
     Image.new("RGB", (20, 20), (BAD_RED, 0, 0)).save(site.folder / "shop" / "endless.png")
     with Worker(site.env | {"TAGMILL_STALL_SECONDS": "1"}, site.folder / "worker.log") as worker:
         done = site.submit(site.folder / "shop", "--model", "endless", "--batch-size", 7, "--wait", expect=3)
         assert worker.log.count(" ready.") == 1
-        assert "calls_cut" in worker.log
+        assert "calls_cancelled" in worker.log
     assert (done["tagged"], done["failures"]) == (20, {"timed_out": 1})
     assert set(site.values("SELECT attempts FROM batch")) == {1}
 
 
-def test_a_worker_over_its_memory_limit_is_started_anew_between_batches(site: Site) -> None:
+def test_a_worker_over_its_memory_limit_is_restarted_between_batches(site: Site) -> None:
     write_folder(site.folder / "shop", 40)
-    spoil(write_image(site.folder / "shop" / "large.png", "red"), faults.FILLS)
+    append_mark(write_image(site.folder / "shop" / "large.png", "red"), faults.FILLS)
     with Worker(faulty(site, max_worker_memory=400 * 2**20), site.folder / "worker.log") as worker:
         done = site.submit(site.folder / "shop", "--model", "colors", "--batch-size", 4, "--wait")
-        wait_until(lambda: worker.log.count(" ready.") == 2, 60, "the worker to be started anew")
-        assert '"action": "worker_recycles", "reason": "memory"' in worker.log
+        wait_until(lambda: worker.log.count(" ready.") == 2, 60, "the worker to be restarted")
+        assert '"action": "worker_recycling", "reason": "memory"' in worker.log
     assert done["tagged"] == 41
     assert set(site.values("SELECT attempts FROM batch")) == {1}

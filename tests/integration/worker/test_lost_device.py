@@ -1,4 +1,4 @@
-"""A device that fails in the middle of its life: no image is blamed, and the process ends."""
+"""A device that fails while a worker runs: no image is blamed, and the process ends."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,13 +25,13 @@ ERROR = "CUDA failure 700: an illegal memory access was encountered"
 
 
 class Shop:
-    """Images, the starter classifier, and the batch processor of a worker whose device can be broken, in this process."""
+    """Images, the starter classifier, and a batch processor in this process whose device can be broken."""
 
     def __init__(self, engine: Engine, folder: Path) -> None:
         (folder / "shop").mkdir()
         write_folder(folder / "shop", 5)
         self.engine = engine
-        self.asked: list[RecycleReason] = []
+        self.recycled: list[RecycleReason] = []
         store, (bundle, _) = ModelStore(folder / "models"), starter_bundles()
         store.add(bundle, sha256_of(bundle))
         url = engine.url.render_as_string(hide_password=False)
@@ -40,10 +40,12 @@ class Shop:
         self.session = tagger.sessions.get(sha256_of(bundle))
         model = register(engine, self.session.spec, self.session.sha256)
         self.run = create_run(engine, "test", open_sources([str(folder / "shop")]), [model], [folder], 64, "tagmill")
-        self.batches = BatchProcessor(settings, tagger, ProcessHooks(Services(), self.asked.append, supervised=False))
+        self.batches = BatchProcessor(
+            settings, tagger, ProcessHooks(Services(), self.recycled.append, supervised=False)
+        )
 
     def tag(self, breaks: Callable[[np.ndarray], bool]) -> None:
-        """Tag the batch with a device that fails on the images that `breaks` says it does."""
+        """Tag the batch with a device that fails on the images for which `breaks` returns True."""
         run = self.session._backend.run
 
         def fail(names: list[str], images: np.ndarray, calls: CallTracker) -> list[np.ndarray]:
@@ -60,7 +62,7 @@ class Shop:
             return [tuple(row) for row in connection.execute(text(statement))]
 
 
-def test_a_batch_that_met_a_broken_device_is_given_back_whole_and_the_process_is_to_end(
+def test_a_batch_on_a_broken_device_is_released_whole_and_the_process_is_recycled(
     engine: Engine, tmp_path: Path
 ) -> None:
     shop = Shop(engine, tmp_path)
@@ -68,12 +70,12 @@ def test_a_batch_that_met_a_broken_device_is_given_back_whole_and_the_process_is
     reason = f"DeviceLostError: {shop.session.provider} answers no more: {ERROR}"
     assert shop.rows("SELECT status, error FROM batch") == [("queued", reason)]
     assert shop.rows("SELECT status, count(*) FROM run_image GROUP BY status") == [("pending", 5)]
-    assert shop.asked == [RecycleReason.DEVICE]
+    assert shop.recycled == [RecycleReason.DEVICE]
 
 
-def test_where_the_device_still_answers_it_is_the_images_fault(engine: Engine, tmp_path: Path) -> None:
+def test_if_the_device_still_works_the_images_fail(engine: Engine, tmp_path: Path) -> None:
     shop = Shop(engine, tmp_path)
     shop.tag(lambda images: not np.array_equal(images, shop.session.sample))
     assert shop.rows("SELECT status FROM batch") == [("done",)]
     assert shop.rows("SELECT error_code, count(*) FROM run_image GROUP BY error_code") == [("inference_failed", 5)]
-    assert shop.asked == []
+    assert shop.recycled == []

@@ -1,4 +1,4 @@
-"""A Redis that lost messages is filled up at once, while it holds others, and by whoever looks first."""
+"""Messages that Redis lost are republished by the first worker or producer that checks, even if Redis holds others."""
 
 import time
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from support.processes import waiting
 from support.services import RedisServer
 
 from producer.submit import publish_run
-from tagmill.broker import message_loss as restoring
+from tagmill.broker import message_loss
 from tagmill.broker.app import make_app
 from tagmill.broker.message import Priority
 from tagmill.broker.message_loss import recover_messages
@@ -33,7 +33,7 @@ from worker.connections.availability import Services
 from worker.reaping import reap
 
 QUEUE = "tagmill"
-NOTE = "tagmill:seen"
+MARKER = "tagmill:seen"
 
 
 @pytest.fixture
@@ -51,14 +51,14 @@ def model(engine: Engine) -> Model:
     return register(engine, BundleSpec("shirts", CLASSIFY, ("red", "blue"), PreprocessSpec(8, 8)), "f" * 64)
 
 
-def fill_up(app: Celery, engine: Engine) -> int:
+def recover(app: Celery, engine: Engine) -> int:
     with open_channel(app) as channel:
         return recover_messages(app, channel, engine, QUEUE)
 
 
 def new_run(engine: Engine, model: Model, batches: int) -> int:
-    entries = [Entry(f"key-{number}", f"/pictures/{number}.jpg") for number in range(batches)]
-    return create_run(engine, "test", entries, [model], [Path("/pictures")], 1, QUEUE)
+    entries = [Entry(f"key-{number}", f"/images/{number}.jpg") for number in range(batches)]
+    return create_run(engine, "test", entries, [model], [Path("/images")], 1, QUEUE)
 
 
 def published_run(app: Celery, engine: Engine, model: Model, batches: int) -> int:
@@ -67,12 +67,12 @@ def published_run(app: Celery, engine: Engine, model: Model, batches: int) -> in
     return run
 
 
-def a_worker_dies_at(engine: Engine, run: int, number: int) -> None:
+def claim_and_die(engine: Engine, run: int, number: int) -> None:
     assert leases.claim(engine, run, number, QUEUE, Lease("dead:1", 30, max_attempts=3))
     assert requeue_owned(engine, "dead") == 1
 
 
-def published_long_ago(engine: Engine) -> None:
+def set_published_long_ago(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(update(batch).values(published_at=epoch_now() - 3600))
 
@@ -80,30 +80,30 @@ def published_long_ago(engine: Engine) -> None:
 def test_a_first_run_is_published_once(app: Celery, engine: Engine, model: Model) -> None:
     run = new_run(engine, model, 3)
     assert publish_run(app, engine, run) == 3
-    assert fill_up(app, engine) == 0
+    assert recover(app, engine) == 0
     assert waiting(app, QUEUE) == 3
 
 
-def test_an_emptied_redis_is_filled_though_it_holds_new_messages(
+def test_an_emptied_redis_is_refilled_although_it_holds_new_messages(
     app: Celery, engine: Engine, model: Model, redis: RedisServer
 ) -> None:
     run = published_run(app, engine, model, 3)
-    published_long_ago(engine)
+    set_published_long_ago(engine)
     redis.flush()
     publish(app, [(run, 1)])
-    assert fill_up(app, engine) == 3
-    assert fill_up(app, engine) == 0
+    assert recover(app, engine) == 3
+    assert recover(app, engine) == 0
     assert waiting(app, QUEUE) == 4
 
 
-def test_what_was_in_work_before_is_served_before_what_was_not(
+def test_batches_that_were_in_progress_are_republished_with_the_first_priority(
     app: Celery, engine: Engine, model: Model, redis: RedisServer
 ) -> None:
     run = published_run(app, engine, model, 3)
-    a_worker_dies_at(engine, run, 2)
-    published_long_ago(engine)
+    claim_and_die(engine, run, 2)
+    set_published_long_ago(engine)
     redis.flush()
-    assert fill_up(app, engine) == 3
+    assert recover(app, engine) == 3
     with app.connection_for_read() as connection:
         client = connection.channel().client
         assert client.llen(QUEUE) == 1  # priority 0 has the plain name
@@ -111,14 +111,16 @@ def test_what_was_in_work_before_is_served_before_what_was_not(
     assert [waiting(app, QUEUE, priority) for priority in (Priority.RETRY, Priority.NORMAL)] == [1, 2]
 
 
-def test_batches_in_work_or_done_are_left_alone(app: Celery, engine: Engine, model: Model, redis: RedisServer) -> None:
+def test_batches_in_progress_or_done_are_not_republished(
+    app: Celery, engine: Engine, model: Model, redis: RedisServer
+) -> None:
     run = published_run(app, engine, model, 2)
     assert leases.claim(engine, run, 1, QUEUE, Lease("alive:1", 30, max_attempts=3))
     redis.flush()
-    assert fill_up(app, engine) == 1
+    assert recover(app, engine) == 1
 
 
-def test_the_next_submit_fills_an_emptied_redis_too(
+def test_the_next_submit_refills_an_emptied_redis_too(
     app: Celery, engine: Engine, model: Model, redis: RedisServer
 ) -> None:
     published_run(app, engine, model, 3)
@@ -127,46 +129,46 @@ def test_the_next_submit_fills_an_emptied_redis_too(
     assert waiting(app, QUEUE) == 5
 
 
-def test_a_restart_puts_only_what_was_published_shortly_before_in_doubt(
+def test_after_a_restart_only_recently_published_batches_are_republished(
     app: Celery, engine: Engine, model: Model, redis: RedisServer
 ) -> None:
     published_run(app, engine, model, 3)
-    published_long_ago(engine)
+    set_published_long_ago(engine)
     published_run(app, engine, model, 2)
-    assert fill_up(app, engine) == 0
+    assert recover(app, engine) == 0
     redis.kill()
     redis.start()
-    assert fill_up(app, engine) == 2
-    assert fill_up(app, engine) == 0
+    assert recover(app, engine) == 2
+    assert recover(app, engine) == 0
 
 
-def test_who_dies_while_filling_leaves_the_doubt_to_the_next(
+def test_a_recovery_whose_process_died_is_completed_by_the_next(
     app: Celery, engine: Engine, model: Model, redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     published_run(app, engine, model, 3)
     redis.flush()
     with monkeypatch.context() as patch:
-        patch.setattr(restoring, "reclaim_published_between", _die)
+        patch.setattr(message_loss, "reclaim_published_between", _die)
         with pytest.raises(KeyboardInterrupt):
-            fill_up(app, engine)
-    assert fill_up(app, engine) == 3
-    assert fill_up(app, engine) == 0
+            recover(app, engine)
+    assert recover(app, engine) == 3
+    assert recover(app, engine) == 0
 
 
-def test_a_note_that_is_not_ours_counts_as_none(app: Celery, engine: Engine, model: Model, redis: RedisServer) -> None:
+def test_an_invalid_broker_marker_counts_as_none(app: Celery, engine: Engine, model: Model, redis: RedisServer) -> None:
     published_run(app, engine, model, 3)
     with app.connection_for_read() as connection:
         for strange in (b"", b"{", b"[]", b"7", b'{"process": 1}', b"\xff"):
-            connection.channel().client.set(NOTE, strange)
-            assert fill_up(app, engine) == 3
+            connection.channel().client.set(MARKER, strange)
+            assert recover(app, engine) == 3
 
 
-def test_a_message_whose_taker_died_before_it_claimed_is_missed_while_others_wait(
+def test_a_message_lost_before_its_claim_is_republished_while_others_wait(
     app: Celery, engine: Engine, model: Model, redis: RedisServer
 ) -> None:
     settings = Settings(broker_url=redis.url, queued_grace_seconds=1, reap_seconds=0.01)
     run = published_run(app, engine, model, 3)
-    a_worker_dies_at(engine, run, 2)
+    claim_and_die(engine, run, 2)
     assert reap(app, engine, settings, Services()) == 1
     with app.connection_for_read() as connection:
         assert connection.channel().client.rpop(QUEUE)
@@ -178,14 +180,14 @@ def test_a_message_whose_taker_died_before_it_claimed_is_missed_while_others_wai
     assert reap(app, engine, settings, Services()) == 0  # it waits in the queue
 
 
-def test_a_redis_that_is_away_is_a_broker_that_is_down(app: Celery, engine: Engine, redis: RedisServer) -> None:
+def test_recovery_raises_if_redis_is_down(app: Celery, engine: Engine, redis: RedisServer) -> None:
     redis.kill()
     with pytest.raises(OperationalError):
-        fill_up(app, engine)
+        recover(app, engine)
 
 
-def test_a_broker_in_this_process_has_nothing_to_forget(engine: Engine) -> None:
-    assert fill_up(make_app(Settings(broker_url="memory://localhost/")), engine) == 0
+def test_a_broker_in_memory_has_nothing_to_recover(engine: Engine) -> None:
+    assert recover(make_app(Settings(broker_url="memory://localhost/")), engine) == 0
 
 
 def _die(*_: object, **__: object) -> None:

@@ -1,4 +1,4 @@
-"""Redis, PostgreSQL, the disk and the network go away under a working worker, and come back."""
+"""Outages of Redis, PostgreSQL, the disk and the network while a worker runs."""
 
 import json
 import resource
@@ -31,22 +31,22 @@ def own_postgres() -> Iterator[PostgresServer]:
 
 
 def events(worker: Worker, action: str) -> list[dict[str, Any]]:
-    """Return the log lines of one kind."""
+    """Return the log events with this `action`."""
     lines = [line for line in worker.log.splitlines() if line.startswith("{")]
     return [found for found in map(json.loads, lines) if found.get("action") == action]
 
 
-def said_once(worker: Worker, service: str) -> None:
-    """Check that an outage was logged once when it began and once when it was over, and nothing else of it."""
-    wait_until(lambda: events(worker, f"{service}_back"), 30, f"the worker to say that the {service} is back")
+def assert_logged_once(worker: Worker, service: str) -> None:
+    """Check that an outage was logged once when it began and once when it ended, and nowhere else."""
+    wait_until(lambda: events(worker, f"{service}_back"), 30, f"the worker to log that the {service} is back")
     assert len(events(worker, f"{service}_down")) == 1
     assert len(events(worker, f"{service}_back")) == 1
     assert "Traceback" not in worker.log
     assert "Cannot connect" not in worker.log
 
 
-def whole(site: Site) -> None:
-    """Check that each image has one outcome and one result, and that no batch was taken twice."""
+def assert_complete(site: Site) -> None:
+    """Check that each image has one outcome and one result."""
     assert site.count("SELECT count(*) FROM run_image WHERE status = 'tagged'") == IMAGES
     assert site.count("SELECT count(*) FROM inference") == IMAGES
     assert site.count("SELECT count(*) FROM label WHERE rank = 1") == IMAGES
@@ -74,12 +74,12 @@ def test_a_redis_that_is_restarted_loses_nothing(
         time.sleep(3)
         redis.start()
         site.wait_done(run)
-        said_once(worker, "broker")
-        whole(site)
+        assert_logged_once(worker, "broker")
+        assert_complete(site)
         assert worker.stop() == 0
 
 
-def test_a_connection_closes_though_redis_went_away_while_a_message_was_waited_for(
+def test_a_connection_closes_although_redis_went_down_while_it_waited_for_a_message(
     own_redis_server: Callable[..., RedisServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(redis.Transport, "Channel", redis.Transport.Channel)  # put back afterwards
@@ -95,7 +95,7 @@ def test_a_connection_closes_though_redis_went_away_while_a_message_was_waited_f
     while len(messages) < 3:  # none of them is acknowledged
         connection.drain_events(timeout=10)
     with suppress(TimeoutError):
-        while True:  # what else Redis sends is read, before the wait for a message
+        while True:  # read everything else that Redis sends, before the wait for a message
             connection.drain_events(timeout=0.5)
     server.kill()
     connection.collect(socket_timeout=2)  # the calls of Celery's consumer
@@ -114,14 +114,14 @@ def test_a_postgresql_that_is_stopped_for_a_while_is_waited_for(
         time.sleep(5)  # longer than the leases
         own_postgres.start()
         site.wait_done(run)
-        said_once(worker, "database")
-        whole(site)
+        assert_logged_once(worker, "database")
+        assert_complete(site)
         assert site.count("SELECT max(attempts) FROM batch") == 1
         assert events(worker, "batch_lost") == []
         assert worker.stop() == 0
 
 
-def test_a_worker_that_is_stopped_while_the_database_is_away_gives_its_work_back(
+def test_a_worker_that_is_stopped_while_the_database_is_down_gives_its_batches_back(
     redis_server: RedisServer, own_postgres: PostgresServer, tmp_path: Path
 ) -> None:
     site = new_site(tmp_path, create_database(own_postgres.url), redis_server.url)
@@ -133,7 +133,7 @@ def test_a_worker_that_is_stopped_while_the_database_is_away_gives_its_work_back
     own_postgres.start()
     with Worker(site.env, site.folder / "two.log"):
         site.wait_done(run)
-    whole(site)
+    assert_complete(site)
 
 
 def test_a_worker_that_starts_before_its_database_waits_for_it(
@@ -147,31 +147,29 @@ def test_a_worker_that_starts_before_its_database_waits_for_it(
         worker.wait_ready()
 
 
-def test_what_a_full_disk_did_not_take_is_written_once_there_is_room(
+def test_results_that_a_full_disk_refused_are_written_when_there_is_space(
     redis_server: RedisServer, sqlite_url: str, tmp_path: Path
 ) -> None:
     site = new_site(tmp_path, sqlite_url, redis_server.url)
     write_folder(site.folder / "shop", IMAGES)
     run = site.submit(site.folder / "shop", "--model", "colors", "--batch-size", 4)["run"]
-    # The kernel lets the worker write nowhere behind this byte: for SQLite the same as a disk without room.
+    # The kernel refuses writes beyond this byte: for SQLite this is the same as a full disk.
     limit = Path(str(make_url(sqlite_url).database)).stat().st_size + 200_000
     with Worker.bare(site.env, site.folder / "worker.log") as worker:
-        resource.prlimit(worker.supervision.process.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+        resource.prlimit(worker.process.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
         wait_until(lambda: events(worker, "database_down"), 60, "the worker to notice")
         assert events(worker, "batch_tagged")
         waiting = site.count("SELECT count(*) FROM run_image WHERE status = 'pending'")
         time.sleep(5)
         assert site.count("SELECT count(*) FROM run_image WHERE status = 'pending'") == waiting > 0
-        assert events(worker, "database_back") == []  # though it is read all the while
+        assert events(worker, "database_back") == []  # although it is read all the time
         (down,) = events(worker, "database_down")
         assert down["event"] == f"database is down ({down['reason']}); waiting for it"
         assert down["reason"] == "disk I/O error"
-        resource.prlimit(
-            worker.supervision.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
-        )
+        resource.prlimit(worker.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         site.wait_done(run)
-        said_once(worker, "database")
-        whole(site)
+        assert_logged_once(worker, "database")
+        assert_complete(site)
         assert site.count("SELECT max(attempts) FROM batch") == 1
         assert worker.stop() == 0
 
@@ -189,7 +187,7 @@ def test_a_network_that_is_cut_between_worker_and_redis(
                 time.sleep(3)
             proxy.cut()
             site.wait_done(run, 120)
-            whole(site)
+            assert_complete(site)
 
 
 @pytest.mark.parametrize("how", ["stalled", "refusing"])
@@ -207,11 +205,11 @@ def test_a_network_that_is_cut_between_worker_and_postgresql(
                 time.sleep(4)  # longer than the leases
             proxy.cut()
             site.wait_done(run)
-            whole(site)
+            assert_complete(site)
             assert worker.stop() == 0
 
 
-def test_a_frozen_worker_loses_its_batches_and_does_no_harm_when_it_wakes(
+def test_a_suspended_worker_loses_its_batches_and_does_no_harm_when_it_wakes(
     redis_server: RedisServer, postgres_url: str, tmp_path: Path
 ) -> None:
     site = new_site(tmp_path, postgres_url, redis_server.url, lease_seconds=1)
@@ -225,5 +223,5 @@ def test_a_frozen_worker_loses_its_batches_and_does_no_harm_when_it_wakes(
         site.wait_done(run)
         one.process.send_signal(signal.SIGCONT)
         time.sleep(1)
-        whole(site)
+        assert_complete(site)
         assert (one.stop(), two.stop()) == (0, 0)

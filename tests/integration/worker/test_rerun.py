@@ -1,4 +1,4 @@
-"""The same bytes again, changed bytes, unchanged files: what is inferred, what is read, and what the views show."""
+"""A second run over the same, changed or unchanged images: what it infers, what it reads, and what the views show."""
 
 import os
 import threading
@@ -74,16 +74,16 @@ def shop(engine: Engine, tmp_path: Path) -> Iterator[Shop]:
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The locations that are read, in order; files may be remembered however young they are."""
+    """The locations that are read, in order; files are remembered however recently they changed."""
     monkeypatch.setattr(known, "RACY_SECONDS", -1.0)
     read: list[str] = []
     fetch = Fetcher.fetch
 
-    def noting(self: Fetcher, uri: str) -> Fetched:
+    def recording(self: Fetcher, uri: str) -> Fetched:
         read.append(uri)
         return fetch(self, uri)
 
-    monkeypatch.setattr(Fetcher, "fetch", noting)
+    monkeypatch.setattr(Fetcher, "fetch", recording)
     return read
 
 
@@ -164,25 +164,25 @@ def test_changed_bytes_behind_one_location_are_one_new_inference_and_the_old_sta
 
 
 class Server(ThreadingHTTPServer):
-    """Serves one image, whatever is asked for, and counts."""
+    """Serves one image at every path, and records the requests."""
 
-    def __init__(self, picture: bytes) -> None:
+    def __init__(self, image: bytes) -> None:
         outer = self
-        self.asked: list[str] = []
+        self.requests: list[str] = []
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                outer.asked.append(self.path)
+                outer.requests.append(self.path)
                 self.send_response(200)
-                self.send_header("Content-Length", str(len(outer.picture)))
+                self.send_header("Content-Length", str(len(outer.image)))
                 self.end_headers()
-                self.wfile.write(outer.picture)
+                self.wfile.write(outer.image)
 
             def log_message(self, *_: object) -> None:
                 pass
 
         super().__init__(("127.0.0.1", 0), Handler)
-        self.picture = picture
+        self.image = image
 
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}/{path}"
@@ -198,7 +198,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 def test_the_same_bytes_in_five_entries_under_three_urls_are_one_inference(shop: Shop, server: Server) -> None:
     copy = shop.folder / "copy.png"
-    copy.write_bytes(server.picture)
+    copy.write_bytes(server.image)
     entries = [Entry(f"url-{number}", server.url(f"{number}.png")) for number in range(3)]
     entries += [Entry("again", server.url("0.png")), Entry("file", str(copy))]
     done = shop.tag(entries)
@@ -211,13 +211,13 @@ def test_changed_bytes_behind_a_url_are_seen_by_a_second_run(shop: Shop, server:
     entries = [Entry("a", server.url("a.png"))]
     assert shop.tag(entries).inferences == 1
     assert shop.tag(entries).inferences == 0
-    server.picture = write_image(tmp_path / "other.png", "red").read_bytes()
+    server.image = write_image(tmp_path / "other.png", "red").read_bytes()
     assert shop.tag(entries).inferences == 1
     assert shop.rows("SELECT label FROM catalog_labels WHERE rank = 1") == [("red",)]
-    assert len(server.asked) == 3
+    assert len(server.requests) == 3
 
 
-def test_of_a_batch_of_64_four_bad_images_fail_with_four_codes_and_60_are_tagged(
+def test_in_a_batch_of_64_four_bad_images_fail_with_four_codes_and_60_are_tagged(
     engine: Engine, tmp_path: Path
 ) -> None:
     folder = tmp_path / "shop"

@@ -26,15 +26,15 @@ BOTH = ("--model", "colors", "--model", "color-masks")
 
 
 @on_both_databases
-def test_a_catalog_goes_from_submit_to_sql_and_a_bad_image_is_only_its_own_problem(site: Site) -> None:
+def test_a_catalog_goes_from_submit_to_sql_and_a_bad_image_fails_alone(site: Site) -> None:
     truth = write_folder(site.folder / "shop", 100)
-    (site.folder / "shop" / "broken.jpg").write_bytes(b"not a picture")
+    (site.folder / "shop" / "broken.jpg").write_bytes(b"not an image")
     with Worker(site.env, site.folder / "worker.log") as worker:
         done = site.submit(site.folder / "shop", *BOTH, "--batch-size", 8, "--wait", expect=3)
         assert (done["images"], done["tagged"], done["failed"], done["inferences"]) == (101, 100, 1, 200)
         assert done["failures"] == {"not_an_image": 1}
-        again = site.submit(site.folder / "shop", *BOTH, "--wait", expect=3)
-        assert (again["tagged"], again["inferences"]) == (100, 0)
+        second = site.submit(site.folder / "shop", *BOTH, "--wait", expect=3)
+        assert (second["tagged"], second["inferences"]) == (100, 0)
         assert worker.stop() == 0
     rows = {row["image_key"]: row for row in site.rows(done["run"])}
     assert {key: row["colors.label"] for key, row in rows.items() if key != "broken.jpg"} == truth
@@ -52,7 +52,7 @@ def test_plain_celery_works_as_its_users_expect(site: Site) -> None:
 
 
 @on_both_databases
-def test_after_kill_9_of_one_of_two_workers_every_image_is_there_once(site: Site) -> None:
+def test_after_kill_9_of_one_of_two_workers_every_image_has_one_result(site: Site) -> None:
     truth = write_folder(site.folder / "shop", 600)
     with (
         Worker.bare(site.env, site.folder / "one.log", "one") as one,
@@ -75,7 +75,7 @@ def test_after_kill_9_of_one_of_two_workers_every_image_is_there_once(site: Site
     )
 
 
-def test_sigterm_finishes_the_batches_in_hand_and_leaves_the_rest(site: Site) -> None:
+def test_sigterm_finishes_the_current_batches_and_leaves_the_rest(site: Site) -> None:
     write_folder(site.folder / "shop", 400)
     with Worker(site.env, site.folder / "one.log") as worker:
         worker.wait_ready()
@@ -89,23 +89,23 @@ def test_sigterm_finishes_the_batches_in_hand_and_leaves_the_rest(site: Site) ->
     assert site.count("SELECT count(*) FROM run_image WHERE status = 'tagged'") == 400
 
 
-def test_the_supervisor_starts_a_killed_worker_again(site: Site) -> None:
+def test_the_supervisor_restarts_a_killed_worker(site: Site) -> None:
     write_folder(site.folder / "shop", 30)
     with Worker(site.env, site.folder / "worker.log") as worker:
         worker.wait_ready()
-        for child in children(worker.supervision.process.pid):
+        for child in children(worker.process.pid):
             os.kill(child, signal.SIGKILL)
-        wait_until(lambda: worker.log.count(" ready.") == 2, 60, "the worker to be started again")
+        wait_until(lambda: worker.log.count(" ready.") == 2, 60, "the worker to be restarted")
         assert '"action": "worker_ended"' in worker.log
         assert site.submit(site.folder / "shop", "--model", "colors", "--wait")["tagged"] == 30
 
 
-def test_no_worker_goes_on_without_its_supervisor(site: Site) -> None:
+def test_no_worker_outlives_its_supervisor(site: Site) -> None:
     with Worker(site.env, site.folder / "worker.log") as worker:
         worker.wait_ready()
-        (child,) = children(worker.supervision.process.pid)
+        (child,) = children(worker.process.pid)
         worker.kill()
-        wait_until(lambda: not Path(f"/proc/{child}/cmdline").exists(), 20, "the worker to follow its supervisor")
+        wait_until(lambda: not Path(f"/proc/{child}/cmdline").exists(), 20, "the worker to end with its supervisor")
 
 
 def test_a_flushed_redis_loses_nothing(site: Site, redis_server: RedisServer) -> None:
@@ -114,11 +114,11 @@ def test_a_flushed_redis_loses_nothing(site: Site, redis_server: RedisServer) ->
     redis_server.flush()
     with Worker(site.env, site.folder / "worker.log") as worker:
         site.wait_done(run)
-        assert '"action": "broker_restored", "batches": 15' in worker.log
+        assert '"action": "messages_recovered", "batches": 15' in worker.log
     assert site.count("SELECT count(*) FROM run_image WHERE status = 'tagged'") == 60
 
 
-def test_one_small_message_a_batch_and_a_strange_one_is_refused(site: Site) -> None:
+def test_each_batch_is_one_message_and_an_invalid_message_is_refused(site: Site) -> None:
     write_folder(site.folder / "shop", 200)
     settings = Settings(broker_url=site.env["TAGMILL_BROKER_URL"])
     app = make_app(settings)
@@ -128,10 +128,10 @@ def test_one_small_message_a_batch_and_a_strange_one_is_refused(site: Site) -> N
         app.send_task(TAG_BATCH, args=[strange])
     with Worker(site.env, site.folder / "worker.log") as worker:
         site.wait_done(run)
-        wait_until(lambda: worker.log.count("message_refused") == 3, 20, "the strange messages to be refused")
+        wait_until(lambda: worker.log.count("message_refused") == 3, 20, "the invalid messages to be refused")
 
 
-def test_what_is_no_message_is_dropped_from_the_queue_and_ends_no_worker(site: Site, redis_server: RedisServer) -> None:
+def test_a_malformed_message_is_dropped_and_the_worker_survives(site: Site, redis_server: RedisServer) -> None:
     write_folder(site.folder / "shop", 20)
     envelope = {"body": "W10=", "headers": {}, "properties": {"delivery_tag": "1", "body_encoding": "base64"}}
     there = {"delivery_info": {"exchange": "", "routing_key": "tagmill"}}
@@ -171,7 +171,7 @@ def test_a_message_of_an_unknown_run_or_a_foreign_batch_is_refused(site: Site) -
     assert site.count("SELECT count(*) FROM batch WHERE status = 'queued'") == 1
 
 
-def test_an_image_the_model_fails_on_is_found_and_its_batch_goes_on(site: Site) -> None:
+def test_an_image_that_the_model_fails_on_is_found_and_the_rest_of_its_batch_is_tagged(site: Site) -> None:
     tagmill("model", "add", write_fussy_classifier(site.folder / "fussy.onnx"), env=site.env)
     truth = write_folder(site.folder / "shop", 30)
     Image.new("RGB", (20, 20), (77, 0, 0)).save(site.folder / "shop" / "bad.png")
@@ -183,7 +183,7 @@ def test_an_image_the_model_fails_on_is_found_and_its_batch_goes_on(site: Site) 
     } == truth
 
 
-def test_a_bundle_missing_from_the_store_ends_in_dead_batches_that_say_why(site: Site) -> None:
+def test_a_bundle_missing_from_the_store_ends_in_dead_batches_with_the_reason(site: Site) -> None:
     write_folder(site.folder / "shop", 3)
     for bundle in (site.folder / "models").iterdir():
         bundle.unlink()
@@ -206,15 +206,15 @@ def test_a_file_outside_the_named_folders_is_refused(site: Site) -> None:
         assert allowed["tagged"] == 3
 
 
-def test_asking_for_cuda_where_there_is_none_is_an_error(site: Site) -> None:
+def test_asking_for_cuda_without_a_gpu_is_an_error(site: Site) -> None:
     refused = tagmill("worker", "start", "--device", "cuda:0", env=site.env, expect=78)
     assert refused.stderr.startswith("error: device cuda:0")
     with Worker.bare(site.env | {"TAGMILL_DEVICE": "cuda:0"}, site.folder / "worker.log") as worker:
-        assert worker.supervision.process.wait(60) == 78
+        assert worker.process.wait(60) == 78
         assert "Traceback" not in worker.log
 
 
-def test_workers_take_turns_fairly_enough_to_share_a_run(site: Site) -> None:
+def test_two_workers_share_a_run(site: Site) -> None:
     write_folder(site.folder / "shop", 300)
     with (
         Worker.bare(site.env, site.folder / "one.log", "one") as one,

@@ -1,4 +1,4 @@
-"""Several items in one task of a pool: each has its own result, failure and deadline."""
+"""Chunks of items in one task of a pool: each item has its own result, failure and deadline."""
 
 import gc
 import threading
@@ -24,7 +24,7 @@ def failed(item: int, error: Exception) -> str:
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 64, 100])
-def test_results_come_in_the_order_of_the_items(pool: TimeoutPool, count: int) -> None:
+def test_results_are_in_the_order_of_the_items(pool: TimeoutPool, count: int) -> None:
     assert pool.start(str, failed, range(count)).results() == [str(number) for number in range(count)]
 
 
@@ -34,7 +34,7 @@ def test_no_thread_of_the_pool_is_idle_and_no_chunk_is_too_large(pool: TimeoutPo
     assert len(pool.start(str, failed, range(100), largest=1).chunks) == 100
 
 
-def test_a_thread_that_waits_keeps_no_result_and_no_failure_alive() -> None:
+def test_a_waiting_thread_keeps_no_result_and_no_failure_alive() -> None:
     class Large:
         def __call__(self, *, fails: bool) -> "Large":
             if fails:
@@ -64,7 +64,7 @@ def test_an_item_that_raises_fails_alone(pool: TimeoutPool) -> None:
     assert all("Error" not in result for result in found[:5] + found[6:])
 
 
-def test_an_item_that_is_stuck_is_abandoned_alone_and_its_late_result_is_ignored() -> None:
+def test_a_stuck_item_is_abandoned_alone_and_its_late_result_is_ignored() -> None:
     pool = TimeoutPool(1)
     stuck, free = threading.Event(), threading.Event()
     seen: list[int] = []
@@ -90,7 +90,7 @@ def test_an_item_that_is_stuck_is_abandoned_alone_and_its_late_result_is_ignored
     pool.shutdown()
 
 
-def test_a_chunk_is_not_stuck_while_its_items_come_through() -> None:
+def test_a_chunk_is_not_stuck_while_its_items_make_progress() -> None:
     pool = TimeoutPool(1)
 
     def work(item: int) -> str:

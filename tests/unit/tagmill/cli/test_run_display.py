@@ -14,7 +14,7 @@ from tagmill.cli.progress import Display
 from tagmill.cli.run_display import runs_table, status_table
 from tagmill.ledger.progress import RunProgress
 from worker.cli.tag import how_to_read
-from worker.local.tag import NamedBundles, own_queue
+from worker.local.tag import NamedBundles, local_queue
 
 ROOT = Path(__file__).parents[4]
 SOURCE = "shots [summer]/odd[/cat]/:cat:"
@@ -90,7 +90,7 @@ def test_a_failed_local_run_is_retried_with_tag_and_not_through_a_queue(
 ) -> None:
     console.print(status_table(RUN))
     assert "(tagmill run retry 12345 --code not_found)" in capsys.readouterr().out
-    console.print(status_table(replace(RUN, queue=own_queue([], 64, NamedBundles({})))))
+    console.print(status_table(replace(RUN, queue=local_queue([], 64, NamedBundles({})))))
     output = capsys.readouterr().out
     assert "(the same `tagmill tag` again)" in output
     assert "retry" not in output

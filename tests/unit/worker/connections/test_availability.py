@@ -1,4 +1,4 @@
-"""When a service that failed counts as back, of many threads that ask it."""
+"""When a service that failed counts as back, if many threads use it."""
 
 import logging
 import sqlite3
@@ -15,19 +15,21 @@ FULL = OperationalError("INSERT", {}, sqlite3.OperationalError("database or disk
 FULL.orig.sqlite_errorcode = sqlite3.SQLITE_FULL  # type: ignore[union-attr]
 
 
-def elsewhere(work: Callable[[], object]) -> None:
-    """Do it in another thread, to its end."""
+def in_another_thread(work: Callable[[], object]) -> None:
+    """Run `work` in another thread and wait for it."""
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
 
 
-def test_a_full_disk_is_named_once_and_over_once_what_failed_is_written(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_full_disk_is_logged_once_and_over_when_the_failed_write_succeeds(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     caplog.set_level(logging.WARNING)
     services, tries = Services(), iter([True, True, False])
 
     def write() -> None:
-        elsewhere(lambda: services.retry_until_available(lambda: "read"))  # as another batch reads meanwhile
+        in_another_thread(lambda: services.retry_until_available(lambda: "read"))  # another batch reads meanwhile
         if next(tries):
             raise FULL
 
@@ -37,11 +39,11 @@ def test_a_full_disk_is_named_once_and_over_once_what_failed_is_written(caplog: 
     assert last == "database is back"
 
 
-def test_a_thread_that_asks_again_and_again_ends_what_it_began(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_thread_that_repeats_its_call_ends_the_outage_that_it_reported(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     services = Services()
-    assert services.note(FULL)  # as of a reaper
-    elsewhere(lambda: services.retry_until_available(lambda: "read"))
+    assert services.note(FULL)  # like a reaper
+    in_another_thread(lambda: services.retry_until_available(lambda: "read"))
     assert not services.database.is_stable(0)
     services.database.answered(time.monotonic())
     assert services.database.is_stable(-1)
@@ -49,7 +51,7 @@ def test_a_thread_that_asks_again_and_again_ends_what_it_began(caplog: pytest.Lo
 
 
 @pytest.mark.parametrize("end", [StoppedError, DatabaseError])
-def test_what_is_given_up_is_waited_for_no_more(end: type[Exception]) -> None:
+def test_an_outage_ends_after_the_retries_of_a_failed_call_were_given_up(end: type[Exception]) -> None:
     services, tries = Services(stopping=lambda: end is StoppedError), iter([FULL, DatabaseError("x", {}, ValueError())])
 
     def write() -> None:
@@ -58,5 +60,5 @@ def test_what_is_given_up_is_waited_for_no_more(end: type[Exception]) -> None:
     with pytest.raises(end):
         services.retry_until_available(write)
     assert not services.database.is_stable(-1)
-    elsewhere(lambda: services.retry_until_available(lambda: "read"))
+    in_another_thread(lambda: services.retry_until_available(lambda: "read"))
     assert services.database.is_stable(-1)

@@ -1,4 +1,4 @@
-"""CallTracker of several threads that become one."""
+"""Dynamic batching: inference requests of several threads that share a call."""
 
 import threading
 import time
@@ -11,9 +11,10 @@ from support.adversarial_bundles import BAD_RED
 from support.bundles import write_classifier, write_fussy_classifier, write_segmenter
 from support.processes import wait_until
 
+from tagmill.images.image import Pixels
 from tagmill.records import ImageRow
 from tagmill.tasks.base import Prediction
-from worker.inference.dynamic_batching import DynamicBatcher, Pixels
+from worker.inference.dynamic_batching import DynamicBatcher
 from worker.inference.session import Session
 from worker.pipeline.batch_image import BatchImage
 from worker.pipeline.infer import infer_images
@@ -22,7 +23,7 @@ COLORS = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255]], dtype=np.uint8)
 
 
 class Gate:
-    """Runs a session, and holds each call up until it is opened."""
+    """Runs a session, but blocks each call until `open` is set."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -42,28 +43,28 @@ def colored_images(session: Session, colors: list[int]) -> Pixels:
 
 
 @pytest.mark.parametrize("write", [write_classifier, write_segmenter])
-def test_those_who_wait_go_together_and_each_gets_its_own(tmp_path: Path, write: object) -> None:
+def test_waiting_requests_share_a_call_and_each_gets_its_own_result(tmp_path: Path, write: object) -> None:
     session = Session(write(tmp_path / "bundle.onnx"), "cpu", threads=1)  # type: ignore[operator]
     gate = Gate(session)
     batcher = DynamicBatcher(gate.run, parallel=1)
-    asked = [[number % 3] * (1 + number % 2) for number in range(9)]
-    with ThreadPoolExecutor(len(asked)) as pool:
-        first = pool.submit(batcher.run, colored_images(session, asked[0]), 8)
+    requests = [[number % 3] * (1 + number % 2) for number in range(9)]
+    with ThreadPoolExecutor(len(requests)) as pool:
+        first = pool.submit(batcher.run, colored_images(session, requests[0]), 8)
         wait_until(lambda: gate.calls, 10, "the first call")
-        rest = [pool.submit(batcher.run, colored_images(session, colors), 8) for colors in asked[1:]]
+        rest = [pool.submit(batcher.run, colored_images(session, colors), 8) for colors in requests[1:]]
         wait_until(lambda: len(batcher._waiting) == 8, 10, "the others to wait")
         gate.open.set()
         found = [future.result(30) for future in (first, *rest)]
-    assert sum(gate.calls) == sum(map(len, asked))
+    assert sum(gate.calls) == sum(map(len, requests))
     assert max(gate.calls) <= 8
     assert len(gate.calls) == 3  # one alone, then 12 images in two
-    for colors, prediction in zip(asked, found, strict=True):
+    for colors, prediction in zip(requests, found, strict=True):
         alone = session.run(colored_images(session, colors))
         assert np.allclose(prediction.scores, alone.scores, atol=1e-6)
         assert prediction.mask is None or np.array_equal(prediction.mask, alone.mask)
 
 
-def test_as_many_calls_run_as_may(tmp_path: Path) -> None:
+def test_at_most_parallel_calls_run_at_the_same_time(tmp_path: Path) -> None:
     session = Session(write_classifier(tmp_path / "bundle.onnx"), "cpu", threads=1)
     gate = Gate(session)
     batcher = DynamicBatcher(gate.run, parallel=2)
@@ -75,7 +76,7 @@ def test_as_many_calls_run_as_may(tmp_path: Path) -> None:
         assert [int(future.result(30).scores.argmax()) for future in futures] == [0, 1, 2]
 
 
-def test_a_failure_is_that_of_the_caller_whose_images_fail(tmp_path: Path) -> None:
+def test_only_the_caller_whose_images_fail_gets_the_error(tmp_path: Path) -> None:
     session = Session(write_classifier(tmp_path / "bundle.onnx"), "cpu", threads=1)
     gate = Gate(session)
     batcher = DynamicBatcher(gate.run, parallel=1)
@@ -91,7 +92,7 @@ def test_a_failure_is_that_of_the_caller_whose_images_fail(tmp_path: Path) -> No
             rest[1].result(30)
 
 
-def test_after_a_shared_call_that_failed_no_more_calls_run_at_once_than_may(tmp_path: Path) -> None:
+def test_after_a_failed_shared_call_still_at_most_parallel_calls_run(tmp_path: Path) -> None:
     session = Session(write_fussy_classifier(tmp_path / "fussy.onnx"), "cpu", threads=1)
     running, most, lock = 0, 0, threading.Lock()
     first = threading.Event()
@@ -120,7 +121,7 @@ def test_after_a_shared_call_that_failed_no_more_calls_run_at_once_than_may(tmp_
     assert most == 1
 
 
-def test_the_images_of_small_messages_go_together(tmp_path: Path) -> None:
+def test_the_images_of_small_messages_share_a_call(tmp_path: Path) -> None:
     session = Session(write_fussy_classifier(tmp_path / "fussy.onnx"), "cpu", threads=1)
     gate = Gate(session)
     batcher = session.batched = DynamicBatcher(gate.run, parallel=1)
@@ -141,7 +142,7 @@ def test_the_images_of_small_messages_go_together(tmp_path: Path) -> None:
     assert gate.calls == [1, 8]
 
 
-def test_a_failing_call_of_its_own_is_made_once(tmp_path: Path) -> None:
+def test_a_failing_call_that_is_not_shared_is_made_once(tmp_path: Path) -> None:
     gate = Gate(Session(write_classifier(tmp_path / "bundle.onnx"), "cpu", threads=1))
     gate.open.set()
     with pytest.raises(Exception, match=r"(?i)dimension|shape|invalid"):

@@ -1,4 +1,4 @@
-"""OpenVINO behind the same session: the same answers, the same deadlines, the same refusals."""
+"""OpenVINO as a session's backend: the same answers, deadlines and errors as ONNX Runtime."""
 
 import sys
 import threading
@@ -61,7 +61,7 @@ def write_slow_classifier(path: Path, layers: int = 400, size: int = 64) -> Path
     return path
 
 
-def test_it_says_what_really_runs_the_bundle_and_answers_as_onnx_runtime_does(tmp_path: Path) -> None:
+def test_it_names_its_provider_and_gives_the_answers_of_onnx_runtime(tmp_path: Path) -> None:
     for path in (write_classifier(tmp_path / "c.onnx"), write_tagger(tmp_path / "t.onnx")):
         here, there = Session(path, "openvino", 1), Session(path, "cpu", 1)
         assert (here.provider, here.spec, here.sha256, here.top_k) == (PROVIDER, there.spec, there.sha256, there.top_k)
@@ -70,7 +70,7 @@ def test_it_says_what_really_runs_the_bundle_and_answers_as_onnx_runtime_does(tm
         assert found.scores == pytest.approx(there.run(noise(5, 16)).scores, abs=SEVEN_BITS.score)
 
 
-def test_a_segmenter_gives_its_mask(tmp_path: Path) -> None:
+def test_a_segmenter_returns_its_mask(tmp_path: Path) -> None:
     path = write_segmenter(tmp_path / "s.onnx")
     found, expected = Session(path, "openvino", 1).run(noise(2, 32)), Session(path, "cpu", 1).run(noise(2, 32))
     assert found.mask is not None
@@ -84,30 +84,30 @@ def test_the_starter_bundle_passes_its_golden_samples() -> None:
     assert difference <= SEVEN_BITS.score
 
 
-def test_any_number_of_threads_may_call_and_none_gets_another_s_answer(tmp_path: Path) -> None:
+def test_any_number_of_threads_may_call_and_each_gets_its_own_answer(tmp_path: Path) -> None:
     session = Session(write_classifier(tmp_path / "c.onnx"), "openvino", 1)
-    pictures = noise(64, 16)
-    alone = [session.run(pictures[n : n + 1]).scores[0] for n in range(64)]
+    images = noise(64, 16)
+    alone = [session.run(images[n : n + 1]).scores[0] for n in range(64)]
     with ThreadPoolExecutor(8) as pool:
-        together = list(pool.map(lambda n: session.run(pictures[n : n + 1]).scores[0], range(64)))
+        together = list(pool.map(lambda n: session.run(images[n : n + 1]).scores[0], range(64)))
     assert np.array(together) == pytest.approx(np.array(alone), abs=1e-6)
 
 
-def test_images_that_do_not_lie_in_one_piece_are_read_all_the_same(tmp_path: Path) -> None:
+def test_images_that_are_not_contiguous_are_accepted(tmp_path: Path) -> None:
     session = Session(write_classifier(tmp_path / "c.onnx"), "openvino", 1)
-    pictures = noise(8, 16)
-    assert session.run(pictures[::2]).scores == pytest.approx(session.run(pictures[::2].copy()).scores)
+    images = noise(8, 16)
+    assert session.run(images[::2]).scores == pytest.approx(session.run(images[::2].copy()).scores)
 
 
-def test_a_call_that_takes_too_long_is_cut_off_and_the_session_goes_on(tmp_path: Path) -> None:
+def test_a_stalled_call_is_cancelled_and_the_session_still_works(tmp_path: Path) -> None:
     session = Session(write_slow_classifier(tmp_path / "slow.onnx"), "openvino", 1)
     stop = threading.Event()
 
-    def look() -> None:
+    def check() -> None:
         while not stop.wait(0.02):
-            session.calls.cut(0.2)
+            session.calls.cancel_stalled(0.2)
 
-    thread = threading.Thread(target=look)
+    thread = threading.Thread(target=check)
     thread.start()
     started = time.monotonic()
     try:
@@ -117,7 +117,7 @@ def test_a_call_that_takes_too_long_is_cut_off_and_the_session_goes_on(tmp_path:
         stop.set()
         thread.join()
     assert time.monotonic() - started < 20
-    assert session.calls.longest() == 0.0
+    assert session.calls.longest_overdue() == 0.0
     assert session.run(noise(1, 64)).scores.shape == (1, 3)
 
 
@@ -131,7 +131,7 @@ def test_weights_in_another_file_are_refused_although_openvino_would_read_them(t
         Session(path, "openvino")
 
 
-def test_a_graph_that_openvino_does_not_know_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_a_graph_with_an_unknown_operator_is_refused_in_one_line(tmp_path: Path) -> None:
     path = write_classifier(tmp_path / "c.onnx")
     model = onnx.load(path)
     model.graph.node[-1].op_type = "SoftmaxOfTomorrow"
@@ -148,7 +148,7 @@ def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyP
     assert caught.value.exit_code == ExitCode.CONFIGURATION
 
 
-def test_calls_share_the_cores_and_no_thread_is_nailed_to_one() -> None:
+def test_calls_share_the_cores_and_no_thread_is_pinned() -> None:
     alone, shared = properties(8, 1), properties(2, 4)
     assert (alone["PERFORMANCE_HINT"], alone["NUM_STREAMS"], alone["INFERENCE_NUM_THREADS"]) == ("LATENCY", 1, 8)
     assert (shared["PERFORMANCE_HINT"], shared["NUM_STREAMS"], shared["INFERENCE_NUM_THREADS"]) == ("THROUGHPUT", 4, 8)
@@ -164,7 +164,7 @@ def test_calls_share_the_cores_and_no_thread_is_nailed_to_one() -> None:
         (None, None),
     ],
 )
-def test_bfloat16_is_left_to_cpus_that_are_quick_at_it(
+def test_bfloat16_is_used_only_on_cpus_that_are_fast_at_it(
     flags: str | None, precision: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     described = tmp_path / "cpuinfo"
@@ -175,7 +175,7 @@ def test_bfloat16_is_left_to_cpus_that_are_quick_at_it(
     assert properties(1, 2).get("INFERENCE_PRECISION_HINT") == precision
 
 
-def test_a_command_takes_it_as_a_device(tmp_path: Path) -> None:
-    path, picture = write_classifier(tmp_path / "c.onnx"), write_image(tmp_path / "red.png", "red")
-    done = CliRunner().invoke(predict, [str(picture), "--bundle", str(path), "--device", "openvino"])
+def test_openvino_is_a_device_of_the_commands(tmp_path: Path) -> None:
+    path, image = write_classifier(tmp_path / "c.onnx"), write_image(tmp_path / "red.png", "red")
+    done = CliRunner().invoke(predict, [str(image), "--bundle", str(path), "--device", "openvino"])
     assert "colors: red" in done.output

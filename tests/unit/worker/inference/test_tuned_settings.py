@@ -1,4 +1,4 @@
-"""What `tagmill bench` measures and keeps, and what a worker makes of it."""
+"""What `tagmill bench` measures and keeps, and how a worker uses it."""
 
 import json
 import logging
@@ -50,7 +50,7 @@ def candidate(batch: int, threads: int, *rates: float) -> Candidate:
     return Candidate(found, batch, list(rates))  # type: ignore[arg-type]
 
 
-def test_a_choice_is_read_where_all_is_as_it_was_and_nowhere_else(tmp_path: Path) -> None:
+def test_a_choice_is_read_only_for_the_same_bundle_machine_device_and_library(tmp_path: Path) -> None:
     files = TunedSettingsStore(tmp_path / "tuned")
     assert files.read(SHA, HERE) is None
     files.write(SHA, HERE, TUNED)
@@ -65,7 +65,7 @@ def test_a_choice_is_read_where_all_is_as_it_was_and_nowhere_else(tmp_path: Path
 @pytest.mark.parametrize(
     "damage", ["", "{", "[]", "null", '{"bundle": 1}', "\x00", "batch 0", "batch true", "batch twelve", "left out"]
 )
-def test_a_damaged_file_is_warned_of_in_one_line_and_the_defaults_are_used(
+def test_a_damaged_file_is_a_one_line_warning_and_the_defaults_are_used(
     damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     files = TunedSettingsStore(tmp_path)
@@ -85,13 +85,13 @@ def test_a_damaged_file_is_warned_of_in_one_line_and_the_defaults_are_used(
     assert str(path) in record.getMessage()
 
 
-def test_a_folder_that_takes_nothing_is_named_with_the_setting(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_to_is_an_error_that_names_the_setting(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="TAGMILL_CACHE_FOLDER"):
         TunedSettingsStore(tmp_path / "file" / "tuned").write(SHA, HERE, TUNED)
 
 
-def test_what_is_set_wins_over_what_was_tuned_and_that_over_the_defaults() -> None:
+def test_settings_have_priority_over_tuned_values_and_those_over_defaults() -> None:
     settings = Settings(concurrency=3, inference_batch=5, inference_threads=7)
     assert choose(settings, TUNED, cores=8) == LoadOptions(threads=7, batch=5)
     free = Settings(concurrency=3)
@@ -116,30 +116,30 @@ def test_a_worker_starts_with_the_choice_and_logs_it_once(tmp_path: Path, caplog
     assert (record.__dict__["inference_batch"], record.__dict__["tuned"]) == (32, True)
 
 
-def test_the_threads_that_are_tried_reach_from_one_to_all_cores() -> None:
+def test_thread_counts_from_one_to_all_cores_are_tried() -> None:
     assert thread_counts(1) == [1]
     assert thread_counts(2) == [1, 2]
     assert thread_counts(6) == [1, 2, 4, 6]
     assert thread_counts(16) == [1, 2, 4, 8, 16]
 
 
-@pytest.mark.parametrize(("room", "tried"), [(300, [16, 32, 64, 128, 256]), (100, [16, 32, 64]), (5, [4])])
-def test_on_a_gpu_each_batch_that_fits_is_tried_in_a_session_of_its_own(
-    room: int, tried: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("largest", "tried"), [(300, [16, 32, 64, 128, 256]), (100, [16, 32, 64]), (5, [4])])
+def test_on_a_gpu_each_batch_that_fits_is_tried_in_its_own_session(
+    largest: int, tried: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def load(path: Path, device: str, batch: int, card: GpuOptions) -> Session:
+    def load(path: Path, device: str, batch: int, gpu: GpuOptions) -> Session:
         assert device == "cuda:1"
         session = Session(path, "cpu", 1)
-        while batch > room:
+        while batch > largest:
             batch //= 2
         session.best_batch = session.fixed_batch = batch
         session.parallel = 1
         return session
 
     monkeypatch.setattr("worker.bench.measure.Session", load)
-    picture = write_image(tmp_path / "red.png", "red")
+    image = write_image(tmp_path / "red.png", "red")
     bundle = write_classifier(tmp_path / "c.onnx")
-    found = measure(bundle, "cuda:1", [picture], 1, GpuOptions(), lambda words: None)
+    found = measure(bundle, "cuda:1", [image], 1, GpuOptions(), lambda words: None)
     assert [entry.batch for entry in found.candidates] == tried
     assert len({entry.session for entry in found.candidates}) == len(tried)
     assert found.tuned.batch in tried
@@ -147,7 +147,7 @@ def test_on_a_gpu_each_batch_that_fits_is_tried_in_a_session_of_its_own(
 
 
 def table_of(found: Bench) -> list[str]:
-    """Return the first column of what is shown of inference."""
+    """Return the first column of the inference table."""
     console = Console(file=StringIO(), width=200)
     show(console, found, HERE)
     shown = console.file.getvalue()  # type: ignore[attr-defined]
@@ -155,7 +155,7 @@ def table_of(found: Bench) -> list[str]:
     return [words[0] for line in lines if len(words := line.replace("*", "").split()) == 2]
 
 
-def test_of_batches_that_are_as_good_the_smallest_is_chosen_by_the_medians() -> None:
+def test_of_equally_fast_batches_by_median_the_smallest_is_chosen() -> None:
     lucky = candidate(64, 1, 900.0, 100.0, 110.0)
     best = candidate(32, 1, 500.0, 490.0, 510.0)
     as_good = candidate(8, 1, 489.0, 495.0, 499.0)
@@ -174,46 +174,46 @@ def run_bench(*words: object, **settings: Any) -> Any:
 
 @pytest.mark.parametrize("device", ["cpu", "openvino"])
 def test_the_command_measures_keeps_and_prints(device: str, tmp_path: Path) -> None:
-    path, data = write_classifier(tmp_path / "c.onnx"), tmp_path / "pictures"
+    path, data = write_classifier(tmp_path / "c.onnx"), tmp_path / "images"
     for number in range(3):
         write_image(data / f"{number}.png", "red")
-    (data / "broken.jpg").write_bytes(b"no picture")
+    (data / "broken.jpg").write_bytes(b"no image")
     cache = tmp_path / "cache"
     words = (path, "--data", data, "--seconds", 2, "--device", device)
-    said = run_bench(*words, "--json", cache_folder=cache)
-    found = json.loads(said.stdout)
-    assert found["pictures"] == 3
+    done_json = run_bench(*words, "--json", cache_folder=cache)
+    found = json.loads(done_json.stdout)
+    assert found["images"] == 3
     assert found["decode_images_per_second"] > 0
     assert 0 < found["decode_share"] < 1
     assert {entry["batch"] for entry in found["candidates"]} >= {1, 16, 64}
     kept = TunedSettingsStore(cache / "tuned").read(Session(path, "cpu").sha256, this_machine(Device(device)))
     assert kept == TunedSettings(**found["chosen"])
-    assert "loading c.onnx" in said.stderr
+    assert "loading c.onnx" in done_json.stderr
     shown = run_bench(*words, cache_folder=cache).stdout
     assert "read and decode" in shown
     assert "chosen: " in shown
     assert "*" in shown
 
 
-def test_a_folder_with_no_image_that_can_be_read_is_nothing_to_do(tmp_path: Path) -> None:
-    path, data = write_classifier(tmp_path / "c.onnx"), tmp_path / "pictures"
+def test_a_folder_with_no_readable_image_is_nothing_to_do(tmp_path: Path) -> None:
+    path, data = write_classifier(tmp_path / "c.onnx"), tmp_path / "images"
     data.mkdir()
     with pytest.raises(NothingToDo, match="no images"):
         run_bench(path, "--data", data, cache_folder=tmp_path)
-    (data / "broken.jpg").write_bytes(b"no picture")
+    (data / "broken.jpg").write_bytes(b"no image")
     with pytest.raises(NothingToDo, match="none of 1 images can be read"):
         run_bench(path, "--data", data, "--device", "cpu", cache_folder=tmp_path)
 
 
-def test_images_are_drawn_where_none_are_named(tmp_path: Path) -> None:
+def test_images_are_drawn_if_no_folder_is_given(tmp_path: Path) -> None:
     path = write_classifier(tmp_path / "c.onnx")
     found = json.loads(
         run_bench(path, "--seconds", 1, "--device", "cpu", "--json", cache_folder=tmp_path / "cache").stdout
     )
-    assert found["pictures"] == 64
+    assert found["images"] == 64
 
 
-def test_best_batch_and_parallel_are_there_for_any_session(tmp_path: Path) -> None:
+def test_every_session_has_a_best_batch_and_parallel_calls(tmp_path: Path) -> None:
     session = Session(write_classifier(tmp_path / "c.onnx"), "cpu", 1)
     assert session.best_batch == DEFAULT_BATCH
     assert session.parallel >= 1

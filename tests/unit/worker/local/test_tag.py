@@ -1,4 +1,4 @@
-"""An embedded command: which interrupted run it goes on with, and how often it loads a bundle."""
+"""`tagmill tag`: which interrupted run it continues, and how often it loads a bundle."""
 
 from pathlib import Path
 
@@ -14,46 +14,46 @@ from tagmill.records import Entry
 from tagmill.settings import Settings
 from worker.inference import session
 from worker.inference.backend import Backend
-from worker.local.tag import NamedBundles, embedded_settings, own_queue, tag_here
+from worker.local.tag import NamedBundles, local_queue, local_settings, tag_locally
 
 BUNDLES = NamedBundles({"a" * 64: Path("a.onnx")})
 
 
-def test_the_same_entries_find_their_run_and_any_others_do_not() -> None:
+def test_the_same_entries_find_their_run_and_others_do_not() -> None:
     entries = [Entry("one", "/shop/one.jpg"), Entry("two", "/shop/two.jpg")]
-    queue = own_queue(entries, 64, BUNDLES)
-    assert own_queue(iter(entries), 64, BUNDLES) == queue
-    assert own_queue([*entries, Entry("three", "/shop/three.jpg")], 64, BUNDLES) != queue
-    assert own_queue([entries[0], Entry("two", "/shop/other.jpg")], 64, BUNDLES) != queue
-    assert own_queue(entries, 32, BUNDLES) != queue
-    assert own_queue(entries, 64, NamedBundles({"b" * 64: Path("b.onnx")})) != queue
+    queue = local_queue(entries, 64, BUNDLES)
+    assert local_queue(iter(entries), 64, BUNDLES) == queue
+    assert local_queue([*entries, Entry("three", "/shop/three.jpg")], 64, BUNDLES) != queue
+    assert local_queue([entries[0], Entry("two", "/shop/other.jpg")], 64, BUNDLES) != queue
+    assert local_queue(entries, 32, BUNDLES) != queue
+    assert local_queue(entries, 64, NamedBundles({"b" * 64: Path("b.onnx")})) != queue
 
 
 def test_the_bundle_that_is_registered_is_the_one_that_tags(
     sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[Path] = []
-    open_engine = session._open
+    open_backend = session.open_backend
 
-    def noted(path: Path, *others: object) -> Backend:
+    def opening(path: Path, *others: object) -> Backend:
         opened.append(path)
-        return open_engine(path, *others)
+        return open_backend(path, *others)
 
-    monkeypatch.setattr(session, "_open", noted)
+    monkeypatch.setattr(session, "open_backend", opening)
     write_folder(tmp_path / "shop", 5)
     bundles = [write_classifier(tmp_path / "c.onnx"), write_segmenter(tmp_path / "s.onnx")]
-    settings = embedded_settings(Settings(device="cpu"), sqlite_url)
-    done = tag_here(settings, [str(tmp_path / "shop")], bundles, 2, lambda progress: None)
+    settings = local_settings(Settings(device="cpu"), sqlite_url)
+    done = tag_locally(settings, [str(tmp_path / "shop")], bundles, 2, lambda progress: None)
     assert (done.progress.tagged, [model.name for model in done.models]) == (5, ["colors", "color-masks"])
     assert opened == bundles
 
 
-def test_a_bundle_that_does_not_load_is_told_before_any_source_is_read(sqlite_url: str, tmp_path: Path) -> None:
+def test_a_bundle_that_does_not_load_is_an_error_before_any_source_is_read(sqlite_url: str, tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"no model")
-    settings = embedded_settings(Settings(device="cpu"), sqlite_url)
+    settings = local_settings(Settings(device="cpu"), sqlite_url)
     bundles = [write_classifier(tmp_path / "c.onnx"), tmp_path / "broken.onnx"]
     with pytest.raises(BundleError, match=r"broken\.onnx"):
-        tag_here(settings, [str(tmp_path / "no such folder")], bundles, 2, lambda progress: None)
+        tag_locally(settings, [str(tmp_path / "no such folder")], bundles, 2, lambda progress: None)
     engine = connect(sqlite_url)
     with engine.connect() as connection:
         assert [connection.execute(select(func.count()).select_from(table)).scalar() for table in (run, model)] == [

@@ -1,4 +1,4 @@
-"""Which threads read what: those that wait for another machine do not hold up those that read and decode here."""
+"""Which threads fetch what: URLs, which wait for other machines, do not block local files."""
 
 import threading
 
@@ -17,7 +17,7 @@ def test_urls_are_fetched_together_though_one_thread_reads_files() -> None:
 
     def fetch(uri: str) -> Fetched:
         if uri.startswith("http"):
-            meeting.wait()  # broken, and an error, unless all of them are under way at once
+            meeting.wait()  # raises unless all of them are fetched at the same time
         else:
             readers.add(threading.current_thread().name)
         return Fetched(uri.encode(), None)
@@ -32,7 +32,7 @@ def test_urls_are_fetched_together_though_one_thread_reads_files() -> None:
     assert readers == {"files"}
 
 
-def test_a_fetch_that_breaks_in_an_unforeseen_way_costs_its_image_alone() -> None:
+def test_an_unexpected_error_of_a_fetch_fails_its_image_alone() -> None:
     def fetch(uri: str) -> Fetched:
         if uri == "/b":
             raise RuntimeError("a fault of ours")

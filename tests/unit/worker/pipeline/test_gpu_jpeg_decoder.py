@@ -1,4 +1,4 @@
-"""Decoding on a GPU, with libjpeg in the GPU's place: which files it is given, and what becomes of its pixels."""
+"""JPEG decoding on a GPU, with libjpeg in the GPU's place: which files it gets, and how its pixels are used."""
 
 import threading
 import time
@@ -21,13 +21,13 @@ from tagmill.images.image import DecodeLimits, Pixels
 from tagmill.outcomes import ErrorCode, ImageFailure
 from tagmill.registry.store import ModelStore
 from tagmill.settings import Settings
-from worker.devices.device_check import _probe, require_device
+from worker.devices.device_check import probe, require_device
 from worker.devices.resolve import gpu_visible
 from worker.pipeline.gpu_jpeg_decoder import GpuJpegDecoder, Read, gpu_reader
-from worker.pipeline.gpu_jpeg_scaling import Shrinker, scaling
+from worker.pipeline.gpu_jpeg_scaling import DctScaler, scaling_matrix
 from worker.pipeline.tagger import build_tagger
 
-SHRINKER = Shrinker(0, place="cpu")
+SCALER = DctScaler(0, place="cpu")
 NO_GPU = pytest.mark.skipif(gpu_visible(), reason="this machine has a GPU: benchmarks/gpu.py checks it")
 
 
@@ -40,15 +40,15 @@ def photo(width: int, height: int) -> Image.Image:
     return Image.blend(colors, texture, 0.2)
 
 
-def card(data: bytes, eighths: int) -> Pixels:
-    """Do what nvImageCodec and the shrinking graph do on a GPU."""
+def gpu(data: bytes, eighths: int) -> Pixels:
+    """Do what nvImageCodec and the scaling graph do on a GPU."""
     whole: Pixels = simplejpeg.decode_jpeg(data, "RGB", strict=False)
     height, width = whole.shape[:2]
-    return whole if eighths == 8 else SHRINKER.shrink(whole.ctypes.data, height, width, eighths)
+    return whole if eighths == 8 else SCALER.scale(whole.ctypes.data, height, width, eighths)
 
 
 def without_adobe(data: bytes) -> bytes:
-    """Return a JPEG without Adobe's marker: what its channels are is left to their names."""
+    """Return a JPEG without Adobe's marker: only the names of its channels then show the color space."""
     start = data.index(b"\xff\xee")
     return data[:start] + data[start + 2 + int.from_bytes(data[start + 2 : start + 4]) :]
 
@@ -61,37 +61,37 @@ def never(data: bytes, eighths: int) -> Pixels:
     raise AssertionError("this file is not for the GPU")
 
 
-def test_an_image_waits_no_longer_than_its_time_for_others_that_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_waits_for_a_limited_time_for_others_that_hang(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.pipeline.gpu_jpeg_scaling._WAITING_SECONDS", 0.01)
     pixels = np.zeros((16, 16, 3), np.uint8)
-    shrinker = Shrinker(0, place="cpu")
-    shrinker.shrink(pixels.ctypes.data, 16, 16, 4)
+    scaler = DctScaler(0, place="cpu")
+    scaler.scale(pixels.ctypes.data, 16, 16, 4)
     for _ in range(2):  # as two calls that do not end
-        shrinker._turns.acquire()
-    with pytest.raises(RuntimeError, match="the images before it are not shrunk"):
-        shrinker.shrink(pixels.ctypes.data, 16, 16, 4)
-    shrinker._turns.release()
-    assert shrinker.shrink(pixels.ctypes.data, 16, 16, 4).shape == (8, 8, 3)
+        scaler._turns.acquire()
+    with pytest.raises(RuntimeError, match="did not scale earlier images"):
+        scaler.scale(pixels.ctypes.data, 16, 16, 4)
+    scaler._turns.release()
+    assert scaler.scale(pixels.ctypes.data, 16, 16, 4).shape == (8, 8, 3)
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 900), st.integers(1, 900), st.sampled_from([64, 224, 256]), st.integers(1, 8))
-def test_the_gpus_images_have_the_size_of_the_cpus(width: int, height: int, side: int, turn: int) -> None:
+def test_images_from_the_gpu_have_the_size_of_those_from_the_cpu(width: int, height: int, side: int, turn: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = turn
     data = encoded(photo(width, height), "JPEG", exif=exif)
-    ours, theirs = GpuJpegDecoder(card).decode(data, side), decode(data, side)
+    ours, theirs = GpuJpegDecoder(gpu).decode(data, side), decode(data, side)
     assert (ours.width, ours.height, ours.format) == (theirs.width, theirs.height, theirs.format)
     assert ours.rgb.shape == theirs.rgb.shape
 
 
 @pytest.mark.parametrize("turn", range(1, 9))
 @pytest.mark.parametrize("size", [(800, 800), (511, 400), (1201, 900), (300, 257), (100, 90)])
-def test_the_gpus_images_have_the_pixels_of_the_cpus(size: tuple[int, int], turn: int) -> None:
+def test_images_from_the_gpu_have_the_pixels_of_those_from_the_cpu(size: tuple[int, int], turn: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = turn
     data = encoded(photo(*size), "JPEG", quality=90, exif=exif)
-    ours, theirs = GpuJpegDecoder(card).decode(data, 256), decode(data, 256)
+    ours, theirs = GpuJpegDecoder(gpu).decode(data, 256), decode(data, 256)
     assert np.abs(ours.rgb.astype(float) - theirs.rgb).mean() < 0.8
 
 
@@ -109,7 +109,7 @@ def test_the_gpus_images_have_the_pixels_of_the_cpus(size: tuple[int, int], turn
     ],
     ids=["png", "gray", "cmyk", "progressive", "rgb", "rgb by its names", "profile", "stray byte"],
 )
-def test_what_is_no_plain_jpeg_is_left_to_the_cpu(data: bytes) -> None:
+def test_a_file_that_is_not_a_plain_jpeg_is_decoded_on_the_cpu(data: bytes) -> None:
     found, expected = GpuJpegDecoder(never).decode(data, 32), decode(data, 32)
     assert np.array_equal(found.rgb, expected.rgb)
 
@@ -122,7 +122,7 @@ def test_what_is_no_plain_jpeg_is_left_to_the_cpu(data: bytes) -> None:
         (encoded(photo(90, 70), "JPEG")[:-300], ErrorCode.TRUNCATED),
     ],
 )
-def test_a_damaged_file_gets_the_cpus_verdict(data: bytes, code: ErrorCode) -> None:
+def test_a_damaged_file_gets_the_error_code_of_the_cpu(data: bytes, code: ErrorCode) -> None:
     with pytest.raises(ImageFailure) as caught:
         GpuJpegDecoder(never).decode(data, 32)
     assert caught.value.code is code
@@ -135,14 +135,14 @@ def test_an_image_over_the_limits_never_reaches_the_gpu() -> None:
 
 
 @pytest.mark.parametrize(
-    "read", [lambda data, k: None, lambda data, k: card(data, k)[1:], broken], ids=["refused", "other size", "broken"]
+    "read", [lambda data, k: None, lambda data, k: gpu(data, k)[1:], broken], ids=["refused", "other size", "broken"]
 )
-def test_what_the_gpu_does_not_read_the_cpu_does(read: Read) -> None:
+def test_an_image_that_the_gpu_cannot_decode_is_decoded_on_the_cpu(read: Read) -> None:
     data = encoded(photo(90, 70), "JPEG")
     assert np.array_equal(GpuJpegDecoder(read).decode(data, 32).rgb, decode(data, 32).rgb)
 
 
-def test_a_gpu_that_fails_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_gpu_that_fails_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     decoder = GpuJpegDecoder(broken)
     for _ in range(3):
         decoder.decode(encoded(photo(90, 70), "JPEG"), 32)
@@ -150,16 +150,16 @@ def test_a_gpu_that_fails_is_said_once(caplog: pytest.LogCaptureFixture) -> None
 
 
 def test_a_gpu_is_checked_against_the_cpu() -> None:
-    GpuJpegDecoder(card).check()
+    GpuJpegDecoder(gpu).check()
     with pytest.raises(ConfigurationError, match="reads no JPEG"):
         GpuJpegDecoder(lambda data, k: None).check()
     with pytest.raises(ConfigurationError, match="pixels are not the CPU's"):
-        GpuJpegDecoder(lambda data, k: card(data, k)[:, :, ::-1]).check()
+        GpuJpegDecoder(lambda data, k: gpu(data, k)[:, :, ::-1]).check()
     with pytest.raises(ConfigurationError, match=r"the GPU fails: out of memory$"):
         GpuJpegDecoder(broken).check()
 
 
-def test_nvimagecodec_itself_gives_the_pixels_as_they_are_stored() -> None:
+def test_nvimagecodec_itself_returns_the_stored_pixels_without_rotation() -> None:
     read = gpu_reader(0, cpu=True)
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -168,46 +168,46 @@ def test_nvimagecodec_itself_gives_the_pixels_as_they_are_stored() -> None:
         found = read(data, eighths)
         assert found is not None
         assert found.dtype == np.uint8
-        assert np.array_equal(found, card(data, eighths))
-    assert read(b"no picture", 8) is None
+        assert np.array_equal(found, gpu(data, eighths))
+    assert read(b"no image", 8) is None
     GpuJpegDecoder(read).check()
     with ThreadPoolExecutor(3) as pool:
         assert all(np.array_equal(other, found) for other in pool.map(read, [data] * 6, [5] * 6) if other is not None)
 
 
 @pytest.mark.parametrize("eighths", range(1, 8))
-def test_the_scaling_keeps_a_level_and_a_slope(eighths: int) -> None:
+def test_scaling_preserves_a_level_and_a_slope(eighths: int) -> None:
     samples = np.arange(8.0)
-    assert np.allclose(scaling(eighths) @ np.ones(8), 1, atol=1e-6)
-    slope = scaling(eighths) @ samples
+    assert np.allclose(scaling_matrix(eighths) @ np.ones(8), 1, atol=1e-6)
+    slope = scaling_matrix(eighths) @ samples
     assert slope.mean() == pytest.approx(3.5)
     assert (np.diff(slope) > 0).all()
 
 
 @NO_GPU
-def test_without_a_gpu_nothing_is_read_from_its_addresses() -> None:
+def test_without_a_gpu_creating_its_reader_is_a_configuration_error() -> None:
     with pytest.raises(ConfigurationError, match="no CUDA on GPU 0") as caught:
         gpu_reader(0)
     assert caught.value.exit_code == ExitCode.CONFIGURATION
 
 
 @NO_GPU
-def test_a_worker_that_is_to_decode_on_a_gpu_that_is_none_does_not_start() -> None:
+def test_a_worker_told_to_decode_on_a_gpu_does_not_start_without_one() -> None:
     with pytest.raises(ConfigurationError, match="device cpu is no GPU"):
         require_device("auto", decode_on_gpu=True)
 
 
 @NO_GPU
-def test_the_decoder_is_checked_before_a_session_is_made_as_a_worker_meets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_decoder_is_checked_before_a_session_is_created_as_in_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[object] = []
     monkeypatch.setattr("worker.inference.session.Session", lambda *given: made.append(given))
     with pytest.raises(SystemExit, match="device cpu is no GPU"):
-        _probe("cpu", "decode")
+        probe("cpu", "decode")
     assert made == []
 
 
 @NO_GPU
-def test_the_gpu_that_shrinks_has_its_libraries_loaded_and_its_memory_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scaling_on_a_gpu_loads_its_libraries_and_limits_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[object] = []
     monkeypatch.setattr("worker.pipeline.gpu_jpeg_scaling.load_cuda", lambda: seen.append("loaded"))
     monkeypatch.setattr(
@@ -221,7 +221,7 @@ def test_the_gpu_that_shrinks_has_its_libraries_loaded_and_its_memory_limited(mo
     assert seen[1]["enable_fallback"] == 0  # type: ignore[index]
 
 
-def test_two_images_are_shrunk_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_images_are_scaled_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now, most, lock = 0, 0, threading.Lock()
     run = ort.InferenceSession.run_with_iobinding
 
@@ -238,7 +238,7 @@ def test_two_images_are_shrunk_at_a_time(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(ort.InferenceSession, "run_with_iobinding", watched)
     data = encoded(photo(90, 70), "JPEG")
     with ThreadPoolExecutor(6) as pool:
-        assert len(list(pool.map(card, [data] * 6, [5] * 6))) == 6
+        assert len(list(pool.map(gpu, [data] * 6, [5] * 6))) == 6
     assert most == 2
 
 

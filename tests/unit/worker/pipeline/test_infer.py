@@ -1,4 +1,4 @@
-"""Inference calls that fail, do not end, or run out of memory, through real sessions."""
+"""Inference calls that fail, do not end, or run out of memory, with real sessions."""
 
 import threading
 import time
@@ -20,7 +20,7 @@ from worker.pipeline.infer import infer_images, together
 
 
 def decoded(session: Session, count: int, bad: int | None = None) -> list[BatchImage]:
-    """Return decoded images in plain blue; one of them, if asked, is the one that the model cannot bear."""
+    """Return decoded images in plain blue; the model fails on the image `bad`, if given."""
     found = []
     for number in range(count):
         pixels = np.full((16, 16, 3), (BAD_RED if number == bad else 0, 0, 200), dtype=np.uint8)
@@ -39,15 +39,15 @@ def failures(images: list[BatchImage]) -> dict[int, ErrorCode]:
     return {image.position: image.code for image in images if image.code is not None}
 
 
-def cut_off_after(session: Session, seconds: float) -> Callable[[], None]:
-    """Cut off the session's calls like the watchdog does; call what is returned to end it."""
+def cancel_after(session: Session, seconds: float) -> Callable[[], None]:
+    """Cancel the session's stalled calls as the watchdog does, until the returned function is called."""
     ended = threading.Event()
 
-    def look() -> None:
+    def check() -> None:
         while not ended.wait(0.05):
-            session.calls.cut(seconds)
+            session.calls.cancel_stalled(seconds)
 
-    threading.Thread(target=look, daemon=True).start()
+    threading.Thread(target=check, daemon=True).start()
     return ended.set
 
 
@@ -60,7 +60,7 @@ def test_a_failing_call_is_halved_down_to_the_image_that_breaks_it(tmp_path: Pat
     assert failures(tagged) == {5: ErrorCode.INFERENCE_FAILED}
 
 
-def test_a_call_without_memory_is_split_the_size_is_learned_and_the_work_is_finished(tmp_path: Path) -> None:
+def test_a_call_that_runs_out_of_memory_is_split_and_later_calls_are_smaller(tmp_path: Path) -> None:
     session = Session(write_hungry_classifier(tmp_path / "hungry.onnx", most=5), "cpu", 1, batch=32)
     assert answered(infer_images(decoded(session, 32), [session])) == 32
     assert session.largest_call == 4
@@ -71,14 +71,14 @@ def test_a_call_without_memory_is_split_the_size_is_learned_and_the_work_is_fini
     assert calls == [4, 4, 2]
 
 
-def test_no_size_is_learned_where_each_call_is_filled_up_to_the_same(tmp_path: Path) -> None:
+def test_later_calls_are_not_smaller_if_each_call_is_padded_to_a_fixed_batch(tmp_path: Path) -> None:
     session = Session(write_hungry_classifier(tmp_path / "hungry.onnx", most=5), "cpu", 1, batch=32)
     session.fixed_batch = 32
     assert answered(infer_images(decoded(session, 32), [session])) == 32
     assert session.largest_call is None
 
 
-def test_an_image_that_alone_needs_too_much_memory_is_told_from_one_the_model_fails_on(tmp_path: Path) -> None:
+def test_an_image_that_alone_runs_out_of_memory_has_its_own_error_code(tmp_path: Path) -> None:
     session = Session(write_hungry_classifier(tmp_path / "hungry.onnx", most=8), "cpu", 1)
     tagged = infer_images(decoded(session, 8, bad=3), [session])
     assert answered(tagged) == 7
@@ -98,26 +98,26 @@ def test_an_image_that_alone_needs_too_much_memory_is_told_from_one_the_model_fa
         "bad allocation: bad_alloc",
     ],
 )
-def test_every_way_to_say_that_memory_ran_out_is_understood(message: str) -> None:
+def test_every_out_of_memory_message_is_recognized(message: str) -> None:
     assert error_code_of(RuntimeError(message)) is ErrorCode.OUT_OF_MEMORY
     assert error_code_of(MemoryError()) is ErrorCode.OUT_OF_MEMORY
     assert error_code_of(RuntimeError("Gather index out of range")) is ErrorCode.INFERENCE_FAILED
 
 
-def test_an_inference_that_does_not_end_is_cut_off_and_its_image_found(tmp_path: Path) -> None:
+def test_an_inference_that_does_not_end_is_cancelled_and_its_image_found(tmp_path: Path) -> None:
     session = Session(write_endless_classifier(tmp_path / "endless.onnx"), "cpu", 1)
-    end = cut_off_after(session, 0.5)
+    end = cancel_after(session, 0.5)
     tagged = infer_images(decoded(session, 8, bad=6), [session])
     end()
     assert answered(tagged) == 7
     assert failures(tagged) == {6: ErrorCode.TIMED_OUT}
-    assert session.calls.longest() == 0.0
+    assert session.calls.longest_overdue() == 0.0
 
 
-def test_a_call_that_was_cut_off_says_so_and_the_session_goes_on(tmp_path: Path) -> None:
+def test_a_cancelled_call_raises_and_the_session_still_works(tmp_path: Path) -> None:
     session = Session(write_endless_classifier(tmp_path / "endless.onnx"), "cpu", 1)
     bad = np.full((1, 16, 16, 3), BAD_RED, dtype=np.uint8)
-    end = cut_off_after(session, 0.3)
+    end = cancel_after(session, 0.3)
     started = time.monotonic()
     with pytest.raises(StalledCallError):
         session.run(bad)
@@ -127,16 +127,16 @@ def test_a_call_that_was_cut_off_says_so_and_the_session_goes_on(tmp_path: Path)
 
 
 @pytest.mark.parametrize(("rows", "copied"), [((2, 3, 4), False), ((5,), False), ((0, 2), True), ((3, 2), True)])
-def test_images_that_lie_one_after_the_other_are_not_copied(rows: tuple[int, ...], copied: bool) -> None:
-    room = np.random.default_rng(0).integers(0, 256, (6, 5, 4, 3), dtype=np.uint8)
-    found = together([room[row] for row in rows])
-    assert np.array_equal(found, room[list(rows)])
-    assert np.shares_memory(found, room) is not copied
+def test_consecutive_images_of_one_array_are_not_copied(rows: tuple[int, ...], copied: bool) -> None:
+    array = np.random.default_rng(0).integers(0, 256, (6, 5, 4, 3), dtype=np.uint8)
+    found = together([array[row] for row in rows])
+    assert np.array_equal(found, array[list(rows)])
+    assert np.shares_memory(found, array) is not copied
 
 
-def test_images_of_several_arrays_or_of_parts_of_one_are_copied() -> None:
-    room = np.zeros((6, 5, 4, 3), dtype=np.uint8)
-    for images in ([room[0], room[1].copy()], [room[0, :4], room[1, :4]], [np.ones((5, 4, 3), np.uint8)]):
+def test_images_of_several_arrays_or_parts_of_rows_are_copied() -> None:
+    array = np.zeros((6, 5, 4, 3), dtype=np.uint8)
+    for images in ([array[0], array[1].copy()], [array[0, :4], array[1, :4]], [np.ones((5, 4, 3), np.uint8)]):
         found = together(images)
         assert np.array_equal(found, np.stack(images))
-        assert not np.shares_memory(found, room)
+        assert not np.shares_memory(found, array)

@@ -1,4 +1,4 @@
-"""A suspected batch in a process of its own: real processes, real deaths."""
+"""Suspect batches in a separate process: real processes that really die."""
 
 import os
 from pathlib import Path
@@ -21,24 +21,26 @@ from worker.pipeline.tagger import build_tagger
 from worker.supervision.quarantine import Quarantine
 
 FAULTS = str(Path(faults.__file__).parent)
-#: in the bytes of an image after which its process ends at the next one, like a bug that damages the heap
+#: marks an image that makes its process die at the next image, like a bug that damages the heap
 HARMS = b"tagmill-test-harms"
 LATE_FAULT = f"""
 import hashlib, os, signal
 sha256, harmed = hashlib.sha256, []
 
-def noted(data=b"", **options):
+def hash_or_die(data=b"", **options):
     if harmed and data.startswith(b"\\x89PNG"):
         os.kill(os.getpid(), signal.SIGKILL)
     if {HARMS!r} in data:
         harmed.append(True)
     return sha256(data, **options)
 
-hashlib.sha256 = noted
+hashlib.sha256 = hash_or_die
 """
 
 
 class Named:
+    """Bundle files by any name."""
+
     def __init__(self, **files: Path) -> None:
         self.files = files
 
@@ -48,14 +50,14 @@ class Named:
 
 @pytest.fixture
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of six good images; processes that are started find the faults."""
+    """A folder of six good images. New processes import the injected faults."""
     monkeypatch.setenv("PYTHONPATH", FAULTS)
     write_folder(tmp_path / "shop", 6)
     return tmp_path / "shop"
 
 
 def quarantined(files: Named, folder: Path, *models: str, settings: Settings | None = None) -> BatchResult:
-    """Return what a quarantine makes of the files of a folder."""
+    """Return the quarantine's result for the files of a folder."""
     images = [BatchImage(number, str(path)) for number, path in enumerate(sorted(folder.iterdir()))]
     claimed = Claim(1, 1, "token", 3, True, (), models, (str(folder),))
     return to_result(Quarantine(settings or Settings(), files).tag(claimed, images))
@@ -65,9 +67,9 @@ def failures(result: BatchResult) -> dict[int, ErrorCode]:
     return {outcome.position: outcome.error_code for outcome in result.outcomes if outcome.error_code}
 
 
-def test_an_innocent_batch_comes_out_as_it_would_have_in_the_worker(shop: Path, tmp_path: Path) -> None:
+def test_a_batch_without_a_bad_image_has_the_same_result_as_in_the_worker(shop: Path, tmp_path: Path) -> None:
     files = Named(colors=write_classifier(tmp_path / "c.onnx"), masks=write_segmenter(tmp_path / "s.onnx"))
-    (shop / "broken.jpg").write_bytes(b"no picture")
+    (shop / "broken.jpg").write_bytes(b"no image")
     found = quarantined(files, shop, "colors", "masks")
     tagger = build_tagger(Settings(), files)
     images = [BatchImage(number, str(path)) for number, path in enumerate(sorted(shop.iterdir()))]
@@ -82,7 +84,7 @@ def processes(capfd: pytest.CaptureFixture[str]) -> int:
     return capfd.readouterr().err.count("quarantine_started")
 
 
-def test_the_one_image_that_ends_its_process_is_found_and_the_others_are_tagged(
+def test_the_image_that_kills_its_process_is_found_and_the_others_are_tagged(
     shop: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with (shop / "00002.png").open("ab") as file:
@@ -90,15 +92,15 @@ def test_the_one_image_that_ends_its_process_is_found_and_the_others_are_tagged(
     files = Named(colors=write_classifier(tmp_path / "c.onnx"))
     result = quarantined(files, shop, "colors")
     assert failures(result) == {2: ErrorCode.CRASHED_WORKER}
-    (said,) = (outcome.error_detail for outcome in result.outcomes if outcome.error_code)
-    assert said == "taken alone, it ended its process: SIGKILL"
+    (detail,) = (outcome.error_detail for outcome in result.outcomes if outcome.error_code)
+    assert detail == "taken alone, it ended its process: SIGKILL"
     assert sorted(outcome.position for outcome in result.outcomes) == list(range(6))
     assert len(result.inferences) == 5
-    # All six; the first three; the third alone, since it was not the first; the other three.
+    # All six; the first three; the third alone, because it was not the first of its process; the last three.
     assert processes(capfd) == 4
 
 
-def test_an_image_is_not_to_blame_for_what_one_before_it_did_to_their_process(
+def test_an_image_is_not_blamed_for_the_damage_of_an_earlier_one(
     shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(LATE_FAULT)
@@ -110,7 +112,7 @@ def test_an_image_is_not_to_blame_for_what_one_before_it_did_to_their_process(
     assert failures(result) == {}
     assert sorted(outcome.position for outcome in result.outcomes) == list(range(6))
     assert len(result.inferences) == 6
-    # All six; the first two and, in vain, the third; the third and those after it.
+    # All six; the first two, and the third, at which it dies; the third and those after it.
     assert processes(capfd) == 3
 
 
@@ -122,7 +124,7 @@ def test_an_image_over_the_memory_limit_is_found(shop: Path, tmp_path: Path) -> 
     assert failures(result) == {4: ErrorCode.OUT_OF_MEMORY}
 
 
-def test_a_stuck_image_and_an_endless_inference_are_given_up(shop: Path, tmp_path: Path) -> None:
+def test_a_stuck_image_and_an_endless_inference_time_out(shop: Path, tmp_path: Path) -> None:
     with write_image(shop / "sticks.png", "red").open("ab") as file:
         file.write(faults.STICKS)
     Image.new("RGB", (20, 20), (BAD_RED, 0, 0)).save(shop / "endless.png")
@@ -131,7 +133,7 @@ def test_a_stuck_image_and_an_endless_inference_are_given_up(shop: Path, tmp_pat
     assert failures(result) == {6: ErrorCode.TIMED_OUT, 7: ErrorCode.TIMED_OUT}
 
 
-def test_an_image_that_takes_the_interpreters_lock_for_good_is_found(shop: Path, tmp_path: Path) -> None:
+def test_an_image_that_holds_the_interpreter_lock_forever_is_found(shop: Path, tmp_path: Path) -> None:
     with (shop / "00000.png").open("ab") as file:
         file.write(faults.FREEZES)
     files = Named(colors=write_classifier(tmp_path / "c.onnx"))
@@ -139,13 +141,13 @@ def test_an_image_that_takes_the_interpreters_lock_for_good_is_found(shop: Path,
     assert failures(result) == {0: ErrorCode.CRASHED_WORKER}
 
 
-def test_models_that_cannot_be_loaded_are_no_fault_of_the_images(shop: Path, tmp_path: Path) -> None:
+def test_images_are_not_blamed_for_a_model_that_cannot_be_loaded(shop: Path, tmp_path: Path) -> None:
     (tmp_path / "noise.onnx").write_bytes(b"\x08noise")
     with pytest.raises(BundleError, match=r"could not load the models: .*noise.onnx: it is no ONNX file"):
         quarantined(Named(noise=tmp_path / "noise.onnx"), shop, "noise")
 
 
-def test_no_process_of_quarantine_is_left(shop: Path, tmp_path: Path) -> None:
+def test_no_quarantine_process_is_left_running(shop: Path, tmp_path: Path) -> None:
     files = Named(colors=write_classifier(tmp_path / "c.onnx"))
     assert quarantined(files, shop, "colors").outcomes
     assert "quarantine" not in "".join(Path(f"/proc/{pid}/cmdline").read_text() for pid in children(os.getpid()))

@@ -1,4 +1,4 @@
-"""How soon a worker process that ended is started again."""
+"""How soon the supervisor restarts a worker process."""
 
 import signal
 
@@ -8,7 +8,7 @@ from tagmill.errors import ExitCode
 from worker.supervision.supervisor import Supervisor
 
 
-def test_a_process_that_had_work_is_started_again_soon_one_that_never_got_to_it_ever_later(
+def test_a_process_that_had_batches_is_restarted_soon_and_one_that_had_none_after_growing_pauses(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     freed = iter([3, 1, 0, 0, 0, 2])

@@ -1,4 +1,4 @@
-"""What keeps a process of threads within its deadlines and its memory."""
+"""Deadlines and the memory limit of a process with threads."""
 
 import mmap
 import os
@@ -56,7 +56,7 @@ Watch = Callable[..., list[RecycleReason]]
 
 @pytest.fixture
 def watch(pool: TimeoutPool) -> Iterator[Watch]:
-    """Start watchdogs that are ended with the test; each returns the list of what it asked for."""
+    """Start watchdogs, which end with the test; each call returns the list of its recycle reasons."""
     started: list[Watchdog] = []
 
     def start(
@@ -80,7 +80,7 @@ def test_a_pool_returns_results_and_errors(pool: TimeoutPool) -> None:
         pool.submit(lambda: 1 // 0).result()
 
 
-def test_a_closed_pool_ends_what_is_queued_and_takes_no_more() -> None:
+def test_a_closed_pool_finishes_queued_tasks_and_takes_no_more() -> None:
     pool = TimeoutPool(1)
     futures = [pool.submit(lambda: 1) for _ in range(5)]
     pool.shutdown()
@@ -89,7 +89,7 @@ def test_a_closed_pool_ends_what_is_queued_and_takes_no_more() -> None:
         pool.submit(lambda: 1)
 
 
-def test_a_stuck_task_is_given_up_and_its_thread_replaced(pool: TimeoutPool) -> None:
+def test_a_stuck_task_is_abandoned_and_its_thread_replaced(pool: TimeoutPool) -> None:
     release = threading.Event()
     stuck = [pool.submit(release.wait) for _ in range(2)]
     behind = pool.submit(lambda: "done")
@@ -105,7 +105,7 @@ def test_a_stuck_task_is_given_up_and_its_thread_replaced(pool: TimeoutPool) -> 
     assert pool.abandon_stuck(0.0) == 0
 
 
-def test_a_task_that_waits_behind_others_is_not_given_up(pool: TimeoutPool) -> None:
+def test_a_task_that_waits_behind_others_is_not_abandoned(pool: TimeoutPool) -> None:
     release = threading.Event()
     for _ in range(2):
         pool.submit(release.wait)
@@ -116,7 +116,7 @@ def test_a_task_that_waits_behind_others_is_not_given_up(pool: TimeoutPool) -> N
     assert behind.result(10) == "done"
 
 
-def test_a_stuck_image_is_an_outcome_and_the_process_asks_to_be_recycled(
+def test_a_stuck_image_fails_alone_and_the_process_asks_to_be_recycled(
     pool: TimeoutPool, watch: Watch, tmp_path: Path
 ) -> None:
     paths = [write_image(tmp_path / f"{number}.png", "red", shade=number) for number in range(4)]
@@ -125,12 +125,12 @@ def test_a_stuck_image_is_an_outcome_and_the_process_asks_to_be_recycled(
     fetcher = tagger.fetcher((str(tmp_path),))
     read = fetcher.fetch
 
-    def stuck(uri: str) -> Fetched:
+    def fetch(uri: str) -> Fetched:
         if uri.endswith("2.png"):
             release.wait()
         return read(uri)
 
-    fetcher.fetch = stuck  # type: ignore[method-assign]
+    fetcher.fetch = fetch  # type: ignore[method-assign]
     asked = watch(tagger.sessions, stall=0.3, pools=tagger.pools.watched)
     images = [BatchImage(number, str(path)) for number, path in enumerate(paths)]
     tagged = tagger.tag(images, [tagger.sessions.get("colors")], (str(tmp_path),))
@@ -140,7 +140,7 @@ def test_a_stuck_image_is_an_outcome_and_the_process_asks_to_be_recycled(
     wait_until(lambda: RecycleReason.STUCK_THREAD in asked, 10, "the watchdog to ask for a new process")
 
 
-def test_an_inference_that_does_not_end_is_cut_off(pool: TimeoutPool, watch: Watch, tmp_path: Path) -> None:
+def test_an_inference_that_does_not_end_is_cancelled(pool: TimeoutPool, watch: Watch, tmp_path: Path) -> None:
     tagger = build_tagger(Settings(), Named(endless=write_endless_classifier(tmp_path / "e.onnx")))
     asked = watch(tagger.sessions, stall=0.3)
     session = tagger.sessions.get("endless")
@@ -151,7 +151,7 @@ def test_an_inference_that_does_not_end_is_cut_off(pool: TimeoutPool, watch: Wat
 
 @contextmanager
 def process(work: Callable[..., None], *arguments: object) -> Iterator[tuple[BaseProcess, Connection]]:
-    """A process of its own that does `work`, and what it says meanwhile."""
+    """A new process that runs `work`, and a connection to receive its messages."""
     context = get_context("spawn")
     here, there = context.Pipe(duplex=False)
     started = context.Process(target=work, args=(there, *arguments), daemon=True)
@@ -164,45 +164,45 @@ def process(work: Callable[..., None], *arguments: object) -> Iterator[tuple[Bas
         started.join()
 
 
-def stop_for(seconds: float, process: BaseProcess) -> None:
-    """Stop it as Ctrl-Z does, and a container that is paused."""
+def suspend_for(seconds: float, process: BaseProcess) -> None:
+    """Suspend it, as Ctrl-Z or a paused container does."""
     assert process.pid is not None
     os.kill(process.pid, signal.SIGSTOP)
     time.sleep(seconds)
     os.kill(process.pid, signal.SIGCONT)
 
 
-def said(connection: Connection) -> object:
-    assert connection.poll(30), "the process says nothing"
+def received(connection: Connection) -> object:
+    assert connection.poll(30), "the process sent nothing"
     return connection.recv()
 
 
-def small_steps() -> None:
-    """Take half a second that ends no sooner where the process is stopped meanwhile."""
+def work_half_a_second() -> None:
+    """Work for half a second; time during which the process is suspended does not count."""
     for _ in range(50):
         time.sleep(0.01)
 
 
-def work_on_two_pictures(connection: Connection) -> None:
-    """One of them gets on with it, the other is stuck."""
+def work_on_two_images(connection: Connection) -> None:
+    """Work on one image that makes progress and one that is stuck."""
     pool = TimeoutPool(2)
     Watchdog([pool], SessionCache(Settings(), Named()), 2.0, 2**60, lambda reason: None, last_resort=True)
-    tasks = [pool.submit(small_steps), pool.submit(time.sleep, 3600)]
+    tasks = [pool.submit(work_half_a_second), pool.submit(time.sleep, 3600)]
     connection.send("at work")
     connection.send([getattr(task.exception(), "code", None) for task in tasks])
 
 
-def test_a_process_that_was_stopped_fails_no_good_image_and_gives_up_a_stuck_one_later() -> None:
-    with process(work_on_two_pictures) as (started, connection):
-        assert said(connection) == "at work"
-        stop_for(2.5, started)  # longer than the images may take
+def test_a_suspended_process_fails_no_good_image_and_abandons_a_stuck_one_later() -> None:
+    with process(work_on_two_images) as (started, connection):
+        assert received(connection) == "at work"
+        suspend_for(2.5, started)  # longer than an image may take
         woken = time.monotonic()
-        assert said(connection) == [None, ErrorCode.TIMED_OUT]
-        # What it had before it was stopped counts on, the stop itself does not.
+        assert received(connection) == [None, ErrorCode.TIMED_OUT]
+        # The time before the suspension counts, the suspension itself does not.
         assert time.monotonic() - woken > 0.5
 
 
-def infer_without_end(connection: Connection, bundle: Path) -> None:
+def infer_endlessly(connection: Connection, bundle: Path) -> None:
     sessions = SessionCache(Settings(device="cpu"), Named(endless=bundle))
     session = sessions.get("endless")
     Watchdog([], sessions, 0.5, 2**60, lambda reason: None, last_resort=False)
@@ -213,44 +213,44 @@ def infer_without_end(connection: Connection, bundle: Path) -> None:
         connection.send(str(error))
 
 
-def test_an_inference_has_its_time_to_end_also_in_a_process_that_was_stopped(tmp_path: Path) -> None:
-    with process(infer_without_end, write_endless_classifier(tmp_path / "e.onnx")) as (started, connection):
-        assert said(connection) == "at work"
-        stop_for(6, started)  # longer than an inference has before its process is ended
-        assert said(connection) == "the model did not end in time"
+def test_a_cancelled_inference_has_time_to_end_even_if_the_process_was_suspended(tmp_path: Path) -> None:
+    with process(infer_endlessly, write_endless_classifier(tmp_path / "e.onnx")) as (started, connection):
+        assert received(connection) == "at work"
+        suspend_for(6, started)  # longer than a cancelled inference may take before its process is ended
+        assert received(connection) == "the model did not end in time"
         started.join(30)
         assert started.exitcode == 0
 
 
-def infer_without_listening(connection: Connection, bundle: Path) -> None:
+def infer_and_ignore_cancel(connection: Connection, bundle: Path) -> None:
     sessions = SessionCache(Settings(device="cpu"), Named(colors=bundle))
     Watchdog([], sessions, 0.5, 2**60, lambda reason: None, last_resort=False)
-    with sessions.get("colors").calls.running(lambda: connection.send("asked to end")):
+    with sessions.get("colors").calls.track(lambda: connection.send("cancelled")):
         time.sleep(3600)
 
 
-def test_an_inference_that_does_not_listen_is_ended_with_its_process(tmp_path: Path) -> None:
-    with process(infer_without_listening, write_classifier(tmp_path / "c.onnx")) as (started, connection):
-        assert said(connection) == "asked to end"
-        asked = time.monotonic()
+def test_an_inference_that_ignores_cancellation_is_ended_with_its_process(tmp_path: Path) -> None:
+    with process(infer_and_ignore_cancel, write_classifier(tmp_path / "c.onnx")) as (started, connection):
+        assert received(connection) == "cancelled"
+        cancelled = time.monotonic()
         started.join(30)
         assert started.exitcode == ProcessEnd.STUCK
-        assert time.monotonic() - asked > 4
+        assert time.monotonic() - cancelled > 4
 
 
-def test_the_grace_of_an_inference_begins_when_it_is_asked_to_end() -> None:
-    calls, asked = CallTracker(), threading.Event()
-    with calls.running(asked.set):
+def test_the_grace_of_an_inference_begins_when_it_is_cancelled() -> None:
+    calls, cancelled = CallTracker(), threading.Event()
+    with calls.track(cancelled.set):
         time.sleep(0.2)
-        assert calls.longest() == 0.0
-        assert (calls.cut(0.1), asked.is_set()) == (1, True)
-        assert calls.longest() < 0.2
+        assert calls.longest_overdue() == 0.0
+        assert (calls.cancel_stalled(0.1), cancelled.is_set()) == (1, True)
+        assert calls.longest_overdue() < 0.2
         time.sleep(0.1)
-        assert calls.longest() >= 0.1
-    assert calls.longest() == 0.0
+        assert calls.longest_overdue() >= 0.1
+    assert calls.longest_overdue() == 0.0
 
 
-def test_a_process_over_its_memory_limit_is_asked_to_end(pool: TimeoutPool, watch: Watch) -> None:
+def test_a_process_over_its_memory_limit_asks_to_be_recycled(pool: TimeoutPool, watch: Watch) -> None:
     sessions = SessionCache(Settings(), Named())
     large, small = watch(sessions, memory_limit=1), watch(sessions)
     wait_until(lambda: RecycleReason.MEMORY in large, 10, "the watchdog to see the memory")
@@ -261,7 +261,7 @@ def test_memory_is_measured_and_limited_by_machine_container_or_setting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = resident_bytes()
-    # Mapped anew: what earlier tests gave back to the allocator is resident already.
+    # A new mapping: memory that earlier tests gave back to the allocator is already resident.
     with mmap.mmap(-1, 50 * 2**20) as held:
         for place in range(0, len(held), mmap.PAGESIZE):
             held[place] = 1
@@ -276,7 +276,7 @@ def test_memory_is_measured_and_limited_by_machine_container_or_setting(
     assert memory_limit(0) == 2**20 * 3 // 4 < machine
 
 
-def test_an_unforeseen_error_of_one_image_leaves_the_others_alone(pool: TimeoutPool, tmp_path: Path) -> None:
+def test_an_unexpected_error_of_one_image_does_not_affect_the_others(pool: TimeoutPool, tmp_path: Path) -> None:
     write_image(tmp_path / "good.png", "red")
     tagger = build_tagger(Settings(decode_threads=2), Named(colors=write_classifier(tmp_path / "c.onnx")))
     fetcher = tagger.fetcher((str(tmp_path),))
