@@ -19,6 +19,7 @@ from export.proof.sample_images import labeled_pictures, sample_pictures, seed_o
 from tagmill.bundles.spec import GOLDEN, BundleSpec, Precision, check_name
 from tagmill.cli.progress import Display
 from tagmill.errors import BundleError, InputError
+from tagmill.files import atomic_write
 from training.annotations.folders import short_name
 from training.checkpoint import Checkpoint, load
 from training.models.svm import SupportVectors
@@ -121,14 +122,10 @@ def _opener(spec: BundleSpec, path: Path) -> Callable[[onnx.ModelProto, Precisio
 
 
 def _put(graph: onnx.ModelProto, metadata: dict[str, str], out: Path) -> None:
-    partial = out.with_name(f".{out.name}.partial")
-    try:
-        _write(graph, metadata, partial)
-        # The file that takes its place is one that the production session has opened and checked.
-        Session(partial, device="cpu")
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic_write(out) as temporary:
+        _write(graph, metadata, temporary)
+        # `out` is replaced only by a file that the production session has opened and checked.
+        Session(temporary, device="cpu")
 
 
 def _write(model: onnx.ModelProto, metadata: dict[str, str], path: Path) -> None:

@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from tagmill.files import atomic_write
+
 #: images drawn from noise; the other images of a set are these, turned, mirrored, shifted and brightened or darkened
 DRAWN = 48
 #: set -> pixels per side, and the formats that its files alternate between
@@ -58,9 +60,8 @@ def _write(seed: int, numbers: list[int], side: int, paths: list[Path]) -> None:
         turned = np.rot90(drawn, random.integers(4))[:, :: random.choice((-1, 1))]
         shifted = np.roll(turned, tuple(random.integers(side, size=2)), (0, 1))
         brighter = cv2.convertScaleAbs(shifted, alpha=random.uniform(0.8, 1.1))
-        partial_path = paths[number].with_suffix(".partial")
-        Image.fromarray(brighter).save(partial_path, _format(paths[number]), quality=90)
-        partial_path.rename(paths[number])
+        with atomic_write(paths[number]) as temporary:
+            Image.fromarray(brighter).save(temporary, _format(paths[number]), quality=90)
 
 
 def _format(path: Path) -> str:

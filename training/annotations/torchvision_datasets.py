@@ -10,6 +10,7 @@ from typing import Any
 
 from tagmill.cli.progress import Display
 from tagmill.errors import ConfigurationError, InputError
+from tagmill.files import atomic_write
 from training.annotations.folders import Folders
 
 #: the labels of VOC's mask values, from 0 on (host.robots.ox.ac.uk/pascal/VOC/voc2012/segexamples); 255 is ignored
@@ -94,12 +95,13 @@ def _open_dataset(name: str, class_name: str, root: Path, options: dict[str, Any
 
 def _write_folder(stored: Any, folder: Path, name: str, display: Display) -> None:
     """Write a data set into a folder that appears only when it is complete."""
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    with display.reading(f"{name} {folder.name}", len(stored)) as step:
-        for done in DATASETS[name].write(stored, partial):
-            step(done)
-    partial.replace(folder)
+    try:
+        with atomic_write(folder) as temporary, display.reading(f"{name} {folder.name}", len(stored)) as step:
+            for done in DATASETS[name].write(stored, temporary):
+                step(done)
+    except OSError:
+        if not folder.is_dir():  # else another process has completed it meanwhile
+            raise
 
 
 def write_categories(stored: Any, folder: Path) -> Iterator[int]:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tagmill.files import atomic_write
 from training.evaluation.predict import call_size, to_pixels
 from training.models.backbones import Transfer
 
@@ -38,9 +39,8 @@ def backbone_features(
         features = _compute(network, pixels, device, step)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial.npy")
-        np.save(partial, features)
-        partial.replace(path)
+        with atomic_write(path) as temporary:
+            np.save(temporary, features)
     except OSError:
         pass
     return features

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, fontManager, get_font
 from numpy.typing import NDArray
 
-from tagmill.files import write_whole
+from tagmill.files import write_bytes_atomic
 
 #: colors that people with any color vision can tell apart (Okabe and Ito 2008, Color Universal Design)
 BLUE, ORANGE, GREEN, VERMILION = "#0072b2", "#e69f00", "#009e73", "#d55e00"
@@ -82,7 +82,7 @@ def save(figure: Figure, path: Path) -> None:
         # matplotlib warns of each character that no font has; the page mentions the labels once.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from font", category=UserWarning)
         figure.savefig(content, format="png", dpi=DPI, metadata={"Software": None})
-    write_whole(path, content.getvalue())
+    write_bytes_atomic(path, content.getvalue())
 
 
 def labels_without_font(labels: Sequence[str]) -> list[str]:
