@@ -25,13 +25,13 @@ from numpy.typing import NDArray
 from tagmill.bundles.onnx_metadata import read_metadata
 from tagmill.bundles.spec import BundleSpec, Precision
 from tagmill.bundles.starter import starter_bundles
+from tagmill.device import Device
 from tagmill.errors import TagmillError, first_line
 from tagmill.images.decode import decode
 from tagmill.images.image import DecodedImage
 from tagmill.images.preprocess import PreprocessSpec, fit
 from tagmill.sample.catalog import write_catalog
 from worker.devices.cuda_thread import gpu_thread
-from worker.devices.device import Device
 from worker.devices.pinned_memory import pinned_buffer
 from worker.devices.provider_options import GpuOptions
 from worker.inference.golden_check import tolerance

@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from export.cli.export import FILE, FOLDER
-from tagmill.errors import InputError
+from tagmill.device import TRAINING_DEVICES
+from training.cli.options import check_device
 
 #: what `tagmill evaluate` shows of a report, and how its figures a label are called
 SHARES = (
@@ -22,7 +23,7 @@ PER_CLASS = {"per_class": "accuracy", "per_class_ap": "average precision", "per_
 @click.command()
 @click.argument("bundle", type=FILE, metavar="FILE.onnx")
 @click.option("--data", "data", required=True, multiple=True, type=FOLDER, help="Labeled images; may be repeated.")
-@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda:N", help="Where inference runs.")
+@click.option("--device", default="auto", show_default=True, metavar=TRAINING_DEVICES, help="Where inference runs.")
 @click.option("--out", type=FOLDER, help="Folder for figures and images with predicted titles or masks.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def evaluate(bundle: Path, data: tuple[Path, ...], device: str, out: Path | None, as_json: bool) -> None:
@@ -36,8 +37,7 @@ def evaluate(bundle: Path, data: tuple[Path, ...], device: str, out: Path | None
     from training.annotations.torchvision_datasets import resolve_test_folders
     from worker.inference.session import Session
 
-    if device not in {"auto", "cpu", "cuda"} and not device.startswith("cuda:"):
-        raise InputError(f"--device {device}: must be auto, cpu or cuda:N")
+    check_device(device)
     report = measure(Session(bundle, device=device, batch=BATCH), resolve_test_folders(data), out=out)
     if as_json:
         click.echo(json.dumps(report))

@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from tagmill.bundles.spec import check_name
 from tagmill.cli.console import open_console
 from tagmill.db.migrate import open_database
+from tagmill.device import DEVICES
 from tagmill.registry.models import Model, list_models, models_by_sha256, promote, register, resolve
 from tagmill.registry.store import ModelStore
 from tagmill.settings import load_settings
@@ -69,7 +70,7 @@ def show(wanted: str) -> None:
 
 @model.command("verify")
 @click.argument("wanted", metavar="NAME[@VERSION]")
-@click.option("--device", metavar="auto|cpu|cuda:N", help="Where inference runs.  [default: auto]")
+@click.option("--device", metavar=DEVICES, help="Where inference runs.  [default: auto]")
 def verify(wanted: str, device: str | None) -> None:
     """Check a model's file in the store, and its golden samples on this machine."""
     settings = load_settings(device=device)

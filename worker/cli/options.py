@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
-DEVICE = click.option(
-    "--device", metavar="auto|cpu|cuda:N|tensorrt:N|openvino", help="Where inference runs.  [default: auto]"
-)
+from tagmill.device import DEVICES
+
+DEVICE = click.option("--device", metavar=DEVICES, help="Where inference runs.  [default: auto]")
 
 
 BUNDLES = click.option(

@@ -7,7 +7,7 @@ the options. Nothing here needs a GPU.
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from worker.devices.device import Device
+from tagmill.device import Device
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"

@@ -8,10 +8,10 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+from tagmill.device import Device
 from tagmill.errors import InputError
 from tagmill.files import atomic_write
 from tagmill.machine import cpu_name, usable_cores
-from worker.devices.device import Device
 
 log = logging.getLogger(__name__)
 

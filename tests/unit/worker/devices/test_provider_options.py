@@ -17,13 +17,13 @@ from support.adversarial_bundles import BAD_RED, write_hungry_classifier
 from support.bundles import write_classifier, write_fussy_classifier, write_segmenter
 
 from tagmill.bundles.starter import starter_bundles
+from tagmill.device import Device
 from tagmill.errors import BundleError, ConfigurationError, ExitCode
 from tagmill.settings import Settings, load_settings
 from tagmill.tasks.base import MASK, SCORES
 from worker.devices import provider_options as provider_options_module
 from worker.devices.cuda_libraries import load_tensorrt
 from worker.devices.cuda_thread import gpu_thread
-from worker.devices.device import Device
 from worker.devices.device_check import require_device
 from worker.devices.pinned_memory import pin, pinned_buffer
 from worker.devices.provider_options import (
@@ -53,16 +53,6 @@ def shaped(path: Path, batch: int, fixed: bool = False) -> ShapedCalls:
     if fixed:
         options.add_free_dimension_override_by_name("n", batch)
     return ShapedCalls(ort.InferenceSession(str(path), options, providers=[CPU]), batch, 0, place="cpu")
-
-
-def test_a_device_is_read_as_the_settings_read_it() -> None:
-    assert Device.parse("tensorrt:2") == Device("tensorrt", 2)
-    assert (str(Device.parse("cuda")), str(Device.parse("openvino"))) == ("cuda:0", "openvino")
-    for text in ("gpu", "cuda:", "cpu:0", "openvino:1", "cuda:x", "CUDA", "auto:0", "cuda:\u0663"):
-        with pytest.raises(ConfigurationError, match="must be auto, cpu"):
-            Device.parse(text)
-        with pytest.raises(ConfigurationError, match="TAGMILL_DEVICE: must be auto, cpu"):
-            load_settings(device=text)
 
 
 def test_each_device_asks_for_its_provider_and_those_that_take_what_it_cannot_run() -> None:
