@@ -1,6 +1,5 @@
 """Measure a bundle on labeled images through the production session, with no torch."""
 
-import os
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from tagmill.bundles.spec import BundleSpec
 from tagmill.cli.progress import Display
 from tagmill.errors import ConfigurationError, InputError, NothingToDo
 from tagmill.images.preprocess import PreprocessSpec
+from tagmill.machine import usable_cores
 from tagmill.outcomes import ImageFailure
 from tagmill.tasks.figures import (
     calibration_error,
@@ -190,7 +190,7 @@ def _decoded(
         return read_image(example.image, spec), None
 
     done = 0
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         waiting: deque[tuple[Example, Future[Read]]] = deque()
         coming = iter(examples)
         good: list[Example] = []

@@ -1,6 +1,5 @@
 """Write the images of a benchmark into a folder, once. No two files have the same bytes."""
 
-import os
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from tagmill.files import atomic_write
+from tagmill.machine import usable_cores
 
 #: images drawn from noise; the other images of a set are these, turned, mirrored, shifted and brightened or darkened
 DRAWN = 48
@@ -43,7 +43,7 @@ def write_set(name: str, folder: Path, count: int) -> list[Path]:
     for number in missing:
         groups.setdefault(number // len(formats) % DRAWN, []).append(number)
     if groups:
-        with ProcessPoolExecutor(os.cpu_count()) as pool:
+        with ProcessPoolExecutor(usable_cores()) as pool:
             list(pool.map(partial(_write, side=side, paths=paths), groups, groups.values()))
     return paths
 
