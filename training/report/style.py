@@ -6,13 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from matplotlib import style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, fontManager, get_font
-from numpy.typing import NDArray
 
 from tagmill.files import write_bytes_atomic
 
@@ -23,11 +20,6 @@ INK, FAINT, LINE, WRONG, NOTHING = "#1d2433", "#5b6472", "#d9dee5", "#b3261e", "
 CHARACTERS = 22
 DPI = 110
 
-#: Kelly's colors of maximum contrast (1965), of which the first suit people with color blindness too; teal, not gray
-_CONTRAST = (
-    "f3c300 875692 f38400 a1caf1 be0032 c2b280 00a6a6 008856 e68fac 0067a5 "
-    "f99379 604e97 f6a600 b3446c dcd300 882d17 8db600 654522 e25822 2b3d26"
-)
 #: fonts with characters that DejaVu Sans, which comes with matplotlib, lacks: Chinese, Japanese, Korean, emoji
 _MORE_FONTS = (
     "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans CJK KR", "Noto Sans SC", "Noto Sans JP", "Noto Sans KR",
@@ -110,10 +102,3 @@ def join_names(names: Sequence[str], characters: int = CHARACTERS) -> str:
         shown.append(name)
     rest = len(names) - len(shown)
     return ", ".join(shown) + (f" +{rest}" if rest else "")
-
-
-def mask_colors() -> NDArray[Any]:
-    """Return the color of each label index of a mask, float [256, 3] of 0..1; the colors repeat after 20."""
-    shades = np.array([to_rgb(f"#{color}") for color in _CONTRAST.split()])
-    found: NDArray[Any] = shades[(np.arange(256) - 1) % len(shades)]
-    return found
