@@ -1,4 +1,4 @@
-"""Write files atomically: the old file stays until the new one is complete."""
+"""Write files atomically: the old file stays until the new one is complete. Also where cached files are."""
 
 import os
 import shutil
@@ -56,6 +56,11 @@ def write_bytes_atomic(path: Path, content: bytes) -> None:
             temporary.write_bytes(content)
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror}; make room, or name another folder with --out") from error
+
+
+def user_cache() -> Path:
+    """Return the folder of what can be downloaded or computed again: ~/.cache/tagmill, or below XDG_CACHE_HOME."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tagmill"
 
 
 def _remove(path: Path) -> None:

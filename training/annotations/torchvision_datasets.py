@@ -1,7 +1,6 @@
 """Data sets that are known by name. torchvision downloads them once; then they are folders of images like any other."""
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +9,7 @@ from typing import Any
 
 from tagmill.cli.progress import Display
 from tagmill.errors import ConfigurationError, InputError
-from tagmill.files import atomic_write
+from tagmill.files import atomic_write, user_cache
 from training.annotations.folders import Folders
 
 #: the labels of VOC's mask values, from 0 on (host.robots.ox.ac.uk/pascal/VOC/voc2012/segexamples); 255 is ignored
@@ -61,7 +60,7 @@ def download(name: str, root: Path | None = None, display: Display | None = None
     Because they are folders, training, the proof of an export and `tagmill evaluate` all read them. Raise InputError
     if the data set cannot be downloaded.
     """
-    root = root or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tagmill" / name
+    root = root or user_cache() / name
     dataset = DATASETS[name]
     folders = root / "train", root / "test"
     for folder, options in zip(folders, (dataset.train, dataset.test), strict=True):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tagmill.errors import ConfigurationError
-from tagmill.files import atomic_write, open_atomic, write_bytes_atomic
+from tagmill.files import atomic_write, open_atomic, user_cache, write_bytes_atomic
 
 
 class DiskFull(OSError):
@@ -163,7 +163,7 @@ def test_a_folder_that_takes_no_new_file_leaves_the_old_one(tmp_path: Path) -> N
         import os, sys
         from pathlib import Path
         from tagmill.errors import ConfigurationError
-        from tagmill.files import atomic_write, open_atomic, write_bytes_atomic
+        from tagmill.files import atomic_write, open_atomic, user_cache, write_bytes_atomic
 
         os.chdir(sys.argv[1])
         if os.getuid() == 0:
@@ -209,3 +209,12 @@ def test_a_full_disk_is_reported_with_the_name_of_the_file(tmp_path: Path, monke
         write_bytes_atomic(path, b"new")
     assert path.read_text() == "earlier"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_cached_files_are_below_the_home_folder_unless_a_variable_names_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert user_cache() == tmp_path / "tagmill"
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    assert user_cache() == Path.home() / ".cache" / "tagmill"
