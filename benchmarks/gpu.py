@@ -7,7 +7,6 @@ MobileNetV3 and ResNet-50. These have random weights, which are as fast as train
 
 import argparse
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -25,13 +24,14 @@ from numpy.typing import NDArray
 from tagmill.bundles.onnx_metadata import read_metadata
 from tagmill.bundles.spec import BundleSpec, Precision
 from tagmill.bundles.starter import starter_bundles
+from tagmill.device import Device
 from tagmill.errors import TagmillError, first_line
 from tagmill.images.decode import decode
 from tagmill.images.image import DecodedImage
 from tagmill.images.preprocess import PreprocessSpec, fit
+from tagmill.machine import usable_cores
 from tagmill.sample.catalog import write_catalog
 from worker.devices.cuda_thread import gpu_thread
-from worker.devices.device import Device
 from worker.devices.pinned_memory import pinned_buffer
 from worker.devices.provider_options import GpuOptions
 from worker.inference.golden_check import tolerance
@@ -219,7 +219,7 @@ def _mode_rates(
 def _overlap_table(device: str, bundle: Path, files: Sequence[Path], seconds: float) -> None:
     """Time decoding and inference one after the other and at the same time, with 64 images per call."""
     say("timing the overlap of decoding and inference")
-    session, size, cores = Session(bundle, device), 64, os.cpu_count() or 1
+    session, size, cores = Session(bundle, device), 64, usable_cores()
     spec = session.spec.preprocess
     images = _decoded(files, spec)[:size]
     with ThreadPoolExecutor(cores) as pool, ThreadPoolExecutor(1) as caller:
@@ -254,7 +254,7 @@ def _jpeg_table(device: str, files: Sequence[Path], seconds: float) -> None:
     """Compare JPEG decoders on the GPU with the worker's on all cores, from full images to 224 pixels."""
     say("timing JPEG decoders")
     jpegs = [file for file in files if file.suffix == ".jpg"][:64]
-    cores, spec = os.cpu_count() or 1, PreprocessSpec(224, 224)
+    cores, spec = usable_cores(), PreprocessSpec(224, 224)
     with ThreadPoolExecutor(cores) as pool:
         ours = _rate(lambda: list(pool.map(lambda file: _read(file, spec), jpegs)), len(jpegs), seconds)
         rows = [(f"the worker's, {cores} cores, scaled while decoding", f"{ours:.0f}")]

@@ -18,6 +18,7 @@ from export.proof.sample_images import labeled_images, sample_images, split_seed
 from tagmill.bundles.spec import GOLDEN, BundleSpec, Precision, check_name
 from tagmill.cli.progress import Display
 from tagmill.errors import BundleError, InputError
+from tagmill.files import atomic_write
 from training.annotations.folders import short_name
 from training.checkpoint import Checkpoint, load
 from training.models.svm import SupportVectors
@@ -127,13 +128,10 @@ def _session_opener(spec: BundleSpec, path: Path) -> OpenSession:
 
 def _write_checked(graph: onnx.ModelProto, metadata: dict[str, str], out: Path) -> None:
     """Write a bundle that a session has loaded; keep the old file until then."""
-    partial = out.with_name(f".{out.name}.partial")
-    try:
-        _write(graph, metadata, partial)
-        Session(partial, device="cpu")
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic_write(out) as temporary:
+        _write(graph, metadata, temporary)
+        # `out` is replaced only by a file that the production session has opened and checked.
+        Session(temporary, device="cpu")
 
 
 def _write(model: onnx.ModelProto, metadata: dict[str, str], path: Path) -> None:

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSou
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from tagmill.device import Device
 from tagmill.errors import ConfigurationError
 
 #: upper limit, in seconds, of every setting that is a time
@@ -174,9 +175,8 @@ class Settings(BaseSettings):
     @field_validator("device")
     @classmethod
     def _device_is_known(cls, value: str) -> str:
-        if re.fullmatch(r"auto|cpu|openvino|(cuda|tensorrt)(:[0-9]+)?", value):
-            return value
-        raise ValueError("must be auto, cpu, cuda:N, tensorrt:N or openvino")
+        Device.parse(value)
+        return value
 
 
 def load_settings(**overrides: object) -> Settings:

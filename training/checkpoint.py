@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tagmill.errors import BundleError, ConfigurationError, InputError, NothingToDo
+from tagmill.files import atomic_write
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.tasks.base import Task, task_named
 from training.annotations.folders import Folders, require_outside
@@ -93,12 +94,11 @@ def save(checkpoint: Checkpoint, run: Path) -> Path:
 
 def write(values: dict[str, Any], path: Path) -> Path:
     """Write tensors and plain values atomically. Raise ConfigurationError if the disk is full or not writable."""
-    temporary = path.with_name(f".{path.name}.partial")
     try:
-        torch.save(values, temporary)
-        temporary.replace(path)
+        # torch writes the name of a path into the file, but not that of a file object.
+        with atomic_write(path) as temporary, temporary.open("wb") as out:
+            torch.save(values, out)
     except (OSError, RuntimeError) as error:  # torch's zip writer raises RuntimeError on a full disk
-        temporary.unlink(missing_ok=True)
         reason = getattr(error, "strerror", None) or "the file could not be written whole; is the disk full?"
         raise ConfigurationError(f"{path}: {reason}; make room, then the same command with --resume goes on") from error
     return path

@@ -21,9 +21,9 @@ from worker.connections import redis_channel
 from worker.connections.availability import Services
 from worker.connections.celery_log import BrokerLog
 from worker.connections.periodic import Periodic
-from worker.devices.device_check import require_device
 from worker.pipeline.tagger import build_tagger
 from worker.reaping import reaper
+from worker.supervision.device_check import require_device
 from worker.supervision.process import ProcessEnd
 from worker.supervision.watchdog import RecycleReason
 from worker.task import register

@@ -1,6 +1,5 @@
 """Write the images of a benchmark into a folder, once. No two files have the same bytes."""
 
-import os
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -8,6 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL import Image
+
+from tagmill.files import atomic_write
+from tagmill.machine import usable_cores
 
 #: images drawn from noise; the other images of a set are these, turned, mirrored, shifted and brightened or darkened
 DRAWN = 48
@@ -41,7 +43,7 @@ def write_set(name: str, folder: Path, count: int) -> list[Path]:
     for number in missing:
         groups.setdefault(number // len(formats) % DRAWN, []).append(number)
     if groups:
-        with ProcessPoolExecutor(os.cpu_count()) as pool:
+        with ProcessPoolExecutor(usable_cores()) as pool:
             list(pool.map(partial(_write, side=side, paths=paths), groups, groups.values()))
     return paths
 
@@ -58,9 +60,8 @@ def _write(seed: int, numbers: list[int], side: int, paths: list[Path]) -> None:
         turned = np.rot90(drawn, random.integers(4))[:, :: random.choice((-1, 1))]
         shifted = np.roll(turned, tuple(random.integers(side, size=2)), (0, 1))
         brighter = cv2.convertScaleAbs(shifted, alpha=random.uniform(0.8, 1.1))
-        partial_path = paths[number].with_suffix(".partial")
-        Image.fromarray(brighter).save(partial_path, _format(paths[number]), quality=90)
-        partial_path.rename(paths[number])
+        with atomic_write(paths[number]) as temporary:
+            Image.fromarray(brighter).save(temporary, _format(paths[number]), quality=90)
 
 
 def _format(path: Path) -> str:

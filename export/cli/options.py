@@ -1,11 +1,7 @@
 """Options and types of arguments that several commands of this package take."""
 
-import click
+from tagmill.cli.param_types import DEVICE, NonEmptyPath
 
-from tagmill.cli.param_types import NonEmptyPath
+__all__ = ["DEVICE", "FILE", "FOLDER"]
 
 FILE = FOLDER = NonEmptyPath()
-
-DEVICE = click.option(
-    "--device", metavar="auto|cpu|cuda:N|tensorrt:N|openvino", help="Where inference runs.  [default: auto]"
-)

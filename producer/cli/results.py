@@ -12,7 +12,7 @@ from producer.results.mask_png_writer import require_segmenter, write_masks
 from producer.results.read import read_results, run_models, unique_names
 from tagmill.db.migrate import open_database
 from tagmill.errors import InputError
-from tagmill.files import whole_file
+from tagmill.files import open_atomic
 from tagmill.settings import load_settings
 
 
@@ -40,7 +40,7 @@ def results(run_id: int, format_name: str, output: str, masks: Path | None) -> N
         sys.stdout.flush()
     else:
         try:
-            with whole_file(Path(output)) as out:
+            with open_atomic(Path(output)) as out:
                 count = write(read_results(engine, run_id, models), names, out)
         except OSError as error:
             raise InputError(f"{output}: {error.strerror}") from error

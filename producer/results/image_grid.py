@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from producer.results.mask_png_writer import index_map
 from producer.results.read import ImageResult
+from tagmill.files import atomic_write
 from tagmill.images.decode import decode
 from tagmill.outcomes import ImageFailure
 from tagmill.registry.models import Model
@@ -42,9 +43,9 @@ def draw_grid(cells: Sequence[Cell], segmenter: tuple[str, Model] | None, column
         top = TITLE + number // columns * (CELL + CAPTION + GAP)
         canvas.paste(_square(cell.result, segmenter), (left, top))
         _draw_caption(pen, cell, left, top + CELL + 2)
-    partial = out.with_name(f"{out.stem}.partial.png")
-    canvas.save(partial, optimize=True)
-    return partial.replace(out)
+    with atomic_write(out) as temporary:
+        canvas.save(temporary, "PNG", optimize=True)
+    return out
 
 
 def _square(result: ImageResult, segmenter: tuple[str, Model] | None) -> Image.Image:

@@ -17,7 +17,7 @@ from tagmill.images.preprocess import PreprocessSpec
 from tagmill.records import Mask
 from tagmill.registry.models import Model
 from tagmill.tasks.base import task_named
-from tagmill.tasks.masks import decode_mask, palette, to_image_size
+from tagmill.tasks.masks import decode_mask, png_palette, to_image_size
 
 #: bytes in the name of a folder, on every usual file system
 _MAX_FOLDER_BYTES = 255
@@ -94,6 +94,6 @@ def _write(result: ImageResult, masks: Sequence[Mask], model: Model, target: Pat
     assert result.width is not None, "a tagged image has a size"
     assert result.height is not None, "a tagged image has a size"
     image = Image.fromarray(index_map(masks, model, result.width, result.height))
-    image.putpalette(palette(len(model.labels)))
+    image.putpalette(png_palette(len(model.labels)))
     target.parent.mkdir(parents=True, exist_ok=True)
     image.save(target, optimize=False)

@@ -1,10 +1,14 @@
-"""Click parameter types that refuse NaN, infinity and empty paths."""
+"""Click parameter types that refuse NaN, infinity and empty paths, and the option that commands of several rooms have."""
 
 import math
 from pathlib import Path
 from typing import Any
 
 import click
+
+from tagmill.device import DEVICES
+
+DEVICE = click.option("--device", metavar=DEVICES, help="Where inference runs.  [default: auto]")
 
 
 class Finite(click.FloatRange):

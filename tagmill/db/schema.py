@@ -225,7 +225,7 @@ mask = Table(
 file_seen = Table(
     "file_seen",
     metadata,
-    #: sha256 of path, size, times and inode; see worker.sources.stat_cache
+    #: sha256 of path, size, times and inode; see worker.pipeline.known
     Column("identity", Sha256, primary_key=True),
     #: sha256 of its bytes
     Column("sha256", Sha256, nullable=False),

@@ -1,11 +1,11 @@
 """The folder of registered bundles, shared by all workers."""
 
-import os
 import shutil
 from pathlib import Path
 
 from tagmill.bundles.spec import sha256_of
 from tagmill.errors import BundleError, InputError
+from tagmill.files import atomic_write
 
 
 class ModelStore:
@@ -21,9 +21,8 @@ class ModelStore:
             return target
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            partial = target.with_suffix(f".{os.getpid()}.partial")
-            shutil.copyfile(path, partial)
-            partial.replace(target)
+            with atomic_write(target) as temporary:
+                shutil.copyfile(path, temporary)
         except OSError as error:
             raise InputError(
                 f"{self._folder}: {error.strerror}; set TAGMILL_MODEL_STORE to a writable folder"

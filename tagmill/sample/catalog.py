@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from tagmill.files import atomic_write
 from tagmill.sample.broken import broken_bytes, damage_of
 from tagmill.sample.files import FileFormat, encode_image, encode_mask, write_file
 from tagmill.sample.item import CATEGORIES, MASK_LABELS, SampleItem, draw_item
@@ -106,9 +107,7 @@ def _write_item(directory: Path, plan: CatalogPlan, item: PlannedItem) -> None:
 
 
 def _write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8", newline="") as file:
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)
-    temporary.replace(path)

@@ -7,6 +7,7 @@ from pathlib import Path
 from numpy.random import Generator
 from PIL import Image
 
+from tagmill.files import atomic_write
 from tagmill.sample.item import SampleItem
 
 #: EXIF tag of the orientation
@@ -56,10 +57,9 @@ def encode_mask(item: SampleItem) -> bytes:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name and rename it."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(data)
-    temporary.replace(path)
+    """Write a file atomically. Raise OSError."""
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def _save_jpeg(image: Image.Image, buffer: io.BytesIO, rng: Generator) -> None:

@@ -1,12 +1,10 @@
 """Show the progress and the outcome of a chaos run on stderr."""
 
-import os
 import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
-from pathlib import Path
 
 from chaos.audit import Verdict, seconds_or_never
 from chaos.cluster import Services
@@ -16,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tagmill.cli.run_display import progress_bar
+from tagmill.machine import cpu_name, usable_cores
 
 
 class Display:
@@ -34,7 +33,7 @@ class Display:
         """Print the machine and the versions of servers and packages."""
         packages = ", ".join(f"{name} {version(name)}" for name in ("celery", "redis", "sqlalchemy", "onnxruntime"))
         servers = f"Redis {services.redis.version}, PostgreSQL {services.database.version}"
-        self.log(f"{_processor()}, {os.cpu_count()} cores; Python {platform.python_version()}, {servers}, {packages}")
+        self.log(f"{cpu_name()}, {usable_cores()} cores; Python {platform.python_version()}, {servers}, {packages}")
 
     @contextmanager
     def progress(self, name: str, images: int) -> Iterator[None]:
@@ -69,12 +68,3 @@ class Display:
         self._console.print(outcomes)
         if verdict.missed:
             self.log(f"{verdict.missed} faults came too late to disturb anything: take more images")
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

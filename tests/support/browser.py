@@ -51,7 +51,7 @@ class PageLoad:
     """What the browser reported while it loaded a page."""
 
     #: errors, warnings and failed requests
-    troubles: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
     #: requested addresses, without data: URLs
     requests: list[str] = field(default_factory=list)
 
@@ -112,13 +112,13 @@ class Browser:
             values = event["params"]
             match event["method"]:
                 case "Runtime.consoleAPICalled" if values["type"] in {"error", "warning", "assert"}:
-                    loaded.troubles.append(str(values["args"]))
+                    loaded.problems.append(str(values["args"]))
                 case "Runtime.exceptionThrown":
-                    loaded.troubles.append(str(values["exceptionDetails"]))
+                    loaded.problems.append(str(values["exceptionDetails"]))
                 case "Log.entryAdded" if values["entry"]["level"] in {"error", "warning"}:
-                    loaded.troubles.append(values["entry"]["text"])
+                    loaded.problems.append(values["entry"]["text"])
                 case "Network.loadingFailed":
-                    loaded.troubles.append(values["errorText"])
+                    loaded.problems.append(values["errorText"])
                 case "Network.requestWillBeSent" if not values["request"]["url"].startswith("data:"):
                     loaded.requests.append(values["request"]["url"])
         return loaded

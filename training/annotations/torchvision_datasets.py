@@ -1,7 +1,6 @@
 """Data sets that are known by name. torchvision downloads them once; then they are folders of images like any other."""
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ from typing import Any
 
 from tagmill.cli.progress import Display
 from tagmill.errors import ConfigurationError, InputError
+from tagmill.files import atomic_write, user_cache
 from training.annotations.folders import Folders
 
 #: the labels of VOC's mask values, from 0 on (host.robots.ox.ac.uk/pascal/VOC/voc2012/segexamples); 255 is ignored
@@ -60,7 +60,7 @@ def download(name: str, root: Path | None = None, display: Display | None = None
     Because they are folders, training, the proof of an export and `tagmill evaluate` all read them. Raise InputError
     if the data set cannot be downloaded.
     """
-    root = root or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tagmill" / name
+    root = root or user_cache() / name
     dataset = DATASETS[name]
     folders = root / "train", root / "test"
     for folder, options in zip(folders, (dataset.train, dataset.test), strict=True):
@@ -94,12 +94,13 @@ def _open_dataset(name: str, class_name: str, root: Path, options: dict[str, Any
 
 def _write_folder(stored: Any, folder: Path, name: str, display: Display) -> None:
     """Write a data set into a folder that appears only when it is complete."""
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    with display.reading(f"{name} {folder.name}", len(stored)) as step:
-        for done in DATASETS[name].write(stored, partial):
-            step(done)
-    partial.replace(folder)
+    try:
+        with atomic_write(folder) as temporary, display.reading(f"{name} {folder.name}", len(stored)) as step:
+            for done in DATASETS[name].write(stored, temporary):
+                step(done)
+    except OSError:
+        if not folder.is_dir():  # else another process has completed it meanwhile
+            raise
 
 
 def write_categories(stored: Any, folder: Path) -> Iterator[int]:

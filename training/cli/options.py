@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from tagmill.cli.param_types import Finite, NonEmptyPath
+from tagmill.device import TRAINING_DEVICES
 from tagmill.errors import InputError
 
 PATH = NonEmptyPath()
@@ -45,7 +46,7 @@ SHARED = (
     click.option("--average", type=Finite(0, 0.99999), help=f"Decay of the weights' EMA; 0: none  {DEFAULT_IN_DOCS}"),
     click.option("--patience", type=click.IntRange(0), help="Epochs without gain that end it; 0: never  [default: 0]"),
     SEED,
-    click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda:N", help="Where to train."),
+    click.option("--device", default="auto", show_default=True, metavar=TRAINING_DEVICES, help="Where to train."),
     click.option("--resume", is_flag=True, help="Go on with the run in --out where it was stopped."),
 )
 LABELED = click.option(

@@ -47,6 +47,11 @@ class Arrays:
         return counts
 
 
+def spread(values: NDArray[Any], count: int) -> NDArray[Any]:
+    """Return at least `count` of the values at equal distances, or all of them if there are fewer."""
+    return values[:: max(1, len(values) // count)]
+
+
 @dataclass(frozen=True)
 class Duplicate:
     """An image whose bytes are also in another split of the data set."""
@@ -67,6 +72,14 @@ class LabeledSet:
     validation: Arrays
     test: Arrays | None
     duplicates: tuple[Duplicate, ...]
+
+    def summary(self) -> str:
+        """Return the number of labels, and of images in each split, as one clause."""
+        tests = len(self.test) if self.test else 0
+        return (
+            f"{len(self.labels)} labels; {len(self.train)} images to train on, {len(self.validation)} held out, "
+            f"{tests} to test on"
+        )
 
     @property
     def splits(self) -> dict[str, Arrays]:

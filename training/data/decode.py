@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -17,6 +16,7 @@ from tagmill.errors import ConfigurationError, NothingToDo
 from tagmill.images.decode import decode
 from tagmill.images.image import DecodedImage
 from tagmill.images.preprocess import Geometry, PreprocessSpec, content_box, fit, source_box
+from tagmill.machine import usable_cores
 from tagmill.outcomes import ErrorCode, ImageFailure
 from tagmill.tasks.figures import IGNORE
 from training.annotations.types import Example, Labels, Target, Unreadable
@@ -131,7 +131,7 @@ def in_parallel(count: int, work: Callable[[int], None]) -> Iterator[tuple[int, 
             return failure
         return None
 
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         try:
             yield from enumerate(pool.map(attempt, range(count)))
         except BaseException:

@@ -1,7 +1,6 @@
 """The features of a frozen backbone: computed once for each image, and cached on disk."""
 
 import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,13 +8,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tagmill.files import atomic_write, user_cache
 from training.evaluation.predict import call_size, to_pixels
 from training.models.backbones import Transfer
 
 
 def cache_folder() -> Path:
     """Return the folder of cached features: ~/.cache/tagmill/features, or below XDG_CACHE_HOME."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tagmill" / "features"
+    return user_cache() / "features"
 
 
 def backbone_features(
@@ -38,9 +38,8 @@ def backbone_features(
         features = _compute(network, pixels, device, step)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial.npy")
-        np.save(partial, features)
-        partial.replace(path)
+        with atomic_write(path) as temporary:
+            np.save(temporary, features)
     except OSError:
         pass
     return features

@@ -21,7 +21,7 @@ from tagmill.tasks.classify import CLASSIFY
 from tagmill.tasks.multilabel import MULTILABEL
 from training.annotations.folders import Folders
 from training.checkpoint import Checkpoint, claim_run, plain, versions
-from training.data.arrays import Arrays
+from training.data.arrays import Arrays, spread
 from training.data.classification import read_labeled
 from training.evaluation.predict import all_logits, device_for, to_pixels
 from training.loop.augment import STRENGTHS, Augmentation, Strength, augment
@@ -121,10 +121,7 @@ def train_cnn(
     torch.manual_seed(hyper.loop.seed)
     network = new_network(arch, hyper.size, len(data.labels), data.train)
     network = network.to(memory_format=torch.channels_last).to(device)
-    display.say(
-        f"{arch}: {parameters(network):,} parameters, {len(data.labels)} labels; {len(data.train)} images to train "
-        f"on, {len(data.validation)} held out, {len(data.test) if data.test else 0} to test on; {device}"
-    )
+    display.say(f"{arch}: {parameters(network):,} parameters, {data.summary()}; {device}")
     training = Training(
         network,
         new_optimizer(hyper.optimizer, network, hyper.lr, hyper.weight_decay),
@@ -179,5 +176,5 @@ def new_network(arch: Arch, size: int, labels: int, train: Arrays) -> nn.Module:
         network = BUILDERS[arch](size, labels)
     except ValueError as error:
         raise InputError(f"{error}; choose another --size or --arch") from error
-    fit_to_pixels(network, to_pixels(train.pixels[:: max(1, len(train) // MEASURED_ON)]))
+    fit_to_pixels(network, to_pixels(spread(train.pixels, MEASURED_ON)))
     return network

@@ -25,7 +25,7 @@ from tagmill.tasks.figures import IGNORE, mask_confusion, segmentation
 from tagmill.tasks.segment import SEGMENT
 from training.annotations.folders import Folders, short_name
 from training.checkpoint import Checkpoint, claim_run, load, plain, versions
-from training.data.arrays import Arrays
+from training.data.arrays import Arrays, spread
 from training.data.segmentation import read_masked
 from training.evaluation.predict import device_for, predict_masks, to_pixels
 from training.loop.augment import Augmentation, augment
@@ -114,10 +114,7 @@ def train_segment(
     torch.manual_seed(hyper.loop.seed)
     network = new_network(arch, hyper, len(data.labels), data.train, started_from)
     network = network.to(memory_format=torch.channels_last).to(device)
-    display.say(
-        f"{arch}: {parameters(network):,} parameters, {len(data.labels)} labels; {len(data.train)} images to train "
-        f"on, {len(data.validation)} held out, {len(data.test) if data.test else 0} to test on; {device}"
-    )
+    display.say(f"{arch}: {parameters(network):,} parameters, {data.summary()}; {device}")
     training = Training(
         network,
         new_optimizer(Optimizer.ADAM, network, hyper.lr, hyper.weight_decay),
@@ -193,7 +190,7 @@ def label_weights(masks: NDArray[np.uint8], labels: int, rarity: float) -> Tenso
     It is (share of the pixels) ** -rarity. The Dice loss already counts every label alike, and stronger weights lose
     more pixels of the common labels than they gain of the rare ones.
     """
-    sample = masks[:: max(1, len(masks) // MEASURED_ON)]
+    sample = spread(masks, MEASURED_ON)
     counts = np.bincount(sample.ravel(), minlength=256)[:labels].astype(np.float64)
     weights = np.maximum(counts / max(1.0, counts.sum()), 1e-3) ** -rarity
     return torch.from_numpy(weights / weights.mean()).float()
@@ -218,7 +215,7 @@ def new_network(
     except ValueError as error:
         raise InputError(f"{error}; choose another --size") from error
     if start is None:
-        fit_to_pixels(network, to_pixels(train.pixels[:: max(1, len(train) // MEASURED_ON)]))
+        fit_to_pixels(network, to_pixels(spread(train.pixels, MEASURED_ON)))
     elif start.arch == arch:
         state = network.state_dict()
         matching = {

@@ -57,10 +57,7 @@ def train_svc(folders: Folders, out: Path, hyper: SvcHyperparameters, display: D
     data = read_labeled(folders, spec, hyper.seed, display)
     if hyper.limit:
         data = replace(data, train=limited(data.train, len(data.labels), hyper.limit, hyper.seed))
-    display.say(
-        f"svc: {raw.width:,} features ({hyper.features}), {len(data.labels)} labels; {len(data.train)} images to "
-        f"train on, {len(data.validation)} held out, {len(data.test) if data.test else 0} to test on"
-    )
+    display.say(f"svc: {raw.width:,} features ({hyper.features}), {data.summary()}")
 
     started = time.perf_counter()
     extract = Extract(hyper.features, hyper.size, min(hyper.components, raw.width, len(data.train)))

@@ -28,7 +28,7 @@ from tagmill.tasks.classify import CLASSIFY
 from tagmill.tasks.multilabel import MULTILABEL
 from training.annotations.folders import Folders, short_name
 from training.checkpoint import Checkpoint, claim_run, plain, versions
-from training.data.arrays import LabeledSet
+from training.data.arrays import LabeledSet, spread
 from training.data.classification import read_labeled
 from training.evaluation.predict import all_logits, device_for, to_pixels
 from training.loop.augment import STRENGTHS, Augmentation, Strength
@@ -114,10 +114,7 @@ def train_transfer(
 
     torch.manual_seed(hyper.loop.seed)
     network = new_network(pretrained, hyper, data).to(memory_format=torch.channels_last).to(device)
-    display.say(
-        f"{pretrained.arch}: {parameters(network):,} parameters, {len(data.labels)} labels; {len(data.train)} images "
-        f"to train on, {len(data.validation)} held out, {len(data.test) if data.test else 0} to test on; {device}"
-    )
+    display.say(f"{pretrained.arch}: {parameters(network):,} parameters, {data.summary()}; {device}")
     draft = Checkpoint(
         recipe="transfer",
         task=MULTILABEL if multilabel else CLASSIFY,
@@ -200,7 +197,7 @@ def new_network(pretrained: Pretrained, hyper: TransferHyperparameters, data: La
     except ValueError as error:
         raise InputError(f"{error}; choose another --backbone, --weights or --size") from error
     if pretrained.state is None and pretrained.arch in BUILDERS:
-        fit_to_pixels(network, to_pixels(data.train.pixels[:: max(1, len(data.train) // MEASURED_ON)]))
+        fit_to_pixels(network, to_pixels(spread(data.train.pixels, MEASURED_ON)))
     return network
 
 

@@ -1,14 +1,13 @@
 """Describe the machine that a training ran on. Its speed means little without that."""
 
-import os
-import platform
 import sys
-from pathlib import Path
+
+from tagmill.machine import cpu_name, memory_bytes, usable_cores
 
 
 def hardware(device: str) -> str:
-    """Return the GPU, if `device` is one, the processor, its cores and the memory, in one line."""
-    words = [*_gpu(device), _processor(), f"{_cores()} cores"]
+    """Return the GPU, if `device` is one, the CPU, the cores and the memory that were usable, in one line."""
+    words = [*_gpu(device), " ".join(cpu_name().split()), f"{usable_cores()} cores"]
     if memory := _memory():
         words.append(f"{memory:.0f} GiB of memory")
     return ", ".join(words)
@@ -21,23 +20,8 @@ def _gpu(device: str) -> list[str]:
     return [str(torch.cuda.get_device_name(device))]
 
 
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:  # not Linux
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return " ".join((names[0] if names else platform.processor() or platform.machine()).split())
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _memory() -> float | None:
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+        return memory_bytes() / 2**30
     except (ValueError, OSError, AttributeError):  # not supported on this system
         return None

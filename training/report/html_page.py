@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tagmill.files import write_whole
+from tagmill.files import write_bytes_atomic
 from tagmill.tasks.base import Headline
 from tagmill.text import flatten
 from training.annotations.folders import short_name
@@ -65,7 +65,7 @@ def write_page(
         ],
         "unreadable": [(short_name(one.path), one.reason) for one in unreadable[:NAMED]],
     }
-    write_whole(run / "report.html", render("report.html.j2", values).encode())
+    write_bytes_atomic(run / "report.html", render("report.html.j2", values).encode())
 
 
 def headlines(analysis: Analysis, summary: Mapping[str, Any], use: str) -> list[Headline]:

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from tagmill.tasks.base import Task
 from tagmill.tasks.figures import GIVEN, IGNORE
+from tagmill.tasks.masks import figure_colors
 from training.data.arrays import Arrays
 from training.report.analysis import Evaluation, Pair
 from training.report.grid_layout import GridLayout
-from training.report.style import FAINT, INK, LINE, WRONG, in_style, join_names, mask_colors, shorten
+from training.report.style import FAINT, INK, LINE, WRONG, in_style, join_names, shorten
 
 #: images in a row and in a column of a grid
 GRID = 5
@@ -101,7 +102,7 @@ def draw_masks(evaluation: Evaluation, labels: Sequence[str], path: Path) -> Non
 def overlay_mask(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[Any]:
     """Return float [H, W, 3]: the image under its mask. The first label is left clear, ignored pixels are gray."""
     tint = np.where(mask == 0, 0.0, 0.6)[..., None]
-    colors = mask_colors()
+    colors = figure_colors()
     colors[IGNORE] = 0.5
     tinted: NDArray[Any] = image / 255 * (1 - tint) + colors[mask] * tint
     edge = np.zeros(mask.shape, dtype=bool)
@@ -184,7 +185,7 @@ def _mask_legend(evaluation: Evaluation, chosen: Sequence[int], labels: Sequence
     for number in chosen:
         for mask in (evaluation.arrays.targets[number], evaluation.masks[number]):
             pixels += np.bincount(mask.ravel(), minlength=256)
-    colors = mask_colors()
+    colors = figure_colors()
     patches = [
         Patch(facecolor=colors[index], edgecolor=LINE, label=shorten(labels[index], 14))
         for index in np.argsort(-pixels, kind="stable").tolist()

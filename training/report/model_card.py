@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tagmill.files import write_whole
+from tagmill.files import write_bytes_atomic
 from tagmill.tasks.figures import DESCRIPTIONS
 from training.report.analysis import Analysis
 from training.report.html_page import headlines
@@ -40,4 +40,4 @@ def write_card(run: Path, summary: Mapping[str, Any], use: str, analysis: Analys
         "run": shlex.quote(str(run)),
         "bundle": shlex.quote(f"{name}.onnx"),
     }
-    write_whole(run / "MODEL_CARD.md", render("model_card.md.j2", values).encode())
+    write_bytes_atomic(run / "MODEL_CARD.md", render("model_card.md.j2", values).encode())

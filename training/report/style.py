@@ -6,15 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from matplotlib import style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, fontManager, get_font
-from numpy.typing import NDArray
 
-from tagmill.files import write_whole
+from tagmill.files import write_bytes_atomic
 
 #: colors that people with any color vision can tell apart (Okabe and Ito 2008, Color Universal Design)
 BLUE, ORANGE, GREEN, VERMILION = "#0072b2", "#e69f00", "#009e73", "#d55e00"
@@ -23,11 +20,6 @@ INK, FAINT, LINE, WRONG, NOTHING = "#1d2433", "#5b6472", "#d9dee5", "#b3261e", "
 CHARACTERS = 22
 DPI = 110
 
-#: Kelly's colors of maximum contrast (1965), of which the first suit people with color blindness too; teal, not gray
-_CONTRAST = (
-    "f3c300 875692 f38400 a1caf1 be0032 c2b280 00a6a6 008856 e68fac 0067a5 "
-    "f99379 604e97 f6a600 b3446c dcd300 882d17 8db600 654522 e25822 2b3d26"
-)
 #: fonts with characters that DejaVu Sans, which comes with matplotlib, lacks: Chinese, Japanese, Korean, emoji
 _MORE_FONTS = (
     "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans CJK KR", "Noto Sans SC", "Noto Sans JP", "Noto Sans KR",
@@ -82,7 +74,7 @@ def save(figure: Figure, path: Path) -> None:
         # matplotlib warns of each character that no font has; the page mentions the labels once.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from font", category=UserWarning)
         figure.savefig(content, format="png", dpi=DPI, metadata={"Software": None})
-    write_whole(path, content.getvalue())
+    write_bytes_atomic(path, content.getvalue())
 
 
 def labels_without_font(labels: Sequence[str]) -> list[str]:
@@ -110,10 +102,3 @@ def join_names(names: Sequence[str], characters: int = CHARACTERS) -> str:
         shown.append(name)
     rest = len(names) - len(shown)
     return ", ".join(shown) + (f" +{rest}" if rest else "")
-
-
-def mask_colors() -> NDArray[Any]:
-    """Return the color of each label index of a mask, float [256, 3] of 0..1; the colors repeat after 20."""
-    shades = np.array([to_rgb(f"#{color}") for color in _CONTRAST.split()])
-    found: NDArray[Any] = shades[(np.arange(256) - 1) % len(shades)]
-    return found

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tagmill.files import write_whole
+from tagmill.files import write_bytes_atomic
 from tagmill.tasks.base import task_named
 from training.checkpoint import METRICS
 from training.data.arrays import LabeledSet
@@ -39,7 +39,7 @@ def write_report(run: Path, summary: Mapping[str, Any], data: LabeledSet, evalua
     fonts = [f"Figures show boxes in {join_names(boxed, 60)}: no installed font has all letters."] if boxed else []
     write_page(run, summary, data, use, analysis, [*sentences, *fonts], drawn)
     write_card(run, summary, use, analysis, sentences)
-    write_whole(run / METRICS, (json.dumps(summary, indent=2) + "\n").encode())
+    write_bytes_atomic(run / METRICS, (json.dumps(summary, indent=2) + "\n").encode())
 
 
 def draw_figures(

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tagmill.device import Device
 from tagmill.errors import NothingToDo
 from tagmill.images.decode import decode
 from tagmill.images.preprocess import PreprocessSpec, fit
 from tagmill.machine import usable_cores
 from tagmill.outcomes import ImageFailure
-from worker.devices.device import Device
 from worker.devices.provider_options import GpuOptions
 from worker.devices.resolve import resolve_device
 from worker.inference.session import Session

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
-DEVICE = click.option(
-    "--device", metavar="auto|cpu|cuda:N|tensorrt:N|openvino", help="Where inference runs.  [default: auto]"
-)
+from tagmill.cli.param_types import DEVICE
+
+__all__ = ["AS_JSON", "BUNDLES", "DEVICE"]
 
 BUNDLES = click.option(
     "--bundle", "bundles", multiple=True, required=True, type=click.Path(path_type=Path), metavar="FILE.onnx",

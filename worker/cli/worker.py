@@ -12,7 +12,7 @@ from tagmill.db.migrate import open_database
 from tagmill.ledger.reaper import requeue_owned
 from tagmill.settings import load_settings
 from worker.cli.options import DEVICE
-from worker.devices.device_check import require_device
+from worker.supervision.device_check import require_device
 from worker.supervision.supervisor import Supervisor, worker_command
 
 log = logging.getLogger(__name__)

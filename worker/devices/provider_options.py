@@ -7,7 +7,7 @@ them. Nothing here needs a GPU.
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from worker.devices.device import Device
+from tagmill.device import Device
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"

@@ -2,7 +2,8 @@
 
 import onnxruntime as ort
 
-from worker.devices.device import Device
+from tagmill.device import Device
+from tagmill.errors import ConfigurationError
 from worker.devices.provider_options import CUDA, has_gpu
 
 
@@ -13,8 +14,14 @@ def gpu_visible() -> bool:
 
 
 def resolve_device(device: str) -> Device:
-    """Return the device that `device` names: auto is the first GPU if ONNX Runtime sees one, else the CPU."""
-    wanted = Device.parse(device)
+    """Return the device that `device` names: auto is the first GPU if ONNX Runtime sees one, else the CPU.
+
+    Raise ConfigurationError if `device` is not a device.
+    """
+    try:
+        wanted = Device.parse(device)
+    except ValueError as error:
+        raise ConfigurationError(f"device {device}: {error}") from error
     if wanted.kind != "auto":
         return wanted
     return Device("cuda" if gpu_visible() else "cpu")

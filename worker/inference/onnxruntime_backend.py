@@ -12,11 +12,11 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from tagmill.bundles.spec import INPUT
+from tagmill.device import Device
 from tagmill.errors import BundleError, ConfigurationError
 from tagmill.machine import usable_cores
 from worker.devices.cuda_libraries import load_cuda, load_tensorrt
 from worker.devices.cuda_thread import gpu_thread
-from worker.devices.device import Device
 from worker.devices.provider_options import CPU, PROVIDER_OF, GpuOptions, provider_options
 from worker.inference.backend import Arithmetic, Port, library_error
 from worker.inference.call_tracker import CallTracker

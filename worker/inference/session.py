@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from tagmill.bundles.golden import GoldenSamples
 from tagmill.bundles.onnx_metadata import read_metadata
 from tagmill.bundles.spec import GOLDEN, INPUT, BundleSpec, Precision, sha256_of
+from tagmill.device import Device
 from tagmill.errors import BundleError
 from tagmill.tasks.base import SCORES, TOP_LABELS, TOP_SCORES, Prediction
-from worker.devices.device import Device
 from worker.devices.provider_options import CPU, CUDA, TENSORRT, GpuOptions
 from worker.devices.resolve import resolve_device
 from worker.inference.backend import Backend, library_error

@@ -4,9 +4,9 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from tagmill.device import Device
 from tagmill.machine import usable_cores
 from tagmill.settings import Settings
-from worker.devices.device import Device
 from worker.devices.provider_options import GpuOptions
 from worker.inference.session import Session
 from worker.inference.tuned_settings import TunedSettings, TunedSettingsStore, this_machine

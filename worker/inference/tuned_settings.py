@@ -3,15 +3,15 @@
 import hashlib
 import json
 import logging
-import os
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+from tagmill.device import Device
 from tagmill.errors import InputError
+from tagmill.files import atomic_write
 from tagmill.machine import cpu_name, usable_cores
-from worker.devices.device import Device
 
 log = logging.getLogger(__name__)
 
@@ -88,11 +88,10 @@ class TunedSettingsStore:
         """Write a choice; return its file. Raise InputError if the folder cannot be written to."""
         path = self.path(sha256, machine)
         text = json.dumps({"bundle": sha256, "machine": asdict(machine), "chosen": asdict(tuned)}, indent=1)
-        partial = path.with_suffix(f".{os.getpid()}")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            partial.write_text(text + "\n", encoding="utf-8")
-            partial.replace(path)
+            with atomic_write(path) as temporary:
+                temporary.write_text(text + "\n", encoding="utf-8")
         except OSError as error:
             raise InputError(f"{self._folder}: {error.strerror}; set TAGMILL_CACHE_FOLDER to another folder") from error
         return path

@@ -26,9 +26,9 @@ from tagmill.settings import Settings
 from worker import reaping, task
 from worker.batch import BatchProcessor, ProcessHooks
 from worker.connections.availability import Services
-from worker.devices.device_check import require_device
 from worker.inference.session_cache import NamedBundles
 from worker.pipeline.tagger import build_tagger
+from worker.supervision.device_check import require_device
 
 #: seconds between two reads of the progress
 PROGRESS_SECONDS = 0.1

@@ -16,6 +16,7 @@ from urllib3.response import HTTPResponse
 from urllib3.util import parse_url
 from urllib3.util.connection import create_connection
 
+from tagmill.locations import FETCHED
 from tagmill.outcomes import ErrorCode, ImageFailure
 from worker.sources.public_address import is_public
 
@@ -244,7 +245,7 @@ def _redirected(url: str, location: str) -> str:
         scheme = urlsplit(target).scheme
     except ValueError:
         raise ImageFailure(ErrorCode.FETCH_FAILED, f"{without_secrets(url)}: redirects to no valid URL") from None
-    if scheme not in {"http", "https"}:
+    if scheme not in FETCHED:
         detail = f"{without_secrets(url)}: redirects to {scheme[:30]!a}, not http or https"
         raise ImageFailure(ErrorCode.UNSUPPORTED_LOCATION, detail)
     return target

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tagmill.images.preprocess import Geometry, PreprocessSpec
-from tagmill.tasks.masks import decode_mask, encode_masks, palette, to_image_size
+from tagmill.tasks.masks import decode_mask, encode_masks, figure_colors, png_palette, to_image_size
 
 LABELS = ("background", "hat", "shoes")
 SCORES = (0.5, 0.8, 0.9)
@@ -66,6 +66,14 @@ def test_odd_sizes_come_back_whole(size: tuple[int, int], geometry: Geometry) ->
 
 
 def test_a_palette_starts_with_black_and_has_a_color_per_label() -> None:
-    colors = palette(4)
+    colors = png_palette(4)
     assert colors[:3] == [0, 0, 0]
     assert len({tuple(colors[start : start + 3]) for start in range(0, 12, 3)}) == 4
+
+
+def test_the_colors_of_figures_repeat_after_20_labels() -> None:
+    colors = figure_colors()
+    assert (colors.shape, colors.min() >= 0, colors.max() <= 1) == ((256, 3), True, True)
+    assert len(np.unique(colors[1:21], axis=0)) == 20
+    assert (colors[21:] == colors[1:-20]).all()
+    assert (colors[1] * 255).round().tolist() == [0xF3, 0xC3, 0x00]

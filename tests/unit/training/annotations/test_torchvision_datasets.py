@@ -1,8 +1,12 @@
 """Data sets by name: torchvision's files become folders once, without a network if the files are there."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +19,14 @@ from tagmill.images.preprocess import PreprocessSpec
 from tagmill.tasks.figures import IGNORE
 from training.annotations.folders import Folders
 from training.annotations.open import read_labeled_images, read_masked_images
-from training.annotations.torchvision_datasets import VOC_LABELS, download, resolve_folders, resolve_test_folders
+from training.annotations.torchvision_datasets import (
+    DATASETS,
+    VOC_LABELS,
+    download,
+    resolve_folders,
+    resolve_test_folders,
+    write_categories,
+)
 from training.data.decode import read_mask
 
 
@@ -48,6 +59,13 @@ def write_voc(root: Path) -> Path:
         mask.putpalette([value for gray in range(256) for value in (gray, 0, 0)])
         mask.save(folder / "SegmentationClass" / f"{name}_1.png")
     return root
+
+
+def fail_halfway(stored: object, folder: Path) -> Iterator[int]:
+    """Write one image of a data set, then find the disk full."""
+    writing = write_categories(stored, folder)
+    yield next(writing)
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_mnist_becomes_folders_of_digits_once_and_without_a_network(tmp_path: Path) -> None:
@@ -104,11 +122,32 @@ def test_cifar10_is_downloaded_if_its_files_are_missing(tmp_path: Path, monkeypa
         assert image.getpixel((0, 0)) == (60, 0, 90)
 
 
-def test_a_half_written_folder_is_written_again(tmp_path: Path) -> None:
-    (tmp_path / ".train.partial" / "0").mkdir(parents=True)
-    (tmp_path / ".train.partial" / "0" / "00077.png").write_bytes(b"")
-    train, _ = download("mnist", write_mnist(tmp_path))
+def test_a_half_written_folder_is_removed_and_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_mnist(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setitem(DATASETS, "mnist", replace(DATASETS["mnist"], write=fail_halfway))
+        with pytest.raises(OSError, match="No space left"):
+            download("mnist", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["download"]
+    (tmp_path / ".tagmill-0123456789abcdef.partial" / "0").mkdir(parents=True)  # what SIGKILL leaves
+    train, _ = download("mnist", tmp_path)
     assert [path.name for path in (train / "0").iterdir()] == ["00000.png"]
+
+
+def test_a_folder_that_another_process_has_completed_meanwhile_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slower(stored: object, folder: Path) -> Iterator[int]:
+        (tmp_path / "train" / "0").mkdir(parents=True)
+        (tmp_path / "train" / "0" / "first.png").write_bytes(b"")
+        yield from write_categories(stored, folder)
+
+    monkeypatch.setitem(DATASETS, "mnist", replace(DATASETS["mnist"], write=slower))
+    write_mnist(tmp_path)
+    (tmp_path / "test").mkdir()
+    train, _ = download("mnist", tmp_path)
+    assert [path.name for path in train.rglob("*.png")] == ["first.png"]
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_the_error_of_a_failed_download_names_the_alternatives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,8 +15,9 @@ from PIL import Image
 from support.documents import commands_in, resolve
 from support.labeled_sets import evaluation_of, labeled_set, summary_of
 
+from tagmill import files
 from tagmill.errors import ConfigurationError
-from tagmill.files import write_whole
+from tagmill.files import write_bytes_atomic
 from tagmill.tasks.base import Task, task_named, task_names
 from tagmill.tasks.classify import CLASSIFY
 from tagmill.tasks.figures import interval
@@ -207,19 +208,25 @@ def test_a_label_without_test_pixels_has_no_figure(tmp_path: Path) -> None:
     assert "NaN" not in (tmp_path / "run" / "metrics.json").read_text()
 
 
-def test_a_full_disk_is_an_error_and_keeps_the_old_file(tmp_path: Path) -> None:
+def fill_disk(folder: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have files with that suffix be written to a full disk."""
+    monkeypatch.setattr(files, "token_hex", lambda size: "known")
+    (folder / f".tagmill-known.partial{suffix}").symlink_to("/dev/full")
+
+
+def test_a_full_disk_is_an_error_and_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = tmp_path / "report.html"
     page.write_text("old")
-    (tmp_path / ".report.html.partial").symlink_to("/dev/full")
+    fill_disk(tmp_path, ".html", monkeypatch)
     with pytest.raises(ConfigurationError, match=r"report.html: No space left on device; make room"):
-        write_whole(page, b"longer than the old one")
+        write_bytes_atomic(page, b"longer than the old one")
     assert page.read_text() == "old"
     assert list(tmp_path.iterdir()) == [page]
 
 
-def test_a_run_with_an_interrupted_report_is_not_finished(tmp_path: Path) -> None:
+def test_a_run_with_an_interrupted_report_is_not_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / ".report.html.partial").symlink_to("/dev/full")
+    fill_disk(tmp_path / "run", ".html", monkeypatch)
     data = labeled_set(CLASSIFY, COLORS)
     with pytest.raises(ConfigurationError):
         write_report(tmp_path / "run", summary_of(CLASSIFY, data), data, evaluation_of(CLASSIFY, data))

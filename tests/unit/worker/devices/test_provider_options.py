@@ -17,14 +17,13 @@ from support.adversarial_bundles import BAD_RED, write_hungry_classifier
 from support.bundles import write_classifier, write_fussy_classifier, write_segmenter
 
 from tagmill.bundles.starter import starter_bundles
+from tagmill.device import Device
 from tagmill.errors import BundleError, ConfigurationError, ExitCode
 from tagmill.settings import Settings, load_settings
 from tagmill.tasks.base import MASK, SCORES
 from worker.devices import provider_options as provider_options_module
 from worker.devices.cuda_libraries import load_tensorrt
 from worker.devices.cuda_thread import gpu_thread
-from worker.devices.device import Device
-from worker.devices.device_check import require_device
 from worker.devices.pinned_memory import pin, pinned_buffer
 from worker.devices.provider_options import (
     CPU,
@@ -41,6 +40,7 @@ from worker.inference.gpu_buffers import ShapedCalls, largest_fitting
 from worker.inference.onnxruntime_backend import OnnxRuntimeBackend, session_options
 from worker.inference.session import Session
 from worker.inference.session_loader import gpu_options
+from worker.supervision.device_check import require_device
 from worker.timeout_pool import TimeoutPool
 
 ROOT = Path(__file__).parents[4]
@@ -55,17 +55,7 @@ def shaped(path: Path, batch: int, fixed: bool = False) -> ShapedCalls:
     return ShapedCalls(ort.InferenceSession(str(path), options, providers=[CPU]), batch, 0, place="cpu")
 
 
-def test_a_device_is_parsed_as_the_settings_parse_it() -> None:
-    assert Device.parse("tensorrt:2") == Device("tensorrt", 2)
-    assert (str(Device.parse("cuda")), str(Device.parse("openvino"))) == ("cuda:0", "openvino")
-    for text in ("gpu", "cuda:", "cpu:0", "openvino:1", "cuda:x", "CUDA", "auto:0", "cuda:\u0663"):
-        with pytest.raises(ConfigurationError, match="must be auto, cpu"):
-            Device.parse(text)
-        with pytest.raises(ConfigurationError, match="TAGMILL_DEVICE: must be auto, cpu"):
-            load_settings(device=text)
-
-
-def test_each_device_has_its_provider_and_fallbacks_for_nodes_that_it_cannot_run() -> None:
+def test_each_device_asks_for_its_provider_and_those_that_take_what_it_cannot_run() -> None:
     def names(device: str) -> list[str]:
         providers = provider_options(Device.parse(device), GpuOptions())
         return [entry if isinstance(entry, str) else entry[0] for entry in providers]
@@ -323,7 +313,7 @@ def test_auto_is_probed_on_a_machine_with_a_gpu_which_may_be_broken(
     (tmp_path / "nvidia0").touch()
     require_device("auto")
     require_device("cpu")
-    assert [command[-2:] for command in probed] == [["worker.devices.device_check", "auto"]]
+    assert [command[-2:] for command in probed] == [["worker.supervision.device_check", "auto"]]
 
 
 def test_openvino_is_probed_in_a_child_process() -> None:

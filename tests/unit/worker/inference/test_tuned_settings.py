@@ -14,12 +14,12 @@ from rich.console import Console
 from support.bundles import write_classifier
 from support.image_fixtures import write_image
 
+from tagmill.device import Device
 from tagmill.errors import InputError, NothingToDo
 from tagmill.settings import Settings
 from worker.bench.display import show
 from worker.bench.measure import Bench, Candidate, choose_best, measure, thread_counts
 from worker.cli.bench import bench
-from worker.devices.device import Device
 from worker.devices.provider_options import GpuOptions
 from worker.inference.session import DEFAULT_BATCH, Session
 from worker.inference.session_cache import SessionCache

@@ -21,11 +21,11 @@ from tagmill.images.image import DecodeLimits, Pixels
 from tagmill.outcomes import ErrorCode, ImageFailure
 from tagmill.registry.store import ModelStore
 from tagmill.settings import Settings
-from worker.devices.device_check import probe, require_device
 from worker.devices.resolve import gpu_visible
 from worker.pipeline.gpu_jpeg_decoder import GpuJpegDecoder, Read, gpu_reader
 from worker.pipeline.gpu_jpeg_scaling import DctScaler, scaling_matrix
 from worker.pipeline.tagger import build_tagger
+from worker.supervision.device_check import probe, require_device
 
 SCALER = DctScaler(0, place="cpu")
 NO_GPU = pytest.mark.skipif(gpu_visible(), reason="this machine has a GPU: benchmarks/gpu.py checks it")

@@ -1,20 +1,21 @@
-"""The name of a device: auto, cpu, openvino, cuda:N or tensorrt:N."""
+"""The name of a device: auto, cpu, cuda:N, tensorrt:N or openvino."""
 
 import re
 from dataclasses import dataclass
 
-from tagmill.errors import ConfigurationError
+#: the devices as the help of a --device option shows them
+DEVICES = "auto|cpu|cuda:N|tensorrt:N|openvino"
+#: those that training takes
+TRAINING_DEVICES = "auto|cpu|cuda:N"
 
-#: kind -> may a number of a GPU follow
+#: kind -> whether the number of a GPU may follow
 _KINDS = {"auto": False, "cpu": False, "openvino": False, "cuda": True, "tensorrt": True}
-
-
 _DEVICE = re.compile(r"([a-z]+)(?::([0-9]+))?")
 
 
 @dataclass(frozen=True)
 class Device:
-    """A device as it is written on a command line: auto, cpu, openvino, cuda:N or tensorrt:N."""
+    """A device as it is written on a command line: auto, cpu, cuda:N, tensorrt:N or openvino."""
 
     kind: str
     #: number of the GPU
@@ -22,10 +23,10 @@ class Device:
 
     @classmethod
     def parse(cls, text: str) -> "Device":
-        """Raise ConfigurationError where it is no device: what `tagmill.settings` accepts is accepted here."""
+        """Return the device that `text` names. Raise ValueError if it is none; the message says what it must be."""
         found = _DEVICE.fullmatch(text)
         if not found or found[1] not in _KINDS or (found[2] and not _KINDS[found[1]]):
-            raise ConfigurationError(f"device {text}: must be auto, cpu, cuda:N, tensorrt:N or openvino")
+            raise ValueError("must be auto, cpu, cuda:N, tensorrt:N or openvino")
         return cls(found[1], int(found[2] or 0))
 
     @property
