@@ -1,4 +1,4 @@
-"""Click parameter types that refuse NaN, infinity and empty paths, and the option that commands of several rooms have."""
+"""Click parameter types that refuse NaN, infinity and empty paths, and the option --device of several commands."""
 
 import math
 from pathlib import Path
