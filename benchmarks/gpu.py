@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tagmill.bundles.onnx_metadata import read_metadata
-from tagmill.bundles.spec import BundleSpec, Precision
+from tagmill.bundles.metadata import BundleSpec, Precision
+from tagmill.bundles.onnx_file import read_metadata
 from tagmill.bundles.starter import starter_bundles
 from tagmill.device import Device
 from tagmill.errors import TagmillError, first_line

@@ -24,7 +24,7 @@ from sqlalchemy import select
 
 from tagmill.broker.app import make_app
 from tagmill.broker.message import TAG_BATCH, BatchMessage
-from tagmill.bundles.spec import sha256_of
+from tagmill.bundles.metadata import sha256_of
 from tagmill.bundles.starter import starter_bundles
 from tagmill.db.connection import connect
 from tagmill.db.migrate import upgrade

@@ -22,7 +22,7 @@ from benchmarks.support.comparing import spread, turns
 from benchmarks.support.machine import CORES, machine
 from export.precision.calibration import Calibration, choose_range, observe_activations
 from export.precision.int8 import activation_names, prepare, quantize
-from tagmill.bundles.spec import GOLDEN
+from tagmill.bundles.metadata import GOLDEN
 from tagmill.images.decode import decode
 from tagmill.images.image import Pixels
 from tagmill.images.preprocess import PreprocessSpec, fit

@@ -31,7 +31,7 @@ from support.processes import TAGMILL, environment
 from support.services import PostgresServer, RedisServer, create_database, drop_database
 
 from benchmarks.sql import IMAGES, LABELS, MASKS, RLE_BYTES, result_of
-from tagmill.bundles.spec import BundleSpec
+from tagmill.bundles.metadata import BundleSpec
 from tagmill.db.connection import connect
 from tagmill.db.migrate import upgrade
 from tagmill.db.schema import batch

@@ -31,7 +31,7 @@ from sqlalchemy import Engine, func, select
 from support.services import PostgresServer, create_database
 
 from benchmarks.support.comparing import spread
-from tagmill.bundles.spec import BundleSpec
+from tagmill.bundles.metadata import BundleSpec
 from tagmill.db.connection import connect
 from tagmill.db.migrate import upgrade
 from tagmill.db.schema import batch, inference

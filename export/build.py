@@ -15,7 +15,7 @@ from export.precision.reduce import Comparison, OpenSession, reduce_precision
 from export.proof.golden import golden_samples
 from export.proof.parity import Parity, compare, torch_reference
 from export.proof.sample_images import labeled_images, sample_images, split_seed
-from tagmill.bundles.spec import GOLDEN, BundleSpec, Precision, check_name
+from tagmill.bundles.metadata import GOLDEN, BundleSpec, Precision, check_name
 from tagmill.cli.progress import Display
 from tagmill.errors import BundleError, InputError
 from tagmill.files import atomic_write

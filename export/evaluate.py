@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tagmill.bundles.spec import BundleSpec
+from tagmill.bundles.metadata import BundleSpec
 from tagmill.cli.progress import Display
 from tagmill.errors import ConfigurationError, InputError, NothingToDo
 from tagmill.machine import usable_cores
 from tagmill.outcomes import ImageFailure
 from tagmill.tasks.base import Prediction
-from tagmill.tasks.figures import calibration_error, rounded, uncalibrated
+from tagmill.tasks.metrics import calibration_error, rounded, uncalibrated
 from tagmill.text import legible
 from training.annotations.types import Example
 from training.data.arrays import Arrays

@@ -23,7 +23,7 @@ def export(run: Path, out: Path, name: str | None, samples: Path | None, precisi
     average precision or mean IoU on the run's test images falls by no more than 0.5 points.
     """
     from export.build import export_bundle
-    from tagmill.bundles.spec import Precision
+    from tagmill.bundles.metadata import Precision
 
     done = export_bundle(run, out, name, samples, Precision(precision), top_k or 0)
     spec, parity = done.spec, done.parity

@@ -9,7 +9,7 @@ from rich.table import Table
 from sqlalchemy import Engine
 
 from export.cli.options import DEVICE
-from tagmill.bundles.spec import check_name
+from tagmill.bundles.metadata import check_name
 from tagmill.cli.console import open_console
 from tagmill.db.migrate import open_database
 from tagmill.registry.models import Model, list_models, models_by_sha256, promote, register, resolve

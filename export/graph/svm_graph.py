@@ -13,7 +13,7 @@ from onnx import TensorProto, compose, helper, numpy_helper, parser
 from torch import Tensor, nn
 
 from export.graph.torch_graph import OPSET, anonymous, export_module, pixels
-from tagmill.bundles.spec import BundleSpec
+from tagmill.bundles.metadata import BundleSpec
 from tagmill.tasks.base import SCORES, TOP_LABELS, TOP_SCORES
 from training.models.svm import Extract, SupportVectors, opponents
 

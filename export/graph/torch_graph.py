@@ -7,7 +7,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from tagmill.bundles.spec import INPUT, BundleSpec
+from tagmill.bundles.metadata import INPUT, BundleSpec
 from tagmill.errors import BundleError
 from tagmill.tasks.base import MASK, SCORES, TOP_LABELS, TOP_SCORES, Task
 

@@ -14,7 +14,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from tagmill.bundles.spec import INPUT
+from tagmill.bundles.metadata import INPUT
 
 #: images of one call: all activations of a call are in memory at once
 BATCH = 4

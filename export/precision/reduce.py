@@ -12,7 +12,7 @@ from export.precision.calibration import Calibration, choose_range, observe_acti
 from export.precision.float16 import to_float16
 from export.precision.int8 import activation_names, first_and_last_layer, prepare, quantize
 from export.proof.predict import predict
-from tagmill.bundles.spec import Precision
+from tagmill.bundles.metadata import Precision
 from tagmill.errors import BundleError
 from tagmill.tasks.base import Prediction
 from training.data.arrays import Arrays, LabeledSet

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from producer.results.read import ImageResult
-from tagmill.bundles.spec import is_plain
+from tagmill.bundles.metadata import is_plain
 from tagmill.errors import InputError
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.records import Mask
@@ -74,7 +74,7 @@ def safe_name(image_key: str) -> PurePosixPath:
 def safe_folder(name: str) -> str:
     """Return a folder name for NAME or NAME@VERSION: the same, unless it could lead out of the folder or is too long.
 
-    `tagmill.bundles.spec.check_name` refuses such names today, but an older database may hold them.
+    `tagmill.bundles.metadata.check_name` refuses such names today, but an older database may hold them.
     """
     if is_plain(name.replace("@", "", 1)) and len(name.encode()) <= _MAX_FOLDER_BYTES:
         return name

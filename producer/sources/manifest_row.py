@@ -4,7 +4,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from producer.sources.base import Problem, Row, shorten
-from tagmill.locations import FETCHED, is_local, url_scheme
+from tagmill.url_schemes import FETCHED, is_local, url_scheme
 
 
 def check_manifest_row(row: Row, source: str, folder: Path) -> Row | Problem:

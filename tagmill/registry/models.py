@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, func, select, update
 
-from tagmill.bundles.spec import BundleSpec, check_name
+from tagmill.bundles.metadata import BundleSpec, check_name
 from tagmill.db.connection import epoch_now, insert_ignore, reading
 from tagmill.db.schema import model
 from tagmill.errors import InputError, ServiceDown

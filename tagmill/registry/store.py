@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from tagmill.bundles.spec import sha256_of
+from tagmill.bundles.metadata import sha256_of
 from tagmill.errors import BundleError, InputError
 from tagmill.files import atomic_write
 

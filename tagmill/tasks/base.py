@@ -208,4 +208,4 @@ def task_names() -> tuple[str, ...]:
 
 
 #: modules of this package that are no tasks
-_SHARED = frozenset({"base", "figures", "masks"})
+_SHARED = frozenset({"base", "masks", "metrics"})

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from tagmill.records import Mask
 from tagmill.tasks.base import SCORES, TOP_LABELS, TOP_SCORES, Described, Headline, Labels, Measured, Prediction, Task
-from tagmill.tasks.figures import classification, confusion, interval, shares
+from tagmill.tasks.metrics import classification, confusion, interval, shares
 
 #: labels that are stored of an image
 STORED_LABELS = 5

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from tagmill.tasks.base import Headline, Measured
 from tagmill.tasks.classify import Classify, calibration_headline
-from tagmill.tasks.figures import GIVEN, multilabel, shares
+from tagmill.tasks.metrics import GIVEN, multilabel, shares
 
 
 class Multilabel(Classify):

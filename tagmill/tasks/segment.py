@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from tagmill.records import Mask
 from tagmill.tasks.base import MASK, SCORES, Described, Headline, Labels, Measured, Prediction, Task
-from tagmill.tasks.figures import mask_confusion, segmentation, shares
 from tagmill.tasks.masks import encode_masks
+from tagmill.tasks.metrics import mask_confusion, segmentation, shares
 
 #: the label that is not stored as a mask
 BACKGROUND = "background"

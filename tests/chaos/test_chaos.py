@@ -17,7 +17,7 @@ from chaos.journal import Step, install_journal, recovery_seconds
 from sqlalchemy import Engine, text
 from support.bundles import write_classifier
 
-from tagmill.bundles.spec import BundleSpec
+from tagmill.bundles.metadata import BundleSpec
 from tagmill.db.connection import connect
 from tagmill.db.migrate import upgrade
 from tagmill.db.schema import BatchStatus

@@ -12,7 +12,7 @@ from tagmill.cli.progress import Display
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.tasks.base import Task
 from tagmill.tasks.classify import CLASSIFY
-from tagmill.tasks.figures import IGNORE
+from tagmill.tasks.metrics import IGNORE
 from tagmill.tasks.segment import SEGMENT
 from training.annotations.folders import Folders
 from training.checkpoint import Checkpoint, copied_state, save, versions

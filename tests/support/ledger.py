@@ -4,7 +4,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine, func, select
 
-from tagmill.bundles.spec import BundleSpec
+from tagmill.bundles.metadata import BundleSpec
 from tagmill.db.schema import batch
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.ledger import leases

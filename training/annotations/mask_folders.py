@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagmill.errors import InputError
-from tagmill.tasks.figures import IGNORE
+from tagmill.tasks.metrics import IGNORE
 from training.annotations.image_files import images_in
 from training.annotations.json_fields import read_json
 from training.annotations.types import Example, Labels

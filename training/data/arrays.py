@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tagmill.tasks.figures import IGNORE
+from tagmill.tasks.metrics import IGNORE
 from training.annotations.types import Example, Labels, Unreadable, Use
 
 

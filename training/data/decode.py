@@ -18,7 +18,7 @@ from tagmill.images.image import DecodedImage
 from tagmill.images.preprocess import Geometry, PreprocessSpec, content_box, fit, source_box
 from tagmill.machine import usable_cores
 from tagmill.outcomes import ErrorCode, ImageFailure
-from tagmill.tasks.figures import IGNORE
+from tagmill.tasks.metrics import IGNORE
 from training.annotations.types import Example, Labels, Target, Unreadable
 from training.data.arrays import Arrays
 

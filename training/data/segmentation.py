@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tagmill.cli.progress import Display
 from tagmill.errors import InputError
 from tagmill.images.preprocess import PreprocessSpec
-from tagmill.tasks.figures import IGNORE
+from tagmill.tasks.metrics import IGNORE
 from tagmill.text import require_legible
 from training.annotations.folders import Folders
 from training.annotations.mask_folders import MaskedImages

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  # the usual name in torch code
 
-from tagmill.tasks.figures import IGNORE
+from tagmill.tasks.metrics import IGNORE
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  # the usual name in torch code
 
-from tagmill.tasks.figures import multilabel
+from tagmill.tasks.metrics import multilabel
 from training.data.arrays import Arrays
 from training.evaluation.calibration import probabilities
 from training.evaluation.predict import all_logits

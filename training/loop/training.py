@@ -22,7 +22,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from tagmill.cli.progress import Display
 from tagmill.errors import ConfigurationError, InputError
-from tagmill.tasks.figures import rounded
+from tagmill.tasks.metrics import rounded
 from training.checkpoint import FILE, STATE, Checkpoint, copied_state, load, read, save, write
 from training.evaluation.predict import fast_in_bf16
 from training.loop.compile import Compiled, worth_compiling

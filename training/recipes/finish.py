@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagmill.tasks.base import Prediction, Task
-from tagmill.tasks.figures import calibration_error, rounded
+from tagmill.tasks.metrics import calibration_error, rounded
 from tagmill.text import legible
 from training.annotations.folders import Folders, short_names
 from training.checkpoint import STATE, Checkpoint, save

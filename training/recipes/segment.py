@@ -21,7 +21,7 @@ from torch.nn import functional as F  # noqa: N812  # the usual name in torch co
 from tagmill.cli.progress import Display
 from tagmill.errors import InputError
 from tagmill.images.preprocess import Geometry, PreprocessSpec
-from tagmill.tasks.figures import IGNORE, mask_confusion, segmentation
+from tagmill.tasks.metrics import IGNORE, mask_confusion, segmentation
 from tagmill.tasks.segment import SEGMENT
 from training.annotations.folders import Folders, short_name
 from training.checkpoint import Checkpoint, claim_run, load, plain, versions

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagmill.tasks.base import Prediction, Task
-from tagmill.tasks.figures import calibration_error
+from tagmill.tasks.metrics import calibration_error
 from training.data.arrays import Arrays
 
 #: mix-ups that are listed

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from tagmill.tasks.base import Task
-from tagmill.tasks.figures import BINS, calibration_error
+from tagmill.tasks.metrics import BINS, calibration_error
 from training.report.analysis import Analysis, Evaluation, mix_ups
 from training.report.style import BLUE, FAINT, GREEN, INK, LINE, NOTHING, ORANGE, in_style, new_figure, save, shorten
 

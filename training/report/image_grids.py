@@ -9,8 +9,8 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from tagmill.tasks.base import Task
-from tagmill.tasks.figures import GIVEN, IGNORE
 from tagmill.tasks.masks import figure_colors
+from tagmill.tasks.metrics import GIVEN, IGNORE
 from training.data.arrays import Arrays
 from training.report.analysis import Evaluation, Pair
 from training.report.grid_layout import GridLayout

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tagmill.files import write_bytes_atomic
-from tagmill.tasks.figures import DESCRIPTIONS
+from tagmill.tasks.metrics import DESCRIPTIONS
 from training.report.analysis import Analysis
 from training.report.html_page import headlines
 from training.report.templating import render

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tagmill.bundles.golden import GoldenSamples
-from tagmill.bundles.spec import Precision
+from tagmill.bundles.metadata import Precision
 from tagmill.errors import BundleError
 from tagmill.tasks.base import Prediction, Task
 from worker.inference.backend import Arithmetic

@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from tagmill.bundles.spec import INPUT
+from tagmill.bundles.metadata import INPUT
 from tagmill.outcomes import ErrorCode
 from worker.devices.pinned_memory import PinnedBuffer, pinned_buffer
 from worker.inference.error_codes import error_code_of

@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from tagmill.bundles.spec import INPUT
+from tagmill.bundles.metadata import INPUT
 from tagmill.device import Device
 from tagmill.errors import BundleError, ConfigurationError
 from tagmill.machine import usable_cores

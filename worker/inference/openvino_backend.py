@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tagmill.bundles.spec import INPUT
+from tagmill.bundles.metadata import INPUT
 from tagmill.errors import ConfigurationError
 from tagmill.machine import cpu_flags, usable_cores
 from worker.inference.backend import Arithmetic, Port, library_error
@@ -37,7 +37,7 @@ class OpenVinoBackend:
         self.fixed_batch = 0
         core = library.Core()
         try:
-            # OpenVINO would read weights from any file that the bundle names; `tagmill.bundles.onnx_metadata` has
+            # OpenVINO would read weights from any file that the bundle names; `tagmill.bundles.onnx_file` has
             # already refused such bundles.
             compiled = core.compile_model(core.read_model(path), "CPU", properties(self.threads, self.parallel))
         except Exception as error:  # OpenVINO raises RuntimeError for a bad file and for a machine that does not suit

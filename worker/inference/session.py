@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagmill.bundles.golden import GoldenSamples
-from tagmill.bundles.onnx_metadata import read_metadata
-from tagmill.bundles.spec import GOLDEN, INPUT, BundleSpec, Precision, sha256_of
+from tagmill.bundles.metadata import GOLDEN, INPUT, BundleSpec, Precision, sha256_of
+from tagmill.bundles.onnx_file import read_metadata
 from tagmill.device import Device
 from tagmill.errors import BundleError
 from tagmill.tasks.base import SCORES, TOP_LABELS, TOP_SCORES, Prediction

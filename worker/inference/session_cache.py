@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from tagmill.bundles.spec import sha256_of
+from tagmill.bundles.metadata import sha256_of
 from tagmill.errors import BundleError, InputError
 from tagmill.settings import Settings
 from worker.devices.resolve import resolve_device

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tagmill.locations import FETCHED, LOCAL, scheme_of
 from tagmill.outcomes import ErrorCode, ImageFailure, printable
+from tagmill.url_schemes import FETCHED, LOCAL, scheme_of
 from worker.sources.http_source import HttpReader
 
 _CHUNK_BYTES = 2**20

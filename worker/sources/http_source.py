@@ -16,8 +16,8 @@ from urllib3.response import HTTPResponse
 from urllib3.util import parse_url
 from urllib3.util.connection import create_connection
 
-from tagmill.locations import FETCHED
 from tagmill.outcomes import ErrorCode, ImageFailure
+from tagmill.url_schemes import FETCHED
 from worker.sources.public_address import is_public
 
 MAX_REDIRECTS = 5

@@ -13,7 +13,7 @@ from sqlalchemy.pool import QueuePool
 from support.ledger import QUEUE
 from support.processes import tagmill, wait_until
 
-from tagmill.bundles.spec import BundleSpec
+from tagmill.bundles.metadata import BundleSpec
 from tagmill.db.connection import WORKER, connect, is_outage, reading, terminate_silent
 from tagmill.db.migrate import upgrade
 from tagmill.db.schema import image, reaper
@@ -100,8 +100,10 @@ def test_a_frozen_worker_that_holds_a_lock_does_not_block_the_others(postgres_ur
 @contextmanager
 def frozen_worker(url: str) -> Iterator[tuple[Engine, Connection, psycopg.Connection]]:
     """Yield the engine of another worker, and the frozen worker's connection in SQLAlchemy and in psycopg."""
+    patient = connect(url)  # between the statements of an upgrade a busy machine may pause for longer than 0.3 s
+    upgrade(patient)
+    patient.dispose()
     frozen, other = (connect(url, patience_seconds=0.3) for _ in range(2))
-    upgrade(other)
     assert acquire_reaper_lock(other, QUEUE, 0.0)
     with frozen.connect() as connection:
         raw = connection.connection.driver_connection

@@ -19,7 +19,7 @@ from sqlalchemy import func, select, text, update
 
 from producer.runs import reconcile, retry_run
 from tagmill.broker.app import make_app
-from tagmill.bundles.spec import BundleSpec
+from tagmill.bundles.metadata import BundleSpec
 from tagmill.db.connection import connect
 from tagmill.db.migrate import upgrade
 from tagmill.db.schema import BatchStatus, batch, batch_failure, inference, run_image

@@ -18,7 +18,7 @@ from producer.runs import reconcile, retry_run
 from producer.submit import publish_run
 from tagmill.broker.app import make_app
 from tagmill.broker.publish import publish
-from tagmill.bundles.spec import BundleSpec
+from tagmill.bundles.metadata import BundleSpec
 from tagmill.db.connection import connect
 from tagmill.db.migrate import upgrade
 from tagmill.db.schema import batch, run

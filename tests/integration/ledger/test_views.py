@@ -1,10 +1,23 @@
-"""The views of the newest results, on SQLite and PostgreSQL."""
+"""What people and programs see of runs: their progress, and the views of labels and masks."""
 
-from sqlalchemy import Engine
+import time
+
+from sqlalchemy import Engine, update
 from support.ledger import SHA, batches, new_run, result_for, take
 
+from tagmill.db.schema import batch
 from tagmill.ledger.complete import complete
+from tagmill.ledger.progress import run_progress
 from tagmill.registry.models import Model
+
+
+def test_times_are_by_the_databases_clock(engine: Engine, model: Model) -> None:
+    run_id = new_run(engine, model)
+    with engine.begin() as connection:
+        connection.execute(update(batch).values(started_at=None))
+    progress = run_progress(engine, run_id)
+    assert abs(progress.read_at - time.time()) < 5
+    assert (progress.state, progress.seconds, progress.eta_seconds) == ("queued", 0.0, None)
 
 
 def test_the_views_show_the_newest_run_of_each_model(engine: Engine, model: Model) -> None:

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 import support.faults.sitecustomize as faults
 from PIL import Image
-from support.adversarial_bundles import BAD_RED, write_endless_classifier
-from support.bundles import write_classifier
+from support.bundles import BAD_RED, write_classifier, write_endless_classifier
 from support.image_fixtures import write_folder, write_image
 from support.installation import Site
 from support.processes import TAGMILL, Worker, environment, tagmill, wait_until

@@ -9,7 +9,7 @@ from support.image_fixtures import write_folder
 
 from producer.sources.open import open_sources
 from tagmill.broker.message import BatchMessage
-from tagmill.bundles.spec import sha256_of
+from tagmill.bundles.metadata import sha256_of
 from tagmill.bundles.starter import starter_bundles
 from tagmill.ledger.runs import create_run
 from tagmill.registry.models import register

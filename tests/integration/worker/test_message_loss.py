@@ -17,7 +17,7 @@ from tagmill.broker.app import make_app
 from tagmill.broker.message import Priority
 from tagmill.broker.message_loss import recover_messages
 from tagmill.broker.publish import open_channel, publish
-from tagmill.bundles.spec import BundleSpec
+from tagmill.bundles.metadata import BundleSpec
 from tagmill.db.connection import epoch_now
 from tagmill.db.schema import batch
 from tagmill.images.preprocess import PreprocessSpec

@@ -15,7 +15,7 @@ from support.image_fixtures import write_folder, write_image
 
 from producer.sources.open import open_sources
 from tagmill.broker.message import BatchMessage
-from tagmill.bundles.spec import BundleSpec, sha256_of
+from tagmill.bundles.metadata import BundleSpec, sha256_of
 from tagmill.ledger.progress import RunProgress, run_progress
 from tagmill.ledger.runs import create_run
 from tagmill.records import Entry

@@ -21,7 +21,7 @@ from export.cli.export import export
 from export.graph.torch_graph import build_graph
 from export.proof.parity import Parity, compare, torch_reference
 from export.proof.sample_images import sample_images
-from tagmill.bundles.spec import BundleSpec, Precision
+from tagmill.bundles.metadata import BundleSpec, Precision
 from tagmill.errors import BundleError, ExitCode, InputError
 from tagmill.images.preprocess import Geometry, PreprocessSpec
 from tagmill.records import ImageRow

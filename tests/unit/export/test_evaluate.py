@@ -18,7 +18,7 @@ from support.image_fixtures import draw_noisy, draw_shapes, write_image
 from export.build import export_bundle
 from export.cli.evaluate import evaluate as command
 from export.evaluate import evaluate
-from tagmill.bundles.spec import sha256_of
+from tagmill.bundles.metadata import sha256_of
 from tagmill.errors import ConfigurationError, ExitCode, InputError, NothingToDo
 from tagmill.settings import load_settings
 from tagmill.tasks.base import Prediction, Task

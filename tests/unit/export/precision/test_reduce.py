@@ -25,7 +25,7 @@ from export.precision.int8 import activation_names, first_and_last_layer, prepar
 from export.precision.quantizable import quantizable_nodes, weight_layers
 from export.precision.reduce import Comparison
 from export.proof.sample_images import sample_images
-from tagmill.bundles.spec import INPUT, BundleSpec, Precision
+from tagmill.bundles.metadata import INPUT, BundleSpec, Precision
 from tagmill.errors import BundleError, ExitCode, InputError
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.tasks.base import SCORES

@@ -17,7 +17,7 @@ from support.image_fixtures import write_image
 from export.cli.model import model as model_command
 from export.proof.golden import SAMPLES, golden_samples
 from tagmill.bundles.golden import GoldenSamples
-from tagmill.bundles.spec import GOLDEN, BundleSpec, Precision
+from tagmill.bundles.metadata import GOLDEN, BundleSpec, Precision
 from tagmill.errors import BundleError, ConfigurationError, ExitCode
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.tasks.base import Prediction

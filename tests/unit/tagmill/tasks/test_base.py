@@ -20,7 +20,7 @@ from support.bundles import COLORS, write_box_finder
 import tagmill.tasks
 from producer.results.csv_writer import write_csv
 from producer.results.read import read_results
-from tagmill.bundles.spec import BundleSpec
+from tagmill.bundles.metadata import BundleSpec
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.records import Mask
 from tagmill.settings import Settings

@@ -1,4 +1,4 @@
-"""Masks: encoded at the model's resolution, given back in the picture's own pixels."""
+"""Masks: encoded at the model's resolution, and scaled back to the size of the image."""
 
 import numpy as np
 import pytest
@@ -34,21 +34,21 @@ def test_a_mask_survives_encoding() -> None:
         assert np.array_equal(decode_mask(row.rle, 48, 64), index == LABELS.index(row.label))
 
 
-def test_the_white_border_of_a_letterbox_counts_for_nothing() -> None:
+def test_the_white_border_of_a_letterbox_is_not_counted() -> None:
     spec = PreprocessSpec(64, 64, Geometry.LETTERBOX)  # an image of 100x50 fills rows 16 to 48
     (row,) = encode_masks(np.ones((64, 64), dtype=np.uint8), SCORES, LABELS, "background", spec, 100, 50)
     assert row.area_share == 1.0
     assert row.box == (0.0, 0.0, 100.0, 50.0)
 
 
-def test_a_center_crop_puts_its_box_into_the_middle() -> None:
+def test_the_box_of_a_center_crop_is_in_the_middle() -> None:
     spec = PreprocessSpec(64, 64, Geometry.CENTER_CROP)
     (row,) = encode_masks(np.ones((64, 64), dtype=np.uint8), SCORES, LABELS, "background", spec, 192, 64)
     assert row.box == (64.0, 0.0, 128.0, 64.0)
 
 
 @pytest.mark.parametrize("geometry", list(Geometry))
-def test_an_index_map_comes_back_at_the_images_size(geometry: Geometry) -> None:
+def test_an_index_map_is_scaled_to_the_size_of_the_image(geometry: Geometry) -> None:
     back = to_image_size(square(20, 20, 44, 44, 2), PreprocessSpec(64, 64, geometry), 300, 200)
     assert back.shape == (200, 300)
     assert back[100, 150] == 2
@@ -57,7 +57,7 @@ def test_an_index_map_comes_back_at_the_images_size(geometry: Geometry) -> None:
 
 @pytest.mark.parametrize("size", [(1000, 1), (1, 1000), (1000, 101), (3, 2)])
 @pytest.mark.parametrize("geometry", list(Geometry))
-def test_odd_sizes_come_back_whole(size: tuple[int, int], geometry: Geometry) -> None:
+def test_odd_sizes_are_filled_completely(size: tuple[int, int], geometry: Geometry) -> None:
     back = to_image_size(np.ones((64, 64), dtype=np.uint8), PreprocessSpec(64, 64, geometry), *size, fill=7)
     assert back.shape == (size[1], size[0])
     seen = set(np.unique(back).tolist())

@@ -18,7 +18,7 @@ from tagmill.errors import InputError, NothingToDo
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.registry.models import Model
 from tagmill.tasks.classify import CLASSIFY
-from tagmill.tasks.figures import IGNORE
+from tagmill.tasks.metrics import IGNORE
 from training.annotations.mask_folders import translation_table
 from training.annotations.open import list_images, read_labeled_images, read_masked_images, to_example
 from training.data.decode import read_mask

@@ -16,7 +16,7 @@ from PIL import Image
 
 from tagmill.errors import InputError
 from tagmill.images.preprocess import PreprocessSpec
-from tagmill.tasks.figures import IGNORE
+from tagmill.tasks.metrics import IGNORE
 from training.annotations.folders import Folders
 from training.annotations.open import read_labeled_images, read_masked_images
 from training.annotations.torchvision_datasets import (

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.image_fixtures import draw_shapes, write_picture
+from support.image_fixtures import draw_shapes, write_image
 
 from tagmill.cli.progress import Display
 from tagmill.errors import InputError
@@ -23,7 +23,7 @@ def write_table(folder: Path) -> Path:
     rows = ["uri,labels"]
     for number in range(8):
         color = ("red", "blue")[number % 2]
-        write_picture(folder / f"{number}.png", color, shade=number)
+        write_image(folder / f"{number}.png", color, shade=number)
         rows.append(f"{number}.png,{color}")
     (folder / "labels.csv").write_text("\n".join(rows))
     return folder / "labels.csv"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tagmill.tasks.figures import calibration_error
+from tagmill.tasks.metrics import calibration_error
 from training.evaluation.calibration import fit_temperature, probabilities, suggest_thresholds
 
 

@@ -14,7 +14,7 @@ from support.image_fixtures import LABELS, draw_shapes
 from tagmill.errors import InputError, NothingToDo
 from tagmill.images.preprocess import Geometry, PreprocessSpec
 from tagmill.outcomes import ImageFailure
-from tagmill.tasks.figures import IGNORE, mask_confusion, segmentation
+from tagmill.tasks.metrics import IGNORE, mask_confusion, segmentation
 from training.annotations.folders import Folders
 from training.checkpoint import load
 from training.cli.train import train

@@ -13,7 +13,7 @@ from sklearn.svm import SVC
 
 from export.build import export_bundle
 from export.evaluate import evaluate
-from tagmill.bundles.spec import Precision
+from tagmill.bundles.metadata import Precision
 from tagmill.errors import InputError
 from training.annotations.folders import Folders
 from training.checkpoint import FILE, load, read, write

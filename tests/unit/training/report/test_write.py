@@ -20,7 +20,7 @@ from tagmill.errors import ConfigurationError
 from tagmill.files import write_bytes_atomic
 from tagmill.tasks.base import Task, task_named, task_names
 from tagmill.tasks.classify import CLASSIFY
-from tagmill.tasks.figures import interval
+from tagmill.tasks.metrics import interval
 from tagmill.tasks.multilabel import MULTILABEL
 from tagmill.tasks.segment import SEGMENT
 from tagmill.text import flatten

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 import pytest
-from support.adversarial_bundles import BAD_RED, write_hungry_classifier
-from support.bundles import write_classifier, write_fussy_classifier, write_segmenter
+from support.bundles import BAD_RED, write_classifier, write_fussy_classifier, write_hungry_classifier, write_segmenter
 
 from tagmill.bundles.starter import starter_bundles
 from tagmill.device import Device

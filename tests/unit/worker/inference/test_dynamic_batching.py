@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.adversarial_bundles import BAD_RED
-from support.bundles import write_classifier, write_fussy_classifier, write_segmenter
+from support.bundles import BAD_RED, write_classifier, write_fussy_classifier, write_segmenter
 from support.processes import wait_until
 
 from tagmill.images.image import Pixels

@@ -15,7 +15,7 @@ from support.bundles import write_classifier, write_segmenter, write_tagger
 from support.image_fixtures import write_image
 
 from tagmill import machine
-from tagmill.bundles.spec import INPUT, BundleSpec
+from tagmill.bundles.metadata import INPUT, BundleSpec
 from tagmill.bundles.starter import starter_bundles
 from tagmill.errors import BundleError, ConfigurationError, ExitCode
 from tagmill.images.preprocess import PreprocessSpec

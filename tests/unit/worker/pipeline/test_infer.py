@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.adversarial_bundles import BAD_RED, write_endless_classifier, write_hungry_classifier
-from support.bundles import write_fussy_classifier
+from support.bundles import BAD_RED, write_endless_classifier, write_fussy_classifier, write_hungry_classifier
 
 from tagmill.outcomes import ErrorCode
 from tagmill.records import ImageRow

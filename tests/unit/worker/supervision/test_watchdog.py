@@ -14,8 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.adversarial_bundles import BAD_RED, write_endless_classifier
-from support.bundles import write_classifier
+from support.bundles import BAD_RED, write_classifier, write_endless_classifier
 from support.image_fixtures import write_image
 from support.processes import wait_until
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from support.bundles import write_classifier, write_segmenter
 
-from tagmill.bundles.onnx_metadata import read_metadata
+from tagmill.bundles.onnx_file import read_metadata
 from tagmill.bundles.starter import starter_bundles
 from tagmill.errors import BundleError
 

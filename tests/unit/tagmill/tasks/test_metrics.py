@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from tagmill.tasks.figures import (
+from tagmill.tasks.metrics import (
     IGNORE,
     calibration_error,
     chance_error,
@@ -122,7 +122,7 @@ def test_a_label_without_true_pixels_is_left_out_even_if_it_is_predicted() -> No
 
 
 def test_figures_are_imported_without_torch_and_scikit_learn() -> None:
-    script = "import sys, tagmill.tasks.figures; sys.exit('torch' in sys.modules or 'sklearn' in sys.modules)"
+    script = "import sys, tagmill.tasks.metrics; sys.exit('torch' in sys.modules or 'sklearn' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 

@@ -1,4 +1,4 @@
-"""The bundle's own words, and the session that loads it."""
+"""The metadata of a bundle, and the session that loads it."""
 
 import json
 import threading
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from support.bundles import COLORS, write_classifier, write_segmenter
 
 from tagmill.broker.message import BatchMessage
-from tagmill.bundles.spec import GOLDEN, LONGEST, BundleSpec, Precision, sha256_of
+from tagmill.bundles.metadata import GOLDEN, LONGEST, BundleSpec, Precision, sha256_of
 from tagmill.db.schema import label, mask, model
 from tagmill.errors import BundleError, ConfigurationError, InputError
 from tagmill.images.preprocess import Geometry, PreprocessSpec
@@ -39,7 +39,7 @@ specs = st.builds(
 
 
 @given(specs)
-def test_metadata_survives_its_way_through_strings(spec: BundleSpec) -> None:
+def test_metadata_survives_a_round_trip_through_strings(spec: BundleSpec) -> None:
     assert BundleSpec.from_metadata(spec.to_metadata()) == spec
 
 
@@ -73,11 +73,11 @@ def test_missing_metadata_raises() -> None:
             BundleSpec.from_metadata({name: text for name, text in SPEC.to_metadata().items() if name != key})
 
 
-#: what PostgreSQL refuses: too long, NUL, half of a surrogate pair
+#: text that PostgreSQL refuses: too long, NUL, a lone surrogate
 MISFITS = ["x" * (LONGEST + 1), "re\0d", "re\ud800d"]
 
 
-def test_labels_and_names_have_the_room_that_sql_has() -> None:
+def test_labels_and_names_may_be_as_long_as_their_columns() -> None:
     assert {column.type.length for column in (label.c.label, mask.c.label, model.c.name)} == {LONGEST}
     fits = replace(SPEC, name="n" * LONGEST, labels=("ß" * LONGEST, "", "a/b\n"))
     assert BundleSpec.from_metadata(fits.to_metadata()) == fits
@@ -101,24 +101,24 @@ def test_letters_of_any_script_may_name_a_new_bundle(name: str) -> None:
 @pytest.mark.parametrize(
     "name", ["", ".", "..", ".hidden", "../../x", "/x", "a/b", "a\\b", "a@1", "-x", " x", "a\n", "a:b"]
 )
-def test_a_bundle_is_not_written_under_a_name_that_could_lead_elsewhere(name: str) -> None:
+def test_a_bundle_with_a_name_that_could_be_a_path_is_not_written(name: str) -> None:
     with pytest.raises(
         InputError, match=r"^model name '.*' must begin with a letter or digit and hold only .* give an"
     ):
         replace(SPEC, name=name).to_metadata()
 
 
-def test_a_bundle_that_was_written_under_such_a_name_is_still_read() -> None:
+def test_an_older_bundle_with_such_a_name_is_still_read() -> None:
     assert BundleSpec.from_metadata(SPEC.to_metadata() | {"name": '"shop/shirts (2)"'}).name == "shop/shirts (2)"
 
 
-def test_a_bundle_that_does_not_say_its_precision_is_of_before_there_was_a_choice() -> None:
+def test_an_older_bundle_without_a_precision_is_float32() -> None:
     metadata = SPEC.to_metadata()
     del metadata["precision"]
     assert BundleSpec.from_metadata(metadata).precision is Precision.FP32
 
 
-def test_weights_in_another_file_are_refused_wherever_that_lies(tmp_path: Path) -> None:
+def test_weights_in_another_file_are_refused(tmp_path: Path) -> None:
     path = write_classifier(tmp_path / "c.onnx")
     onnx.save(onnx.load(path), path, save_as_external_data=True, location="weights.bin", size_threshold=0)
     assert (tmp_path / "weights.bin").is_file()
@@ -126,13 +126,13 @@ def test_weights_in_another_file_are_refused_wherever_that_lies(tmp_path: Path) 
         Session(path, "cpu")
 
 
-def test_a_session_reads_what_the_bundle_says_and_answers(tmp_path: Path) -> None:
+def test_a_session_reads_the_metadata_and_infers(tmp_path: Path) -> None:
     path = write_classifier(tmp_path / "c.onnx")
     session = Session(path, "cpu")
     assert (session.spec.labels, session.provider, session.sha256) == (COLORS, CPU, sha256_of(path))
-    pictures = np.zeros((3, 16, 16, 3), dtype=np.uint8)
-    pictures[0, ..., 0] = pictures[1, ..., 1] = pictures[2, ..., 2] = 255
-    prediction = session.run(pictures)
+    images = np.zeros((3, 16, 16, 3), dtype=np.uint8)
+    images[0, ..., 0] = images[1, ..., 1] = images[2, ..., 2] = 255
+    prediction = session.run(images)
     assert prediction.scores.argmax(1).tolist() == [0, 1, 2]
     assert prediction.scores.sum(1) == pytest.approx(1.0)
     assert prediction.mask is None
@@ -140,22 +140,22 @@ def test_a_session_reads_what_the_bundle_says_and_answers(tmp_path: Path) -> Non
 
 def test_a_segmenter_gives_a_mask_at_its_own_resolution(tmp_path: Path) -> None:
     session = Session(write_segmenter(tmp_path / "s.onnx"), "cpu")
-    picture = np.full((1, 32, 32, 3), 255, dtype=np.uint8)
-    picture[0, 8:16, :, 1:] = 0
-    mask = session.run(picture).mask
+    image = np.full((1, 32, 32, 3), 255, dtype=np.uint8)
+    image[0, 8:16, :, 1:] = 0
+    mask = session.run(image).mask
     assert mask is not None
     assert mask.dtype == np.uint8
     assert (mask[0] == 1).sum() == 8 * 32
 
 
-def test_any_batch_size_and_any_thread_gives_the_same_answer(tmp_path: Path) -> None:
+def test_any_batch_size_and_any_thread_gives_the_same_scores(tmp_path: Path) -> None:
     session = Session(write_classifier(tmp_path / "c.onnx"), "cpu", threads=1)
-    pictures = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
-    whole = session.run(pictures).scores
+    images = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
+    whole = session.run(images).scores
     parts: dict[int, np.ndarray] = {}
 
     def infer(start: int) -> None:
-        parts[start] = session.run(pictures[start : start + 7]).scores
+        parts[start] = session.run(images[start : start + 7]).scores
 
     threads = [threading.Thread(target=infer, args=(start,)) for start in range(0, 40, 7)]
     for thread in threads:
@@ -166,7 +166,7 @@ def test_any_batch_size_and_any_thread_gives_the_same_answer(tmp_path: Path) -> 
 
 
 def with_metadata(path: Path, **changes: str) -> Path:
-    """Change what a bundle says of itself."""
+    """Change the metadata of a bundle."""
     model = onnx.load(path)
     said = {entry.key: entry.value for entry in model.metadata_props}
     onnx.helper.set_model_props(model, said | changes)
@@ -174,7 +174,7 @@ def with_metadata(path: Path, **changes: str) -> Path:
     return path
 
 
-def test_a_graph_that_does_not_fit_its_own_words_is_refused(tmp_path: Path) -> None:
+def test_a_graph_that_does_not_match_its_metadata_is_refused(tmp_path: Path) -> None:
     size = with_metadata(write_classifier(tmp_path / "c.onnx"), preprocess=json.dumps(PreprocessSpec(64, 64).to_dict()))
     with pytest.raises(BundleError, match="its input is not uint8"):
         Session(size, "cpu")
@@ -194,7 +194,7 @@ def test_a_graph_that_does_not_fit_its_own_words_is_refused(tmp_path: Path) -> N
         {GOLDEN: "[]"},
     ],
 )
-def test_a_bundle_whose_words_are_not_understood_is_refused_with_its_path_and_what_to_do(
+def test_a_bundle_with_unknown_metadata_is_refused_with_its_path_and_what_to_do(
     change: dict[str, str], tmp_path: Path
 ) -> None:
     path = with_metadata(write_classifier(tmp_path / "c.onnx"), **change)
@@ -215,7 +215,7 @@ def test_a_graph_that_onnx_runtime_does_not_know_is_refused_in_one_line_that_say
 def test_cuda_that_is_not_active_is_an_error_and_not_the_cpu(tmp_path: Path) -> None:
     path = write_classifier(tmp_path / "c.onnx")
     if Session(path, "auto").provider != CPU:
-        pytest.fail("this machine has a card: run the GPU benchmark, which checks the CUDA provider")
+        pytest.fail("this machine has a GPU: run the GPU benchmark, which checks the CUDA provider")
     with pytest.raises(ConfigurationError, match="not CUDA"):
         Session(path, "cuda:0")
 
@@ -225,12 +225,12 @@ def test_labels_come_best_first_and_equal_scores_in_their_order() -> None:
     assert [name for name, _ in best_labels(scores, "abcdef")] == ["b", "d", "a", "c", "e"]
 
 
-def test_labels_that_the_graph_picked_out_are_taken_as_they_come() -> None:
+def test_labels_that_the_graph_selected_keep_their_order() -> None:
     scores, numbers = np.array([0.5, 0.3], dtype=np.float32), np.array([2, 0], dtype=np.int64)
     assert best_labels(scores, "abc", numbers) == (("c", pytest.approx(0.5)), ("a", pytest.approx(0.3)))
 
 
-def test_all_labels_that_are_likely_are_kept_however_many() -> None:
+def test_all_likely_labels_are_kept_whatever_their_number() -> None:
     scores = np.array([0.6, 0.5, 0.9, 0.7, 0.49, 0.8, 0.55, 0.1], dtype=np.float32)
     assert [name for name, _ in best_labels(scores, "abcdefgh")] == ["c", "f", "d", "a", "g", "b"]
     order = np.argsort(-scores)
@@ -238,7 +238,7 @@ def test_all_labels_that_are_likely_are_kept_however_many() -> None:
 
 
 @given(st.integers(1, 2**63 - 1), st.integers(1, 2**63 - 1))
-def test_a_message_survives(run: int, batch: int) -> None:
+def test_a_message_survives_a_round_trip(run: int, batch: int) -> None:
     message = BatchMessage(run, batch)
     assert BatchMessage.from_json(json.loads(json.dumps(message.to_json()))) == message
 
