@@ -1,7 +1,6 @@
 """`tagmill evaluate`: the figures of a bundle on labeled images, with ONNX Runtime alone."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +18,9 @@ from export.build import export_bundle
 from export.cli.evaluate import evaluate as command
 from export.evaluate import evaluate
 from tagmill.bundles.metadata import sha256_of
+from tagmill.device import Device
 from tagmill.errors import ConfigurationError, ExitCode, InputError, NothingToDo
+from tagmill.machine import usable_cores
 from tagmill.settings import load_settings
 from tagmill.tasks.base import Prediction, Task
 from tagmill.tasks.classify import CLASSIFY
@@ -32,7 +33,6 @@ from training.recipes.cnn import DEFAULTS as CNN
 from training.recipes.cnn import train_cnn
 from training.recipes.segment import DEFAULTS as SEGMENT_DEFAULTS
 from training.recipes.segment import train_segment
-from worker.devices.device import Device
 from worker.inference.openvino_backend import PROVIDER as OPENVINO
 from worker.inference.session import Session
 from worker.inference.session_loader import tuned_settings_store
@@ -335,7 +335,7 @@ def test_the_settings_choose_threads_and_batch(threads: int, tmp_path: Path, mon
     monkeypatch.setenv("TAGMILL_INFERENCE_BATCH", "7")
     bundle = write_classifier(tmp_path / "colors.onnx")
     session = session_of_the_command(bundle, tmp_path / "data", monkeypatch, "--device", "cpu")
-    assert session.threads == min(threads, os.cpu_count() or 1)
+    assert session.threads == min(threads, usable_cores())
     assert session.best_batch == 7
 
 
@@ -343,7 +343,7 @@ def test_a_call_may_use_all_cores_by_default(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("TAGMILL_CACHE_FOLDER", str(tmp_path / "cache"))
     bundle = write_classifier(tmp_path / "colors.onnx")
     session = session_of_the_command(bundle, tmp_path / "data", monkeypatch, "--device", "cpu")
-    assert session.threads == (os.cpu_count() or 1)
+    assert session.threads == usable_cores()
 
 
 def test_what_bench_chose_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

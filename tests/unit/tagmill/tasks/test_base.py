@@ -25,7 +25,7 @@ from tagmill.images.preprocess import PreprocessSpec
 from tagmill.records import Mask
 from tagmill.settings import Settings
 from tagmill.tasks.base import MASK, SCORES, TOP_LABELS, TOP_SCORES, Headline, Prediction, Task, task_named, task_names
-from worker.local.tag import embedded_settings, tag_here
+from worker.local.tag import local_settings, tag_locally
 
 LABELS = ("background", "shirt", "shoe")
 #: pixels of an image, and of the model's input
@@ -233,8 +233,8 @@ def test_one_file_is_a_task_from_its_bundle_through_sql_to_csv(toybox: Task, sql
         image.paste(color, box)
         image.save(shop / f"{name}.png")
     bundle = write_box_finder(tmp_path / "boxes.onnx", toybox)
-    settings = embedded_settings(Settings(device="cpu"), sqlite_url)
-    done = tag_here(settings, [str(shop)], [bundle], 2, lambda progress: None)
+    settings = local_settings(Settings(device="cpu"), sqlite_url)
+    done = tag_locally(settings, [str(shop)], [bundle], 2, lambda progress: None)
     out = io.StringIO()
     write_csv(
         read_results(done.engine, done.progress.run, done.models), [("boxes", model) for model in done.models], out
