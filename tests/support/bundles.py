@@ -198,7 +198,7 @@ def write_endless_classifier(path: Path, size: int = 16) -> Path:
         helper.make_node("Loop", ["iterations", "", "logits"], ["looped"], body=body),
         helper.make_node("Softmax", ["looped"], [SCORES], axis=1),
     ]
-    return _write(path, "endless", size, nodes, {"endless": np.array(2**62, dtype=np.int64)})
+    return _write_classifier(path, "endless", size, nodes, {"endless": np.array(2**62, dtype=np.int64)})
 
 
 def write_hungry_classifier(path: Path, size: int = 16, most: int = 4) -> Path:
@@ -215,10 +215,12 @@ def write_hungry_classifier(path: Path, size: int = 16, most: int = 4) -> Path:
         helper.make_node("Softmax", ["shifted"], [SCORES], axis=1),
     ]
     constants = {"most": np.array([most], dtype=np.int64), "too_much": np.array([TOO_MUCH], dtype=np.int64)}
-    return _write(path, "hungry", size, nodes, constants)
+    return _write_classifier(path, "hungry", size, nodes, constants)
 
 
-def _write(path: Path, name: str, size: int, nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray]) -> Path:
+def _write_classifier(
+    path: Path, name: str, size: int, nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray]
+) -> Path:
     """Write a classifier of the mean color. `nodes` compute the scores from `logits` and `is_bad` (int64, 0 or 1)."""
     common = [
         helper.make_node("Cast", [INPUT], ["float"], to=TensorProto.FLOAT),
