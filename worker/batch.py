@@ -92,7 +92,7 @@ class BatchProcessor:
             )
             if claimed.suspect:
                 images = self._quarantine.tag(claimed, images)
-                times += times
+                times.append(times[0])  # nothing was read in this process
             else:
                 sessions = [tagger.sessions.get(sha256) for sha256 in claimed.models]
                 images = fetch_images(images, source.fetch, pools.decode, pools.fetch)

@@ -41,12 +41,14 @@ class Quarantine:
     def tag(self, claimed: Claim, images: list[BatchImage]) -> list[BatchImage]:
         """Tag the images of a claim that are not known. Raise BundleError if the models alone end the process."""
         wanted = [image for image in images if not image.unchanged]
+        if not wanted:
+            return images
         bundles = {sha256: self._files.path(sha256) for sha256 in claimed.models}
         log.warning("batch is suspect", extra={"action": "batch_quarantined", "batch": claimed.batch_id})
         with self._lock:
             # First all images at once: a batch without a bad image passes as it would in the worker.
             with _QuarantineProcess(self._settings, bundles, claimed.roots) as child:
-                done = not wanted or child.tag(wanted)
+                done = child.tag(wanted)
             if not done:
                 self._one_by_one(claimed, wanted, bundles)
         return images

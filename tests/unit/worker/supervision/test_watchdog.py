@@ -267,7 +267,9 @@ def test_memory_is_measured_and_limited_by_machine_container_or_setting(
         assert resident_bytes() - before > 40 * 2**20
     assert memory_limit(123) == 123
     limit = tmp_path / "memory.max"
-    monkeypatch.setattr(machine_module, "_CGROUPS", tmp_path)
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(f"30 25 0:26 / {tmp_path} rw - cgroup2 cgroup2 rw\n")
+    monkeypatch.setattr(machine_module, "_MOUNTS", mounts)
     monkeypatch.setattr(machine_module, "_OWN_CGROUPS", tmp_path / "none")
     limit.write_text("max\n")
     machine = memory_limit(0)
