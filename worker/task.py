@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from typing import ClassVar
 
 from celery import Celery
 from celery.exceptions import Reject
@@ -13,8 +14,20 @@ from worker.connections.availability import StoppedError
 log = logging.getLogger(__name__)
 
 
+class _Current:
+    """The batch processor of this process: Celery shares a task, once registered, with every later application."""
+
+    batches: ClassVar[Callable[[], BatchProcessor] | None] = None
+
+
 def register(app: Celery, batches: Callable[[], BatchProcessor]) -> None:
-    """Register the task. `batches` returns the batch processor; it builds it on the first call, after any fork."""
+    """Register the task. `batches` returns the batch processor; it builds it on the first call, after any fork.
+
+    A later call replaces `batches`, for all applications of this process.
+    """
+    known, _Current.batches = _Current.batches is not None, staticmethod(batches)
+    if known:
+        return
 
     @app.task(name=TAG_BATCH, ignore_result=True)  # type: ignore[untyped-decorator]  # celery ships no types
     def tag_batch(message: object) -> None:
@@ -24,6 +37,7 @@ def register(app: Celery, batches: Callable[[], BatchProcessor]) -> None:
             log.error("message refused", extra={"action": "message_refused", "reason": str(error)})
             raise Reject(str(error), requeue=False) from error
         try:
-            batches().process(accepted)
+            assert _Current.batches is not None, "it was registered"
+            _Current.batches().process(accepted)
         except StoppedError as error:
             raise Reject("the worker is ending", requeue=True) from error

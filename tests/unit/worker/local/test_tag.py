@@ -48,6 +48,14 @@ def test_the_bundle_that_is_registered_is_the_one_that_tags(
     assert opened == bundles
 
 
+def test_a_second_run_in_the_same_process_is_tagged_by_a_worker_of_its_own(sqlite_url: str, tmp_path: Path) -> None:
+    settings, bundle = local_settings(Settings(device="cpu"), sqlite_url), write_classifier(tmp_path / "c.onnx")
+    for name in ("one", "two"):
+        write_folder(tmp_path / name, 3)
+        done = tag_locally(settings, [str(tmp_path / name)], [bundle], 2, lambda progress: None)
+        assert (done.progress.state, done.progress.tagged) == ("done", 3)
+
+
 def test_a_bundle_that_does_not_load_is_an_error_before_any_source_is_read(sqlite_url: str, tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"no model")
     settings = local_settings(Settings(device="cpu"), sqlite_url)
