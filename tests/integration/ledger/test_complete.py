@@ -1,4 +1,4 @@
-"""Complete batches, on SQLite and PostgreSQL: whose results count, and what is written."""
+"""Complete batches, on SQLite and PostgreSQL: whose results count, what is written, and what is then known."""
 
 import threading
 import time
@@ -11,9 +11,10 @@ from producer.results.read import read_results, run_models
 from tagmill.db.schema import image, inference, label, mask, run_image
 from tagmill.ledger import leases
 from tagmill.ledger.complete import complete
+from tagmill.ledger.known_results import unchanged_files
 from tagmill.ledger.progress import run_progress
 from tagmill.outcomes import ErrorCode
-from tagmill.records import BatchResult, ImageRow, InferenceRow, Outcome
+from tagmill.records import BatchResult, ImageRow, InferenceRow, Outcome, SeenFile
 from tagmill.registry.models import Model
 
 
@@ -105,3 +106,14 @@ def test_characters_that_sql_refuses_in_a_reason_do_not_fail_the_batch(engine: E
     assert complete(engine, claimed, BatchResult(bad, [], []), "w")
     with engine.connect() as connection:
         assert set(connection.execute(select(run_image.c.error_detail)).scalars()) == {r"ends in \0\udc80"}
+
+
+def test_a_file_is_unchanged_if_every_model_has_a_result_for_its_bytes(engine: Engine, model: Model) -> None:
+    claimed = take(engine, batches(engine, new_run(engine, model))[0])
+    assert claimed is not None
+    files = [SeenFile("shirt.jpg", SHA[0]), SeenFile("copy.jpg", SHA[0])]
+    assert complete(engine, claimed, replace(result_for(claimed), files=files), "worker")
+    asked = ["shirt.jpg", "copy.jpg", "new.jpg"]
+    assert unchanged_files(engine, asked, claimed.models) == {"shirt.jpg": SHA[0], "copy.jpg": SHA[0]}
+    assert unchanged_files(engine, asked, [*claimed.models, SHA[1]]) == {}
+    assert unchanged_files(engine, ["new.jpg"], claimed.models) == {}
