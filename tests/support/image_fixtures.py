@@ -123,6 +123,13 @@ def write_folder(folder: Path, images: int) -> dict[str, str]:
 LABELS = ("background", "square", "stripe")
 
 
+def square(top: int, left: int, bottom: int, right: int, value: int = 1, size: int = 64) -> np.ndarray:
+    """Return an index mask, uint8 [size, size]: `value` in a rectangle, elsewhere 0."""
+    index = np.zeros((size, size), dtype=np.uint8)
+    index[top:bottom, left:right] = value
+    return index
+
+
 def draw_noisy(folder: Path, categories: tuple[str, ...] = tuple(RGB), each: int = 12, seed: int = 0) -> Path:
     """Write noisy images whose category is their strongest color."""
     random = np.random.default_rng(seed)

@@ -1,6 +1,7 @@
 """Real Redis and PostgreSQL servers for the tests. They end with the tests, whatever happens."""
 
 import atexit
+import base64
 import importlib.util
 import itertools
 import os
@@ -12,6 +13,8 @@ import socket
 import subprocess
 import tempfile
 import time
+import urllib.error
+import urllib.request
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -344,6 +347,18 @@ def free_port() -> int:
                 continue
             return port
     raise BrokenServiceError("no free port between 20000 and 30000 on 127.0.0.1")
+
+
+def http(url: str, login: str = "", body: bytes | None = None) -> tuple[int, str]:
+    """Return status and body of a GET request, or of a POST of `body`; `login` is "user:password"."""
+    request = urllib.request.Request(url, data=body)
+    if login:
+        request.add_header("Authorization", "Basic " + base64.b64encode(login.encode()).decode())
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
 
 
 def package_folders(package: str) -> list[Path]:

@@ -18,6 +18,8 @@ Corner = tuple[float, float]
 NEUTRAL = 128
 #: paint of pixels that are not drawn
 NOTHING = 0
+#: sign of x on the left and on the right of a garment
+SIDES = (-1.0, 1.0)
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,7 @@ from tagmill.sample.drawing.fabric import (
     make_cloth,
     mixed,
 )
-from tagmill.sample.drawing.sketch import Points, Sketch, box, curve, joined, polygon
-
-SIDES = (-1.0, 1.0)
+from tagmill.sample.drawing.sketch import SIDES, Points, Sketch, box, curve, joined, polygon
 
 
 def pants(rng: Generator) -> Sketch:

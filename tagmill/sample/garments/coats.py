@@ -15,11 +15,9 @@ from tagmill.sample.drawing.fabric import (
     make_cloth,
     mixed,
 )
-from tagmill.sample.drawing.sketch import Sketch, curve, ellipse, joined, polygon
+from tagmill.sample.drawing.sketch import SIDES, Sketch, curve, ellipse, joined, polygon
 from tagmill.sample.garments.tops import draw_long_sleeves
 from tagmill.sample.garments.torso import Torso, draw_hem
-
-SIDES = (-1.0, 1.0)
 
 
 def outwear(rng: Generator) -> Sketch:

@@ -4,11 +4,9 @@ import numpy as np
 from numpy.random import Generator
 
 from tagmill.sample.drawing.fabric import any_color, make_cloth, mixed
-from tagmill.sample.drawing.sketch import Sketch, curve, joined, symmetric
+from tagmill.sample.drawing.sketch import SIDES, Sketch, curve, joined, symmetric
 from tagmill.sample.garments.bottoms import draw_skirt
 from tagmill.sample.garments.torso import Sleeve, Torso, draw_cuff, draw_sleeve
-
-SIDES = (-1.0, 1.0)
 
 
 def dress(rng: Generator) -> Sketch:

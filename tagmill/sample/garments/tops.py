@@ -17,10 +17,8 @@ from tagmill.sample.drawing.fabric import (
     mixed,
 )
 from tagmill.sample.drawing.prints import draw_print
-from tagmill.sample.drawing.sketch import Sketch, box, curve, polygon
+from tagmill.sample.drawing.sketch import SIDES, Sketch, box, curve, polygon
 from tagmill.sample.garments.torso import Sleeve, Torso, draw_cuff, draw_hem, draw_hem_stitch, draw_sleeve
-
-SIDES = (-1.0, 1.0)
 
 
 def tshirt(rng: Generator) -> Sketch:

@@ -1,6 +1,5 @@
 """docker-compose.yml is valid and closed. The command and health check of each service run here as local processes."""
 
-import base64
 import json
 import os
 import re
@@ -9,8 +8,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 from typing import Any
@@ -27,7 +24,7 @@ from sqlalchemy.engine import make_url
 from support.bundles import write_classifier
 from support.image_fixtures import write_folder
 from support.processes import Worker, wait_until
-from support.services import RedisServer, find_redis, free_port
+from support.services import RedisServer, find_redis, free_port, http
 
 from tagmill.broker.app import make_app
 from tagmill.settings import Settings
@@ -381,18 +378,6 @@ def site(services: dict[str, Service], postgres_url: str, tmp_path: Path) -> Loc
         check = services["postgres"]["healthcheck"]["test"]
         services["postgres"]["healthcheck"]["test"] = [host if word == "127.0.0.1" else word for word in check]
     return LocalSite(services, addresses, tmp_path)
-
-
-def http(url: str, login: str = "") -> tuple[int, str]:
-    """Return status and body."""
-    request = urllib.request.Request(url)
-    if login:
-        request.add_header("Authorization", "Basic " + base64.b64encode(login.encode()).decode())
-    try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
 
 
 def test_each_service_runs_its_own_command_and_health_check(site: LocalSite) -> None:

@@ -1,12 +1,10 @@
 """The real Flower, `celery -A worker flower`, sees a real worker and its tasks over HTTP."""
 
-import base64
 import json
 import re
 import socket
 import sys
 import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +14,7 @@ from typing import Any
 import pytest
 import redis
 from support.processes import Worker, environment, tagmill, wait_until
-from support.services import ExternalRedis, RedisServer, free_port
+from support.services import ExternalRedis, RedisServer, free_port, http
 
 from tagmill.broker.app import make_app
 from tagmill.broker.message import TAG_BATCH
@@ -37,14 +35,7 @@ class Flower:
 
     def get(self, path: str, login: str = "", body: bytes | None = None) -> tuple[int, str]:
         """Return status and body."""
-        request = urllib.request.Request(self.url + path, data=body)
-        if login:
-            request.add_header("Authorization", "Basic " + base64.b64encode(login.encode()).decode())
-        try:
-            with urllib.request.urlopen(request, timeout=20) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
+        return http(self.url + path, login, body)
 
     def json(self, path: str) -> dict[str, Any]:
         """Return the JSON that a logged-in operator gets."""

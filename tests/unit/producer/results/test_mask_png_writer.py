@@ -5,6 +5,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pytest
 from PIL import Image
+from support.image_fixtures import square
 
 from producer.results.mask_png_writer import index_map, safe_folder, safe_name, write_masks
 from producer.results.read import ImageResult
@@ -16,12 +17,6 @@ LABELS = ("background", "hat", "shoes")
 
 
 SCORES = (0.5, 0.8, 0.9)
-
-
-def square(top: int, left: int, bottom: int, right: int, value: int = 1, size: int = 64) -> np.ndarray:
-    index = np.zeros((size, size), dtype=np.uint8)
-    index[top:bottom, left:right] = value
-    return index
 
 
 def test_masks_of_all_labels_make_one_index_map() -> None:

@@ -2,18 +2,13 @@
 
 import numpy as np
 import pytest
+from support.image_fixtures import square
 
 from tagmill.images.preprocess import Geometry, PreprocessSpec
 from tagmill.tasks.masks import decode_mask, encode_masks, figure_colors, png_palette, to_image_size
 
 LABELS = ("background", "hat", "shoes")
 SCORES = (0.5, 0.8, 0.9)
-
-
-def square(top: int, left: int, bottom: int, right: int, value: int = 1, size: int = 64) -> np.ndarray:
-    index = np.zeros((size, size), dtype=np.uint8)
-    index[top:bottom, left:right] = value
-    return index
 
 
 def test_a_mask_holds_its_share_and_its_box_in_the_images_pixels() -> None:

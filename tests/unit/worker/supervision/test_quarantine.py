@@ -15,6 +15,7 @@ from tagmill.ledger.leases import Claim
 from tagmill.outcomes import ErrorCode
 from tagmill.records import BatchResult
 from tagmill.settings import Settings
+from worker.inference.session_cache import NamedBundles
 from worker.pipeline.batch_image import BatchImage, to_result
 from worker.pipeline.tagger import build_tagger
 from worker.supervision.quarantine import Quarantine
@@ -37,16 +38,6 @@ hashlib.sha256 = hash_or_die
 """
 
 
-class Named:
-    """Bundle files by any name."""
-
-    def __init__(self, **files: Path) -> None:
-        self.files = files
-
-    def path(self, name: str) -> Path:
-        return self.files[name]
-
-
 @pytest.fixture
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of six good images. New processes import the injected faults."""
@@ -55,7 +46,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "shop"
 
 
-def quarantined(files: Named, folder: Path, *models: str, settings: Settings | None = None) -> BatchResult:
+def quarantined(files: NamedBundles, folder: Path, *models: str, settings: Settings | None = None) -> BatchResult:
     """Return the quarantine's result for the files of a folder."""
     images = [BatchImage(number, str(path)) for number, path in enumerate(sorted(folder.iterdir()))]
     claimed = Claim(1, 1, "token", 3, True, (), models, (str(folder),))
@@ -67,7 +58,9 @@ def failures(result: BatchResult) -> dict[int, ErrorCode]:
 
 
 def test_a_batch_without_a_bad_image_has_the_same_result_as_in_the_worker(shop: Path, tmp_path: Path) -> None:
-    files = Named(colors=write_classifier(tmp_path / "c.onnx"), masks=write_segmenter(tmp_path / "s.onnx"))
+    files = NamedBundles(
+        {"colors": write_classifier(tmp_path / "c.onnx"), "masks": write_segmenter(tmp_path / "s.onnx")}
+    )
     (shop / "broken.jpg").write_bytes(b"no image")
     found = quarantined(files, shop, "colors", "masks")
     tagger = build_tagger(Settings(), files)
@@ -88,7 +81,7 @@ def test_the_image_that_kills_its_process_is_found_and_the_others_are_tagged(
 ) -> None:
     with (shop / "00002.png").open("ab") as file:
         file.write(faults.KILLS)
-    files = Named(colors=write_classifier(tmp_path / "c.onnx"))
+    files = NamedBundles({"colors": write_classifier(tmp_path / "c.onnx")})
     result = quarantined(files, shop, "colors")
     assert failures(result) == {2: ErrorCode.CRASHED_WORKER}
     (detail,) = (outcome.error_detail for outcome in result.outcomes if outcome.error_code)
@@ -106,7 +99,7 @@ def test_an_image_is_not_blamed_for_the_damage_of_an_earlier_one(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with (shop / "00001.png").open("ab") as file:
         file.write(HARMS)
-    files = Named(colors=write_classifier(tmp_path / "c.onnx"))
+    files = NamedBundles({"colors": write_classifier(tmp_path / "c.onnx")})
     result = quarantined(files, shop, "colors", settings=Settings(decode_threads=1))
     assert failures(result) == {}
     assert sorted(outcome.position for outcome in result.outcomes) == list(range(6))
@@ -118,7 +111,7 @@ def test_an_image_is_not_blamed_for_the_damage_of_an_earlier_one(
 def test_an_image_over_the_memory_limit_is_found(shop: Path, tmp_path: Path) -> None:
     with (shop / "00004.png").open("ab") as file:
         file.write(faults.FILLS)
-    files = Named(colors=write_classifier(tmp_path / "c.onnx"))
+    files = NamedBundles({"colors": write_classifier(tmp_path / "c.onnx")})
     result = quarantined(files, shop, "colors", settings=Settings(max_worker_memory=400 * 2**20))
     assert failures(result) == {4: ErrorCode.OUT_OF_MEMORY}
 
@@ -127,7 +120,7 @@ def test_a_stuck_image_and_an_endless_inference_time_out(shop: Path, tmp_path: P
     with write_image(shop / "sticks.png", "red").open("ab") as file:
         file.write(faults.STICKS)
     Image.new("RGB", (20, 20), (BAD_RED, 0, 0)).save(shop / "endless.png")
-    files = Named(endless=write_endless_classifier(tmp_path / "e.onnx"))
+    files = NamedBundles({"endless": write_endless_classifier(tmp_path / "e.onnx")})
     result = quarantined(files, shop, "endless", settings=Settings(stall_seconds=1.0))
     assert failures(result) == {6: ErrorCode.TIMED_OUT, 7: ErrorCode.TIMED_OUT}
 
@@ -135,7 +128,7 @@ def test_a_stuck_image_and_an_endless_inference_time_out(shop: Path, tmp_path: P
 def test_an_image_that_holds_the_interpreter_lock_forever_is_found(shop: Path, tmp_path: Path) -> None:
     with (shop / "00000.png").open("ab") as file:
         file.write(faults.FREEZES)
-    files = Named(colors=write_classifier(tmp_path / "c.onnx"))
+    files = NamedBundles({"colors": write_classifier(tmp_path / "c.onnx")})
     result = quarantined(files, shop, "colors", settings=Settings(stall_seconds=1.0))
     assert failures(result) == {0: ErrorCode.CRASHED_WORKER}
 
@@ -143,10 +136,10 @@ def test_an_image_that_holds_the_interpreter_lock_forever_is_found(shop: Path, t
 def test_images_are_not_blamed_for_a_model_that_cannot_be_loaded(shop: Path, tmp_path: Path) -> None:
     (tmp_path / "noise.onnx").write_bytes(b"\x08noise")
     with pytest.raises(BundleError, match=r"could not load the models: .*noise.onnx: it is no ONNX file"):
-        quarantined(Named(noise=tmp_path / "noise.onnx"), shop, "noise")
+        quarantined(NamedBundles({"noise": tmp_path / "noise.onnx"}), shop, "noise")
 
 
 def test_no_quarantine_process_is_left_running(shop: Path, tmp_path: Path) -> None:
-    files = Named(colors=write_classifier(tmp_path / "c.onnx"))
+    files = NamedBundles({"colors": write_classifier(tmp_path / "c.onnx")})
     assert quarantined(files, shop, "colors").outcomes
     assert "quarantine" not in "".join(Path(f"/proc/{pid}/cmdline").read_text() for pid in children(os.getpid()))

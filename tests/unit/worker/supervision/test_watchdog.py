@@ -23,7 +23,7 @@ from tagmill.outcomes import ErrorCode, ImageFailure
 from tagmill.records import Outcome
 from tagmill.settings import Settings
 from worker.inference.call_tracker import CallTracker, StalledCallError
-from worker.inference.session_cache import SessionCache
+from worker.inference.session_cache import NamedBundles, SessionCache
 from worker.pipeline.batch_image import BatchImage, to_result
 from worker.pipeline.tagger import build_tagger
 from worker.sources.fetcher import Fetched
@@ -31,16 +31,6 @@ from worker.supervision.memory import memory_limit, resident_bytes
 from worker.supervision.process import ProcessEnd
 from worker.supervision.watchdog import RecycleReason, Watchdog
 from worker.timeout_pool import TimeoutPool
-
-
-class Named:
-    """Bundle files by any name."""
-
-    def __init__(self, **files: Path) -> None:
-        self.files = files
-
-    def path(self, name: str) -> Path:
-        return self.files[name]
 
 
 @pytest.fixture
@@ -119,7 +109,7 @@ def test_a_stuck_image_fails_alone_and_the_process_asks_to_be_recycled(
     pool: TimeoutPool, watch: Watch, tmp_path: Path
 ) -> None:
     paths = [write_image(tmp_path / f"{number}.png", "red", shade=number) for number in range(4)]
-    tagger = build_tagger(Settings(decode_threads=2), Named(colors=write_classifier(tmp_path / "c.onnx")))
+    tagger = build_tagger(Settings(decode_threads=2), NamedBundles({"colors": write_classifier(tmp_path / "c.onnx")}))
     release = threading.Event()
     fetcher = tagger.fetcher((str(tmp_path),))
     read = fetcher.fetch
@@ -140,7 +130,7 @@ def test_a_stuck_image_fails_alone_and_the_process_asks_to_be_recycled(
 
 
 def test_an_inference_that_does_not_end_is_cancelled(pool: TimeoutPool, watch: Watch, tmp_path: Path) -> None:
-    tagger = build_tagger(Settings(), Named(endless=write_endless_classifier(tmp_path / "e.onnx")))
+    tagger = build_tagger(Settings(), NamedBundles({"endless": write_endless_classifier(tmp_path / "e.onnx")}))
     asked = watch(tagger.sessions, stall=0.3)
     session = tagger.sessions.get("endless")
     with pytest.raises(Exception, match="did not end in time"):
@@ -185,7 +175,7 @@ def work_half_a_second() -> None:
 def work_on_two_images(connection: Connection) -> None:
     """Work on one image that makes progress and one that is stuck."""
     pool = TimeoutPool(2)
-    Watchdog([pool], SessionCache(Settings(), Named()), 2.0, 2**60, lambda reason: None, last_resort=True)
+    Watchdog([pool], SessionCache(Settings(), NamedBundles({})), 2.0, 2**60, lambda reason: None, last_resort=True)
     tasks = [pool.submit(work_half_a_second), pool.submit(time.sleep, 3600)]
     connection.send("at work")
     connection.send([getattr(task.exception(), "code", None) for task in tasks])
@@ -202,7 +192,7 @@ def test_a_suspended_process_fails_no_good_image_and_abandons_a_stuck_one_later(
 
 
 def infer_endlessly(connection: Connection, bundle: Path) -> None:
-    sessions = SessionCache(Settings(device="cpu"), Named(endless=bundle))
+    sessions = SessionCache(Settings(device="cpu"), NamedBundles({"endless": bundle}))
     session = sessions.get("endless")
     Watchdog([], sessions, 0.5, 2**60, lambda reason: None, last_resort=False)
     connection.send("at work")
@@ -222,7 +212,7 @@ def test_a_cancelled_inference_has_time_to_end_even_if_the_process_was_suspended
 
 
 def infer_and_ignore_cancel(connection: Connection, bundle: Path) -> None:
-    sessions = SessionCache(Settings(device="cpu"), Named(colors=bundle))
+    sessions = SessionCache(Settings(device="cpu"), NamedBundles({"colors": bundle}))
     Watchdog([], sessions, 0.5, 2**60, lambda reason: None, last_resort=False)
     with sessions.get("colors").calls.track(lambda: connection.send("cancelled")):
         time.sleep(3600)
@@ -250,7 +240,7 @@ def test_the_grace_of_an_inference_begins_when_it_is_cancelled() -> None:
 
 
 def test_a_process_over_its_memory_limit_asks_to_be_recycled(pool: TimeoutPool, watch: Watch) -> None:
-    sessions = SessionCache(Settings(), Named())
+    sessions = SessionCache(Settings(), NamedBundles({}))
     large, small = watch(sessions, memory_limit=1), watch(sessions)
     wait_until(lambda: RecycleReason.MEMORY in large, 10, "the watchdog to see the memory")
     assert small == []
@@ -279,7 +269,7 @@ def test_memory_is_measured_and_limited_by_machine_container_or_setting(
 
 def test_an_unexpected_error_of_one_image_does_not_affect_the_others(pool: TimeoutPool, tmp_path: Path) -> None:
     write_image(tmp_path / "good.png", "red")
-    tagger = build_tagger(Settings(decode_threads=2), Named(colors=write_classifier(tmp_path / "c.onnx")))
+    tagger = build_tagger(Settings(decode_threads=2), NamedBundles({"colors": write_classifier(tmp_path / "c.onnx")}))
     fetcher = tagger.fetcher((str(tmp_path),))
     read = fetcher.fetch
     fetcher.fetch = lambda uri: read(uri) if "good" in uri else [][0]  # type: ignore[method-assign]
