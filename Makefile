@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 help:
 	@echo "make demo    draw a sample catalog and tag it end to end (installs a small environment, no torch)"
 	@echo "make test    run every test (installs everything)"
-	@echo "make check   what CI runs: lint, types, import rules, spelling, every test"
+	@echo "make check   lint, types, import rules, spelling, every test"
 	@echo "make docs    build the documentation site into docs/_build (installs a small environment, no torch)"
 	@echo "make fuzz    decode 20,000 damaged images"
 	@echo "make chaos   tag 20,000 images while workers, Redis and PostgreSQL are killed; QUICK=1: 600, in some minutes"
