@@ -11,7 +11,7 @@ not what a library calls back (SQLAlchemy's events, context managers), nor compr
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,7 +150,7 @@ def _tag(folder: Path, recorder: Recorder) -> None:
     assert statuses == {ImageStatus.TAGGED}, f"an image was not tagged: {statuses}"
 
 
-def main(arguments: Sequence[str] = ()) -> int:
+def main() -> int:
     """Print the path; return 1 if it changes or returns more often than it may."""
     found = record()
     seen: set[str] = set()

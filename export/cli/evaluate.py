@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from export.cli.options import DEVICE, FILE, FOLDER
+from export.cli.options import FILE, FOLDER
+from tagmill.cli.param_types import DEVICE
 
 #: figures of a report that are printed, in this order
 FIGURES = (
@@ -37,7 +38,8 @@ def evaluate(bundle: Path, data: tuple[Path, ...], device: str | None, out: Path
     from worker.pipeline.tagger import build_tagger
 
     # One call at a time: it may use all cores, while the calls of a worker share them.
-    settings = load_settings(device=device, concurrency=1)
+    # Labeled images are decoded as in training, so not on the GPU.
+    settings = load_settings(device=device, concurrency=1, decode_on_gpu=False)
     files = NamedBundles.of([bundle])
     with closing(build_tagger(settings, files)) as tagger:
         (session,) = (tagger.sessions.get(sha256) for sha256 in files.files)

@@ -8,17 +8,15 @@ import click
 from rich.table import Table
 from sqlalchemy import Engine
 
-from export.cli.options import DEVICE
 from tagmill.bundles.metadata import check_name
 from tagmill.cli.console import open_console
+from tagmill.cli.param_types import AS_JSON, DEVICE
 from tagmill.db.migrate import open_database
 from tagmill.registry.models import Model, list_models, models_by_sha256, promote, register, resolve
 from tagmill.registry.store import ModelStore
 from tagmill.settings import load_settings
 from worker.inference.session import Session
 from worker.inference.session_cache import SessionCache
-
-AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
 
 @click.group()

@@ -1,7 +1,5 @@
-"""Options and types of arguments that several commands of this package take."""
+"""Types of arguments that several commands of this package take."""
 
-from tagmill.cli.param_types import DEVICE, NonEmptyPath
-
-__all__ = ["DEVICE", "FILE", "FOLDER"]
+from tagmill.cli.param_types import NonEmptyPath
 
 FILE = FOLDER = NonEmptyPath()

@@ -8,8 +8,6 @@ from kombu.exceptions import OperationalError
 
 from tagmill.errors import ExitCode, OutputError, ServiceDown, first_line
 
-AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-
 
 @contextmanager
 def explain_broker_outage(run_id: int) -> Iterator[None]:

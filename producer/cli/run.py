@@ -4,10 +4,11 @@ import json
 
 import click
 
-from producer.cli.options import AS_JSON, explain_broker_outage, explain_interruption
+from producer.cli.options import explain_broker_outage, explain_interruption
 from producer.runs import reconcile, retry_run
 from tagmill.broker.app import make_app, require_shared_broker
 from tagmill.cli.console import open_console
+from tagmill.cli.param_types import AS_JSON
 from tagmill.cli.run_display import exit_code, runs_table, status_table, watch
 from tagmill.db.migrate import open_database
 from tagmill.errors import ExitCode

@@ -2,11 +2,10 @@
 
 import click
 
+from tagmill.cli.param_types import DATABASE
 from tagmill.db.connection import connect
 from tagmill.db.migrate import newest_version, open_database, upgrade
 from tagmill.settings import load_settings
-
-DATABASE_OPTION = click.option("--db", "database_url", metavar="URL", help="Instead of TAGMILL_DATABASE_URL.")
 
 
 @click.group()
@@ -15,7 +14,7 @@ def db() -> None:
 
 
 @db.command("upgrade")
-@DATABASE_OPTION
+@DATABASE
 def upgrade_tables(database_url: str | None) -> None:
     """Create the tables, or upgrade them to this version."""
     engine = connect(load_settings(database_url=database_url).database_url)
@@ -24,7 +23,7 @@ def upgrade_tables(database_url: str | None) -> None:
 
 
 @db.command("check")
-@DATABASE_OPTION
+@DATABASE
 def check_tables(database_url: str | None) -> None:
     """End with exit code 78 if the tables do not fit this version."""
     engine = open_database(load_settings(database_url=database_url).database_url)

@@ -1,4 +1,4 @@
-"""Click parameter types that refuse NaN, infinity and empty paths, and the option --device of several commands."""
+"""Click parameter types that refuse NaN, infinity and empty paths, and the options --device, --json and --db."""
 
 import math
 from pathlib import Path
@@ -9,6 +9,8 @@ import click
 from tagmill.device import DEVICES
 
 DEVICE = click.option("--device", metavar=DEVICES, help="Where inference runs.  [default: auto]")
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+DATABASE = click.option("--db", "database_url", metavar="URL", help="Instead of TAGMILL_DATABASE_URL.")
 
 
 class Finite(click.FloatRange):

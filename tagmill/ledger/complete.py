@@ -10,7 +10,7 @@ from tagmill.db.connection import epoch_now
 from tagmill.db.schema import BatchStatus, batch, batch_failure, file_seen, image, inference, label, mask, run_image
 from tagmill.ledger.leases import Claim
 from tagmill.outcomes import ImageStatus, printable
-from tagmill.records import BatchResult
+from tagmill.records import BatchResult, Outcome
 
 # Only a running batch has an owner, so the condition on the claim's token fences the completion.
 _FINISH = (
@@ -63,7 +63,7 @@ def complete(engine: Engine, claimed: Claim, result: BatchResult, worker: str) -
         rows = [(*pair, batch_id, inferences[pair].provider, worker, now) for pair in sorted(inferences)]
         # Only the ids of new rows are returned: a result that another worker wrote for the same bytes stays as it is.
         made = insert_new_ids(connection, inference, _INFERENCE, rows, _KEY)
-        new = [(row_id, inferences[pair[0], pair[1]]) for pair, row_id in made.items()]
+        new = [(row_id, inferences[pair]) for pair, row_id in made.items()]
         labels = [(row_id, rank, *found) for row_id, row in new for rank, found in enumerate(row.labels, 1)]
         insert_rows(connection, label, _LABEL, labels)
         masks = [(row_id, *_mask_values(m), *m.box, m.score) for row_id, row in new for m in row.masks]
@@ -71,17 +71,8 @@ def complete(engine: Engine, claimed: Claim, result: BatchResult, worker: str) -
         insert_new(connection, file_seen, _FILE, sorted(map(_file_values, result.files)))
         # A detail may quote bytes of the image: one character that SQL refuses would fail the whole batch.
         outcomes = [
-            (
-                ImageStatus.FAILED,
-                None,
-                outcome.error_code,
-                printable(outcome.error_detail or ""),
-                run_id,
-                outcome.position,
-            )
-            if outcome.error_code
-            else (ImageStatus.TAGGED, outcome.sha256, None, None, run_id, outcome.position)
-            for outcome in result.outcomes
+            (_status(o), o.sha256, o.error_code, o.error_detail and printable(o.error_detail), run_id, o.position)
+            for o in result.outcomes
         ]
         update_rows(connection, run_image, _OUTCOME, ("run_id", "position"), outcomes)
         if codes:
@@ -89,3 +80,7 @@ def complete(engine: Engine, claimed: Claim, result: BatchResult, worker: str) -
         if len(made) != len(inferences):  # another worker wrote results for some of the bytes first
             connection.execute(update(batch).where(batch.c.id == batch_id).values(inferences=len(made)))
     return True
+
+
+def _status(outcome: Outcome) -> ImageStatus:
+    return ImageStatus.FAILED if outcome.error_code else ImageStatus.TAGGED

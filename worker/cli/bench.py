@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
+from tagmill.cli.param_types import AS_JSON, DEVICE
 from tagmill.settings import load_settings
-from worker.cli.options import AS_JSON, DEVICE
 
 
 def _finite(ctx: click.Context, param: click.Parameter, value: float) -> float:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
+from tagmill.cli.param_types import AS_JSON
 from tagmill.settings import load_settings
-from worker.cli.options import AS_JSON
 from worker.cli.tag import tag_with_bar
 
 

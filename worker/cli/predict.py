@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
+from tagmill.cli.param_types import AS_JSON, DEVICE
 from tagmill.errors import ExitCode
 from tagmill.settings import load_settings
-from worker.cli.options import AS_JSON, BUNDLES, DEVICE
+from worker.cli.options import BUNDLES
 from worker.local.predict import predict_files
 
 

@@ -8,17 +8,18 @@ import click
 from sqlalchemy.engine import make_url
 
 from tagmill.cli.console import open_console
+from tagmill.cli.param_types import AS_JSON, DATABASE, DEVICE
 from tagmill.cli.run_display import exit_code, note, progress_bar, status_table
 from tagmill.ledger.progress import RunProgress
 from tagmill.settings import Settings, load_settings
-from worker.cli.options import AS_JSON, BUNDLES, DEVICE
+from worker.cli.options import BUNDLES
 from worker.local.tag import TaggedRun, local_settings, tag_locally
 
 
 @click.command()
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @BUNDLES
-@click.option("--db", "database_url", metavar="URL", help="Instead of TAGMILL_DATABASE_URL.")
+@DATABASE
 @click.option("--batch-size", default=64, show_default=True, type=click.IntRange(1, 4096), help="Images a batch.")
 @DEVICE
 @AS_JSON

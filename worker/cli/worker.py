@@ -8,10 +8,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tagmill import logs
 from tagmill.broker.app import require_shared_broker
+from tagmill.cli.param_types import DEVICE
 from tagmill.db.migrate import open_database
 from tagmill.ledger.reaper import requeue_owned
 from tagmill.settings import load_settings
-from worker.cli.options import DEVICE
 from worker.supervision.device_check import require_device
 from worker.supervision.supervisor import Supervisor, worker_command
 
