@@ -10,7 +10,7 @@ from tagmill.db.connection import epoch_now
 from tagmill.db.schema import BatchStatus, batch, batch_failure, file_seen, image, inference, label, mask, run_image
 from tagmill.ledger.leases import Claim
 from tagmill.outcomes import ImageStatus, printable
-from tagmill.records import BatchResult, Outcome
+from tagmill.records import BatchResult
 
 # Only a running batch has an owner, so the condition on the claim's token fences the completion.
 _FINISH = (
@@ -71,8 +71,15 @@ def complete(engine: Engine, claimed: Claim, result: BatchResult, worker: str) -
         insert_new(connection, file_seen, _FILE, sorted(map(_file_values, result.files)))
         # A detail may quote bytes of the image: one character that SQL refuses would fail the whole batch.
         outcomes = [
-            (_status(o), o.sha256, o.error_code, o.error_detail and printable(o.error_detail), run_id, o.position)
-            for o in result.outcomes
+            (
+                ImageStatus.FAILED if outcome.error_code else ImageStatus.TAGGED,
+                outcome.sha256,
+                outcome.error_code,
+                outcome.error_detail and printable(outcome.error_detail),
+                run_id,
+                outcome.position,
+            )
+            for outcome in result.outcomes
         ]
         update_rows(connection, run_image, _OUTCOME, ("run_id", "position"), outcomes)
         if codes:
@@ -80,7 +87,3 @@ def complete(engine: Engine, claimed: Claim, result: BatchResult, worker: str) -
         if len(made) != len(inferences):  # another worker wrote results for some of the bytes first
             connection.execute(update(batch).where(batch.c.id == batch_id).values(inferences=len(made)))
     return True
-
-
-def _status(outcome: Outcome) -> ImageStatus:
-    return ImageStatus.FAILED if outcome.error_code else ImageStatus.TAGGED
