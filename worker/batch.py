@@ -85,27 +85,26 @@ class BatchProcessor:
             self._drop(message)
             return
         with self._heartbeat.holding(lease.token), self._released_on_error(claimed):
-            source, pools, times = tagger.fetcher(claimed.roots), tagger.pools, [time.perf_counter()]
+            source, pools = tagger.fetcher(claimed.roots), tagger.pools
+            started = decoded = time.perf_counter()
             images = [BatchImage(image.position, image.uri) for image in claimed.images]
             images = skip_unchanged(
                 images, source.status, pools.decode, partial(ledger.unchanged_files, claimed.models)
             )
             if claimed.suspect:
                 images = self._quarantine.tag(claimed, images)
-                times.append(times[0])  # nothing was read in this process
-            else:
+            elif not all(image.unchanged for image in images):  # else no bundle needs to be loaded
                 sessions = [tagger.sessions.get(sha256) for sha256 in claimed.models]
                 images = fetch_images(images, source.fetch, pools.decode, pools.fetch)
                 images = remember_files(images, began)
                 images = skip_known(images, sessions, partial(ledger.known_inferences, claimed.models))
                 images = decode_images(images, source.fetch, tagger.decode_limits, pools.decode, tagger.decoder)
-                times.append(time.perf_counter())
+                decoded = time.perf_counter()
                 images = infer_images(images, sessions, pools.infer)
-            times.append(time.perf_counter())
+            inferred = time.perf_counter()
             result = to_result(images)
             written = ledger.complete(claimed, result, self.name)
-            times.append(time.perf_counter())
-            _log_batch(claimed, result, written, times)
+            _log_batch(claimed, result, written, (started, decoded, inferred, time.perf_counter()))
 
     def close(self) -> None:
         """End the threads and connections."""

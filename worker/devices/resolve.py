@@ -1,7 +1,5 @@
 """Resolve `auto` to a device of this machine."""
 
-import onnxruntime as ort
-
 from tagmill.device import Device
 from tagmill.errors import ConfigurationError
 from worker.devices.provider_options import CUDA, has_gpu
@@ -9,8 +7,11 @@ from worker.devices.provider_options import CUDA, has_gpu
 
 def gpu_visible() -> bool:
     """Return whether ONNX Runtime has CUDA and the machine has a GPU. Only a session shows whether it works."""
-    # get_available_providers() names CUDA on any machine with the gpu wheel.
-    return CUDA in ort.get_available_providers() and has_gpu()
+    if not has_gpu():
+        return False
+    import onnxruntime as ort  # not for the module: processes that fork later import it
+
+    return CUDA in ort.get_available_providers()  # which is so on any machine with the gpu wheel
 
 
 def resolve_device(device: str) -> Device:

@@ -1,6 +1,7 @@
 """A bundle loaded on a device, which infers images."""
 
 import threading
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,8 +66,9 @@ class Session:
         #: calls that run at the same time; further calls wait
         self.parallel = self._backend.parallel
         self.calls = CallTracker()
+        session = weakref.proxy(self)  # no cycle: a session that is dropped frees the GPU's memory at once
         #: shares calls among the batches that infer at the same time
-        self.batched = DynamicBatcher(lambda images: self.run(images, best_only=True), self.parallel)
+        self.batched = DynamicBatcher(lambda images: session.run(images, best_only=True), self.parallel)
         #: least side in pixels that decoding may shrink an image to
         self.decode_side = self.spec.preprocess.decode_side
         self._outputs = self.spec.task.wanted_outputs(0)

@@ -29,7 +29,8 @@ def decode_images(
     nothing is raised for it.
     """
 
-    def decode_one(image: BatchImage) -> None:
+    # It only returns what it found: a thread that was abandoned, and goes on later, must change no image.
+    def decode_one(image: BatchImage) -> ImageRow | Exception:
         data = image.data if image.data is not None else fetch(image.uri).data
         if image.data is None and hashlib.sha256(data).hexdigest() != image.sha256:
             raise ImageFailure(ErrorCode.FETCH_FAILED, "the file changed while it was read")
@@ -38,11 +39,10 @@ def decode_images(
             for spec in {session.spec.preprocess for session in image.missing if session.decode_side == side}:
                 fit(decoded.rgb, spec, image.inputs[spec])
         assert image.sha256 is not None, "it was fetched"
-        image.facts = ImageRow(image.sha256, decoded.width, decoded.height, decoded.format, len(data))
-        image.data = None
+        return ImageRow(image.sha256, decoded.width, decoded.height, decoded.format, len(data))
 
-    def failed(image: BatchImage, error: Exception) -> None:
-        image.fail_with(error, ErrorCode.CORRUPT)
+    def failed(image: BatchImage, error: Exception) -> Exception:
+        return error
 
     wanted = [image for image in images if image.missing and image.code is None]
     specs = [{session.spec.preprocess for session in image.missing} for image in wanted]
@@ -50,5 +50,9 @@ def decode_images(
     rows = {spec: iter(np.empty((n, spec.height, spec.width, 3), np.uint8)) for spec, n in counts.items()}
     for image, each in zip(wanted, specs, strict=True):
         image.inputs = {spec: next(rows[spec]) for spec in each}
-    pool.run(decode_one, failed, wanted)
+    for image, result in zip(wanted, pool.run(decode_one, failed, wanted), strict=True):
+        if isinstance(result, Exception):
+            image.fail_with(result, ErrorCode.CORRUPT)
+        else:
+            image.facts, image.data = result, None
     return images

@@ -1,6 +1,7 @@
 """Fetch the images of a batch, and compute the sha256 of each."""
 
 import hashlib
+import os
 import threading
 from collections.abc import Callable
 
@@ -23,24 +24,29 @@ def fetch_images(images: list[BatchImage], fetch: Fetch, files: TimeoutPool, url
     """
     kept, lock = 0, threading.Lock()
 
-    def fetch_one(image: BatchImage) -> None:
+    # It only returns what it found: a thread that was abandoned, and goes on later, must change no image.
+    def fetch_one(image: BatchImage) -> tuple[str, os.stat_result | None, bytes | None] | Exception:
         nonlocal kept
         found = fetch(image.uri)
-        image.sha256 = hashlib.sha256(found.data).hexdigest()
-        image.status = found.status
+        sha256 = hashlib.sha256(found.data).hexdigest()
         with lock:
-            if kept + len(found.data) <= KEPT_BYTES:
-                kept += len(found.data)
-                image.data = found.data
+            keep = kept + len(found.data) <= KEPT_BYTES
+            kept += len(found.data) if keep else 0
+        return sha256, found.status, found.data if keep else None
 
-    def failed(image: BatchImage, error: Exception) -> None:
-        image.fail_with(error, ErrorCode.FETCH_FAILED)
+    def failed(image: BatchImage, error: Exception) -> Exception:
+        return error
 
     wanted = [image for image in images if image.sha256 is None]
-    remote = [image for image in wanted if not image.local]
+    local, remote = [image for image in wanted if image.local], [image for image in wanted if not image.local]
     # Each URL is a separate task, so that it does not wait for another host.
     started = urls.start(fetch_one, failed, remote, largest=1) if remote else None
-    files.run(fetch_one, failed, [image for image in wanted if image.local])
+    found = [*zip(local, files.run(fetch_one, failed, local), strict=True)]
     if started is not None:
-        started.results()
+        found += zip(remote, started.results(), strict=True)
+    for image, result in found:
+        if isinstance(result, Exception):
+            image.fail_with(result, ErrorCode.FETCH_FAILED)
+        else:
+            image.sha256, image.status, image.data = result
     return images

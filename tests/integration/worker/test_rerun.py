@@ -25,6 +25,7 @@ from tagmill.settings import Settings
 from worker.batch import BatchProcessor, ProcessHooks
 from worker.connections.availability import Services
 from worker.inference.session import Session
+from worker.inference.session_cache import SessionCache
 from worker.pipeline import known
 from worker.pipeline.tagger import build_tagger
 from worker.sources.fetcher import Fetched, Fetcher
@@ -93,6 +94,15 @@ def test_a_second_run_over_unchanged_files_reads_and_infers_nothing(shop: Shop, 
     assert (first.tagged, first.inferences, len(reads)) == (100, 100, 100)
     second = shop.tag()
     assert (second.tagged, second.inferences, len(reads)) == (100, 0, 100)
+
+
+def test_a_second_run_over_unchanged_files_loads_no_bundle(
+    shop: Shop, reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_folder(shop.folder, 3)
+    shop.tag()
+    monkeypatch.setattr(SessionCache, "get", lambda self, sha256: pytest.fail("a bundle was loaded"))
+    assert shop.tag().tagged == 3
 
 
 def test_only_what_has_changed_is_read_again(shop: Shop, reads: list[str]) -> None:

@@ -1,7 +1,9 @@
 """Dynamic batching: inference requests of several threads that share a call."""
 
+import gc
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -39,6 +41,18 @@ def colored_images(session: Session, colors: list[int]) -> Pixels:
     """Return one image of each color."""
     spec = session.spec.preprocess
     return np.broadcast_to(COLORS[colors][:, None, None], (len(colors), spec.height, spec.width, 3)).copy()
+
+
+def test_a_session_that_nobody_uses_any_more_is_freed_at_once(tmp_path: Path) -> None:
+    session = Session(write_classifier(tmp_path / "c.onnx"), "cpu", 1)
+    session.batched.run(colored_images(session, [0, 1]), 2)
+    kept = weakref.ref(session)
+    gc.disable()
+    try:
+        del session
+        assert kept() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("write", [write_classifier, write_segmenter])

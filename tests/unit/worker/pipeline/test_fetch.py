@@ -1,6 +1,7 @@
-"""Which threads fetch what: URLs, which wait for other machines, do not block local files."""
+"""Threads that fetch: URLs do not block local files, and a thread that was abandoned changes no image."""
 
 import threading
+import time
 
 from tagmill.outcomes import ErrorCode
 from worker.pipeline.batch_image import BatchImage
@@ -44,3 +45,25 @@ def test_an_unexpected_error_of_a_fetch_fails_its_image_alone() -> None:
     pool.shutdown()
     assert (found[1].code, found[1].detail) == (ErrorCode.FETCH_FAILED, "RuntimeError: a fault of ours")
     assert [image.sha256 is not None for image in found] == [True, False, True]
+
+
+def test_a_thread_that_was_abandoned_changes_its_image_no_more() -> None:
+    release = threading.Event()
+
+    def fetch(uri: str) -> Fetched:
+        if uri == "/stuck":
+            release.wait(30)
+        else:
+            release.set()
+            time.sleep(0.3)  # the abandoned thread ends before the batch does
+        return Fetched(uri.encode(), None)
+
+    pool = TimeoutPool(1)
+    images = [BatchImage(0, "/stuck"), BatchImage(1, "/next")]
+    watch = threading.Timer(0.3, pool.abandon_stuck, (0.1,))
+    watch.start()
+    found = fetch_images(images, fetch, pool, pool)
+    watch.join()
+    pool.shutdown()
+    assert [(image.code, image.sha256, image.data) for image in found[:1]] == [(ErrorCode.TIMED_OUT, None, None)]
+    assert (found[1].code, found[1].data) == (None, b"/next")
