@@ -22,7 +22,7 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks.support.catalogs import photo_like
+from benchmarks.support.catalogs import images_in, photo_like
 from benchmarks.support.comparing import spread
 from tagmill.images.decode import decode
 from tagmill.images.preprocess import PreprocessSpec, fit
@@ -32,7 +32,6 @@ from worker.pipeline.gpu_jpeg_scaling import BLOCK, DctScaler
 SPEC = PreprocessSpec(224, 224)
 #: images per set
 COUNT = 24
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
 Pixels = NDArray[np.uint8]
 
@@ -92,7 +91,7 @@ def sets(folder: Path | None) -> dict[str, list[bytes]]:
         "PNG 800": drawn(800, "PNG"),
     }
     if folder:
-        paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+        paths = images_in(folder)
         found[folder.name] = [path.read_bytes() for path in paths[:: max(1, len(paths) // COUNT)][:COUNT]]
     return found
 

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.support.machine import tell
 from tagmill.bundles.metadata import BundleSpec, Precision
 from tagmill.bundles.onnx_file import read_metadata
 from tagmill.bundles.starter import starter_bundles
@@ -99,7 +100,7 @@ def measure(folder: Path, device: str, starter: Session, bundles: Sequence[Path]
     print(f"# {machine.gpu or device}, {machine.cores} x {machine.cpu}\n")
     print(", ".join(f"{name} {found}" for name in PACKAGES if (found := _version(name))) + "\n")
     _pinned(device)
-    say("drawing images")
+    tell("drawing images")
     write_catalog(folder / "catalog", IMAGES, 7, 0, lambda _: None)
     files = sorted(path for path in (folder / "catalog" / "images").rglob("*") if path.is_file())
     named = list(bundles) or _made(folder, files[0].parent.parent)
@@ -131,7 +132,7 @@ def _made(folder: Path, images: Path) -> list[Path]:
 
     made = []
     for name in ("mobilenet", "resnet50"):
-        say(f"making {name}")
+        tell(f"making {name}")
         made.append(make_bundle(name, folder, images))
     return made
 
@@ -141,7 +142,7 @@ def _check_table(device: str, bundles: Sequence[Path]) -> None:
     print("## Provider and golden samples\n\n| bundle | precision | provider | difference | allowed | loads in |")
     print("|---|---|---|---|---|---|")
     for bundle in bundles:
-        say(f"checking {bundle.name}")
+        tell(f"checking {bundle.name}")
         started = time.perf_counter()
         try:
             session = Session(bundle, device)
@@ -167,7 +168,7 @@ def _tensorrt(device: str, bundle: Path, folder: Path) -> None:
     wanted = Device.parse(device)
     if not wanted.on_gpu:
         return
-    say("trying TensorRT")
+    tell("trying TensorRT")
     options = GpuOptions(cache=folder / "engines")
     try:
         times = []
@@ -186,7 +187,7 @@ def _shape_table(device: str, bundle: Path, half: Path, files: Sequence[Path], s
     print("| images | " + " | ".join(mode.name for mode in MODES) + " |\n|---|" + "---|" * len(MODES))
     remarks: list[str] = []
     for shape in SHAPES:
-        say(f"timing {bundle.stem}: {shape} images per call")
+        tell(f"timing {bundle.stem}: {shape} images per call")
         rates = _mode_rates(device, (bundle, half), images[:shape], seconds, remarks)
         cells = (f"{statistics.median(rates[mode]):.0f}" if mode in rates else "-" for mode in MODES)
         print(f"| {shape} | " + " | ".join(cells) + " |")
@@ -218,7 +219,7 @@ def _mode_rates(
 
 def _overlap_table(device: str, bundle: Path, files: Sequence[Path], seconds: float) -> None:
     """Time decoding and inference one after the other and at the same time, with 64 images per call."""
-    say("timing the overlap of decoding and inference")
+    tell("timing the overlap of decoding and inference")
     session, size, cores = Session(bundle, device), 64, usable_cores()
     spec = session.spec.preprocess
     images = _decoded(files, spec)[:size]
@@ -252,7 +253,7 @@ def _overlap_table(device: str, bundle: Path, files: Sequence[Path], seconds: fl
 
 def _jpeg_table(device: str, files: Sequence[Path], seconds: float) -> None:
     """Compare JPEG decoders on the GPU with the worker's on all cores, from full images to 224 pixels."""
-    say("timing JPEG decoders")
+    tell("timing JPEG decoders")
     jpegs = [file for file in files if file.suffix == ".jpg"][:64]
     cores, spec = usable_cores(), PreprocessSpec(224, 224)
     with ThreadPoolExecutor(cores) as pool:
@@ -329,11 +330,6 @@ def _version(package: str) -> str:
     with suppress(PackageNotFoundError):
         return version(package)
     return ""
-
-
-def say(words: str) -> None:
-    """Print a line of progress on stderr."""
-    print(words, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

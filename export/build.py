@@ -14,7 +14,7 @@ from export.graph.torch_graph import OPSET, build_graph
 from export.precision.reduce import Comparison, OpenSession, reduce_precision
 from export.proof.golden import golden_samples
 from export.proof.parity import Parity, compare, torch_reference
-from export.proof.sample_images import labeled_images, sample_images, split_seed
+from export.proof.sample_images import labeled_images, sample_images
 from tagmill.bundles.metadata import GOLDEN, BundleSpec, Precision, check_name
 from tagmill.cli.progress import Display
 from tagmill.errors import BundleError, InputError
@@ -68,7 +68,7 @@ def export_bundle(
         graph, comparison = fp32_graph, None
         if precision is not Precision.FP32:
             data = labeled_images(checkpoint, display or Display())
-            graph, comparison = reduce_precision(fp32_graph, precision, data, split_seed(checkpoint), open_session)
+            graph, comparison = reduce_precision(fp32_graph, precision, data, checkpoint.seed, open_session)
             spec = replace(spec, precision=precision)
             parity = compare(open_session(graph, precision), reference, images)
         golden = golden_samples(open_session(graph, precision), images, fp32_graph.ByteSize()).to_text()

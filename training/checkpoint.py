@@ -54,6 +54,11 @@ class Checkpoint:
     metrics: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def seed(self) -> int:
+        """The seed of the training, which also decided which images were held out."""
+        return int(self.hyperparameters.get("loop", self.hyperparameters).get("seed", 0))
+
     def network(self) -> nn.Module:
         """Return the network in evaluation mode, on the CPU."""
         network = build(self.arch, self.preprocess.width, len(self.labels), **self.options)

@@ -13,9 +13,8 @@ from training.annotations.folders import Folders
 from training.annotations.open import list_images
 from training.checkpoint import Checkpoint
 from training.data.arrays import LabeledSet
-from training.data.classification import read_labeled
 from training.data.decode import read_image
-from training.data.segmentation import read_masked
+from training.data.read import read_data
 
 #: most images on which a bundle is compared with torch
 SAMPLES = 200
@@ -47,20 +46,10 @@ def labeled_images(checkpoint: Checkpoint, display: Display) -> LabeledSet:
     if not checkpoint.data.get("train"):
         raise InputError(f"the checkpoint of this run names no images that it was trained on; {_ONLY_FP32}")
     folders = Folders(*(tuple(map(Path, checkpoint.data.get(use, []))) for use in ("train", "validation", "test")))
-    spec, seed = checkpoint.preprocess, split_seed(checkpoint)
-    if checkpoint.task.gives_masks:
-        found = read_masked(folders, spec, seed, display)
-    else:
-        found = read_labeled(folders, spec, seed, display, checkpoint.task.multilabel)
+    found = read_data(checkpoint.task, folders, checkpoint.preprocess, checkpoint.seed, display)
     if tuple(found.labels) != tuple(checkpoint.labels):
         raise InputError(f"the images of this run have other labels than when it was trained; {_ONLY_FP32}")
     return found
-
-
-def split_seed(checkpoint: Checkpoint) -> int:
-    """Return the seed that the run's images were split with."""
-    values = checkpoint.hyperparameters
-    return int(values.get("loop", values).get("seed", 0))
 
 
 def _missing(checkpoint: Checkpoint) -> str:

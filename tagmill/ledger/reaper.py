@@ -13,7 +13,7 @@ from tagmill.outcomes import ErrorCode, ImageStatus
 #: batches that one call changes
 REAP_LIMIT = 1000
 #: `batch.error` of a crash
-CRASHED = "its worker ended without a word"
+CRASHED = "its worker process died"
 #: condition on batches that a worker has claimed before: it released them, or it died
 _WORKED_ON: ColumnElement[bool] = batch.c.not_before.is_not(None)
 

@@ -7,13 +7,11 @@ from typing import Any
 from tagmill.errors import InputError, NothingToDo
 from tagmill.images.image import DecodeLimits
 from tagmill.tasks.metrics import IGNORE
+from tagmill.tasks.segment import BACKGROUND
 from training.annotations.coco_shapes import Shape, ShapeMask, parse_shape
 from training.annotations.image_files import LabeledImage, LabeledImages, locate, merge_labels, require_any_file
 from training.annotations.json_fields import field
 from training.annotations.types import Example, Labels
-
-#: label of the pixels that no annotation covers
-BACKGROUND = "background"
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ def _write(
         "temperature": checkpoint.temperature,
         "thresholds": checkpoint.thresholds,
         "device": cost.device,
-        "seed": checkpoint.hyperparameters.get("seed", checkpoint.hyperparameters.get("loop", {}).get("seed")),
+        "seed": checkpoint.seed,
         "hyperparameters": checkpoint.hyperparameters,
         "versions": checkpoint.versions,
         "history": list(cost.history),

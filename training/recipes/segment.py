@@ -26,7 +26,7 @@ from tagmill.tasks.segment import SEGMENT
 from training.annotations.folders import Folders, short_name
 from training.checkpoint import Checkpoint, claim_run, load, plain, versions
 from training.data.arrays import Arrays, spread
-from training.data.segmentation import read_masked
+from training.data.segmentation import pixels_per_value, read_masked
 from training.evaluation.predict import device_for, predict_masks, to_pixels
 from training.loop.augment import Augmentation, augment
 from training.loop.device_tensor import DeviceTensor
@@ -190,8 +190,7 @@ def label_weights(masks: NDArray[np.uint8], labels: int, rarity: float) -> Tenso
     It is (share of the pixels) ** -rarity. The Dice loss already counts every label alike, and stronger weights lose
     more pixels of the common labels than they gain of the rare ones.
     """
-    sample = spread(masks, MEASURED_ON)
-    counts = np.bincount(sample.ravel(), minlength=256)[:labels].astype(np.float64)
+    counts = pixels_per_value(spread(masks, MEASURED_ON))[:labels].astype(np.float64)
     weights = np.maximum(counts / max(1.0, counts.sum()), 1e-3) ** -rarity
     return torch.from_numpy(weights / weights.mean()).float()
 

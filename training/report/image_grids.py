@@ -12,6 +12,7 @@ from tagmill.tasks.base import Task
 from tagmill.tasks.masks import figure_colors
 from tagmill.tasks.metrics import GIVEN, IGNORE
 from training.data.arrays import Arrays
+from training.data.segmentation import pixels_per_value
 from training.report.analysis import Evaluation, Pair
 from training.report.grid_layout import GridLayout
 from training.report.style import FAINT, INK, LINE, WRONG, in_style, join_names, shorten
@@ -181,10 +182,8 @@ def _draw_grid(images: Sequence[NDArray[Any]], titles: Sequence[tuple[str, str]]
 def _mask_legend(evaluation: Evaluation, chosen: Sequence[int], labels: Sequence[str]) -> list[Patch]:
     """Return an entry for each label in these masks, the largest first."""
     assert evaluation.masks is not None
-    pixels = np.zeros(256, dtype=np.int64)
-    for number in chosen:
-        for mask in (evaluation.arrays.targets[number], evaluation.masks[number]):
-            pixels += np.bincount(mask.ravel(), minlength=256)
+    numbers = list(chosen)
+    pixels = pixels_per_value(evaluation.arrays.targets[numbers]) + pixels_per_value(evaluation.masks[numbers])
     colors = figure_colors()
     patches = [
         Patch(facecolor=colors[index], edgecolor=LINE, label=shorten(labels[index], 14))

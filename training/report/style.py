@@ -14,7 +14,7 @@ from matplotlib.font_manager import findfont, fontManager, get_font
 from tagmill.files import write_bytes_atomic
 
 #: colors that people with any color vision can tell apart (Okabe and Ito 2008, Color Universal Design)
-BLUE, ORANGE, GREEN, VERMILION = "#0072b2", "#e69f00", "#009e73", "#d55e00"
+BLUE, ORANGE, GREEN = "#0072b2", "#e69f00", "#009e73"
 INK, FAINT, LINE, WRONG, NOTHING = "#1d2433", "#5b6472", "#d9dee5", "#b3261e", "#eef1f5"
 #: characters of a label that fit into a figure
 CHARACTERS = 22

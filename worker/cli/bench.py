@@ -1,26 +1,18 @@
 """`tagmill bench`: find the batch size and threads with which a bundle is fastest."""
 
-import math
 from pathlib import Path
 
 import click
 
-from tagmill.cli.param_types import AS_JSON, DEVICE
+from tagmill.cli.param_types import AS_JSON, DEVICE, Finite
 from tagmill.settings import load_settings
-
-
-def _finite(ctx: click.Context, param: click.Parameter, value: float) -> float:
-    """Refuse nan and inf, which FloatRange accepts."""
-    if not math.isfinite(value):
-        raise click.BadParameter(f"{value} is not a finite number.")
-    return value
 
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path), metavar="BUNDLE")
 @click.option("--data", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="FOLDER",
               help="Images to measure with. By default some are drawn.")  # fmt: skip
-@click.option("--seconds", default=30.0, show_default=True, type=click.FloatRange(1), callback=_finite,
+@click.option("--seconds", default=30.0, show_default=True, type=Finite(1),
               help="How long to measure.")  # fmt: skip
 @DEVICE
 @AS_JSON

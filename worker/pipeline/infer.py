@@ -108,7 +108,7 @@ def _require_device(session: Session) -> None:
         session.run(session.sample)
     except Exception as error:
         if error_code_of(error) is ErrorCode.INFERENCE_FAILED:
-            raise DeviceLostError(f"{session.provider} answers no more: {first_line(error)}") from error
+            raise DeviceLostError(f"{session.provider} no longer works: {first_line(error)}") from error
 
 
 def _limit_size(session: Session, size: int) -> None:

@@ -28,7 +28,7 @@ def require_device(device: str, decode_on_gpu: bool = False) -> None:
     except subprocess.TimeoutExpired as error:
         raise ConfigurationError(f"device {device}: no session within {PROBE_SECONDS} s; is its GPU free?") from error
     if done.returncode != 0:
-        lines = done.stderr.strip().splitlines() or ["the probe ended without a word"]
+        lines = done.stderr.strip().splitlines() or ["the check printed no reason"]
         raise ConfigurationError(lines[-1].removeprefix("error: "))
 
 

@@ -67,7 +67,7 @@ def test_a_batch_on_a_broken_device_is_released_whole_and_the_process_is_recycle
 ) -> None:
     shop = Shop(engine, tmp_path)
     shop.tag(lambda images: True)
-    reason = f"DeviceLostError: {shop.session.provider} answers no more: {ERROR}"
+    reason = f"DeviceLostError: {shop.session.provider} no longer works: {ERROR}"
     assert shop.rows("SELECT status, error FROM batch") == [("queued", reason)]
     assert shop.rows("SELECT status, count(*) FROM run_image GROUP BY status") == [("pending", 5)]
     assert shop.recycled == [RecycleReason.DEVICE]

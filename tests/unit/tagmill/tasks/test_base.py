@@ -206,7 +206,9 @@ def test_images_are_measured_alike_in_one_call_and_in_several(task: Task) -> Non
 def test_the_headlines_are_made_of_the_figures(task: Task) -> None:
     example = EXAMPLES[task.name]
     figures = task.measure(example.prediction, example.targets, LABELS).figures
-    for found in task.headlines(figures, len(LABELS), "on 3 test images", None):
+    headlines = task.headlines(figures, len(LABELS), "on 3 test images", None)
+    assert headlines
+    for found in headlines:
         assert isinstance(found, Headline)
         assert found.name
         assert found.value

@@ -22,23 +22,13 @@ from worker.bench.measure import Bench, Candidate, choose_best, measure, thread_
 from worker.cli.bench import bench
 from worker.devices.provider_options import GpuOptions
 from worker.inference.session import DEFAULT_BATCH, Session
-from worker.inference.session_cache import SessionCache
+from worker.inference.session_cache import NamedBundles, SessionCache
 from worker.inference.session_loader import LoadOptions, choose
 from worker.inference.tuned_settings import Machine, TunedSettings, TunedSettingsStore, this_machine
 
 SHA = "ab" * 32
 HERE = Machine("cpu", "onnxruntime 1.31.1", "Some CPU @ 2 GHz", 8, "")
 TUNED = TunedSettings(batch=32, threads=2, parallel=4, images_per_second=512.5)
-
-
-class OneFile:
-    """A store of one bundle."""
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-
-    def path(self, sha256: str) -> Path:
-        return self.file
 
 
 def candidate(batch: int, threads: int, *rates: float) -> Candidate:
@@ -107,7 +97,7 @@ def test_a_worker_starts_with_the_choice_and_logs_it_once(tmp_path: Path, caplog
     TunedSettingsStore(tmp_path / "cache" / "tuned").write(
         sha256, this_machine(Device("cpu")), replace(TUNED, threads=1)
     )
-    sessions = SessionCache(settings, OneFile(path))
+    sessions = SessionCache(settings, NamedBundles({sha256: path}))
     with caplog.at_level(logging.INFO):
         found = sessions.get(sha256)
         assert sessions.get(sha256) is found
