@@ -1,6 +1,7 @@
 """Retry images of a run, and publish every batch that waits."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from celery import Celery
 from sqlalchemy import Engine
@@ -8,7 +9,7 @@ from sqlalchemy import Engine
 from producer.submit import publish_run
 from tagmill.broker.publish import publish
 from tagmill.db.connection import database_time
-from tagmill.ledger.reaper import mark_dead, reclaim_before, requeue_expired
+from tagmill.ledger.reaper import abandoned_runs, mark_dead, reclaim_before, reclaim_due, requeue_expired
 from tagmill.ledger.runs import requeue_images
 from tagmill.outcomes import ErrorCode
 
@@ -32,10 +33,12 @@ def reconcile(app: Celery, engine: Engine, queue: str, max_attempts: int) -> int
     """
     while requeue_expired(engine, queue):
         pass
-    mark_dead(engine, queue, max_attempts)
+    while mark_dead(engine, queue, max_attempts):
+        pass
     now = database_time(engine)
-    published = 0
-    while batches := reclaim_before(engine, queue, now):
-        publish(app, batches)
-        published += len(batches)
+    published = sum(publish_run(app, engine, run_id) for run_id in abandoned_runs(engine, queue))
+    for look in (reclaim_due, partial(reclaim_before, moment=now)):
+        while batches := look(engine, queue):
+            publish(app, batches)
+            published += len(batches)
     return published

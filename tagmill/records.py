@@ -16,6 +16,8 @@ class PendingImage:
 
     position: int
     uri: str
+    #: unique in a run; what the catalog knows the image by
+    image_key: str
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from tagmill.broker.message_loss import recover_messages
 from tagmill.broker.publish import open_channel, publish, queue_length
 from tagmill.db.connection import terminate_silent
 from tagmill.ledger.reaper import (
+    abandoned_runs,
     acquire_reaper_lock,
     mark_dead,
     reclaim_due,
@@ -17,6 +18,7 @@ from tagmill.ledger.reaper import (
     reclaim_retries,
     requeue_expired,
 )
+from tagmill.ledger.runs import take_unpublished
 from tagmill.settings import Settings
 from worker.connections.availability import Services
 from worker.connections.periodic import Periodic
@@ -51,6 +53,8 @@ def reap(app: Celery, engine: Engine, settings: Settings, services: Services) ->
     if first == 0:
         due += reclaim_retries(engine, queue, AGAIN_SHARE * settings.queued_grace_seconds)
     lost = reclaim_lost(engine, queue, settings.queued_grace_seconds) if waiting == 0 else []
+    for run_id in abandoned_runs(engine, queue)[:1]:
+        lost += take_unpublished(engine, run_id)
     if due or lost:
         publish(app, due, Priority.RETRY)
         publish(app, lost)

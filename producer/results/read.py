@@ -1,15 +1,32 @@
 """Read the results of a run from SQL, image by image, in flat memory."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, Row, Select, Table, and_, select
 
+from tagmill.db.any_of import any_of
 from tagmill.db.connection import reading
-from tagmill.db.schema import image, inference, label, mask, run, run_image, run_model
+from tagmill.db.schema import (
+    LABELS,
+    batch,
+    batch_outcome,
+    entry,
+    further_label,
+    image_content,
+    image_failure,
+    label_name,
+    model,
+    result,
+    result_mask,
+    run,
+    run_model,
+)
 from tagmill.errors import InputError
+from tagmill.ledger.positions import positions_of
+from tagmill.outcomes import ImageStatus
 from tagmill.records import Mask
 from tagmill.registry.models import Model, models_by_sha256
 
@@ -50,58 +67,99 @@ def run_models(engine: Engine, run_id: int) -> list[Model]:
     with reading(engine) as connection:
         if connection.execute(select(run.c.id).where(run.c.id == run_id)).one_or_none() is None:
             raise InputError(f"no run {run_id}; see `tagmill run list`")
-        chosen = list(
-            connection.execute(select(run_model.c.model_sha256).where(run_model.c.run_id == run_id)).scalars()
-        )
+        pinned = select(model.c.sha256).join(run_model, run_model.c.model_id == model.c.id)
+        chosen = list(connection.execute(pinned.where(run_model.c.run_id == run_id)).scalars())
     return sorted(models_by_sha256(engine, chosen).values(), key=lambda found: (found.name, found.version))
 
 
 def read_results(engine: Engine, run_id: int, models: Sequence[Model]) -> Iterator[ImageResult]:
     """Yield every image of a run in the order of its manifest."""
-    last = -1
+    last, batches = -1, _OpenBatches(run_id)
     while True:
         with reading(engine) as connection:
-            page = connection.execute(
-                select(run_image, image.c.width, image.c.height)
-                .outerjoin(image, image.c.sha256 == run_image.c.sha256)
-                .where(run_image.c.run_id == run_id, run_image.c.position > last)
-                .order_by(run_image.c.position)
-                .limit(PAGE)
-            ).all()
+            found = select(entry).where(entry.c.run_id == run_id, entry.c.position > last)
+            page = connection.execute(found.order_by(entry.c.position).limit(PAGE)).all()
             if not page:
                 return
-            answers = _answers(connection, [row.sha256 for row in page if row.sha256], models)
+            first, last = page[0].position, page[-1].position
+            tagged = batches.image_ids(connection, first, last)
+            failed = _failures(connection, run_id, first, last)
+            images = _by_id(connection, image_content, tagged.values())
+            answers = _answers(connection, list(images), models)
         for row in page:
-            labels, masks = answers.get(row.sha256, ({}, {}))
+            image = images.get(tagged.get(row.position, -1))
+            failure = failed.get(row.position)
+            status = ImageStatus.TAGGED if image else ImageStatus.FAILED if failure else ImageStatus.PENDING
+            code, detail = (failure.error_code, failure.error_detail) if failure else (None, None)
+            sha256, width, height = (image.sha256, image.width, image.height) if image else (None, None, None)
+            labels, masks = answers.get(image.id, ({}, {})) if image else ({}, {})
             yield ImageResult(
-                *(row.position, row.image_key, row.uri, row.status, row.error_code, row.error_detail),
-                *(row.sha256, row.width, row.height, labels, masks),
+                *(row.position, row.image_key, row.uri, status, code, detail),
+                *(sha256, width, height, labels, masks),
             )
-        last = page[-1].position
 
 
-_Answers = dict[str, tuple[dict[str, list[tuple[str, float]]], dict[str, list[Mask]]]]
+class _OpenBatches:
+    """The batches of a run whose entries are on the pages to come, read in the order of their first positions."""
+
+    def __init__(self, run_id: int) -> None:
+        self._run_id = run_id
+        #: batches up to this first position were read
+        self._read_to = -1
+        self._open: list[Any] = []
+
+    def image_ids(self, connection: Connection, first: int, last: int) -> dict[int, int]:
+        """Return position -> image id of the images from `first` to `last` that were tagged."""
+        columns = (batch.c.id, batch.c.positions, batch.c.first_position, batch.c.last_position)
+        mine = and_(batch.c.run_id == self._run_id, batch.c.first_position.between(self._read_to + 1, last))
+        self._open = [found for found in self._open if found.last_position >= first]
+        self._open += connection.execute(select(*columns).where(mine)).all()
+        self._read_to = last
+        outcomes = _by_id(connection, batch_outcome, [found.id for found in self._open])
+        return {
+            at: image
+            for found in self._open
+            if found.id in outcomes
+            for at, image in zip(positions_of(found), outcomes[found.id].image_ids, strict=True)
+            if image is not None and first <= at <= last
+        }
 
 
-def _answers(connection: Connection, shas: Sequence[str], models: Sequence[Model]) -> _Answers:
-    names = unique_names(models)
-    wanted = inference.c.image_sha256.in_(shas) & inference.c.model_sha256.in_(list(names))
+def _by_id(connection: Connection, table: Table, ids: Iterable[int]) -> dict[int, Row[Any]]:
+    """Return the rows of a table with these keys, by key."""
+    (key,) = table.primary_key.columns
+    found = connection.execute(select(table).where(any_of(key, "ids")), {"ids": list(ids)})
+    return {row._mapping[key.name]: row for row in found}
+
+
+def _failures(connection: Connection, run_id: int, first: int, last: int) -> dict[int, Row[Any]]:
+    """Return position -> failure from position `first` to `last`."""
+    mine = and_(image_failure.c.run_id == run_id, image_failure.c.position.between(first, last))
+    return {row.position: row for row in connection.execute(select(image_failure).where(mine))}
+
+
+#: image id -> labels and masks by the name of the model
+_Answers = dict[int, tuple[dict[str, list[tuple[str, float]]], dict[str, list[Mask]]]]
+
+
+def _answers(connection: Connection, images: Sequence[int], models: Sequence[Model]) -> _Answers:
+    unique = unique_names(models)
+    names = {found.id: unique[found.sha256] for found in models}
+    of_these = {"images": images, "models": list(names)}
+    results = connection.execute(_of_images(result), of_these).all()
+    further = connection.execute(_of_images(further_label).order_by(further_label.c.rank), of_these).all()
+    masks = connection.execute(_of_images(result_mask), of_these).all()
+    ids = {row.label_id for row in (*further, *masks)} | {label for row in results for label, _ in _best(row)}
+    words = {number: row.name for number, row in _by_id(connection, label_name, ids).items()}
     answers: _Answers = defaultdict(lambda: ({}, {}))
-    for row in connection.execute(
-        select(inference.c.image_sha256, inference.c.model_sha256, label.c.label, label.c.score)
-        .join(label, label.c.inference_id == inference.c.id)
-        .where(wanted)
-        .order_by(inference.c.id, label.c.rank)
-    ):
-        answers[row.image_sha256][0].setdefault(names[row.model_sha256], []).append((row.label, row.score))
-    for row in connection.execute(
-        select(inference.c.image_sha256, inference.c.model_sha256, mask)
-        .join(mask, mask.c.inference_id == inference.c.id)
-        .where(wanted)
-        .order_by(inference.c.id, mask.c.area_share.desc(), mask.c.label)
-    ):
+    for row in results:
+        if best := _best(row):
+            answers[row.image_id][0][names[row.model_id]] = [(words[label], score) for label, score in best]
+    for row in further:
+        answers[row.image_id][0][names[row.model_id]].append((words[row.label_id], row.score))
+    for row in sorted(masks, key=lambda row: (-row.area_share, words[row.label_id])):
         found = Mask(
-            label=row.label,
+            label=words[row.label_id],
             rle=row.rle,
             height=row.height,
             width=row.width,
@@ -109,8 +167,19 @@ def _answers(connection: Connection, shas: Sequence[str], models: Sequence[Model
             box=(row.box_left, row.box_top, row.box_right, row.box_bottom),
             score=row.score,
         )
-        answers[row.image_sha256][1].setdefault(names[row.model_sha256], []).append(found)
+        answers[row.image_id][1].setdefault(names[row.model_id], []).append(found)
     return answers
+
+
+def _of_images(table: Table) -> Select[Any]:
+    return select(table).where(any_of(table.c.image_id, "images"), any_of(table.c.model_id, "models"))
+
+
+def _best(row: Row[Any]) -> list[tuple[int, float]]:
+    """Return the labels in a row of `result` with their scores, best first."""
+    found = row._mapping
+    labels = [(found[f"label_{rank}"], found[f"score_{rank}"]) for rank in range(1, LABELS + 1)]
+    return [(label, score) for label, score in labels if label is not None]
 
 
 def unique_names(models: Sequence[Model]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The condition that a column is any of several strings, which are passed as one parameter.
+"""The condition that a column is any of several values, which are passed as one parameter.
 
 An IN has one parameter per value, so that the database parses the statement again for each number of values.
 """
@@ -14,29 +14,44 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from tagmill.db.types import Hash128, Sha256
 
-class _Texts(TypeDecorator[Iterable[str]]):
-    """Strings as an array (PostgreSQL) or as JSON (SQLite)."""
+#: types whose values are hexadecimal digits in Python and bytes in SQL
+_HASHES = (Sha256, Hash128)
+
+
+class _Values(TypeDecorator[Iterable[Any]]):
+    """Values of a column as an array (PostgreSQL) or as JSON (SQLite)."""
 
     impl = Text
     cache_ok = True
 
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        return dialect.type_descriptor(ARRAY(Text()) if dialect.name == "postgresql" else Text())
+    def __init__(self, element: TypeEngine[Any]) -> None:
+        super().__init__()
+        self.element = element
 
-    def process_bind_param(self, value: Iterable[str] | None, dialect: Dialect) -> Any:
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(ARRAY(self.element) if dialect.name == "postgresql" else Text())
+
+    def process_bind_param(self, value: Iterable[Any] | None, dialect: Dialect) -> Any:
         values = list(value or ())
         return values if dialect.name == "postgresql" else json.dumps(values)
 
 
 class any_of(FunctionElement[bool]):  # noqa: N801 - reads like the SQL condition
-    """The condition that `column` is one of the strings of the parameter `name`."""
+    """The condition that `column` is one of the values of the parameter `name`."""
 
     type = Boolean()
     inherit_cache = True
 
-    def __init__(self, column: Column[str], name: str) -> None:
-        super().__init__(column, bindparam(name, type_=_Texts()))
+    def __init__(self, column: Column[Any], name: str) -> None:
+        # A varchar is compared as text: a cast to varchar(n) would silently cut a longer value.
+        element = column.type if isinstance(column.type, _HASHES) else _plain(column.type)
+        super().__init__(column, bindparam(name, type_=_Values(element)))
+
+
+def _plain(kind: TypeEngine[Any]) -> TypeEngine[Any]:
+    return Text() if kind.python_type is str else kind
 
 
 @compiles(any_of, "postgresql")
@@ -48,4 +63,6 @@ def _any_of_postgresql(element: any_of, compiler: SQLCompiler, **kw: Any) -> str
 @compiles(any_of, "sqlite")
 def _any_of_sqlite(element: any_of, compiler: SQLCompiler, **kw: Any) -> str:
     column, values = (compiler.process(clause, **kw) for clause in element.clauses)
-    return f"{column} IN (SELECT value FROM json_each({values}))"
+    of_hash = isinstance(next(iter(element.clauses)).type, _HASHES)
+    value = "tagmill_unhex(value)" if of_hash else "value"  # the function is added in `tagmill.db.connection`
+    return f"{column} IN (SELECT {value} FROM json_each({values}))"

@@ -1,5 +1,7 @@
 """Write many rows with one statement, in the fastest way of each database.
 
+Values are passed to the driver as they are: those of a type of `tagmill.db.types` as its `stored` returns them.
+
 PostgreSQL: binary COPY. It supports no ON CONFLICT, no RETURNING and no UPDATE, so rows that may exist already and rows
 that change are passed as arrays to `unnest`. For the labels and masks of 64 images COPY took 4.8 and 4.4 ms, `unnest`
 8.8 and 7.5, psycopg's executemany 32 and 16. SQLite: the driver's executemany with tuples, without SQLAlchemy's work
@@ -9,13 +11,24 @@ per row. `python -m benchmarks.sql` compares a whole batch with plain COPY and e
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Connection, Double, Integer, String, Table
+from sqlalchemy import BigInteger, Column, Connection, Double, Integer, LargeBinary, SmallInteger, String, Table
 from sqlalchemy.exc import DBAPIError
+
+from tagmill.db.types import Hash128, Integers, Rle, Sha256
 
 Rows = Sequence[tuple[Any, ...]]
 
-#: PostgreSQL's names. Every string is `text`: a cast to varchar(n) would silently cut a longer one.
-_TYPES = ((BigInteger, "int8"), (Integer, "int4"), (Double, "float8"), (String, "text"))
+#: PostgreSQL's names; the first that fits counts. Every string is `text`: a cast to varchar(n) would silently cut it.
+_TYPES = (
+    (BigInteger, "int8"),
+    (SmallInteger, "int2"),
+    (Integer, "int4"),
+    (Double, "float8"),
+    (Hash128, "uuid"),
+    (Integers, "int8[]"),
+    ((LargeBinary, Sha256, Rle), "bytea"),
+    (String, "text"),
+)
 
 
 def insert_rows(connection: Connection, table: Table, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
@@ -38,46 +51,38 @@ def insert_new(connection: Connection, table: Table, columns: Sequence[str], row
         connection.exec_driver_sql(f"{_insert_values(table, columns)} ON CONFLICT DO NOTHING", list(rows))
 
 
-def insert_new_ids(
-    connection: Connection, table: Table, columns: Sequence[str], rows: Rows, key: Sequence[str]
-) -> dict[tuple[Any, ...], int]:
-    """Insert rows as `insert_new` does; return key -> id of the rows that were new, `key` naming the key's columns."""
-    if not rows:
-        return {}
-    wanted = ", ".join((*key, "id"))
-    if connection.dialect.name == "postgresql":
-        statement = f"{_insert_unnest(table, columns)} RETURNING {wanted}"
-        found = connection.exec_driver_sql(statement, _arrays(rows))
-    else:
-        # An executemany returns no rows. SQLite has one writer at a time and ids increase: higher ids are ours.
-        last = connection.exec_driver_sql(f"SELECT coalesce(max(id), 0) FROM {table.name}").scalar_one()
-        insert_new(connection, table, columns, rows)
-        found = connection.exec_driver_sql(f"SELECT {wanted} FROM {table.name} WHERE id > ? ORDER BY id", (last,))
-    return {tuple(values): row_id for *values, row_id in found}
-
-
-def update_rows(connection: Connection, table: Table, values: Sequence[str], key: Sequence[str], rows: Rows) -> None:
-    """Update the columns `values` of existing rows; each of `rows` holds the new values, then its key."""
+def upsert_rows(connection: Connection, table: Table, columns: Sequence[str], rows: Rows, conflict: str) -> None:
+    """Insert rows in their order; `conflict`, ON CONFLICT ... DO UPDATE, says what becomes of those that exist."""
     if not rows:
         return
     if connection.dialect.name == "postgresql":
-        changes = ", ".join(f"{name} = new.{name}" for name in values)
-        same = " AND ".join(f"{table.name}.{name} = new.{name}" for name in key)
-        columns = (*values, *key)
-        source = f"unnest({_casts(table, columns)}) AS new({', '.join(columns)})"
-        connection.exec_driver_sql(f"UPDATE {table.name} SET {changes} FROM {source} WHERE {same}", _arrays(rows))
+        connection.exec_driver_sql(_insert_unnest(table, columns, conflict), _arrays(rows))
     else:
-        changes, same = (glue.join(f"{name} = ?" for name in names) for glue, names in ((", ", values), (" AND ", key)))
-        connection.exec_driver_sql(f"UPDATE {table.name} SET {changes} WHERE {same}", list(rows))
+        connection.exec_driver_sql(f"{_insert_values(table, columns)} {conflict}", list(rows))
+
+
+def insert_new_returning(
+    connection: Connection, table: Table, columns: Sequence[str], rows: Rows, wanted: Sequence[str]
+) -> list[tuple[Any, ...]]:
+    """Insert rows as `insert_new` does; return the columns `wanted` of the rows that were new."""
+    if not rows:
+        return []
+    names = ", ".join(wanted)
+    if connection.dialect.name == "postgresql":
+        statement = f"{_insert_unnest(table, columns)} RETURNING {names}"
+        return [tuple(row) for row in connection.exec_driver_sql(statement, _arrays(rows))]
+    # An executemany returns no rows.
+    statement = f"{_insert_values(table, columns)} ON CONFLICT DO NOTHING RETURNING {names}"
+    return [tuple(row) for values in rows for row in connection.exec_driver_sql(statement, values)]
 
 
 def _insert_values(table: Table, columns: Sequence[str]) -> str:
     return f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
 
 
-def _insert_unnest(table: Table, columns: Sequence[str]) -> str:
+def _insert_unnest(table: Table, columns: Sequence[str], conflict: str = "ON CONFLICT DO NOTHING") -> str:
     source = f"SELECT * FROM unnest({_casts(table, columns)})"
-    return f"INSERT INTO {table.name} ({', '.join(columns)}) {source} ON CONFLICT DO NOTHING"
+    return f"INSERT INTO {table.name} ({', '.join(columns)}) {source} {conflict}"
 
 
 def _casts(table: Table, columns: Sequence[str]) -> str:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Select, Table, create_engine, event, select, text
+from sqlalchemy import Boolean, Column, Connection, Engine, Select, Table, create_engine, event, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
@@ -146,19 +146,37 @@ def insert_ignore(connection: Connection, table: Table) -> "postgresql.Insert | 
     return sqlite.insert(table).on_conflict_do_nothing()
 
 
-def run_once(chosen: Select[tuple[int]]) -> Select[tuple[int]]:
-    """Return `chosen`, a SELECT of ids, as a subquery for an IN (...) that is run exactly once.
+class first_ids(FunctionElement[bool]):  # noqa: N801 - reads like the SQL condition
+    """The condition that the column `key` is one of the ids that the SELECT `chosen` returns, which is run once.
 
-    If its statistics promise hardly any rows, PostgreSQL runs a subquery that locks rows once for each outer row. A
-    materialized CTE runs once.
+    PostgreSQL runs a subquery of an IN that locks rows once for each outer row, or joins it by reading the whole table,
+    whatever its statistics promise. An array from a subquery is made once, and then looked up in the index of `key`.
     """
-    ids = chosen.cte("chosen").prefix_with("MATERIALIZED", dialect="postgresql")
-    return select(ids.c.id)
+
+    type = Boolean()
+    inherit_cache = True
+
+    def __init__(self, key: Column[int], chosen: Select[tuple[int]]) -> None:
+        super().__init__(key, chosen.correlate(None).scalar_subquery())
+
+
+@compiles(first_ids, "postgresql")
+def _first_ids_postgresql(element: first_ids, compiler: SQLCompiler, **kw: Any) -> str:
+    key, chosen = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"{key} = ANY (ARRAY{chosen})"
+
+
+@compiles(first_ids, "sqlite")
+def _first_ids_sqlite(element: first_ids, compiler: SQLCompiler, **kw: Any) -> str:
+    key, chosen = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"{key} IN {chosen}"
 
 
 def _configure_sqlite(connection: Any, record: object) -> None:
     # The driver would begin a transaction late and as a reader: see _begin_sqlite.
     connection.isolation_level = None
+    # SQLite has `unhex` since 3.41, Debian 12 an older one.
+    connection.create_function("tagmill_unhex", 1, bytes.fromhex, deterministic=True)
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=NORMAL")

@@ -1,6 +1,13 @@
-"""The SQL tables. Times are Unix seconds by the database's own clock; see `tagmill.db.connection.epoch_now`."""
+"""The SQL tables. Times are Unix seconds by the database's own clock; see `tagmill.db.connection.epoch_now`.
+
+Columns that every image has are ordered by size and hold numbers instead of names: a row of PostgreSQL has 24 bytes of
+header, and its columns are aligned. The tables of images and results have no foreign keys: one transaction writes a
+row together with those that it names, nothing deletes them singly, and checking them took half of PostgreSQL's time.
+People read the views (`tagmill/db/migrations/versions/0005_*`), which show names and hashes as text.
+"""
 
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import (
     JSON,
@@ -11,11 +18,16 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
     String,
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
+
+from tagmill.db.types import BigId, Hash128, Integers, Rle, Sha256
 
 metadata = MetaData(
     naming_convention={
@@ -26,9 +38,12 @@ metadata = MetaData(
     }
 )
 
-# SQLite generates ids only if the type of the key is exactly INTEGER.
-RowId = BigInteger().with_variant(Integer, "sqlite")
-Sha256 = String(64)
+#: condition on the batches of a run that its producer has not published yet
+UNPUBLISHED = "status = 'queued' AND published_at IS NULL AND not_before IS NULL"
+#: labels that a row of `result` holds, best first
+LABELS = 5
+#: least score with which a label that is not the best is in the index of its rank
+INDEXED_SCORE = 0.1
 
 
 class RunState(StrEnum):
@@ -55,12 +70,20 @@ class BatchStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
+def _partial(*columns: Any, where: str, name: str | None = None) -> Index:
+    """Return an index of the rows that fulfill a condition."""
+    return Index(name, *columns, postgresql_where=text(where), sqlite_where=text(where))
+
+
 #: A registered bundle.
 model = Table(
     "model",
     metadata,
-    Column("sha256", Sha256, primary_key=True),
+    Column("id", Integer, primary_key=True),
+    Column("sha256", Sha256, nullable=False, unique=True),
     Column("name", String(200), nullable=False),
+    #: id of the first model of this name, which stands for the name in `catalog_entry`
+    Column("name_id", Integer, nullable=False),
     Column("version", Integer, nullable=False),
     Column("task", String(20), nullable=False),
     Column("labels", JSON, nullable=False),
@@ -73,11 +96,29 @@ model = Table(
     UniqueConstraint("name", "version"),
 )
 
+
+def _names(table: str) -> Table:
+    """Return a table of names, so that rows of other tables hold a number instead; see `tagmill.db.names`."""
+    return Table(
+        table,
+        metadata,
+        Column("id", Integer, primary_key=True),
+        Column("name", String(200), nullable=False, unique=True),
+    )
+
+
+#: The labels that models gave.
+label_name = _names("label_name")
+#: What ran an inference, such as CUDAExecutionProvider.
+provider = _names("provider")
+#: The processes that ran inferences, HOST:PID.
+worker = _names("worker")
+
 #: One submission.
 run = Table(
     "run",
     metadata,
-    Column("id", RowId, primary_key=True),
+    Column("id", Integer, primary_key=True),
     Column("source", Text, nullable=False),
     #: batch_size, and roots: the folders that workers may read for this run
     Column("parameters", JSON, nullable=False),
@@ -85,24 +126,30 @@ run = Table(
     Column("queue", String(100), nullable=False),
     Column("state", String(20), nullable=False),
     Column("created_at", Double, nullable=False),
+    #: until when its producer is expected to go on publishing its batches; None once all were. Reapers publish the rest
+    #: of a run whose producer is late.
+    Column("publish_until", Double),
+    _partial("publish_until", where="publish_until IS NOT NULL"),
 )
 
 #: The models of a run, pinned at submit.
 run_model = Table(
     "run_model",
     metadata,
-    Column("run_id", RowId, ForeignKey("run.id"), primary_key=True),
-    Column("model_sha256", Sha256, ForeignKey("model.sha256"), primary_key=True),
+    Column("run_id", Integer, ForeignKey("run.id"), primary_key=True),
+    Column("model_id", Integer, ForeignKey("model.id"), primary_key=True),
 )
 
-#: The images of one message. It also keeps the counts of `tagmill run status`, which sums batches instead of images.
+#: The entries of one message. It also keeps the counts of `tagmill run status`, which sums batches instead of images.
 #: They are written in the transaction that changes what they count, in a row that it locks anyway.
 batch = Table(
     "batch",
     metadata,
-    Column("id", RowId, primary_key=True),
-    Column("run_id", RowId, ForeignKey("run.id"), nullable=False),
+    Column("id", BigId, primary_key=True),
+    Column("run_id", Integer, ForeignKey("run.id"), nullable=False),
     Column("seq", Integer, nullable=False),
+    #: `run.queue`, so that a reaper finds the batches of its queue in one index
+    Column("queue", String(100), nullable=False),
     Column("status", String(20), nullable=False),
     #: how often a worker claimed it
     Column("attempts", Integer, nullable=False, default=0),
@@ -119,97 +166,119 @@ batch = Table(
     Column("finished_at", Double),
     #: why the last attempt failed
     Column("error", Text),
-    #: rows of `run_image` in it
+    #: positions of its entries; None if these are all from `first_position` to `last_position`
+    Column("positions", Integers),
+    Column("first_position", Integer, nullable=False),
+    Column("last_position", Integer, nullable=False),
+    #: entries in it; a retry moves failed ones to another batch
     Column("images", Integer, nullable=False, server_default="0"),
-    #: those of them with status tagged
+    #: those of them that were tagged
     Column("tagged", Integer, nullable=False, server_default="0"),
-    #: rows of `inference` that it computed
+    #: rows of `result` that it computed
     Column("inferences", Integer, nullable=False, server_default="0"),
     UniqueConstraint("run_id", "seq"),
-    Index(None, "status", "lease_until"),
+    Index(None, "run_id", "first_position"),
+    Index(None, "run_id", "finished_at"),
+    # What the reaper looks for, and what a producer has yet to publish; each in the order in which it is taken.
+    _partial("queue", "published_at", where="status = 'queued'"),
+    _partial("queue", "not_before", where="status = 'queued' AND not_before IS NOT NULL"),
+    _partial("queue", "lease_until", where="status = 'running'"),
+    _partial("run_id", "seq", where=UNPUBLISHED, name="ix_batch_unpublished"),
+)
+
+#: What became of the entries of a batch that is done.
+batch_outcome = Table(
+    "batch_outcome",
+    metadata,
+    Column("batch_id", BigId, primary_key=True, autoincrement=False),
+    #: for each position of the batch the id of its image if it was tagged, else None
+    Column("image_ids", Integers(BigInteger), nullable=False),
 )
 
 #: How many images of a batch failed with a code; no row if none did. Written like the counts in `batch`.
 batch_failure = Table(
     "batch_failure",
     metadata,
-    Column("run_id", RowId, ForeignKey("run.id"), primary_key=True),
-    Column("batch_id", RowId, ForeignKey("batch.id"), primary_key=True),
+    Column("run_id", Integer, ForeignKey("run.id"), primary_key=True),
+    Column("batch_id", BigId, ForeignKey("batch.id"), primary_key=True),
     #: tagmill.outcomes.ErrorCode
     Column("error_code", String(40), primary_key=True),
     Column("images", Integer, nullable=False),
 )
 
-#: One entry of a manifest.
-run_image = Table(
-    "run_image",
+#: One entry of a manifest. It is never changed; what became of it is in `batch_outcome` or `image_failure`.
+entry = Table(
+    "entry",
     metadata,
-    Column("run_id", RowId, ForeignKey("run.id"), primary_key=True),
-    Column("position", Integer, primary_key=True),
-    Column("batch_id", RowId, ForeignKey("batch.id"), nullable=False),
+    Column("run_id", Integer, primary_key=True, autoincrement=False),
+    Column("position", Integer, primary_key=True, autoincrement=False),
     Column("image_key", String(512), nullable=False),
     Column("uri", String(4096), nullable=False),
-    #: sha256 of the bytes that were tagged
-    Column("sha256", Sha256),
-    #: tagmill.outcomes.ImageStatus
-    Column("status", String(20), nullable=False),
+)
+
+#: Why an entry failed.
+image_failure = Table(
+    "image_failure",
+    metadata,
+    Column("run_id", Integer, primary_key=True, autoincrement=False),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("batch_id", BigId, nullable=False),
     #: tagmill.outcomes.ErrorCode
-    Column("error_code", String(40)),
+    Column("error_code", String(40), nullable=False),
     Column("error_detail", Text),
-    # No index covers a column that an outcome changes: with room in its page, PostgreSQL updates the row without
-    # touching the indexes.
-    Index(None, "batch_id"),
-    Index(None, "image_key"),
-    postgresql_with={"fillfactor": 40},
 )
 
 #: Distinct image bytes.
-image = Table(
-    "image",
+image_content = Table(
+    "image_content",
     metadata,
-    Column("sha256", Sha256, primary_key=True),
+    Column("id", BigId, primary_key=True),
+    Column("bytes", BigInteger, nullable=False),
     #: in pixels, once the image is upright
     Column("width", Integer, nullable=False),
     Column("height", Integer, nullable=False),
     Column("format", String(10), nullable=False),
-    Column("bytes", BigInteger, nullable=False),
+    Column("sha256", Sha256, nullable=False, unique=True),
 )
 
-#: One model's result for one image's bytes. It is written once and never replaced.
-inference = Table(
-    "inference",
+#: One model's result for one image's bytes, with its best labels. It is written once and never replaced.
+result = Table(
+    "result",
     metadata,
-    Column("id", RowId, primary_key=True),
-    Column("image_sha256", Sha256, ForeignKey("image.sha256"), nullable=False),
-    Column("model_sha256", Sha256, ForeignKey("model.sha256"), nullable=False),
+    Column("image_id", BigId, primary_key=True, autoincrement=False),
+    Column("model_id", Integer, primary_key=True, autoincrement=False),
+    Column("provider_id", Integer, nullable=False),
     #: the batch that computed it
-    Column("batch_id", RowId, ForeignKey("batch.id"), nullable=False),
-    Column("provider", String(60), nullable=False),
-    Column("worker", String(200), nullable=False),
+    Column("batch_id", BigId, nullable=False),
     Column("created_at", Double, nullable=False),
-    UniqueConstraint("image_sha256", "model_sha256"),
+    #: the model's scores
+    *(Column(f"score_{rank}", Double) for rank in range(1, LABELS + 1)),
+    *(Column(f"label_{rank}", Integer) for rank in range(1, LABELS + 1)),
+    Column("worker_id", Integer, nullable=False),
+    Index(None, "label_1", "score_1"),
+    *(
+        _partial(f"label_{rank}", f"score_{rank}", where=f"score_{rank} >= {INDEXED_SCORE}")
+        for rank in range(2, LABELS + 1)
+    ),
 )
 
-#: The best labels of an inference, rank 1 first, with the model's scores.
-label = Table(
-    "label",
+#: The labels behind those in `result`.
+further_label = Table(
+    "further_label",
     metadata,
-    Column("inference_id", RowId, ForeignKey("inference.id"), primary_key=True),
-    Column("rank", Integer, primary_key=True),
-    Column("label", String(200), nullable=False),
+    Column("image_id", BigId, primary_key=True, autoincrement=False),
+    Column("model_id", Integer, primary_key=True, autoincrement=False),
+    Column("rank", Integer, primary_key=True, autoincrement=False),
+    Column("label_id", Integer, nullable=False),
     Column("score", Double, nullable=False),
+    Index(None, "label_id", "score"),
 )
 
-#: The masks of an inference, one per label that the model found.
-mask = Table(
-    "mask",
+#: The masks of a result, one per label that the model found.
+result_mask = Table(
+    "result_mask",
     metadata,
-    Column("inference_id", RowId, ForeignKey("inference.id"), primary_key=True),
-    Column("label", String(200), primary_key=True),
-    #: COCO run-length encoding, compressed `counts`, at the model's resolution
-    Column("rle", Text, nullable=False),
-    Column("height", Integer, nullable=False),
-    Column("width", Integer, nullable=False),
+    Column("image_id", BigId, nullable=False),
     #: 0 to 1, of the part of the image that the model saw
     Column("area_share", Double, nullable=False),
     #: bounding box in pixels of the image
@@ -219,16 +288,47 @@ mask = Table(
     Column("box_bottom", Double, nullable=False),
     #: mean probability over the mask's pixels
     Column("score", Double, nullable=False),
+    Column("model_id", Integer, nullable=False),
+    Column("label_id", Integer, nullable=False),
+    Column("height", SmallInteger, nullable=False),
+    Column("width", SmallInteger, nullable=False),
+    #: COCO run-length encoding, compressed `counts`, at the model's resolution
+    Column("rle", Rle, nullable=False),
+    # The masks of an image share one entry of this index; a result's labels differ, so nothing else keeps them unique.
+    Index(None, "image_id"),
+)
+
+#: What the catalog shows for a key and the name of a model: the newest run that tagged the key. See
+#: `tagmill.ledger.catalog`.
+catalog_entry = Table(
+    "catalog_entry",
+    metadata,
+    Column("image_id", BigId, nullable=False),
+    #: when the key began to show this result
+    Column("changed_at", Double, nullable=False),
+    Column("run_id", Integer, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("name_id", Integer, nullable=False),
+    Column("model_id", Integer, nullable=False),
+    #: 0 for the newest version of the name in the run, 1 and more for its others
+    Column("place", SmallInteger, nullable=False),
+    Column("image_key", String(512), nullable=False),
+    PrimaryKeyConstraint("image_key", "name_id", "place"),
+    Index(None, "image_id", "model_id"),
+    Index(None, "run_id"),
+    Index(None, "changed_at"),
+    # Hardly ever has a row: few runs have two versions of a model.
+    _partial("image_key", where="place > 0"),
+    postgresql_with={"fillfactor": 90},
 )
 
 #: A local file whose bytes were hashed. It is not read again while its identity is the same.
-file_seen = Table(
-    "file_seen",
+known_file = Table(
+    "known_file",
     metadata,
-    #: sha256 of path, size, times and inode; see worker.pipeline.known
-    Column("identity", Sha256, primary_key=True),
-    #: sha256 of its bytes
-    Column("sha256", Sha256, nullable=False),
+    #: hash of path, size, times and inode; see worker.pipeline.known
+    Column("identity", Hash128, primary_key=True),
+    Column("image_id", BigId, nullable=False),
 )
 
 #: The reaper's lock, one per queue: the first worker that asks after `next_look` gets it.

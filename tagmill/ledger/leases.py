@@ -3,18 +3,32 @@
 `tagmill.ledger.complete` finishes a claimed batch. `tagmill.ledger.reaper` requeues a batch whose lease has expired.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, Double, Engine, String, and_, bindparam, case, or_, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Double,
+    Engine,
+    String,
+    and_,
+    bindparam,
+    case,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from tagmill.db.connection import epoch_now, reading, run_once
-from tagmill.db.schema import BatchStatus, RunState, batch, run, run_image, run_model
+from tagmill.db.any_of import any_of
+from tagmill.db.connection import epoch_now, first_ids, reading
+from tagmill.db.schema import BatchStatus, RunState, batch, entry, model, run, run_model
 from tagmill.ledger.attempts import SUSPECT_CRASHES, attempts_left
-from tagmill.outcomes import ImageStatus, printable
+from tagmill.ledger.conditions import DUE, QUEUED, RUNNING, unlocked
+from tagmill.outcomes import printable
 from tagmill.records import PendingImage
 
 
@@ -28,6 +42,17 @@ class Lease:
 
 
 @dataclass(frozen=True)
+class PinnedModel:
+    """A model of a run, by the numbers that SQL has for it."""
+
+    id: int
+    sha256: str
+    name_id: int
+    #: 0 for the newest version of its name in the run, 1 and more for the others
+    place: int
+
+
+@dataclass(frozen=True)
 class Claim:
     """A batch that this worker owns until its lease ends."""
 
@@ -38,62 +63,90 @@ class Claim:
     #: its worker died too often for chance: it must run in a process of its own
     suspect: bool
     images: tuple[PendingImage, ...]
-    #: sha256 of each model of the run
-    models: tuple[str, ...]
+    #: the models of the run, by sha256
+    pinned: tuple[PinnedModel, ...]
     #: folders that may be read for this run
     roots: tuple[str, ...]
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The sha256 of each model of the run."""
+        return tuple(found.sha256 for found in self.pinned)
 
 
 _Id = int | BindParameter[Any]
 
 # Built once: every batch runs these statements, and building one takes as long as running it.
-_WAITING = (
-    select(run_image.c.position, run_image.c.uri)
-    .where(run_image.c.batch_id == bindparam("batch"), run_image.c.status == ImageStatus.PENDING)
-    .order_by(run_image.c.position)
+_ENTRY = (entry.c.position, entry.c.uri, entry.c.image_key)
+_ALL_BETWEEN = (
+    select(*_ENTRY)
+    .where(entry.c.run_id == bindparam("run"), entry.c.position.between(bindparam("first"), bindparam("last")))
+    .order_by(entry.c.position)
 )
-_CHOSEN = (
-    select(run_model.c.model_sha256, run.c.parameters)
+_EACH_OF = (
+    select(*_ENTRY)
+    .where(entry.c.run_id == bindparam("run"), any_of(entry.c.position, "positions"))
+    .order_by(entry.c.position)
+)
+_PINNED = (
+    select(model.c.id, model.c.sha256, model.c.name_id, model.c.version, run.c.parameters)
+    .join(run_model, run_model.c.model_id == model.c.id)
     .join(run, run.c.id == run_model.c.run_id)
     .where(run.c.id == bindparam("run"))
-    .order_by(run_model.c.model_sha256)
+    .order_by(model.c.sha256)
 )
 
 
 def claim(engine: Engine, run_id: int, batch_id: int, queue: str, lease: Lease) -> Claim | None:
     """Claim a free batch of this run and queue.
 
-    Return None if the batch is done, owned by another worker, not due yet, out of attempts, or of another run or queue.
+    Return None if the batch is done, owned by another worker, not due yet, out of attempts, or of another run or queue;
+    also if another transaction has its row locked. Whoever that is claims it, ends it, or publishes it again.
     Claiming again with the same token, as after a connection that broke at the commit, returns the same claim.
     """
-    asked = {"run": run_id, "batch": batch_id, "queue": queue, "token": lease.token, "seconds": lease.seconds}
+    asked = {"run": run_id, "batch": batch_id, "served": queue, "token": lease.token, "seconds": lease.seconds}
     with engine.begin() as connection:
         row = connection.execute(_take(lease.max_attempts), asked).one_or_none()
         if row is None:
             return None
-        images = tuple(PendingImage(*entry) for entry in connection.execute(_WAITING, {"batch": batch_id}))
-        chosen = connection.execute(_CHOSEN, {"run": run_id}).all()
-    suspect = row.crashes >= SUSPECT_CRASHES
-    models, roots = (tuple(found.model_sha256 for found in chosen), tuple(chosen[0].parameters["roots"]))
-    return Claim(batch_id, run_id, lease.token, row.attempts, suspect, images, models, roots)
+        if row.positions is None:
+            between = {"run": run_id, "first": row.first_position, "last": row.last_position}
+            found: Sequence[Any] = connection.execute(_ALL_BETWEEN, between).all()
+        else:
+            found = connection.execute(_EACH_OF, {"run": run_id, "positions": row.positions}).all()
+    pinned, roots = _pinned(engine, run_id)
+    images = tuple(PendingImage(*one) for one in found)
+    return Claim(batch_id, run_id, lease.token, row.attempts, row.crashes >= SUSPECT_CRASHES, images, pinned, roots)
+
+
+@lru_cache(maxsize=64)
+def _pinned(engine: Engine, run_id: int) -> tuple[tuple[PinnedModel, ...], tuple[str, ...]]:
+    """Return the models and the roots of a run, which never change."""
+    with reading(engine) as connection:
+        rows = connection.execute(_PINNED, {"run": run_id}).all()
+    versions = [(row.name_id, row.version) for row in rows]
+    places = [sum(1 for name, version in versions if name == row.name_id and version > row.version) for row in rows]
+    pinned = tuple(PinnedModel(row.id, row.sha256, row.name_id, place) for row, place in zip(rows, places, strict=True))
+    return pinned, tuple(rows[0].parameters["roots"])
 
 
 @lru_cache(maxsize=16)
 def _take(max_attempts: int) -> ReturningUpdate[Any]:
     """Return the UPDATE of a claim. It is cached: building it takes as long as running it."""
     token, now = bindparam("token", type_=String()), epoch_now()
-    running = batch.c.status == BatchStatus.RUNNING
-    mine = and_(running, batch.c.owner == token)
-    expired = and_(running, batch.c.lease_until < now)
-    due = or_(batch.c.not_before.is_(None), batch.c.not_before <= now)
+    mine = and_(RUNNING, batch.c.owner == token)
+    expired = and_(RUNNING, batch.c.lease_until < now)
     crashes = case((and_(expired, batch.c.owner != token), batch.c.crashes + 1), else_=batch.c.crashes)
-    free = and_(or_(and_(batch.c.status == BatchStatus.QUEUED, due), expired), attempts_left(max_attempts, crashes))
+    free = and_(or_(and_(QUEUED, DUE), expired), attempts_left(max_attempts, crashes))
     open_run = select(run.c.id).where(
-        run.c.id == bindparam("run"), run.c.state == RunState.OPEN, run.c.queue == bindparam("queue")
+        run.c.id == bindparam("run"), run.c.state == RunState.OPEN, run.c.queue == bindparam("served")
+    )
+    wanted = select(batch.c.id).where(
+        _batch_of(bindparam("run"), bindparam("batch")), or_(mine, free), open_run.exists()
     )
     return (
         update(batch)
-        .where(_batch_of(bindparam("run"), bindparam("batch")), or_(mine, free), open_run.exists())
+        .where(first_ids(batch.c.id, unlocked(wanted)))
         .values(
             status=BatchStatus.RUNNING,
             attempts=case((mine, batch.c.attempts), else_=batch.c.attempts + 1),
@@ -102,7 +155,7 @@ def _take(max_attempts: int) -> ReturningUpdate[Any]:
             lease_until=now + bindparam("seconds", type_=Double()),
             started_at=now,
         )
-        .returning(batch.c.attempts, batch.c.crashes)
+        .returning(batch.c.attempts, batch.c.crashes, batch.c.positions, batch.c.first_position, batch.c.last_position)
     )
 
 
@@ -119,10 +172,11 @@ def exists(engine: Engine, run_id: int, batch_id: int, queue: str) -> bool:
 
 def renew(engine: Engine, tokens: Iterable[str], lease_seconds: float) -> None:
     """Extend the lease of every batch owned by one of `tokens`."""
-    held = select(batch.c.id).where(batch.c.owner.in_(list(tokens)), batch.c.status == BatchStatus.RUNNING)
+    held = select(batch.c.id).where(batch.c.owner.in_(list(tokens)), RUNNING)
     # A batch that is being completed is locked and needs no lease: renewing the others must not wait for it.
-    free = run_once(held.with_for_update(skip_locked=True))
-    statement = update(batch).where(batch.c.id.in_(free)).values(lease_until=epoch_now() + lease_seconds)
+    statement = (
+        update(batch).where(first_ids(batch.c.id, unlocked(held))).values(lease_until=epoch_now() + lease_seconds)
+    )
     with engine.begin() as connection:
         connection.execute(statement)
 
@@ -131,7 +185,7 @@ def release(engine: Engine, claimed: Claim, error: str, delay_seconds: float) ->
     """Requeue a batch after a failed attempt; it may be claimed again after the delay."""
     statement = (
         update(batch)
-        .where(_owned(claimed))
+        .where(batch.c.id == claimed.batch_id, batch.c.owner == claimed.token)  # only a running batch has an owner
         .values(
             status=BatchStatus.QUEUED,
             owner=None,
@@ -152,8 +206,3 @@ def _batch_of(run_id: _Id, batch_id: _Id) -> ColumnElement[bool]:
     over the status, it may choose that one and read every batch in it; `+ 0` keeps it from the run's.
     """
     return and_(batch.c.id == batch_id, batch.c.run_id + 0 == run_id)
-
-
-def _owned(claimed: Claim) -> ColumnElement[bool]:
-    # Only a running batch has an owner.
-    return and_(batch.c.id == claimed.batch_id, batch.c.owner == claimed.token)

@@ -119,7 +119,7 @@ def _progress(connection: Connection, run_id: int) -> RunProgress:
         raise InputError(f"no run {run_id}; see `tagmill run list`")
     models = connection.execute(
         select(model.c.name, model.c.version)
-        .join(run_model, run_model.c.model_sha256 == model.c.sha256)
+        .join(run_model, run_model.c.model_id == model.c.id)
         .where(run_model.c.run_id == run_id)
         .order_by(model.c.name, model.c.version)
     )

@@ -1,21 +1,26 @@
 """Find batches that no worker works on any more: those of dead workers, of lost messages, and out of attempts.
 
-The `reclaim_*` functions mark batches as published and return them; the caller publishes them.
+The `reclaim_*` functions mark batches as published and return them; the caller publishes them. Every function is one
+transaction over at most `REAP_LIMIT` batches, found in the order of an index. None of them waits for a lock, and a
+claim does not wait for theirs (`tagmill.ledger.leases.claim`).
 """
 
-from sqlalchemy import ColumnElement, Connection, Engine, Select, and_, func, insert, not_, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, and_, insert, not_, select, update
 
-from tagmill.db.connection import epoch_now, insert_ignore, run_once
-from tagmill.db.schema import BatchStatus, RunState, batch, batch_failure, reaper, run, run_image
+from tagmill.db.bulk import insert_new
+from tagmill.db.connection import epoch_now, first_ids, insert_ignore
+from tagmill.db.schema import BatchStatus, RunState, batch, batch_failure, image_failure, reaper, run
 from tagmill.ledger.attempts import attempts_left
-from tagmill.outcomes import ErrorCode, ImageStatus
+from tagmill.ledger.conditions import DUE, OPEN_RUN, QUEUED, RUNNING, WORKED_ON, unlocked
+from tagmill.ledger.positions import positions_of
+from tagmill.outcomes import ErrorCode
 
 #: batches that one call changes
 REAP_LIMIT = 1000
+#: batches that one call marks as dead: every image of each gets a row
+DEAD_LIMIT = 100
 #: `batch.error` of a crash
 CRASHED = "its worker process died"
-#: condition on batches that a worker has claimed before: it released them, or it died
-_WORKED_ON: ColumnElement[bool] = batch.c.not_before.is_not(None)
 
 
 def acquire_reaper_lock(engine: Engine, queue: str, seconds: float) -> bool:
@@ -38,8 +43,7 @@ def requeue_expired(engine: Engine, queue: str) -> int:
 
     This includes batches of cancelled runs: such a run is then no longer running, and `tagmill run retry` takes them.
     """
-    served = batch.c.run_id.in_(select(run.c.id).where(run.c.queue == queue))
-    return _requeue(engine, and_(batch.c.lease_until < epoch_now(), served))
+    return _requeue(engine, and_(batch.c.queue == queue, batch.c.lease_until < epoch_now()))
 
 
 def requeue_owned(engine: Engine, process: str) -> int:
@@ -52,18 +56,28 @@ def requeue_owned(engine: Engine, process: str) -> int:
 
 def mark_dead(engine: Engine, queue: str, max_attempts: int) -> int:
     """Mark queued batches that are out of attempts as dead; return their number. Their images fail as `batch_dead`."""
-    used_up = and_(batch.c.status == BatchStatus.QUEUED, not_(attempts_left(max_attempts)), _of(queue))
+    used_up = and_(batch.c.queue == queue, WORKED_ON, not_(attempts_left(max_attempts)), OPEN_RUN)
+    chosen = select(batch.c.id).where(used_up).order_by(batch.c.not_before).limit(DEAD_LIMIT)
     statement = (
         update(batch)
-        .where(batch.c.id.in_(_free(used_up)), used_up)
+        .where(first_ids(batch.c.id, unlocked(chosen)))
         .values(status=BatchStatus.DEAD, finished_at=epoch_now())
-        .returning(batch.c.run_id, batch.c.id, batch.c.error)
+        .returning(batch.c.run_id, batch.c.id, batch.c.error, batch.c.positions)
+        .returning(batch.c.first_position, batch.c.last_position)
     )
     with engine.begin() as connection:
         dead = connection.execute(statement).all()
-        for run_id, batch_id, error in dead:
-            _fail_images(connection, run_id, batch_id, error or CRASHED)
+        for row in dead:
+            _fail_images(connection, row.run_id, row.id, positions_of(row), row.error or CRASHED)
     return len(dead)
+
+
+def abandoned_runs(engine: Engine, queue: str) -> list[int]:
+    """Return the open runs of a queue whose producer did not finish publishing them in time."""
+    late = and_(run.c.publish_until.is_not(None), run.c.publish_until < epoch_now())
+    mine = and_(run.c.queue == queue, run.c.state == RunState.OPEN)
+    with engine.begin() as connection:
+        return list(connection.execute(select(run.c.id).where(late, mine).order_by(run.c.id)).scalars())
 
 
 def reclaim_due(engine: Engine, queue: str) -> list[tuple[int, int]]:
@@ -71,7 +85,7 @@ def reclaim_due(engine: Engine, queue: str) -> list[tuple[int, int]]:
 
     No message was sent for them since, so it does not matter what the queue holds.
     """
-    return _publish(engine, and_(_waiting(queue), batch.c.published_at.is_(None), _WORKED_ON))
+    return _reclaim(engine, queue, and_(WORKED_ON, batch.c.published_at.is_(None)), batch.c.not_before)
 
 
 def reclaim_lost(engine: Engine, queue: str, grace_seconds: float) -> list[tuple[int, int]]:
@@ -89,15 +103,15 @@ def reclaim_retries(engine: Engine, queue: str, grace_seconds: float) -> list[tu
     message and died before it claimed the batch.
     """
     overdue = batch.c.published_at < epoch_now() - grace_seconds
-    return _publish(engine, and_(_waiting(queue), _WORKED_ON, overdue))
+    return _reclaim(engine, queue, and_(WORKED_ON, overdue), batch.c.not_before)
 
 
 def reclaim_before(engine: Engine, queue: str, moment: float | ColumnElement[float]) -> list[tuple[int, int]]:
-    """Mark queued batches that were last published before `moment`, or never, as published now.
+    """Mark queued batches that were last published before `moment` as published now; return their (run id, batch id).
 
-    Return their (run id, batch id). `moment` is in Unix seconds by the database's clock.
+    `moment` is in Unix seconds by the database's clock.
     """
-    return _publish(engine, and_(_waiting(queue), func.coalesce(batch.c.published_at, 0.0) < moment))
+    return _reclaim(engine, queue, and_(QUEUED, batch.c.published_at < moment), batch.c.published_at)
 
 
 def reclaim_published_between(
@@ -108,24 +122,17 @@ def reclaim_published_between(
     Return their (run id, batch id). With `retries`, only batches that a worker has claimed before; without, only those
     that none has. Moments are Unix seconds by the database's clock.
     """
-    published = and_(batch.c.published_at >= since, batch.c.published_at < until)
-    return _publish(engine, and_(_waiting(queue), published, _WORKED_ON if retries else not_(_WORKED_ON)))
-
-
-def _fail_images(connection: Connection, run_id: int, batch_id: int, detail: str) -> None:
-    pending = and_(run_image.c.batch_id == batch_id, run_image.c.status == ImageStatus.PENDING)
-    failed = {"status": ImageStatus.FAILED, "error_code": ErrorCode.BATCH_DEAD, "error_detail": detail}
-    images = connection.execute(update(run_image).where(pending).values(failed)).rowcount
-    if images:
-        row = {"run_id": run_id, "batch_id": batch_id, "error_code": ErrorCode.BATCH_DEAD, "images": images}
-        connection.execute(insert(batch_failure), row)
+    published = and_(QUEUED, batch.c.published_at >= since, batch.c.published_at < until)
+    if retries:
+        return _reclaim(engine, queue, and_(WORKED_ON, published), batch.c.not_before)
+    return _reclaim(engine, queue, and_(published, batch.c.not_before.is_(None)), batch.c.published_at)
 
 
 def _requeue(engine: Engine, lost: ColumnElement[bool]) -> int:
-    lost = and_(batch.c.status == BatchStatus.RUNNING, lost)
+    chosen = select(batch.c.id).where(RUNNING, lost).limit(REAP_LIMIT)
     statement = (
         update(batch)
-        .where(batch.c.id.in_(_free(lost)), lost)
+        .where(first_ids(batch.c.id, unlocked(chosen)))
         .values(
             status=BatchStatus.QUEUED,
             owner=None,
@@ -135,18 +142,22 @@ def _requeue(engine: Engine, lost: ColumnElement[bool]) -> int:
             published_at=None,
             error=CRASHED,
         )
-        # sqlite3 reports no row count for a statement that begins with WITH, so count the rows that it returns.
-        .returning(batch.c.id)
     )
     with engine.begin() as connection:
-        return len(connection.execute(statement).all())
+        return connection.execute(statement).rowcount
 
 
-def _publish(engine: Engine, wanted: ColumnElement[bool]) -> list[tuple[int, int]]:
-    # One UPDATE selects and marks, so that each batch goes to only one of several callers.
+def _reclaim(
+    engine: Engine, queue: str, wanted: ColumnElement[bool], order: ColumnElement[float]
+) -> list[tuple[int, int]]:
+    """Mark the first batches of a queue that fulfill `wanted` as published now; return their (run id, batch id).
+
+    One UPDATE selects and marks, so that each batch goes to only one of several callers.
+    """
+    chosen = select(batch.c.id).where(batch.c.queue == queue, wanted, DUE, OPEN_RUN).order_by(order).limit(REAP_LIMIT)
     statement = (
         update(batch)
-        .where(batch.c.id.in_(_free(wanted, in_order=True)), wanted)
+        .where(first_ids(batch.c.id, unlocked(chosen)))
         .values(published_at=epoch_now())
         .returning(batch.c.run_id, batch.c.id)
     )
@@ -154,20 +165,10 @@ def _publish(engine: Engine, wanted: ColumnElement[bool]) -> list[tuple[int, int
         return sorted((row.run_id, row.id) for row in connection.execute(statement))
 
 
-def _free(wanted: ColumnElement[bool], *, in_order: bool = False) -> Select[tuple[int]]:
-    """Return the ids of batches that are not locked, either by an owner that completes them or by another publisher.
-
-    Waiting for a lock could mean waiting for a frozen owner (see `terminate_silent`), or a deadlock.
-    """
-    chosen = select(batch.c.id).where(wanted).limit(REAP_LIMIT).with_for_update(skip_locked=True)
-    return run_once(chosen.order_by(batch.c.id) if in_order else chosen)
-
-
-def _waiting(queue: str) -> ColumnElement[bool]:
-    free = or_(batch.c.not_before.is_(None), batch.c.not_before <= epoch_now())
-    return and_(batch.c.status == BatchStatus.QUEUED, free, _of(queue))
-
-
-def _of(queue: str) -> ColumnElement[bool]:
-    """Return the condition on batches of open runs of this queue; the workers of other queues look after theirs."""
-    return batch.c.run_id.in_(select(run.c.id).where(run.c.state == RunState.OPEN, run.c.queue == queue))
+def _fail_images(connection: Connection, run_id: int, batch_id: int, positions: list[int], detail: str) -> None:
+    code = ErrorCode.BATCH_DEAD
+    columns = ("run_id", "position", "batch_id", "error_code", "error_detail")
+    rows = [(run_id, at, batch_id, code.value, detail) for at in positions]
+    insert_new(connection, image_failure, columns, rows)
+    failed = {"run_id": run_id, "batch_id": batch_id, "error_code": code, "images": len(rows)}
+    connection.execute(insert(batch_failure), failed)

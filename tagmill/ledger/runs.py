@@ -1,17 +1,20 @@
 """Create, cancel and retry runs, and mark their batches as published."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, and_, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Engine, and_, delete, func, insert, select, update
 
-from tagmill.db.bulk import insert_rows, update_rows
-from tagmill.db.connection import epoch_now, reading, run_once
-from tagmill.db.schema import BatchStatus, RunState, batch, batch_failure, run, run_image, run_model
+from tagmill.db.bulk import insert_rows
+from tagmill.db.connection import epoch_now, first_ids, reading
+from tagmill.db.schema import BatchStatus, RunState, batch, batch_failure, entry, image_failure, run, run_model
 from tagmill.errors import InputError, NothingToDo
-from tagmill.outcomes import ErrorCode, ImageStatus
+from tagmill.ledger.conditions import QUEUED, UNPUBLISHED, has_status, unlocked
+from tagmill.ledger.positions import positions_of, stored_positions
+from tagmill.outcomes import ErrorCode
 from tagmill.records import Entry
 from tagmill.registry.models import Model
 
@@ -21,12 +24,12 @@ LOCAL_QUEUE_PREFIX = "embedded-"
 INSERT_CHUNK = 64
 #: batches whose counts one statement recomputes
 COUNT_CHUNK = 1000
-#: images that one statement moves to other batches
-UPDATE_CHUNK = 10_000
+#: batches that a producer marks as published in one transaction
+PUBLISH_CHUNK = 1000
+#: seconds after which a producer that marked no further batches is taken for dead, and reapers publish the rest
+PUBLISH_SECONDS = 30.0
 
-_ENTRY = ("run_id", "position", "batch_id", "image_key", "uri", "status")
-_REQUEUED = ("batch_id", "status", "sha256", "error_code", "error_detail")
-_PENDING = ImageStatus.PENDING.value
+_ENTRY = ("run_id", "position", "image_key", "uri")
 
 #: called with the number of images written so far
 Progress = Callable[[int], None]
@@ -51,32 +54,46 @@ def create_run(
         run_id = _insert_run(connection, source, models, roots, batch_size, queue)
         seq, position = 0, 0
         for chunk in _chunks(entries, INSERT_CHUNK * batch_size):
-            batch_ids = _insert_batches(connection, run_id, seq, len(chunk), batch_size)
-            rows = [
-                (run_id, position + number, batch_ids[number // batch_size], entry.image_key, entry.uri, _PENDING)
-                for number, entry in enumerate(chunk)
-            ]
-            insert_rows(connection, run_image, _ENTRY, rows)
-            seq, position = seq + len(batch_ids), position + len(chunk)
+            after = position + len(chunk)
+            parts = (range(start, min(start + batch_size, after)) for start in range(position, after, batch_size))
+            seq += _insert_batches(connection, run_id, queue, seq, parts)
+            rows = [(run_id, at, found.image_key, found.uri) for at, found in enumerate(chunk, position)]
+            insert_rows(connection, entry, _ENTRY, rows)
+            position = after
             progress(position)
         if position == 0:
             raise NothingToDo(f"{source}: no images in it")
+        # Other processes see the run from the commit on: reapers leave its publishing to the caller for a while.
+        until = epoch_now() + PUBLISH_SECONDS
+        connection.execute(update(run).where(run.c.id == run_id).values(publish_until=until))
     return run_id
 
 
-def mark_published(engine: Engine, run_id: int) -> tuple[int, list[tuple[int, int]]]:
-    """Mark the queued batches of a run as published now.
+def take_unpublished(engine: Engine, run_id: int) -> list[tuple[int, int]]:
+    """Mark the next batches of a run that were never published as published now; return their (run id, batch id).
 
-    Return the number of queued batches, and the (run id, batch id) of those to publish. A locked batch is not among
-    these: another process publishes or claims it, and waiting for its lock could be a deadlock.
+    The caller publishes them, and calls again until nothing is left: that ends the publishing of the run. Until
+    `PUBLISH_SECONDS` after the last call, reapers leave it to the caller.
     """
-    waiting = and_(batch.c.run_id == run_id, batch.c.status == BatchStatus.QUEUED)
-    free = run_once(select(batch.c.id).where(waiting).with_for_update(skip_locked=True))
-    mark = update(batch).where(batch.c.id.in_(free)).values(published_at=epoch_now())
+    chosen = select(batch.c.id).where(batch.c.run_id == run_id, UNPUBLISHED).order_by(batch.c.seq).limit(PUBLISH_CHUNK)
+    mark = (
+        update(batch)
+        .where(first_ids(batch.c.id, unlocked(chosen)))
+        .values(published_at=epoch_now())
+        .returning(batch.c.seq, batch.c.id)
+    )
     with engine.begin() as connection:
-        found = connection.execute(select(func.count()).where(waiting)).scalar_one()
-        marked = connection.execute(mark.returning(batch.c.seq, batch.c.id)).all()
-    return int(found), [(run_id, row.id) for row in sorted(marked)]
+        marked = connection.execute(mark).all()
+        until = epoch_now() + PUBLISH_SECONDS if marked else None
+        connection.execute(update(run).where(run.c.id == run_id).values(publish_until=until))
+    return [(run_id, row.id) for row in sorted(marked)]
+
+
+def leave_publishing(engine: Engine, run_id: int) -> None:
+    """Leave the batches of a run that are not published yet to the reapers, from now on."""
+    with engine.begin() as connection:
+        waiting = and_(run.c.id == run_id, run.c.publish_until.is_not(None))
+        connection.execute(update(run).where(waiting).values(publish_until=epoch_now()))
 
 
 def queue_of(engine: Engine, run_id: int) -> str:
@@ -90,7 +107,7 @@ def cancel_run(engine: Engine, run_id: int) -> int:
     with engine.begin() as connection:
         _require(connection, run_id)
         connection.execute(update(run).where(run.c.id == run_id).values(state=RunState.CANCELLED))
-        waiting = and_(batch.c.run_id == run_id, batch.c.status == BatchStatus.QUEUED)
+        waiting = and_(batch.c.run_id == run_id, QUEUED)
         return connection.execute(update(batch).where(waiting).values(status=BatchStatus.CANCELLED)).rowcount
 
 
@@ -102,27 +119,26 @@ def requeue_images(
     With `codes`, move only images that failed with one of them; with `failed_only`, only failed images. The run is open
     afterwards, on `queue`. Raise NothingToDo if there is no such image.
     """
-    with_failures = select(batch_failure.c.batch_id).where(batch_failure.c.run_id == run_id)
-    failed = and_(run_image.c.status == ImageStatus.FAILED, run_image.c.batch_id.in_(with_failures))
+    failed = image_failure.c.run_id == run_id
     if codes:
-        failed = and_(failed, run_image.c.error_code.in_(codes))
-    cancelled = select(batch.c.id).where(batch.c.run_id == run_id, batch.c.status == BatchStatus.CANCELLED)
-    # A batch that was running when its run was cancelled, and then failed, is queued in a run that no worker serves.
-    stranded = and_(batch.c.run_id == run_id, batch.c.status == BatchStatus.QUEUED, run.c.state == RunState.CANCELLED)
-    stranded_ids = select(batch.c.id).join(run, run.c.id == batch.c.run_id).where(stranded)
-    left = and_(run_image.c.status == ImageStatus.PENDING, run_image.c.batch_id.in_(cancelled))
-    chosen = failed if failed_only or codes else or_(failed, left)
-    wanted = select(run_image.c.position, run_image.c.batch_id).where(run_image.c.run_id == run_id, chosen)
+        failed = and_(failed, image_failure.c.error_code.in_(codes))
     with engine.begin() as connection:
         batch_size = int(_require(connection, run_id)["batch_size"])
-        connection.execute(update(batch).where(batch.c.id.in_(stranded_ids)).values(status=BatchStatus.CANCELLED))
-        images = connection.execute(wanted.order_by(run_image.c.position)).all()
-        if not images:
+        moved = list(connection.execute(select(image_failure.c.position, image_failure.c.batch_id).where(failed)).all())
+        connection.execute(delete(image_failure).where(failed))
+        _recount(connection, run_id, Counter(row.batch_id for row in moved))
+        positions = [row.position for row in moved]
+        if not (failed_only or codes):
+            positions += _leave_cancelled(connection, run_id)
+        if not positions:
             raise NothingToDo(f"run {run_id}: no image to take again; see `tagmill run status {run_id}`")
-        connection.execute(update(run).where(run.c.id == run_id).values(state=RunState.OPEN, queue=queue))
-        _rebatch(connection, run_id, [row.position for row in images], batch_size)
-        _recount(connection, run_id, sorted({row.batch_id for row in images}))
-    return len(images)
+        connection.execute(
+            update(batch).where(batch.c.run_id == run_id, QUEUED, batch.c.queue != queue).values(queue=queue)
+        )
+        _insert_rebatched(connection, run_id, queue, sorted(positions), batch_size)
+        opened = {"state": RunState.OPEN, "queue": queue, "publish_until": epoch_now() + PUBLISH_SECONDS}
+        connection.execute(update(run).where(run.c.id == run_id).values(**opened))
+    return len(positions)
 
 
 def _insert_run(
@@ -136,19 +152,20 @@ def _insert_run(
         created_at=epoch_now(),
     )
     run_id = int(connection.execute(statement.returning(run.c.id)).scalar_one())
-    connection.execute(insert(run_model), [{"run_id": run_id, "model_sha256": model.sha256} for model in models])
+    connection.execute(insert(run_model), [{"run_id": run_id, "model_id": model.id} for model in models])
     return run_id
 
 
-def _insert_batches(connection: Connection, run_id: int, first: int, images: int, batch_size: int) -> list[int]:
-    """Insert queued batches for `images` images, numbered from `first`; return their ids in that order."""
+def _insert_batches(connection: Connection, run_id: int, queue: str, first: int, parts: Iterable[Sequence[int]]) -> int:
+    """Insert a queued batch for each list of positions, numbered from `first`; return how many."""
     rows = [
-        {"seq": first + number, "images": min(batch_size, images - start)}
-        | {"run_id": run_id, "status": BatchStatus.QUEUED, "attempts": 0}
-        for number, start in enumerate(range(0, images, batch_size))
+        {"run_id": run_id, "seq": first + number, "queue": queue, "status": BatchStatus.QUEUED, "attempts": 0}
+        | {"images": len(positions)}
+        | stored_positions(positions)
+        for number, positions in enumerate(parts)
     ]
-    statement = insert(batch).returning(batch.c.id, sort_by_parameter_order=True)
-    return list(connection.execute(statement, rows).scalars())
+    connection.execute(insert(batch), rows)
+    return len(rows)
 
 
 def _chunks(entries: Iterable[Entry], size: int) -> Iterator[list[Entry]]:
@@ -167,26 +184,38 @@ def _require(connection: Connection, run_id: int) -> dict[str, Any]:
     return dict(parameters)
 
 
-def _rebatch(connection: Connection, run_id: int, positions: Sequence[int], batch_size: int) -> None:
+def _insert_rebatched(
+    connection: Connection, run_id: int, queue: str, positions: Sequence[int], batch_size: int
+) -> None:
     last = connection.execute(select(func.max(batch.c.seq)).where(batch.c.run_id == run_id)).scalar_one()
-    batch_ids = _insert_batches(connection, run_id, last + 1, len(positions), batch_size)
-    rows = [
-        (batch_ids[number // batch_size], ImageStatus.PENDING, None, None, None, run_id, at)
-        for number, at in enumerate(positions)
-    ]
-    for start in range(0, len(rows), UPDATE_CHUNK):
-        update_rows(connection, run_image, _REQUEUED, ("run_id", "position"), rows[start : start + UPDATE_CHUNK])
+    parts = (positions[start : start + batch_size] for start in range(0, len(positions), batch_size))
+    _insert_batches(connection, run_id, queue, last + 1, parts)
 
 
-def _recount(connection: Connection, run_id: int, batches: Sequence[int]) -> None:
-    """Recompute the counts of the batches that images were moved out of."""
-    for start in range(0, len(batches), COUNT_CHUNK):
-        chosen = batches[start : start + COUNT_CHUNK]
-        mine = run_image.c.batch_id.in_(chosen)
-        left = select(func.count()).where(run_image.c.batch_id == batch.c.id).scalar_subquery()
-        connection.execute(update(batch).where(batch.c.id.in_(chosen)).values(images=left))
-        of_these = and_(batch_failure.c.run_id == run_id, batch_failure.c.batch_id.in_(chosen))
+def _leave_cancelled(connection: Connection, run_id: int) -> list[int]:
+    """Empty the cancelled batches of a run; return the positions that were in them."""
+    # A batch that was running when its run was cancelled, and then failed, is queued in a run that no worker serves.
+    cancelled = select(run.c.id).where(run.c.id == run_id, run.c.state == RunState.CANCELLED)
+    stranded = and_(batch.c.run_id == run_id, QUEUED, cancelled.exists())
+    connection.execute(update(batch).where(stranded).values(status=BatchStatus.CANCELLED))
+    left = and_(batch.c.run_id == run_id, has_status(BatchStatus.CANCELLED), batch.c.images > 0)
+    columns = (batch.c.positions, batch.c.first_position, batch.c.last_position)
+    positions = [at for row in connection.execute(select(*columns).where(left)) for at in positions_of(row)]
+    connection.execute(update(batch).where(left).values(images=0))
+    return positions
+
+
+def _recount(connection: Connection, run_id: int, moved: Counter[int]) -> None:
+    """Recompute the counts of the batches that failed images were moved out of: batch id -> how many."""
+    chosen = sorted(moved)
+    for start in range(0, len(chosen), COUNT_CHUNK):
+        ids = chosen[start : start + COUNT_CHUNK]
+        for batch_id in ids:
+            left = batch.c.images - moved[batch_id]
+            connection.execute(update(batch).where(batch.c.id == batch_id).values(images=left))
+        of_these = and_(batch_failure.c.run_id == run_id, batch_failure.c.batch_id.in_(ids))
         connection.execute(delete(batch_failure).where(of_these))
-        key = (run_image.c.run_id, run_image.c.batch_id, run_image.c.error_code)
-        failed = select(*key, func.count()).where(mine, run_image.c.status == ImageStatus.FAILED).group_by(*key)
-        connection.execute(insert(batch_failure).from_select(list(batch_failure.c.keys()), failed))
+        key = (image_failure.c.run_id, image_failure.c.batch_id, image_failure.c.error_code)
+        mine = and_(image_failure.c.run_id == run_id, image_failure.c.batch_id.in_(ids))
+        counted = select(*key, func.count()).where(mine).group_by(*key)
+        connection.execute(insert(batch_failure).from_select(list(batch_failure.c.keys()), counted))

@@ -21,6 +21,7 @@ _MAX_TRIES = 100
 class Model:
     """A registered bundle."""
 
+    id: int
     sha256: str
     name: str
     version: int
@@ -107,7 +108,12 @@ def _insert(connection: Connection, spec: BundleSpec, sha256: str, name: str) ->
         "metrics": spec.metrics,
         "stage": CANDIDATE,
     }
-    connection.execute(insert_ignore(connection, model).values(created_at=epoch_now(), **row))
+    first = select(func.min(model.c.id)).where(model.c.name == name).scalar_subquery()
+    # The first model of a name stands for the name: it gets its own id.
+    inserted = insert_ignore(connection, model).values(created_at=epoch_now(), name_id=func.coalesce(first, 0), **row)
+    connection.execute(inserted)
+    own = update(model).where(model.c.name == name, model.c.name_id == 0).values(name_id=model.c.id)
+    connection.execute(own)
 
 
 def _select_newest(connection: Connection, condition: Any) -> Model | None:
@@ -116,4 +122,6 @@ def _select_newest(connection: Connection, condition: Any) -> Model | None:
 
 
 def _model(row: Any) -> Model:
-    return Model(row.sha256, row.name, row.version, row.task, tuple(row.labels), row.spec, row.metrics, row.stage)
+    return Model(
+        row.id, row.sha256, row.name, row.version, row.task, tuple(row.labels), row.spec, row.metrics, row.stage
+    )

@@ -13,6 +13,7 @@ from pathlib import Path
 from celery import Celery
 from sqlalchemy import Engine
 
+from producer.runs import reconcile
 from producer.sources.open import open_sources, roots_of
 from producer.submit import publish_run
 from tagmill.broker.app import make_app
@@ -84,6 +85,7 @@ def tag_locally(
     # This process is the user's command, and nothing restarts it: it must not end to be recycled.
     hooks = ProcessHooks(services, lambda reason: None, supervised=False)
     with closing(BatchProcessor(settings, tagger, hooks)) as batches, _worker(app, batches, stopping):
+        reconcile(app, engine, settings.queue, settings.max_attempts)  # what an interrupted process had published
         publish_run(app, engine, run_id)
         reaper = reaping.reaper(app, engine, settings, services)
         reaper.start()

@@ -79,9 +79,9 @@ def skip_known(
 
 
 def _identity(path: str, status: os.stat_result) -> str:
-    """Return a hash, as hex, of all that distinguishes a file from a changed one."""
+    """Return a hash of 32 hexadecimal digits of all that distinguishes a file from a changed one."""
     facts = f"{path}\0{status.st_size}\0{status.st_ino}\0{status.st_mtime_ns}\0{status.st_ctime_ns}"
-    return hashlib.sha256(facts.encode()).hexdigest()
+    return hashlib.sha256(facts.encode()).hexdigest()[:32]
 
 
 def _unread(uri: str, error: Exception) -> None:

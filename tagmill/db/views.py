@@ -1,0 +1,118 @@
+"""The SQL of the views that people read: names and hashes as text, one row per label, mask or entry."""
+
+from collections.abc import Iterator
+
+from tagmill.db import rle_code
+from tagmill.db.schema import LABELS
+
+#: every view, in the order in which they can be dropped
+VIEWS = ("catalog_changes", "catalog_masks", "catalog_labels", "run_image", "tagged_entry", "result_label")
+
+#: What `tagmill.db.rle_code` packed, as text.
+_RLE_FUNCTION = """
+CREATE OR REPLACE FUNCTION tagmill_rle(packed bytea) RETURNS text LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+    SELECT coalesce(string_agg('{codes}'::jsonb ->> code[1], '' ORDER BY number), '')
+    FROM regexp_matches(('x' || encode(packed, 'hex'))::varbit::text, '{pattern}', 'g')
+        WITH ORDINALITY AS found (code, number)
+$$
+"""
+
+_LABEL_OF_RANK = """
+SELECT image_id, model_id, {rank} AS rank, label_{rank} AS label_id, score_{rank} AS score FROM result
+"""
+_FURTHER_LABELS = "SELECT image_id, model_id, rank, label_id, score FROM further_label"
+
+# Every part of a UNION ALL has a single table and no condition: PostgreSQL then looks each part up by the index that
+# fits, whatever the query asks for.
+_RESULT_LABEL = "CREATE VIEW result_label AS {parts}"
+
+_SHOWN = """
+    shown.image_key,
+    (SELECT entry.uri FROM entry WHERE entry.run_id = shown.run_id AND entry.position = shown.position) AS uri,
+    shown.run_id,
+    (SELECT {sha256} FROM image_content WHERE image_content.id = shown.image_id) AS sha256,
+    model.name AS model, model.version
+"""
+_TAGGED_AT = """
+    (SELECT result.created_at FROM result
+     WHERE result.image_id = shown.image_id AND result.model_id = shown.model_id) AS tagged_at
+"""
+_LABELS = """
+SELECT {shown}, found.rank, label_name.name AS label, found.score, {tagged_at}
+FROM catalog_entry AS shown
+JOIN model ON model.id = shown.model_id
+JOIN {labels} AS found ON found.image_id = shown.image_id AND found.model_id = shown.model_id
+JOIN label_name ON label_name.id = found.label_id
+"""
+_MASKS = """
+CREATE VIEW catalog_masks AS
+SELECT {shown}, label_name.name AS label, found.score, found.area_share,
+    found.box_left, found.box_top, found.box_right, found.box_bottom, {rle} AS rle, found.height, found.width,
+    {tagged_at}
+FROM catalog_entry AS shown
+JOIN model ON model.id = shown.model_id
+JOIN result_mask AS found ON found.image_id = shown.image_id AND found.model_id = shown.model_id
+JOIN label_name ON label_name.id = found.label_id
+"""
+_CHANGES = """
+CREATE VIEW catalog_changes AS
+SELECT shown.image_key, model.name AS model, model.version, shown.run_id, shown.changed_at
+FROM catalog_entry AS shown
+JOIN model ON model.id = shown.model_id
+"""
+
+_TAGGED_POSTGRESQL = """
+CREATE VIEW tagged_entry AS
+SELECT batch.run_id, coalesce(batch.positions[found.number], batch.first_position + found.number - 1)::int AS position,
+    found.image_id
+FROM batch
+JOIN batch_outcome ON batch_outcome.batch_id = batch.id
+CROSS JOIN LATERAL unnest(batch_outcome.image_ids) WITH ORDINALITY AS found (image_id, number)
+WHERE found.image_id IS NOT NULL
+"""
+_TAGGED_SQLITE = """
+CREATE VIEW tagged_entry AS
+SELECT batch.run_id,
+    coalesce(json_extract(batch.positions, '$[' || found.key || ']'), batch.first_position + found.key) AS position,
+    found.value AS image_id
+FROM batch
+JOIN batch_outcome ON batch_outcome.batch_id = batch.id
+JOIN json_each(batch_outcome.image_ids) AS found
+WHERE found.value IS NOT NULL
+"""
+_RUN_IMAGE = """
+CREATE VIEW run_image AS
+SELECT entry.run_id, entry.position, entry.image_key, entry.uri, {sha256} AS sha256,
+    CASE WHEN tagged.image_id IS NOT NULL THEN 'tagged' WHEN failure.position IS NOT NULL THEN 'failed'
+         ELSE 'pending' END AS status,
+    failure.error_code, failure.error_detail
+FROM entry
+LEFT JOIN tagged_entry AS tagged ON tagged.run_id = entry.run_id AND tagged.position = entry.position
+LEFT JOIN image_failure AS failure ON failure.run_id = entry.run_id AND failure.position = entry.position
+LEFT JOIN image_content ON image_content.id = tagged.image_id
+"""
+
+
+def create_statements(dialect: str) -> Iterator[str]:
+    """Yield the statements that create the views, for PostgreSQL or SQLite."""
+    postgresql = dialect == "postgresql"
+    sha256 = "encode(image_content.sha256, 'hex')" if postgresql else "lower(hex(image_content.sha256))"
+    words = {"shown": _SHOWN.format(sha256=sha256), "tagged_at": _TAGGED_AT}
+    parts = [_LABEL_OF_RANK.format(rank=rank) for rank in range(1, LABELS + 1)] + [_FURTHER_LABELS]
+    if postgresql:
+        codes = "{" + ", ".join(f'"{bits}": "{_json(found)}"' for found, bits in rle_code.CODES.items()) + "}"
+        yield _RLE_FUNCTION.format(codes=codes, pattern=rle_code.PATTERN)
+        labels = _LABELS.format(labels="result_label", **words)
+    else:
+        # SQLite looks a part up by its index only if the UNION ALL is the outermost.
+        labels = " UNION ALL ".join(_LABELS.format(labels=f"({part})", **words) for part in parts)
+    yield _RESULT_LABEL.format(parts=" UNION ALL ".join(parts))
+    yield f"CREATE VIEW catalog_labels AS {labels}"
+    yield _MASKS.format(rle="tagmill_rle(found.rle)" if postgresql else "found.rle", **words)
+    yield _CHANGES
+    yield _TAGGED_POSTGRESQL if postgresql else _TAGGED_SQLITE
+    yield _RUN_IMAGE.format(sha256=sha256)
+
+
+def _json(character: str) -> str:
+    return "\\\\" if character == "\\" else character

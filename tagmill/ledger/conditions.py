@@ -1,0 +1,32 @@
+"""Conditions on batches, written so that the indexes over batches of one status fit whatever is known of the data.
+
+An index with a condition is used only if the statement itself says so: a status that is passed as a parameter is not
+known when a statement is planned for any parameter.
+"""
+
+from sqlalchemy import ColumnElement, Select, and_, literal_column, or_, select
+
+from tagmill.db.connection import epoch_now
+from tagmill.db.schema import BatchStatus, RunState, batch, run
+
+
+def has_status(status: BatchStatus) -> ColumnElement[bool]:
+    """Return the condition that a batch has a status."""
+    return batch.c.status == literal_column(f"'{status.value}'")
+
+
+QUEUED = has_status(BatchStatus.QUEUED)
+RUNNING = has_status(BatchStatus.RUNNING)
+#: a worker has claimed it before: it released it, or died
+WORKED_ON = and_(QUEUED, batch.c.not_before.is_not(None))
+#: it may be claimed now
+DUE = or_(batch.c.not_before.is_(None), batch.c.not_before <= epoch_now())
+#: its producer has not published it yet
+UNPUBLISHED = and_(QUEUED, batch.c.published_at.is_(None), batch.c.not_before.is_(None))
+#: workers may claim the batches of its run
+OPEN_RUN = select(run.c.id).where(run.c.id == batch.c.run_id, run.c.state == RunState.OPEN).exists()
+
+
+def unlocked(chosen: Select[tuple[int]]) -> Select[tuple[int]]:
+    """Return `chosen`, ids of batches, without those that another transaction has locked; the others are locked."""
+    return chosen.with_for_update(skip_locked=True, of=batch)
