@@ -9,7 +9,7 @@ from tagmill.db.schema import batch
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.ledger import leases
 from tagmill.ledger.leases import Claim, Lease
-from tagmill.ledger.runs import create_run
+from tagmill.ledger.runs import create_run, take_unpublished
 from tagmill.records import BatchResult, Entry, ImageRow, InferenceRow, Mask, Outcome
 from tagmill.registry.models import Model, register
 from tagmill.tasks.classify import CLASSIFY
@@ -27,6 +27,14 @@ def new_run(engine: Engine, model: Model, images: int = 3, batch_size: int = 3) 
     """Create a run of /pictures/0.jpg, /pictures/1.jpg, ...; return its id."""
     entries = [Entry(f"key-{number}", f"/pictures/{number}.jpg") for number in range(images)]
     return create_run(engine, "test", entries, [model], [Path("/pictures")], batch_size, QUEUE)
+
+
+def published_run(engine: Engine, model: Model, images: int = 3, batch_size: int = 3) -> int:
+    """Create a run as `new_run` does, and mark its batches as published."""
+    run_id = new_run(engine, model, images, batch_size)
+    while take_unpublished(engine, run_id):
+        pass
+    return run_id
 
 
 def batches(engine: Engine, run_id: int) -> list[int]:

@@ -12,7 +12,8 @@ from support.services import libpq_url
 from tagmill.db.bulk import insert_new, insert_rows
 from tagmill.db.connection import connect, is_outage
 from tagmill.db.migrate import upgrade
-from tagmill.db.schema import image
+from tagmill.db.schema import entry, image_content
+from tagmill.db.types import Sha256
 
 
 def test_a_connection_that_breaks_inside_a_copy_is_an_outage(postgres_url: str) -> None:
@@ -21,27 +22,27 @@ def test_a_connection_that_breaks_inside_a_copy_is_an_outage(postgres_url: str) 
     facts = ("sha256", "width", "height", "format", "bytes")
 
     def rows() -> Iterator[tuple[object, ...]]:
-        yield (SHA[0], 1, 1, "PNG", 1)
+        yield (Sha256.stored(SHA[0]), 1, 1, "PNG", 1)
         end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'COPY %'"
         with psycopg.connect(libpq_url(postgres_url)) as other:
             assert other.execute(end).fetchall() == [(True,)]
-        yield from ((f"{number:064d}", 1, 1, "PNG", 1) for number in range(100_000))
+        yield from ((Sha256.stored(f"{number:064d}"), 1, 1, "PNG", 1) for number in range(100_000))
 
     with pytest.raises(DBAPIError) as caught, engine.begin() as connection:
-        insert_rows(connection, image, facts, rows())
+        insert_rows(connection, image_content, facts, rows())
     assert is_outage(caught.value)
-    assert count(engine, image) == 0
+    assert count(engine, image_content) == 0
     engine.dispose()
 
 
 def test_an_existing_key_and_a_too_long_value_are_refused_and_are_not_outages(engine: Engine) -> None:
     facts = ("sha256", "width", "height", "format", "bytes")
     with pytest.raises(IntegrityError) as known, engine.begin() as connection:
-        insert_rows(connection, image, facts, [(SHA[0], 1, 1, "PNG", 1)] * 2)
+        insert_rows(connection, image_content, facts, [(Sha256.stored(SHA[0]), 1, 1, "PNG", 1)] * 2)
     assert not is_outage(known.value)
     if engine.dialect.name == "postgresql":
         for write in (insert_rows, insert_new):
             with pytest.raises(DataError, match="too long") as long, engine.begin() as connection:
-                write(connection, image, facts, [("x" * 65, 1, 1, "PNG", 1)])
+                write(connection, entry, ("run_id", "position", "image_key", "uri"), [(1, 1, "x" * 513, "/1.jpg")])
             assert not is_outage(long.value)
-    assert count(engine, image) == 0
+    assert (count(engine, image_content), count(engine, entry)) == (0, 0)

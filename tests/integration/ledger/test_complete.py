@@ -4,11 +4,12 @@ import threading
 import time
 from dataclasses import replace
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, text
 from support.ledger import SHA, batches, count, new_run, result_for, take
 
 from producer.results.read import read_results, run_models
-from tagmill.db.schema import image, inference, label, mask, run_image
+from tagmill.db.schema import batch_outcome, catalog_entry, image_content, image_failure, result_mask
+from tagmill.db.schema import result as result_table
 from tagmill.ledger import leases
 from tagmill.ledger.complete import complete
 from tagmill.ledger.known_results import unchanged_files
@@ -16,6 +17,12 @@ from tagmill.ledger.progress import run_progress
 from tagmill.outcomes import ErrorCode
 from tagmill.records import BatchResult, ImageRow, InferenceRow, Outcome, SeenFile
 from tagmill.registry.models import Model
+
+
+def labels_in_sql(engine: Engine) -> int:
+    with engine.connect() as connection:
+        found = connection.execute(text("SELECT count(*) FROM result_label WHERE label_id IS NOT NULL"))
+        return int(found.scalar_one())
 
 
 def test_results_outcomes_and_done_are_written_together(engine: Engine, model: Model) -> None:
@@ -44,10 +51,12 @@ def test_a_worker_that_lost_its_lease_writes_nothing(engine: Engine, model: Mode
     assert quick is not None
     assert quick.attempts == 2
     assert not complete(engine, slow, result_for(slow, SHA[1]), "slow")
-    assert (count(engine, image), count(engine, inference), count(engine, label), count(engine, mask)) == (0, 0, 0, 0)
+    written = (image_content, result_table, result_mask, batch_outcome, catalog_entry)
+    assert [count(engine, table) for table in written] == [0] * 5
     assert complete(engine, quick, result_for(quick), "quick")
     assert not complete(engine, quick, result_for(quick), "quick")
-    assert (count(engine, inference), count(engine, label), count(engine, mask)) == (1, 2, 1)
+    assert [count(engine, table) for table in written] == [1, 1, 1, 1, 3]
+    assert labels_in_sql(engine) == 2
 
 
 def test_the_first_result_for_the_same_bytes_is_kept(engine: Engine, model: Model) -> None:
@@ -57,7 +66,7 @@ def test_the_first_result_for_the_same_bytes_is_kept(engine: Engine, model: Mode
         assert claimed is not None
         assert complete(engine, claimed, result_for(claimed, answer=answer), "worker")
     assert [found.labels["shirts"][0][0] for found in read_results(engine, run_id, [model])] == ["red", "red"]
-    assert count(engine, inference) == 1
+    assert count(engine, result_table) == 1
 
 
 def test_a_result_counts_for_the_batch_that_wrote_it_first(engine: Engine, model: Model) -> None:
@@ -66,7 +75,7 @@ def test_a_result_counts_for_the_batch_that_wrote_it_first(engine: Engine, model
     for claimed in claims:
         assert claimed is not None
         assert complete(engine, claimed, result_for(claimed), "worker")
-    assert run_progress(engine, run_id).inferences == count(engine, inference) == 1
+    assert run_progress(engine, run_id).inferences == count(engine, result_table) == 1
 
 
 def test_batches_that_share_images_complete_in_parallel_without_deadlock(engine: Engine, model: Model) -> None:
@@ -91,7 +100,7 @@ def test_batches_that_share_images_complete_in_parallel_without_deadlock(engine:
     for thread in threads:
         thread.join()
     assert failures == []
-    assert (count(engine, inference), count(engine, label)) == (40, 40)
+    assert (count(engine, result_table), labels_in_sql(engine)) == (40, 40)
     assert run_progress(engine, run_id).state == "done"
 
 
@@ -105,15 +114,16 @@ def test_characters_that_sql_refuses_in_a_reason_do_not_fail_the_batch(engine: E
     bad = [Outcome(entry.position, None, ErrorCode.TRUNCATED, "ends in \0\udc80") for entry in claimed.images]
     assert complete(engine, claimed, BatchResult(bad, [], []), "w")
     with engine.connect() as connection:
-        assert set(connection.execute(select(run_image.c.error_detail)).scalars()) == {r"ends in \0\udc80"}
+        assert set(connection.execute(select(image_failure.c.error_detail)).scalars()) == {r"ends in \0\udc80"}
 
 
 def test_a_file_is_unchanged_if_every_model_has_a_result_for_its_bytes(engine: Engine, model: Model) -> None:
     claimed = take(engine, batches(engine, new_run(engine, model))[0])
     assert claimed is not None
-    files = [SeenFile("shirt.jpg", SHA[0]), SeenFile("copy.jpg", SHA[0])]
+    shirt, copy, new = (f"{number:032x}" for number in range(3))
+    files = [SeenFile(shirt, SHA[0]), SeenFile(copy, SHA[0])]
     assert complete(engine, claimed, replace(result_for(claimed), files=files), "worker")
-    asked = ["shirt.jpg", "copy.jpg", "new.jpg"]
-    assert unchanged_files(engine, asked, claimed.models) == {"shirt.jpg": SHA[0], "copy.jpg": SHA[0]}
+    asked = [shirt, copy, new]
+    assert unchanged_files(engine, asked, claimed.models) == {shirt: SHA[0], copy: SHA[0]}
     assert unchanged_files(engine, asked, [*claimed.models, SHA[1]]) == {}
-    assert unchanged_files(engine, ["new.jpg"], claimed.models) == {}
+    assert unchanged_files(engine, [new], claimed.models) == {}

@@ -16,7 +16,7 @@ from support.processes import tagmill, wait_until
 from tagmill.bundles.metadata import BundleSpec
 from tagmill.db.connection import WORKER, connect, is_outage, reading, terminate_silent
 from tagmill.db.migrate import upgrade
-from tagmill.db.schema import image, reaper
+from tagmill.db.schema import image_content, reaper
 from tagmill.errors import ConfigurationError
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.ledger import leases
@@ -131,7 +131,7 @@ def test_the_connection_of_a_worker_that_froze_inside_a_pipeline_is_ended(postgr
 def test_the_connection_of_a_worker_that_froze_inside_a_copy_is_ended(postgres_url: str) -> None:
     with frozen_worker(postgres_url) as (other, connection, raw):
         connection.execute(update(reaper).values(next_look=0.0))
-        raw.pgconn.exec_(b"COPY file_seen FROM STDIN")  # and no row comes
+        raw.pgconn.exec_(b"COPY known_file FROM STDIN")  # and no row comes
         time.sleep(1)
         assert locked(other)
         assert terminate_silent(other, 0.3) == 1
@@ -151,9 +151,9 @@ def test_a_full_database_is_an_outage_and_a_wrong_statement_is_not(sqlite_url: s
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
         facts = {"width": 1, "height": 1, "format": "PNG", "bytes": 1}
-        rows = [{"sha256": f"{number:064d}", **facts} for number in range(999)]
+        rows = [{"sha256": f"{number:064d}", **facts} for number in range(9_999)]
         with pytest.raises(OperationalError, match="full") as full:
-            connection.execute(insert(image), rows)
+            connection.execute(insert(image_content), rows)
         with pytest.raises(OperationalError, match="no such table") as wrong:
             connection.exec_driver_sql("SELECT 1 FROM nowhere")
     assert (is_outage(full.value), is_outage(wrong.value)) == (True, False)

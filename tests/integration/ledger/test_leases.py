@@ -4,7 +4,7 @@ import threading
 import time
 
 from sqlalchemy import Engine
-from support.ledger import QUEUE, batches, new_run, take
+from support.ledger import QUEUE, batches, new_run, published_run, take
 
 from tagmill.ledger import leases
 from tagmill.ledger.leases import Lease
@@ -71,7 +71,7 @@ def test_a_renewed_lease_keeps_a_batch_and_an_expired_one_frees_it(engine: Engin
 
 
 def test_a_released_batch_is_free_only_after_its_delay(engine: Engine, model: Model) -> None:
-    (batch_id,) = batches(engine, new_run(engine, model))
+    (batch_id,) = batches(engine, published_run(engine, model))
     claimed = take(engine, batch_id)
     assert claimed is not None
     leases.release(engine, claimed, "BundleError: gone", delay_seconds=0.3)

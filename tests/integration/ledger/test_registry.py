@@ -67,7 +67,7 @@ def test_the_suggested_thresholds_are_registered(engine: Engine) -> None:
 def test_a_bundle_that_was_registered_under_such_a_name_keeps_its_name(engine: Engine) -> None:
     row = {"sha256": "f" * 64, "name": "a/b", "version": 1, "task": "classify", "labels": ["red"], "spec": {}}
     with engine.begin() as connection:
-        connection.execute(insert(schema.model).values(**row, metrics={}, stage="candidate", created_at=0.0))
+        connection.execute(insert(schema.model).values(**row, name_id=1, metrics={}, stage="candidate", created_at=0.0))
     assert register(engine, BundleSpec("a/b", CLASSIFY, ("red",), PreprocessSpec(8, 8)), "f" * 64).title == "a/b@1"
 
 
