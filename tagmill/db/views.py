@@ -96,7 +96,9 @@ LEFT JOIN image_content ON image_content.id = tagged.image_id
 def create_statements(dialect: str) -> Iterator[str]:
     """Yield the statements that create the views, for PostgreSQL or SQLite."""
     postgresql = dialect == "postgresql"
-    sha256 = "encode(image_content.sha256, 'hex')" if postgresql else "lower(hex(image_content.sha256))"
+    # SQLite's hex(NULL) is an empty text.
+    in_sqlite = "CASE WHEN image_content.sha256 IS NOT NULL THEN lower(hex(image_content.sha256)) END"
+    sha256 = "encode(image_content.sha256, 'hex')" if postgresql else in_sqlite
     words = {"shown": _SHOWN.format(sha256=sha256), "tagged_at": _TAGGED_AT}
     parts = [_LABEL_OF_RANK.format(rank=rank) for rank in range(1, LABELS + 1)] + [_FURTHER_LABELS]
     if postgresql:
