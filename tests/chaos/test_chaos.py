@@ -16,6 +16,7 @@ from chaos.injection import Fault, InjectedFault, draw_plan
 from chaos.journal import Step, install_journal, recovery_seconds
 from sqlalchemy import Engine, text
 from support.bundles import write_classifier
+from support.ledger import digest
 
 from tagmill.bundles.metadata import BundleSpec
 from tagmill.db.connection import connect
@@ -130,7 +131,7 @@ def tagged_run(engine: Engine) -> int:
     for number in (first, second):
         claimed = leases.claim(engine, run, number, "tagmill", Lease(f"alive:{number}", 30.0, 3))
         assert claimed is not None
-        shas = {entry.position: f"{entry.position:064d}" for entry in claimed.images}
+        shas = {entry.position: digest(entry.position) for entry in claimed.images}
         result = BatchResult(
             [Outcome(position, sha256) for position, sha256 in shas.items()],
             [ImageRow(sha256, 8, 8, "JPEG", 100) for sha256 in shas.values()],

@@ -1,5 +1,6 @@
 """Runs, claims and results for tests of the ledger."""
 
+from hashlib import sha256
 from pathlib import Path
 
 from sqlalchemy import Engine, func, select
@@ -16,6 +17,11 @@ from tagmill.tasks.classify import CLASSIFY
 
 SHA = ["a" * 64, "b" * 64, "c" * 64]
 QUEUE = "tagmill"
+
+
+def digest(words: object) -> str:
+    """Return a sha256 in hexadecimal digits that stands for some bytes."""
+    return sha256(str(words).encode()).hexdigest()
 
 
 def new_model(engine: Engine) -> Model:
@@ -59,13 +65,13 @@ def fail(engine: Engine, batch_id: int, token: str) -> None:
     leases.release(engine, claimed, "BundleError: gone", delay_seconds=0)
 
 
-def result_for(claimed: Claim, sha256: str = SHA[0], answer: str = "red") -> BatchResult:
+def result_for(claimed: Claim, sha: str = SHA[0], answer: str = "red") -> BatchResult:
     """Return a result in which all images of the batch have the same bytes, with two labels and one mask."""
     masks = (Mask("red", "00", 8, 8, 0.25, (0.0, 0.0, 4.0, 4.0), 0.9),)
     return BatchResult(
-        [Outcome(entry.position, sha256=sha256) for entry in claimed.images],
-        [ImageRow(sha256, 8, 8, "JPEG", 100)],
-        [InferenceRow(sha256, claimed.models[0], "CPU", ((answer, 0.9), ("other", 0.1)), masks)],
+        [Outcome(entry.position, sha256=sha) for entry in claimed.images],
+        [ImageRow(sha, 8, 8, "JPEG", 100)],
+        [InferenceRow(sha, claimed.models[0], "CPU", ((answer, 0.9), ("other", 0.1)), masks)],
     )
 
 

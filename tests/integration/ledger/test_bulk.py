@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from sqlalchemy import Engine
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
-from support.ledger import SHA, count
+from support.ledger import SHA, count, digest
 from support.services import libpq_url
 
 from tagmill.db.bulk import insert_new, insert_rows
@@ -26,7 +26,7 @@ def test_a_connection_that_breaks_inside_a_copy_is_an_outage(postgres_url: str) 
         end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'COPY %'"
         with psycopg.connect(libpq_url(postgres_url)) as other:
             assert other.execute(end).fetchall() == [(True,)]
-        yield from ((Sha256.stored(f"{number:064d}"), 1, 1, "PNG", 1) for number in range(100_000))
+        yield from ((Sha256.stored(digest(number)), 1, 1, "PNG", 1) for number in range(100_000))
 
     with pytest.raises(DBAPIError) as caught, engine.begin() as connection:
         insert_rows(connection, image_content, facts, rows())

@@ -5,7 +5,7 @@ import time
 from dataclasses import replace
 
 from sqlalchemy import Engine, select, text
-from support.ledger import SHA, batches, count, new_run, result_for, take
+from support.ledger import SHA, batches, count, digest, new_run, result_for, take
 
 from producer.results.read import read_results, run_models
 from tagmill.db.schema import batch_outcome, catalog_entry, image_content, image_failure, result_mask
@@ -80,7 +80,7 @@ def test_a_result_counts_for_the_batch_that_wrote_it_first(engine: Engine, model
 
 def test_batches_that_share_images_complete_in_parallel_without_deadlock(engine: Engine, model: Model) -> None:
     run_id = new_run(engine, model, images=16, batch_size=1)
-    shas = [f"{number:064d}" for number in range(40)]
+    shas = [digest(number) for number in range(40)]
     failures: list[Exception] = []
 
     def finish(number: int, batch_id: int) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, insert, select, text, update
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import QueuePool
-from support.ledger import QUEUE
+from support.ledger import QUEUE, digest
 from support.processes import tagmill, wait_until
 
 from tagmill.bundles.metadata import BundleSpec
@@ -151,7 +151,7 @@ def test_a_full_database_is_an_outage_and_a_wrong_statement_is_not(sqlite_url: s
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
         facts = {"width": 1, "height": 1, "format": "PNG", "bytes": 1}
-        rows = [{"sha256": f"{number:064d}", **facts} for number in range(9_999)]
+        rows = [{"sha256": digest(number), **facts} for number in range(9_999)]
         with pytest.raises(OperationalError, match="full") as full:
             connection.execute(insert(image_content), rows)
         with pytest.raises(OperationalError, match="no such table") as wrong:

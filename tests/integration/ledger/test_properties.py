@@ -16,19 +16,22 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from sqlalchemy import func, select, text, update
+from support.ledger import digest
 
 from producer.runs import reconcile, retry_run
 from tagmill.broker.app import make_app
 from tagmill.bundles.metadata import BundleSpec
 from tagmill.db.connection import connect
 from tagmill.db.migrate import upgrade
-from tagmill.db.schema import BatchStatus, batch, batch_failure, inference, run_image
+from tagmill.db.schema import BatchStatus, batch, batch_failure, image_failure
+from tagmill.db.schema import result as result_table
 from tagmill.errors import NothingToDo
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.ledger import leases
 from tagmill.ledger.attempts import FREE_CRASHES
 from tagmill.ledger.complete import complete
 from tagmill.ledger.leases import Claim, Lease
+from tagmill.ledger.positions import positions_of
 from tagmill.ledger.progress import run_progress
 from tagmill.ledger.reaper import mark_dead, reclaim_due, reclaim_lost, requeue_expired, requeue_owned
 from tagmill.ledger.runs import cancel_run, create_run
@@ -46,6 +49,12 @@ IMAGES, BATCH_SIZE = 8, 2
 DISTINCT = 5
 PROCESSES = ("one", "two", "three")
 FAILURES = (None, None, ErrorCode.TRUNCATED, ErrorCode.NOT_FOUND)
+
+#: the labels that models gave to images; SQLite shows bytes as hexadecimal digits in upper case
+ANSWERS = """
+SELECT lower(hex(image.sha256)), name.name FROM result_label AS found
+JOIN image_content AS image ON image.id = found.image_id JOIN label_name AS name ON name.id = found.label_id
+"""
 
 #: how an image ended: its sha256 or its code
 Ending = str
@@ -208,9 +217,9 @@ class LedgerMachine(RuleBasedStateMachine):
         assert {position: ending for position, _, _, ending in rows if ending is not None} == self.endings
         with self.engine.connect() as connection:
             batches = {row.id: row for row in connection.execute(select(batch))}
-            answers = connection.execute(
-                text("SELECT image_sha256, label, rank FROM inference i JOIN label l ON l.inference_id = i.id")
-            ).all()
+            answers = [tuple(row) for row in connection.execute(text(ANSWERS))]
+            shown = connection.execute(text("SELECT image_key, sha256, label FROM catalog_labels")).all()
+            failed = connection.execute(select(image_failure.c.position, image_failure.c.batch_id)).all()
         unfinished = {BatchStatus.QUEUED, BatchStatus.RUNNING, BatchStatus.CANCELLED}
         assert all(batches[number].status in unfinished for _, number, _, ending in rows if ending is None)
         running = {number: row.owner for number, row in batches.items() if row.status == BatchStatus.RUNNING}
@@ -219,18 +228,20 @@ class LedgerMachine(RuleBasedStateMachine):
         for row in batches.values():
             assert row.attempts - min(row.crashes, FREE_CRASHES) <= MAX_ATTEMPTS
             assert row.crashes <= row.attempts
-        assert sorted((sha256, label) for sha256, label, _ in answers) == sorted(self.answers.items())
+        assert sorted(answers) == sorted(self.answers.items())
+        tagged = {position: ending for position, ending in self.endings.items() if ending in self.answers}
+        assert sorted(shown) == [(f"key-{at}", sha256, self.answers[sha256]) for at, sha256 in sorted(tagged.items())]
+        assert set(failed) == {(position, number) for position, number, status, _ in rows if status == "failed"}
 
     @invariant()
     def the_counts_are_those_of_the_images(self) -> None:
         counts: dict[int, dict[str, int]] = {number: {} for number in self.batches()}
-        key = (run_image.c.batch_id, run_image.c.status, func.coalesce(run_image.c.error_code, ""))
+        for _, number, status, ending in self.rows():
+            kind = str(ending) if status == ImageStatus.FAILED else status
+            counts[number][kind] = counts[number].get(kind, 0) + 1
         with self.engine.connect() as connection:
-            for number, status, code, images in connection.execute(select(*key, func.count()).group_by(*key)):
-                counts[number][code or status] = images
-            computed = dict(
-                connection.execute(select(inference.c.batch_id, func.count()).group_by(inference.c.batch_id)).all()
-            )
+            key = result_table.c.batch_id
+            computed = dict(connection.execute(select(key, func.count()).group_by(key)).all())
             kept = connection.execute(select(batch.c.id, batch.c.images, batch.c.tagged, batch.c.inferences)).all()
             failures = {(row.batch_id, row.error_code): row.images for row in connection.execute(select(batch_failure))}
         for number, images, tagged, inferences in kept:
@@ -248,14 +259,18 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def rows(self) -> list[Row]:
         """Return position, batch, status and ending of each image."""
-        columns = (run_image.c.position, run_image.c.batch_id, run_image.c.status)
-        ending = (run_image.c.sha256, run_image.c.error_code)
         with self.engine.connect() as connection:
-            found = connection.execute(select(*columns, *ending).order_by(run_image.c.position)).all()
-        for *_, status, sha256, code in found:
+            batches = connection.execute(select(batch).order_by(batch.c.id)).all()
+            found = connection.execute(
+                text("SELECT position, status, sha256, error_code FROM run_image ORDER BY position")
+            ).all()
+        # A retry moves images to a later batch.
+        last = {position: row.id for row in batches for position in positions_of(row)}
+        assert [row.position for row in found] == list(range(IMAGES))
+        for _, status, sha256, code in found:
             assert (status == ImageStatus.TAGGED) == (sha256 is not None)
             assert (status == ImageStatus.FAILED) == (code is not None)
-        return [(position, number, status, sha256 or code) for position, number, status, sha256, code in found]
+        return [(position, last[position], status, sha256 or code) for position, status, sha256, code in found]
 
     def batches(self, *statuses: BatchStatus) -> list[int]:
         chosen = select(batch.c.id).where(batch.c.status.in_(statuses or tuple(BatchStatus)))
@@ -290,7 +305,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def outcome(self, position: int, failure: int) -> Outcome:
         code = FAILURES[(position + failure) % len(FAILURES)] if failure else None
-        return Outcome(position, None if code else f"{position % DISTINCT:064d}", code)
+        return Outcome(position, None if code else digest(position % DISTINCT), code)
 
     def give_back(self, claimed: Claim, delay: float) -> None:
         leases.release(self.engine, claimed, "BundleError: gone", delay)
