@@ -41,7 +41,10 @@ def test_the_output_names_every_result_and_its_path(demo: tuple[Path, str]) -> N
 def test_masks_have_the_size_of_their_images(demo: tuple[Path, str]) -> None:
     folder, _ = demo
     engine = create_engine(f"sqlite:///{folder / 'tagmill.db'}")
-    statement = text("SELECT image_key, width, height FROM run_image JOIN image USING (sha256)")
+    statement = text(
+        "SELECT image_key, width, height FROM tagged_entry JOIN entry USING (run_id, position) "
+        "JOIN image_content ON image_content.id = image_id"
+    )
     with engine.connect() as connection:
         rows = connection.execute(statement).all()
     engine.dispose()

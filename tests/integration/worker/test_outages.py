@@ -48,8 +48,8 @@ def assert_logged_once(worker: Worker, service: str) -> None:
 def assert_complete(site: Site) -> None:
     """Check that each image has one outcome and one result."""
     assert site.count("SELECT count(*) FROM run_image WHERE status = 'tagged'") == IMAGES
-    assert site.count("SELECT count(*) FROM inference") == IMAGES
-    assert site.count("SELECT count(*) FROM label WHERE rank = 1") == IMAGES
+    assert site.count("SELECT count(*) FROM result") == IMAGES
+    assert site.count("SELECT count(*) FROM result WHERE label_1 IS NOT NULL") == IMAGES
 
 
 def begin(site: Site, worker: Worker) -> object:

@@ -1,5 +1,6 @@
 """A second run over the same, changed or unchanged images: what it infers, what it reads, and what the views show."""
 
+import hashlib
 import os
 import threading
 import time
@@ -9,13 +10,14 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, select, text
 from support.bundles import write_classifier, write_fussy_classifier
 from support.image_fixtures import write_folder, write_image
 
 from producer.sources.open import open_sources
 from tagmill.broker.message import BatchMessage
 from tagmill.bundles.metadata import BundleSpec, sha256_of
+from tagmill.db.schema import image_content
 from tagmill.ledger.progress import RunProgress, run_progress
 from tagmill.ledger.runs import create_run
 from tagmill.records import Entry
@@ -131,10 +133,10 @@ def test_a_file_rewritten_with_its_old_size_and_time_is_noticed(shop: Shop, read
 def test_a_file_that_changed_just_before_it_was_hashed_is_not_remembered(shop: Shop) -> None:
     write_image(shop.folder / "young.png", "red")
     shop.tag()
-    assert shop.rows("SELECT count(*) FROM file_seen") == [(0,)]
+    assert shop.rows("SELECT count(*) FROM known_file") == [(0,)]
     time.sleep(known.RACY_SECONDS + 0.2)
     assert shop.tag().inferences == 0
-    assert shop.rows("SELECT count(*) FROM file_seen") == [(1,)]
+    assert shop.rows("SELECT count(*) FROM known_file") == [(1,)]
 
 
 def test_a_long_batch_does_not_make_a_young_file_old(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +150,7 @@ def test_a_long_batch_does_not_make_a_young_file_old(shop: Shop, monkeypatch: py
     monkeypatch.setattr(Fetcher, "fetch", slow)
     write_image(shop.folder / "young.png", "red")
     shop.tag()
-    assert shop.rows("SELECT count(*) FROM file_seen") == [(0,)]
+    assert shop.rows("SELECT count(*) FROM known_file") == [(0,)]
 
 
 def test_a_known_file_outside_the_allowed_folders_is_refused(shop: Shop, reads: list[str], tmp_path: Path) -> None:
@@ -167,8 +169,8 @@ def test_changed_bytes_behind_one_location_are_one_new_inference_and_the_old_sta
     assert (old.inferences, new.inferences) == (1, 1)
     assert shop.rows("SELECT label, run_id FROM catalog_labels WHERE rank = 1") == [("blue", new.run)]
     history = shop.rows(
-        "SELECT entry.run_id, label.label FROM run_image AS entry JOIN inference ON image_sha256 = entry.sha256 "
-        "JOIN label ON inference_id = inference.id WHERE rank = 1 ORDER BY entry.run_id"
+        "SELECT run_id, name FROM tagged_entry JOIN result ON result.image_id = tagged_entry.image_id "
+        "JOIN label_name ON label_name.id = label_1 ORDER BY run_id"
     )
     assert history == [(old.run, "red"), (new.run, "blue")]
 
@@ -213,7 +215,10 @@ def test_the_same_bytes_in_five_entries_under_three_urls_are_one_inference(shop:
     entries += [Entry("again", server.url("0.png")), Entry("file", str(copy))]
     done = shop.tag(entries)
     assert (done.tagged, done.inferences) == (5, 1)
-    assert shop.rows("SELECT DISTINCT sha256 FROM run_image") == shop.rows("SELECT sha256 FROM image")
+    sha256 = hashlib.sha256(server.image).hexdigest()
+    assert shop.rows("SELECT DISTINCT sha256 FROM run_image") == [(sha256,)]
+    with shop.engine.connect() as connection:
+        assert connection.execute(select(image_content.c.sha256)).scalars().all() == [sha256]
     assert shop.rows("SELECT count(*), min(label) FROM catalog_labels WHERE rank = 1") == [(5, "green")]
 
 

@@ -22,6 +22,8 @@ from tagmill.settings import Settings
 
 on_both_databases = pytest.mark.parametrize("site", ["sqlite_url", "postgres_url"], indirect=True)
 
+#: what a result has twice
+TWICE = "SELECT 1 FROM {0} WHERE label_id IS NOT NULL GROUP BY image_id, model_id, {1} HAVING count(*) > 1"
 BOTH = ("--model", "colors", "--model", "color-masks")
 
 
@@ -39,8 +41,8 @@ def test_a_catalog_goes_from_submit_to_sql_and_a_bad_image_fails_alone(site: Sit
     rows = {row["image_key"]: row for row in site.rows(done["run"])}
     assert {key: row["colors.label"] for key, row in rows.items() if key != "broken.jpg"} == truth
     assert rows["broken.jpg"]["error_code"] == "not_an_image"
-    assert site.count("SELECT count(*) FROM label") == 300
-    assert site.count("SELECT count(*) FROM mask") == 100
+    assert site.count("SELECT count(*) FROM result_label WHERE label_id IS NOT NULL") == 300
+    assert site.count("SELECT count(*) FROM result_mask") == 100
 
 
 def test_plain_celery_works_as_its_users_expect(site: Site) -> None:
@@ -68,11 +70,11 @@ def test_after_kill_9_of_one_of_two_workers_every_image_has_one_result(site: Sit
     rows = site.rows(run)
     assert {row["image_key"]: row["colors.label"] for row in rows} == truth
     assert len(rows) == 600
-    assert site.count("SELECT count(*) FROM inference") == 1200
-    assert site.count("SELECT count(*) FROM label WHERE rank = 1") == 600
-    assert (
-        site.count("SELECT count(*) FROM (SELECT 1 FROM label GROUP BY inference_id, rank HAVING count(*) > 1) d") == 0
-    )
+    assert site.count("SELECT count(*) FROM result") == 1200
+    assert site.count("SELECT count(*) FROM result WHERE label_1 IS NOT NULL") == 600
+    assert site.count(f"SELECT count(*) FROM ({TWICE.format('result_label', 'rank')}) AS found") == 0
+    assert site.count(f"SELECT count(*) FROM ({TWICE.format('result_label', 'label_id')}) AS found") == 0
+    assert site.count(f"SELECT count(*) FROM ({TWICE.format('result_mask', 'label_id')}) AS found") == 0
 
 
 def test_sigterm_finishes_the_current_batches_and_leaves_the_rest(site: Site) -> None:

@@ -12,8 +12,8 @@ from tagmill.registry.models import Model
 
 MASK = Mask(label="hat", rle="00", height=8, width=4, area_share=0.25, box=(10.0, 20.0, 40.0, 80.0), score=0.9)
 MODELS = [
-    ("shirts", Model("1" * 64, "shirts", 1, "classify", ("red",), {}, {}, "candidate")),
-    ("masks", Model("2" * 64, "masks", 1, "segment", ("hat",), {}, {}, "candidate")),
+    ("shirts", Model(1, "1" * 64, "shirts", 1, "classify", ("red",), {}, {}, "candidate")),
+    ("masks", Model(2, "2" * 64, "masks", 1, "segment", ("hat",), {}, {}, "candidate")),
 ]
 TAGGED = ImageResult(
     *(0, "a", "/a.jpg", "tagged", None, None, "3" * 64, 60, 90), {"shirts": [("red", 0.75)]}, {"masks": [MASK]}

@@ -24,7 +24,7 @@ def test_masks_of_all_labels_make_one_index_map() -> None:
     spec = PreprocessSpec(64, 64)
     rows = encode_masks(index, SCORES, LABELS, "background", spec, 64, 64)
     details = {"preprocess": spec.to_dict(), "background": "background"}
-    model = Model("0" * 64, "masks", 1, "segment", LABELS, details, {}, "candidate")
+    model = Model(1, "0" * 64, "masks", 1, "segment", LABELS, details, {}, "candidate")
     assert np.array_equal(index_map(rows, model, 64, 64), index)
 
 
@@ -87,7 +87,7 @@ def test_masks_of_a_model_whose_name_is_a_path_stay_in_the_output_folder(tmp_pat
     index, name = square(4, 4, 20, 20), "../../escaped"
     (row,) = encode_masks(index, SCORES, LABELS, "background", PreprocessSpec(64, 64), 64, 64)
     details = {"preprocess": PreprocessSpec(64, 64).to_dict(), "background": "background"}
-    model = Model("0" * 64, name, 1, "segment", LABELS, details, {}, "candidate")
+    model = Model(1, "0" * 64, name, 1, "segment", LABELS, details, {}, "candidate")
     result = ImageResult(0, "shop/a.jpg", "/a.jpg", "tagged", None, None, "1" * 64, 64, 64, masks={name: [row]})
     folder = tmp_path / "out" / "masks"
     assert write_masks([result], [(name, model)], folder) == 1

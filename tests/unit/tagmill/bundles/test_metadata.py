@@ -14,7 +14,7 @@ from support.bundles import COLORS, write_classifier, write_segmenter
 
 from tagmill.broker.message import BatchMessage
 from tagmill.bundles.metadata import GOLDEN, LONGEST, BundleSpec, Precision, sha256_of
-from tagmill.db.schema import label, mask, model
+from tagmill.db.schema import label_name, model
 from tagmill.errors import BundleError, ConfigurationError, InputError
 from tagmill.images.preprocess import Geometry, PreprocessSpec
 from tagmill.tasks.base import task_named, task_names
@@ -78,7 +78,7 @@ MISFITS = ["x" * (LONGEST + 1), "re\0d", "re\ud800d"]
 
 
 def test_labels_and_names_may_be_as_long_as_their_columns() -> None:
-    assert {column.type.length for column in (label.c.label, mask.c.label, model.c.name)} == {LONGEST}
+    assert {column.type.length for column in (label_name.c.name, model.c.name)} == {LONGEST}
     fits = replace(SPEC, name="n" * LONGEST, labels=("ß" * LONGEST, "", "a/b\n"))
     assert BundleSpec.from_metadata(fits.to_metadata()) == fits
 

@@ -88,7 +88,7 @@ def test_a_table_saved_by_a_spreadsheet_is_read(tmp_path: Path) -> None:
 
 
 def test_the_corrected_results_of_a_run_are_read_as_labels(tmp_path: Path) -> None:
-    model = Model("00", "clothes", 1, CLASSIFY.name, ("hat", "shoe"), {}, {}, "production")
+    model = Model(1, "00", "clothes", 1, CLASSIFY.name, ("hat", "shoe"), {}, {}, "production")
     best = {"clothes": [("hat", 0.6), ("shoe", 0.4)]}
     names = enumerate(("a.png", "b.png"))
     tagged = [ImageResult(n, f"{n}", name, "tagged", None, None, "00", 60, 40, best) for n, name in names]
