@@ -4,8 +4,8 @@
 for each size and database. Each line uses a new database. `tagmill submit` reads a CSV manifest.
 
 `tagmill.ledger.leases` and `tagmill.ledger.complete` stand for the workers. They claim and complete batches of 64
-images one after the other, with five labels and two masks of 400 bytes per image. Claims are timed on the last
-batches, when the tables are full. Memory is the peak resident size of the command. SQL bytes are those of tables,
+images one after the other, with five labels and two masks of about 460 characters per image. Claims are timed on the
+last batches, when the tables are full. Memory is the peak resident size of the command. SQL bytes are those of tables,
 indexes and rows that PostgreSQL has not vacuumed yet.
 """
 
@@ -30,7 +30,7 @@ from sqlalchemy import Engine, select, text
 from support.processes import TAGMILL, environment
 from support.services import PostgresServer, RedisServer, create_database, drop_database
 
-from benchmarks.sql import IMAGES, LABELS, MASKS, RLE_BYTES, result_of
+from benchmarks.sql import IMAGES, LABELS, MASKS, result_of
 from tagmill.bundles.metadata import BundleSpec
 from tagmill.db.connection import connect
 from tagmill.db.migrate import upgrade
@@ -49,9 +49,9 @@ MODEL = "f" * 64
 CALLS, COMMANDS = 60, 5
 
 _SQLITE_BYTES = "SELECT coalesce(sum(pgsize), 0) FROM dbstat"
-_SQLITE_MASKS = f"{_SQLITE_BYTES} WHERE name IN ('mask', 'sqlite_autoindex_mask_1')"
+_SQLITE_MASKS = f"{_SQLITE_BYTES} WHERE name IN ('result_mask', 'ix_result_mask_image_id')"
 _POSTGRESQL_BYTES = "SELECT coalesce(sum(pg_total_relation_size(oid)), 0) FROM pg_class WHERE relkind = 'r'"
-_POSTGRESQL_MASKS = f"{_POSTGRESQL_BYTES} AND relname = 'mask'"
+_POSTGRESQL_MASKS = f"{_POSTGRESQL_BYTES} AND relname = 'result_mask'"
 
 
 @dataclass(frozen=True)
@@ -241,7 +241,7 @@ def main() -> None:
         print(
             f"Python {platform.python_version()}, SQLAlchemy {sqlalchemy.__version__}, psycopg {psycopg.__version__}, "
             f"PostgreSQL {server.version}, SQLite {sqlite3.sqlite_version}; {IMAGES} images a batch, {LABELS} labels "
-            f"and {MASKS} masks of {RLE_BYTES} bytes an image"
+            f"and {MASKS} masks of about 460 characters an image"
         )
         print(f"{HEADER}\n|{'---|' * HEADER.count(' | ')}---|", flush=True)
         for images in options.images:

@@ -2,16 +2,17 @@
 
 `PYTHONPATH=tests python -m benchmarks.sql --pairs 30` prints for SQLite and PostgreSQL the ratio of Tagmill's images/s
 to the raw images/s: the median and the range over alternating pairs of rounds. A round writes ten batches of 64 images,
-one transaction per batch. Each image has one inference, five labels, two masks of 400 bytes, one hashed file and its
-outcome.
+one transaction per batch. Each image has one inference, five labels, two masks of about 460 characters, one hashed file
+and its outcome.
 
-The raw way is binary COPY by psycopg, or executemany by sqlite3, into the same tables with the same indexes and keys.
-It checks no conflicts, returns no ids, and inserts an outcome as a row instead of updating one. Tagmill's time includes
-everything that `complete` does: lock the batch, find new rows, update the outcomes, count, set the batch to done. The
-PostgreSQL server is started for the benchmark and does not wait for the disk; with a disk the two ways come closer.
+The raw way is binary COPY by psycopg, or executemany by sqlite3, of the same rows into the same tables with the same
+indexes and keys. It checks no conflicts, returns no ids and sets no batch to done. Tagmill's time includes everything
+that `complete` does: find new rows, number images and names, pack masks, compare runs, count, set the batch to done.
+The PostgreSQL server is started for the benchmark and does not wait for the disk; with a disk the two ways come closer.
 """
 
 import argparse
+import math
 import platform
 import random
 import sqlite3
@@ -20,13 +21,15 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psycopg
 import sqlalchemy
+from pycocotools import mask as coco
 from sqlalchemy import Engine, func, select
 from support.services import PostgresServer, create_database
 
@@ -34,7 +37,8 @@ from benchmarks.support.comparing import spread
 from tagmill.bundles.metadata import BundleSpec
 from tagmill.db.connection import connect
 from tagmill.db.migrate import upgrade
-from tagmill.db.schema import batch, inference
+from tagmill.db.schema import batch, image_content
+from tagmill.db.types import Hash128, Integers, Rle, Sha256
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.ledger import leases
 from tagmill.ledger.complete import complete
@@ -45,27 +49,46 @@ from tagmill.registry.models import Model, register
 from tagmill.tasks.classify import CLASSIFY
 
 QUEUE = "benchmark"
-IMAGES, LABELS, MASKS, RLE_BYTES = 64, 5, 2, 400
+IMAGES, LABELS, MASKS = 64, 5, 2
 #: batches per round
 BATCHES = 10
-#: characters of COCO's compressed run lengths
-_RLE = "".join(map(chr, range(48, 112)))
-_RLES = ["".join(random.choices(_RLE, k=RLE_BYTES)) for _ in range(256)]
+#: words of which an image gets five
+VOCABULARY = [f"label {number}" for number in range(20)]
 
 #: table -> columns that the raw way fills, with psycopg's names of their types
 TABLES = {
-    "image": "sha256 text, width int4, height int4, format text, bytes int8",
-    "inference": "id int8, image_sha256 text, model_sha256 text, batch_id int8, provider text, worker text, "
-    "created_at float8",
-    "label": "inference_id int8, rank int4, label text, score float8",
-    "mask": "inference_id int8, label text, rle text, height int4, width int4, area_share float8, box_left float8, "
-    "box_top float8, box_right float8, box_bottom float8, score float8",
-    "file_seen": "identity text, sha256 text",
-    "run_image": "run_id int8, position int4, batch_id int8, image_key text, uri text, sha256 text, status text",
+    "image_content": "id int8, sha256 bytea, width int4, height int4, format text, bytes int8",
+    "result": "image_id int8, model_id int4, batch_id int8, provider_id int4, worker_id int4, created_at float8, "
+    + ", ".join(f"label_{rank} int4" for rank in range(1, LABELS + 1))
+    + ", "
+    + ", ".join(f"score_{rank} float8" for rank in range(1, LABELS + 1)),
+    "result_mask": "image_id int8, model_id int4, label_id int4, rle bytea, height int2, width int2, "
+    "area_share float8, box_left float8, box_top float8, box_right float8, box_bottom float8, score float8",
+    "known_file": "identity uuid, image_id int8",
+    "batch_outcome": "batch_id int8, image_ids int8[]",
+    "catalog_entry": "image_key text, name_id int4, place int2, run_id int4, position int4, image_id int8, "
+    "model_id int4, changed_at float8",
 }
 
 Rows = dict[str, list[tuple[Any, ...]]]
 _shas = count(1)
+_keys = count(1)
+
+
+@cache
+def run_lengths() -> list[str]:
+    """Return COCO's run lengths of 256 drawn shapes at 256 x 256 pixels; those of real masks are about as long."""
+    found, drawn = [], random.Random(0)
+    rows, columns = np.mgrid[:256, :256]
+    for _ in range(256):
+        # An outline that wobbles, as of a garment: its waves set how long the text becomes.
+        radius = 62 + sum(
+            drawn.uniform(0, 8) * np.sin(waves * np.arctan2(rows - 128, columns - 128) + drawn.uniform(0, 6))
+            for waves in (2, 3, 5, 9, 14)
+        )
+        shape = np.hypot(rows - 128, columns - 128) < radius
+        found.append(coco.encode(np.asfortranarray(shape.astype(np.uint8)))["counts"].decode())
+    return found
 
 
 def result_of(positions: Sequence[int], model: str, masks: int = MASKS) -> BatchResult:
@@ -75,32 +98,43 @@ def result_of(positions: Sequence[int], model: str, masks: int = MASKS) -> Batch
         [Outcome(position, sha256) for position, sha256 in zip(positions, shas, strict=True)],
         [ImageRow(sha256, 800, 600, "JPEG", 88_000) for sha256 in shas],
         [_answer(sha256, model, masks) for sha256 in shas],
-        [SeenFile(sha256[::-1], sha256) for sha256 in shas],
+        [SeenFile(sha256[:31:-1], sha256) for sha256 in shas],
     )
 
 
 def _answer(sha256: str, model: str, masks: int) -> InferenceRow:
-    labels = tuple((f"label {rank}", random.random()) for rank in range(LABELS))
+    """Return a classifier's result: five labels, whose scores are those of a softmax, best first."""
+    logits = sorted((random.gauss(0, 2) for _ in VOCABULARY), reverse=True)
+    total = sum(map(math.exp, logits))
+    words = random.sample(VOCABULARY, LABELS)
+    labels = tuple((word, math.exp(logit) / total) for word, logit in zip(words, logits, strict=False))
     found = (
-        Mask(f"mask {place}", random.choice(_RLES), 256, 256, 0.25, (1.0, 2.0, 3.0, 4.0), 0.9) for place in range(masks)
+        Mask(VOCABULARY[place], random.choice(run_lengths()), 256, 256, 0.25, (1.0, 2.0, 3.0, 4.0), 0.9)
+        for place in range(masks)
     )
     return InferenceRow(sha256, model, "CPUExecutionProvider", labels, tuple(found))
 
 
-def raw_rows(claimed: Claim, result: BatchResult, position: int, inference: int) -> Rows:
-    """Return the rows of a batch, with image positions from `position` and ids from `inference` on."""
+def raw_rows(claimed: Claim, result: BatchResult, image: int, dialect: str) -> Rows:
+    """Return the rows of a batch, with ids of images from `image` on."""
     rows: Rows = {name: [] for name in TABLES}
-    for place, (image, answer, file) in enumerate(zip(result.images, result.inferences, result.files, strict=True)):
-        row_id, at = inference + place, position + place
-        rows["image"].append((image.sha256, image.width, image.height, image.format, image.bytes))
-        rows["inference"].append((row_id, image.sha256, answer.model_sha256, claimed.batch_id, "CPU", "worker", 1.0))
-        rows["label"] += [(row_id, rank, *found) for rank, found in enumerate(answer.labels, 1)]
+    ids = list(range(image, image + len(result.images)))
+    for number, found, answer, file, entry in zip(
+        ids, result.images, result.inferences, result.files, claimed.images, strict=True
+    ):
+        key = (number, claimed.pinned[0].id)
+        facts = (Sha256.stored(found.sha256), found.width, found.height, found.format, found.bytes)
+        rows["image_content"].append((number, *facts))
+        words, scores = zip(*answer.labels, strict=True)
+        labels = [VOCABULARY.index(word) for word in words]
+        rows["result"].append((*key, claimed.batch_id, 1, 1, 1.0, *labels, *scores))
         for mask in answer.masks:
             size = (mask.height, mask.width, mask.area_share)
-            rows["mask"].append((row_id, mask.label, mask.rle, *size, *mask.box, mask.score))
-        rows["file_seen"].append((file.identity, file.sha256))
-        entry = (f"key-{at}", f"/catalog/pictures/{at:08d}.jpg", image.sha256, "tagged")
-        rows["run_image"].append((claimed.run_id, at, claimed.batch_id, *entry))
+            rows["result_mask"].append((*key, 1, Rle.stored(mask.rle, dialect), *size, *mask.box, mask.score))
+        rows["known_file"].append((Hash128.stored(file.identity, dialect), number))
+        shown = (claimed.run_id, entry.position, number, claimed.pinned[0].id, 1.0)
+        rows["catalog_entry"].append((entry.image_key, claimed.pinned[0].name_id, 0, *shown))
+    rows["batch_outcome"].append((claimed.batch_id, Integers.stored(ids, dialect)))
     return rows
 
 
@@ -152,12 +186,12 @@ class Bench:
         """Run one round and return its images/s."""
         claims = claim_all(self.engine, new_run(self.engine, self.model, BATCHES))
         results = [result_of([entry.position for entry in found.images], self.model.sha256) for found in claims]
-        ids = count(self._free_id(), IMAGES)
+        images = count(self._free_id(), IMAGES)
         calls: list[Callable[[], object]] = []
         for claimed, result in zip(claims, results, strict=True):
             if raw:
-                number = next(ids)
-                calls.append(partial(self.write, self.engine, raw_rows(claimed, result, number, number)))
+                rows = raw_rows(claimed, result, next(images), self.engine.dialect.name)
+                calls.append(partial(self.write, self.engine, rows))
             else:
                 calls.append(partial(complete, self.engine, claimed, result, "worker"))
         started = time.perf_counter()
@@ -168,12 +202,13 @@ class Bench:
     def _free_id(self) -> int:
         # SQLite continues from the highest id; PostgreSQL's sequence stays below 10**9.
         with self.engine.connect() as connection:
-            return max(10**9, connection.execute(select(func.max(inference.c.id))).scalar_one() or 0) + 1
+            return max(10**9, connection.execute(select(func.max(image_content.c.id))).scalar_one() or 0) + 1
 
 
 def new_run(engine: Engine, model: Model, batches: int) -> int:
     """Create a run in SQL without publishing messages."""
-    entries = (Entry(f"key-{number}", f"/catalog/pictures/{number:08d}.jpg") for number in range(batches * IMAGES))
+    keys = (f"sku-{next(_keys):09d}" for _ in range(batches * IMAGES))
+    entries = (Entry(key, f"/catalog/pictures/{key}.jpg") for key in keys)
     return create_run(engine, "benchmark", entries, [model], [Path("/catalog")], IMAGES, QUEUE)
 
 
@@ -212,7 +247,7 @@ def main() -> None:
         print(
             f"Python {platform.python_version()}, SQLAlchemy {sqlalchemy.__version__}, psycopg {psycopg.__version__}, "
             f"PostgreSQL {server.version}, SQLite {sqlite3.sqlite_version}; {IMAGES} images a batch, {LABELS} labels "
-            f"and {MASKS} masks of {RLE_BYTES} bytes an image, {options.pairs} pairs: median [range]"
+            f"and {MASKS} masks of about 460 characters an image, {options.pairs} pairs: median [range]"
         )
         print("| database | Tagmill, images/s | raw, images/s | ratio |\n|---|---|---|---|")
         for url in (f"sqlite:///{folder}/bench.db", create_database(server.url)):

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Boolean, Column, Dialect, Text, bindparam
+from sqlalchemy import Boolean, ColumnElement, Dialect, Text, bindparam
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -44,7 +44,7 @@ class any_of(FunctionElement[bool]):  # noqa: N801 - reads like the SQL conditio
     type = Boolean()
     inherit_cache = True
 
-    def __init__(self, column: Column[Any], name: str) -> None:
+    def __init__(self, column: ColumnElement[Any], name: str) -> None:
         # A varchar is compared as text: a cast to varchar(n) would silently cut a longer value.
         element = column.type if isinstance(column.type, _HASHES) else _plain(column.type)
         super().__init__(column, bindparam(name, type_=_Values(element)))

@@ -8,7 +8,10 @@ that change are passed as arrays to `unnest`. For the labels and masks of 64 ima
 per row. `python -m benchmarks.sql` compares a whole batch with plain COPY and executemany.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import BigInteger, Column, Connection, Double, Integer, LargeBinary, SmallInteger, String, Table
@@ -31,85 +34,108 @@ _TYPES = (
 )
 
 
-def insert_rows(connection: Connection, table: Table, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
+_NONE: Mapping[str, Any] = MappingProxyType({})
+#: column -> the value that all rows have
+Constants = Mapping[str, Any]
+
+
+def insert_rows(connection: Connection, table: Table, columns: Sequence[str], rows: Rows) -> None:
     """Insert rows whose keys are new; `columns` names the values of a row. Raise IntegrityError for an existing key."""
     if not rows:
         return
     if connection.dialect.name == "postgresql":
         _copy(connection, table, columns, rows)
     else:
-        connection.exec_driver_sql(_insert_values(table, columns), list(rows))
+        connection.exec_driver_sql(_insert("sqlite", table, tuple(columns), ()), list(rows))
 
 
-def insert_new(connection: Connection, table: Table, columns: Sequence[str], rows: Rows) -> None:
+def insert_new(
+    connection: Connection, table: Table, columns: Sequence[str], rows: Rows, constants: Constants = _NONE
+) -> None:
     """Insert rows in their order; skip those whose key exists already."""
-    if not rows:
-        return
-    if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(_insert_unnest(table, columns), _arrays(rows))
-    else:
-        connection.exec_driver_sql(f"{_insert_values(table, columns)} ON CONFLICT DO NOTHING", list(rows))
+    upsert_rows(connection, table, columns, rows, "ON CONFLICT DO NOTHING", constants)
 
 
-def upsert_rows(connection: Connection, table: Table, columns: Sequence[str], rows: Rows, conflict: str) -> None:
-    """Insert rows in their order; `conflict`, ON CONFLICT ... DO UPDATE, says what becomes of those that exist."""
+def upsert_rows(
+    connection: Connection,
+    table: Table,
+    columns: Sequence[str],
+    rows: Rows,
+    conflict: str,
+    constants: Constants = _NONE,
+) -> None:
+    """Insert rows in their order; `conflict`, ON CONFLICT ..., says what becomes of those that exist."""
     if not rows:
         return
-    if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(_insert_unnest(table, columns, conflict), _arrays(rows))
-    else:
-        connection.exec_driver_sql(f"{_insert_values(table, columns)} {conflict}", list(rows))
+    statement = f"{_insert(connection.dialect.name, table, tuple(columns), tuple(constants))} {conflict}"
+    connection.exec_driver_sql(statement, _parameters(connection, rows, constants))
 
 
 def insert_new_returning(
-    connection: Connection, table: Table, columns: Sequence[str], rows: Rows, wanted: Sequence[str]
+    connection: Connection,
+    table: Table,
+    columns: Sequence[str],
+    rows: Rows,
+    wanted: Sequence[str],
+    constants: Constants = _NONE,
 ) -> list[tuple[Any, ...]]:
     """Insert rows as `insert_new` does; return the columns `wanted` of the rows that were new."""
     if not rows:
         return []
-    names = ", ".join(wanted)
+    insert = _insert(connection.dialect.name, table, tuple(columns), tuple(constants))
+    statement = f"{insert} ON CONFLICT DO NOTHING RETURNING {', '.join(wanted)}"
+    parameters = _parameters(connection, rows, constants)
     if connection.dialect.name == "postgresql":
-        statement = f"{_insert_unnest(table, columns)} RETURNING {names}"
-        return [tuple(row) for row in connection.exec_driver_sql(statement, _arrays(rows))]
+        return [tuple(row) for row in connection.exec_driver_sql(statement, parameters)]
     # An executemany returns no rows.
-    statement = f"{_insert_values(table, columns)} ON CONFLICT DO NOTHING RETURNING {names}"
-    return [tuple(row) for values in rows for row in connection.exec_driver_sql(statement, values)]
+    with _driver_cursor(connection, statement) as cursor:
+        return [row for values in parameters for row in cursor.execute(statement, values)]
 
 
-def _insert_values(table: Table, columns: Sequence[str]) -> str:
-    return f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+@lru_cache(maxsize=64)
+def _insert(dialect: str, table: Table, columns: tuple[str, ...], constants: tuple[str, ...]) -> str:
+    names = ", ".join((*columns, *constants))
+    if dialect == "postgresql":
+        # %b passes values in binary, which needs no escaping.
+        arrays = ", ".join(f"%b::{_type(table.c[name])}[]" for name in columns)
+        same = "".join(f", %b::{_type(table.c[name])}" for name in constants)
+        return f"INSERT INTO {table.name} ({names}) SELECT new.*{same} FROM unnest({arrays}) AS new"
+    return f"INSERT INTO {table.name} ({names}) VALUES ({', '.join('?' * (len(columns) + len(constants)))})"
 
 
-def _insert_unnest(table: Table, columns: Sequence[str], conflict: str = "ON CONFLICT DO NOTHING") -> str:
-    source = f"SELECT * FROM unnest({_casts(table, columns)})"
-    return f"INSERT INTO {table.name} ({', '.join(columns)}) {source} {conflict}"
-
-
-def _casts(table: Table, columns: Sequence[str]) -> str:
-    # %b passes arrays in binary, which needs no escaping.
-    return ", ".join(f"%b::{_type(table.c[name])}[]" for name in columns)
-
-
-def _arrays(rows: Rows) -> tuple[list[Any], ...]:
-    return tuple(list(column) for column in zip(*rows, strict=True))
+def _parameters(connection: Connection, rows: Rows, constants: Constants) -> Any:
+    same = tuple(constants.values())
+    if connection.dialect.name == "postgresql":
+        # In the statement, constants stand before the arrays.
+        return (*same, *(list(column) for column in zip(*rows, strict=True)))
+    return [(*row, *same) for row in rows]
 
 
 def _type(column: Column[Any]) -> str:
     return next(name for kind, name in _TYPES if isinstance(column.type, kind))
 
 
-def _copy(connection: Connection, table: Table, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
+def _copy(connection: Connection, table: Table, columns: Sequence[str], rows: Rows) -> None:
     statement = f"COPY {table.name} ({', '.join(columns)}) FROM STDIN (FORMAT BINARY)"
+    with _driver_cursor(connection, statement) as cursor, cursor.copy(statement) as copy:
+        copy.set_types([_type(table.c[name]) for name in columns])
+        for row in rows:
+            copy.write_row(row)
+
+
+@contextmanager
+def _driver_cursor(connection: Connection, statement: str) -> Iterator[Any]:
+    """Open a cursor of the driver, for what SQLAlchemy cannot do.
+
+    Errors are raised as SQLAlchemy raises them, so that `is_outage` recognizes them.
+    """
     raw, dialect = connection.connection, connection.dialect
     assert dialect.loaded_dbapi is not None
     cursor: Any = raw.cursor()
     try:
-        with cursor, cursor.copy(statement) as copy:
-            copy.set_types([_type(table.c[name]) for name in columns])
-            for row in rows:
-                copy.write_row(row)
+        with closing(cursor):
+            yield cursor
     except dialect.loaded_dbapi.Error as error:
-        # COPY bypasses SQLAlchemy, so wrap the error as SQLAlchemy does: `is_outage` then recognizes it.
         broken = dialect.is_disconnect(error, raw.driver_connection, cursor)
         if broken:
             connection.invalidate(error)

@@ -27,7 +27,7 @@ from sqlalchemy import (
     text,
 )
 
-from tagmill.db.types import BigId, Hash128, Integers, Rle, Sha256
+from tagmill.db.types import BigId, Hash128, Integers, Rle, Sha256, hash_head
 
 metadata = MetaData(
     naming_convention={
@@ -43,7 +43,7 @@ UNPUBLISHED = "status = 'queued' AND published_at IS NULL AND not_before IS NULL
 #: labels that a row of `result` holds, best first
 LABELS = 5
 #: least score with which a label that is not the best is in the index of its rank
-INDEXED_SCORE = 0.1
+INDEXED_SCORE = 0.2
 
 
 class RunState(StrEnum):
@@ -238,8 +238,11 @@ image_content = Table(
     Column("width", Integer, nullable=False),
     Column("height", Integer, nullable=False),
     Column("format", String(10), nullable=False),
-    Column("sha256", Sha256, nullable=False, unique=True),
+    Column("sha256", Sha256, nullable=False),
 )
+# PostgreSQL finds an image by the first half of its hash, in a type that takes half as much room in the index: 128 bits
+# are beyond accident and attack. It must be the same expression as `HASH_HEAD` in `tagmill.db.types`.
+Index("uq_image_content_sha256", hash_head(image_content.c.sha256), unique=True)
 
 #: One model's result for one image's bytes, with its best labels. It is written once and never replaced.
 result = Table(
@@ -304,8 +307,8 @@ catalog_entry = Table(
     "catalog_entry",
     metadata,
     Column("image_id", BigId, nullable=False),
-    #: when the key began to show this result
-    Column("changed_at", Double, nullable=False),
+    #: when the key began to show this result, in whole seconds: an index holds equal numbers once, equal doubles not
+    Column("changed_at", BigInteger, nullable=False),
     Column("run_id", Integer, nullable=False),
     Column("position", Integer, nullable=False),
     Column("name_id", Integer, nullable=False),
@@ -314,12 +317,11 @@ catalog_entry = Table(
     Column("place", SmallInteger, nullable=False),
     Column("image_key", String(512), nullable=False),
     PrimaryKeyConstraint("image_key", "name_id", "place"),
-    Index(None, "image_id", "model_id"),
+    Index(None, "image_id"),
     Index(None, "run_id"),
     Index(None, "changed_at"),
     # Hardly ever has a row: few runs have two versions of a model.
     _partial("image_key", where="place > 0"),
-    postgresql_with={"fillfactor": 90},
 )
 
 #: A local file whose bytes were hashed. It is not read again while its identity is the same.

@@ -5,8 +5,11 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Dialect, Integer, LargeBinary, Text
+from sqlalchemy import BigInteger, Column, Dialect, Integer, LargeBinary, Text
 from sqlalchemy.dialects.postgresql import ARRAY, UUID
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.expression import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from tagmill.db import rle_code
@@ -44,8 +47,8 @@ class Hash128(TypeDecorator[str]):
 
     @staticmethod
     def stored(value: str, dialect: str) -> "uuid.UUID | bytes":
-        """Return what SQL holds."""
-        return uuid.UUID(value) if dialect == "postgresql" else bytes.fromhex(value)
+        """Return what SQL holds of a hash of 32 hexadecimal digits or more."""
+        return uuid.UUID(value[:32]) if dialect == "postgresql" else bytes.fromhex(value[:32])
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         return dialect.type_descriptor(UUID() if dialect.name == "postgresql" else LargeBinary(16))
@@ -104,6 +107,28 @@ class Rle(TypeDecorator[str]):
 
     def process_result_value(self, value: Any, dialect: Dialect) -> str | None:
         return value if value is None or isinstance(value, str) else rle_code.unpack(bytes(value))
+
+
+class hash_head(FunctionElement[str]):  # noqa: N801 - reads like an SQL function
+    """The first half of a sha256 as `Hash128` (PostgreSQL), or all of it (SQLite): what images are found by."""
+
+    inherit_cache = True
+
+    def __init__(self, column: Column[str]) -> None:
+        self.type = Hash128()
+        super().__init__(column)
+
+
+@compiles(hash_head, "postgresql")
+def _hash_head_postgresql(element: hash_head, compiler: SQLCompiler, **kw: Any) -> str:
+    (column,) = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"(encode(substr({column}, 1, 16), 'hex')::uuid)"
+
+
+@compiles(hash_head, "sqlite")
+def _hash_head_sqlite(element: hash_head, compiler: SQLCompiler, **kw: Any) -> str:
+    (column,) = (compiler.process(clause, **kw) for clause in element.clauses)
+    return column
 
 
 #: an id of a table that may have more than 2,147,483,647 rows

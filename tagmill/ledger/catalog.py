@@ -5,6 +5,7 @@ whatever the order in which runs end: a row is replaced only by one of the same 
 in one run are both shown; the newest has place 0, and its row decides which run the key shows.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from tagmill.db.connection import epoch_now
 from tagmill.db.schema import catalog_entry
 from tagmill.ledger.leases import PinnedModel
 
-_COLUMNS = ("image_key", "name_id", "place", "run_id", "position", "image_id", "model_id", "changed_at")
+_COLUMNS = ("image_key", "position", "image_id")
 #: what a row becomes when a newer run, or the same one again, tagged its key
 _REPLACE = """
 ON CONFLICT (image_key, name_id, place) DO UPDATE SET
@@ -28,10 +29,16 @@ WHERE catalog_entry.run_id <= excluded.run_id
 # Built once: every batch runs these statements.
 _OF_KEYS = any_of(catalog_entry.c.image_key, "keys")
 _OLDER_VERSIONS = delete(catalog_entry).where(
-    _OF_KEYS, catalog_entry.c.place > literal_column("0"), catalog_entry.c.run_id < bindparam("run")
+    _OF_KEYS,
+    any_of(catalog_entry.c.name_id, "names"),
+    catalog_entry.c.place > literal_column("0"),
+    catalog_entry.c.run_id < bindparam("run"),
 )
-_MINE = select(catalog_entry.c.image_key, catalog_entry.c.name_id).where(
-    _OF_KEYS, catalog_entry.c.run_id == bindparam("run"), catalog_entry.c.place == 0
+_MINE = select(catalog_entry.c.image_key).where(
+    _OF_KEYS,
+    catalog_entry.c.name_id == bindparam("name"),
+    catalog_entry.c.place == literal_column("0"),
+    catalog_entry.c.run_id == bindparam("run"),
 )
 _REBUILD = text("""
 INSERT INTO catalog_entry (image_key, name_id, place, run_id, position, image_id, model_id, changed_at)
@@ -65,16 +72,18 @@ def show(
     connection: Connection, run_id: int, models: Sequence[PinnedModel], tagged: Sequence[TaggedEntry], now: float
 ) -> None:
     """Show the results of a run for the keys of `tagged`, unless a newer run shows something already."""
-    first = [found for found in models if found.place == 0]
-    _replace(connection, run_id, first, tagged, now)
     keys = [found.image_key for found in tagged]
-    connection.execute(_OLDER_VERSIONS, {"run": run_id, "keys": keys})
-    if len(first) < len(models):
-        mine = {(row.image_key, row.name_id) for row in connection.execute(_MINE, {"run": run_id, "keys": keys})}
-        for model in models:
-            if model.place:
-                won = [found for found in tagged if (found.image_key, model.name_id) in mine]
-                _replace(connection, run_id, [model], won, now)
+    # By name and place: in the same order in all transactions.
+    for model in sorted(models, key=lambda found: (found.name_id, found.place)):
+        won = tagged
+        if model.place:
+            mine = {"run": run_id, "name": model.name_id, "keys": keys}
+            shown = set(connection.execute(_MINE, mine).scalars())
+            won = [found for found in tagged if found.image_key in shown]
+        _replace(connection, run_id, model, won, math.ceil(now))
+    names = [found.name_id for found in models if found.had_versions]
+    if names:
+        connection.execute(_OLDER_VERSIONS, {"run": run_id, "names": names, "keys": keys})
 
 
 def rebuild(engine: Engine) -> int:
@@ -88,18 +97,13 @@ def rebuild(engine: Engine) -> int:
         now = connection.execute(select(epoch_now())).scalar_one()
         connection.execute(text("CREATE TEMPORARY TABLE shown_before AS SELECT * FROM catalog_entry"))
         connection.execute(delete(catalog_entry))
-        rows = connection.execute(_REBUILD, {"now": now}).rowcount
+        rows = connection.execute(_REBUILD, {"now": math.ceil(now)}).rowcount
         connection.execute(text("DROP TABLE shown_before"))
     return int(rows)
 
 
-def _replace(
-    connection: Connection, run_id: int, models: Sequence[PinnedModel], tagged: Sequence[TaggedEntry], now: float
-) -> None:
+def _replace(connection: Connection, run_id: int, model: PinnedModel, tagged: Sequence[TaggedEntry], now: int) -> None:
+    same = {"name_id": model.name_id, "place": model.place, "model_id": model.id, "run_id": run_id, "changed_at": now}
     # In the order of the key: transactions that show the same keys wait for each other instead of deadlocking.
-    rows = sorted(
-        (found.image_key, model.name_id, model.place, run_id, found.position, found.image_id, model.id, now)
-        for found in tagged
-        for model in models
-    )
-    upsert_rows(connection, catalog_entry, _COLUMNS, rows, _REPLACE)
+    rows = sorted((found.image_key, found.position, found.image_id) for found in tagged)
+    upsert_rows(connection, catalog_entry, _COLUMNS, rows, _REPLACE, same)

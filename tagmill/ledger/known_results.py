@@ -9,10 +9,11 @@ from sqlalchemy import Connection, Engine, select
 from tagmill.db.any_of import any_of
 from tagmill.db.connection import reading
 from tagmill.db.schema import image_content, known_file, model, result
+from tagmill.db.types import hash_head
 
 # Built once: building a statement takes as long as running it. Each is a lookup by one key: a join of new, growing
 # tables took PostgreSQL ten times as long (4 ms per batch).
-_IMAGES = select(image_content.c.id, image_content.c.sha256).where(any_of(image_content.c.sha256, "shas"))
+_IMAGES = select(image_content.c.id, image_content.c.sha256).where(any_of(hash_head(image_content.c.sha256), "shas"))
 _SHAS = select(image_content.c.id, image_content.c.sha256).where(any_of(image_content.c.id, "images"))
 _FILES = select(known_file.c.identity, known_file.c.image_id).where(any_of(known_file.c.identity, "identities"))
 _RESULTS = select(result.c.image_id, result.c.model_id).where(
