@@ -1,4 +1,4 @@
-"""Audit a run in SQL: every image has one outcome, stored once and the same as without faults."""
+"""Audit a run in SQL: every image has one outcome, stored once, shown, and the same as without faults."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,22 +12,44 @@ from tagmill.db.connection import reading
 from tagmill.db.schema import BatchStatus
 from tagmill.ledger.progress import run_progress
 
-_ENTRIES = "SELECT count(*) FROM run_image WHERE run_id = :run"
-#: entries without an outcome, and tagged entries without an inference of one of the models
-_LOST = """
-SELECT (SELECT count(*) FROM run_image WHERE run_id = :run AND status NOT IN ('tagged', 'failed'))
-     + (SELECT count(*) FROM run_image e CROSS JOIN run_model m
-         WHERE e.run_id = :run AND m.run_id = :run AND e.status = 'tagged' AND NOT EXISTS
-         (SELECT FROM inference i WHERE i.image_sha256 = e.sha256 AND i.model_sha256 = m.model_sha256))
+_ENTRIES = "SELECT count(*) FROM entry WHERE run_id = :run"
+#: what the catalog must show: for each key and name of a model, every version that the newest run with that name has
+_EXPECTED = """
+SELECT image_key, name_id, place, run_id, position, image_id, model_id FROM (
+    SELECT entry.image_key, pinned.name_id, pinned.place, entry.run_id, entry.position, tagged.image_id, pinned.id,
+        max(entry.run_id) OVER (PARTITION BY entry.image_key, pinned.name_id)
+    FROM entry JOIN tagged_entry AS tagged USING (run_id, position) JOIN (
+        SELECT run_id, id, name_id, count(*) OVER (PARTITION BY run_id, name_id ORDER BY version DESC) - 1
+        FROM run_model JOIN model ON model.id = model_id
+    ) AS pinned (run_id, id, name_id, place) ON pinned.run_id = entry.run_id
+) AS found (image_key, name_id, place, run_id, position, image_id, model_id, newest) WHERE run_id = newest
 """
-#: second inferences of a model for the same bytes, second labels and ranks of an inference, overwritten outcomes
-_DOUBLED = """
-SELECT (SELECT count(*) - count(DISTINCT (image_sha256, model_sha256)) FROM inference)
-     + (SELECT count(*) - count(DISTINCT (inference_id, rank)) FROM label)
-     + (SELECT count(*) - count(DISTINCT (inference_id, label)) FROM label)
-     + (SELECT count(*) - count(DISTINCT (inference_id, label)) FROM mask)
+_SHOWN = "SELECT image_key, name_id, place, run_id, position, image_id, model_id FROM catalog_entry"
+#: entries without an outcome, tagged entries without their image or a result of one of the models, and rows that the
+#: catalog lacks
+_LOST = f"""
+SELECT (SELECT count(*) FROM run_image WHERE run_id = :run AND status NOT IN ('tagged', 'failed'))
+     + (SELECT count(*) FROM tagged_entry e
+         WHERE run_id = :run AND NOT EXISTS (SELECT FROM image_content i WHERE i.id = e.image_id))
+     + (SELECT count(*) FROM tagged_entry e CROSS JOIN run_model m
+         WHERE e.run_id = :run AND m.run_id = :run AND NOT EXISTS
+         (SELECT FROM result r WHERE r.image_id = e.image_id AND r.model_id = m.model_id))
+     + (SELECT count(*) FROM ({_EXPECTED} EXCEPT {_SHOWN}) AS missing)
+"""
+#: second outcomes of an entry, second results of a model for the same bytes, second labels, ranks and masks of a
+#: result, rows that the catalog must not show, and rows that were overwritten or deleted
+_DOUBLED = f"""
+SELECT (SELECT count(*) - count(DISTINCT (run_id, position)) FROM
+         (SELECT run_id, position FROM tagged_entry UNION ALL SELECT run_id, position FROM image_failure) AS outcome)
+     + (SELECT count(*) - count(DISTINCT (sha256, model_id)) FROM result JOIN image_content ON id = image_id)
+     + (SELECT count(*) - count(DISTINCT (image_id, model_id, rank)) FROM result_label WHERE label_id IS NOT NULL)
+     + (SELECT count(*) - count(DISTINCT (image_id, model_id, label_id)) FROM result_label WHERE label_id IS NOT NULL)
+     + (SELECT count(*) - count(DISTINCT (image_id, model_id, label_id)) FROM result_mask)
+     + (SELECT count(*) FROM ({_SHOWN} EXCEPT ALL ({_EXPECTED})) AS wrong)
      + (SELECT count(*) FROM chaos_rewritten)
 """
+#: entries that a batch was made with
+_SIZES = "SELECT id, coalesce(cardinality(positions), last_position - first_position + 1) AS images FROM batch"
 
 
 @dataclass(frozen=True)
@@ -98,10 +120,9 @@ def audit_run(engine: Engine, run: int, images: int, injected: Sequence[Injected
     with reading(engine) as connection:
         lost = int(connection.execute(text(_LOST), {"run": run}).scalar_one())
         doubled = int(connection.execute(text(_DOUBLED)).scalar_one())
-        # The counts of the run are stored apart from its images, so count the images themselves.
+        # The counts of the run are stored apart from its entries, so count the entries themselves.
         entries = int(connection.execute(text(_ENTRIES), {"run": run}).scalar_one())
-        sizes = connection.execute(text("SELECT batch_id, count(*) AS images FROM run_image GROUP BY batch_id"))
-        by_batch = {row.batch_id: int(row.images) for row in sizes}
+        by_batch = {row.id: int(row.images) for row in connection.execute(text(_SIZES))}
     return Audit(
         images=progress.images,
         tagged=progress.tagged,

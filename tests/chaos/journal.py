@@ -1,4 +1,4 @@
-"""A journal of every change of a batch's status and every overwritten outcome, written by database triggers."""
+"""A journal of every change of a batch's status and every overwritten outcome or result, by database triggers."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -7,6 +7,9 @@ from sqlalchemy import Engine, text
 
 from tagmill.db.connection import reading
 from tagmill.db.schema import BatchStatus
+
+#: tables whose rows are written once; only `tagmill run retry` deletes some of `image_failure`
+WRITTEN_ONCE = ("entry", "batch_outcome", "image_failure", "image_content", "result", "further_label", "result_mask")
 
 _TRIGGERS = """
 CREATE TABLE chaos_step (
@@ -19,13 +22,14 @@ CREATE FUNCTION chaos_note_step() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 END $$;
 CREATE TRIGGER chaos_step AFTER UPDATE OF status ON batch FOR EACH ROW EXECUTE FUNCTION chaos_note_step();
 
-CREATE TABLE chaos_rewritten (run_id bigint NOT NULL, position integer NOT NULL, was text NOT NULL, became text);
+CREATE TABLE chaos_rewritten (name text NOT NULL, how text NOT NULL, was text NOT NULL);
 CREATE FUNCTION chaos_note_rewritten() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-    INSERT INTO chaos_rewritten VALUES (OLD.run_id, OLD.position, OLD.status, NEW.status);
+    INSERT INTO chaos_rewritten VALUES (TG_TABLE_NAME, TG_OP, OLD::text);
     RETURN NULL;
 END $$;
-CREATE TRIGGER chaos_rewritten AFTER UPDATE ON run_image FOR EACH ROW
-    WHEN (OLD.status <> 'pending') EXECUTE FUNCTION chaos_note_rewritten();
+"""
+_ON_EACH = """
+CREATE TRIGGER chaos_rewritten AFTER UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION chaos_note_rewritten();
 """
 
 
@@ -41,7 +45,7 @@ class Step:
 def install_journal(engine: Engine) -> None:
     """Create the tables and triggers in a PostgreSQL that only this test uses."""
     with engine.begin() as connection:
-        connection.exec_driver_sql(_TRIGGERS)
+        connection.exec_driver_sql(_TRIGGERS + "".join(_ON_EACH.format(table=table) for table in WRITTEN_ONCE))
 
 
 def read_journal(engine: Engine) -> dict[int, list[Step]]:

@@ -146,23 +146,71 @@ def test_the_audit_of_a_good_run_is_clean(engine: Engine) -> None:
     assert (found.images, found.tagged, found.lost, found.doubled, found.redone) == (4, 4, 0, 0, 2)
 
 
-TWICE_INFERRED = """
-ALTER TABLE inference DROP CONSTRAINT uq_inference_image_sha256_model_sha256;
-INSERT INTO inference SELECT id + 100, image_sha256, model_sha256, batch_id, provider, worker, 0
-FROM inference WHERE id = 1
+TWICE_INFERRED = (
+    "ALTER TABLE result DROP CONSTRAINT pk_result; INSERT INTO result SELECT * FROM result WHERE image_id = 1"
+)
+#: the bytes of image 1 under a second id, with a result of its own
+TWICE_HASHED = """
+DROP INDEX uq_image_content_sha256;
+INSERT INTO image_content (id, sha256, width, height, format, bytes)
+SELECT 100, sha256, width, height, format, bytes FROM image_content WHERE id = 1;
+INSERT INTO result (image_id, model_id, provider_id, batch_id, created_at, worker_id)
+SELECT 100, model_id, provider_id, batch_id, created_at, worker_id FROM result WHERE image_id = 1
+"""
+OUTCOME_TAKEN_BACK = """
+CREATE TEMPORARY TABLE kept AS SELECT * FROM batch_outcome WHERE batch_id = 1;
+DELETE FROM batch_outcome WHERE batch_id = 1;
+INSERT INTO batch_outcome SELECT * FROM kept
+"""
+FAILED_TOO = "INSERT INTO image_failure (run_id, position, batch_id, error_code) VALUES (1, 2, 2, 'truncated')"
+TAGGED_AGAIN = """
+INSERT INTO batch (run_id, seq, queue, status, attempts, first_position, last_position)
+VALUES (1, 2, 'tagmill', 'done', 1, 0, 1);
+INSERT INTO batch_outcome SELECT max(id), ARRAY[1, 2] FROM batch
+"""
+FURTHER = """
+INSERT INTO further_label (image_id, model_id, rank, label_id, score) SELECT image_id, model_id, {}, 0.1 FROM result
+"""
+MASKS = """
+INSERT INTO result_mask (image_id, model_id, label_id, area_share, box_left, box_top, box_right, box_bottom, score,
+    height, width, rle)
+SELECT 1, 1, 1, 0.5, 0, 0, 1, 1, 0.9, 8, 8, '' FROM generate_series(1, {})
+"""
+SHOWN_TWICE = """
+INSERT INTO catalog_entry (image_key, name_id, place, run_id, position, image_id, model_id, changed_at)
+SELECT image_key, name_id, 1, run_id, position, image_id, model_id, changed_at FROM catalog_entry
 """
 
 
 @pytest.mark.parametrize(
     ("damage", "lost", "doubled"),
     [
-        ("UPDATE run_image SET status = 'pending' WHERE position = 2", 1, 1),
-        ("DELETE FROM run_image WHERE position = 2", 1, 0),
-        ("DELETE FROM label; DELETE FROM inference", 4, 0),
-        ("UPDATE run_image SET status = 'failed' WHERE position = 2", 0, 1),
-        ("INSERT INTO label SELECT inference_id, 2, label, score FROM label", 0, 4),
+        # what is lost: an outcome, an entry, an image, results, a row of the catalog
+        ("UPDATE batch_outcome SET image_ids[1] = NULL WHERE batch_id = 2", 1, 2),  # and it is still shown
+        ("DELETE FROM batch_outcome WHERE batch_id = 2", 2, 3),
+        ("DELETE FROM entry WHERE position = 2", 1, 2),
+        ("DELETE FROM image_content WHERE id = 1", 1, 1),
+        ("DELETE FROM result", 4, 4),
+        ("TRUNCATE result", 4, 0),
+        ("DELETE FROM catalog_entry WHERE position = 2", 1, 0),
+        # what is there twice: an outcome, a result, a label, a rank, a mask, a finished batch, a row of the catalog
+        ("UPDATE batch_outcome SET image_ids = image_ids WHERE batch_id = 2", 0, 1),
+        (OUTCOME_TAKEN_BACK, 0, 1),
+        (f"{FAILED_TOO}; UPDATE image_failure SET error_code = 'corrupt'", 0, 2),
+        (FAILED_TOO, 0, 1),
+        (TAGGED_AGAIN, 0, 2),
+        ("UPDATE entry SET uri = 'other' WHERE position = 2", 0, 1),
+        (TWICE_INFERRED, 0, 3),
+        (TWICE_HASHED, 0, 1),
+        (FURTHER.format("6, label_1"), 0, 4),
+        (FURTHER.format("1, label_1 + 1"), 0, 4),
+        ("UPDATE result SET score_1 = 0.5 WHERE image_id = 1", 0, 1),
+        (MASKS.format(2), 0, 1),
+        (MASKS.format(1), 0, 0),
         ("UPDATE batch SET status = 'running'; UPDATE batch SET status = 'done'", 0, 2),
-        (TWICE_INFERRED, 0, 1),
+        ("UPDATE catalog_entry SET image_id = 3 WHERE position = 0", 1, 1),
+        ("UPDATE catalog_entry SET run_id = 2", 4, 4),
+        (SHOWN_TWICE, 0, 4),
     ],
 )
 def test_the_audit_counts_what_is_lost_or_stored_twice(engine: Engine, damage: str, lost: int, doubled: int) -> None:
