@@ -34,6 +34,8 @@ def progress_bar(console: Console) -> Progress:
 
 def note(progress: RunProgress) -> str:
     """Return speed, remaining time and failures in a few words."""
+    if progress.workers_waiting and not progress.ended:
+        return "workers are waiting for the database"
     if progress.state == "queued":
         return "waiting for a worker"
     words = [f"{progress.images_per_second:.0f} images/s"]

@@ -4,15 +4,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, and_, func, select
+from sqlalchemy import Connection, Engine, Row, and_, func, select, text
 
-from tagmill.db.connection import epoch_now, reading
+from tagmill.db.connection import WORKER, epoch_now, reading
 from tagmill.db.schema import BatchStatus, RunState, batch, batch_failure, model, run, run_model
 from tagmill.errors import InputError
 from tagmill.ledger.runs import LOCAL_QUEUE_PREFIX
 
 #: seconds of work over which `images_per_second` is measured
 RATE_SECONDS = 60.0
+#: seconds after which a statement of a worker counts as waiting: its own take milliseconds
+WAITING_SECONDS = 2.0
+_WAITING = text("""
+    SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND starts_with(application_name, :worker)
+      AND state = 'active' AND wait_event_type IS DISTINCT FROM 'Client'
+      AND query_start < clock_timestamp() - make_interval(secs => :seconds)
+""")
 #: statuses of batches whose images have no outcome yet
 _UNFINISHED = (BatchStatus.QUEUED, BatchStatus.RUNNING, BatchStatus.CANCELLED)
 
@@ -41,6 +49,8 @@ class RunProgress:
     read_at: float
     #: images with an outcome per second, over the last minute of work
     images_per_second: float
+    #: statements of workers that PostgreSQL has not answered for `WAITING_SECONDS` or longer
+    workers_waiting: int
 
     @property
     def pending(self) -> int:
@@ -144,6 +154,7 @@ def _progress(connection: Connection, run_id: int) -> RunProgress:
         finished_at=finished,
         read_at=connection.execute(select(epoch_now())).scalar_one(),
         images_per_second=_recent_rate(connection, run_id, finished),
+        workers_waiting=_workers_waiting(connection),
     )
 
 
@@ -174,3 +185,10 @@ def _recent_rate(connection: Connection, run_id: int, finished_at: float | None)
     if started is None:
         return 0.0
     return float(images / max(1e-3, finished_at - max(started, finished_at - RATE_SECONDS)))
+
+
+def _workers_waiting(connection: Connection) -> int:
+    """Return how many workers' statements wait in PostgreSQL; SQLite does not know."""
+    if connection.dialect.name != "postgresql":
+        return 0
+    return int(connection.execute(_WAITING, {"worker": WORKER, "seconds": WAITING_SECONDS}).scalar_one())
