@@ -1,11 +1,29 @@
 """`tagmill db`: create and check the SQL tables."""
 
-import click
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeElapsedColumn, TimeRemainingColumn
+from sqlalchemy import Engine, text
+
+from tagmill.cli.console import open_console, text_column
 from tagmill.cli.param_types import DATABASE
 from tagmill.db.connection import connect
 from tagmill.db.migrate import newest_version, open_database, upgrade
+from tagmill.db.migrations.compact import Progress as Copied
+from tagmill.db.migrations.compact import Report
+from tagmill.ledger import catalog
 from tagmill.settings import load_settings
+
+#: seconds of copying after which an upgrade says how long it will take
+ESTIMATE_SECONDS = 3.0
+#: seconds between two lines of progress without a terminal
+LINE_SECONDS = 60.0
+#: free bytes of a SQLite file that are worth a hint
+FREE_BYTES = 10_000_000
 
 
 @click.group()
@@ -16,9 +34,14 @@ def db() -> None:
 @db.command("upgrade")
 @DATABASE
 def upgrade_tables(database_url: str | None) -> None:
-    """Create the tables, or upgrade them to this version."""
+    """Create the tables, or upgrade them to this version.
+
+    An upgrade may run beside workers of the version before. If it is interrupted, repeat the command: it continues.
+    """
     engine = connect(load_settings(database_url=database_url).database_url)
-    upgrade(engine)
+    with _display(open_console(stderr=True, highlight=False)) as report:
+        upgrade(engine, report)
+    _say_free_bytes(engine)
     click.echo(f"database {engine.url.render_as_string(hide_password=True)} is at schema {newest_version()}")
 
 
@@ -28,3 +51,63 @@ def check_tables(database_url: str | None) -> None:
     """End with exit code 78 if the tables do not fit this version."""
     engine = open_database(load_settings(database_url=database_url).database_url)
     click.echo(f"database {engine.url.render_as_string(hide_password=True)} is at schema {newest_version()}")
+
+
+@db.command("rebuild")
+@DATABASE
+def rebuild_catalog(database_url: str | None) -> None:
+    """Make again what the views of the catalog show, from the runs.
+
+    It changes nothing if nothing is wrong. Workers that finish a batch wait until it is done.
+    """
+    engine = open_database(load_settings(database_url=database_url).database_url)
+    click.echo(f"the catalog has {catalog.rebuild(engine):,} rows")
+
+
+@contextmanager
+def _display(console: Console) -> Iterator[Report]:
+    """Show how far an upgrade is: a bar on a terminal, else a line each minute, unless it takes only a moment."""
+    columns = (text_column("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(
+        *columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal, transient=True
+    ) as bar:
+        task = bar.add_task("upgrading", total=None)
+        first: tuple[float, float] | None = None
+        next_line = ESTIMATE_SECONDS
+
+        def report(progress: Copied) -> None:
+            nonlocal first, next_line
+            now = time.monotonic()
+            first = first or (now, progress.done)
+            bar.update(task, description=progress.stage, completed=progress.done, total=progress.total)
+            seconds, done = now - first[0], progress.done - first[1]
+            if seconds < next_line or done <= 0:
+                return
+            left = (progress.total - progress.done) * seconds / done
+            if next_line == ESTIMATE_SECONDS:
+                console.print(f"The upgrade takes about {_duration(seconds + left)}. Workers may go on meanwhile.")
+            elif not console.is_terminal:
+                share = progress.done / progress.total
+                console.print(f"{progress.stage}: {share:.0%} of the upgrade, about {_duration(left)} to go")
+            next_line = seconds + LINE_SECONDS
+
+        yield report
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} seconds" if seconds < 90 else f"{seconds / 60:.0f} minutes"
+
+
+def _say_free_bytes(engine: Engine) -> None:
+    """Say how to shrink a SQLite file that keeps the room of dropped tables. PostgreSQL's files are gone with them."""
+    if engine.dialect.name != "sqlite":
+        return
+    with engine.connect().execution_options(tagmill_read=True) as connection:
+        pages = "SELECT freelist_count * page_size FROM pragma_freelist_count, pragma_page_size"
+        free = int(connection.execute(text(pages)).scalar_one())
+    if free > FREE_BYTES:
+        click.echo(
+            f"{free / 1e6:,.0f} MB of the file are free for new rows. To shrink it, stop everything that uses it and "
+            f"run: sqlite3 {engine.url.database} VACUUM",
+            err=True,
+        )

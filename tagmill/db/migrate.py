@@ -1,24 +1,60 @@
 """Upgrade a database to this version's schema, and refuse a database at another one."""
 
 import os
+import time
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, func, inspect, select
 from sqlalchemy.exc import OperationalError
 
+from tagmill.db import views
 from tagmill.db.connection import connect, reading
+from tagmill.db.migrations import compact
+from tagmill.db.migrations.compact import Pace, Progress, Report
+from tagmill.db.migrations.rights import dependents, grant, rights_on
 from tagmill.errors import ConfigurationError
 
 #: the name of each file in `versions` begins with its revision, four digits
 _MIGRATIONS = Path(__file__).parent / "migrations"
 #: key of the advisory lock that lets one `upgrade` run at a time: the letters "tagmill"
 _UPGRADE_LOCK = int.from_bytes(b"tagmill", "big")
+#: the schema that `compact` copies in chunks
+_COPIED = "0004"
+#: views of earlier schemas that are gone
+_FORMER_VIEWS = ("newest_result",)
+#: seconds between two tries to lock all tables for the final transaction
+_RETRY_SECONDS = 2.0
 
 
-def upgrade(engine: Engine) -> None:
-    """Upgrade the schema to this version's, if it is older. If several processes upgrade at once, only one does it."""
-    if not _is_behind(schema_version(engine)):
+def upgrade(engine: Engine, report: Report = lambda progress: None, pace: Pace | None = None) -> None:
+    """Upgrade the schema to this version's, if it is older. If several processes upgrade at once, only one does it.
+
+    Others may go on using the database: what takes long is copied in short transactions, of which `report` is told.
+    Only the last one keeps them waiting. An upgrade that was interrupted is continued.
+    """
+    found = schema_version(engine)
+    if not _is_behind(found):
         return
+    if found is not None:
+        _require_no_dependents(engine)
+        if found < _COPIED:
+            _migrate(engine, _COPIED)
+        compact.prepare(engine, report, pace or Pace())
+    while True:
+        if found is not None:
+            compact.catch_up(engine, pace or Pace())
+        try:
+            _migrate(engine, "head")
+            return
+        except OperationalError as error:
+            if not compact.is_busy(error):
+                raise
+        report(Progress("waiting for transactions that use the tables", 1.0, 1.0))
+        time.sleep(_RETRY_SECONDS)
+
+
+def _migrate(engine: Engine, revision: str) -> None:
+    """Run the migrations up to a revision, in one transaction."""
     # Imported here: no other command needs Alembic, and its import takes a quarter of a command's start.
     from alembic import command
     from alembic.config import Config
@@ -29,9 +65,43 @@ def upgrade(engine: Engine) -> None:
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":  # on SQLite `begin` has taken the write lock
             connection.execute(select(func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
-        if _is_behind(_version(connection)):
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+        found = _version(connection)
+        if not _is_behind(found) or found == revision:
+            return
+        config.attributes["connection"] = connection
+        if revision != "head":
+            command.upgrade(config, revision)
+            return
+        if found == _COPIED:
+            compact.lock_all(connection)
+        rights = rights_on(connection, (*views.VIEWS, *compact.RENAMED))
+        drop_views(connection)
+        command.upgrade(config, revision)
+        create_views(connection)
+        grant(connection, rights)
+
+
+def drop_views(connection: Connection) -> None:
+    """Drop the views of this and of earlier versions."""
+    existing = inspect(connection).get_view_names()
+    for view in (*views.VIEWS, *_FORMER_VIEWS):
+        if view in existing:
+            connection.exec_driver_sql(f"DROP VIEW {view}")
+
+
+def create_views(connection: Connection) -> None:
+    """Create the views, which no migration does: each upgrade makes them again."""
+    for statement in views.create_statements(connection.dialect.name):
+        connection.exec_driver_sql(statement)
+
+
+def _require_no_dependents(engine: Engine) -> None:
+    with reading(engine) as connection:
+        names = dependents(connection, (*_FORMER_VIEWS, *views.VIEWS, *compact.OLD_TABLES))
+    if names:
+        raise ConfigurationError(
+            f"the upgrade replaces tables or views that {', '.join(names)} uses; drop it, upgrade, and create it again"
+        )
 
 
 def schema_version(engine: Engine) -> str | None:

@@ -1,32 +1,18 @@
-"""Draft."""
+"""Numbers instead of names and hashes, and one row per result; see `tagmill.db.migrations.compact`."""
 
 from alembic import op
 
-from tagmill.db import views
-from tagmill.db.schema import metadata
+from tagmill.db.migrations import compact
 
 revision = "0005"
 down_revision = "0004"
 
 
 def upgrade() -> None:
-    for view in ("catalog_labels", "catalog_masks", "newest_result"):
-        op.execute(f"DROP VIEW {view}")
-    for table in (
-        "mask",
-        "label",
-        "run_image",
-        "inference",
-        "run_model",
-        "batch_failure",
-        "batch",
-        "run",
-        "model",
-        "image",
-        "file_seen",
-        "reaper",
-    ):
-        op.drop_table(table)
-    metadata.create_all(op.get_bind())
-    for statement in views.create_statements(op.get_bind().dialect.name):
-        op.get_bind().exec_driver_sql(statement.replace("%", "%%"))
+    """Copy what `compact.prepare` has not copied yet, and replace the tables of 0004."""
+    compact.finish(op.get_bind())
+
+
+def downgrade() -> None:
+    """Raise NotImplementedError."""
+    raise NotImplementedError("there is no downgrade from schema 0005: restore the backup from before the upgrade")
