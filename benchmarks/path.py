@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from tagmill.broker.app import make_app
 from tagmill.broker.message import TAG_BATCH, BatchMessage
@@ -28,7 +28,7 @@ from tagmill.bundles.metadata import sha256_of
 from tagmill.bundles.starter import starter_bundles
 from tagmill.db.connection import connect
 from tagmill.db.migrate import upgrade
-from tagmill.db.schema import batch, run_image
+from tagmill.db.schema import batch
 from tagmill.ledger.runs import create_run
 from tagmill.outcomes import ImageStatus
 from tagmill.records import Entry
@@ -145,7 +145,7 @@ def _tag(folder: Path, recorder: Recorder) -> None:
         with recorder.recording():
             tag_batch(message)
     with engine.connect() as connection:
-        statuses = set(connection.execute(select(run_image.c.status)).scalars())
+        statuses = set(connection.execute(text("SELECT status FROM run_image")).scalars())
     engine.dispose()
     assert statuses == {ImageStatus.TAGGED}, f"an image was not tagged: {statuses}"
 

@@ -123,18 +123,18 @@ def raw_rows(claimed: Claim, result: BatchResult, image: int, dialect: str) -> R
         ids, result.images, result.inferences, result.files, claimed.images, strict=True
     ):
         key = (number, claimed.pinned[0].id)
-        facts = (Sha256.stored(found.sha256), found.width, found.height, found.format, found.bytes)
+        facts = (Sha256().to_driver(dialect)(found.sha256), found.width, found.height, found.format, found.bytes)
         rows["image_content"].append((number, *facts))
         words, scores = zip(*answer.labels, strict=True)
         labels = [VOCABULARY.index(word) for word in words]
         rows["result"].append((*key, claimed.batch_id, 1, 1, 1.0, *labels, *scores))
         for mask in answer.masks:
             size = (mask.height, mask.width, mask.area_share)
-            rows["result_mask"].append((*key, 1, Rle.stored(mask.rle, dialect), *size, *mask.box, mask.score))
-        rows["known_file"].append((Hash128.stored(file.identity, dialect), number))
+            rows["result_mask"].append((*key, 1, Rle().to_driver(dialect)(mask.rle), *size, *mask.box, mask.score))
+        rows["known_file"].append((Hash128().to_driver(dialect)(file.identity), number))
         shown = (claimed.run_id, entry.position, number, claimed.pinned[0].id, 1.0)
         rows["catalog_entry"].append((entry.image_key, claimed.pinned[0].name_id, 0, *shown))
-    rows["batch_outcome"].append((claimed.batch_id, Integers.stored(ids, dialect)))
+    rows["batch_outcome"].append((claimed.batch_id, Integers().to_driver(dialect)(ids)))
     return rows
 
 

@@ -34,7 +34,10 @@ from worker.inference.session import Session
 #: images per message to a Tagmill worker; the default of `tagmill submit`
 BATCH_SIZE = 64
 #: tables that are emptied before each round, so that no image has a result
-RESULTS = "label, mask, inference, image, file_seen, run_image, batch, run_model, run"
+RESULTS = (
+    "result_mask, further_label, result, known_file, catalog_entry, image_failure, batch_outcome, batch_failure, "
+    "entry, image_content, batch, run_model, run"
+)
 
 
 class Contender(ABC):

@@ -35,6 +35,8 @@ class _Values(TypeDecorator[Iterable[Any]]):
 
     def process_bind_param(self, value: Iterable[Any] | None, dialect: Dialect) -> Any:
         values = list(value or ())
+        if isinstance(self.element, Hash128) and dialect.name == "postgresql":
+            return [found[:32] for found in values]  # of a whole sha256, too; see `hash_head`
         return values if dialect.name == "postgresql" else json.dumps(values)
 
 

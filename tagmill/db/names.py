@@ -3,40 +3,38 @@
 Names are few and never change, so a process asks for each of them once.
 """
 
-from collections.abc import Iterable
-from weakref import WeakKeyDictionary
+from functools import lru_cache
 
 from sqlalchemy import Engine, Table, select
 
-from tagmill.db.any_of import any_of
 from tagmill.db.connection import insert_ignore, reading
 
-#: engine -> (table, name) -> id
-_known: WeakKeyDictionary[Engine, dict[tuple[str, str], int]] = WeakKeyDictionary()
+
+class Ids(dict[str, int]):
+    """The ids of names of one table, by name. A name that the table lacks is added when its id is asked for.
+
+    Adding is a transaction of its own: ask before another one begins, for which SQLite would have to wait.
+    """
+
+    def __init__(self, engine: Engine, table: Table) -> None:
+        super().__init__()
+        self._engine = engine
+        self._table = table
+
+    def __missing__(self, name: str) -> int:
+        self._read()
+        if name not in self:
+            with self._engine.begin() as connection:
+                connection.execute(insert_ignore(connection, self._table), {"name": name})
+            self._read()
+        return dict.__getitem__(self, name)
+
+    def _read(self) -> None:
+        with reading(self._engine) as connection:
+            self.update({row.name: row.id for row in connection.execute(select(self._table))})
 
 
-def ids_of(engine: Engine, table: Table, names: Iterable[str]) -> dict[str, int]:
-    """Return name -> id, and add the names that the table lacks, in a transaction of its own."""
-    known = _known.setdefault(engine, {})
-    wanted = set(names)
-    missing = sorted(name for name in wanted if (table.name, name) not in known)
-    if missing:
-        for look in (_read, _add):
-            found = look(engine, table, missing)
-            known.update({(table.name, name): number for name, number in found.items()})
-            missing = [name for name in missing if name not in found]
-            if not missing:
-                break
-    return {name: known[table.name, name] for name in wanted}
-
-
-def _read(engine: Engine, table: Table, names: list[str]) -> dict[str, int]:
-    wanted = select(table.c.name, table.c.id).where(any_of(table.c.name, "names"))
-    with reading(engine) as connection:
-        return {row.name: row.id for row in connection.execute(wanted, {"names": names})}
-
-
-def _add(engine: Engine, table: Table, names: list[str]) -> dict[str, int]:
-    with engine.begin() as connection:
-        connection.execute(insert_ignore(connection, table), [{"name": name} for name in names])
-    return _read(engine, table, names)
+@lru_cache(maxsize=64)
+def ids_of(engine: Engine, table: Table) -> Ids:
+    """Return the ids of the names of a table, which are shared by all threads of this process."""
+    return Ids(engine, table)

@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import BigInteger, Column, Dialect, Integer, LargeBinary, Text
@@ -14,29 +14,42 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from tagmill.db import rle_code
 
+#: turns a value of Python into what the driver of a database takes
+Converter = Callable[[Any], Any]
 
-class Sha256(TypeDecorator[str]):
+
+class SmallType(TypeDecorator[Any]):
+    """A type that the driver gets in another form than Python has it, which depends on the database."""
+
+    def to_driver(self, dialect: str) -> Converter:
+        """Return the function that makes the driver's value."""
+        raise NotImplementedError
+
+    def from_driver(self, value: Any) -> Any:
+        """Return Python's value for the driver's."""
+        return value
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        return None if value is None else self.to_driver(dialect.name)(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        return None if value is None else self.from_driver(value)
+
+
+class Sha256(SmallType):
     """A sha256: 64 hexadecimal digits in Python, 32 bytes in SQL."""
 
     impl = LargeBinary
     cache_ok = True
 
-    @staticmethod
-    def stored(value: str) -> bytes:
-        """Return what SQL holds for a sha256 in hexadecimal digits. Raise ValueError for anything else."""
-        stored = bytes.fromhex(value)
-        if len(stored) != 32:
-            raise ValueError(f"{value!r} is not a sha256 in hexadecimal digits")
-        return stored
+    def to_driver(self, dialect: str) -> Converter:
+        return bytes.fromhex
 
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:
-        return None if value is None else self.stored(value)
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> str | None:
-        return None if value is None else bytes(value).hex()
+    def from_driver(self, value: Any) -> str:
+        return bytes(value).hex()
 
 
-class Hash128(TypeDecorator[str]):
+class Hash128(SmallType):
     """The first half of a sha256: 32 hexadecimal digits in Python, 16 bytes in SQL.
 
     PostgreSQL's type for 16 bytes, uuid, takes a third less room in a table and its index than bytea does.
@@ -45,24 +58,17 @@ class Hash128(TypeDecorator[str]):
     impl = LargeBinary
     cache_ok = True
 
-    @staticmethod
-    def stored(value: str, dialect: str) -> "uuid.UUID | bytes":
-        """Return what SQL holds of a hash of 32 hexadecimal digits or more."""
-        return uuid.UUID(value[:32]) if dialect == "postgresql" else bytes.fromhex(value[:32])
-
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         return dialect.type_descriptor(UUID() if dialect.name == "postgresql" else LargeBinary(16))
 
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:
-        return None if value is None else self.stored(value, dialect.name)
+    def to_driver(self, dialect: str) -> Converter:
+        return uuid.UUID if dialect == "postgresql" else bytes.fromhex
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> str | None:
-        if value is None:
-            return None
+    def from_driver(self, value: Any) -> str:
         return value.hex if isinstance(value, uuid.UUID) else bytes(value).hex()
 
 
-class Integers(TypeDecorator[Sequence[int | None]]):
+class Integers(SmallType):
     """A list of integers: an array in PostgreSQL, JSON in SQLite."""
 
     impl = Text
@@ -72,41 +78,30 @@ class Integers(TypeDecorator[Sequence[int | None]]):
         super().__init__()
         self.element = element
 
-    @staticmethod
-    def stored(value: Sequence[int | None], dialect: str) -> Any:
-        """Return what SQL holds."""
-        return list(value) if dialect == "postgresql" else json.dumps(list(value), separators=(",", ":"))
-
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         return dialect.type_descriptor(ARRAY(self.element()) if dialect.name == "postgresql" else Text())
 
-    def process_bind_param(self, value: Sequence[int | None] | None, dialect: Dialect) -> Any:
-        return None if value is None else self.stored(value, dialect.name)
+    def to_driver(self, dialect: str) -> Converter:
+        return list if dialect == "postgresql" else json.dumps
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> list[int | None] | None:
-        found: list[int | None] | None = json.loads(value) if isinstance(value, str) else value
-        return found
+    def from_driver(self, value: Any) -> Any:
+        return json.loads(value) if isinstance(value, str) else value
 
 
-class Rle(TypeDecorator[str]):
+class Rle(SmallType):
     """A mask's COCO run lengths: text in Python and SQLite, half as many bytes in PostgreSQL (see `rle_code`)."""
 
     impl = LargeBinary
     cache_ok = True
 
-    @staticmethod
-    def stored(value: str, dialect: str) -> "bytes | str":
-        """Return what SQL holds."""
-        return rle_code.pack(value) if dialect == "postgresql" else value
-
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         return dialect.type_descriptor(LargeBinary() if dialect.name == "postgresql" else Text())
 
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:
-        return None if value is None else self.stored(value, dialect.name)
+    def to_driver(self, dialect: str) -> Converter:
+        return rle_code.pack if dialect == "postgresql" else str
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> str | None:
-        return value if value is None or isinstance(value, str) else rle_code.unpack(bytes(value))
+    def from_driver(self, value: Any) -> str:
+        return value if isinstance(value, str) else rle_code.unpack(bytes(value))
 
 
 class hash_head(FunctionElement[str]):  # noqa: N801 - reads like an SQL function

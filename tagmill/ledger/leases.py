@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -66,15 +66,15 @@ class Claim:
     #: its worker died too often for chance: it must run in a process of its own
     suspect: bool
     images: tuple[PendingImage, ...]
-    #: the models of the run, by sha256
+    #: the models of the run, by name and place: all batches write rows of models in this order
     pinned: tuple[PinnedModel, ...]
     #: folders that may be read for this run
     roots: tuple[str, ...]
+    #: sha256 of each of `pinned`
+    models: tuple[str, ...] = field(init=False)
 
-    @property
-    def models(self) -> tuple[str, ...]:
-        """The sha256 of each model of the run."""
-        return tuple(found.sha256 for found in self.pinned)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "models", tuple(found.sha256 for found in self.pinned))
 
 
 _Id = int | BindParameter[Any]
@@ -96,7 +96,6 @@ _PINNED = (
     .join(run_model, run_model.c.model_id == model.c.id)
     .join(run, run.c.id == run_model.c.run_id)
     .where(run.c.id == bindparam("run"))
-    .order_by(model.c.sha256)
 )
 _NAMES_WITH_VERSIONS = (
     select(model.c.name_id)
@@ -142,7 +141,8 @@ def _pinned(engine: Engine, run_id: int) -> tuple[tuple[PinnedModel, ...], tuple
         PinnedModel(row.id, row.sha256, row.name_id, place, row.name_id in names)
         for row, place in zip(rows, places, strict=True)
     )
-    return pinned, tuple(rows[0].parameters["roots"])
+    ordered = tuple(sorted(pinned, key=lambda found: (found.name_id, found.place)))
+    return ordered, tuple(rows[0].parameters["roots"])
 
 
 @lru_cache(maxsize=16)

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Engine, func, select, update
 
 from tagmill.bundles.metadata import BundleSpec, check_name
 from tagmill.db.connection import epoch_now, insert_ignore, reading
-from tagmill.db.schema import model
+from tagmill.db.schema import label_name, model
 from tagmill.errors import InputError, ServiceDown
 
 CANDIDATE = "candidate"
@@ -46,6 +46,7 @@ def register(engine: Engine, spec: BundleSpec, sha256: str, name: str | None = N
                 return found
             check_name(name)
             _insert(connection, spec, sha256, name)
+            connection.execute(insert_ignore(connection, label_name), [{"name": label} for label in spec.labels])
             # None if another process took the version first: PostgreSQL waited for it and skipped our row.
             if registered := _select_newest(connection, model.c.sha256 == sha256):
                 return registered
