@@ -22,7 +22,7 @@ from worker.connections.availability import Services
 from worker.connections.celery_log import BrokerLog
 from worker.connections.periodic import Periodic
 from worker.pipeline.tagger import build_tagger
-from worker.reaping import reaper
+from worker.reaping import reaper_threads
 from worker.supervision.device_check import require_device
 from worker.supervision.process import ProcessEnd
 from worker.supervision.watchdog import RecycleReason
@@ -41,7 +41,7 @@ class Process:
         self._parent = os.getpid()
         self._pid = 0
         self._lock = threading.Lock()
-        self._reaper: Periodic | None = None
+        self._reaper: list[Periodic] = []
 
     def batches(self) -> BatchProcessor:
         """Return the batch processor of the calling process."""
@@ -70,15 +70,16 @@ class Process:
             _end(ConfigurationError(f"the worker cannot start: {error}"))
 
     def start_reaper(self, **_: object) -> None:
-        """Start the reaper."""
-        engine = connect(self.settings.database_url, self.settings.lease_seconds)
-        self._reaper = reaper(app, engine, self.settings, self.services)
-        self._reaper.start()
+        """Start the threads of the reaper."""
+        engine = connect(self.settings.database_url, worker=True)
+        self._reaper = reaper_threads(app, engine, self.settings, self.services)
+        for thread in self._reaper:
+            thread.start()
 
     def stop_reaper(self, **_: object) -> None:
         """End the reaper with the worker."""
-        if self._reaper is not None:
-            self._reaper.stop()
+        for thread in self._reaper:
+            thread.stop()
 
 
 def _stopping() -> bool:

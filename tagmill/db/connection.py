@@ -61,12 +61,13 @@ def _epoch_now_sqlite(element: epoch_now, compiler: SQLCompiler, **kw: Any) -> s
     return "((julianday('now') - 2440587.5) * 86400.0)"
 
 
-def connect(url: str, patience_seconds: float | None = None) -> Engine:
+def connect(url: str, *, worker: bool = False) -> Engine:
     """Return an engine. SQLite uses WAL, and a transaction that may write takes the write lock when it begins.
 
-    Workers pass `patience_seconds`: PostgreSQL then ends a connection that is idle for so long inside a transaction.
-    Otherwise a frozen process, or one behind a broken network, would keep its locks. `terminate_silent` ends those that
-    PostgreSQL does not count as idle. SQLite has no such timeout.
+    With `worker`, PostgreSQL shows the connection as a worker's, and `terminate_silent` may end it.
+
+    Connections work through a pooler that gives each transaction another one to the server, such as PgBouncer: they
+    have no prepared statements and no other state beyond a transaction, and the startup packet has no `options`.
     """
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
@@ -83,9 +84,8 @@ def connect(url: str, patience_seconds: float | None = None) -> Engine:
     try:
         parameters: dict[str, Any] = {name: value for name, value in LIBPQ_DEFAULTS.items() if name not in parsed.query}
         parsed = parsed.set(drivername="postgresql+psycopg")
-        if patience_seconds is not None and "options" not in parsed.query:
-            parameters["options"] = f"-c idle_in_transaction_session_timeout={round(1000 * patience_seconds)}"
-        if patience_seconds is not None:
+        parameters["prepare_threshold"] = None
+        if worker:
             parameters["application_name"] = " ".join([WORKER, *parsed.normalized_query.get("application_name", ())])
         return create_engine(parsed, pool_pre_ping=True, pool_size=10, connect_args=parameters)
     except ModuleNotFoundError as error:

@@ -85,12 +85,14 @@ def tag_locally(
     hooks = ProcessHooks(services, lambda reason: None, supervised=False)
     with closing(BatchProcessor(settings, tagger, hooks)) as batches, _worker(app, batches, stopping):
         publish_run(app, engine, run_id)
-        reaper = reaping.reaper(app, engine, settings, services)
-        reaper.start()
+        threads = reaping.reaper_threads(app, engine, settings, services)
+        for thread in threads:
+            thread.start()
         try:
             seen = _watch(engine, run_id, progress)
         finally:
-            reaper.stop()
+            for thread in threads:
+                thread.stop()
     return TaggedRun(engine, seen, models)
 
 
