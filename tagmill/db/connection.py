@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Select, Table, create_engine, event, select, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import ExceptionContext, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
@@ -15,7 +15,8 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement
 from sqlalchemy.types import Double
 
-from tagmill.errors import ConfigurationError
+from tagmill.db.refusal import refusal
+from tagmill.errors import ConfigurationError, DatabaseRefusedError
 
 #: seconds a SQLite writer waits for another one
 SQLITE_BUSY_SECONDS = 60
@@ -68,6 +69,7 @@ def connect(url: str, *, worker: bool = False) -> Engine:
 
     Connections work through a pooler that gives each transaction another one to the server, such as PgBouncer: they
     have no prepared statements and no other state beyond a transaction, and the startup packet has no `options`.
+    Raise DatabaseRefusedError, also later, if the server refuses a connection for a reason that lasts.
     """
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
@@ -87,9 +89,11 @@ def connect(url: str, *, worker: bool = False) -> Engine:
         parameters["prepare_threshold"] = None
         if worker:
             parameters["application_name"] = " ".join([WORKER, *parsed.normalized_query.get("application_name", ())])
-        return create_engine(parsed, pool_pre_ping=True, pool_size=10, connect_args=parameters)
+        engine = create_engine(parsed, pool_pre_ping=True, pool_size=10, connect_args=parameters)
     except ModuleNotFoundError as error:
         raise ConfigurationError(f"PostgreSQL needs {error.name}; run: pip install 'tagmill[postgres]'") from error
+    event.listen(engine, "handle_error", _raise_refusal)
+    return engine
 
 
 def terminate_silent(engine: Engine, seconds: float) -> int:
@@ -154,6 +158,14 @@ def run_once(chosen: Select[tuple[int]]) -> Select[tuple[int]]:
     """
     ids = chosen.cte("chosen").prefix_with("MATERIALIZED", dialect="postgresql")
     return select(ids.c.id)
+
+
+def _raise_refusal(context: ExceptionContext) -> None:
+    # PgBouncer may let a client in and refuse its first statement, as a protocol violation.
+    error, state = context.original_exception, getattr(context.original_exception, "sqlstate", None)
+    while_connecting = context.connection is None and state is None
+    if (while_connecting or state == "08P01") and (reason := refusal(error)):
+        raise DatabaseRefusedError(reason)
 
 
 def _configure_sqlite(connection: Any, record: object) -> None:

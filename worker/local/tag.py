@@ -89,7 +89,7 @@ def tag_locally(
         for thread in threads:
             thread.start()
         try:
-            seen = _watch(engine, run_id, progress)
+            seen = _watch(engine, run_id, progress, services)
         finally:
             for thread in threads:
                 thread.stop()
@@ -104,8 +104,10 @@ def local_queue(entries: Iterable[Entry], batch_size: int, files: NamedBundles) 
     return f"{LOCAL_QUEUE_PREFIX}{named.hexdigest()[:16]}"
 
 
-def _watch(engine: Engine, run_id: int, progress: Callable[[RunProgress], None]) -> RunProgress:
+def _watch(engine: Engine, run_id: int, progress: Callable[[RunProgress], None], services: Services) -> RunProgress:
     while True:
+        if services.refusal is not None:
+            raise services.refusal
         started = time.monotonic()
         seen = run_progress(engine, run_id)
         progress(seen)

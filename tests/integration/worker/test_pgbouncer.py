@@ -4,13 +4,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy import text
 from support.image_fixtures import write_folder
 from support.installation import Site, new_site
 from support.pgbouncer import PgBouncerServer
 from support.processes import Worker, tagmill, wait_until
-from support.services import PostgresServer, RedisServer, create_database
+from support.services import PostgresServer, RedisServer, create_database, libpq_url
 
 from tagmill.db.connection import WORKER, connect, terminate_silent
 
@@ -81,6 +82,7 @@ def test_an_outage_of_the_pooler_and_of_the_server_behind_it_is_waited_for(
             server.start()
             wait_until(lambda backs=backs: worker.log.count("database_back") > backs, 60, "the worker to go on")
             site.wait_done(run, 120)
+        assert "database_refused" not in worker.log
         assert worker.stop() == 0
 
 
@@ -96,3 +98,40 @@ def test_a_silent_worker_is_known_by_its_name_and_ended_through_the_pooler(
         frozen.invalidate()
     worker.dispose()
     producer.dispose()
+
+
+@pytest.mark.parametrize("what", ["password", "database"])
+def test_a_running_worker_ends_with_78_when_waiting_cannot_help(
+    postgres: PostgresServer, redis_server: RedisServer, tmp_path: Path, what: str
+) -> None:
+    direct = create_database(postgres.url)
+    name = direct.partition("?")[0].rpartition("/")[2]
+    administer(postgres, "CREATE ROLE app LOGIN SUPERUSER PASSWORD 'right'")
+    (postgres.folder / "data" / "pg_hba.conf").write_text("local all postgres trust\nlocal all all scram-sha-256\n")
+    administer(postgres, "SELECT pg_reload_conf()")
+    site = new_site(tmp_path, f"postgresql://app:right@/{name}?host={postgres.folder}", redis_server.url)
+    write_folder(tmp_path / "shop", IMAGES)
+    with Worker(site.env, tmp_path / "worker.log") as worker:
+        worker.wait_ready()
+        run = site.submit(tmp_path / "shop", "--model", "colors", "--batch-size", 4)["run"]
+        wait_until(lambda: worker.log.count("batch_tagged") > 5, 60, "the worker to be at work")
+        if what == "password":
+            administer(postgres, "ALTER ROLE app PASSWORD 'new'")
+            administer(postgres, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'")
+        else:
+            administer(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+        assert worker.process.wait(60) == 78
+        assert worker.log.count('"action": "database_refused"') == 1
+        assert {"password": "authentication failed", "database": "does not exist"}[what] in worker.log
+        assert "batch_failed" not in worker.log
+    if what == "password":
+        site.env["TAGMILL_DATABASE_URL"] = site.env["TAGMILL_DATABASE_URL"].replace("right", "new")
+        with Worker(site.env, tmp_path / "two.log"):
+            site.wait_done(run, 120)
+        assert site.count("SELECT count(*) FROM run_image WHERE status = 'tagged'") == IMAGES
+
+
+def administer(postgres: PostgresServer, statement: str) -> None:
+    """Execute a statement as the superuser."""
+    with psycopg.connect(libpq_url(postgres.url), autocommit=True) as connection:
+        connection.execute(statement.encode())
