@@ -57,7 +57,7 @@ class PgBouncerServer(Server):
         return at.render_as_string(hide_password=False)
 
     def _command(self) -> list[str]:
-        libraries = {str(path.parent) for path in self.folder.glob("package/usr/lib/**/*.so.*")}
+        libraries = {str(path.parent) for path in self.folder.glob("package/**/lib*.so.*")}
         path = [f"LD_LIBRARY_PATH={os.pathsep.join(sorted(libraries))}"] if libraries else []
         return ["env", *path, str(self._program), str(self.folder / "pgbouncer.ini")]
 
