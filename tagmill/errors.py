@@ -52,6 +52,10 @@ class ConfigurationError(TagmillError):
     exit_code = ExitCode.CONFIGURATION
 
 
+class DatabaseRefusedError(ConfigurationError):
+    """A database that refuses every connection with these settings: waiting changes nothing."""
+
+
 class BundleError(ConfigurationError):
     """A bundle that cannot be used: unreadable, unknown fields, wrong sha256."""
 

@@ -60,7 +60,7 @@ class BatchProcessor:
         self.name = f"{socket.gethostname()}:{os.getpid()}"
         self._process = process_name()
         self._recycle = hooks.recycle
-        self._engine = connect(settings.database_url, settings.lease_seconds)
+        self._engine = connect(settings.database_url, worker=True)
         self._ledger = Ledger(self._engine, hooks.services)
         self._heartbeat = Heartbeat(self._engine, settings.lease_seconds, hooks.services)
         self._quarantine = Quarantine(settings, tagger.sessions.files)

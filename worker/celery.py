@@ -13,7 +13,7 @@ from tagmill import logs
 from tagmill.broker.app import make_app
 from tagmill.db.connection import connect
 from tagmill.db.migrate import open_database
-from tagmill.errors import ConfigurationError, TagmillError
+from tagmill.errors import ConfigurationError, ExitCode, TagmillError, first_line
 from tagmill.registry.store import ModelStore
 from tagmill.settings import Settings, load_settings
 from worker.batch import BatchProcessor, ProcessHooks
@@ -22,7 +22,7 @@ from worker.connections.availability import Services
 from worker.connections.celery_log import BrokerLog
 from worker.connections.periodic import Periodic
 from worker.pipeline.tagger import build_tagger
-from worker.reaping import reaper
+from worker.reaping import reaper_threads
 from worker.supervision.device_check import require_device
 from worker.supervision.process import ProcessEnd
 from worker.supervision.watchdog import RecycleReason
@@ -36,19 +36,19 @@ class Process:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.services = Services(stopping=_stopping)
+        self.services = Services(_stopping, _end_refused)
         self._batches: BatchProcessor | None = None
         self._parent = os.getpid()
         self._pid = 0
         self._lock = threading.Lock()
-        self._reaper: Periodic | None = None
+        self._reaper: list[Periodic] = []
 
     def batches(self) -> BatchProcessor:
         """Return the batch processor of the calling process."""
         with self._lock:
             if self._batches is None or self._pid != os.getpid():
                 # The process may have been forked while a thread held one of the locks of the services.
-                services = self.services if os.getpid() == self._parent else Services(stopping=_stopping)
+                services = self.services if os.getpid() == self._parent else Services(_stopping, _end_refused)
                 tagger = build_tagger(self.settings, ModelStore(self.settings.model_store))
                 self._batches = BatchProcessor(self.settings, tagger, ProcessHooks(services, _recycle, supervised=True))
                 self._pid = os.getpid()
@@ -67,18 +67,19 @@ class Process:
         except TagmillError as error:
             _end(error)
         except Exception as error:  # Celery would log it and start the worker, unchecked
-            _end(ConfigurationError(f"the worker cannot start: {error}"))
+            _end(ConfigurationError(f"the worker cannot start: {first_line(error)}"))
 
     def start_reaper(self, **_: object) -> None:
-        """Start the reaper."""
-        engine = connect(self.settings.database_url, self.settings.lease_seconds)
-        self._reaper = reaper(app, engine, self.settings, self.services)
-        self._reaper.start()
+        """Start the threads of the reaper."""
+        engine = connect(self.settings.database_url, worker=True)
+        self._reaper = reaper_threads(app, engine, self.settings, self.services)
+        for thread in self._reaper:
+            thread.start()
 
     def stop_reaper(self, **_: object) -> None:
         """End the reaper with the worker."""
-        if self._reaper is not None:
-            self._reaper.stop()
+        for thread in self._reaper:
+            thread.stop()
 
 
 def _stopping() -> bool:
@@ -90,6 +91,12 @@ def _recycle(reason: RecycleReason) -> None:
     if not _stopping():
         log.warning("ending for a restart", extra={"action": "worker_recycling", "reason": reason})
         state.should_stop = ProcessEnd.RECYCLED
+
+
+def _end_refused() -> None:
+    """End the process: only a person can mend the database's settings or Tagmill's. Its batches go back."""
+    if not _stopping():
+        state.should_stop = ExitCode.CONFIGURATION
 
 
 def _settings() -> Settings:

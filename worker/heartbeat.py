@@ -21,7 +21,7 @@ class Heartbeat:
 
     def __init__(self, engine: Engine, lease_seconds: float, services: Services) -> None:
         # Its own connection: it must renew even while all others are blocked for longer than a lease.
-        self._engine = connect(engine.url.render_as_string(hide_password=False), lease_seconds)
+        self._engine = connect(engine.url.render_as_string(hide_password=False), worker=True)
         self._services = services
         self._lease_seconds = lease_seconds
         self._tokens: set[str] = set()

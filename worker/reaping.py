@@ -1,6 +1,7 @@
 """The reaper pass that republishes expired and lost batches; one thread of each worker repeats it."""
 
 import time
+from functools import partial
 
 from celery import Celery
 from sqlalchemy import Engine
@@ -34,7 +35,6 @@ def reap(app: Celery, engine: Engine, settings: Settings, services: Services) ->
     if not acquire_reaper_lock(engine, queue, settings.reap_seconds / 2):
         services.database.answered(asked)
         return 0
-    terminate_silent(engine, settings.lease_seconds)
     # Leases of live workers expire during an outage; wait one lease before requeueing.
     if services.database.is_stable(settings.lease_seconds):
         requeue_expired(engine, queue)
@@ -63,6 +63,20 @@ def reap(app: Celery, engine: Engine, settings: Settings, services: Services) ->
     return recovered + len(due) + len(lost)
 
 
-def reaper(app: Celery, engine: Engine, settings: Settings, services: Services) -> Periodic:
-    """Return the reaper thread, not yet started."""
-    return Periodic("reaper", settings.reap_seconds, lambda: reap(app, engine, settings, services), services)
+def end_silent(engine: Engine, settings: Settings, services: Services) -> None:
+    """End the connections of frozen workers. Every worker does it."""
+    asked = time.monotonic()
+    terminate_silent(engine, settings.lease_seconds)
+    services.database.answered(asked)
+
+
+def reaper_threads(app: Celery, engine: Engine, settings: Settings, services: Services) -> list[Periodic]:
+    """Return the threads of the reaper, not yet started.
+
+    Silent connections have their own: a frozen worker may hold the lock that the reaper waits for.
+    """
+    threads = [Periodic("reaper", settings.reap_seconds, lambda: reap(app, engine, settings, services), services)]
+    if engine.dialect.name == "postgresql":
+        work = partial(end_silent, engine, settings, services)
+        threads.append(Periodic("silent_connections", settings.lease_seconds / 2, work, services))
+    return threads

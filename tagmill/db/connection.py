@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Boolean, Column, Connection, Engine, Select, Table, create_engine, event, select, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import ExceptionContext, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
@@ -15,7 +15,8 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement
 from sqlalchemy.types import Double
 
-from tagmill.errors import ConfigurationError
+from tagmill.db.refusal import refusal
+from tagmill.errors import ConfigurationError, DatabaseRefusedError
 
 #: seconds a SQLite writer waits for another one
 SQLITE_BUSY_SECONDS = 60
@@ -61,12 +62,14 @@ def _epoch_now_sqlite(element: epoch_now, compiler: SQLCompiler, **kw: Any) -> s
     return "((julianday('now') - 2440587.5) * 86400.0)"
 
 
-def connect(url: str, patience_seconds: float | None = None) -> Engine:
+def connect(url: str, *, worker: bool = False) -> Engine:
     """Return an engine. SQLite uses WAL, and a transaction that may write takes the write lock when it begins.
 
-    Workers pass `patience_seconds`: PostgreSQL then ends a connection that is idle for so long inside a transaction.
-    Otherwise a frozen process, or one behind a broken network, would keep its locks. `terminate_silent` ends those that
-    PostgreSQL does not count as idle. SQLite has no such timeout.
+    With `worker`, PostgreSQL shows the connection as a worker's, and `terminate_silent` may end it.
+
+    Connections work through a pooler that gives each transaction another one to the server, such as PgBouncer: they
+    have no prepared statements and no other state beyond a transaction, and the startup packet has no `options`.
+    Raise DatabaseRefusedError, also later, if the server refuses a connection for a reason that lasts.
     """
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
@@ -83,13 +86,14 @@ def connect(url: str, patience_seconds: float | None = None) -> Engine:
     try:
         parameters: dict[str, Any] = {name: value for name, value in LIBPQ_DEFAULTS.items() if name not in parsed.query}
         parsed = parsed.set(drivername="postgresql+psycopg")
-        if patience_seconds is not None and "options" not in parsed.query:
-            parameters["options"] = f"-c idle_in_transaction_session_timeout={round(1000 * patience_seconds)}"
-        if patience_seconds is not None:
+        parameters["prepare_threshold"] = None
+        if worker:
             parameters["application_name"] = " ".join([WORKER, *parsed.normalized_query.get("application_name", ())])
-        return create_engine(parsed, pool_pre_ping=True, pool_size=10, connect_args=parameters)
+        engine = create_engine(parsed, pool_pre_ping=True, pool_size=10, connect_args=parameters)
     except ModuleNotFoundError as error:
         raise ConfigurationError(f"PostgreSQL needs {error.name}; run: pip install 'tagmill[postgres]'") from error
+    event.listen(engine, "handle_error", _raise_refusal)
+    return engine
 
 
 def terminate_silent(engine: Engine, seconds: float) -> int:
@@ -170,6 +174,14 @@ def _first_ids_postgresql(element: first_ids, compiler: SQLCompiler, **kw: Any) 
 def _first_ids_sqlite(element: first_ids, compiler: SQLCompiler, **kw: Any) -> str:
     key, chosen = (compiler.process(clause, **kw) for clause in element.clauses)
     return f"{key} IN {chosen}"
+
+
+def _raise_refusal(context: ExceptionContext) -> None:
+    # PgBouncer may let a client in and refuse its first statement, as a protocol violation.
+    error, state = context.original_exception, getattr(context.original_exception, "sqlstate", None)
+    while_connecting = context.connection is None and state is None
+    if (while_connecting or state == "08P01") and (reason := refusal(error)):
+        raise DatabaseRefusedError(reason)
 
 
 def _configure_sqlite(connection: Any, record: object) -> None:

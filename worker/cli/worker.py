@@ -10,6 +10,7 @@ from tagmill import logs
 from tagmill.broker.app import require_shared_broker
 from tagmill.cli.param_types import DEVICE
 from tagmill.db.migrate import open_database
+from tagmill.errors import DatabaseRefusedError
 from tagmill.ledger.reaper import requeue_owned
 from tagmill.settings import load_settings
 from worker.supervision.device_check import require_device
@@ -41,8 +42,8 @@ def start(queue: str | None, concurrency: int | None, name: str, device: str | N
     def free(process: str) -> int:
         try:
             freed = requeue_owned(engine, process)
-        except SQLAlchemyError:
-            return 0  # the database is down: their leases will expire
+        except (SQLAlchemyError, DatabaseRefusedError):
+            return 0  # the database is down, or refuses this worker: their leases will expire
         if freed:
             log.info("batches of a dead worker were requeued", extra={"action": "batches_freed", "batches": freed})
         return freed

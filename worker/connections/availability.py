@@ -10,7 +10,7 @@ from kombu.exceptions import OperationalError
 from sqlalchemy.exc import SQLAlchemyError
 
 from tagmill.db.connection import is_outage
-from tagmill.errors import first_line
+from tagmill.errors import DatabaseRefusedError, first_line
 
 log = logging.getLogger(__name__)
 
@@ -76,12 +76,26 @@ class Service:
 
 
 class Services:
-    """The database and the broker of a worker, and whether the worker is ending."""
+    """The database and the broker of a worker, and whether the worker is ending.
 
-    def __init__(self, stopping: Callable[[], bool] = lambda: False) -> None:
+    `end` is called once if the database refuses connections for a reason that waiting does not change. It has the
+    process end with `ExitCode.CONFIGURATION`.
+    """
+
+    def __init__(self, stopping: Callable[[], bool] = lambda: False, end: Callable[[], object] = lambda: None) -> None:
         self.database = Service("database")
         self.broker = Service("broker")
         self.stopping = stopping
+        #: why the database refuses connections
+        self.refusal: DatabaseRefusedError | None = None
+        self._end = end
+
+    def refused(self, error: DatabaseRefusedError) -> None:
+        """Record that the database refuses connections, and end the process. Log the first refusal."""
+        if self.refusal is None:
+            self.refusal = error
+            log.error("%s", error, extra={"action": "database_refused", "reason": str(error)})
+            self._end()
 
     def retry_until_available(self, work: Callable[[], _Result]) -> _Result:
         """Return the result of `work` on the database; repeat it while the database is down.
@@ -119,7 +133,13 @@ class Services:
             self.database.stop_retrying()
 
     def note(self, error: Exception) -> bool:
-        """Record which service is down; return False if `error` is not an outage. For threads that repeat one call."""
+        """Record which service is down; return False if `error` is not an outage. For threads that repeat one call.
+
+        End the process if the database refuses connections.
+        """
+        if isinstance(error, DatabaseRefusedError):
+            self.refused(error)
+            return True
         if isinstance(error, SQLAlchemyError):
             if is_outage(error):
                 self.database.failed(error, retried=True)

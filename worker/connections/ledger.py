@@ -11,10 +11,11 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from tagmill.broker.message import BatchMessage
+from tagmill.errors import DatabaseRefusedError
 from tagmill.ledger import complete, known_results, leases
 from tagmill.ledger.leases import Claim, Lease
 from tagmill.records import BatchResult
-from worker.connections.availability import Services
+from worker.connections.availability import Services, StoppedError
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ class Ledger:
     """The calls of a worker to `tagmill.ledger`. Each waits for a database that is away.
 
     All raise StoppedError if the process is to end meanwhile; then it is unknown whether the database got the call.
+    They end the process if the database refuses connections, for example because the password was changed.
     """
 
     def __init__(self, engine: Engine, services: Services) -> None:
@@ -62,6 +64,13 @@ class Ledger:
         self._call(leases.release, claim, reason, delay_seconds)
 
     def _call(self, function: Callable[..., _Result], *given: Any) -> _Result:
+        try:
+            return self._repeat(function, *given)
+        except DatabaseRefusedError as error:
+            self._services.refused(error)
+            raise StoppedError from error
+
+    def _repeat(self, function: Callable[..., _Result], *given: Any) -> _Result:
         database, asked = self._services.database, time.monotonic()
         try:
             result = function(self._engine, *given)

@@ -87,12 +87,14 @@ def tag_locally(
     with closing(BatchProcessor(settings, tagger, hooks)) as batches, _worker(app, batches, stopping):
         reconcile(app, engine, settings.queue, settings.max_attempts)  # what an interrupted process had published
         publish_run(app, engine, run_id)
-        reaper = reaping.reaper(app, engine, settings, services)
-        reaper.start()
+        threads = reaping.reaper_threads(app, engine, settings, services)
+        for thread in threads:
+            thread.start()
         try:
-            seen = _watch(engine, run_id, progress)
+            seen = _watch(engine, run_id, progress, services)
         finally:
-            reaper.stop()
+            for thread in threads:
+                thread.stop()
     return TaggedRun(engine, seen, models)
 
 
@@ -104,8 +106,10 @@ def local_queue(entries: Iterable[Entry], batch_size: int, files: NamedBundles) 
     return f"{LOCAL_QUEUE_PREFIX}{named.hexdigest()[:16]}"
 
 
-def _watch(engine: Engine, run_id: int, progress: Callable[[RunProgress], None]) -> RunProgress:
+def _watch(engine: Engine, run_id: int, progress: Callable[[RunProgress], None], services: Services) -> RunProgress:
     while True:
+        if services.refusal is not None:
+            raise services.refusal
         started = time.monotonic()
         seen = run_progress(engine, run_id)
         progress(seen)

@@ -13,6 +13,7 @@ from sqlalchemy.pool import QueuePool
 from support.ledger import QUEUE, digest
 from support.processes import tagmill, wait_until
 
+from tagmill.broker.app import make_app
 from tagmill.bundles.metadata import BundleSpec
 from tagmill.db.connection import WORKER, connect, is_outage, reading, terminate_silent
 from tagmill.db.migrate import upgrade
@@ -25,9 +26,11 @@ from tagmill.ledger.reaper import acquire_reaper_lock, requeue_expired
 from tagmill.ledger.runs import create_run
 from tagmill.records import Entry
 from tagmill.registry.models import register
+from tagmill.settings import Settings
 from tagmill.tasks.classify import CLASSIFY
 from worker.connections.availability import Services
 from worker.heartbeat import Heartbeat
+from worker.reaping import reaper_threads
 
 
 def test_a_sqlite_url_with_another_driver_opens_the_same_file(sqlite_url: str) -> None:
@@ -47,7 +50,7 @@ def test_silent_transactions_of_workers_are_ended_and_those_of_producers_never(
 ) -> None:
     named = make_url(postgres_url).update_query_dict({"application_name": name} if name else {})
     url = named.render_as_string(hide_password=False)
-    worker, producer = connect(url, patience_seconds=60), connect(url)
+    worker, producer = connect(url, worker=True), connect(url)
     with worker.connect() as frozen, producer.connect() as slow:
         for connection in (frozen, slow):
             connection.execute(text("SELECT 1"))
@@ -68,7 +71,7 @@ def test_silent_transactions_of_workers_are_ended_and_those_of_producers_never(
 def test_leases_are_renewed_while_every_connection_of_the_pool_is_in_use(engine: Engine) -> None:
     model = register(engine, BundleSpec("shirts", CLASSIFY, ("red", "blue"), PreprocessSpec(8, 8)), "f" * 64)
     run = create_run(engine, "test", [Entry("key", "/pictures/1.jpg")], [model], [], 1, "tagmill")
-    own = connect(engine.url.render_as_string(hide_password=False), patience_seconds=60)
+    own = connect(engine.url.render_as_string(hide_password=False), worker=True)
     assert isinstance(own.pool, QueuePool)
     heartbeat = Heartbeat(own, 1.0, Services())
     with ExitStack() as held:
@@ -83,12 +86,16 @@ def test_leases_are_renewed_while_every_connection_of_the_pool_is_in_use(engine:
 
 
 def test_a_frozen_worker_that_holds_a_lock_does_not_block_the_others(postgres_url: str) -> None:
-    frozen, other = connect(postgres_url, patience_seconds=0.3), connect(postgres_url)
+    frozen, other = (connect(postgres_url, worker=True) for _ in range(2))
     upgrade(other)
-    with frozen.connect() as connection:
+    settings = Settings(lease_seconds=1, reap_seconds=0.2)
+    with frozen.connect() as connection, ExitStack() as threads:
         assert acquire_reaper_lock(other, QUEUE, 0.0)
         connection.execute(update(reaper).values(next_look=0.0))  # and then it is silent
-        assert acquire_reaper_lock(other, QUEUE, 60.0)
+        for thread in reaper_threads(make_app(settings), other, settings, Services()):
+            thread.start()  # one of them waits for the lock
+            threads.callback(thread.stop)
+        wait_until(lambda: not locked(other), 10, "the lock to be free")
         with pytest.raises(DBAPIError) as caught:
             connection.execute(select(reaper))
         connection.invalidate()
@@ -100,10 +107,8 @@ def test_a_frozen_worker_that_holds_a_lock_does_not_block_the_others(postgres_ur
 @contextmanager
 def frozen_worker(url: str) -> Iterator[tuple[Engine, Connection, psycopg.Connection]]:
     """Yield the engine of another worker, and the frozen worker's connection in SQLAlchemy and in psycopg."""
-    patient = connect(url)  # between the statements of an upgrade a busy machine may pause for longer than 0.3 s
-    upgrade(patient)
-    patient.dispose()
-    frozen, other = (connect(url, patience_seconds=0.3) for _ in range(2))
+    frozen, other = (connect(url, worker=True) for _ in range(2))
+    upgrade(other)
     assert acquire_reaper_lock(other, QUEUE, 0.0)
     with frozen.connect() as connection:
         raw = connection.connection.driver_connection
@@ -122,8 +127,7 @@ def test_the_connection_of_a_worker_that_froze_inside_a_pipeline_is_ended(postgr
         raw.pgconn.flush()  # the statement runs; the Sync that ends it does not come
         wait_until(lambda: locked(other), 10, "the statement to run")
         assert terminate_silent(other, 60) == 0
-        time.sleep(1)  # longer than idle_in_transaction_session_timeout, which does not see it
-        assert locked(other)
+        time.sleep(0.5)
         assert terminate_silent(other, 0.3) == 1
         assert acquire_reaper_lock(other, QUEUE, 60.0)
 
@@ -132,7 +136,7 @@ def test_the_connection_of_a_worker_that_froze_inside_a_copy_is_ended(postgres_u
     with frozen_worker(postgres_url) as (other, connection, raw):
         connection.execute(update(reaper).values(next_look=0.0))
         raw.pgconn.exec_(b"COPY known_file FROM STDIN")  # and no row comes
-        time.sleep(1)
+        time.sleep(0.5)
         assert locked(other)
         assert terminate_silent(other, 0.3) == 1
         assert acquire_reaper_lock(other, QUEUE, 60.0)
