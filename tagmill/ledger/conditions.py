@@ -17,10 +17,15 @@ def has_status(status: BatchStatus) -> ColumnElement[bool]:
 
 QUEUED = has_status(BatchStatus.QUEUED)
 RUNNING = has_status(BatchStatus.RUNNING)
+#: The time, once for a statement. An index finds what is before it: with a function that may return another value for
+#: each row, PostgreSQL would read and compare every batch that is queued.
+NOW = select(epoch_now()).scalar_subquery()
 #: a worker has claimed it before: it released it, or died
 WORKED_ON = and_(QUEUED, batch.c.not_before.is_not(None))
+#: the same, and it may be claimed now
+WORKED_ON_DUE = and_(WORKED_ON, batch.c.not_before <= NOW)
 #: it may be claimed now
-DUE = or_(batch.c.not_before.is_(None), batch.c.not_before <= epoch_now())
+DUE = or_(batch.c.not_before.is_(None), batch.c.not_before <= NOW)
 #: its producer has not published it yet
 UNPUBLISHED = and_(QUEUED, batch.c.published_at.is_(None), batch.c.not_before.is_(None))
 #: workers may claim the batches of its run

@@ -11,7 +11,7 @@ from tagmill.db.bulk import insert_new
 from tagmill.db.connection import epoch_now, first_ids, insert_ignore
 from tagmill.db.schema import BatchStatus, RunState, batch, batch_failure, image_failure, reaper, run
 from tagmill.ledger.attempts import attempts_left
-from tagmill.ledger.conditions import DUE, OPEN_RUN, QUEUED, RUNNING, WORKED_ON, unlocked
+from tagmill.ledger.conditions import DUE, NOW, OPEN_RUN, QUEUED, RUNNING, WORKED_ON, WORKED_ON_DUE, unlocked
 from tagmill.ledger.positions import positions_of
 from tagmill.outcomes import ErrorCode
 
@@ -43,7 +43,7 @@ def requeue_expired(engine: Engine, queue: str) -> int:
 
     This includes batches of cancelled runs: such a run is then no longer running, and `tagmill run retry` takes them.
     """
-    return _requeue(engine, and_(batch.c.queue == queue, batch.c.lease_until < epoch_now()))
+    return _requeue(engine, and_(batch.c.queue == queue, batch.c.lease_until < NOW))
 
 
 def requeue_owned(engine: Engine, process: str) -> int:
@@ -74,7 +74,7 @@ def mark_dead(engine: Engine, queue: str, max_attempts: int) -> int:
 
 def abandoned_runs(engine: Engine, queue: str) -> list[int]:
     """Return the open runs of a queue whose producer did not finish publishing them in time."""
-    late = and_(run.c.publish_until.is_not(None), run.c.publish_until < epoch_now())
+    late = and_(run.c.publish_until.is_not(None), run.c.publish_until < NOW)
     mine = and_(run.c.queue == queue, run.c.state == RunState.OPEN)
     with engine.begin() as connection:
         return list(connection.execute(select(run.c.id).where(late, mine).order_by(run.c.id)).scalars())
@@ -85,7 +85,7 @@ def reclaim_due(engine: Engine, queue: str) -> list[tuple[int, int]]:
 
     No message was sent for them since, so it does not matter what the queue holds.
     """
-    return _reclaim(engine, queue, and_(WORKED_ON, batch.c.published_at.is_(None)), batch.c.not_before)
+    return _reclaim(engine, queue, and_(WORKED_ON_DUE, batch.c.published_at.is_(None)), batch.c.not_before)
 
 
 def reclaim_lost(engine: Engine, queue: str, grace_seconds: float) -> list[tuple[int, int]]:
@@ -93,7 +93,7 @@ def reclaim_lost(engine: Engine, queue: str, grace_seconds: float) -> list[tuple
 
     Call it only while the queue is empty: then a batch that still waits has no message.
     """
-    return reclaim_before(engine, queue, epoch_now() - grace_seconds)
+    return reclaim_before(engine, queue, NOW - grace_seconds)
 
 
 def reclaim_retries(engine: Engine, queue: str, grace_seconds: float) -> list[tuple[int, int]]:
@@ -102,8 +102,8 @@ def reclaim_retries(engine: Engine, queue: str, grace_seconds: float) -> list[tu
     Return their (run id, batch id). Call it only while no message of `Priority.RETRY` waits: then a worker took the
     message and died before it claimed the batch.
     """
-    overdue = batch.c.published_at < epoch_now() - grace_seconds
-    return _reclaim(engine, queue, and_(WORKED_ON, overdue), batch.c.not_before)
+    overdue = batch.c.published_at < NOW - grace_seconds
+    return _reclaim(engine, queue, and_(WORKED_ON_DUE, overdue), batch.c.not_before)
 
 
 def reclaim_before(engine: Engine, queue: str, moment: float | ColumnElement[float]) -> list[tuple[int, int]]:
@@ -124,7 +124,7 @@ def reclaim_published_between(
     """
     published = and_(QUEUED, batch.c.published_at >= since, batch.c.published_at < until)
     if retries:
-        return _reclaim(engine, queue, and_(WORKED_ON, published), batch.c.not_before)
+        return _reclaim(engine, queue, and_(WORKED_ON_DUE, published), batch.c.not_before)
     return _reclaim(engine, queue, and_(published, batch.c.not_before.is_(None)), batch.c.published_at)
 
 
