@@ -106,25 +106,24 @@ def complete(engine: Engine, claimed: Claim, result: BatchResult, worker: str) -
         files = sorted({file.identity: ids[file.sha256] for file in result.files}.items())
         insert_new(connection, known_file, _FILE, files)
 
-        image_ids = [ids.get(tagged.get(entry.position, "")) for entry in claimed.images]
+        image_ids = [ids[tagged[at.position]] if at.position in tagged else None for at in claimed.images]
         insert_new(connection, batch_outcome, ("batch_id",), [(batch_id,)], {"image_ids": image_ids})
         insert_rows(connection, image_failure, _FAILURE, rows.failures)
         insert_rows(connection, batch_failure, _COUNT, rows.failure_counts)
 
         shown = sorted(
-            (entry.image_key, entry.position, ids[tagged[entry.position]])
-            for entry in claimed.images
-            if entry.position in tagged
+            (at.image_key, at.position, image) for at, image in zip(claimed.images, image_ids, strict=True) if image
         )
+        image_keys = [image_key for image_key, _, _ in shown]
         for model in claimed.pinned:
-            same = {"run_id": claimed.run_id, "name_id": model.name_id, "place": model.place, "model_id": model.id}
-            image_keys = [image_key for image_key, _, _ in shown]
-            if model.place:  # only where the run is shown by the newest version, which was written before
+            mine = shown
+            if model.place:  # only where the newest version, which was written before, shows this run
                 asked = {"run": claimed.run_id, "name": model.name_id, "keys": image_keys}
                 ours = set(connection.execute(catalog.SHOWN_BY, asked).scalars())
-                shown = [row for row in shown if row[0] in ours]
+                mine = [row for row in shown if row[0] in ours]
+            same = {"run_id": claimed.run_id, "name_id": model.name_id, "place": model.place, "model_id": model.id}
             same["changed_at"] = math.ceil(now)
-            upsert_rows(connection, catalog_entry, catalog.COLUMNS, shown, catalog.REPLACE, same)
+            upsert_rows(connection, catalog_entry, catalog.COLUMNS, mine, catalog.REPLACE, same)
             if model.had_versions and not model.place:
                 older = {"run": claimed.run_id, "names": [model.name_id], "keys": image_keys}
                 connection.execute(catalog.OLDER_VERSIONS, older)
