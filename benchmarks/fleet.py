@@ -14,9 +14,10 @@ its own process, forked from one that has loaded everything. Workers that share 
 lock, and their latencies include waiting for it.
 
 It is a closed loop: each worker has --concurrency batches in work at any time. With --think-ms a batch waits before it
-is completed, as for a GPU. All messages wait in Redis when the workers start. The measured time begins when twice as
-many batches are finished as are in work, and ends when only as many are left. Medians and 99th percentiles are of all
-batches of that time. CPU time is that of all processes of a server, and of all workers.
+is completed, as for a GPU: at random, up to twice as long. All messages wait in Redis when the workers start. The
+measured time begins when twice as many batches are finished as are in work, and ends when only as many are left.
+Medians and 99th percentiles are of all batches of that time. CPU time is that of all processes of a server, and of all
+workers.
 
 Without --think-ms the batches in work wait for each other: all phases of a batch together take the number of batches
 in work divided by the batches per second, however fast SQL is. Read images/s without --think-ms and latencies with it.
@@ -75,18 +76,15 @@ def measure(site: Site, *, profile: bool = False) -> Measured:
     load, url = site.load, libpq_url(site.place.database_url)
     before, size = deadlocks(url), database_bytes(url)
     ids = site.submit()
-    with Crew(site.place, load) as crew:
-        sampler = Sampler(url, {**site.servers.processes, WORKERS: crew.pids})
-        if profile:
-            count_statements(url)
-        sampler.start()
+    if profile:
+        count_statements(url)
+    with Crew(site.place, load) as crew, Sampler(url, {**site.servers.processes, WORKERS: crew.pids}) as sampler:
         report = crew.run(site.batches)
-        samples = sampler.stop()
     if (tagged := site.tagged(ids)) != load.images:
         raise RuntimeError(f"{tagged} of {load.images} images were tagged")
     if profile:
-        print(f"\n{statements_table(url, load.images)}\n\n{waits_table(samples)}\n", flush=True)
-    return summary(report, samples, load, deadlocks(url) - before, (database_bytes(url) - size) / load.images)
+        print(f"\n{statements_table(url, load.images)}\n\n{waits_table(sampler.samples)}\n", flush=True)
+    return summary(report, sampler.samples, load, deadlocks(url) - before, (database_bytes(url) - size) / load.images)
 
 
 @contextmanager
@@ -148,7 +146,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=64, help="images per message")
     parser.add_argument("--runs", type=int, default=1, help="runs that the images are split into")
     parser.add_argument("--masks", type=int, default=0, help="masks per image")
-    parser.add_argument("--think-ms", type=float, default=0.0, help="wait of each batch, as for a GPU")
+    parser.add_argument("--think-ms", type=float, default=0.0, help="mean wait of a batch, as for a GPU")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rerun", action="store_true", help="measure a second run of the same images")
     parser.add_argument("--database", metavar="URL", help="a database of a PostgreSQL that runs already")

@@ -18,7 +18,7 @@ class Load:
     runs: int
     #: masks per image
     masks: int
-    #: wait of each batch, as for a GPU
+    #: wait of a batch in the mean, as for a GPU
     think_ms: float
 
     @property

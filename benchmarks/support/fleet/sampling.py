@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
 
 import psycopg
 from support.processes import children
@@ -13,8 +15,9 @@ from support.processes import children
 from tagmill.db.connection import WORKER
 
 SAMPLE_SECONDS = 0.25
+_WAL = "SELECT pg_current_wal_lsn() - '0/0'::pg_lsn"
 _ACTIVITY = """
-    SELECT state, coalesce(wait_event_type || ': ' || wait_event, 'CPU'), count(*), pg_current_wal_lsn() - '0/0'::pg_lsn
+    SELECT state, coalesce(wait_event_type || ': ' || wait_event, 'CPU'), count(*)
     FROM pg_stat_activity WHERE datname = current_database() AND starts_with(application_name, %s) GROUP BY 1, 2
 """
 
@@ -36,7 +39,7 @@ class Sample:
 
 
 class Sampler(threading.Thread):
-    """A thread that takes samples until it is stopped.
+    """A thread that takes samples in a `with` block.
 
     `roots` names for each role its processes; the CPU time of a role includes their descendants.
     """
@@ -51,22 +54,27 @@ class Sampler(threading.Thread):
         self.samples: list[Sample] = []
 
     def run(self) -> None:
-        """Take samples until `stop` is called."""
-        while not self._stopped.wait(SAMPLE_SECONDS):
+        """Take samples; the last one when the block ends."""
+        ended = False
+        while not ended:
+            ended = self._stopped.wait(SAMPLE_SECONDS)
             self.samples.append(self._sample())
 
-    def stop(self) -> list[Sample]:
-        """Stop, and return the samples."""
+    def __enter__(self) -> Self:
+        self.samples.append(self._sample())
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._stopped.set()
         self.join()
         self._connection.close()
-        return self.samples
 
     def _sample(self) -> Sample:
         rows = self._connection.execute(_ACTIVITY, (WORKER,)).fetchall()
-        waits = {wait: count for state, wait, count, _ in rows if state == "active"}
+        waits = {wait: count for state, wait, count in rows if state == "active"}
+        wal = int(self._connection.execute(_WAL).fetchall()[0][0])
         self._read_clocks()
-        wal = int(rows[0][3]) if rows else 0
         return Sample(time.monotonic(), dict(self._cpu), wal, sum(row[2] for row in rows), waits)
 
     def _read_clocks(self) -> None:

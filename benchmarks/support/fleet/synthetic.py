@@ -12,7 +12,9 @@ from tagmill.records import BatchResult, ImageRow, InferenceRow, Mask, Outcome, 
 
 LABELS, VOCABULARY, RLE_BYTES = 5, 60, 400
 #: different sets of labels and of masks, made before the first batch
-POOL = 2048
+POOL = 512
+#: characters of COCO's compressed run lengths
+_RLE = "".join(map(chr, range(48, 112)))
 
 
 class SyntheticResults:
@@ -64,7 +66,7 @@ def _masks(chance: random.Random, masks: int) -> tuple[Mask, ...]:
     return tuple(
         Mask(
             f"category {place}",
-            "".join(chr(chance.randrange(48, 112)) for _ in range(RLE_BYTES)),
+            "".join(chance.choices(_RLE, k=RLE_BYTES)),
             256,
             256,
             0.25,

@@ -4,6 +4,7 @@ Everything that it says to SQL and Redis is real: `Ledger`, `Heartbeat` and the 
 connections for each, and Celery's consumer on the project's channel.
 """
 
+import random
 import threading
 import time
 import traceback
@@ -142,7 +143,7 @@ class FleetWorker:
                 watch.lap()
                 found = self._known(claimed, identities, shas)
                 known = watch.lap()
-                time.sleep(self._think_seconds)
+                time.sleep(random.uniform(0, 2 * self._think_seconds))  # in step, all batches would meet
                 result = self._results.result(claimed, identities, shas, found)
                 watch.lap()
                 written = ledger.complete(claimed, result, self._name)
