@@ -1,0 +1,1 @@
+"""The parts of `benchmarks.fleet`: load, servers, workers, samples and results."""
