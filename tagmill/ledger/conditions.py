@@ -16,6 +16,9 @@ def has_status(status: BatchStatus) -> ColumnElement[bool]:
 
 
 QUEUED = has_status(BatchStatus.QUEUED)
+#: the same, for a statement about one run: without the index over the queued batches of all runs, which may be chosen
+#: for it otherwise and is read as a whole then
+QUEUED_IN_RUN = batch.c.status.concat(literal_column("''")) == literal_column(f"'{BatchStatus.QUEUED.value}'")
 RUNNING = has_status(BatchStatus.RUNNING)
 #: The time, once for a statement. An index finds what is before it: with a function that may return another value for
 #: each row, PostgreSQL would read and compare every batch that is queued.

@@ -12,7 +12,7 @@ from tagmill.db.bulk import insert_rows
 from tagmill.db.connection import epoch_now, first_ids, reading
 from tagmill.db.schema import BatchStatus, RunState, batch, batch_failure, entry, image_failure, run, run_model
 from tagmill.errors import InputError, NothingToDo
-from tagmill.ledger.conditions import QUEUED, UNPUBLISHED, has_status, unlocked
+from tagmill.ledger.conditions import QUEUED_IN_RUN, UNPUBLISHED, has_status, unlocked
 from tagmill.ledger.positions import positions_of, stored_positions
 from tagmill.outcomes import ErrorCode
 from tagmill.records import Entry
@@ -107,7 +107,7 @@ def cancel_run(engine: Engine, run_id: int) -> int:
     with engine.begin() as connection:
         _require(connection, run_id)
         connection.execute(update(run).where(run.c.id == run_id).values(state=RunState.CANCELLED))
-        waiting = and_(batch.c.run_id == run_id, QUEUED)
+        waiting = and_(batch.c.run_id == run_id, QUEUED_IN_RUN)
         return connection.execute(update(batch).where(waiting).values(status=BatchStatus.CANCELLED)).rowcount
 
 
@@ -132,9 +132,8 @@ def requeue_images(
             positions += _leave_cancelled(connection, run_id)
         if not positions:
             raise NothingToDo(f"run {run_id}: no image to take again; see `tagmill run status {run_id}`")
-        connection.execute(
-            update(batch).where(batch.c.run_id == run_id, QUEUED, batch.c.queue != queue).values(queue=queue)
-        )
+        elsewhere = and_(batch.c.run_id == run_id, QUEUED_IN_RUN, batch.c.queue != queue)
+        connection.execute(update(batch).where(elsewhere).values(queue=queue))
         _insert_rebatched(connection, run_id, queue, sorted(positions), batch_size)
         opened = {"state": RunState.OPEN, "queue": queue, "publish_until": epoch_now() + PUBLISH_SECONDS}
         connection.execute(update(run).where(run.c.id == run_id).values(**opened))
@@ -196,7 +195,7 @@ def _leave_cancelled(connection: Connection, run_id: int) -> list[int]:
     """Empty the cancelled batches of a run; return the positions that were in them."""
     # A batch that was running when its run was cancelled, and then failed, is queued in a run that no worker serves.
     cancelled = select(run.c.id).where(run.c.id == run_id, run.c.state == RunState.CANCELLED)
-    stranded = and_(batch.c.run_id == run_id, QUEUED, cancelled.exists())
+    stranded = and_(batch.c.run_id == run_id, QUEUED_IN_RUN, cancelled.exists())
     connection.execute(update(batch).where(stranded).values(status=BatchStatus.CANCELLED))
     left = and_(batch.c.run_id == run_id, has_status(BatchStatus.CANCELLED), batch.c.images > 0)
     columns = (batch.c.positions, batch.c.first_position, batch.c.last_position)
