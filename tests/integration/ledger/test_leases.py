@@ -3,12 +3,14 @@
 import threading
 import time
 
-from sqlalchemy import Engine
+import pytest
+from sqlalchemy import Engine, select, text
 from support.ledger import QUEUE, batches, new_run, published_run, take
 
+from tagmill.db.schema import batch
 from tagmill.ledger import leases
 from tagmill.ledger.leases import Lease
-from tagmill.ledger.reaper import reclaim_due, reclaim_lost, requeue_expired
+from tagmill.ledger.reaper import mark_dead, reclaim_due, reclaim_lost, requeue_expired
 from tagmill.registry.models import Model
 
 
@@ -81,4 +83,49 @@ def test_a_released_batch_is_free_only_after_its_delay(engine: Engine, model: Mo
     time.sleep(0.4)
     assert [found for _, found in reclaim_due(engine, QUEUE)] == [batch_id]
     assert reclaim_due(engine, QUEUE) == []
+    assert take(engine, batch_id) is not None
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_neither_a_claim_nor_a_reaper_waits_for_a_batch_that_another_transaction_has_locked(
+    engine: Engine, model: Model
+) -> None:
+    run_id = published_run(engine, model, images=2, batch_size=1)
+    locked, free = batches(engine, run_id)
+    with engine.connect() as other:
+        other.execute(select(batch).where(batch.c.id == locked).with_for_update())
+        began = time.monotonic()
+        assert take(engine, locked) is None
+        assert take(engine, free, lease=-1.0) is not None
+        assert requeue_expired(engine, QUEUE) == 1
+        assert [number for _, number in reclaim_lost(engine, QUEUE, grace_seconds=-60)] == []
+        assert [number for _, number in reclaim_due(engine, QUEUE)] == [free]
+        assert mark_dead(engine, QUEUE, max_attempts=-1) == 1
+        leases.renew(engine, ["me"], 30.0)
+        assert time.monotonic() - began < 5
+    claimed = take(engine, locked)
+    assert claimed is not None
+    assert claimed.attempts == 1
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_claim_does_not_wait_for_a_reaper_that_marks_its_batch(engine: Engine, model: Model) -> None:
+    (batch_id,) = batches(engine, published_run(engine, model))
+    with engine.begin() as connection:  # keeps the UPDATE of a reaper open, and the lock with it
+        connection.execute(
+            text(
+                "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS "
+                "$$ BEGIN PERFORM pg_sleep(3); RETURN NULL; END $$"
+            )
+        )
+        connection.execute(
+            text("CREATE TRIGGER slow AFTER UPDATE OF published_at ON batch FOR EACH STATEMENT EXECUTE FUNCTION slow()")
+        )
+    reaper = threading.Thread(target=lambda: reclaim_lost(engine, QUEUE, grace_seconds=-60))
+    reaper.start()
+    time.sleep(0.5)
+    began = time.monotonic()
+    assert take(engine, batch_id) is None
+    assert time.monotonic() - began < 2
+    reaper.join()
     assert take(engine, batch_id) is not None
