@@ -118,6 +118,19 @@ def reading(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
+@contextmanager
+def looking_up(engine: Engine) -> Iterator[Connection]:
+    """Open a connection for lookups that need no common snapshot: PostgreSQL runs each without a transaction.
+
+    That saves two round trips of a lookup's three.
+    """
+    options: dict[str, Any] = {"tagmill_read": True}
+    if engine.dialect.name == "postgresql":
+        options["isolation_level"] = "AUTOCOMMIT"
+    with engine.connect().execution_options(**options) as connection:
+        yield connection
+
+
 def database_time(engine: Engine) -> float:
     """Return the time in Unix seconds by the database's clock."""
     with reading(engine) as connection:

@@ -7,14 +7,13 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
+from benchmarks.sql import run_lengths
 from tagmill.ledger.leases import Claim
 from tagmill.records import BatchResult, ImageRow, InferenceRow, Mask, Outcome, SeenFile
 
-LABELS, VOCABULARY, RLE_BYTES = 5, 60, 400
+LABELS, VOCABULARY = 5, 60
 #: different sets of labels and of masks, made before the first batch
 POOL = 512
-#: characters of COCO's compressed run lengths
-_RLE = "".join(map(chr, range(48, 112)))
 
 
 class SyntheticResults:
@@ -28,7 +27,7 @@ class SyntheticResults:
 
     def hashes(self, claimed: Claim) -> tuple[list[str], list[str]]:
         """Return the identities and the sha256 of the images of a batch."""
-        return _hashes("file", claimed), _hashes("bytes", claimed)
+        return [found[:32] for found in _hashes("file", claimed)], _hashes("bytes", claimed)
 
     def result(
         self, claimed: Claim, identities: Sequence[str], shas: Sequence[str], known: Collection[str]
@@ -61,12 +60,12 @@ def _float32(number: float) -> float:
 
 
 def _masks(chance: random.Random, masks: int) -> tuple[Mask, ...]:
-    """Return masks of different labels, each with a run length encoding of RLE_BYTES characters."""
+    """Return drawn masks of different labels."""
     places = chance.sample(range(VOCABULARY), masks)
     return tuple(
         Mask(
             f"category {place}",
-            "".join(chance.choices(_RLE, k=RLE_BYTES)),
+            chance.choice(run_lengths()),
             256,
             256,
             0.25,

@@ -27,7 +27,7 @@ from worker.connections import redis_channel
 from worker.connections.availability import Services
 from worker.connections.ledger import Ledger
 from worker.heartbeat import Heartbeat
-from worker.reaping import reaper
+from worker.reaping import reaper_threads
 
 #: seconds after which a thread that waits for a message looks whether it has to end
 LOOK_SECONDS = 0.2
@@ -74,11 +74,11 @@ class FleetWorker:
         self._name, self._think_seconds = f"worker-{number}", load.think_ms / 1000
         self._app = make_app(settings)
         services = Services(stopping=stopped.is_set)
-        self._engine = connect(settings.database_url, settings.lease_seconds)
-        self._reaper_engine = connect(settings.database_url, settings.lease_seconds)
+        self._engine = connect(settings.database_url, worker=True)
+        self._reaper_engine = connect(settings.database_url, worker=True)
         self._ledger = Ledger(self._engine, services)
         self._heartbeat = Heartbeat(self._engine, settings.lease_seconds, services)
-        self._reaper = reaper(self._app, self._reaper_engine, settings, services)
+        self._reapers = reaper_threads(self._app, self._reaper_engine, settings, services)
         self._connection: Any = self._app.connection_for_read()
         self._received: deque[Any] = deque()
         self._consumer: Any = self._app.amqp.TaskConsumer(
@@ -89,7 +89,8 @@ class FleetWorker:
 
     def start(self) -> None:
         """Start to take messages."""
-        self._reaper.start()
+        for reaper in self._reapers:
+            reaper.start()
         self._consumer.consume()
         for thread in self._threads:
             thread.start()
@@ -98,9 +99,11 @@ class FleetWorker:
         """Wait for the end of the last batch, and close the connections."""
         for thread in self._threads:
             thread.join()
-        self._reaper.stop()
+        for reaper in self._reapers:
+            reaper.stop()
         self._heartbeat.stop()
-        self._reaper.join()
+        for reaper in self._reapers:
+            reaper.join()
         self._consumer.cancel()
         self._connection.close()
         self._app.close()
