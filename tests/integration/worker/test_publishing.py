@@ -14,7 +14,7 @@ from kombu.exceptions import OperationalError
 from sqlalchemy import Engine, select, text, update
 from support.installation import Site
 from support.ledger import QUEUE, batches, fail, new_model, new_run
-from support.processes import environment, tagmill
+from support.processes import environment, tagmill, wait_until
 from support.services import ExternalRedis, RedisServer
 
 from producer import submit
@@ -26,7 +26,7 @@ from tagmill.broker.publish import publish
 from tagmill.db.connection import connect
 from tagmill.db.schema import batch, run
 from tagmill.ledger.reaper import abandoned_runs
-from tagmill.ledger.runs import PUBLISH_CHUNK, PUBLISH_SECONDS, cancel_run
+from tagmill.ledger.runs import PUBLISH_CHUNK, PUBLISH_SECONDS, cancel_run, requeue_images
 from tagmill.registry.models import Model
 from tagmill.settings import Settings
 from worker.connections.availability import Services
@@ -268,6 +268,56 @@ def test_a_run_that_is_cancelled_while_it_is_published_goes_on_with_a_retry(
     assert abandoned_runs(engine, QUEUE) == []
     assert retry_run(app, engine, run_id, [], QUEUE) == 2 * PUBLISH_CHUNK
     assert take_messages(app) == batches(engine, run_id)[2 * PUBLISH_CHUNK :]
+
+
+def in_trigger(engine: Engine) -> bool:
+    """Return whether a session sleeps in SQL."""
+    sleeping = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
+    with engine.connect() as connection:
+        return connection.execute(sleeping).scalar_one() > 0
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("command", ["cancel", "retry"])
+def test_a_cancel_or_a_retry_and_a_producer_that_marks_a_chunk_do_not_deadlock(
+    app: Celery, engine: Engine, model: Model, command: str
+) -> None:
+    run_id = new_run(engine, model, images=4, batch_size=1)
+    if command == "retry":
+        cancel_run(engine, run_id)
+        requeue_images(engine, run_id, [], QUEUE)
+        with engine.begin() as connection:  # what was queued is moved to the queue of the retry
+            connection.execute(update(batch).values(queue="other"))
+            connection.execute(update(batch).where(batch.c.seq < 4).values(status="cancelled", images=1))
+    with engine.begin() as connection:  # holds the locks of a chunk for a while
+        connection.execute(
+            text(
+                "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS "
+                "$$ BEGIN PERFORM pg_sleep(0.5); RETURN NULL; END $$"
+            )
+        )
+        connection.execute(
+            text("CREATE TRIGGER slow AFTER UPDATE OF published_at ON batch FOR EACH ROW EXECUTE FUNCTION slow()")
+        )
+    failures: list[Exception] = []
+
+    def publish_all() -> None:
+        try:
+            publish_run(app, engine, run_id)
+        except Exception as error:
+            failures.append(error)
+
+    producer = threading.Thread(target=publish_all)
+    producer.start()
+    wait_until(lambda: in_trigger(engine), 30, "the producer to mark a chunk")
+    try:
+        if command == "cancel":
+            cancel_run(engine, run_id)
+        else:
+            assert requeue_images(engine, run_id, [], QUEUE) == 4
+    finally:
+        producer.join()
+    assert failures == []
 
 
 @pytest.mark.parametrize("site", ["sqlite_url", "postgres_url"], indirect=True)
