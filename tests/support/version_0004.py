@@ -408,7 +408,7 @@ def fill(engine: Engine) -> Version0004:
     waiting = old.batches(older)
     found = old.claim(waiting[0], "one")
     assert found is not None
-    old.complete(waiting[0], "one", {at: "!truncated" if at % 2 else f"other {key}" for at, key in found})
+    old.complete(waiting[0], "one", {at: "!not_found" if at % 2 else f"other {key}" for at, key in found})
     old.mark_dead(waiting[1])
     emptied = old.submit(["bad-5", "bad-6", "bad-7"], ["shirts@1"])  # its batch fails as a whole, and is retried
     old.work(emptied)

@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Engine, Row, text
+from sqlalchemy import Connection, Engine, Index, Row, inspect, text
 from sqlalchemy.exc import OperationalError
 
+from tagmill.db.connection import reading
 from tagmill.db.migrations.compact.chosen import Between, Chosen, Key
 from tagmill.db.migrations.compact.copy import Copier
 from tagmill.db.migrations.compact.tables import PREFIX, new_tables, own_tables
@@ -117,7 +118,10 @@ def copy_rest(connection: Connection) -> None:
             _copy_chunk(connection, stage, 10_000)
     while copy_changes(connection, 1000):
         pass
-    create_indexes(connection, [table for tables in _FILLED.values() for table in tables])
+    for tables in _FILLED.values():
+        for table in tables:
+            for index in _missing_indexes(connection, table):
+                index.create(connection)
 
 
 def create_tables(connection: Connection, *, log: bool) -> None:
@@ -149,13 +153,10 @@ INSERT INTO upgrade_progress (stage, goal, copied, expected, ended) VALUES (:sta
 """
 
 
-def create_indexes(connection: Connection, names: list[str]) -> None:
-    """Create the indexes of tables that were created without."""
-    if connection.dialect.name == "postgresql":
-        tables = new_tables("postgresql").tables
-        for name in names:
-            for index in sorted(tables[name].indexes, key=lambda found: str(found.name)):
-                index.create(connection, checkfirst=True)
+def _missing_indexes(connection: Connection, table: str) -> list[Index]:
+    """Return the indexes that a table lacks."""
+    wanted = sorted(new_tables(connection.dialect.name).tables[table].indexes, key=lambda found: str(found.name))
+    return [found for found in wanted if not inspect(connection).has_index(table, str(found.name))]
 
 
 def is_started(connection: Connection) -> bool:
@@ -177,14 +178,17 @@ class _Copying:
         self._rows: dict[str, tuple[int, int]] = {}
 
     def run(self) -> None:
-        with _chunk(self._engine) as connection:
+        with _reading(self._engine) as connection:
             found = {stage.name: _progress(connection, stage) for stage in _STAGES}
+            indexes = {table: _missing_indexes(connection, table) for tables in _FILLED.values() for table in tables}
         self._rows = {name: (row.copied, row.copied if row.ended else row.expected) for name, row in found.items()}
         for stage in _STAGES:
             if not found[stage.name].ended:
                 self._copy(stage)
             for table in _FILLED.get(stage.name, ()):
-                self._index(table)
+                for index in indexes[table]:
+                    with _chunk(self._engine) as connection:
+                        index.create(connection, checkfirst=True)
         if self._engine.dialect.name == "postgresql":
             with self._engine.begin() as connection:  # the new version needs statistics of its tables from the start
                 for table in new_tables("postgresql", PREFIX).tables:
@@ -205,10 +209,6 @@ class _Copying:
         self._rows[stage.name] = (self._rows[stage.name][0],) * 2
         self._tell(stage)
 
-    def _index(self, table: str) -> None:
-        with _chunk(self._engine) as connection:
-            create_indexes(connection, [table])
-
     def _tell(self, stage: _Stage) -> None:
         weights = {found.name: found.weight for found in _STAGES}
         done, total = (sum(weights[name] * rows[at] for name, rows in self._rows.items()) for at in (0, 1))
@@ -218,8 +218,11 @@ class _Copying:
 def _start(engine: Engine) -> None:
     """Create the new tables and the log, once no transaction is changing the old tables."""
     while True:
+        with _reading(engine) as connection:
+            if is_started(connection):
+                return
         try:
-            with _chunk(engine, started=False) as connection:
+            with _chunk(engine) as connection:
                 if is_started(connection):
                     return
                 lock(connection, WATCHED, "SHARE ROW EXCLUSIVE")
@@ -240,7 +243,7 @@ def lock(connection: Connection, tables: tuple[str, ...], mode: str) -> None:
 
 
 @contextmanager
-def _chunk(engine: Engine, *, started: bool = True) -> Iterator[Connection]:
+def _chunk(engine: Engine) -> Iterator[Connection]:
     """Open the transaction of a chunk. Only one process has one at a time."""
     with engine.begin() as connection:
         if connection.dialect.name == "postgresql":  # on SQLite `begin` has taken the write lock
@@ -249,9 +252,20 @@ def _chunk(engine: Engine, *, started: bool = True) -> Iterator[Connection]:
             # server dies, the last chunks are copied again.
             for setting in ("random_page_cost = 1.1", "jit = off", "synchronous_commit = off"):
                 connection.execute(text(f"SET LOCAL {setting}"))
-        if connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one() != START:
-            raise _OvertakenError
+        _require_start(connection)
         yield connection
+
+
+@contextmanager
+def _reading(engine: Engine) -> Iterator[Connection]:
+    with reading(engine) as connection:
+        _require_start(connection)
+        yield connection
+
+
+def _require_start(connection: Connection) -> None:
+    if connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one() != START:
+        raise _OvertakenError
 
 
 #: key of the advisory lock: the letters "compact"
