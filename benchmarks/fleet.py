@@ -66,7 +66,7 @@ from benchmarks.support.machine import CORES, tell
 from tagmill.machine import cpu_name
 
 #: connections of a worker besides one per batch in work: of its heartbeat and of its reaper
-OTHER_CONNECTIONS = 2
+OTHER_CONNECTIONS = 3
 #: connections of the benchmark and of the server itself
 SPARE_CONNECTIONS = 20
 

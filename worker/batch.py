@@ -110,6 +110,7 @@ class BatchProcessor:
         """End the threads and connections."""
         self._watchdog.stop()
         self._heartbeat.stop()
+        self._ledger.close()
         self.tagger.close()
         self._engine.dispose()
 

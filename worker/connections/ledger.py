@@ -1,7 +1,5 @@
 """The ledger as a worker uses it: every call is repeated while the database is away."""
 
-import logging
-import threading
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -16,11 +14,7 @@ from tagmill.ledger import complete, known_results, leases
 from tagmill.ledger.leases import Claim, Lease
 from tagmill.records import BatchResult
 from worker.connections.availability import Services, StoppedError
-
-log = logging.getLogger(__name__)
-
-#: seconds after which a claim that is not answered is logged; usually it takes milliseconds
-SLOW_SECONDS = 5.0
+from worker.connections.slow_calls import SlowCalls
 
 _Result = TypeVar("_Result")
 
@@ -35,13 +29,18 @@ class Ledger:
     def __init__(self, engine: Engine, services: Services) -> None:
         self._engine = engine
         self._services = services
+        self._slow = SlowCalls(services)
+
+    def close(self) -> None:
+        """End the thread that looks for slow claims."""
+        self._slow.stop()
 
     def claim(self, message: BatchMessage, queue: str, lease: Lease) -> Claim | None:
         """Take the batch of a message; None if it is not free. See `tagmill.ledger.leases.claim`.
 
         A claim that the database does not answer in time is logged: the whole fleet may be waiting.
         """
-        return self._call(_noticed(leases.claim), message.run, message.batch, queue, lease)
+        return self._call(self._claim, message.run, message.batch, queue, lease)
 
     def exists(self, message: BatchMessage, queue: str) -> bool:
         """Return whether the batch of a message is in SQL."""
@@ -63,6 +62,10 @@ class Ledger:
         """Give a batch back after a failed attempt."""
         self._call(leases.release, claim, reason, delay_seconds)
 
+    def _claim(self, *given: Any) -> Claim | None:
+        with self._slow.noticed():
+            return leases.claim(*given)
+
     def _call(self, function: Callable[..., _Result], *given: Any) -> _Result:
         try:
             return self._repeat(function, *given)
@@ -79,28 +82,3 @@ class Ledger:
         if database.down_since is not None:
             database.answered(asked)
         return result
-
-
-def _noticed(function: Callable[..., _Result]) -> Callable[..., _Result]:
-    """Return `function` with a log line when it has waited for long, and one when it was answered after that."""
-
-    def call(*given: Any) -> _Result:
-        began, late = time.monotonic(), threading.Event()
-        timer = threading.Timer(SLOW_SECONDS, _log_wait, (began, late))
-        timer.daemon = True
-        timer.start()
-        try:
-            return function(*given)
-        finally:
-            timer.cancel()
-            if late.is_set():
-                seconds = round(time.monotonic() - began, 1)
-                log.warning("the database answered", extra={"action": "claim_answered", "seconds": seconds})
-
-    return call
-
-
-def _log_wait(began: float, late: threading.Event) -> None:
-    late.set()
-    fields = {"action": "claim_waits", "seconds": round(time.monotonic() - began, 1)}
-    log.warning("a claim is waiting for the database", extra=fields)

@@ -102,6 +102,7 @@ class FleetWorker:
         for reaper in self._reapers:
             reaper.stop()
         self._heartbeat.stop()
+        self._ledger.close()
         for reaper in self._reapers:
             reaper.join()
         self._consumer.cancel()
