@@ -3,7 +3,7 @@
 from sqlalchemy import Connection, text
 
 from tagmill.db.migrations.compact.copy import Copier
-from tagmill.db.migrations.compact.prepare import copy_rest, create_tables, is_started, lock
+from tagmill.db.migrations.compact.prepare import copy_rest, create_tables, has_tables, is_started, lock, start_stages
 from tagmill.db.migrations.compact.tables import OLD_TABLES, PREFIX, RENAMED, new_tables, own_tables
 from tagmill.db.migrations.compact.watch import drop_functions
 
@@ -36,12 +36,14 @@ def lock_all(connection: Connection) -> None:
 def finish(connection: Connection) -> None:
     """Turn schema 0004 into 0005, whatever `prepare` has copied before: everything, a part or nothing."""
     dialect = connection.dialect.name
-    if not is_started(connection):
+    if not has_tables(connection):
         if _is_empty(connection):
             _drop_old(connection)
             new_tables(dialect).create_all(connection)
             return
-        create_tables(connection, log=False)
+        create_tables(connection)
+    if not is_started(connection):
+        start_stages(connection)
     copy_rest(connection)
     Copier(connection).models()
     sha256 = "decode(model.sha256, 'hex')" if dialect == "postgresql" else "tagmill_unhex(model.sha256)"

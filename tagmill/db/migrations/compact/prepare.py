@@ -72,9 +72,9 @@ class _Stage:
 _STAGES = (
     _Stage("runs", "run", "id", 0.1, 1000, Copier.runs),
     _Stage("results", "inference", "id", 1.0, 500, Copier.results),
-    _Stage("images", "image", "sha256", 0.1, 5000, Copier.images, to_goal=False),
+    _Stage("images", "image", "sha256", 0.15, 5000, Copier.images, to_goal=False),
     _Stage("files", "file_seen", "identity", 0.2, 2000, Copier.files, to_goal=False),
-    _Stage("entries", "batch", "id", 30.0, 20, lambda copier, chosen: copier.batches(chosen, again=False)),
+    _Stage("entries", "batch", "id", 12.0, 20, lambda copier, chosen: copier.batches(chosen, again=False)),
     _Stage("catalog", "run_image", "image_key", 0.5, 1000, Copier.catalog, to_goal=False),
 )
 #: indexes that are made once their table is filled: they then take less room. On SQLite making one would keep everybody
@@ -124,17 +124,19 @@ def copy_rest(connection: Connection) -> None:
                 index.create(connection)
 
 
-def create_tables(connection: Connection, *, log: bool) -> None:
-    """Create the new tables. With `log`, start the log of changes; the caller has locked the old tables."""
+def create_tables(connection: Connection) -> None:
+    """Create the new tables, and the migration's own."""
     dialect = connection.dialect.name
     own_tables().create_all(connection)
     tables = new_tables(dialect, PREFIX)
-    later = [name for names in _FILLED.values() for name in names] if dialect == "postgresql" else []
-    for name in later:
-        tables.tables[name].indexes.clear()
+    if dialect == "postgresql":
+        for name in (name for names in _FILLED.values() for name in names):
+            tables.tables[name].indexes.clear()
     tables.create_all(connection)
-    if log:
-        start_log(connection)
+
+
+def start_stages(connection: Connection) -> None:
+    """Note up to which row each table is copied. No other transaction may be changing the old tables."""
     for stage in _STAGES:
         goal = None
         if stage.to_goal:
@@ -159,9 +161,15 @@ def _missing_indexes(connection: Connection, table: str) -> list[Index]:
     return [found for found in wanted if not inspect(connection).has_index(table, str(found.name))]
 
 
-def is_started(connection: Connection) -> bool:
+def has_tables(connection: Connection) -> bool:
     """Return whether the new tables exist."""
-    return connection.dialect.has_table(connection, "upgrade_progress")
+    return inspect(connection).has_table("upgrade_progress")
+
+
+def is_started(connection: Connection) -> bool:
+    """Return whether the copy was begun."""
+    first = text("SELECT stage FROM upgrade_progress LIMIT 1")
+    return has_tables(connection) and connection.execute(first).first() is not None
 
 
 def is_busy(error: OperationalError) -> bool:
@@ -190,8 +198,8 @@ class _Copying:
                     with _chunk(self._engine) as connection:
                         index.create(connection, checkfirst=True)
         if self._engine.dialect.name == "postgresql":
-            with self._engine.begin() as connection:  # the new version needs statistics of its tables from the start
-                for table in new_tables("postgresql", PREFIX).tables:
+            for table in new_tables("postgresql", PREFIX).tables:  # the new version needs statistics from the start
+                with _chunk(self._engine) as connection:
                     connection.execute(text(f"ANALYZE {table}"))
 
     def _copy(self, stage: _Stage) -> None:
@@ -216,22 +224,24 @@ class _Copying:
 
 
 def _start(engine: Engine) -> None:
-    """Create the new tables and the log, once no transaction is changing the old tables."""
+    """Create the new tables, and start the log once no transaction is changing the old tables."""
     while True:
         with _reading(engine) as connection:
             if is_started(connection):
                 return
+            created = has_tables(connection)
         try:
             with _chunk(engine) as connection:
-                if is_started(connection):
-                    return
-                lock(connection, WATCHED, "SHARE ROW EXCLUSIVE")
-                create_tables(connection, log=True)
-            return
+                if not created and not has_tables(connection):
+                    create_tables(connection)
+                elif created and not is_started(connection):
+                    lock(connection, WATCHED, "SHARE ROW EXCLUSIVE")
+                    start_log(connection)
+                    start_stages(connection)
         except OperationalError as error:
             if not is_busy(error):
                 raise
-        time.sleep(_RETRY_SECONDS)
+            time.sleep(_RETRY_SECONDS)
 
 
 def lock(connection: Connection, tables: tuple[str, ...], mode: str) -> None:
@@ -316,7 +326,7 @@ def _size(connection: Connection, table: str) -> int:
 
 def _adapted(rows: int, seconds: float, pace: Pace) -> int:
     """Return how many rows the next chunk should have."""
-    factor = min(2.0, max(0.3, pace.seconds / max(seconds, 1e-3)))
+    factor = min(1.5, max(0.3, pace.seconds / max(seconds, 1e-3)))
     return max(10, min(50_000, round(rows * factor)))
 
 
