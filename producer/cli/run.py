@@ -5,8 +5,6 @@ import json
 import click
 
 from producer.cli.options import explain_broker_outage, explain_interruption
-from producer.runs import reconcile, retry_run
-from tagmill.broker.app import make_app, require_shared_broker
 from tagmill.cli.console import open_console
 from tagmill.cli.param_types import AS_JSON
 from tagmill.cli.run_display import exit_code, runs_table, status_table, watch
@@ -84,6 +82,10 @@ def cancel_command(run_id: int) -> None:
 @click.option("--wait", is_flag=True, help="Watch until the run is done; exit code 3 if images failed.")
 def retry_command(run_id: int, codes: tuple[str, ...], failed_only: bool, wait: bool) -> int:
     """Queue the failed images of a run again, and what a cancelled run left."""
+    # Imported here: Celery takes longer to import than `run status` takes.
+    from producer.runs import retry_run
+    from tagmill.broker.app import make_app, require_shared_broker
+
     settings = require_shared_broker(load_settings())
     engine = open_database(settings.database_url)
     chosen = [ErrorCode(code) for code in codes]
@@ -97,6 +99,9 @@ def retry_command(run_id: int, codes: tuple[str, ...], failed_only: bool, wait: 
 @run.command("reconcile")
 def reconcile_command() -> None:
     """Publish batches that wait or lost their worker, after Redis was emptied. Workers do so by themselves, later."""
+    from producer.runs import reconcile
+    from tagmill.broker.app import make_app, require_shared_broker
+
     settings = require_shared_broker(load_settings())
     batches = reconcile(make_app(settings), open_database(settings.database_url), settings.queue, settings.max_attempts)
     click.echo(f"{batches} batches published")

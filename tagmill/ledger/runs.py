@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, and_, delete, func, insert, select, update
 
@@ -16,7 +16,9 @@ from tagmill.ledger.conditions import QUEUED_IN_RUN, UNPUBLISHED, has_status, un
 from tagmill.ledger.positions import positions_of, stored_positions
 from tagmill.outcomes import ErrorCode
 from tagmill.records import Entry
-from tagmill.registry.models import Model
+
+if TYPE_CHECKING:  # it reads bundles with NumPy, which takes longer to import than a status takes
+    from tagmill.registry.models import Model
 
 #: prefix of the queues of `tagmill tag`, which no worker serves: see worker/local/tag.py
 LOCAL_QUEUE_PREFIX = "embedded-"
@@ -39,7 +41,7 @@ def create_run(
     engine: Engine,
     source: str,
     entries: Iterable[Entry],
-    models: Sequence[Model],
+    models: "Sequence[Model]",
     roots: Sequence[Path],
     batch_size: int,
     queue: str,
@@ -141,7 +143,7 @@ def requeue_images(
 
 
 def _insert_run(
-    connection: Connection, source: str, models: Sequence[Model], roots: Sequence[Path], batch_size: int, queue: str
+    connection: Connection, source: str, models: "Sequence[Model]", roots: Sequence[Path], batch_size: int, queue: str
 ) -> int:
     statement = insert(run).values(
         source=source,
