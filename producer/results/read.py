@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, Select, Table, and_, select
+from sqlalchemy import Connection, Engine, Row, Select, Table, and_, select, text
 
 from tagmill.db.any_of import any_of
 from tagmill.db.connection import reading
@@ -77,6 +77,7 @@ def read_results(engine: Engine, run_id: int, models: Sequence[Model]) -> Iterat
     last, batches = -1, _OpenBatches(run_id)
     while True:
         with reading(engine) as connection:
+            _look_up_by_index(connection)
             found = select(entry).where(entry.c.run_id == run_id, entry.c.position > last)
             page = connection.execute(found.order_by(entry.c.position).limit(PAGE)).all()
             if not page:
@@ -97,6 +98,15 @@ def read_results(engine: Engine, run_id: int, models: Sequence[Model]) -> Iterat
                 *(row.position, row.image_key, row.uri, status, code, detail),
                 *(sha256, width, height, labels, masks),
             )
+
+
+def _look_up_by_index(connection: Connection) -> None:
+    """Have PostgreSQL use an index for each lookup of this transaction.
+
+    Without statistics, as after `pg_upgrade`, it expects the masks of a page to be all masks, and reads the table.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SET LOCAL enable_seqscan = off"))
 
 
 class _OpenBatches:
