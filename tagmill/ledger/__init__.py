@@ -1,1 +1,1 @@
-"""The run ledger in SQL: every write to `run`, `batch` and `run_image`, and the progress of a run."""
+"""The run ledger in SQL: runs, leases, completion, the catalog, the reaper, and the progress of a run."""

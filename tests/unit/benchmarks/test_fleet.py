@@ -47,7 +47,8 @@ def test_a_worker_that_fails_ends_the_benchmark_with_its_error(site: Site) -> No
 
 
 def test_a_result_depends_on_the_uri_alone() -> None:
-    claimed = Claim(1, 1, "token", 1, False, tuple(PendingImage(at, f"/{at}.jpg") for at in range(3)), ("f",), ())
+    images = tuple(PendingImage(at, f"/{at}.jpg", f"key-{at}") for at in range(3))
+    claimed = Claim(1, 1, "token", 1, False, images, (), ())
     made = []
     for _ in range(2):
         results = SyntheticResults("f", masks=2)
