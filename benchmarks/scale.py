@@ -4,7 +4,7 @@
 for each size and database. Each line uses a new database. `tagmill submit` reads a CSV manifest.
 
 `tagmill.ledger.leases` and `tagmill.ledger.complete` stand for the workers. They claim and complete batches of 64
-images one after the other, with five labels and two masks of about 460 characters per image. Claims are timed on the
+images one after the other, with five labels and two masks of about 416 characters per image. Claims are timed on the
 last batches, when the tables are full. Memory is the peak resident size of the command. SQL bytes are those of tables,
 indexes and rows that PostgreSQL has not vacuumed yet.
 """
@@ -241,7 +241,7 @@ def main() -> None:
         print(
             f"Python {platform.python_version()}, SQLAlchemy {sqlalchemy.__version__}, psycopg {psycopg.__version__}, "
             f"PostgreSQL {server.version}, SQLite {sqlite3.sqlite_version}; {IMAGES} images a batch, {LABELS} labels "
-            f"and {MASKS} masks of about 460 characters an image"
+            f"and {MASKS} masks of about 416 characters an image"
         )
         print(f"{HEADER}\n|{'---|' * HEADER.count(' | ')}---|", flush=True)
         for images in options.images:
