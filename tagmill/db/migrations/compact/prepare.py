@@ -12,7 +12,7 @@ from tagmill.db.connection import reading
 from tagmill.db.migrations.compact.chosen import Between, Chosen, Key
 from tagmill.db.migrations.compact.copy import Copier
 from tagmill.db.migrations.compact.tables import PREFIX, new_tables, own_tables
-from tagmill.db.migrations.compact.watch import LOCK_MILLISECONDS, WATCHED, copy_changes, start_log
+from tagmill.db.migrations.compact.watch import LOCK_MILLISECONDS, WATCHED, changes_left, copy_changes, start_log
 
 #: the schema that this migration starts from
 START = "0004"
@@ -97,14 +97,15 @@ def prepare(engine: Engine, report: Report, pace: Pace) -> None:
 
 def catch_up(engine: Engine, pace: Pace) -> None:
     """Copy what the log holds, until what is left fits into the final transaction."""
-    rows = pace.rows or _CHANGES
+    rows = few = pace.rows or _CHANGES
     try:
         while True:
+            with _reading(engine) as connection:
+                if changes_left(connection, few) < few:
+                    return
             began = time.monotonic()
             with _chunk(engine) as connection:
-                copied = copy_changes(connection, rows)
-            if copied < rows:
-                return
+                copy_changes(connection, rows)
             rows = pace.rows or _adapted(rows, time.monotonic() - began, pace)
             _pause(engine, pace)
     except _OvertakenError:
@@ -116,7 +117,7 @@ def copy_rest(connection: Connection) -> None:
     for stage in _STAGES:
         while not _progress(connection, stage).ended:
             _copy_chunk(connection, stage, 10_000)
-    while copy_changes(connection, 1000):
+    while copy_changes(connection, 10_000):
         pass
     for tables in _FILLED.values():
         for table in tables:

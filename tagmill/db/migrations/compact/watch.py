@@ -17,6 +17,8 @@ WATCHED = ("run", "batch", "run_image", "image", "inference", "file_seen")
 #: milliseconds for which this may wait for locks and make others wait behind it; they would look for a deadlock after
 #: a second (deadlock_timeout)
 LOCK_MILLISECONDS = 900
+#: rows of the log that take as long as one batch
+BATCH_ROWS = 60
 
 
 class Kind(IntEnum):
@@ -84,11 +86,20 @@ def drop_functions(connection: Connection) -> None:
         connection.execute(text(f"DROP FUNCTION IF EXISTS {_name(table, event, kind)}"))
 
 
-def copy_changes(connection: Connection, rows: int) -> int:
-    """Copy what the next rows of the log name, and delete them; return their number."""
+def changes_left(connection: Connection, most: int) -> int:
+    """Return how many rows the log has; `most` if it has more."""
+    left = "SELECT count(*) FROM (SELECT id FROM upgrade_change LIMIT :most) AS found"
+    return int(connection.execute(text(left), {"most": most}).scalar_one())
+
+
+def copy_changes(connection: Connection, rows: int) -> bool:
+    """Copy what the next rows of the log name, and delete them; return False if there is none."""
     found = connection.execute(text(_NEXT), {"rows": rows}).all()
     if not found:
-        return 0
+        return False
+    # A batch takes as long as many other rows.
+    others = [row for row in found if row.kind != Kind.BATCH]
+    found = others or found[: max(1, rows // BATCH_ROWS)]
     keys: dict[int, list[str]] = defaultdict(list)
     for row in found:
         keys[row.kind].append(row.row_key)
@@ -110,7 +121,7 @@ def copy_changes(connection: Connection, rows: int) -> int:
         copier.forget_entries([(int(run), int(position)) for run, position in places])
     if Kind.BATCH in numbers:
         copier.batches(numbers[Kind.BATCH], again=True)
-    return len(found)
+    return True
 
 
 _NUMBERED = (Kind.RUN, Kind.INFERENCE, Kind.BATCH)
