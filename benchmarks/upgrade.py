@@ -25,7 +25,7 @@ from support.version_0004 import migrate
 from benchmarks.sql import run_lengths
 from tagmill.db.connection import connect
 from tagmill.db.migrate import upgrade
-from tagmill.db.migrations.compact import Progress
+from tagmill.db.migrations.compact.prepare import Progress
 
 BATCH, LABELS, WORDS = 64, 5, 40
 #: queued batches that the worker takes meanwhile

@@ -13,8 +13,8 @@ from tagmill.cli.console import open_console, text_column
 from tagmill.cli.param_types import DATABASE
 from tagmill.db.connection import connect
 from tagmill.db.migrate import newest_version, open_database, upgrade
-from tagmill.db.migrations.compact import Progress as Copied
-from tagmill.db.migrations.compact import Report
+from tagmill.db.migrations.compact.prepare import Progress as Copied
+from tagmill.db.migrations.compact.prepare import Report
 from tagmill.ledger import catalog
 from tagmill.settings import load_settings
 

@@ -9,8 +9,9 @@ from sqlalchemy.exc import OperationalError
 
 from tagmill.db import views
 from tagmill.db.connection import connect, reading
-from tagmill.db.migrations import compact
-from tagmill.db.migrations.compact import Pace, Progress, Report
+from tagmill.db.migrations.compact.finish import lock_all
+from tagmill.db.migrations.compact.prepare import Pace, Progress, Report, catch_up, is_busy, prepare
+from tagmill.db.migrations.compact.tables import OLD_TABLES, RENAMED
 from tagmill.db.migrations.rights import dependents, grant, rights_on
 from tagmill.errors import ConfigurationError
 
@@ -18,7 +19,7 @@ from tagmill.errors import ConfigurationError
 _MIGRATIONS = Path(__file__).parent / "migrations"
 #: key of the advisory lock that lets one `upgrade` run at a time: the letters "tagmill"
 _UPGRADE_LOCK = int.from_bytes(b"tagmill", "big")
-#: the schema that `compact` copies in chunks
+#: the schema that is copied in chunks, not changed in place
 _COPIED = "0004"
 #: views of earlier schemas that are gone
 _FORMER_VIEWS = ("newest_result",)
@@ -39,15 +40,15 @@ def upgrade(engine: Engine, report: Report = lambda progress: None, pace: Pace |
         _require_no_dependents(engine)
         if found < _COPIED:
             _migrate(engine, _COPIED)
-        compact.prepare(engine, report, pace or Pace())
+        prepare(engine, report, pace or Pace())
     while True:
         if found is not None:
-            compact.catch_up(engine, pace or Pace())
+            catch_up(engine, pace or Pace())
         try:
             _migrate(engine, "head")
             return
         except OperationalError as error:
-            if not compact.is_busy(error):
+            if not is_busy(error):
                 raise
         report(Progress("waiting for transactions that use the tables", 1.0, 1.0))
         time.sleep(_RETRY_SECONDS)
@@ -73,8 +74,8 @@ def _migrate(engine: Engine, revision: str) -> None:
             command.upgrade(config, revision)
             return
         if found == _COPIED:
-            compact.lock_all(connection)
-        rights = rights_on(connection, (*views.VIEWS, *compact.RENAMED))
+            lock_all(connection)
+        rights = rights_on(connection, (*views.VIEWS, *RENAMED))
         drop_views(connection)
         command.upgrade(config, revision)
         create_views(connection)
@@ -97,7 +98,7 @@ def create_views(connection: Connection) -> None:
 
 def _require_no_dependents(engine: Engine) -> None:
     with reading(engine) as connection:
-        names = dependents(connection, (*_FORMER_VIEWS, *views.VIEWS, *compact.OLD_TABLES))
+        names = dependents(connection, (*_FORMER_VIEWS, *views.VIEWS, *OLD_TABLES))
     if names:
         raise ConfigurationError(
             f"the upgrade replaces tables or views that {', '.join(names)} uses; drop it, upgrade, and create it again"

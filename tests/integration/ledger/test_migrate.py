@@ -22,7 +22,7 @@ from tagmill.db import migrate as migrate_module
 from tagmill.db import schema
 from tagmill.db.connection import connect
 from tagmill.db.migrate import newest_version, open_database, require_schema, schema_version, upgrade
-from tagmill.db.migrations.compact import Pace, Progress
+from tagmill.db.migrations.compact.prepare import Pace, Progress
 from tagmill.db.schema import metadata
 from tagmill.errors import ConfigurationError
 from tagmill.ledger import catalog
@@ -215,14 +215,14 @@ def test_an_upgrade_that_is_interrupted_in_every_chunk_continues_and_the_old_ver
     before: dict[str, Any] = {}
     while schema_version(old_engine) == "0004":
         attempts += 1
-        if attempts % 10 == 1:
+        if attempts in (1, 10, 20, 30):
             run = old.submit([f"sku-{attempts}", "sku-1", "bad-1"], ["shirts@2"], batch_size=2)
             old.work(run)
             old.retry(run)
         before = state_of(other)
         assert before["catalog_labels"]
         # Most attempts get one chunk further: their second commit fails. A few get through what has no mark.
-        hook = interrupt_at_commit(old_engine, 2 if attempts % 25 else 30)
+        hook = interrupt_at_commit(old_engine, 2 if attempts % 25 else 2 * attempts)
         try:
             upgrade(old_engine, ignore, Pace(rows=6, pause=0))
         except _Stop:
@@ -243,7 +243,7 @@ def test_an_upgrade_that_is_killed_again_and_again_loses_nothing(old_engine: Eng
     url = old_engine.url.render_as_string(hide_password=False)
     script = (
         "import sys; from tagmill.db.connection import connect; from tagmill.db.migrate import upgrade\n"
-        "from tagmill.db.migrations.compact import Pace\n"
+        "from tagmill.db.migrations.compact.prepare import Pace\n"
         f"upgrade(connect({url!r}), lambda progress: print('chunk', flush=True), Pace(rows=10, pause=0.01))"
     )
     for _ in range(6):

@@ -1,4 +1,10 @@
-"""Copy the old tables in chunks, each in a short transaction, while others go on using them."""
+"""Copy the old tables in chunks, each in a short transaction, while others go on using them.
+
+`prepare` creates the new tables and lets triggers log what changes in the old ones from then on. It copies the rows
+that are there, and notes after each chunk how far it is: whatever interrupts it, the next call continues there.
+`catch_up` copies what the log holds. `finish`, in `finish.py`, is one transaction with exclusive locks: it copies the
+rest of the log, drops the old tables, and gives the new ones their names.
+"""
 
 import time
 from collections.abc import Callable, Iterator

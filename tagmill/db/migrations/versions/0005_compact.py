@@ -2,15 +2,15 @@
 
 from alembic import op
 
-from tagmill.db.migrations import compact
+from tagmill.db.migrations.compact.finish import finish
 
 revision = "0005"
 down_revision = "0004"
 
 
 def upgrade() -> None:
-    """Copy what `compact.prepare` has not copied yet, and replace the tables of 0004."""
-    compact.finish(op.get_bind())
+    """Copy what `prepare` has not copied yet, and replace the tables of 0004."""
+    finish(op.get_bind())
 
 
 def downgrade() -> None:
