@@ -270,7 +270,7 @@ def _work_until_refused(url: str, seed: int, stop: threading.Event, errors: list
             run = old.submit(keys, drawn.sample(["shirts@1", "shirts@2", "shapes@1"], drawn.choice([1, 2, 3])))
             mine.append(run)
             for batch in old.batches(run):
-                time.sleep(0.05)  # a batch of real images takes longer
+                time.sleep(0.1)  # a batch of real images takes longer
                 token = f"{seed}-{batch}"
                 found = old.claim(batch, token)
                 if found is None:
@@ -322,7 +322,7 @@ def test_workers_of_the_old_version_lose_nothing_while_the_upgrade_copies(
         time.sleep(0.02)
 
     try:
-        upgrade(old_engine, report, Pace(rows=50, pause=0.05))
+        upgrade(old_engine, report, Pace(rows=100, pause=0.02))
     finally:
         stop.set()
         for writer in writers:

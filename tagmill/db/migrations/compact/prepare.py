@@ -28,6 +28,8 @@ _BUSY = {"57014", "55P03", "40P01"}
 _RETRY_SECONDS = 1.0
 #: rows of the log that one chunk copies at first, and that may be left for the final transaction
 _CHANGES = 200
+#: rows of the log that take as long as one batch
+_BATCH_ROWS = 60
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def catch_up(engine: Engine, pace: Pace) -> None:
                     return
             began = time.monotonic()
             with _chunk(engine) as connection:
-                copy_changes(connection, rows)
+                copy_changes(connection, rows, pace.rows or max(1, rows // _BATCH_ROWS))
             rows = pace.rows or _adapted(rows, time.monotonic() - began, pace)
             _pause(engine, pace)
     except _OvertakenError:
@@ -123,7 +125,7 @@ def copy_rest(connection: Connection) -> None:
     for stage in _STAGES:
         while not _progress(connection, stage).ended:
             _copy_chunk(connection, stage, 10_000)
-    while copy_changes(connection, 10_000):
+    while copy_changes(connection, 10_000, 200):
         pass
     for tables in _FILLED.values():
         for table in tables:

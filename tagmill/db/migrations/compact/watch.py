@@ -17,8 +17,6 @@ WATCHED = ("run", "batch", "run_image", "image", "inference", "file_seen")
 #: milliseconds for which this may wait for locks and make others wait behind it; they would look for a deadlock after
 #: a second (deadlock_timeout)
 LOCK_MILLISECONDS = 900
-#: rows of the log that take as long as one batch
-BATCH_ROWS = 60
 
 
 class Kind(IntEnum):
@@ -92,14 +90,16 @@ def changes_left(connection: Connection, most: int) -> int:
     return int(connection.execute(text(left), {"most": most}).scalar_one())
 
 
-def copy_changes(connection: Connection, rows: int) -> bool:
-    """Copy what the next rows of the log name, and delete them; return False if there is none."""
+def copy_changes(connection: Connection, rows: int, batches: int) -> bool:
+    """Copy what the next rows of the log name, and delete them; return False if there is none.
+
+    A batch takes as long as many other rows, so only `batches` of the rows that name one are copied.
+    """
     found = connection.execute(text(_NEXT), {"rows": rows}).all()
     if not found:
         return False
-    # A batch takes as long as many other rows.
     others = [row for row in found if row.kind != Kind.BATCH]
-    found = others or found[: max(1, rows // BATCH_ROWS)]
+    found = others or found[:batches]
     keys: dict[int, list[str]] = defaultdict(list)
     for row in found:
         keys[row.kind].append(row.row_key)
