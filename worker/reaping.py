@@ -19,7 +19,7 @@ from tagmill.ledger.reaper import (
     reclaim_retries,
     requeue_expired,
 )
-from tagmill.ledger.runs import take_unpublished
+from tagmill.ledger.runs import leave_publishing, take_unpublished
 from tagmill.settings import Settings
 from worker.connections.availability import Services
 from worker.connections.periodic import Periodic
@@ -53,11 +53,14 @@ def reap(app: Celery, engine: Engine, settings: Settings, services: Services) ->
     if first == 0:
         due += reclaim_retries(engine, queue, AGAIN_SHARE * settings.queued_grace_seconds)
     lost = reclaim_lost(engine, queue, settings.queued_grace_seconds) if waiting == 0 else []
-    for run_id in abandoned_runs(engine, queue)[:1]:
+    abandoned = abandoned_runs(engine, queue)[:1]
+    for run_id in abandoned:
         lost += take_unpublished(engine, run_id)
     if due or lost:
         publish(app, due, Priority.RETRY)
         publish(app, lost)
+        for run_id in abandoned:
+            leave_publishing(engine, run_id)  # the next pass goes on
         log.info("batches republished", extra={"action": "batches_republished", "batches": len(due) + len(lost)})
     services.broker.answered(asked)
     return recovered + len(due) + len(lost)

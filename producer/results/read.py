@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, Select, Table, and_, select, text
+from sqlalchemy import Connection, Engine, Row, Select, Table, and_, func, select, text
 
 from tagmill.db.any_of import any_of
 from tagmill.db.connection import reading
@@ -114,16 +114,21 @@ class _OpenBatches:
 
     def __init__(self, run_id: int) -> None:
         self._run_id = run_id
-        #: batches up to this first position were read
-        self._read_to = -1
+        #: batches up to this first position were read, up to this number
+        self._read_to, self._newest = -1, -1
         self._open: list[Any] = []
 
     def image_ids(self, connection: Connection, first: int, last: int) -> dict[int, int]:
         """Return position -> image id of the images from `first` to `last` that were tagged."""
         columns = (batch.c.id, batch.c.positions, batch.c.first_position, batch.c.last_position)
-        mine = and_(batch.c.run_id == self._run_id, batch.c.first_position.between(self._read_to + 1, last))
+        mine = select(*columns).where(batch.c.run_id == self._run_id)
+        newest = select(func.max(batch.c.seq)).where(batch.c.run_id == self._run_id)
+        # A retry since the last page made further batches.
+        made_since = and_(batch.c.seq > self._newest, batch.c.first_position <= self._read_to)
         self._open = [found for found in self._open if found.last_position >= first]
-        self._open += connection.execute(select(*columns).where(mine)).all()
+        self._open += connection.execute(mine.where(batch.c.first_position.between(self._read_to + 1, last))).all()
+        self._open += connection.execute(mine.where(made_since)).all() if self._read_to >= 0 else []
+        self._newest = connection.execute(newest).scalar_one()
         self._read_to = last
         outcomes = _by_id(connection, batch_outcome, [found.id for found in self._open])
         return {

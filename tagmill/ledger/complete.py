@@ -124,9 +124,8 @@ def complete(engine: Engine, claimed: Claim, result: BatchResult, worker: str) -
             same = {"run_id": claimed.run_id, "name_id": model.name_id, "place": model.place, "model_id": model.id}
             same["changed_at"] = math.ceil(now)
             upsert_rows(connection, catalog_entry, catalog.COLUMNS, mine, catalog.REPLACE, same)
-            if model.had_versions and not model.place:
-                older = {"run": claimed.run_id, "names": [model.name_id], "keys": image_keys}
-                connection.execute(catalog.OLDER_VERSIONS, older)
+        names = sorted({model.name_id for model in claimed.pinned})
+        connection.execute(catalog.OLDER_VERSIONS, {"run": claimed.run_id, "names": names, "keys": image_keys})
     return True
 
 

@@ -17,7 +17,6 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
-    func,
     or_,
     select,
     update,
@@ -51,8 +50,6 @@ class PinnedModel:
     name_id: int
     #: 0 for the newest version of its name in the run, 1 and more for the others
     place: int
-    #: whether an earlier run has two versions of its name
-    had_versions: bool
 
 
 @dataclass(frozen=True)
@@ -97,14 +94,6 @@ _PINNED = (
     .join(run, run.c.id == run_model.c.run_id)
     .where(run.c.id == bindparam("run"))
 )
-_NAMES_WITH_VERSIONS = (
-    select(model.c.name_id)
-    .join(run_model, run_model.c.model_id == model.c.id)
-    .where(run_model.c.run_id < bindparam("run"))
-    .group_by(run_model.c.run_id, model.c.name_id)
-    .having(func.count() > 1)
-    .distinct()
-)
 
 
 def claim(engine: Engine, run_id: int, batch_id: int, queue: str, lease: Lease) -> Claim | None:
@@ -134,13 +123,9 @@ def _pinned(engine: Engine, run_id: int) -> tuple[tuple[PinnedModel, ...], tuple
     """Return the models and the roots of a run, which never change."""
     with looking_up(engine) as connection:
         rows = connection.execute(_PINNED, {"run": run_id}).all()
-        names = set(connection.execute(_NAMES_WITH_VERSIONS, {"run": run_id}).scalars())
     versions = [(row.name_id, row.version) for row in rows]
     places = [sum(1 for name, version in versions if name == row.name_id and version > row.version) for row in rows]
-    pinned = tuple(
-        PinnedModel(row.id, row.sha256, row.name_id, place, row.name_id in names)
-        for row, place in zip(rows, places, strict=True)
-    )
+    pinned = tuple(PinnedModel(row.id, row.sha256, row.name_id, place) for row, place in zip(rows, places, strict=True))
     ordered = tuple(sorted(pinned, key=lambda found: (found.name_id, found.place)))
     return ordered, tuple(rows[0].parameters["roots"])
 

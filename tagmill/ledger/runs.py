@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, and_, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, and_, case, delete, func, insert, select, update
 
 from tagmill.db.bulk import insert_rows
 from tagmill.db.connection import epoch_now, first_ids, reading
@@ -85,8 +85,12 @@ def take_unpublished(engine: Engine, run_id: int) -> list[tuple[int, int]]:
         .returning(batch.c.seq, batch.c.id)
     )
     with engine.begin() as connection:
+        # Before its batches, as in the commands that change a run: otherwise the two could deadlock.
+        connection.execute(select(run.c.id).where(run.c.id == run_id).with_for_update(key_share=True))
         marked = connection.execute(mark).all()
-        until = epoch_now() + PUBLISH_SECONDS if marked else None
+        # What another transaction has locked just now was not marked.
+        left = select(batch.c.id).where(batch.c.run_id == run_id, UNPUBLISHED).exists()
+        until = epoch_now() + PUBLISH_SECONDS if marked else case((left, epoch_now() + PUBLISH_SECONDS))
         connection.execute(update(run).where(run.c.id == run_id).values(publish_until=until))
     return [(run_id, row.id) for row in sorted(marked)]
 
