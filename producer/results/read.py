@@ -167,12 +167,17 @@ def _answers(connection: Connection, images: Sequence[int], models: Sequence[Mod
     ids = {row.label_id for row in (*further, *masks)} | {label for row in results for label, _ in _best(row)}
     words = {number: row.name for number, row in _by_id(connection, label_name, ids).items()}
     answers: _Answers = defaultdict(lambda: ({}, {}))
+    # The results of an image in the order in which they were made.
+    shas = {found.id: found.sha256 for found in models}
+    results = sorted(results, key=lambda row: (row.created_at, shas[row.model_id]))
+    order = {(row.image_id, row.model_id): number for number, row in enumerate(results)}
     for row in results:
         if best := _best(row):
             answers[row.image_id][0][names[row.model_id]] = [(words[label], score) for label, score in best]
     for row in further:
         answers[row.image_id][0][names[row.model_id]].append((words[row.label_id], row.score))
-    for row in sorted(masks, key=lambda row: (-row.area_share, words[row.label_id])):
+    made = sorted(masks, key=lambda row: (order[row.image_id, row.model_id], -row.area_share, words[row.label_id]))
+    for row in made:
         found = Mask(
             label=words[row.label_id],
             rle=row.rle,

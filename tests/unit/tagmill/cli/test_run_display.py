@@ -35,6 +35,7 @@ RUN = RunProgress(
     finished_at=2.0,
     read_at=3.0,
     images_per_second=9.0,
+    workers_waiting=0,
 )
 
 
