@@ -39,11 +39,14 @@ class Redis(RedisServer):
 
     def __init__(self) -> None:
         super().__init__(appendonly=True)
+        self._lost = False
 
     def lose_data(self) -> None:
         """Remove the data that a stopped server would load at its start."""
         kept = list(self.folder.glob("appendonly*"))
-        assert kept, "a Redis with AOF keeps a file or, since version 7, a folder of this name"
+        # After a loss, Redis has no file again until something is written.
+        assert kept or self._lost, "a Redis with AOF keeps a file or, since version 7, a folder of this name"
+        self._lost = True
         for path in kept:
             if path.is_dir():
                 shutil.rmtree(path)
