@@ -48,12 +48,8 @@ class any_of(FunctionElement[bool]):  # noqa: N801 - reads like the SQL conditio
 
     def __init__(self, column: ColumnElement[Any], name: str) -> None:
         # A varchar is compared as text: a cast to varchar(n) would silently cut a longer value.
-        element = column.type if isinstance(column.type, _HASHES) else _plain(column.type)
+        element = Text() if column.type.python_type is str else column.type
         super().__init__(column, bindparam(name, type_=_Values(element)))
-
-
-def _plain(kind: TypeEngine[Any]) -> TypeEngine[Any]:
-    return Text() if kind.python_type is str else kind
 
 
 @compiles(any_of, "postgresql")

@@ -73,19 +73,14 @@ def upsert_rows(
 
 
 def insert_new_returning(
-    connection: Connection,
-    table: Table,
-    columns: Sequence[str],
-    rows: Rows,
-    wanted: Sequence[str],
-    constants: Constants = _NONE,
+    connection: Connection, table: Table, columns: Sequence[str], rows: Rows, wanted: Sequence[str]
 ) -> list[tuple[Any, ...]]:
     """Insert rows as `insert_new` does; return the columns `wanted` of the rows that were new."""
     if not rows:
         return []
-    insert = _insert(connection.dialect.name, table, tuple(columns), tuple(constants))
+    insert = _insert(connection.dialect.name, table, tuple(columns), ())
     statement = f"{insert} ON CONFLICT DO NOTHING RETURNING {', '.join(wanted)}"
-    parameters = _parameters(connection, table, columns, rows, constants)
+    parameters = _parameters(connection, table, columns, rows, _NONE)
     if connection.dialect.name == "postgresql":
         return [tuple(row) for row in connection.exec_driver_sql(statement, parameters)]
     # An executemany returns no rows.

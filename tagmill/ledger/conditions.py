@@ -4,9 +4,9 @@ An index with a condition is used only if the statement itself says so: a status
 known when a statement is planned for any parameter.
 """
 
-from sqlalchemy import ColumnElement, Select, and_, literal_column, or_, select
+from sqlalchemy import ColumnElement, Select, Update, and_, literal_column, or_, select, update
 
-from tagmill.db.connection import epoch_now
+from tagmill.db.connection import epoch_now, first_ids
 from tagmill.db.schema import BatchStatus, RunState, batch, run
 
 
@@ -35,6 +35,6 @@ UNPUBLISHED = and_(QUEUED, batch.c.published_at.is_(None), batch.c.not_before.is
 OPEN_RUN = select(run.c.id).where(run.c.id == batch.c.run_id, run.c.state == RunState.OPEN).exists()
 
 
-def unlocked(chosen: Select[tuple[int]]) -> Select[tuple[int]]:
-    """Return `chosen`, ids of batches, without those that another transaction has locked; the others are locked."""
-    return chosen.with_for_update(skip_locked=True, of=batch)
+def update_unlocked(chosen: Select[tuple[int]]) -> Update:
+    """Return an UPDATE of the batches with the ids that `chosen` returns, without those that are locked just now."""
+    return update(batch).where(first_ids(batch.c.id, chosen.with_for_update(skip_locked=True, of=batch)))

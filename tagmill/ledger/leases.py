@@ -24,10 +24,10 @@ from sqlalchemy import (
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from tagmill.db.any_of import any_of
-from tagmill.db.connection import epoch_now, first_ids, looking_up
+from tagmill.db.connection import epoch_now, looking_up
 from tagmill.db.schema import BatchStatus, RunState, batch, entry, model, run, run_model
 from tagmill.ledger.attempts import SUSPECT_CRASHES, attempts_left
-from tagmill.ledger.conditions import DUE, QUEUED, RUNNING, unlocked
+from tagmill.ledger.conditions import DUE, QUEUED, RUNNING, update_unlocked
 from tagmill.outcomes import printable
 from tagmill.records import PendingImage
 
@@ -145,8 +145,7 @@ def _take(max_attempts: int) -> ReturningUpdate[Any]:
         _batch_of(bindparam("run"), bindparam("batch")), or_(mine, free), open_run.exists()
     )
     return (
-        update(batch)
-        .where(first_ids(batch.c.id, unlocked(wanted)))
+        update_unlocked(wanted)
         .values(
             status=BatchStatus.RUNNING,
             attempts=case((mine, batch.c.attempts), else_=batch.c.attempts + 1),
@@ -174,9 +173,7 @@ def renew(engine: Engine, tokens: Iterable[str], lease_seconds: float) -> None:
     """Extend the lease of every batch owned by one of `tokens`."""
     held = select(batch.c.id).where(batch.c.owner.in_(list(tokens)), RUNNING)
     # A batch that is being completed is locked and needs no lease: renewing the others must not wait for it.
-    statement = (
-        update(batch).where(first_ids(batch.c.id, unlocked(held))).values(lease_until=epoch_now() + lease_seconds)
-    )
+    statement = update_unlocked(held).values(lease_until=epoch_now() + lease_seconds)
     with engine.begin() as connection:
         connection.execute(statement)
 

@@ -8,10 +8,10 @@ claim does not wait for theirs (`tagmill.ledger.leases.claim`).
 from sqlalchemy import ColumnElement, Connection, Engine, and_, insert, not_, select, update
 
 from tagmill.db.bulk import insert_new
-from tagmill.db.connection import epoch_now, first_ids, insert_ignore, looking_up
+from tagmill.db.connection import epoch_now, insert_ignore, looking_up
 from tagmill.db.schema import BatchStatus, RunState, batch, batch_failure, image_failure, reaper, run
 from tagmill.ledger.attempts import attempts_left
-from tagmill.ledger.conditions import DUE, NOW, OPEN_RUN, QUEUED, RUNNING, WORKED_ON, WORKED_ON_DUE, unlocked
+from tagmill.ledger.conditions import DUE, NOW, OPEN_RUN, QUEUED, RUNNING, WORKED_ON, WORKED_ON_DUE, update_unlocked
 from tagmill.ledger.positions import positions_of
 from tagmill.outcomes import ErrorCode
 
@@ -61,8 +61,7 @@ def mark_dead(engine: Engine, queue: str, max_attempts: int) -> int:
     used_up = and_(batch.c.queue == queue, WORKED_ON, not_(attempts_left(max_attempts)), OPEN_RUN)
     chosen = select(batch.c.id).where(used_up).order_by(batch.c.not_before).limit(DEAD_LIMIT)
     statement = (
-        update(batch)
-        .where(first_ids(batch.c.id, unlocked(chosen)))
+        update_unlocked(chosen)
         .values(status=BatchStatus.DEAD, finished_at=epoch_now())
         .returning(batch.c.run_id, batch.c.id, batch.c.error, batch.c.positions)
         .returning(batch.c.first_position, batch.c.last_position)
@@ -132,18 +131,14 @@ def reclaim_published_between(
 
 def _requeue(engine: Engine, lost: ColumnElement[bool]) -> int:
     chosen = select(batch.c.id).where(RUNNING, lost).limit(REAP_LIMIT)
-    statement = (
-        update(batch)
-        .where(first_ids(batch.c.id, unlocked(chosen)))
-        .values(
-            status=BatchStatus.QUEUED,
-            owner=None,
-            lease_until=None,
-            crashes=batch.c.crashes + 1,
-            not_before=epoch_now(),
-            published_at=None,
-            error=CRASHED,
-        )
+    statement = update_unlocked(chosen).values(
+        status=BatchStatus.QUEUED,
+        owner=None,
+        lease_until=None,
+        crashes=batch.c.crashes + 1,
+        not_before=epoch_now(),
+        published_at=None,
+        error=CRASHED,
     )
     with engine.begin() as connection:
         return connection.execute(statement).rowcount
@@ -157,12 +152,7 @@ def _reclaim(
     One UPDATE selects and marks, so that each batch goes to only one of several callers.
     """
     chosen = select(batch.c.id).where(batch.c.queue == queue, wanted, DUE, OPEN_RUN).order_by(order).limit(REAP_LIMIT)
-    statement = (
-        update(batch)
-        .where(first_ids(batch.c.id, unlocked(chosen)))
-        .values(published_at=epoch_now())
-        .returning(batch.c.run_id, batch.c.id)
-    )
+    statement = update_unlocked(chosen).values(published_at=epoch_now()).returning(batch.c.run_id, batch.c.id)
     with engine.begin() as connection:
         return sorted((row.run_id, row.id) for row in connection.execute(statement))
 

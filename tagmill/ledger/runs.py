@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, Engine, and_, case, delete, func, insert, select, update
 
 from tagmill.db.bulk import insert_rows
-from tagmill.db.connection import epoch_now, first_ids, reading
+from tagmill.db.connection import epoch_now, reading
 from tagmill.db.schema import BatchStatus, RunState, batch, batch_failure, entry, image_failure, run, run_model
 from tagmill.errors import InputError, NothingToDo
-from tagmill.ledger.conditions import QUEUED_IN_RUN, UNPUBLISHED, has_status, unlocked
+from tagmill.ledger.conditions import QUEUED_IN_RUN, UNPUBLISHED, has_status, update_unlocked
 from tagmill.ledger.positions import positions_of, stored_positions
 from tagmill.outcomes import ErrorCode
 from tagmill.records import Entry
@@ -78,12 +78,7 @@ def take_unpublished(engine: Engine, run_id: int) -> list[tuple[int, int]]:
     `PUBLISH_SECONDS` after the last call, reapers leave it to the caller.
     """
     chosen = select(batch.c.id).where(batch.c.run_id == run_id, UNPUBLISHED).order_by(batch.c.seq).limit(PUBLISH_CHUNK)
-    mark = (
-        update(batch)
-        .where(first_ids(batch.c.id, unlocked(chosen)))
-        .values(published_at=epoch_now())
-        .returning(batch.c.seq, batch.c.id)
-    )
+    mark = update_unlocked(chosen).values(published_at=epoch_now()).returning(batch.c.seq, batch.c.id)
     with engine.begin() as connection:
         # Before its batches, as in the commands that change a run: otherwise the two could deadlock.
         connection.execute(select(run.c.id).where(run.c.id == run_id).with_for_update(key_share=True))
@@ -215,9 +210,9 @@ def _recount(connection: Connection, run_id: int, moved: Counter[int]) -> None:
     chosen = sorted(moved)
     for start in range(0, len(chosen), COUNT_CHUNK):
         ids = chosen[start : start + COUNT_CHUNK]
-        for batch_id in ids:
-            left = batch.c.images - moved[batch_id]
-            connection.execute(update(batch).where(batch.c.id == batch_id).values(images=left))
+        for images in sorted({moved[batch_id] for batch_id in ids}):
+            of_as_many = batch.c.id.in_([batch_id for batch_id in ids if moved[batch_id] == images])
+            connection.execute(update(batch).where(of_as_many).values(images=batch.c.images - images))
         of_these = and_(batch_failure.c.run_id == run_id, batch_failure.c.batch_id.in_(ids))
         connection.execute(delete(batch_failure).where(of_these))
         key = (image_failure.c.run_id, image_failure.c.batch_id, image_failure.c.error_code)
