@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Connection, Engine, select
 
 from tagmill.db.any_of import any_of
-from tagmill.db.connection import looking_up
+from tagmill.db.connection import reading
 from tagmill.db.schema import image_content, known_file, model, result
 from tagmill.db.types import hash_head
 
@@ -26,7 +26,7 @@ _known_models: WeakKeyDictionary[Engine, dict[str, int]] = WeakKeyDictionary()
 def known_inferences(engine: Engine, shas: Iterable[str], models: Sequence[str]) -> set[tuple[str, str]]:
     """Return the (image sha256, model sha256) pairs that have a result."""
     by_id = _models(engine, models)
-    with looking_up(engine) as connection:
+    with reading(engine, snapshot=False) as connection:
         images = {row.id: row.sha256 for row in connection.execute(_IMAGES, {"shas": list(shas)})}
         return {(images[image], by_id[found]) for image, found in _results(connection, images, by_id)}
 
@@ -34,7 +34,7 @@ def known_inferences(engine: Engine, shas: Iterable[str], models: Sequence[str])
 def unchanged_files(engine: Engine, identities: Iterable[str], models: Sequence[str]) -> dict[str, str]:
     """Return identity -> sha256 of the files that were hashed before and have a result of each of `models`."""
     by_id = _models(engine, models)
-    with looking_up(engine) as connection:
+    with reading(engine, snapshot=False) as connection:
         found = connection.execute(_FILES, {"identities": list(identities)})
         hashed = {row.identity: row.image_id for row in found}
         results = Counter(image for image, _ in _results(connection, set(hashed.values()), by_id))
@@ -55,7 +55,7 @@ def _models(engine: Engine, shas: Sequence[str]) -> dict[int, str]:
     """Return id -> sha256 of those models that are registered, which never change."""
     known = _known_models.setdefault(engine, {})
     if any(sha256 not in known for sha256 in shas):
-        with looking_up(engine) as connection:
+        with reading(engine, snapshot=False) as connection:
             found = connection.execute(select(model.c.sha256, model.c.id).where(model.c.sha256.in_(shas)))
             known.update({row.sha256: row.id for row in found})
     return {known[sha256]: sha256 for sha256 in shas if sha256 in known}

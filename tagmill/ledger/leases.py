@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from tagmill.db.any_of import any_of
-from tagmill.db.connection import epoch_now, looking_up
+from tagmill.db.connection import epoch_now, reading
 from tagmill.db.schema import BatchStatus, RunState, batch, entry, model, run, run_model
 from tagmill.ledger.attempts import SUSPECT_CRASHES, attempts_left
 from tagmill.ledger.conditions import DUE, QUEUED, RUNNING, update_unlocked
@@ -121,7 +121,7 @@ def claim(engine: Engine, run_id: int, batch_id: int, queue: str, lease: Lease) 
 @lru_cache(maxsize=64)
 def _pinned(engine: Engine, run_id: int) -> tuple[tuple[PinnedModel, ...], tuple[str, ...]]:
     """Return the models and the roots of a run, which never change."""
-    with looking_up(engine) as connection:
+    with reading(engine, snapshot=False) as connection:
         rows = connection.execute(_PINNED, {"run": run_id}).all()
     versions = [(row.name_id, row.version) for row in rows]
     places = [sum(1 for name, version in versions if name == row.name_id and version > row.version) for row in rows]
@@ -165,7 +165,7 @@ def exists(engine: Engine, run_id: int, batch_id: int, queue: str) -> bool:
         .join(run, run.c.id == batch.c.run_id + 0)
         .where(_batch_of(run_id, batch_id), run.c.id == run_id, run.c.queue == queue)
     )
-    with looking_up(engine) as connection:
+    with reading(engine, snapshot=False) as connection:
         return connection.execute(known).one_or_none() is not None
 
 

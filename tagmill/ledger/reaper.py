@@ -8,7 +8,7 @@ claim does not wait for theirs (`tagmill.ledger.leases.claim`).
 from sqlalchemy import ColumnElement, Connection, Engine, and_, insert, not_, select, update
 
 from tagmill.db.bulk import insert_new
-from tagmill.db.connection import epoch_now, insert_ignore, looking_up
+from tagmill.db.connection import epoch_now, insert_ignore, reading
 from tagmill.db.schema import BatchStatus, RunState, batch, batch_failure, image_failure, reaper, run
 from tagmill.ledger.attempts import attempts_left
 from tagmill.ledger.conditions import DUE, NOW, OPEN_RUN, QUEUED, RUNNING, WORKED_ON, WORKED_ON_DUE, update_unlocked
@@ -32,7 +32,7 @@ def acquire_reaper_lock(engine: Engine, queue: str, seconds: float) -> bool:
     # Most askers are too early: they only read, and wait for nobody.
     early = select(reaper.c.queue).where(reaper.c.queue == queue, reaper.c.next_look > now)
     mine = update(reaper).where(reaper.c.queue == queue, reaper.c.next_look <= now).values(next_look=now + seconds)
-    with looking_up(engine) as connection:
+    with reading(engine, snapshot=False) as connection:
         if connection.execute(early).one_or_none() is not None:
             return False
     with engine.begin() as connection:
@@ -77,7 +77,7 @@ def abandoned_runs(engine: Engine, queue: str) -> list[int]:
     """Return the open runs of a queue whose producer did not finish publishing them in time."""
     late = and_(run.c.publish_until.is_not(None), run.c.publish_until < NOW)
     mine = and_(run.c.queue == queue, run.c.state == RunState.OPEN)
-    with looking_up(engine) as connection:
+    with reading(engine, snapshot=False) as connection:
         return list(connection.execute(select(run.c.id).where(late, mine).order_by(run.c.id)).scalars())
 
 
