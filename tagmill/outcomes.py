@@ -31,8 +31,10 @@ class ErrorCode(StrEnum):
     TOO_MANY_BYTES = "too_many_bytes"
     #: zero bytes
     EMPTY = "empty"
-    #: the bytes are not an image of a supported format
+    #: the bytes are of no known image format
     NOT_AN_IMAGE = "not_an_image"
+    #: an image of a known format, or of a variant of one, that is not read; the detail names it
+    UNSUPPORTED_FORMAT = "unsupported_format"
     #: the image ends before its last row
     TRUNCATED = "truncated"
     #: the bytes are damaged
