@@ -1,17 +1,22 @@
 """The Celery application and its settings."""
 
+from contextlib import nullcontext
 from typing import Any
 
 from celery import Celery
+from celery.utils import imports
 from kombu.entity import Queue
 
 from tagmill.errors import ConfigurationError
 from tagmill.settings import Settings
 
+# Celery puts the working directory first on sys.path while it imports a module, and a file there may have any name.
+imports.cwd_in_path = nullcontext
+
 
 def make_app(settings: Settings) -> Celery:
     """Return the Celery application; ARCHITECTURE.md gives the reason for each value."""
-    app = Celery("tagmill", broker=settings.broker_url, set_as_current=False)
+    app = Celery("tagmill", broker=settings.broker_url, set_as_current=False, fixups=[])
     app.conf.update(
         result_backend=None,
         task_ignore_result=True,

@@ -27,6 +27,7 @@ COMMANDS = {
     "run": CommandEntry("producer.cli.run", "", "List runs, watch, cancel and retry them."),
     "results": CommandEntry("producer.cli.results", "", "Write the labels and masks of a run."),
     "worker": CommandEntry("worker.cli.worker", "cpu", "Start a supervised worker."),
+    "celery": CommandEntry("worker.cli.celery", "cpu", "Run Flower, or another command of Celery, on the workers."),
     "predict": CommandEntry("worker.cli.predict", "cpu", "Tag single images with no queue and no database."),
     "bench": CommandEntry("worker.cli.bench", "cpu", "Find the batch size and threads a bundle runs fastest with."),
     "train": CommandEntry("training.cli.train", "train", "Train a model: one subcommand per recipe."),

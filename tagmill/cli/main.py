@@ -16,6 +16,8 @@ _INTERRUPTED = 130
 
 def main() -> NoReturn:
     """Run the command and exit with its code. Ctrl-C prints one line, even during the imports."""
+    # A Python process that a library starts, such as one of joblib, must not import from the working directory.
+    os.environ["PYTHONSAFEPATH"] = "1"
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not default: a background job ignores SIGINT
         signal.signal(signal.SIGINT, _interrupt)
     try:

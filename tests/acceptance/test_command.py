@@ -116,7 +116,7 @@ def test_an_unknown_setting_is_named_once_and_the_command_continues(env: dict[st
 
 
 def test_a_bad_broker_url_never_shows_its_password(env: dict[str, str]) -> None:
-    command = [sys.executable, "-m", "celery", "-A", "worker", "worker"]
+    command = [TAGMILL, "celery", "worker"]
     env = env | {"TAGMILL_BROKER_URL": "rediss://:hunter2@host/0"}
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 78

@@ -1,7 +1,6 @@
 """A database that refuses every connection ends each command with 78 and one line; one that is down, with 75."""
 
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from sqlalchemy.engine import URL
 from support.bundles import write_classifier
 from support.image_fixtures import write_folder
 from support.pgbouncer import PgBouncerServer
-from support.processes import environment, tagmill
+from support.processes import TAGMILL, environment, tagmill
 from support.services import ExternalRedis, PostgresServer, RedisServer, libpq_url
 
 HBA = "local all postgres trust\nlocal closed all reject\nlocal all all scram-sha-256\n"
@@ -131,7 +130,7 @@ def test_a_local_run_and_a_bare_worker_are_refused_too(
     command = ["tag", tmp_path / "shop", "--bundle", write_classifier(tmp_path / "c.onnx")]
     line = tagmill(*command, env=env, expect=78).stderr.splitlines()[-1]
     assert "password authentication failed" in line
-    bare = [sys.executable, "-m", "celery", "-A", "worker", "worker", "-P", "threads", "-c", "1"]
+    bare = [TAGMILL, "celery", "worker", "-P", "threads", "-c", "1"]
     done = subprocess.run(bare, env=env, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 78
     assert line in done.stderr.splitlines()

@@ -60,21 +60,31 @@ def wait_until(condition: Callable[[], object], seconds: float, what: str) -> No
 class Worker:
     """A worker process that logs to a file. `with` ends it, with SIGKILL if SIGTERM does not."""
 
-    def __init__(self, env: dict[str, str], log: Path, command: list[str] | None = None, name: str = "worker") -> None:
+    def __init__(
+        self,
+        env: dict[str, str],
+        log: Path,
+        command: list[str] | None = None,
+        name: str = "worker",
+        cwd: Path | None = None,
+    ) -> None:
         self._log = log
         with log.open("ab") as out:
             self.process = subprocess.Popen(
                 command or [TAGMILL, "worker", "start", "--name", name],
                 env=env,
+                cwd=cwd,
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
 
     @classmethod
-    def bare(cls, env: dict[str, str], log: Path, name: str = "worker", *more: str) -> "Worker":
-        """Start plain `celery -A worker worker` without a supervisor: its pid is that of the worker."""
-        celery = [sys.executable, "-m", "celery", "-A", "worker", "worker", "-P", "threads", "-c", "3"]
+    def bare(
+        cls, env: dict[str, str], log: Path, name: str = "worker", *more: str, cwd: Path | None = None
+    ) -> "Worker":
+        """Start `tagmill celery worker`, without a supervisor: its pid is that of the worker."""
+        celery = [TAGMILL, "celery", "worker", "-P", "threads", "-c", "3"]
         return cls(env, log, [*celery, "-n", f"{name}@%h", "--without-gossip", "--without-mingle", *more])
 
     def __enter__(self) -> "Worker":

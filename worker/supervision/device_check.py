@@ -22,7 +22,8 @@ def require_device(device: str, decode_on_gpu: bool = False) -> None:
     """
     if (device == "cpu" or (device == "auto" and not has_gpu())) and not decode_on_gpu:
         return
-    probe = [sys.executable, "-m", "worker.supervision.device_check", device, *(["decode"] if decode_on_gpu else [])]
+    probe = [sys.executable, "-P", "-m", "worker.supervision.device_check", device]
+    probe += ["decode"] if decode_on_gpu else []
     try:
         done = subprocess.run(probe, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False)
     except subprocess.TimeoutExpired as error:

@@ -71,7 +71,7 @@ class _QuarantineProcess:
     """A running `worker.supervision.quarantine_process`; `with` ends it."""
 
     def __init__(self, settings: Settings, bundles: dict[str, Path], roots: Sequence[str]) -> None:
-        command = [sys.executable, "-m", "worker.supervision.quarantine_process"]
+        command = [sys.executable, "-P", "-m", "worker.supervision.quarantine_process"]
         # A new session: Ctrl-C reaches only the worker, which ends this process.
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True

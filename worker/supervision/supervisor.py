@@ -23,9 +23,9 @@ RECYCLE_SECONDS = 10.0
 
 
 def worker_command(settings: Settings, name: str) -> list[str]:
-    """Return the command of the worker process: `celery -A worker worker ...`."""
+    """Return the command of the worker process: `celery -A worker worker ...`, off the working directory."""
     return [
-        *(sys.executable, "-m", "celery", "-A", "worker", "worker"),
+        *(sys.executable, "-P", "-m", "worker", "worker"),
         *("--pool", "threads", "--concurrency", str(settings.concurrency), "--queues", settings.queue),
         *("--hostname", f"{name}@%h", "--task-events", "--without-gossip", "--without-mingle"),
     ]

@@ -1,9 +1,8 @@
-"""The real Flower, `celery -A worker flower`, sees a real worker and its tasks over HTTP."""
+"""The real Flower, `tagmill celery flower`, sees a real worker and its tasks over HTTP."""
 
 import json
 import re
 import socket
-import sys
 import urllib.error
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from typing import Any
 
 import pytest
 import redis
-from support.processes import Worker, environment, tagmill, wait_until
+from support.processes import TAGMILL, Worker, environment, tagmill, wait_until
 from support.services import ExternalRedis, RedisServer, free_port, http
 
 from tagmill.broker.app import make_app
@@ -60,7 +59,7 @@ def watching(broker_url: str, folder: Path) -> Iterator[Flower]:
     )
     tagmill("db", "upgrade", env=env)
     port = str(free_port())
-    command = [sys.executable, "-m", "celery", "-A", "worker", "flower", "--address=127.0.0.1", f"--port={port}"]
+    command = [TAGMILL, "celery", "flower", "--address=127.0.0.1", f"--port={port}"]
     command += ["--max_tasks=10000", "--purge_offline_workers=3600", "--read_only"]
     with (
         Worker.bare(env, folder / "worker.log", "watched", "-E") as worker,

@@ -1,0 +1,28 @@
+"""Run Celery's commands with Tagmill's application: `python -P -m worker worker`, as `celery -A worker worker` does.
+
+Unlike that command, it imports nothing from the working directory.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import tagmill.broker.app  # noqa: F401 - keeps Celery from importing modules of the working directory
+
+#: name under which the command shows itself in its help
+PROGRAM = "tagmill celery"
+
+
+def run_celery(arguments: Sequence[str], **options: Any) -> Any:
+    """Run a command of Celery. `options` are those of `click.Command.main`."""
+    from celery.bin.celery import celery
+
+    words = list(arguments)
+    if words[:1] == ["flower"] and not any(word.startswith(("--conf", "-conf")) for word in words):
+        # Flower runs a file `flowerconfig.py` of the working directory.
+        words.append("--conf=/dev/null")
+    return celery.main(["-A", "worker", *words], prog_name=PROGRAM, **options)
+
+
+if __name__ == "__main__":
+    run_celery(sys.argv[1:])
