@@ -36,6 +36,8 @@ def note(progress: RunProgress) -> str:
     """Return speed, remaining time and failures in a few words."""
     if progress.workers_waiting and not progress.ended:
         return "workers are waiting for the database"
+    if progress.waits_for and not progress.batches["running"]:
+        return str(progress.waits_for[0]["detail"])
     if progress.state == "queued":
         return "waiting for a worker"
     words = [f"{progress.images_per_second:.0f} images/s"]
@@ -74,10 +76,20 @@ def status_table(progress: RunProgress) -> Table:
     table.add_row("batches", ", ".join(f"{count} {status}" for status, count in progress.batches.items() if count))
     table.add_row("inferences", f"{progress.inferences} new")
     table.add_row("speed", note(progress))
+    for fault in progress.waits_for:
+        until = "" if fault["held_until"] is None else f"; no worker has it: until {_clock(fault['held_until'])} UTC"
+        table.add_row("waits for", f"{fault['detail']}{until}")
+    for fault in progress.unfit_workers:
+        since = _clock(fault["since"])
+        table.add_row("worker is out", f"{fault['worker']} since {since} UTC: {fault['detail']}")
     for code, count in progress.failures.items():
         advice = f" ({retry.format(code)})" if ErrorCode(code).worth_retrying else ""
         table.add_row(f"failed: {code}", f"{count}{advice}")
     return table
+
+
+def _clock(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%m-%d %H:%M:%S")
 
 
 def runs_table(runs: Iterable[RunProgress]) -> Table:

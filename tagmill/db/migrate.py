@@ -36,13 +36,14 @@ def upgrade(engine: Engine, report: Report = lambda progress: None, pace: Pace |
     found = schema_version(engine)
     if not _is_behind(found):
         return
-    if found is not None:
+    copied = found is not None and found <= _COPIED
+    if copied:
         _require_no_dependents(engine)
-        if found < _COPIED:
+        if found != _COPIED:
             _migrate(engine, _COPIED)
         prepare(engine, report, pace or Pace())
     while True:
-        if found is not None:
+        if copied:
             catch_up(engine, pace or Pace())
         try:
             _migrate(engine, "head")
@@ -71,6 +72,9 @@ def _migrate(engine: Engine, revision: str) -> None:
             return
         config.attributes["connection"] = connection
         if revision != "head":
+            command.upgrade(config, revision)
+            return
+        if found is not None and found > _COPIED:  # what follows adds tables and leaves the others and the views alone
             command.upgrade(config, revision)
             return
         if found == _COPIED:

@@ -3,7 +3,7 @@
 Columns that every image has are ordered by size and hold numbers instead of names: a row of PostgreSQL has 24 bytes of
 header, and its columns are aligned. The tables of images and results have no foreign keys: one transaction writes a
 row together with those that it names, nothing deletes them singly, and checking them took half of PostgreSQL's time.
-People read the views (`tagmill/db/migrations/versions/0005_*`), which show names and hashes as text.
+People read the views (`tagmill/db/views.py`), which show names and hashes as text.
 """
 
 from enum import StrEnum
@@ -339,4 +339,40 @@ reaper = Table(
     metadata,
     Column("queue", String(100), primary_key=True),
     Column("next_look", Double, nullable=False),
+)
+
+#: A worker that is out: it takes no batches until its fault is gone. See `tagmill.ledger.faults`.
+worker_fault = Table(
+    "worker_fault",
+    metadata,
+    #: HOST:PID, of its supervisor if it has one
+    Column("worker", String(200), primary_key=True),
+    Column("queue", String(100), nullable=False),
+    #: tagmill.ledger.faults.FaultReason
+    Column("reason", String(20), nullable=False),
+    #: what is wrong and what to do
+    Column("detail", Text, nullable=False),
+    Column("since", Double, nullable=False),
+    #: when the worker last found the fault; one that was ended reports nothing any more
+    Column("seen_at", Double, nullable=False),
+)
+
+#: Something that a run needs and a worker lacked: a folder of its images, or a bundle. See `tagmill.ledger.run_faults`.
+run_fault = Table(
+    "run_fault",
+    metadata,
+    Column("run_id", Integer, ForeignKey("run.id"), primary_key=True),
+    #: sha256 of the bundle, or of the folder's path
+    Column("subject", String(64), primary_key=True),
+    #: tagmill.ledger.faults.FaultReason
+    Column("reason", String(20), nullable=False),
+    Column("detail", Text, nullable=False),
+    #: a file that was not found below the folder
+    Column("path", Text),
+    #: when it was lacked first and last, and when a worker last had it
+    Column("since", Double, nullable=False),
+    Column("seen_at", Double, nullable=False),
+    Column("found_at", Double),
+    #: no worker has it: until then the batches that need it wait. After that, they fail.
+    Column("held_until", Double),
 )

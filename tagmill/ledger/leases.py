@@ -196,6 +196,32 @@ def release(engine: Engine, claimed: Claim, error: str, delay_seconds: float) ->
         connection.execute(statement)
 
 
+def give_back(
+    engine: Engine, claimed: Claim, reason: str, not_before: float | None = None, *, crashed: bool = False
+) -> None:
+    """Requeue a batch that this worker cannot tag, through no fault of the batch: it costs no attempt.
+
+    It may be claimed again at once, or from `not_before` on, in Unix seconds by the database's clock. `crashed` counts
+    a crash: it is not certain that the batch is not to blame, see `tagmill.ledger.attempts`.
+    """
+    counts = {"crashes": batch.c.crashes + 1} if crashed else {"attempts": batch.c.attempts - 1}
+    statement = (
+        update(batch)
+        .where(batch.c.id == claimed.batch_id, batch.c.owner == claimed.token)
+        .values(
+            status=BatchStatus.QUEUED,
+            owner=None,
+            lease_until=None,
+            not_before=epoch_now() if not_before is None else not_before,
+            published_at=None,
+            error=printable(reason),
+            **counts,
+        )
+    )
+    with engine.begin() as connection:
+        connection.execute(statement)
+
+
 def _batch_of(run_id: _Id, batch_id: _Id) -> ColumnElement[bool]:
     """Return the condition that finds one batch by its id, if it belongs to the run.
 

@@ -9,6 +9,8 @@ from sqlalchemy import Connection, Engine, Row, and_, func, select, text
 from tagmill.db.connection import WORKER, epoch_now, reading
 from tagmill.db.schema import BatchStatus, RunState, batch, batch_failure, model, run, run_model
 from tagmill.errors import InputError
+from tagmill.ledger.faults import unfit_workers
+from tagmill.ledger.run_faults import waits_for
 from tagmill.ledger.runs import LOCAL_QUEUE_PREFIX
 
 #: seconds of work over which `images_per_second` is measured
@@ -51,6 +53,10 @@ class RunProgress:
     images_per_second: float
     #: statements of workers that PostgreSQL has not answered for `WAITING_SECONDS` or longer
     workers_waiting: int
+    #: workers of its queue that are out, see `tagmill.ledger.faults.unfit_workers`
+    unfit_workers: Sequence[Mapping[str, Any]] = ()
+    #: what no worker has that it needs, or not every one, see `tagmill.ledger.run_faults.waits_for`
+    waits_for: Sequence[Mapping[str, Any]] = ()
 
     @property
     def pending(self) -> int:
@@ -94,6 +100,8 @@ class RunProgress:
             "failures": dict(self.failures),
             "batches": dict(self.batches),
             "models": list(self.models),
+            "unfit_workers": list(self.unfit_workers),
+            "waits_for": list(self.waits_for),
             "pending": self.pending,
             "state": self.state,
             "seconds": round(self.seconds, 3),
@@ -136,6 +144,7 @@ def _progress(connection: Connection, run_id: int) -> RunProgress:
     failures = _failures(connection, run_id)
     by_status = {row.status: row for row in _batches(connection, run_id)}
     rows = by_status.values()
+    unfinished = any(status in by_status for status in _UNFINISHED)
     finished = max((row.finished for row in rows if row.finished is not None), default=None)
     return RunProgress(
         run=run_id,
@@ -155,6 +164,8 @@ def _progress(connection: Connection, run_id: int) -> RunProgress:
         read_at=connection.execute(select(epoch_now())).scalar_one(),
         images_per_second=_recent_rate(connection, run_id, finished),
         workers_waiting=_workers_waiting(connection),
+        unfit_workers=unfit_workers(connection, found.queue) if unfinished else [],
+        waits_for=waits_for(connection, run_id) if unfinished else [],
     )
 
 

@@ -10,7 +10,17 @@ from sqlalchemy import Connection, Engine, and_, case, delete, func, insert, sel
 
 from tagmill.db.bulk import insert_rows
 from tagmill.db.connection import epoch_now, reading
-from tagmill.db.schema import BatchStatus, RunState, batch, batch_failure, entry, image_failure, run, run_model
+from tagmill.db.schema import (
+    BatchStatus,
+    RunState,
+    batch,
+    batch_failure,
+    entry,
+    image_failure,
+    run,
+    run_fault,
+    run_model,
+)
 from tagmill.errors import InputError, NothingToDo
 from tagmill.ledger.conditions import QUEUED_IN_RUN, UNPUBLISHED, has_status, update_unlocked
 from tagmill.ledger.positions import positions_of, stored_positions
@@ -136,6 +146,7 @@ def requeue_images(
         elsewhere = and_(batch.c.run_id == run_id, QUEUED_IN_RUN, batch.c.queue != queue)
         connection.execute(update(batch).where(elsewhere).values(queue=queue))
         _insert_rebatched(connection, run_id, queue, sorted(positions), batch_size)
+        connection.execute(delete(run_fault).where(run_fault.c.run_id == run_id))  # perhaps it was mended
         opened = {"state": RunState.OPEN, "queue": queue, "publish_until": epoch_now() + PUBLISH_SECONDS}
         connection.execute(update(run).where(run.c.id == run_id).values(**opened))
     return len(positions)

@@ -14,18 +14,20 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, event, inspect, text
 from sqlalchemy.exc import DBAPIError
+from support.ledger import batches, new_model, published_run, result_for, take
 from support.processes import TAGMILL, environment, tagmill
 from support.services import create_database, drop_database
 from support.version_0004 import Version0004, fill, migrate, state
 
 from tagmill.db import migrate as migrate_module
 from tagmill.db import schema
-from tagmill.db.connection import connect
+from tagmill.db.connection import connect, reading
 from tagmill.db.migrate import newest_version, open_database, require_schema, schema_version, upgrade
 from tagmill.db.migrations.compact.prepare import Pace, Progress
 from tagmill.db.schema import metadata
 from tagmill.errors import ConfigurationError
 from tagmill.ledger import catalog
+from tagmill.ledger.complete import complete
 from tagmill.ledger.reaper import abandoned_runs
 from tagmill.ledger.runs import take_unpublished
 
@@ -518,3 +520,21 @@ def test_a_sqlite_file_in_a_read_only_folder_is_refused_with_the_reason(
 ) -> None:
     with pytest.raises(ConfigurationError, match=r"its folder cannot be written to, .* copy the file to one that can"):
         open_database(f"sqlite:///{read_only_folder / 'tags.db'}")
+
+
+def test_workers_of_schema_0005_go_on_while_an_upgrade_to_0006_adds_its_tables(database_url: str) -> None:
+    engine = connect(database_url)
+    upgrade(engine)
+    migrate(engine, "0005", "downgrade")
+    assert schema_version(engine) == "0005"
+    with engine.begin() as connection:  # a view of somebody's own is not in its way
+        connection.execute(text("CREATE VIEW hats AS SELECT image_key FROM catalog_labels WHERE label = 'hat'"))
+    model = new_model(engine)
+    claimed = take(engine, batches(engine, published_run(engine, model))[0])
+    assert claimed is not None
+    with reading(engine) as reader:
+        reader.execute(text("SELECT count(*) FROM batch"))
+        upgrade(engine)
+    assert schema_version(engine) == newest_version()
+    assert complete(engine, claimed, result_for(claimed), "worker")
+    engine.dispose()

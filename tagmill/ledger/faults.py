@@ -1,0 +1,71 @@
+"""Workers that are out: each has one row that says why, until its fault is gone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, Engine, and_, delete, insert, select, update
+
+from tagmill.db.connection import epoch_now
+from tagmill.db.schema import worker_fault
+
+#: seconds after which a worker that reported a fault counts as ended: one that is out reports at least once a minute
+REPORTED_SECONDS = 150.0
+
+
+class FaultReason(StrEnum):
+    """What is wrong with a worker."""
+
+    #: a bundle that a run needs is missing in its model store, damaged there, or cannot be read
+    STORE = "store"
+    #: a bundle cannot be loaded, or gives wrong answers to its golden samples
+    BUNDLE = "bundle"
+    #: a folder with images of a run is not there, empty, or cannot be read
+    FOLDER = "folder"
+    #: the cache folder cannot be written to
+    CACHE = "cache"
+    #: the device does not work
+    DEVICE = "device"
+    #: its clock is far from the database's
+    CLOCK = "clock"
+    #: the process has no memory left, or is limited to less than it needs
+    MEMORY = "memory"
+    #: the operating system refuses something else that no image is to blame for, such as a file on a full disk
+    SYSTEM = "system"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What keeps a worker from working; `detail` is one sentence that also says what to do."""
+
+    reason: FaultReason
+    detail: str
+
+
+def report_fault(engine: Engine, worker: str, queue: str, fault: Fault) -> bool:
+    """Record that a worker is out; return False if it is known with this fault already."""
+    now = epoch_now()
+    mine = worker_fault.c.worker == worker
+    same = and_(mine, worker_fault.c.reason == fault.reason, worker_fault.c.detail == fault.detail)
+    with engine.begin() as connection:
+        if connection.execute(update(worker_fault).where(same).values(seen_at=now, queue=queue)).rowcount:
+            return False
+        connection.execute(delete(worker_fault).where(mine))
+        row = {"worker": worker, "queue": queue, "reason": fault.reason.value, "detail": fault.detail}
+        connection.execute(insert(worker_fault).values(since=now, seen_at=now, **row))
+    return True
+
+
+def clear_fault(engine: Engine, worker: str) -> bool:
+    """Record that a worker is no longer out; return whether it was."""
+    with engine.begin() as connection:
+        return connection.execute(delete(worker_fault).where(worker_fault.c.worker == worker)).rowcount > 0
+
+
+def unfit_workers(connection: Connection, queue: str) -> Sequence[dict[str, Any]]:
+    """Return the workers of a queue that are out now: worker, reason, detail, and since when in Unix seconds."""
+    columns = (worker_fault.c.worker, worker_fault.c.reason, worker_fault.c.detail, worker_fault.c.since)
+    now_out = and_(worker_fault.c.queue == queue, worker_fault.c.seen_at > epoch_now() - REPORTED_SECONDS)
+    found = connection.execute(select(*columns).where(now_out).order_by(worker_fault.c.worker))
+    return [dict(row._mapping) for row in found]
