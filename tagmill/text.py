@@ -1,6 +1,6 @@
-"""Text that is safe for terminals, pages and databases: no control characters, no bytes that are not UTF-8.
+"""Names in one spelling, and text that is safe for terminals, pages and databases.
 
-Python represents such bytes in a file name as surrogates, which no encoder accepts.
+Python represents bytes of a file name that are not UTF-8 as surrogates, which no encoder accepts.
 """
 
 import unicodedata
@@ -11,6 +11,31 @@ from tagmill.errors import InputError
 
 #: Unicode categories that are refused: control, surrogate, line separator, paragraph separator
 _REFUSED = frozenset({"Cc", "Cs", "Zl", "Zp"})
+
+#: cut off the ends of every field: all white space of Unicode, and characters of no width, such as a byte order mark
+_BLANK = "".join(char for char in map(chr, range(0x3001)) if char.isspace()) + (
+    "\u00ad\u180e\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e"
+    "\u2060\u2061\u2062\u2063\u2064\u2066\u2067\u2068\u2069\ufeff"
+)
+
+
+def trim(text: str) -> str:
+    """Return the text without white space and invisible characters at its ends."""
+    return text.strip() if text.isascii() else text.strip(_BLANK)
+
+
+def normalize(text: str) -> str:
+    """Return a key, label or name in its one spelling: trimmed, in NFC.
+
+    A Mac and some keyboards write an accented letter or a Hangul syllable as several characters (NFD), which look the
+    same.
+    """
+    return text.strip() if text.isascii() else unicodedata.normalize("NFC", text.strip(_BLANK))
+
+
+def is_utf8(text: str) -> bool:
+    """Return whether the text can be encoded: a file name may hold bytes that are not UTF-8."""
+    return text.isascii() or not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 def legible(text: str) -> str:

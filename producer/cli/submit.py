@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import click
+from sqlalchemy import Engine, make_url
+from sqlalchemy.exc import SQLAlchemyError
 
 from producer.cli.options import explain_broker_outage, explain_interruption
 from producer.sources.open import check, open_sources, roots_of
@@ -13,16 +15,18 @@ from tagmill.cli.console import open_console
 from tagmill.cli.param_types import AS_JSON
 from tagmill.cli.run_display import exit_code, progress_bar, watch
 from tagmill.db.migrate import open_database
-from tagmill.errors import ExitCode
+from tagmill.errors import ConfigurationError, ExitCode, ServiceDown, first_line
+from tagmill.images.file_names import SkippedFiles
 from tagmill.ledger.progress import run_progress
 from tagmill.ledger.runs import create_run
 from tagmill.registry.models import resolve
 from tagmill.settings import load_settings
+from tagmill.text import legible
 
 
 @click.command()
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@click.option("--model", "models", multiple=True, required=True, metavar="NAME[@VERSION]", help="May be repeated.")
+@click.option("--model", "models", multiple=True, metavar="NAME[@VERSION]", help="May be repeated.")
 @click.option("--batch-size", default=64, show_default=True, type=click.IntRange(1, 4096), help="Images per message.")
 @click.option(
     "--allow-root",
@@ -32,7 +36,11 @@ from tagmill.settings import load_settings
     help="A further folder that this run's manifest may point into.",
 )
 @click.option("--wait", is_flag=True, help="Watch until the run is done; exit code 3 if images failed.")
-@click.option("--dry-run", is_flag=True, help="Check the sources, list every problem, queue nothing.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Check the sources, list every problem, queue nothing. Needs no server and no model.",
+)
 @AS_JSON
 def submit(
     sources: tuple[str, ...],
@@ -47,16 +55,20 @@ def submit(
 
     Folders and the manifests' own folders may be read by the workers for this run.
     """
+    if dry_run:
+        _check_models(models)
+        return _check_sources(sources, as_json)
+    if not models:
+        raise click.UsageError("Missing option '--model'.")
     settings = require_shared_broker(load_settings())
     engine = open_database(settings.database_url)
     chosen = list({found.sha256: found for found in (resolve(engine, wanted) for wanted in models)}.values())
-    if dry_run:
-        return _check_sources(sources, as_json)
+    skipped = SkippedFiles()
     roots = [*roots_of(sources), *(root.resolve() for root in extra_roots)]
     with progress_bar(open_console(stderr=True)) as bar:
         task = bar.add_task("submit", total=None, note="writing to SQL")
         run_id = create_run(
-            *(engine, " ".join(sources), open_sources(sources), chosen, roots, batch_size, settings.queue),
+            *(engine, " ".join(sources), open_sources(sources, skipped), chosen, roots, batch_size, settings.queue),
             progress=lambda images: bar.update(task, completed=images),
         )
         bar.update(task, note="publishing")
@@ -66,13 +78,36 @@ def submit(
     with explain_interruption(run_id):
         progress = watch(engine, run_id) if wait else run_progress(engine, run_id)
         if as_json:
-            click.echo(json.dumps(progress.to_json()))
+            click.echo(json.dumps(progress.to_json() | skipped.to_json()))
         else:
+            for line in skipped.lines():
+                click.echo(line)
             click.echo(f"run {run_id}: {progress.images} images in {batches} batches, {progress.state}")
             click.echo(
                 f"follow it with: tagmill run watch {run_id}" if not wait else f"read it with: tagmill results {run_id}"
             )
     return exit_code(progress)
+
+
+def _check_models(models: tuple[str, ...]) -> None:
+    """Raise InputError for a model that is not registered. If no database answers, say so: a dry run needs none."""
+    if not models:
+        return
+    try:
+        engine = _existing_database()
+        for wanted in models:
+            resolve(engine, wanted)
+    except (ConfigurationError, ServiceDown, SQLAlchemyError) as error:
+        click.echo(f"the models were not checked: {first_line(error)}", err=True)
+
+
+def _existing_database() -> Engine:
+    """Return the database of the settings. Raise ConfigurationError for a SQLite file that opening would create."""
+    url = load_settings().database_url
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
+        raise ConfigurationError(f"there is no database {parsed.database}; set TAGMILL_DATABASE_URL")
+    return open_database(url)
 
 
 def _check_sources(sources: tuple[str, ...], as_json: bool) -> int:
@@ -82,10 +117,13 @@ def _check_sources(sources: tuple[str, ...], as_json: bool) -> int:
         roots_of(sources)  # raises for a folder whose name SQL cannot store
     if as_json:
         listed = [str(problem) for problem in report.problems]
-        click.echo(json.dumps({"images": report.entries, "problem_count": report.problem_count, "problems": listed}))
+        found = {"images": report.entries, "problem_count": report.problem_count, "problems": listed}
+        click.echo(json.dumps(found | report.skipped.to_json()))
     else:
         for problem in report.problems:
-            click.echo(str(problem))
+            click.echo(legible(str(problem)))
+        for line in report.skipped.lines():
+            click.echo(line)
         click.echo(f"{report.entries} images, {report.problem_count} problems; nothing was queued")
     if not report.problems:
         return ExitCode.DONE

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from tagmill.text import is_utf8
+
 #: characters
 MAX_KEY_LENGTH = 512
 #: characters, after a relative uri was made absolute
@@ -32,8 +34,15 @@ class Problem:
         return f"{self.place}: {self.message}"
 
 
+class Skipped(NamedTuple):
+    """A file below a folder that is no entry, with its kind: see `tagmill.images.file_names`."""
+
+    kind: str
+    name: str
+
+
 #: Reads one source in flat memory. It may raise OSError, which becomes a problem of the source.
-Reader = Callable[[str], Iterator[Row | Problem]]
+Reader = Callable[[str], Iterator[Row | Problem | Skipped]]
 
 
 def problem_with(row: Row) -> str | None:
@@ -44,8 +53,7 @@ def problem_with(row: Row) -> str | None:
     if len(row.uri) > MAX_URI_LENGTH:
         # Without an excerpt: a URL may hold a password.
         return f"uri of {shorten(row.image_key)} has {len(row.uri)} characters, allowed are {MAX_URI_LENGTH}"
-    if not row.uri.isascii() and any("\ud800" <= char <= "\udfff" for char in row.uri):
-        # Python represents the bytes of a file name that are not UTF-8 as surrogates. SQL cannot store them.
+    if not is_utf8(row.uri):  # SQL cannot store it
         return f"the file name is not UTF-8, rename it: {shorten(row.uri)}"
     return None
 

@@ -10,6 +10,8 @@ from typing import BinaryIO, cast
 
 from producer.sources.base import Problem, Row, folder_of
 from producer.sources.manifest_row import check_manifest_row
+from tagmill.disk_spelling import DiskSpelling
+from tagmill.text import normalize
 
 #: bytes of one CSV record with all its columns; also what an unclosed quote can swallow
 MAX_RECORD_BYTES = 64 * 2**10
@@ -79,12 +81,14 @@ def _read_rows(lines: _Lines, source: str, folder: Path) -> Iterator[Row | Probl
         if header:
             yield header
         return
+    header = [normalize(name) for name in header]
     missing = [name for name in ("image_key", "uri") if header.count(name) != 1]
     if missing:
         found = ", ".join(repr(name) for name in islice(header, 20))
         yield Problem(f"{source}:{lines.record}", f"needs one column {' and one '.join(missing)}; found {found}"[:2000])
         return
     key_column, uri_column = header.index("image_key"), header.index("uri")
+    spelling = DiskSpelling()
     for record in records:
         if isinstance(record, Problem):
             yield record
@@ -92,12 +96,14 @@ def _read_rows(lines: _Lines, source: str, folder: Path) -> Iterator[Row | Probl
             message = f"has {len(record)} fields, the header {len(header)}; a field with a comma needs quotes"
             yield Problem(f"{source}:{lines.record}", message)
         else:
-            yield check_manifest_row(Row(lines.record, record[key_column], record[uri_column]), source, folder)
+            row = Row(lines.record, record[key_column], record[uri_column])
+            yield check_manifest_row(row, source, folder, spelling)
 
 
 def _read_records(lines: _Lines, source: str) -> Iterator[list[str] | Problem]:
     """Yield the fields of each record that is not blank; `lines.record` is its first line."""
-    reader = csv.reader(lines, strict=True)
+    # A quote after a comma and a space begins a quoted field, too.
+    reader = csv.reader(lines, strict=True, skipinitialspace=True)
     while True:
         lines.start_record()
         try:
@@ -111,5 +117,5 @@ def _read_records(lines: _Lines, source: str) -> Iterator[list[str] | Problem]:
             if error.fatal:
                 return
         else:
-            if record:
+            if len(record) > 1 or "".join(record).strip():
                 yield record

@@ -4,22 +4,34 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from producer.sources.base import Problem, Row, shorten
+from tagmill.disk_spelling import DiskSpelling
+from tagmill.text import normalize, trim
 from tagmill.url_schemes import FETCHED, is_local, url_scheme
 
 
-def check_manifest_row(row: Row, source: str, folder: Path) -> Row | Problem:
-    """Return the row with an absolute path or URL. A relative path starts at `folder`, which holds the manifest."""
-    if message := _problem_with_fields(row):
+def check_manifest_row(row: Row, source: str, folder: Path, spelling: DiskSpelling | None = None) -> Row | Problem:
+    """Return the row with its key in NFC and an absolute path or URL, without spaces around them.
+
+    A relative path starts at `folder`, which holds the manifest. `spelling` finds files that the disk spells
+    differently.
+    """
+    uri = trim(row.uri)
+    checked = Row(row.line, normalize(row.image_key), uri)
+    if message := _problem_with_fields(checked):
         return Problem(f"{source}:{row.line}", message)
-    if is_local(row.uri) or url_scheme(row.uri):
-        return row
-    return row._replace(uri=f"{folder}/{row.uri}")
+    if url_scheme(uri):
+        return checked
+    path = uri if is_local(uri) else f"{folder}/{uri}"
+    # Another spelling is possible only for characters beyond ASCII, and for spaces that were cut off.
+    if spelling and not (uri.isascii() and uri == row.uri):
+        path = spelling.find(path)
+    return checked._replace(uri=path)
 
 
 def _problem_with_fields(row: Row) -> str | None:
-    if not row.image_key.strip():
+    if not row.image_key:
         return "image_key is empty"
-    if not row.uri.strip():
+    if not row.uri:
         return f"uri of {shorten(row.image_key)} is empty"
     scheme = url_scheme(row.uri)
     if scheme is None:

@@ -4,12 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from producer.sources.base import Problem, Reader, Row, folder_of, problem_with, reason_of, shorten
+from producer.sources.base import Problem, Reader, Row, Skipped, folder_of, problem_with, reason_of, shorten
 from producer.sources.csv_manifest import read_csv_manifest
 from producer.sources.folder import read_folder
 from producer.sources.image_file import read_image_file
 from producer.sources.seen_keys import SeenKeys
 from tagmill.errors import InputError, NothingToDo
+from tagmill.images.file_names import NOT_UTF8, SkippedFiles
 from tagmill.images.image import SUFFIXES
 from tagmill.records import Entry
 
@@ -24,16 +25,20 @@ MAX_PROBLEMS = 100
 
 @dataclass(frozen=True)
 class SourceReport:
-    """The number of good entries, the first `MAX_PROBLEMS` problems, and the number of all problems."""
+    """The number of good entries, the first `MAX_PROBLEMS` problems, the number of all problems, and skipped files."""
 
     entries: int
     problems: tuple[Problem, ...]
     problem_count: int
+    skipped: SkippedFiles
 
 
-def open_sources(sources: Sequence[str]) -> Iterator[Entry]:
-    """Yield the entries of all sources, in order. Raise InputError or NothingToDo at the first problem."""
-    for item in _scan(sources):
+def open_sources(sources: Sequence[str], skipped: SkippedFiles | None = None) -> Iterator[Entry]:
+    """Yield the entries of all sources, in order. Raise InputError or NothingToDo at the first problem.
+
+    `skipped` is told of the files of folders that are no entries.
+    """
+    for item in _scan(sources, SkippedFiles() if skipped is None else skipped):
         if isinstance(item, Problem):
             raise (NothingToDo if item.empty else InputError)(str(item))
         yield item
@@ -43,14 +48,15 @@ def check(sources: Sequence[str]) -> SourceReport:
     """Read all sources to their end. Return every problem instead of raising the first."""
     entries = problem_count = 0
     problems: list[Problem] = []
-    for item in _scan(sources):
+    skipped = SkippedFiles()
+    for item in _scan(sources, skipped):
         if isinstance(item, Entry):
             entries += 1
             continue
         problem_count += 1
         if len(problems) < MAX_PROBLEMS:
             problems.append(item)
-    return SourceReport(entries, tuple(problems), problem_count)
+    return SourceReport(entries, tuple(problems), problem_count, skipped)
 
 
 def roots_of(sources: Sequence[str]) -> tuple[Path, ...]:
@@ -74,28 +80,34 @@ def _root_of(source: str) -> Path:
         raise InputError(f"{source!r}: {reason_of(error)}") from error
 
 
-def _scan(sources: Sequence[str]) -> Iterator[Entry | Problem]:
-    """Yield the entries and problems of all sources, in order."""
+def _scan(sources: Sequence[str], skipped: SkippedFiles) -> Iterator[Entry | Problem]:
+    """Yield the entries and problems of all sources, in order, and count what is skipped."""
     if not sources:
         yield Problem("SOURCE", "none was given", empty=True)
     seen = SeenKeys(sources)
     for number, source in enumerate(sources):
-        empty = True
+        empty, own = True, SkippedFiles()
         for item in _read(source):
+            if isinstance(item, Skipped):
+                own.add(*item)
+                continue
             empty = False
             yield item if isinstance(item, Problem) else _check_row(item, seen, number)
         if empty:
-            yield Problem(source, _why_empty(Path(source)), empty=True)
+            yield _why_empty(source, own)
+        skipped.update(own)
 
 
 def _check_row(row: Row, seen: SeenKeys, source: int) -> Entry | Problem:
     message = problem_with(row)
     if message is None and (earlier := seen.first_place(row.image_key, source, row.line)):
         message = f"image_key {shorten(row.image_key)} is already in {earlier}"
+        if not row.image_key.isascii():
+            message += "; keys that look the same are the same"
     return Problem(seen.place(source, row.line), message) if message else Entry(row.image_key, row.uri)
 
 
-def _read(source: str) -> Iterator[Row | Problem]:
+def _read(source: str) -> Iterator[Row | Problem | Skipped]:
     path = Path(source)
     try:
         if not path.is_dir() and not path.is_file():
@@ -122,7 +134,9 @@ def _manifest_reader(path: Path) -> Reader | None:
     return next((reader for suffix, reader in MANIFEST_READERS.items() if name.endswith(suffix)), None)
 
 
-def _why_empty(path: Path) -> str:
-    if path.is_dir():
-        return f"no images in this folder; looked for {', '.join(SUFFIXES)}"
-    return "the manifest holds no entries"
+def _why_empty(source: str, skipped: SkippedFiles) -> Problem:
+    if not Path(source).is_dir():
+        return Problem(source, "the manifest holds no entries", empty=True)
+    why = "; ".join((f"no images in this folder; looked for {', '.join(SUFFIXES)}", *skipped.lines()))
+    # Names that must be corrected are a mistake, not an empty folder.
+    return Problem(source, why, empty=NOT_UTF8 not in skipped)

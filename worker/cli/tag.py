@@ -38,9 +38,11 @@ def tag(
     settings = load_settings(database_url=database_url, device=device)
     done = tag_with_bar(local_settings(settings, settings.database_url), sources, bundles, batch_size)
     if as_json:
-        click.echo(json.dumps(done.progress.to_json()))
+        click.echo(json.dumps(done.progress.to_json() | done.skipped.to_json()))
     else:
         open_console().print(status_table(done.progress))
+        for line in done.skipped.lines():
+            click.echo(line)
         click.echo(f"read it with: {how_to_read(done.progress.run, database_url)}")
     return exit_code(done.progress)
 

@@ -19,6 +19,7 @@ from producer.submit import publish_run
 from tagmill.broker.app import make_app
 from tagmill.db.connection import connect
 from tagmill.db.migrate import upgrade
+from tagmill.images.file_names import SkippedFiles
 from tagmill.ledger.progress import RunProgress, run_progress, unfinished_run
 from tagmill.ledger.runs import LOCAL_QUEUE_PREFIX, create_run
 from tagmill.records import Entry
@@ -45,6 +46,8 @@ class TaggedRun:
     engine: Engine
     progress: RunProgress
     models: tuple[Model, ...]
+    #: files of the folders that were no entries
+    skipped: SkippedFiles
 
 
 def local_settings(settings: Settings, database_url: str) -> Settings:
@@ -75,7 +78,8 @@ def tag_locally(
     models = tuple(register(engine, session.spec, session.sha256) for session in loaded)
     roots = roots_of(sources)
     source = " ".join(str(Path(source).resolve()) for source in sources)
-    settings = settings.model_copy(update={"queue": local_queue(open_sources(sources), batch_size, files)})
+    skipped = SkippedFiles()
+    settings = settings.model_copy(update={"queue": local_queue(open_sources(sources, skipped), batch_size, files)})
     stopping = threading.Event()
     services = Services(stopping.is_set)
     run_id = unfinished_run(engine, settings.queue) or create_run(
@@ -95,7 +99,7 @@ def tag_locally(
         finally:
             for thread in threads:
                 thread.stop()
-    return TaggedRun(engine, seen, models)
+    return TaggedRun(engine, seen, models, skipped)
 
 
 def local_queue(entries: Iterable[Entry], batch_size: int, files: NamedBundles) -> str:

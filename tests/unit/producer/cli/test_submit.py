@@ -1,5 +1,6 @@
 """`tagmill submit --dry-run` ends with the exit code and the message of the submission."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,47 @@ def test_a_folder_whose_name_sql_cannot_store_gives_the_error_of_the_submission(
     assert isinstance(real.exception, InputError)
     assert str(dry.exception) == str(real.exception)
     assert "its name is not UTF-8, rename it" in str(real.exception)
+
+
+@pytest.fixture
+def unset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory, with no setting."""
+    for name in ("DATABASE_URL", "BROKER_URL", "MODEL_STORE"):
+        monkeypatch.delenv(f"TAGMILL_{name}", raising=False)
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    write_folder(tmp_path / "shop", 3)
+    return tmp_path / "shop"
+
+
+def test_a_dry_run_needs_no_redis_no_database_and_no_model(unset: Path) -> None:
+    done = dry_run(unset)
+    assert (done.return_value, done.stdout) == (ExitCode.DONE, "3 images, 0 problems; nothing was queued\n")
+    assert not list(Path().iterdir())
+
+
+@pytest.mark.parametrize("url", [None, "postgresql://nobody@127.0.0.1:1/none", "sqlite:////no/such/folder/tags.db"])
+def test_a_dry_run_says_that_models_are_not_checked_without_a_database(
+    unset: Path, url: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if url:
+        monkeypatch.setenv("TAGMILL_DATABASE_URL", url)
+    done = dry_run(unset, "--model", "colors")
+    assert (done.return_value, done.stdout) == (ExitCode.DONE, "3 images, 0 problems; nothing was queued\n")
+    assert done.stderr.startswith("the models were not checked: ")
+    assert not list(Path().iterdir())
+
+
+def test_a_submission_needs_a_model(unset: Path) -> None:
+    done = CliRunner().invoke(submit, [str(unset)])
+    assert (done.exit_code, "Missing option '--model'" in done.stderr) == (2, True)
+
+
+def test_a_dry_run_counts_and_names_what_it_skips(unset: Path) -> None:
+    (unset / "a.heic").write_bytes(b"x")
+    (unset / "notes.txt").write_bytes(b"x")
+    lines = dry_run(unset).stdout.splitlines()
+    assert lines[:2] == ["skipped 1 .heic file, images that are not read: a.heic", "skipped 1 .txt file: notes.txt"]
+    found = json.loads(dry_run(unset, "--json").stdout)
+    assert (found["images"], found["skipped_count"]) == (3, 2)
+    assert found["skipped"][0] == {"kind": ".heic", "count": 1, "examples": ["a.heic"]}

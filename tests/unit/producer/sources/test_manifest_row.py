@@ -54,3 +54,43 @@ def test_a_key_or_uri_that_cannot_be_used_is_reported_with_file_and_line(
     assert shown.startswith(f"{source}:{line}: ")
     assert message in shown
     assert len(shown) < 3000
+
+
+@pytest.mark.parametrize(
+    "row",
+    ["1, a.jpg", "1 ,a.jpg ", "\t1,\u00a0a.jpg\u3000", '1, "a.jpg"', "\u200b1\ufeff,a.jpg\r", "\u202a1,\u202aa.jpg"],
+)
+def test_spaces_around_fields_are_trimmed(write_manifest: WriteManifest, tmp_path: Path, row: str) -> None:
+    source = write_manifest(f"image_key , uri\n{row}\n2, https://shop.example/a.jpg \n")
+    local, remote = open_sources([source])
+    assert local == Entry("1", str(tmp_path.resolve() / "a.jpg"))
+    assert remote == Entry("2", "https://shop.example/a.jpg")
+
+
+@pytest.mark.parametrize(
+    ("written", "on_disk"),
+    [
+        ("caf\u00e9.jpg", "cafe\u0301.jpg"),
+        ("cafe\u0301.jpg", "caf\u00e9.jpg"),
+        ("\ud55c\uae00/\uc0ac\uc9c4.jpg", "\u1112\u1161\u11ab\uae00/\uc0ac\u110c\u1175\u11ab.jpg"),
+        ('" a.jpg"', " a.jpg"),
+        ("a.jpg ", "a.jpg\u00a0"),
+        ("a/\u00e9/../b.jpg", "a/e\u0301/../b.jpg"),
+    ],
+)
+def test_a_file_is_found_under_the_spelling_on_disk(
+    write_manifest: WriteManifest, tmp_path: Path, written: str, on_disk: str
+) -> None:
+    path = tmp_path / on_disk
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x")
+    source = write_manifest(f"image_key,uri\n1,{written}\n")
+    for entry in open_sources([source]):
+        assert Path(entry.uri).samefile(path), entry
+
+
+def test_keys_that_look_the_same_are_the_same(write_manifest: WriteManifest) -> None:
+    source = write_manifest("image_key,uri\ncaf\u00e9,/a\ncafe\u0301 ,/b\n")
+    assert error_of(source) == (
+        f"{source}:3: image_key 'caf\u00e9' is already in {source}:2; keys that look the same are the same"
+    )
