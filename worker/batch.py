@@ -5,6 +5,7 @@ import os
 import socket
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,8 +15,9 @@ from typing import Any
 
 from tagmill.broker.message import BatchMessage
 from tagmill.db.connection import connect
-from tagmill.errors import DeviceLostError, TagmillError
+from tagmill.errors import DeviceLostError, TagmillError, first_line
 from tagmill.ledger.leases import Claim, Lease
+from tagmill.logs import log_fields
 from tagmill.records import BatchResult
 from tagmill.settings import Settings
 from worker.connections.availability import Services, StoppedError
@@ -38,6 +40,10 @@ log = logging.getLogger(__name__)
 RETRY_SECONDS = 2.0
 #: RETRY_SECONDS doubles with each attempt, at most this often
 DOUBLINGS = 7
+
+
+class BatchFailedError(Exception):
+    """Raised when an attempt failed as a whole: the batch was released, and is tried again later."""
 
 
 @dataclass(frozen=True)
@@ -73,18 +79,20 @@ class BatchProcessor:
             last_resort=hooks.supervised,
         )
 
-    def process(self, message: BatchMessage) -> None:
-        """Tag one batch. Drop a message whose batch is done or claimed by another worker, which is normal on Redis.
+    def process(self, message: BatchMessage) -> dict[str, Any]:
+        """Tag one batch; return what it was and what became of its images, as JSON values.
 
-        Wait while the database is down; raise StoppedError if the process has to end before it is back.
+        Drop a message whose batch is done or claimed by another worker, which is normal on Redis. Wait while the
+        database is down; raise StoppedError if the process has to end before it is back. Raise BatchFailedError if the
+        attempt failed.
         """
         settings, tagger, ledger, began = self.settings, self.tagger, self._ledger, time.time()
         lease = Lease(f"{self._process}:{uuid.uuid4().hex}", settings.lease_seconds, settings.max_attempts)
         claimed = ledger.claim(message, settings.queue, lease)
         if claimed is None:
-            self._drop(message)
-            return
-        with self._heartbeat.holding(lease.token), self._released_on_error(claimed):
+            return self._drop(message)
+        fields = log_fields(run=message.run, batch=message.batch, model=claimed.model)
+        with fields, self._heartbeat.holding(lease.token), self._released_on_error(claimed):
             source, pools = tagger.fetcher(claimed.roots), tagger.pools
             started = decoded = time.perf_counter()
             images = [BatchImage(image.position, image.uri) for image in claimed.images]
@@ -104,7 +112,7 @@ class BatchProcessor:
             inferred = time.perf_counter()
             result = to_result(images)
             written = ledger.complete(claimed, result, self.name)
-            _log_batch(claimed, result, written, (started, decoded, inferred, time.perf_counter()))
+            return _report(claimed, result, written, (started, decoded, inferred, time.perf_counter()))
 
     def close(self) -> None:
         """End the threads and connections."""
@@ -114,43 +122,53 @@ class BatchProcessor:
         self.tagger.close()
         self._engine.dispose()
 
-    def _drop(self, message: BatchMessage) -> None:
-        fields = {"run": message.run, "batch": message.batch}
+    def _drop(self, message: BatchMessage) -> dict[str, Any]:
+        fields: dict[str, Any] = {"run": message.run, "batch": message.batch}
         if self._ledger.exists(message, self.settings.queue):
             log.info("batch not free", extra={"action": "batch_dropped", **fields})
-        else:
-            reason = f"no such batch in queue {self.settings.queue}"
-            log.error("message refused", extra={"action": "message_refused", "reason": reason, **fields})
+            return fields | {"dropped": "done, cancelled, or claimed by another worker"}
+        reason = f"no such batch in queue {self.settings.queue}"
+        log.error("message refused", extra={"action": "message_refused", "reason": reason, **fields})
+        return fields | {"dropped": reason}
 
     @contextmanager
     def _released_on_error(self, claimed: Claim) -> Iterator[None]:
-        """Release the batch if the block raises; raise the error again unless it is a TagmillError."""
+        """Release the batch and raise BatchFailedError if the block raises."""
         try:
             yield
         except StoppedError:
             raise  # it is unknown whether the database got the last call: the lease expires
         except Exception as error:
             delay = RETRY_SECONDS * 2 ** min(claimed.attempts - 1, DOUBLINGS)
-            self._ledger.release(claimed, f"{type(error).__name__}: {error}", delay)
-            log.error("batch failed", extra={"action": "batch_failed", "batch": claimed.batch_id, "reason": str(error)})
+            reason = first_line(error)
+            self._ledger.release(claimed, f"{type(error).__name__}: {reason}", delay)
+            trace = None if isinstance(error, TagmillError) else error
+            log.error("batch failed", extra={"action": "batch_failed", "reason": reason}, exc_info=trace)
             if isinstance(error, DeviceLostError):
                 self._recycle(RecycleReason.DEVICE)  # the next process reports the state of the device
-            elif not isinstance(error, TagmillError):
-                raise
+            what = f"run {claimed.run_id}, batch {claimed.batch_id}, {claimed.model}"
+            raise BatchFailedError(f"{what}: {reason}") from error
 
 
-def _log_batch(claimed: Claim, result: BatchResult, written: bool, times: Sequence[float]) -> None:
-    """Log a batch. `times`, in seconds: its start, and the ends of decoding, inference and writing."""
+def _report(claimed: Claim, result: BatchResult, written: bool, times: Sequence[float]) -> dict[str, Any]:
+    """Log a batch and return what Celery's events show of it.
+
+    `times`, in seconds: its start, and the ends of decoding, inference and writing.
+    """
     read, infer, write = (round(1000 * (after - before), 1) for before, after in pairwise(times))
+    failed = Counter(str(outcome.error_code) for outcome in result.outcomes if outcome.error_code)
+    images = len(result.outcomes)
     fields: dict[str, Any] = {
         "action": "batch_tagged" if written else "batch_lost",
-        "run": claimed.run_id,
-        "batch": claimed.batch_id,
-        "images": len(result.outcomes),
-        "failed": sum(1 for outcome in result.outcomes if outcome.error_code),
+        "images": images,
+        "failed": failed.total(),
         "inferences": len(result.inferences),
         "read_ms": read,
         "infer_ms": infer,
         "write_ms": write,
     }
     log.info("batch tagged" if written else "batch was taken over; results dropped", extra=fields)
+    batch: dict[str, Any] = {"run": claimed.run_id, "batch": claimed.batch_id, "model": claimed.model, "images": images}
+    if not written:
+        return batch | {"dropped": "taken over by another worker"}
+    return batch | {"tagged": images - failed.total(), "failed": dict(failed)}

@@ -2,14 +2,15 @@
 
 import logging
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from celery import Celery
 from celery.exceptions import Reject
 
 from tagmill.broker.message import TAG_BATCH, BatchMessage
-from worker.batch import BatchProcessor
+from worker.batch import BatchFailedError, BatchProcessor
 from worker.connections.availability import StoppedError
+from worker.connections.celery_log import silence_tasks
 
 log = logging.getLogger(__name__)
 
@@ -28,9 +29,13 @@ def register(app: Celery, batches: Callable[[], BatchProcessor]) -> None:
     known, _Current.batches = _Current.batches is not None, staticmethod(batches)
     if known:
         return
+    silence_tasks()
 
-    @app.task(name=TAG_BATCH, ignore_result=True)  # type: ignore[untyped-decorator]  # celery ships no types
-    def tag_batch(message: object) -> None:
+    # What the task returns, and a failed attempt, are in Celery's events, and so in Flower; nothing is stored.
+    @app.task(  # type: ignore[untyped-decorator]  # celery ships no types
+        name=TAG_BATCH, ignore_result=True, throws=(BatchFailedError,)
+    )
+    def tag_batch(message: object) -> dict[str, Any]:
         try:
             accepted = BatchMessage.from_json(message)
         except ValueError as error:
@@ -38,6 +43,6 @@ def register(app: Celery, batches: Callable[[], BatchProcessor]) -> None:
             raise Reject(str(error), requeue=False) from error
         try:
             assert _Current.batches is not None, "it was registered"
-            _Current.batches().process(accepted)
+            return _Current.batches().process(accepted)
         except StoppedError as error:
             raise Reject("the worker is ending", requeue=True) from error

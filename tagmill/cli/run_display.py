@@ -11,10 +11,13 @@ from rich.table import Table
 from sqlalchemy import Engine
 
 from tagmill.cli.console import open_console, text_column
+from tagmill.db.schema import BatchStatus
 from tagmill.errors import ExitCode
 from tagmill.ledger.progress import RunProgress, run_progress
 from tagmill.outcomes import ErrorCode
 
+#: characters of a reason that are shown
+_REASON_LENGTH = 300
 #: seconds between two queries of a run's progress
 POLL_SECONDS = 0.5
 
@@ -71,10 +74,14 @@ def status_table(progress: RunProgress) -> Table:
     retry = "the same `tagmill tag` again" if progress.is_local else f"tagmill run retry {progress.run} --code {{}}"
     table = Table(title=f"run {progress.run}: {progress.state}", show_header=False, title_justify="left")
     table.add_row("source", progress.source)
+    if not progress.is_local:
+        table.add_row("queue", progress.queue)
     table.add_row("models", ", ".join(progress.models))
     table.add_row("images", f"{progress.images} ({progress.tagged} tagged, {progress.failed} failed)")
     table.add_row("batches", ", ".join(f"{count} {status}" for status, count in progress.batches.items() if count))
     table.add_row("inferences", f"{progress.inferences} new")
+    if progress.started_at is not None:
+        table.add_row("duration", str(timedelta(seconds=round(progress.seconds))))
     table.add_row("speed", note(progress))
     for fault in progress.waits_for:
         until = "" if fault["held_until"] is None else f"; no worker has it: until {_clock(fault['held_until'])} UTC"
@@ -82,6 +89,9 @@ def status_table(progress: RunProgress) -> Table:
     for fault in progress.unfit_workers:
         since = _clock(fault["since"])
         table.add_row("worker is out", f"{fault['worker']} since {since} UTC: {fault['detail']}")
+    for errors in progress.batch_errors:
+        label = "dead" if errors.status == BatchStatus.DEAD else "to be tried again"
+        table.add_row(label, f"{errors.batches} batches, {errors.images} images: {errors.reason[:_REASON_LENGTH]}")
     for code, count in progress.failures.items():
         advice = f" ({retry.format(code)})" if ErrorCode(code).worth_retrying else ""
         table.add_row(f"failed: {code}", f"{count}{advice}")

@@ -46,6 +46,8 @@ class PinnedModel:
     """A model of a run, by the numbers that SQL has for it."""
 
     id: int
+    #: NAME@VERSION
+    name: str
     sha256: str
     name_id: int
     #: 0 for the newest version of its name in the run, 1 and more for the others
@@ -69,9 +71,12 @@ class Claim:
     roots: tuple[str, ...]
     #: sha256 of each of `pinned`
     models: tuple[str, ...] = field(init=False)
+    #: the names of `pinned`, as logs and Celery's events show them
+    model: str = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "models", tuple(found.sha256 for found in self.pinned))
+        object.__setattr__(self, "model", ", ".join(found.name for found in self.pinned))
 
 
 _Id = int | BindParameter[Any]
@@ -89,7 +94,7 @@ _EACH_OF = (
     .order_by(entry.c.position)
 )
 _PINNED = (
-    select(model.c.id, model.c.sha256, model.c.name_id, model.c.version, run.c.parameters)
+    select(model.c.id, model.c.name, model.c.sha256, model.c.name_id, model.c.version, run.c.parameters)
     .join(run_model, run_model.c.model_id == model.c.id)
     .join(run, run.c.id == run_model.c.run_id)
     .where(run.c.id == bindparam("run"))
@@ -125,7 +130,10 @@ def _pinned(engine: Engine, run_id: int) -> tuple[tuple[PinnedModel, ...], tuple
         rows = connection.execute(_PINNED, {"run": run_id}).all()
     versions = [(row.name_id, row.version) for row in rows]
     places = [sum(1 for name, version in versions if name == row.name_id and version > row.version) for row in rows]
-    pinned = tuple(PinnedModel(row.id, row.sha256, row.name_id, place) for row, place in zip(rows, places, strict=True))
+    pinned = tuple(
+        PinnedModel(row.id, f"{row.name}@{row.version}", row.sha256, row.name_id, place)
+        for row, place in zip(rows, places, strict=True)
+    )
     ordered = tuple(sorted(pinned, key=lambda found: (found.name_id, found.place)))
     return ordered, tuple(rows[0].parameters["roots"])
 

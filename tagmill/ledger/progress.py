@@ -23,8 +23,23 @@ _WAITING = text("""
       AND state = 'active' AND wait_event_type IS DISTINCT FROM 'Client'
       AND query_start < clock_timestamp() - make_interval(secs => :seconds)
 """)
+#: statuses of batches whose last attempt may have failed
+_FAILED = (BatchStatus.DEAD, BatchStatus.QUEUED)
+#: reasons of failed attempts that are read
+MOST_REASONS = 10
 #: statuses of batches whose images have no outcome yet
 _UNFINISHED = (BatchStatus.QUEUED, BatchStatus.RUNNING, BatchStatus.CANCELLED)
+
+
+@dataclass(frozen=True)
+class BatchErrors:
+    """Batches of one status whose last attempt failed for the same reason."""
+
+    #: dead, or queued for another attempt
+    status: str
+    reason: str
+    batches: int
+    images: int
 
 
 @dataclass(frozen=True)
@@ -42,6 +57,8 @@ class RunProgress:
     failed: int
     failures: Mapping[str, int]
     batches: Mapping[str, int]
+    #: why attempts failed as a whole, the most images first; at most `MOST_REASONS`
+    batch_errors: tuple[BatchErrors, ...]
     #: results computed by this run; the others were known from earlier runs
     inferences: int
     started_at: float | None
@@ -99,6 +116,7 @@ class RunProgress:
         return vars(self) | {
             "failures": dict(self.failures),
             "batches": dict(self.batches),
+            "batch_errors": [vars(errors) for errors in self.batch_errors],
             "models": list(self.models),
             "unfit_workers": list(self.unfit_workers),
             "waits_for": list(self.waits_for),
@@ -157,6 +175,7 @@ def _progress(connection: Connection, run_id: int) -> RunProgress:
         tagged=sum(row.tagged for row in rows),
         failed=sum(failures.values()),
         failures=failures,
+        batch_errors=_batch_errors(connection, run_id) if any(row.errors for row in rows) else (),
         batches={status.value: by_status[status].batches if status in by_status else 0 for status in BatchStatus},
         inferences=sum(row.inferences for row in rows),
         started_at=min((row.started for row in rows if row.started is not None), default=None),
@@ -173,8 +192,19 @@ def _batches(connection: Connection, run_id: int) -> Sequence[Row[Any]]:
     """Return one row per status, with the counts and times of its batches."""
     sums = [func.sum(batch.c[name]).label(name) for name in ("images", "tagged", "inferences")]
     times = (func.min(batch.c.started_at).label("started"), func.max(batch.c.finished_at).label("finished"))
-    counted = select(batch.c.status, func.count().label("batches"), *sums, *times)
+    counts = (func.count().label("batches"), func.count(batch.c.error).label("errors"))
+    counted = select(batch.c.status, *counts, *sums, *times)
     return connection.execute(counted.where(batch.c.run_id == run_id).group_by(batch.c.status)).all()
+
+
+def _batch_errors(connection: Connection, run_id: int) -> tuple[BatchErrors, ...]:
+    """Return the reasons why batches are dead, or wait for another attempt."""
+    images = func.sum(batch.c.images)
+    failed = and_(batch.c.run_id == run_id, batch.c.status.in_(_FAILED), batch.c.error.is_not(None), batch.c.images > 0)
+    grouped = select(batch.c.status, batch.c.error, func.count(), images).where(failed)
+    grouped = grouped.group_by(batch.c.status, batch.c.error).order_by(batch.c.status, images.desc())
+    rows = connection.execute(grouped.limit(MOST_REASONS))
+    return tuple(BatchErrors(status, error, batches, int(images)) for status, error, batches, images in rows)
 
 
 def _failures(connection: Connection, run_id: int) -> dict[str, int]:

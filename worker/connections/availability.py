@@ -1,6 +1,7 @@
-"""Wait for a database or broker that is down; log once that it is down and once that it is back."""
+"""Wait for a database or broker that is down; log that it is down, each new reason, and that it is back."""
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +17,10 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 3.0
+#: reasons of one outage that are logged
+MOST_REASONS = 5
+#: ports, ids and times, which may differ from one failure to the next for the same reason
+_NUMBERS = re.compile(r"\d+")
 
 _Result = TypeVar("_Result")
 
@@ -31,23 +36,28 @@ class Service:
         self._name = name
         #: monotonic time of the first failure since it last answered; None while it answers
         self.down_since: float | None = None
+        #: the reasons of this outage that were logged
+        self._reasons: set[str] = set()
         self._back_since = float("-inf")
         #: threads that retry a failed call
         self._trying: set[int] = set()
         self._lock = threading.Lock()
 
     def failed(self, error: Exception, *, retried: bool = False) -> None:
-        """Record a failure; log the first one. With `retried`, this thread retries the call."""
+        """Record a failure; log the first one, and others for a new reason. With `retried`, this thread retries."""
+        reason = first_line(error)
         with self._lock:
             if retried:
                 self._trying.add(threading.get_ident())
-            if self.down_since is not None:
+            if _NUMBERS.sub("", reason) in self._reasons or len(self._reasons) == MOST_REASONS:
                 return
-            self.down_since = time.monotonic()
-        reason = first_line(error)
+            self._reasons.add(_NUMBERS.sub("", reason))
+            began = self.down_since is None
+            self.down_since = self.down_since or time.monotonic()
         # Also in the message: the commands' log shows no other field.
-        fields = {"action": f"{self._name}_down", "reason": reason}
-        log.warning("%s is down (%s); waiting for it", self._name, reason, extra=fields)
+        fields = {"action": f"{self._name}_{'down' if began else 'still_down'}", "reason": reason}
+        event = "%s is down (%s); waiting for it" if began else "%s is still down, now because: %s"
+        log.warning(event, self._name, reason, extra=fields)
 
     def answered(self, asked: float) -> None:
         """Record a success of a call begun at `asked`, in monotonic seconds.
@@ -62,6 +72,7 @@ class Service:
             self._back_since = time.monotonic()
             seconds = round(self._back_since - self.down_since, 1)
             self.down_since = None
+            self._reasons.clear()
         log.warning("%s is back", self._name, extra={"action": f"{self._name}_back", "seconds": seconds})
 
     def stop_retrying(self) -> None:

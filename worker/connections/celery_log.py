@@ -1,4 +1,4 @@
-"""Replace Celery's log line for each attempt to reach a broker by one when it goes down and one when it is back."""
+"""Keep Celery's log to what an operator needs: no lines per task, and one when a broker goes down or is back."""
 
 import logging
 import time
@@ -15,6 +15,16 @@ _LOGGERS = (
 )
 #: log message of kombu.message
 _LOST_ACK = "Couldn't ack %r, reason:%r"
+
+
+def silence_tasks() -> None:
+    """Drop Celery's lines that a message came and what became of it: each batch has a line of Tagmill's own.
+
+    Celery shows a rejected message with a traceback. Tagmill rejects one when its process ends. What Celery logs as an
+    error is still logged.
+    """
+    logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)
+    logging.getLogger("celery.app.trace").setLevel(logging.ERROR)
 
 
 class BrokerLog(logging.Filter):

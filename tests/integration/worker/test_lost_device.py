@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 from sqlalchemy import Engine, text
 from support.image_fixtures import write_folder
 
@@ -15,7 +16,7 @@ from tagmill.ledger.runs import create_run
 from tagmill.registry.models import register
 from tagmill.registry.store import ModelStore
 from tagmill.settings import Settings
-from worker.batch import BatchProcessor, ProcessHooks
+from worker.batch import BatchFailedError, BatchProcessor, ProcessHooks
 from worker.connections.availability import Services
 from worker.inference.call_tracker import CallTracker
 from worker.pipeline.tagger import build_tagger
@@ -66,7 +67,10 @@ def test_a_batch_on_a_broken_device_is_released_whole_and_the_process_is_recycle
     engine: Engine, tmp_path: Path
 ) -> None:
     shop = Shop(engine, tmp_path)
-    shop.tag(lambda images: True)
+    error = f"^run {shop.run}, batch 1, starter-classifier@1: {shop.session.provider} no longer works: "
+    with pytest.raises(BatchFailedError, match=error):
+        shop.tag(lambda images: True)
+    shop.batches.close()
     reason = f"DeviceLostError: {shop.session.provider} no longer works: {ERROR}"
     assert shop.rows("SELECT status, error FROM batch") == [("queued", reason)]
     assert shop.rows("SELECT status, count(*) FROM run_image GROUP BY status") == [("pending", 5)]

@@ -12,7 +12,7 @@ from rich.progress import Progress
 from tagmill.cli.console import open_console, text_column
 from tagmill.cli.progress import Display
 from tagmill.cli.run_display import runs_table, status_table
-from tagmill.ledger.progress import RunProgress
+from tagmill.ledger.progress import BatchErrors, RunProgress
 from worker.cli.tag import how_to_read
 from worker.local.tag import NamedBundles, local_queue
 
@@ -30,6 +30,7 @@ RUN = RunProgress(
     failed=1,
     failures={"not_found": 1},
     batches={"queued": 0, "running": 0, "cancelled": 0, "done": 1},
+    batch_errors=(),
     inferences=9,
     started_at=1.0,
     finished_at=2.0,
@@ -95,6 +96,23 @@ def test_a_failed_local_run_is_retried_with_tag_and_not_through_a_queue(
     output = capsys.readouterr().out
     assert "(the same `tagmill tag` again)" in output
     assert "retry" not in output
+
+
+def test_the_status_shows_queue_duration_and_why_batches_failed(
+    console: Console, capsys: pytest.CaptureFixture[str]
+) -> None:
+    errors = (BatchErrors("dead", "BundleError: [a] is missing", 2, 128), BatchErrors("queued", "ValueError", 1, 64))
+    console.print(status_table(replace(RUN, finished_at=7385.0, batch_errors=errors)))
+    rows = [" ".join(line.strip("│ ").split()) for line in capsys.readouterr().out.splitlines()]
+    for row in ("queue │ tagmill", "duration │ 2:03:04", "dead │ 2 batches, 128 images: BundleError: [a] is missing"):
+        assert row in rows
+    assert "to be tried again │ 1 batches, 64 images: ValueError" in rows
+    assert RunProgress.to_json(replace(RUN, batch_errors=errors))["batch_errors"][0] == {
+        "status": "dead",
+        "reason": "BundleError: [a] is missing",
+        "batches": 2,
+        "images": 128,
+    }
 
 
 def test_the_command_to_read_a_run_is_quoted_and_contains_no_password() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy.exc import DatabaseError, OperationalError
 
-from worker.connections.availability import Services, StoppedError
+from worker.connections.availability import MOST_REASONS, Services, StoppedError
 
 FULL = OperationalError("INSERT", {}, sqlite3.OperationalError("database or disk is full"))
 FULL.orig.sqlite_errorcode = sqlite3.SQLITE_FULL  # type: ignore[union-attr]
@@ -62,3 +62,29 @@ def test_an_outage_ends_after_the_retries_of_a_failed_call_were_given_up(end: ty
     assert not services.database.is_stable(-1)
     in_another_thread(lambda: services.retry_until_available(lambda: "read"))
     assert services.database.is_stable(-1)
+
+
+def test_an_outage_whose_reason_changes_says_the_new_one_and_each_reason_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.WARNING)
+    database = Services().database
+    for reason in ("port 5432: refused", "no space left", "port 5433: refused", "no space left", "starting up"):
+        database.failed(OSError(reason))
+    database.answered(time.monotonic())
+    database.failed(OSError("no space left"))
+    assert caplog.messages == [
+        "database is down (port 5432: refused); waiting for it",
+        "database is still down, now because: no space left",
+        "database is still down, now because: starting up",
+        "database is back",
+        "database is down (no space left); waiting for it",
+    ]
+
+
+def test_an_outage_with_ever_new_reasons_does_not_flood_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    database = Services().database
+    for letter in "abcdefghijklm":
+        database.failed(OSError(f"reason {letter}"))
+    assert len(caplog.messages) == MOST_REASONS

@@ -49,7 +49,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def quarantined(files: NamedBundles, folder: Path, *models: str, settings: Settings | None = None) -> BatchResult:
     """Return the quarantine's result for the files of a folder."""
     images = [BatchImage(number, str(path)) for number, path in enumerate(sorted(folder.iterdir()))]
-    pinned = tuple(PinnedModel(number, name, number, 0) for number, name in enumerate(models, 1))
+    pinned = tuple(PinnedModel(number, f"{name}@1", name, number, 0) for number, name in enumerate(models, 1))
     claimed = Claim(1, 1, "token", 3, True, (), pinned, (str(folder),))
     return to_result(Quarantine(settings or Settings(), files).tag(claimed, images))
 
