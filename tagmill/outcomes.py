@@ -41,7 +41,7 @@ class ErrorCode(StrEnum):
     CORRUPT = "corrupt"
     #: more pixels than `TAGMILL_MAX_IMAGE_PIXELS`
     TOO_MANY_PIXELS = "too_many_pixels"
-    #: more frames or pages than `TAGMILL_MAX_IMAGE_FRAMES`, or more than 100 scans in a progressive JPEG
+    #: more frames or pages than `TAGMILL_MAX_IMAGE_FRAMES`, or more than 100 scans in a JPEG
     TOO_MANY_FRAMES = "too_many_frames"
     #: the model raised an error on this image
     INFERENCE_FAILED = "inference_failed"

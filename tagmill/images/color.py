@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageCms
 
 #: bytes of a profile; larger ones are ignored
-_MAX_PROFILE = 4 * 2**20
+MAX_PROFILE = 4 * 2**20
 #: gray levels by which a profile may differ from sRGB and still count as sRGB
 _SRGB_TOLERANCE = 3
 #: Pillow's mode for a profile's color space
@@ -32,7 +32,7 @@ def to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
     CMYK without a profile is converted by Pillow's formula, (255 - ink) * (255 - black) / 255.
     """
     if image.has_transparency_data:
-        image = _on_white(image)
+        return _on_white(image, icc)
     conversion = _conversion(icc) if icc else None
     if conversion is None:
         return image if image.mode == "RGB" else image.convert("RGB")
@@ -48,7 +48,7 @@ def to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
 @lru_cache(maxsize=16)
 def _conversion(icc: bytes) -> _Conversion | None:
     """Return the conversion from the profile to sRGB, or None for sRGB itself and for an unusable profile."""
-    if len(icc) > _MAX_PROFILE:
+    if len(icc) > MAX_PROFILE:
         return None
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
@@ -70,8 +70,9 @@ def _is_srgb(transform: ImageCms.ImageCmsTransform) -> bool:
     return int(np.abs(np.asarray(converted).astype(int) - colors).max()) <= _SRGB_TOLERANCE
 
 
-def _on_white(image: Image.Image) -> Image.Image:
-    layer = image if image.mode == "RGBA" else image.convert("RGBA")
-    white = Image.new("RGB", layer.size, "white")
-    white.paste(layer, mask=layer)
+def _on_white(image: Image.Image, icc: bytes | None) -> Image.Image:
+    layers = image if image.mode in {"LA", "RGBA"} else image.convert("LA" if image.mode == "L" else "RGBA")
+    color = layers.convert("L" if layers.mode == "LA" else "RGB")
+    white = Image.new("RGB", image.size, "white")
+    white.paste(to_srgb(color, icc), mask=layers.getchannel("A"))
     return white

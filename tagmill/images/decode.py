@@ -10,11 +10,11 @@ def decode(data: bytes, side: int, limits: DecodeLimits | None = None) -> Decode
     Raises ImageFailure with the code of what is wrong with the bytes.
     """
     # Imported here, as in `fit`: a producer reads specs but no pixels, and is installed without the decoders.
-    from tagmill.images import jpeg, pillow_formats
+    from tagmill.images.formats import jpeg, raster
 
     limits = limits or DecodeLimits()
     if not data:
         raise ImageFailure(ErrorCode.EMPTY, "0 bytes")
     if data.startswith(jpeg.START):
         return jpeg.read_jpeg(data, side, limits)
-    return pillow_formats.read_pillow_format(data, side, limits)
+    return raster.read_raster(data, side, limits)

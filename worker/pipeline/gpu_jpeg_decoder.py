@@ -15,9 +15,11 @@ import numpy as np
 from PIL import Image
 
 from tagmill.errors import ConfigurationError, first_line
-from tagmill.images import decode, jpeg
+from tagmill.images import decode
 from tagmill.images.color import needs_conversion
 from tagmill.images.exif import SIDEWAYS, apply_orientation
+from tagmill.images.formats import jpeg
+from tagmill.images.formats.jpeg_scans import END
 from tagmill.images.image import DecodedImage, DecodeLimits, Pixels
 from tagmill.outcomes import ImageFailure
 from worker.devices.resolve import resolve_device
@@ -137,7 +139,7 @@ def gpu_reader(index: int, memory: int = 0, *, cpu: bool = False) -> Read:
 
 def _plain_header(data: bytes) -> jpeg.JpegHeader | None:
     """Return the header of a complete sRGB JPEG of three channels; None for any other or a damaged file."""
-    if not data.startswith(jpeg.START) or not data.endswith(jpeg.END):
+    if not data.startswith(jpeg.START) or not data.endswith(END):
         return None
     try:
         header = jpeg.read_header(data)

@@ -1,5 +1,6 @@
 """JPEG: a file with a harmless libjpeg warning is decoded, and a damaged file fails."""
 
+import re
 import struct
 
 import numpy as np
@@ -9,7 +10,8 @@ from support.image_fixtures import encoded
 
 from tagmill.images.decode import decode
 from tagmill.images.exif import orientation
-from tagmill.images.jpeg import MAX_SCANS, read_header
+from tagmill.images.formats.jpeg import read_header
+from tagmill.images.formats.jpeg_scans import MAX_SCANS
 from tagmill.outcomes import ErrorCode, ImageFailure
 
 END = b"\xff\xd9"
@@ -103,14 +105,32 @@ def test_damage_fails(data: bytes, code: ErrorCode) -> None:
     assert failure(data) == code
 
 
-@pytest.mark.parametrize("kind", [0xC3, 0xC9, 0xCA])
-def test_an_unsupported_coding_process_is_refused_as_not_an_image(kind: int) -> None:
-    assert failure(PHOTO.replace(b"\xff\xc0", bytes([0xFF, kind]), 1)) == ErrorCode.NOT_AN_IMAGE
+@pytest.mark.parametrize("kind", [0xC3, 0xC5, 0xC9, 0xCA, 0xCF, 0xF7])
+def test_a_coding_process_that_is_not_read_is_an_unsupported_format(kind: int) -> None:
+    assert failure(PHOTO.replace(b"\xff\xc0", bytes([0xFF, kind]), 1)) == ErrorCode.UNSUPPORTED_FORMAT
 
 
-def test_twelve_bits_are_refused_as_not_an_image() -> None:
-    place = PHOTO.index(b"\xff\xc0") + 4
-    assert failure(PHOTO[:place] + b"\x0c" + PHOTO[place + 1 :]) == ErrorCode.NOT_AN_IMAGE
+@pytest.mark.parametrize(
+    ("place", "value", "code"),
+    [
+        (4, 12, ErrorCode.UNSUPPORTED_FORMAT),
+        (4, 0, ErrorCode.CORRUPT),
+        (4, 77, ErrorCode.CORRUPT),
+        (9, 2, ErrorCode.UNSUPPORTED_FORMAT),
+        (9, 5, ErrorCode.UNSUPPORTED_FORMAT),
+        (9, 0, ErrorCode.CORRUPT),
+    ],
+)
+def test_bits_and_channels_that_are_not_read(place: int, value: int, code: ErrorCode) -> None:
+    place += PHOTO.index(b"\xff\xc0")
+    assert failure(PHOTO[:place] + bytes([value]) + PHOTO[place + 1 :]) == code
+
+
+def test_a_height_behind_the_first_scan_is_an_unsupported_format() -> None:
+    place = PHOTO.index(b"\xff\xc0") + 5
+    lines = b"\xff\xdc\0\4" + PHOTO[place : place + 2]
+    data = PHOTO[:place] + b"\0\0" + PHOTO[place + 2 : -2] + lines + END
+    assert failure(data) == ErrorCode.UNSUPPORTED_FORMAT
 
 
 def test_an_image_with_height_zero_fails() -> None:
@@ -123,6 +143,69 @@ def test_a_progressive_image_with_too_many_scans_is_refused_before_decoding() ->
     assert decode(data, 256).format == "JPEG"
     scan = data[data.rindex(b"\xff\xda") : -2]
     assert failure(data[:-2] + scan * MAX_SCANS + END) == ErrorCode.TOO_MANY_FRAMES
+
+
+@pytest.mark.parametrize("options", [{"progressive": True}, {}], ids=["progressive", "baseline"])
+def test_scans_are_counted_up_to_the_end_marker_only(options: dict[str, object]) -> None:
+    data = photo(**options)
+    film = np.random.default_rng(8).bytes(20_000) + b"\xff\xda" * 500
+    for trailer in (film, data * 20, END + film):
+        assert (decode(data + trailer, 256).rgb == decode(data, 256).rgb).all()
+
+
+def segment(marker: int, body: bytes) -> bytes:
+    return bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        segment(0xE0, b"JFIF\0"),
+        segment(0xE0, b"JFXX\0\x77thumbnail"),
+        segment(0xE1, b"Exif\0\0" + b"\xff" * 60_000),
+        segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0<broken"),
+        segment(0xE2, b"ICC_PROFILE\0\x03\x05damage"),
+        segment(0xE2, b"ICC_PROFILE\0\0\0"),
+        segment(0xE2, b"ICC_PROFILE\0") * 3,
+        segment(0xE2, b"MPF\0" + b"\xff" * 80),
+        segment(0xED, b"Photoshop 3.0\0" + b"8BIM" * 900),
+        segment(0xEE, b"Adobe"),
+        segment(0xEE, b"Adobe\0\x64\0\0\0\0\x07"),
+        segment(0xEF, b"\xff\xd9\xff\xda" * 2000),
+        segment(0xFE, b"") + segment(0xFE, b"\xff\xd8\xff" * 9),
+    ],
+    ids=range(13),
+)
+@pytest.mark.parametrize("options", [{"progressive": True}, {"restart_marker_blocks": 3}], ids=["scans", "restarts"])
+def test_metadata_never_decides_whether_a_jpeg_is_read(junk: bytes, options: dict[str, object]) -> None:
+    data = photo(**options)
+    assert (decode(data[:20] + junk + data[20:], 256).rgb == decode(data, 256).rgb).all()
+
+
+def padded(data: bytes, markers: bytes, padding: bytes) -> bytes:
+    """Return a JPEG with `padding` before each of the markers that end coded data."""
+    scan = read_header(data).scan
+    return data[:scan] + re.sub(rb"(\xff[" + markers + rb"])", padding + rb"\1", data[scan:])
+
+
+@pytest.mark.parametrize("zeros", [1, 9, 3000])
+def test_zeros_before_a_marker_are_padding_wherever_coded_data_ends(zeros: int) -> None:
+    restarts, scans = photo(restart_marker_blocks=3), photo(progressive=True)
+    for data, markers in ((restarts, rb"\xd0-\xd7\xd9"), (restarts, rb"\xd3"), (scans, rb"\xc4\xda\xd9")):
+        assert (decode(padded(data, markers, bytes(zeros)), 256).rgb == decode(data, 256).rgb).all()
+
+
+def test_other_bytes_where_coded_data_ends_may_be_damage() -> None:
+    restarts, scans = photo(restart_marker_blocks=3), photo(progressive=True)
+    for data, markers in ((restarts, rb"\xd3"), (restarts, rb"\xd9"), (scans, rb"\xc4"), (scans, rb"\xd9")):
+        assert failure(padded(data, markers, b"twelve bytes")) == ErrorCode.CORRUPT
+
+
+def test_bytes_between_the_segments_of_two_scans_are_left_out() -> None:
+    data = photo(progressive=True)
+    place = data.index(b"\xff\xda", data.index(b"\xff\xc4", read_header(data).scan))
+    for stray in (b"stray", b"\0\0", b"\xff\xff\xff"):
+        assert (decode(data[:place] + stray + data[place:], 256).rgb == decode(data, 256).rgb).all()
 
 
 def test_large_images_are_shrunk_by_eighths_during_decoding() -> None:

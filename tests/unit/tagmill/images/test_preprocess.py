@@ -67,7 +67,7 @@ def test_the_input_of_a_model_does_not_depend_on_other_models() -> None:
     [
         (b"", ErrorCode.EMPTY),
         (b"this is no image", ErrorCode.NOT_AN_IMAGE),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", ErrorCode.NOT_AN_IMAGE),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", ErrorCode.UNSUPPORTED_FORMAT),
         (encoded(noise(200, 200), "JPEG")[:3000], ErrorCode.TRUNCATED),
         (encoded(noise(200, 200), "PNG")[:3000], ErrorCode.TRUNCATED),
         (encoded(noise(64, 64), "PNG").replace(encoded(noise(64, 64), "PNG")[500:508], b"damage!!"), ErrorCode.CORRUPT),

@@ -157,7 +157,7 @@ def test_a_gray_tiff_of_any_depth_keeps_its_brightness(data: bytes, levels: list
 @pytest.mark.parametrize(("bits", "sample_format"), [(32, 3), (32, 1), (16, 2)])
 def test_sample_types_without_a_defined_white_are_refused(bits: int, sample_format: int) -> None:
     data = gray_tiff(bytes(bits // 8 * 4), 4, bits, sample_format=sample_format)
-    assert failure(data) == ErrorCode.NOT_AN_IMAGE
+    assert failure(data) == ErrorCode.UNSUPPORTED_FORMAT
 
 
 @pytest.mark.parametrize("side", [40, 256])

@@ -16,25 +16,31 @@ from PIL import Image
 
 from tagmill.images.color import needs_conversion, to_srgb
 from tagmill.images.exif import SIDEWAYS, apply_orientation, orientation
+from tagmill.images.formats.jpeg_scans import MAX_SCANS, PROGRESSIVE, SCAN, Segment, count_scans, repaired
 from tagmill.images.image import DecodedImage, DecodeLimits, Pixels
 from tagmill.outcomes import ErrorCode, ImageFailure
 
 START = b"\xff\xd8\xff"
-END = b"\xff\xd9"
-#: scans of a progressive image; encoders write about 10, and each one costs a pass over all pixels
-MAX_SCANS = 100
 
 #: number of channels to Pillow's mode, and mode to simplejpeg's colorspace
 _MODES = {1: "L", 3: "RGB", 4: "CMYK"}
 _COLORSPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
 #: segments before the first scan; encoders write about 10, and a large profile takes 50 more
 _MAX_SEGMENTS = 10_000
-_SCAN = 0xDA
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-#: Huffman-coded frames: baseline, extended, progressive
-_BASELINE, _EXTENDED, _PROGRESSIVE = 0xC0, 0xC1, 0xC2
-_EXTRANEOUS = "extraneous bytes before marker 0xd9"
+#: markers of frame headers that are read: Huffman-coded baseline, extended and progressive
+_READ = frozenset({0xC0, 0xC1, PROGRESSIVE})
+#: markers of frame headers that are not read
+_UNREAD = {
+    **dict.fromkeys((0xC3,), "lossless"),
+    **dict.fromkeys((0xC5, 0xC6, 0xC7), "hierarchical"),
+    **dict.fromkeys((0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF), "arithmetic coded"),
+    0xF7: "lossless (JPEG-LS)",
+}
+#: libjpeg's words for what it does not do
+_NOT_DONE = ("not implemented", "unsupported", "not supported")
+#: repairs of one file, each of which costs another pass: of its header, its end, its restart markers
+_MAX_REPAIRS = 3
 _MARKER = re.compile(rb"\xff[^\x00\xff]")
 
 
@@ -83,7 +89,7 @@ def read_header(data: bytes) -> JpegHeader:
     end = 0
     for marker, start, end in _segments(data):
         body = data[start + 4 : end]
-        if marker in _FRAMES:
+        if marker in _READ or marker in _UNREAD:
             frame, kind = body, marker
         elif marker == 0xE1 and body.startswith(b"Exif\0\0") and not exif:
             exif = body[6:]
@@ -91,24 +97,35 @@ def read_header(data: bytes) -> JpegHeader:
             profile[body[12]] = body[14:]
         elif marker == 0xEE and body.startswith(b"Adobe"):
             adobe = body
-        elif marker == _SCAN:
+        elif marker == SCAN:
             scan = body
     if len(frame) < 6:
         raise ImageFailure(ErrorCode.CORRUPT, "the JPEG has no frame header")
     bits, height, width, channels = struct.unpack_from(">BHHB", frame)
-    if kind not in {_BASELINE, _EXTENDED, _PROGRESSIVE} or bits != 8 or channels not in _MODES:
-        process = f"JPEG process 0x{kind:02x} with {bits} bits and {channels} channels"
-        raise ImageFailure(ErrorCode.NOT_AN_IMAGE, f"{process} is not read")
-    if kind == _PROGRESSIVE and (scans := data.count(b"\xff\xda", end)) >= MAX_SCANS:
-        raise ImageFailure(ErrorCode.TOO_MANY_FRAMES, f"a progressive JPEG of {scans + 1} scans is over {MAX_SCANS}")
-    single_scan = kind != _PROGRESSIVE and scan[:1] == frame[5:6]
+    _check_process(kind, bits, channels)
+    if height == 0 and b"\xff\xdc\x00\x04" in data[end:]:
+        raise ImageFailure(ErrorCode.UNSUPPORTED_FORMAT, "a JPEG whose height follows its first scan (DNL) is not read")
+    single_scan = kind != PROGRESSIVE and scan[:1] == frame[5:6]
+    if not single_scan and count_scans(data, end) > MAX_SCANS:
+        raise ImageFailure(ErrorCode.TOO_MANY_FRAMES, f"a JPEG of more than {MAX_SCANS} scans")
     icc = b"".join(profile[number] for number in sorted(profile)) or None
     # The last byte of Adobe's marker is 1 for YCbCr. Without that marker, RGB files name their channels R, G and B.
     luminance_first = channels == 3 and (adobe[11] == 1 if len(adobe) > 11 else frame[6::3] != b"RGB")
     return JpegHeader(width, height, channels, kind, single_scan, luminance_first, orientation(exif), icc, end)
 
 
-def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+def _check_process(kind: int, bits: int, channels: int) -> None:
+    """Raise ImageFailure for a coding process, bit depth or number of channels that is not read."""
+    name = _UNREAD.get(kind) or (f"{bits}-bit" if bits == 12 else None)
+    if name is None and bits == 8 and channels not in _MODES and channels:
+        name = f"{channels}-channel"
+    if name:
+        raise ImageFailure(ErrorCode.UNSUPPORTED_FORMAT, f"a JPEG that is {name} is not read")
+    if bits != 8 or channels == 0:
+        raise ImageFailure(ErrorCode.CORRUPT, f"the JPEG announces {bits} bits and {channels} channels")
+
+
+def _segments(data: bytes) -> Iterator[Segment]:
     """Yield marker, start and end of each segment, ending with the first scan's header. Stray bytes are skipped."""
     offset = 2
     for _ in range(_MAX_SEGMENTS):
@@ -126,7 +143,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         if length < 2:
             raise ImageFailure(ErrorCode.CORRUPT, f"segment 0x{marker:02x} has an impossible length")
         yield marker, offset, end
-        if marker == _SCAN:
+        if marker == SCAN:
             return
         offset = end
     raise ImageFailure(ErrorCode.CORRUPT, f"the JPEG has over {_MAX_SEGMENTS} segments before its first scan")
@@ -137,18 +154,24 @@ def _read_pixels(data: bytes, header: JpegHeader, side: int, colorspace: str) ->
 
     Raises ImageFailure if a single pixel may be wrong.
     """
-    try:
-        return _decode_strict(data, side, colorspace)
-    except ValueError as error:
-        message = str(error)
-    code = ErrorCode.TRUNCATED if "Premature end of JPEG file" in message else ErrorCode.CORRUPT
-    repaired = _repaired(data, header, message)
-    if repaired is None:
-        raise ImageFailure(code, message)
-    try:
-        return _decode_strict(repaired, side, colorspace)
-    except ValueError as error:
-        raise ImageFailure(code, message) from error
+    said: list[str] = []
+    while len(said) <= _MAX_REPAIRS:
+        try:
+            return _decode_strict(data, side, colorspace)
+        except ValueError as error:
+            said.append(str(error))
+        better = repaired(data, list(_segments(data)), header.kind, said[-1])
+        if better is None or better == data:
+            break
+        data = better
+    raise ImageFailure(_code(said[0]), said[0])
+
+
+def _code(message: str) -> ErrorCode:
+    if "Premature end of JPEG file" in message:
+        return ErrorCode.TRUNCATED
+    not_done = any(words in message.lower() for words in _NOT_DONE)
+    return ErrorCode.UNSUPPORTED_FORMAT if not_done else ErrorCode.CORRUPT
 
 
 def _decode_strict(data: bytes, side: int, colorspace: str) -> Pixels:
@@ -162,30 +185,6 @@ def _next_marker(data: bytes, offset: int) -> int:
     if found is None:
         raise ImageFailure(ErrorCode.TRUNCATED, "the JPEG ends in its header")
     return found.start()
-
-
-def _repaired(data: bytes, header: JpegHeader, message: str) -> bytes | None:
-    """Return the file without the cause of libjpeg's warning, or None if the cause may be damage."""
-    rest = data[header.scan :]
-    if _EXTRANEOUS in message:
-        coded = rest[: rest.find(END)].rstrip(b"\0")
-        # In coded data a byte 0xff is followed by a zero, which must stay.
-        rest = coded + (b"\0" if coded.endswith(b"\xff") else b"") + END
-    elif "Premature end of JPEG file" in message:
-        if not header.single_scan or END in rest:
-            return None
-        rest += END
-    segments = [_with_defaults(data[start:end], marker, header.kind) for marker, start, end in _segments(data)]
-    return b"".join([data[:2], *segments, rest])
-
-
-def _with_defaults(segment: bytes, marker: int, kind: int) -> bytes:
-    """Return the segment with the values that libjpeg warns of and ignores set to its defaults."""
-    if marker == 0xE0 and segment[4:9] == b"JFIF\0" and len(segment) > 9:
-        return segment[:9] + b"\x01" + segment[10:]
-    if marker == _SCAN and kind != _PROGRESSIVE:
-        return segment[:-3] + b"\x00\x3f\x00"
-    return segment
 
 
 def _to_srgb(pixels: Pixels, mode: str, icc: bytes | None) -> Pixels:

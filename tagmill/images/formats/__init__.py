@@ -1,0 +1,1 @@
+"""The formats of image files: one module each, which returns the first frame or raises ImageFailure."""
