@@ -22,6 +22,7 @@ from tagmill.records import BatchResult
 from tagmill.settings import Settings
 from worker.connections.availability import Services, StoppedError
 from worker.connections.ledger import Ledger
+from worker.connections.tally import Tally
 from worker.heartbeat import Heartbeat
 from worker.pipeline.batch_image import BatchImage, to_result
 from worker.pipeline.decode import decode_images
@@ -66,6 +67,8 @@ class BatchProcessor:
         self.name = f"{socket.gethostname()}:{os.getpid()}"
         self._process = process_name()
         self._recycle = hooks.recycle
+        self._dropped = Tally(log, logging.INFO, "batch not free")
+        self._refused = Tally(log, logging.ERROR, "message refused")
         self._engine = connect(settings.database_url, worker=True)
         self._ledger = Ledger(self._engine, hooks.services)
         self._heartbeat = Heartbeat(self._engine, settings.lease_seconds, hooks.services)
@@ -125,10 +128,10 @@ class BatchProcessor:
     def _drop(self, message: BatchMessage) -> dict[str, Any]:
         fields: dict[str, Any] = {"run": message.run, "batch": message.batch}
         if self._ledger.exists(message, self.settings.queue):
-            log.info("batch not free", extra={"action": "batch_dropped", **fields})
+            self._dropped.add(message.run, action="batch_dropped", **fields)
             return fields | {"dropped": "done, cancelled, or claimed by another worker"}
         reason = f"no such batch in queue {self.settings.queue}"
-        log.error("message refused", extra={"action": "message_refused", "reason": reason, **fields})
+        self._refused.add("", action="message_refused", reason=reason, **fields)
         return fields | {"dropped": reason}
 
     @contextmanager

@@ -21,6 +21,7 @@ from worker.connections import redis_channel
 from worker.connections.availability import Services
 from worker.connections.celery_log import BrokerLog
 from worker.connections.periodic import Periodic
+from worker.connections.remote_control import allow_questions_only
 from worker.pipeline.tagger import build_tagger
 from worker.reaping import reaper_threads
 from worker.supervision.device_check import require_device
@@ -111,9 +112,10 @@ def _end(error: TagmillError) -> NoReturn:
     raise SystemExit(int(error.exit_code)) from None
 
 
-redis_channel.install()
 process = Process(_settings())
+redis_channel.install(process.settings.queue)
 app = make_app(process.settings)
+allow_questions_only(app)
 broker_log = BrokerLog(process.services.broker)
 register(app, process.batches)
 
