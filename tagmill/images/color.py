@@ -26,13 +26,23 @@ def needs_conversion(icc: bytes | None) -> bool:
     return icc is not None and _conversion(icc) is not None
 
 
-def to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
+def to_srgb(image: Image.Image, icc: bytes | None, alpha: Image.Image | None = None) -> Image.Image:
     """Return mode RGB, alpha on white. A profile that does not fit the image is ignored.
 
     CMYK without a profile is converted by Pillow's formula, (255 - ink) * (255 - black) / 255.
     """
     if image.has_transparency_data:
-        return _on_white(image, icc)
+        layers = image if image.mode in {"LA", "RGBA"} else image.convert("LA" if image.mode == "L" else "RGBA")
+        return to_srgb(layers.convert("L" if layers.mode == "LA" else "RGB"), icc, layers.getchannel("A"))
+    color = _without_alpha(image, icc)
+    if alpha is None:
+        return color
+    white = Image.new("RGB", image.size, "white")
+    white.paste(color, mask=alpha)
+    return white
+
+
+def _without_alpha(image: Image.Image, icc: bytes | None) -> Image.Image:
     conversion = _conversion(icc) if icc else None
     if conversion is None:
         return image if image.mode == "RGB" else image.convert("RGB")
@@ -68,11 +78,3 @@ def _is_srgb(transform: ImageCms.ImageCmsTransform) -> bool:
     if converted is None:
         return False
     return int(np.abs(np.asarray(converted).astype(int) - colors).max()) <= _SRGB_TOLERANCE
-
-
-def _on_white(image: Image.Image, icc: bytes | None) -> Image.Image:
-    layers = image if image.mode in {"LA", "RGBA"} else image.convert("LA" if image.mode == "L" else "RGBA")
-    color = layers.convert("L" if layers.mode == "LA" else "RGB")
-    white = Image.new("RGB", image.size, "white")
-    white.paste(to_srgb(color, icc), mask=layers.getchannel("A"))
-    return white

@@ -9,6 +9,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageCms
 
+#: struct formats of a TIFF's types: 99, which is none, BYTE, SHORT, LONG, RATIONAL, SBYTE, UNDEFINED, LONG8, SLONG8
+_TIFF_FORMS = {99: "B", 1: "B", 3: "H", 4: "I", 5: "II", 6: "b", 7: "B", 16: "Q", 17: "q"}
+#: tag, type, values; a tag may occur more than once
+TiffTag = tuple[int, int, list[int]]
+
 
 def encoded(image: Image.Image, form: str, **options: object) -> bytes:
     """Return the bytes of the file that Pillow writes."""
@@ -32,6 +37,27 @@ def gray_tiff(
         else:
             directory += struct.pack(f"{order}HHII", tag, 4, 1, longs[tag])
     return head + samples + directory + bytes(4)
+
+
+def tiff_file(tags: list[TiffTag], data: bytes, order: str = "<", big: bool = False) -> bytes:
+    """Return a TIFF or BigTIFF with `data` at offset 16 and its one directory at the end."""
+    entry, count, following, room = ("HHQ", "Q", "Q", 8) if big else ("HHI", "H", "I", 4)
+    body = bytearray(data + b"\0" * (len(data) % 2))
+    entries = b""
+    for tag, kind, values in tags:
+        form = _TIFF_FORMS[kind]
+        packed = struct.pack(f"{order}{len(values) * len(form)}{form[0]}", *(values * len(form)))
+        entries += struct.pack(order + entry, tag, kind, len(values))
+        if len(packed) > room:
+            entries += struct.pack(order + following, 16 + len(body))
+            body += packed + b"\0" * (len(packed) % 2)
+        else:
+            entries += packed.ljust(room, b"\0")
+    start = 16 + len(body)
+    mark = b"II" if order == "<" else b"MM"
+    head = struct.pack(f"{order}HHHQ", 43, 8, 0, start) if big else struct.pack(f"{order}HI", 42, start)
+    directory = struct.pack(order + count, len(tags)) + entries + bytes(room)
+    return (mark + head).ljust(16, b"\0") + bytes(body) + directory
 
 
 def interlaced_png(image: Image.Image) -> bytes:

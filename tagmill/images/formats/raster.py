@@ -43,7 +43,7 @@ def read_raster(data: bytes, side: int, limits: DecodeLimits) -> DecodedImage:
         raise
     except Exception as error:  # on damaged files Pillow's plugins raise many kinds: struct.error, AttributeError
         raise ImageFailure(_code(error), f"{name}: {error or type(error).__name__}") from error
-    rgb = to_srgb(still.image, still.icc)
+    rgb = to_srgb(still.image, still.icc, still.alpha)
     width, height = rgb.size
     factor = min(width, height) // side
     if factor > 1:

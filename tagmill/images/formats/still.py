@@ -14,3 +14,5 @@ class Still:
     icc: bytes | None = None
     #: EXIF orientation 1..8
     orientation: int = 1
+    #: mode L, of an image whose mode has no alpha
+    alpha: Image.Image | None = None

@@ -22,6 +22,8 @@ _FORMS = {_BYTE: "B", _SHORT: "H", _LONG: "I"}
 _OUTPUT_CHUNK = 1 << 20
 #: compressed bytes passed to zlib in one call: it copies what it does not consume
 _INPUT_CHUNK = 1 << 16
+#: each byte with its lowest bit first
+_REVERSED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
 #: tags that JPEG and fax decoders need, with the type in which they are written
 _DECODER_TAGS = {292: _LONG, 293: _LONG, 530: _SHORT}
 _JPEG_TABLES = 347
@@ -29,7 +31,7 @@ _PROFILE = 34675
 
 
 def read_tiff(data: bytes, limits: DecodeLimits) -> Still:
-    """Decode the first page, with alpha on white. Raises ImageFailure."""
+    """Decode the first page. Raises ImageFailure."""
     directory = Directory(data)
     limits.check_frames(count_pages(data, limits.max_frames))
     layout = read_layout(directory, limits)
@@ -37,8 +39,8 @@ def read_tiff(data: bytes, limits: DecodeLimits) -> Still:
         _check_deflated(data, layout)
     number = len(layout.offsets) // layout.planes
     planes = [_unpack(directory, layout, plane * number, number) for plane in range(layout.planes)]
-    image = to_image(planes, layout, directory)
-    return Still(image, directory.metadata(_PROFILE) or None, directory.orientation())
+    image, alpha = to_image(planes, layout, directory)
+    return Still(image, directory.metadata(_PROFILE) or None, directory.orientation(), alpha)
 
 
 def _unpack(directory: Directory, layout: Layout, first: int, number: int) -> Image.Image:
@@ -122,6 +124,7 @@ def _check_deflated(data: bytes, layout: Layout) -> None:
             if not packed:
                 packed = data[offset : min(offset + _INPUT_CHUNK, end)]
                 offset += len(packed)
+                packed = packed.translate(_REVERSED) if layout.reversed_bits else packed
             try:
                 plain = inflate.decompress(packed, _OUTPUT_CHUNK)
             except zlib.error as error:

@@ -1,4 +1,4 @@
-"""The samples of a TIFF: from the bytes of its planes to pixels of 8 bits, with alpha on white."""
+"""The samples of a TIFF: from the bytes of its planes to pixels of 8 bits."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,23 +19,32 @@ _MODES = {1: "L", 3: "RGB", 4: "CMYK"}
 Samples = NDArray[np.unsignedinteger]
 
 
-def to_image(planes: list[Image.Image], layout: Layout, directory: Directory) -> Image.Image:
-    """Return mode L, RGB or CMYK."""
+def to_image(planes: list[Image.Image], layout: Layout, directory: Directory) -> tuple[Image.Image, Image.Image | None]:
+    """Return the colors in mode L, RGB or CMYK, and alpha in mode L or None. Colors are not multiplied by alpha."""
     inverted = layout.photometric is Photometric.WHITE_IS_ZERO
     if layout.compression == JPEG or layout.compression in FAX:
         image = planes[0].convert("L") if planes[0].mode == "1" else planes[0]
-        return image.point(lambda level: 255 - level) if inverted else image
+        return (image.point(lambda level: 255 - level) if inverted else image), None
     palette = _palette(directory, layout.bits) if layout.photometric is Photometric.PALETTE else None
     channels = _CHANNELS.get(layout.photometric, 1)
     pixels = np.empty((layout.height, layout.width, channels), dtype=np.uint8)
+    alpha = None if layout.alpha is None else np.empty((layout.height, layout.width), dtype=np.uint8)
     rows = max(1, _BAND // (layout.row_bytes * layout.planes))
     for top in range(0, layout.height, rows):
         bottom = min(layout.height, top + rows)
         band = [np.asarray(plane.crop((0, top, layout.row_bytes, bottom))) for plane in planes]
-        pixels[top:bottom] = _colors(_samples(band, layout), layout, palette)
+        samples = _samples(band, layout)
+        scaled = _scaled(samples, layout.bits)
+        colors = scaled[:, :, :channels] if palette is None else palette[samples[:, :, 0]]
+        if alpha is not None:
+            alpha[top:bottom] = scaled[:, :, layout.alpha]
+            if layout.associated and palette is None:
+                colors = _divided(colors, alpha[top:bottom])
+        pixels[top:bottom] = colors
     if inverted:
         np.invert(pixels, out=pixels)
-    return Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels, _MODES[channels])
+    image = Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels, _MODES[channels])
+    return image, None if alpha is None else Image.fromarray(alpha)
 
 
 def _samples(band: list[Pixels], layout: Layout) -> Samples:
@@ -64,24 +73,18 @@ def _unpacked(raw: Pixels, layout: Layout, count: int) -> Samples:
     return upper >> np.uint8(max(0, 8 - layout.bits))
 
 
-def _colors(samples: Samples, layout: Layout, palette: Pixels | None) -> Samples:
-    """Return the color samples in 8 bits, with alpha on white."""
-    if layout.bits < 8:
-        scaled = (samples.astype(np.uint16) * 255 // ((1 << layout.bits) - 1)).astype(np.uint8)
-    else:
-        scaled = samples
-    own = _CHANNELS.get(layout.photometric, 1)
-    colors = scaled[:, :, :own] if palette is None else palette[samples[:, :, 0]]
-    if layout.alpha is None:
-        return colors
-    white = 0 if layout.photometric in {Photometric.WHITE_IS_ZERO, Photometric.CMYK} else 255
-    alpha = scaled[:, :, layout.alpha, None].astype(np.uint32)
-    clear = (255 - alpha) * white
-    if layout.associated and palette is None:
-        mixed = np.minimum(colors + clear // 255, 255)
-    else:
-        mixed = (colors * alpha + clear + 127) // 255
-    return np.asarray(mixed, dtype=np.uint8)
+def _scaled(samples: Samples, bits: int) -> Samples:
+    """Return samples of fewer than 8 bits in 8."""
+    if bits >= 8:
+        return samples
+    most = (1 << bits) - 1
+    return ((samples.astype(np.uint16) * 255 + most // 2) // most).astype(np.uint8)
+
+
+def _divided(colors: Samples, alpha: Pixels) -> Samples:
+    """Return colors that were multiplied by alpha as they were before."""
+    divisor = np.maximum(alpha, 1)[:, :, None].astype(np.uint32)
+    return np.asarray(np.minimum((colors * np.uint32(255) + divisor // 2) // divisor, 255), dtype=np.uint8)
 
 
 def _palette(directory: Directory, bits: int) -> Pixels:

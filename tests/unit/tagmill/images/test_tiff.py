@@ -7,39 +7,17 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
-from support.image_fixtures import encoded
+from support.image_fixtures import TiffTag as Tag
+from support.image_fixtures import encoded, tiff_file
 
 from tagmill.images.decode import decode
 from tagmill.images.formats.tiff.directory import count_pages
 from tagmill.images.image import DecodeLimits
 from tagmill.outcomes import ErrorCode, ImageFailure
 
-BYTE, SHORT, LONG, RATIONAL, SBYTE, LONG8, SLONG8 = 1, 3, 4, 5, 6, 16, 17
-SIZES = {BYTE: "B", SHORT: "H", LONG: "I", RATIONAL: "II", SBYTE: "b", LONG8: "Q", SLONG8: "q"}
+BYTE, SHORT, LONG, RATIONAL, SBYTE, UNDEFINED, LONG8, SLONG8 = 1, 3, 4, 5, 6, 7, 16, 17
+UNKNOWN = 99
 RAW, LZW, DEFLATE = 1, 5, 8
-#: tag, type, values; a tag may occur more than once
-Tag = tuple[int, int, list[int]]
-
-
-def tiff_file(tags: list[Tag], data: bytes, order: str = "<", big: bool = False) -> bytes:
-    """Return a TIFF or BigTIFF with `data` at offset 16 and its one directory at the end."""
-    entry, count, following, room = ("HHQ", "Q", "Q", 8) if big else ("HHI", "H", "I", 4)
-    body = bytearray(data + b"\0" * (len(data) % 2))
-    entries = b""
-    for tag, kind, values in tags:
-        form = SIZES[kind]
-        packed = struct.pack(f"{order}{len(values) * len(form)}{form[0]}", *(values * len(form)))
-        entries += struct.pack(order + entry, tag, kind, len(values))
-        if len(packed) > room:
-            entries += struct.pack(order + following, 16 + len(body))
-            body += packed + b"\0" * (len(packed) % 2)
-        else:
-            entries += packed.ljust(room, b"\0")
-    start = 16 + len(body)
-    mark = b"II" if order == "<" else b"MM"
-    head = struct.pack(f"{order}HHHQ", 43, 8, 0, start) if big else struct.pack(f"{order}HI", 42, start)
-    directory = struct.pack(order + count, len(tags)) + entries + bytes(room)
-    return (mark + head).ljust(16, b"\0") + bytes(body) + directory
 
 
 def image_tags(size: tuple[int, int], compression: int, *more: Tag) -> list[Tag]:
@@ -89,8 +67,7 @@ def test_a_larger_image_may_have_one_tile_rounded_up_to_powers_of_two() -> None:
     assert is_red(tiled((1300, 1030), (2048, 2064)), (1300, 1030))
 
 
-# Pillow does not read big-endian BigTIFFs.
-@pytest.mark.parametrize(("order", "big"), [("<", False), (">", False), ("<", True)], ids=["II", "MM", "BigTIFF"])
+@pytest.mark.parametrize(("order", "big"), [("<", False), (">", False), ("<", True), (">", True)])
 @pytest.mark.parametrize("tile", [(16384, 16384), (4096, 4096), (2**20, 16), (16, 2**20), (2**32 - 1, 2**32 - 1)])
 def test_a_tile_far_larger_than_its_image_is_refused(tile: tuple[int, int], order: str, big: bool) -> None:
     data = announced((322, LONG, [tile[0]]), (323, LONG, [tile[1]]), order=order, big=big)
@@ -128,17 +105,54 @@ def test_a_strip_with_more_rows_than_the_image_is_decoded(rows: int, compression
     assert is_red(tiff_file(image_tags((16, 9), compression, *strip), data), (16, 9))
 
 
-@pytest.mark.parametrize(("tag", "kind"), [(273, BYTE), (273, SHORT), (279, LONG), (282, RATIONAL), (320, SBYTE)])
+@pytest.mark.parametrize(("tag", "kind"), [(273, BYTE), (273, SHORT), (279, LONG)])
 def test_a_tag_with_more_values_than_any_image_needs_is_refused(tag: int, kind: int) -> None:
     strip = {273: (273, LONG, [16]), 278: (278, LONG, [1]), 279: (279, LONG, [48])}
     strip[tag] = (tag, kind, [16] * 500_001)
     assert failure(tiff_file(image_tags((16, 16), RAW, *strip.values()), bytes(48))) == ErrorCode.CORRUPT
 
 
-def test_a_tag_with_many_bytes_is_accepted() -> None:
+@pytest.mark.parametrize(
+    "tag",
+    [
+        (700, BYTE, [32] * 500_001),
+        (282, RATIONAL, [1] * 500_001),
+        (320, SBYTE, [1] * 500_001),
+        (270, UNKNOWN, [0]),
+        (274, SHORT, [77]),
+        (274, RATIONAL, [6]),
+        (305, LONG, [2**32 - 1]),
+        (529, SHORT, [0] * 9),
+        (33432, UNDEFINED, [255] * 40),
+        (34665, LONG, [2**32 - 1]),
+        (34675, UNDEFINED, [255] * 4000),
+        (34675, LONG, [7]),
+        (34675, UNDEFINED, [7] * 5_000_000),
+        (65535, LONG8, [2**64 - 1]),
+    ],
+    ids=range(14),
+)
+@pytest.mark.parametrize(("order", "big"), [("<", False), (">", True)])
+def test_a_tag_that_no_pixel_depends_on_may_hold_anything(tag: Tag, order: str, big: bool) -> None:
     red = bytes((255, 0, 0)) * (16 * 9)
-    strip = [(278, LONG, [9]), (273, LONG, [16]), (279, LONG, [len(red)]), (700, BYTE, [32] * 500_001)]
-    assert is_red(tiff_file(image_tags((16, 9), RAW, *strip), red), (16, 9))
+    strip = [(278, LONG, [9]), (273, LONG, [16]), (279, LONG, [len(red)]), tag, tag]
+    assert is_red(tiff_file(image_tags((16, 9), RAW, *strip), red, order, big), (16, 9))
+
+
+def test_metadata_beyond_the_end_of_the_file_is_ignored() -> None:
+    red = bytes((255, 0, 0)) * (16 * 9)
+    far = [(tag, UNDEFINED, [1] * 9) for tag in (700, 33723, 34377, 34675, 37500)]
+    data = tiff_file(image_tags((16, 9), RAW, (278, LONG, [9]), (273, LONG, [16]), (279, LONG, [len(red)]), *far), red)
+    for tag, _, _ in far:
+        place = data.index(struct.pack("<HHI", tag, UNDEFINED, 9))
+        data = data[: place + 8] + b"\xff\xff\xff\xff" + data[place + 12 :]
+    assert is_red(data, (16, 9))
+
+
+def test_a_single_strip_without_a_length_reaches_to_the_end() -> None:
+    red = bytes((255, 0, 0)) * (16 * 9)
+    for compression, data in ((RAW, red), (DEFLATE, zlib.compress(red))):
+        assert is_red(tiff_file(image_tags((16, 9), compression, (278, LONG, [9]), (273, LONG, [16])), data), (16, 9))
 
 
 def test_a_directory_with_more_entries_than_there_are_tags_is_refused() -> None:
