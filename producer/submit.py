@@ -23,7 +23,7 @@ def publish_run(app: Celery, engine: Engine, run_id: int) -> int:
             recover_messages(app, channel, engine, queue_of(engine, run_id))
         published = 0
         while batches := take_unpublished(engine, run_id):
-            publish(app, batches)
+            publish(app, batches, engine=engine)
             published += len(batches)
     except BaseException:
         with suppress(SQLAlchemyError):  # reapers find out by themselves, a little later

@@ -57,8 +57,8 @@ def reap(app: Celery, engine: Engine, settings: Settings, services: Services) ->
     for run_id in abandoned:
         lost += take_unpublished(engine, run_id)
     if due or lost:
-        publish(app, due, Priority.RETRY)
-        publish(app, lost)
+        publish(app, due, Priority.RETRY, engine=engine)
+        publish(app, lost, engine=engine)
         for run_id in abandoned:
             leave_publishing(engine, run_id)  # the next pass goes on
         log.info("batches republished", extra={"action": "batches_republished", "batches": len(due) + len(lost)})

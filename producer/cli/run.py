@@ -3,13 +3,14 @@
 import json
 
 import click
+from kombu.exceptions import OperationalError
 
 from producer.cli.options import explain_broker_outage, explain_interruption
 from tagmill.cli.console import open_console
 from tagmill.cli.param_types import AS_JSON
 from tagmill.cli.run_display import exit_code, runs_table, status_table, watch
 from tagmill.db.migrate import open_database
-from tagmill.errors import ExitCode
+from tagmill.errors import ExitCode, first_line
 from tagmill.ledger.progress import list_runs, run_progress
 from tagmill.ledger.runs import cancel_run
 from tagmill.outcomes import ErrorCode
@@ -64,8 +65,22 @@ def watch_command(run_id: int, as_json: bool) -> int:
 @click.argument("run_id", type=click.IntRange(1, 2**31 - 1), metavar="RUN")
 def cancel_command(run_id: int) -> None:
     """Cancel the waiting batches of a run. Batches in work finish, results stay; `retry` queues the rest again."""
-    cancelled = cancel_run(open_database(load_settings().database_url), run_id)
+    settings = load_settings()
+    engine = open_database(settings.database_url)
+    cancelled = cancel_run(engine, run_id)
     click.echo(f"run {run_id}: {cancelled} waiting batches cancelled")
+    # Imported here: Celery takes longer to import than `run status` takes.
+    from producer.runs import remove_cancelled
+    from tagmill.broker.app import make_app
+
+    try:
+        removed = remove_cancelled(make_app(settings), engine, run_id)
+    except OperationalError as error:
+        reason = f"the broker does not answer ({first_line(error)})"
+        click.echo(f"{reason}; workers will drop the messages that are left on the queue", err=True)
+    else:
+        if removed:
+            click.echo(f"{removed} messages were taken off the queue")
 
 
 @run.command("retry")

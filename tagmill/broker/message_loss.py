@@ -47,7 +47,7 @@ def recover_messages(app: Celery, channel: Any, engine: Engine, queue: str) -> i
         for priority in Priority:
             retries = priority is Priority.RETRY
             while batches := reclaim_published_between(engine, queue, window.since, window.until, retries=retries):
-                publish(app, batches, priority)
+                publish(app, batches, priority, engine=engine)
                 published += len(batches)
     marker.write_seen(now)
     return published

@@ -6,19 +6,31 @@ from typing import Any
 
 from celery import Celery
 from kombu.exceptions import BatchPublishError, ChannelError, OperationalError
+from sqlalchemy import Engine
 
 from tagmill.broker.message import TAG_BATCH, BatchMessage, Priority
+from tagmill.ledger.describe import describe
 
 #: messages sent in one round trip
 PUBLISH_CHUNK = 200
 
 
-def publish(app: Celery, batches: Iterable[tuple[int, int]], priority: Priority = Priority.NORMAL) -> None:
-    """Send one message for each (run id, batch id), pipelined.
+def publish(
+    app: Celery,
+    batches: Iterable[tuple[int, int]],
+    priority: Priority = Priority.NORMAL,
+    *,
+    engine: Engine | None = None,
+) -> None:
+    """Send one message for each (run id, batch id), pipelined. With `engine`, Flower shows their images and models.
 
     Raise kombu's OperationalError if the broker is down or goes down. An interrupted call is harmless: the reaper
     publishes the rest.
     """
+    described: dict[int, str] = {}
+    if engine is not None:
+        batches = list(batches)
+        described = describe(engine, batches) if batches else {}
     try:
         with app.producer_or_acquire() as producer, producer.batch(max_size=PUBLISH_CHUNK):
             for run_id, batch_id in batches:
@@ -27,12 +39,17 @@ def publish(app: Celery, batches: Iterable[tuple[int, int]], priority: Priority 
                     args=[BatchMessage(run_id, batch_id).to_json()],
                     producer=producer,
                     priority=int(priority),
-                    argsrepr=f"(run={run_id}, batch={batch_id})",
+                    argsrepr=", ".join(filter(None, (f"run={run_id}, batch={batch_id}", described.get(batch_id)))),
                     kwargsrepr="",
                     ignore_result=True,
                 )
     except BatchPublishError as error:
         raise OperationalError(str(error)) from error
+
+
+def shown_run(run_id: int) -> str:
+    """Return the text that the messages of this run contain, and no others."""
+    return f'"argsrepr": "run={run_id}, batch='
 
 
 @contextmanager

@@ -122,6 +122,14 @@ def cancel_run(engine: Engine, run_id: int) -> int:
         return connection.execute(update(batch).where(waiting).values(status=BatchStatus.CANCELLED)).rowcount
 
 
+def cancelled_messages(engine: Engine, run_id: int) -> tuple[str, int]:
+    """Return the queue of a run, and how many of its cancelled batches were published."""
+    cancelled = and_(batch.c.run_id == run_id, has_status(BatchStatus.CANCELLED), batch.c.published_at.is_not(None))
+    with reading(engine) as connection:
+        published = int(connection.execute(select(func.count()).select_from(batch).where(cancelled)).scalar_one())
+        return str(connection.execute(select(run.c.queue).where(run.c.id == run_id)).scalar_one()), published
+
+
 def requeue_images(
     engine: Engine, run_id: int, codes: Sequence[ErrorCode], queue: str, *, failed_only: bool = False
 ) -> int:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 import pytest
+import redis as redis_client
 from celery import Celery
 from kombu.exceptions import OperationalError
 from sqlalchemy import Engine, select, text, update
@@ -18,11 +19,12 @@ from support.processes import environment, tagmill, wait_until
 from support.services import ExternalRedis, RedisServer
 
 from producer import submit
-from producer.runs import retry_run
+from producer.runs import remove_cancelled, retry_run
 from producer.submit import publish_run
+from tagmill.broker import remove
 from tagmill.broker.app import make_app
 from tagmill.broker.message import Priority
-from tagmill.broker.publish import publish
+from tagmill.broker.publish import publish, shown_run
 from tagmill.db.connection import connect
 from tagmill.db.schema import batch, run
 from tagmill.ledger.reaper import abandoned_runs
@@ -116,8 +118,8 @@ def test_between_two_chunks_a_reaper_publishes_what_lost_its_worker_and_nothing_
     run_id = new_run(engine, model, images=2 * PUBLISH_CHUNK + 5, batch_size=1)
     taken: list[list[int]] = []
 
-    def publish_and_reap(app: Celery, found: Sequence[tuple[int, int]]) -> None:
-        publish(app, found)
+    def publish_and_reap(app: Celery, found: Sequence[tuple[int, int]], engine: Engine) -> None:
+        publish(app, found, engine=engine)
         taken.append(take_messages(app))
         fail(engine, *batches(engine, old), token=f"worker-{len(taken)}")
         assert one_pass(app, engine, redis_server) == 1
@@ -140,7 +142,7 @@ from tagmill.settings import load_settings
 
 chunks, publish = [], submit.publish
 
-def publish_until_the_signal(app, batches):
+def publish_until_the_signal(app, batches, engine):
     chunks.append(batches)
     if len(chunks) == 3:
         publish(app, batches[:{PUBLISH_CHUNK // 2}])
@@ -224,7 +226,7 @@ def test_a_broker_that_goes_down_while_a_run_is_published_leaves_the_rest_to_the
     app = make_app(Settings(broker_url=redis.url))
     run_id = new_run(engine, model, images=PUBLISH_CHUNK + 5, batch_size=1)
 
-    def publish_and_kill(app: Celery, found: Sequence[tuple[int, int]]) -> None:
+    def publish_and_kill(app: Celery, found: Sequence[tuple[int, int]], engine: Engine) -> None:
         publish(app, found)
         redis.kill()
 
@@ -257,7 +259,7 @@ def test_a_run_that_is_cancelled_while_it_is_published_goes_on_with_a_retry(
     run_id = new_run(engine, model, images=2 * PUBLISH_CHUNK, batch_size=1)
     chunks: list[Sequence[tuple[int, int]]] = []
 
-    def publish_and_cancel(app: Celery, found: Sequence[tuple[int, int]]) -> None:
+    def publish_and_cancel(app: Celery, found: Sequence[tuple[int, int]], engine: Engine) -> None:
         publish(app, found)
         chunks.append(found)
         cancel_run(engine, run_id)
@@ -268,6 +270,62 @@ def test_a_run_that_is_cancelled_while_it_is_published_goes_on_with_a_retry(
     assert abandoned_runs(engine, QUEUE) == []
     assert retry_run(app, engine, run_id, [], QUEUE) == 2 * PUBLISH_CHUNK
     assert take_messages(app) == batches(engine, run_id)[2 * PUBLISH_CHUNK :]
+
+
+def test_a_cancelled_run_leaves_the_queue_and_other_runs_stay_in_their_order(
+    app: Celery, engine: Engine, model: Model, redis_server: Redis
+) -> None:
+    runs = [new_run(engine, model, images=number, batch_size=1) for number in (700, 1300, 900, 11)]
+    for run_id in runs:
+        publish_run(app, engine, run_id)
+    fail(engine, batches(engine, runs[1])[0], token="worker")
+    let_time_pass(engine, 3600)
+    assert one_pass(app, engine, redis_server, grace_seconds=86400) == 1  # it waits with the other priority
+    cancel_run(engine, runs[1])
+    assert remove_cancelled(app, engine, runs[1]) == 1300  # of 1301 messages: two are of one batch
+    left = take_messages(app)
+    others = [number for run_id in (runs[0], *runs[2:]) for number in batches(engine, run_id)]
+    assert sorted(set(left) - {batches(engine, runs[1])[-1]}) == sorted(others)
+    assert len(left) == len(others) + 1
+    assert remove_cancelled(app, engine, runs[1]) == 0
+
+
+def test_an_interrupted_cancellation_loses_no_message_of_others(
+    app: Celery, engine: Engine, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (new_run(engine, model, images=20, batch_size=1) for _ in range(2))
+    publish_run(app, engine, first)
+    publish_run(app, engine, second)
+    cancel_run(engine, second)
+    monkeypatch.setattr(remove, "STEP", 7)
+    asked = iter([False, False, False, True])
+
+    def shown(run_id: int) -> str:
+        if next(asked, False):
+            raise KeyboardInterrupt
+        return shown_run(run_id)
+
+    monkeypatch.setattr(remove, "shown_run", shown)
+    with pytest.raises(KeyboardInterrupt):
+        remove_cancelled(app, engine, second)
+    monkeypatch.undo()
+    assert remove_cancelled(app, engine, second) == 19
+    assert sorted(take_messages(app)) == batches(engine, first)
+
+
+def test_a_message_shows_run_batch_images_and_models(
+    app: Celery, engine: Engine, model: Model, redis_server: Redis
+) -> None:
+    run_id = new_run(engine, model, images=5, batch_size=3)
+    publish_run(app, engine, run_id)
+    with redis_client.Redis.from_url(redis_server.url) as client:
+        shown = [json.loads(raw)["headers"]["argsrepr"] for raw in client.lrange(f"{QUEUE}:6", 0, -1)]
+    one, two = batches(engine, run_id)
+    of_model = f"model={model.name}@{model.version}"
+    assert shown == [
+        f"run={run_id}, batch={two}, images=2, {of_model}",
+        f"run={run_id}, batch={one}, images=3, {of_model}",
+    ]
 
 
 def in_trigger(engine: Engine) -> bool:
