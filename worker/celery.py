@@ -6,7 +6,7 @@ import sys
 import threading
 from typing import NoReturn
 
-from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown
+from celery.signals import celeryd_init, setup_logging, worker_init, worker_ready, worker_shutdown
 from celery.worker import state
 
 from tagmill import logs
@@ -19,7 +19,7 @@ from tagmill.settings import Settings, load_settings
 from worker.batch import BatchProcessor, ProcessHooks
 from worker.connections import redis_channel
 from worker.connections.availability import Services
-from worker.connections.celery_log import BrokerLog
+from worker.connections.celery_log import BrokerLog, log_all
 from worker.connections.periodic import Periodic
 from worker.connections.remote_control import allow_questions_only
 from worker.pipeline.tagger import build_tagger
@@ -30,6 +30,9 @@ from worker.supervision.watchdog import RecycleReason
 from worker.task import register
 
 log = logging.getLogger(__name__)
+
+#: what Flower's list of tasks shows: run, batch, images and model are in a task's arguments
+FLOWER_COLUMNS = "uuid,state,args,result,received,runtime,worker"
 
 
 class Process:
@@ -118,6 +121,16 @@ app = make_app(process.settings)
 allow_questions_only(app)
 broker_log = BrokerLog(process.services.broker)
 register(app, process.batches)
+
+
+# A user's own variable or option has priority.
+os.environ.setdefault("FLOWER_TASKS_COLUMNS", FLOWER_COLUMNS)
+
+
+@celeryd_init.connect  # type: ignore[untyped-decorator]
+def _log_from_the_first_line(instance: object, **_: object) -> None:
+    logs.configure(os.environ.get("TAGMILL_LOG_LEVEL", "INFO"))
+    log_all(instance)
 
 
 @setup_logging.connect  # type: ignore[untyped-decorator]  # celery ships no types

@@ -1,8 +1,10 @@
-"""Keep Celery's log to what an operator needs: no lines per task, and one when a broker goes down or is back."""
+"""Keep Celery's log to what an operator needs: JSON alone, no lines per task, one when a broker is down or back."""
 
 import logging
 import time
+from typing import Any
 
+from celery.apps import worker as program
 from celery.worker.consumer.consumer import CANCEL_TASKS_BY_DEFAULT, CONNECTION_ERROR, CONNECTION_RETRY
 
 from worker.connections.availability import Service
@@ -15,6 +17,19 @@ _LOGGERS = (
 )
 #: log message of kombu.message
 _LOST_ACK = "Couldn't ack %r, reason:%r"
+
+
+log = logging.getLogger(__name__)
+
+
+def log_all(worker: Any) -> None:
+    """Have a worker of Celery print no banner, and log what it would print when it gets a signal."""
+    worker.quiet = True
+    program.safe_say = _log_said
+
+
+def _log_said(message: str, *_: object) -> None:
+    log.info("%s", message.strip(), extra={"action": "celery_said"})
 
 
 def silence_tasks() -> None:

@@ -89,8 +89,16 @@ def test_flower_shows_the_worker_and_its_tasks(flower: Flower) -> None:
     publish(make_app(Settings(broker_url=flower.broker_url)), [(7, 404)])
     wait_until(lambda: states(flower) == ["SUCCESS"], 20, "Flower to see the task succeed")
     (task,) = flower.json("/api/tasks").values()
-    assert (task["name"], task["args"], task["worker"]) == (TAG_BATCH, "(run=7, batch=404)", NODE)
+    assert (task["name"], task["args"], task["worker"]) == (TAG_BATCH, "run=7, batch=404", NODE)
+    assert task["result"] == repr({"run": 7, "batch": 404, "dropped": "no such batch in queue tagmill"})
     assert f'flower_events_total{{task="{TAG_BATCH}",type="task-succeeded",worker="{NODE}"}} 1.0' in metrics(flower)
+
+
+def test_flowers_list_of_tasks_shows_what_a_task_is_about(flower: Flower) -> None:
+    status, page = flower.get("/tasks", LOGIN)
+    assert status == 200
+    heads = re.findall(r"<th[^>]*>\s*([^<]+?)\s*</th>", page)
+    assert heads == ["UUID", "State", "args", "Result", "Received", "Runtime", "Worker"]
 
 
 def test_flower_requires_a_login_and_changes_nothing(flower: Flower) -> None:
