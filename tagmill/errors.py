@@ -59,6 +59,9 @@ class DatabaseRefusedError(ConfigurationError):
 class BundleError(ConfigurationError):
     """A bundle that cannot be used: unreadable, unknown fields, wrong sha256."""
 
+    #: of the registered bundle, if it is one
+    sha256 = ""
+
 
 class DeviceLostError(TagmillError):
     """A device that worked before and now fails on every image."""

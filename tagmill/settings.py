@@ -81,6 +81,9 @@ class Settings(BaseSettings):
     #: seconds that a batch may wait on an empty queue before its message counts as lost
     queued_grace_seconds: float = Field(10.0, gt=0, le=DAY)
 
+    #: seconds that a run waits for a folder or a bundle that no worker has; after that, its images fail
+    hold_seconds: float = Field(600.0, ge=0, le=DAY)
+
     #: folders that workers may read, separated by `:`; folders named to `tagmill submit` are added for that run
     allowed_roots: Annotated[tuple[Path, ...], NoDecode] = ()
     #: if true, workers also fetch from private network addresses

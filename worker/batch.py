@@ -23,6 +23,8 @@ from tagmill.settings import Settings
 from worker.connections.availability import Services, StoppedError
 from worker.connections.ledger import Ledger
 from worker.connections.tally import Tally
+from worker.health.folders import SUSPECT
+from worker.health.health import Health
 from worker.heartbeat import Heartbeat
 from worker.pipeline.batch_image import BatchImage, to_result
 from worker.pipeline.decode import decode_images
@@ -44,7 +46,7 @@ DOUBLINGS = 7
 
 
 class BatchFailedError(Exception):
-    """Raised when an attempt failed as a whole: the batch was released, and is tried again later."""
+    """Raised when an attempt failed as a whole: the batch was released or given back, and is tried again later."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class ProcessHooks:
     recycle: Callable[[RecycleReason], None]
     #: whether a supervisor restarts the process when it ends
     supervised: bool
+    #: ends the process after its batches because this worker is unfit; None if no other worker could do its work
+    unfit: Callable[[], object] | None = None
 
 
 class BatchProcessor:
@@ -71,6 +75,7 @@ class BatchProcessor:
         self._refused = Tally(log, logging.ERROR, "message refused")
         self._engine = connect(settings.database_url, worker=True)
         self._ledger = Ledger(self._engine, hooks.services)
+        self._health = hooks.unfit and Health(settings, self._ledger.call, hooks.unfit, tagger.sessions.loaded)
         self._heartbeat = Heartbeat(self._engine, settings.lease_seconds, hooks.services)
         self._quarantine = Quarantine(settings, tagger.sessions.files)
         self._watchdog = Watchdog(
@@ -90,6 +95,8 @@ class BatchProcessor:
         attempt failed.
         """
         settings, tagger, ledger, began = self.settings, self.tagger, self._ledger, time.time()
+        if self._health and self._health.out:
+            raise StoppedError  # another worker takes it
         lease = Lease(f"{self._process}:{uuid.uuid4().hex}", settings.lease_seconds, settings.max_attempts)
         claimed = ledger.claim(message, settings.queue, lease)
         if claimed is None:
@@ -113,6 +120,8 @@ class BatchProcessor:
                 decoded = time.perf_counter()
                 images = infer_images(images, sessions, pools.infer)
             inferred = time.perf_counter()
+            if self._health and any(image.code in SUSPECT and image.local for image in images):
+                self._health.require_folders(claimed, images)
             result = to_result(images)
             written = ledger.complete(claimed, result, self.name)
             return _report(claimed, result, written, (started, decoded, inferred, time.perf_counter()))
@@ -136,17 +145,21 @@ class BatchProcessor:
 
     @contextmanager
     def _released_on_error(self, claimed: Claim) -> Iterator[None]:
-        """Release the batch and raise BatchFailedError if the block raises."""
+        """Release the batch, or give it back, and raise BatchFailedError if the block raises."""
         try:
             yield
         except StoppedError:
             raise  # it is unknown whether the database got the last call: the lease expires
         except Exception as error:
-            delay = RETRY_SECONDS * 2 ** min(claimed.attempts - 1, DOUBLINGS)
             reason = first_line(error)
-            self._ledger.release(claimed, f"{type(error).__name__}: {reason}", delay)
-            trace = None if isinstance(error, TagmillError) else error
-            log.error("batch failed", extra={"action": "batch_failed", "reason": reason}, exc_info=trace)
+            if self._health and (back := self._health.give_back(claimed, error)):
+                self._ledger.give_back(claimed, back.reason, back.not_before, back.crashed)
+                log.info("batch given back", extra={"action": "batch_given_back", "reason": reason})
+            else:
+                delay = RETRY_SECONDS * 2 ** min(claimed.attempts - 1, DOUBLINGS)
+                self._ledger.release(claimed, f"{type(error).__name__}: {reason}", delay)
+                trace = None if isinstance(error, TagmillError) else error
+                log.error("batch failed", extra={"action": "batch_failed", "reason": reason}, exc_info=trace)
             if isinstance(error, DeviceLostError):
                 self._recycle(RecycleReason.DEVICE)  # the next process reports the state of the device
             what = f"run {claimed.run_id}, batch {claimed.batch_id}, {claimed.model}"

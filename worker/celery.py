@@ -4,6 +4,8 @@ import logging
 import os
 import sys
 import threading
+import time
+from functools import partial
 from typing import NoReturn
 
 from celery.signals import celeryd_init, setup_logging, worker_init, worker_ready, worker_shutdown
@@ -14,6 +16,7 @@ from tagmill.broker.app import make_app
 from tagmill.db.connection import connect
 from tagmill.db.migrate import open_database
 from tagmill.errors import ConfigurationError, ExitCode, TagmillError, first_line
+from tagmill.ledger.faults import Fault, FaultReason
 from tagmill.registry.store import ModelStore
 from tagmill.settings import Settings, load_settings
 from worker.batch import BatchProcessor, ProcessHooks
@@ -22,10 +25,11 @@ from worker.connections.availability import Services
 from worker.connections.celery_log import BrokerLog, log_all
 from worker.connections.periodic import Periodic
 from worker.connections.remote_control import allow_questions_only
+from worker.health.health import LOOK_SECONDS, Health, call_once
 from worker.pipeline.tagger import build_tagger
 from worker.reaping import reaper_threads
 from worker.supervision.device_check import require_device
-from worker.supervision.process import ProcessEnd
+from worker.supervision.process import ProcessEnd, is_supervised
 from worker.supervision.watchdog import RecycleReason
 from worker.task import register
 
@@ -54,31 +58,54 @@ class Process:
                 # The process may have been forked while a thread held one of the locks of the services.
                 services = self.services if os.getpid() == self._parent else Services(_stopping, _end_refused)
                 tagger = build_tagger(self.settings, ModelStore(self.settings.model_store))
-                self._batches = BatchProcessor(self.settings, tagger, ProcessHooks(services, _recycle, supervised=True))
+                hooks = ProcessHooks(services, _recycle, supervised=True, unfit=_end_unfit)
+                self._batches = BatchProcessor(self.settings, tagger, hooks)
                 self._pid = os.getpid()
             return self._batches
 
     def check(self, sender: object, **_: object) -> None:
-        """End the worker with one line and an exit code if the database or the device cannot be used.
-
-        Wait for a database that is down.
-        """
+        """End the worker with one line and an exit code if it cannot work. Wait for a database that is down."""
         try:
             _log_json()
             engine = self.services.retry_until_available(lambda: open_database(self.settings.database_url))
-            engine.dispose()  # its connections must not survive a fork
-            require_device(self.settings.device, self.settings.decode_on_gpu)
+            try:
+                if not self._is_fit(Health(self.settings, partial(call_once, engine))):
+                    raise SystemExit(ProcessEnd.UNFIT)
+            finally:
+                engine.dispose()  # its connections must not survive a fork
         except TagmillError as error:
             _end(error)
         except Exception as error:  # Celery would log it and start the worker, unchecked
             _end(ConfigurationError(f"the worker cannot start: {first_line(error)}"))
 
+    def _is_fit(self, health: Health) -> bool:
+        """Return whether this worker may take batches. Raise ConfigurationError if it never could."""
+        try:
+            require_device(self.settings.device, self.settings.decode_on_gpu)
+        except ConfigurationError as error:
+            if not is_supervised():
+                raise
+            health.take_out(Fault(FaultReason.DEVICE, str(error)))  # it worked when the supervisor was started
+            return False
+        return health.check(memory=True)
+
     def start_reaper(self, **_: object) -> None:
-        """Start the threads of the reaper."""
+        """Start the threads of the reaper, and the one that looks after this worker."""
         engine = connect(self.settings.database_url, worker=True)
+        health = Health(self.settings, partial(call_once, engine), _end_unfit, self._loaded)
+
+        def look() -> None:
+            asked = time.monotonic()
+            health.look()
+            self.services.database.answered(asked)
+
         self._reaper = reaper_threads(app, engine, self.settings, self.services)
+        self._reaper.append(Periodic("health", LOOK_SECONDS, look, self.services))
         for thread in self._reaper:
             thread.start()
+
+    def _loaded(self) -> frozenset[str]:
+        return frozenset() if self._batches is None else self._batches.tagger.sessions.loaded()
 
     def stop_reaper(self, **_: object) -> None:
         """End the reaper with the worker."""
@@ -95,6 +122,12 @@ def _recycle(reason: RecycleReason) -> None:
     if not _stopping():
         log.warning("ending for a restart", extra={"action": "worker_recycling", "reason": reason})
         state.should_stop = ProcessEnd.RECYCLED
+
+
+def _end_unfit() -> None:
+    """End the process after the current batches: this worker cannot work now. Another one takes what is left."""
+    if not _stopping():
+        state.should_stop = ProcessEnd.UNFIT
 
 
 def _end_refused() -> None:

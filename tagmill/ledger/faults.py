@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Engine, and_, delete, insert, select, update
+from sqlalchemy import Connection, Engine, and_, delete, select, update
 
-from tagmill.db.connection import epoch_now
+from tagmill.db.connection import epoch_now, insert_ignore
 from tagmill.db.schema import worker_fault
 
 #: seconds after which a worker that reported a fault counts as ended: one that is out reports at least once a minute
@@ -48,12 +48,15 @@ def report_fault(engine: Engine, worker: str, queue: str, fault: Fault) -> bool:
     now = epoch_now()
     mine = worker_fault.c.worker == worker
     same = and_(mine, worker_fault.c.reason == fault.reason, worker_fault.c.detail == fault.detail)
+    row = {"queue": queue, "reason": fault.reason.value, "detail": fault.detail}
     with engine.begin() as connection:
+        # Threads of a worker may report at once: only the first inserts.
+        new = insert_ignore(connection, worker_fault).values(worker=worker, since=now, seen_at=now, **row)
+        if connection.execute(new.returning(worker_fault.c.worker)).one_or_none() is not None:
+            return True
         if connection.execute(update(worker_fault).where(same).values(seen_at=now, queue=queue)).rowcount:
             return False
-        connection.execute(delete(worker_fault).where(mine))
-        row = {"worker": worker, "queue": queue, "reason": fault.reason.value, "detail": fault.detail}
-        connection.execute(insert(worker_fault).values(since=now, seen_at=now, **row))
+        connection.execute(update(worker_fault).where(mine).values(since=now, seen_at=now, **row))
     return True
 
 

@@ -8,11 +8,21 @@ from tagmill.errors import BundleError, InputError
 from tagmill.files import atomic_write
 
 
+class BundleUnavailableError(BundleError):
+    """A registered bundle that this process does not find in its store, or cannot read there."""
+
+    def __init__(self, message: str, sha256: str) -> None:
+        super().__init__(message)
+        self.sha256 = sha256
+
+
 class ModelStore:
     """A folder of bundles named `<sha256>.onnx`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        #: sha256 -> inode, size and time of the file that had it
+        self._verified: dict[str, tuple[int, int, int]] = {}
 
     def add(self, path: Path, sha256: str) -> Path:
         """Copy a bundle into the folder and return its path there. An interrupted copy never has the final name."""
@@ -30,10 +40,32 @@ class ModelStore:
         return target
 
     def path(self, sha256: str) -> Path:
-        """Return the path of a registered bundle. Raises BundleError if it is missing or was changed."""
+        """Return the path of a registered bundle. Raise BundleUnavailableError if it is missing or was changed."""
         found = self._folder / f"{sha256}.onnx"
-        if not found.is_file():
-            raise BundleError(f"{found} is missing; share TAGMILL_MODEL_STORE with this worker, or add the model again")
-        if sha256_of(found) != sha256:
-            raise BundleError(f"{found}: sha256 differs from the registered one; add the model again")
+        try:
+            changed = sha256_of(found) != sha256
+        except BundleError as error:
+            if isinstance(error.__cause__, (FileNotFoundError, NotADirectoryError)):
+                what = "is missing; share TAGMILL_MODEL_STORE with this worker, or add the model again"
+            else:
+                reason = getattr(error.__cause__, "strerror", None) or "cannot be read"
+                what = f"{reason}; mount TAGMILL_MODEL_STORE again, or let the worker's user read it"
+            raise BundleUnavailableError(f"{found}: {what}", sha256) from error
+        if changed:
+            raise BundleUnavailableError(
+                f"{found}: sha256 differs from the registered one; add the model again", sha256
+            )
+        return found
+
+    def verified(self, sha256: str) -> Path:
+        """Return the path as `path` does. A file that has not changed since then is not read again."""
+        found = self._folder / f"{sha256}.onnx"
+        try:
+            status = found.stat()
+            facts = (status.st_ino, status.st_size, status.st_mtime_ns)
+        except OSError:
+            return self.path(sha256)  # which says why
+        if self._verified.get(sha256) != facts:
+            self.path(sha256)
+            self._verified[sha256] = facts
         return found

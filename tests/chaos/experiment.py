@@ -77,7 +77,8 @@ def tag_catalog(
         options = ("--model", "chaos", "--batch-size", setup.batch_size, "--allow-root", catalog.root)
         run = int(tagmill_json("submit", catalog.manifest, *options, env=cluster.env)["run"])
         with display.progress(folder.name, images):
-            monitor = _RunMonitor(cluster, run, images, Injector(cluster, seed, setup.frozen_seconds), display)
+            injector = Injector(cluster, catalog.root, seed, setup.frozen_seconds)
+            monitor = _RunMonitor(cluster, run, images, injector, display)
             injected = monitor.run_plan(draw_plan(images, faults or {}, seed))
         audit = audit_run(cluster.engine, run, images, injected)
         results = folder / "results.jsonl"

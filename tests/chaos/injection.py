@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 from chaos.cluster import Child, Cluster, SupervisedWorker, send
 from sqlalchemy import text
@@ -16,6 +17,8 @@ from tagmill.db.connection import reading
 REDIS_DOWN = 3.0
 #: seconds that PostgreSQL is down
 DATABASE_DOWN = 5.0
+#: seconds that the catalog is not mounted
+CATALOG_GONE = 5.0
 
 
 class Fault(StrEnum):
@@ -35,6 +38,8 @@ class Fault(StrEnum):
     RESTART_REDIS = "Redis killed, back with its data"
     #: every connection and transaction breaks
     RESTART_DATABASE = "PostgreSQL stopped (immediate), back"
+    #: a network drive; only for a catalog that is drawn: its folder is renamed
+    UNMOUNT = "catalog gone, back"
 
 
 KILLS = frozenset({Fault.KILL_WORKER, Fault.KILL_BOTH})
@@ -68,8 +73,9 @@ def draw_plan(images: int, faults: Mapping[Fault, int], seed: int) -> list[tuple
 class Injector:
     """Injects faults into a cluster, and later restores what they stopped."""
 
-    def __init__(self, cluster: Cluster, seed: int, frozen_seconds: float) -> None:
+    def __init__(self, cluster: Cluster, catalog: Path, seed: int, frozen_seconds: float) -> None:
         self._cluster = cluster
+        self._catalog = catalog
         self._rng = random.Random(seed)
         self._frozen_seconds = frozen_seconds
         self._later: list[tuple[float, Callable[[], object]]] = []
@@ -103,6 +109,11 @@ class Injector:
                 services.database.stop()
                 self._after(DATABASE_DOWN, services.database.start)
                 return InjectedFault(fault, now, back=now + DATABASE_DOWN)
+            case Fault.UNMOUNT:
+                away = self._catalog.with_name(f"{self._catalog.name}.away")
+                self._catalog.rename(away)
+                self._after(CATALOG_GONE, lambda: away.rename(self._catalog))
+                return InjectedFault(fault, now, back=now + CATALOG_GONE)
         busy = self._busy()
         return self._hit(fault, *self._rng.choice(busy)) if busy else None
 

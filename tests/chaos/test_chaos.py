@@ -89,6 +89,12 @@ def test_a_worker_that_continues_after_its_lease_writes_nothing_twice(shop: Shop
     assert any('"action": "batch_lost"' in path.read_text() for path in (tmp_path / "run").glob("*.log"))
 
 
+def test_a_catalog_that_is_gone_for_a_while_costs_no_image_its_outcome(shop: Shop, tmp_path: Path) -> None:
+    disturbed = tag_disturbed(shop, tmp_path, {Fault.UNMOUNT: 1, Fault.KILL_WORKER: 1})
+    assert disturbed.results.read_bytes() == shop.undisturbed.results.read_bytes()
+    assert any('"action": "worker_unfit"' in path.read_text() for path in (tmp_path / "run").glob("*.log"))
+
+
 def test_the_same_seed_gives_the_same_catalog_and_the_same_faults(tmp_path: Path) -> None:
     one, two = (add_poison_image(draw_catalog(tmp_path / name, 20, 5), 5) for name in ("one", "two"))
     contents = [[path.read_bytes() for path in catalog.images] for catalog in (one, two)]

@@ -87,6 +87,14 @@ class Worker:
         celery = [TAGMILL, "celery", "worker", "-P", "threads", "-c", "3"]
         return cls(env, log, [*celery, "-n", f"{name}@%h", "--without-gossip", "--without-mingle", *more])
 
+    @classmethod
+    def without(cls, folder: Path, env: dict[str, str], log: Path, name: str = "worker") -> "Worker":
+        """Start a supervised worker that sees an empty folder in place of this one, as if it were not mounted."""
+        user = ["-r"] if os.geteuid() else []
+        script = 'mount -t tmpfs none "$1" && shift && exec "$@"'
+        private = ["unshare", "-m", *user, "sh", "-c", script, "sh", str(folder)]
+        return cls(env, log, [*private, TAGMILL, "worker", "start", "--name", name])
+
     def __enter__(self) -> "Worker":
         return self
 

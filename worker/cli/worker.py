@@ -2,6 +2,8 @@
 
 import logging
 import os
+from contextlib import suppress
+from functools import partial
 
 import click
 from sqlalchemy.exc import SQLAlchemyError
@@ -13,6 +15,7 @@ from tagmill.db.migrate import open_database
 from tagmill.errors import DatabaseRefusedError
 from tagmill.ledger.reaper import requeue_owned
 from tagmill.settings import load_settings
+from worker.health.health import Health, call_once
 from worker.supervision.device_check import require_device
 from worker.supervision.supervisor import Supervisor, worker_command
 
@@ -48,4 +51,10 @@ def start(queue: str | None, concurrency: int | None, name: str, device: str | N
             log.info("batches of a dead worker were requeued", extra={"action": "batches_freed", "batches": freed})
         return freed
 
-    return Supervisor(worker_command(settings, name), os.environ | options, free).run()
+    health = Health(settings, partial(call_once, engine))
+    supervisor = Supervisor(worker_command(settings, name), os.environ | options, free, health.check)
+    try:
+        return supervisor.run()
+    finally:
+        with suppress(SQLAlchemyError, DatabaseRefusedError):
+            health.clear()

@@ -40,33 +40,38 @@ class Ledger:
 
         A claim that the database does not answer in time is logged: the whole fleet may be waiting.
         """
-        return self._call(self._claim, message.run, message.batch, queue, lease)
+        return self.call(self._claim, message.run, message.batch, queue, lease)
 
     def exists(self, message: BatchMessage, queue: str) -> bool:
         """Return whether the batch of a message is in SQL."""
-        return self._call(leases.exists, message.run, message.batch, queue)
+        return self.call(leases.exists, message.run, message.batch, queue)
 
     def unchanged_files(self, models: tuple[str, ...], identities: Iterable[str]) -> dict[str, str]:
         """Return identity -> sha256 of the files that were hashed before, and lack no result of these models."""
-        return self._call(known_results.unchanged_files, identities, models)
+        return self.call(known_results.unchanged_files, identities, models)
 
     def known_inferences(self, models: tuple[str, ...], shas: Iterable[str]) -> set[tuple[str, str]]:
         """Return the (image sha256, model sha256) pairs that have a result."""
-        return self._call(known_results.known_inferences, shas, models)
+        return self.call(known_results.known_inferences, shas, models)
 
     def complete(self, claim: Claim, result: BatchResult, worker: str) -> bool:
         """Write a batch's result; False if the batch was lost to another worker."""
-        return self._call(complete.complete, claim, result, worker)
+        return self.call(complete.complete, claim, result, worker)
 
     def release(self, claim: Claim, reason: str, delay_seconds: float) -> None:
         """Give a batch back after a failed attempt."""
-        self._call(leases.release, claim, reason, delay_seconds)
+        self.call(leases.release, claim, reason, delay_seconds)
+
+    def give_back(self, claim: Claim, reason: str, not_before: float | None, crashed: bool) -> None:
+        """Give a batch back that this worker cannot tag. See `tagmill.ledger.leases.give_back`."""
+        self.call(partial(leases.give_back, crashed=crashed), claim, reason, not_before)
 
     def _claim(self, *given: Any) -> Claim | None:
         with self._slow.noticed():
             return leases.claim(*given)
 
-    def _call(self, function: Callable[..., _Result], *given: Any) -> _Result:
+    def call(self, function: Callable[..., _Result], *given: Any) -> _Result:
+        """Call a function with the engine and `given`."""
         try:
             return self._repeat(function, *given)
         except DatabaseRefusedError as error:

@@ -67,13 +67,20 @@ class SessionCache:
         """Return the session of a bundle. Raise BundleError or ConfigurationError if it cannot be loaded."""
         with self._lock:
             if sha256 not in self._loaded:
-                path = self.files.path(sha256)
                 self._loading = _Loading(time.monotonic())
                 try:
+                    path = self.files.path(sha256)
                     self._loaded[sha256] = load(path, sha256, self._settings, resolve_device(self._settings.device))
+                except BundleError as error:
+                    error.sha256 = sha256
+                    raise
                 finally:
                     self._loading = None
             return self._loaded[sha256]
+
+    def loaded(self) -> frozenset[str]:
+        """Return the sha256 of the bundles that are loaded."""
+        return frozenset(self._loaded)
 
     def cancel_stalled(self, seconds: float) -> int:
         """Cancel the inference calls that have run longer than `seconds`; return how many."""

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import signal
+import socket
 import sys
 import uuid
 from enum import IntEnum
@@ -22,11 +23,23 @@ class ProcessEnd(IntEnum):
     STUCK = 91
     #: exceeded its memory limit while it worked on an image; only a quarantine process ends with it
     OUT_OF_MEMORY = 92
+    #: takes no batches because of a fault of this worker, see `worker.health`; a supervisor tries again with back-off
+    UNFIT = 93
 
 
 def process_name() -> str:
     """Return the name under which this process owns batches, unique among all processes ever."""
     return os.environ.get(NAME_VARIABLE) or new_name()
+
+
+def worker_id() -> str:
+    """Return the name of this worker, HOST:PID; it stays the same when a supervisor restarts its process."""
+    return f"{socket.gethostname()}:{os.getppid() if is_supervised() else os.getpid()}"
+
+
+def is_supervised() -> bool:
+    """Return whether a supervisor started this process and starts it again when it ends."""
+    return NAME_VARIABLE in os.environ
 
 
 def new_name() -> str:

@@ -35,14 +35,20 @@ class Supervisor:
     """Runs `command` again and again until SIGTERM or SIGINT, or until it ends with a configuration error.
 
     `after_death` is called with the name of each process that ended. It frees its batches and returns their number.
+    `fit` is called before each start. If it returns False, no process is started, and it is called again after a pause.
     """
 
     def __init__(
-        self, command: list[str], environment: dict[str, str], after_death: Callable[[str], int] = lambda name: 0
+        self,
+        command: list[str],
+        environment: dict[str, str],
+        after_death: Callable[[str], int] = lambda name: 0,
+        fit: Callable[[], bool] = lambda: True,
     ) -> None:
         self._command = command
         self._environment = environment
         self._after_death = after_death
+        self._fit = fit
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping = False
 
@@ -51,7 +57,11 @@ class Supervisor:
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
         pause = FIRST_PAUSE_SECONDS
-        while True:
+        while not self._stopping:
+            if not self._fit():
+                self._wait(pause)
+                pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+                continue
             started = time.monotonic()
             name = new_name()
             # A new session: Ctrl-C reaches the worker once, through this process.
@@ -75,11 +85,11 @@ class Supervisor:
             if code == ProcessEnd.RECYCLED and seconds > RECYCLE_SECONDS:
                 log.info("restarting the worker", extra={"action": "worker_recycled"})
                 continue
-            log.warning("worker ended", extra={"action": "worker_ended", "code": code, "restart_in_seconds": pause})
+            if code != ProcessEnd.UNFIT:  # which has said why
+                log.warning("worker ended", extra={"action": "worker_ended", "code": code, "restart_in_seconds": pause})
             self._wait(pause)
-            if self._stopping:
-                return ExitCode.DONE
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+        return ExitCode.DONE
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self._stopping = True

@@ -1,5 +1,7 @@
 """Workers that are out, batches that they give back, and runs that wait for what no worker has."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from sqlalchemy import Engine, func, select, text, update
 from support.ledger import QUEUE, batches, count, published_run, take
@@ -47,6 +49,12 @@ def test_a_worker_that_is_out_is_in_the_status_until_it_works_again(engine: Engi
     assert run_progress(engine, run).unfit_workers == []
     assert clear_fault(engine, "a:1")
     assert not clear_fault(engine, "a:1")
+
+
+def test_threads_that_report_the_same_fault_at_once_report_one(engine: Engine) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        new = list(pool.map(lambda _: report_fault(engine, "a:1", QUEUE, EMPTY), range(12)))
+    assert new.count(True) == 1
 
 
 def test_a_batch_that_is_given_back_has_lost_nothing(engine: Engine, model: Model) -> None:

@@ -156,17 +156,6 @@ def test_an_image_that_the_model_fails_on_is_found_and_the_rest_of_its_batch_is_
     } == truth
 
 
-def test_a_bundle_missing_from_the_store_ends_in_dead_batches_with_the_reason(site: Site) -> None:
-    write_folder(site.folder / "shop", 3)
-    for bundle in (site.folder / "models").iterdir():
-        bundle.unlink()
-    env = site.env | {"TAGMILL_MAX_ATTEMPTS": "2"}
-    with Worker(env, site.folder / "worker.log"):
-        done = site.submit(site.folder / "shop", "--model", "colors", "--wait", expect=3)
-    assert done["failures"] == {"batch_dead": 3}
-    assert "add the model again" in tagmill("results", done["run"], "--format", "jsonl", env=site.env).stdout
-
-
 def test_a_file_outside_the_named_folders_is_refused(site: Site) -> None:
     write_folder(site.folder / "shop", 2)
     secret = write_image(site.folder / "private" / "secret.png", "red")
