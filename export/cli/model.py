@@ -15,6 +15,7 @@ from tagmill.db.migrate import open_database
 from tagmill.registry.models import Model, list_models, models_by_sha256, promote, register, resolve
 from tagmill.registry.store import ModelStore
 from tagmill.settings import load_settings
+from tagmill.text import normalize
 from worker.inference.session import Session
 from worker.inference.session_cache import SessionCache
 
@@ -37,11 +38,12 @@ def add(bundle: Path, name: str | None) -> None:
     settings = load_settings()
     engine = _open()
     session = Session(bundle, device="cpu")
+    session.require_scores()
     if not models_by_sha256(engine, [session.sha256]):  # before the file is in the store
         check_name(name or session.spec.name)
     stored = ModelStore(settings.model_store).add(bundle, session.sha256)
     registered = register(engine, session.spec, session.sha256, name)
-    if name and registered.name != name:
+    if name and registered.name != normalize(name):
         click.echo(f"{bundle}: is already registered as {registered.title}, and keeps that name", err=True)
     click.echo(f"{registered.title}: {registered.task}, {len(registered.labels)} labels, {stored}")
 

@@ -9,7 +9,7 @@ import click
 
 from producer.results.formats import WRITERS, Format
 from producer.results.mask_png_writer import require_segmenter, write_masks
-from producer.results.read import read_results, run_models, unique_names
+from producer.results.read import is_ascii, read_results, run_models, unique_names
 from tagmill.db.migrate import open_database
 from tagmill.errors import InputError
 from tagmill.files import open_atomic
@@ -35,12 +35,17 @@ def results(run_id: int, format_name: str, output: str, masks: Path | None) -> N
     if masks is not None:
         require_segmenter(models)
     write = WRITERS[Format(format_name)]
+    # A spreadsheet takes a CSV for text of its country's old encoding, unless it begins with a byte order mark.
+    mark = "\ufeff" if format_name == Format.CSV and not is_ascii(engine, run_id, models) else ""
     if output == "-":
-        count = write(read_results(engine, run_id, models), names, _utf8_stdout())
+        out = _utf8_stdout()
+        out.write(mark)
+        count = write(read_results(engine, run_id, models), names, out)
         sys.stdout.flush()
     else:
         try:
             with open_atomic(Path(output)) as out:
+                out.write(mark)
                 count = write(read_results(engine, run_id, models), names, out)
         except OSError as error:
             raise InputError(f"{output}: {error.strerror}") from error

@@ -1,10 +1,11 @@
-"""Write results as CSV, one row per image."""
+"""Write results as CSV, one row per image. Cells hold no formulas, whatever suppliers wrote into keys and URLs."""
 
 import csv
 from collections.abc import Iterable, Sequence
 from typing import TextIO
 
 from producer.results.read import ImageResult
+from tagmill.csv_cells import escape_cell
 from tagmill.registry.models import Model
 from tagmill.tasks.base import task_named
 
@@ -21,7 +22,8 @@ def write_csv(results: Iterable[ImageResult], names: Sequence[tuple[str, Model]]
     count = 0
     for result in results:
         facts = [getattr(result, fact) for fact in _FACTS]
-        writer.writerow([*facts, *(value for name, model in names for value in _values(result, name, model))])
+        row = [*facts, *(value for name, model in names for value in _values(result, name, model))]
+        writer.writerow([escape_cell(value) if isinstance(value, str) else value for value in row])
         count += 1
     return count
 

@@ -1,10 +1,9 @@
 """Write masks as palette PNGs at the size of each image."""
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +16,10 @@ from tagmill.images.preprocess import PreprocessSpec
 from tagmill.records import Mask
 from tagmill.registry.models import Model
 from tagmill.tasks.base import task_named
-from tagmill.tasks.masks import decode_mask, png_palette, to_image_size
+from tagmill.tasks.masks import decode_mask, digits_of, png_palette, safe_name, to_image_size
 
 #: bytes in the name of a folder, on every usual file system
 _MAX_FOLDER_BYTES = 255
-#: bytes of one part of an image_key; digits and .png may be added
-_MAX_PART_BYTES = 200
 
 
 def write_masks(results: Iterable[ImageResult], names: Sequence[tuple[str, Model]], folder: Path) -> int:
@@ -33,11 +30,13 @@ def write_masks(results: Iterable[ImageResult], names: Sequence[tuple[str, Model
     for _, model, target in segmenters:
         target.mkdir(parents=True, exist_ok=True)
         (target / "labels.json").write_text(json.dumps(model.labels) + "\n")
+    ignores_case = any((target / "LABELS.JSON").exists() for _, _, target in segmenters)
     written = 0
     for result in results:
         for name, model, target in segmenters:
             if name in result.masks:
-                _write(result, result.masks[name], model, target / safe_name(result.image_key))
+                path = target / safe_name(result.image_key, ignores_case=ignores_case)
+                _write(result, result.masks[name], model, path)
                 written += 1
     return written
 
@@ -58,19 +57,6 @@ def index_map(masks: Sequence[Mask], model: Model, width: int, height: int) -> N
     return to_image_size(index, PreprocessSpec.from_dict(model.spec["preprocess"]), width, height, fill)
 
 
-def safe_name(image_key: str) -> PurePosixPath:
-    """Return a relative path for any image_key. It never leads out of its folder.
-
-    A key that is not a safe file name gets a few digits of its sha256, so that two keys never share a file.
-    """
-    parts = [_cut(re.sub(r"[^\w.\- ]", "_", part)) for part in image_key.split("/") if part.strip(". ")] or ["_"]
-    # A folder never has the name of a mask or of labels.json, which may be in the same folder.
-    parts[:-1] = [f"{part}_" if part.lower().endswith((".png", ".json")) else part for part in parts[:-1]]
-    if "/".join(parts) != image_key:
-        parts[-1] += f"-{_digits(image_key)}"
-    return PurePosixPath(*parts[:-1], f"{parts[-1]}.png")
-
-
 def safe_folder(name: str) -> str:
     """Return a folder name for NAME or NAME@VERSION: the same, unless it could lead out of the folder or is too long.
 
@@ -79,15 +65,7 @@ def safe_folder(name: str) -> str:
     if is_plain(name.replace("@", "", 1)) and len(name.encode()) <= _MAX_FOLDER_BYTES:
         return name
     words = "_".join(re.findall(r"[\w\-]+", name))[:60]
-    return f"{words}-{_digits(name)}"
-
-
-def _cut(part: str) -> str:
-    return part.encode()[:_MAX_PART_BYTES].decode(errors="ignore")
-
-
-def _digits(name: str) -> str:
-    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{words}-{digits_of(name)}"
 
 
 def _write(result: ImageResult, masks: Sequence[Mask], model: Model, target: Path) -> None:

@@ -5,7 +5,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, Select, Table, and_, func, select, text
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    LargeBinary,
+    Row,
+    Select,
+    Table,
+    and_,
+    cast,
+    func,
+    or_,
+    select,
+    text,
+)
 
 from tagmill.db.any_of import any_of
 from tagmill.db.connection import reading
@@ -29,6 +43,7 @@ from tagmill.ledger.positions import positions_of
 from tagmill.outcomes import ImageStatus
 from tagmill.records import Mask
 from tagmill.registry.models import Model, models_by_sha256
+from tagmill.text import normalize
 
 #: images per round of queries
 PAGE = 500
@@ -70,6 +85,24 @@ def run_models(engine: Engine, run_id: int) -> list[Model]:
         pinned = select(model.c.sha256).join(run_model, run_model.c.model_id == model.c.id)
         chosen = list(connection.execute(pinned.where(run_model.c.run_id == run_id)).scalars())
     return sorted(models_by_sha256(engine, chosen).values(), key=lambda found: (found.name, found.version))
+
+
+def is_ascii(engine: Engine, run_id: int, models: Sequence[Model]) -> bool:
+    """Return whether the keys and locations of a run, and the labels and names of its models, are plain ASCII."""
+    if not all(text.isascii() for found in models for text in (found.name, *found.labels)):
+        return False
+    with reading(engine) as connection:
+        _look_up_by_index(connection)
+        in_bytes = func.octet_length if connection.dialect.name == "postgresql" else _octet_length
+        other = or_(*(in_bytes(column) != func.length(column) for column in (entry.c.image_key, entry.c.uri)))
+        return (
+            connection.execute(select(entry.c.run_id).where(entry.c.run_id == run_id, other).limit(1)).first() is None
+        )
+
+
+def _octet_length(column: ColumnElement[str]) -> ColumnElement[int]:
+    """Return the number of bytes of a text for SQLite, which has `octet_length` since version 3.43 alone."""
+    return func.length(cast(column, LargeBinary))
 
 
 def read_results(engine: Engine, run_id: int, models: Sequence[Model]) -> Iterator[ImageResult]:
@@ -165,7 +198,7 @@ def _answers(connection: Connection, images: Sequence[int], models: Sequence[Mod
     further = connection.execute(_of_images(further_label).order_by(further_label.c.rank), of_these).all()
     masks = connection.execute(_of_images(result_mask), of_these).all()
     ids = {row.label_id for row in (*further, *masks)} | {label for row in results for label, _ in _best(row)}
-    words = {number: row.name for number, row in _by_id(connection, label_name, ids).items()}
+    words = {number: normalize(row.name) for number, row in _by_id(connection, label_name, ids).items()}
     answers: _Answers = defaultdict(lambda: ({}, {}))
     # The results of an image in the order in which they were made.
     shas = {found.id: found.sha256 for found in models}

@@ -10,6 +10,7 @@ from typing import BinaryIO, cast
 
 from producer.sources.base import Problem, Row, folder_of
 from producer.sources.manifest_row import check_manifest_row
+from tagmill.csv_cells import cell_reader
 from tagmill.disk_spelling import DiskSpelling
 from tagmill.text import normalize
 
@@ -88,7 +89,7 @@ def _read_rows(lines: _Lines, source: str, folder: Path) -> Iterator[Row | Probl
         yield Problem(f"{source}:{lines.record}", f"needs one column {' and one '.join(missing)}; found {found}"[:2000])
         return
     key_column, uri_column = header.index("image_key"), header.index("uri")
-    spelling = DiskSpelling()
+    spelling, read_cell = DiskSpelling(), cell_reader(header)
     for record in records:
         if isinstance(record, Problem):
             yield record
@@ -96,7 +97,7 @@ def _read_rows(lines: _Lines, source: str, folder: Path) -> Iterator[Row | Probl
             message = f"has {len(record)} fields, the header {len(header)}; a field with a comma needs quotes"
             yield Problem(f"{source}:{lines.record}", message)
         else:
-            row = Row(lines.record, record[key_column], record[uri_column])
+            row = Row(lines.record, read_cell(record[key_column]), read_cell(record[uri_column]))
             yield check_manifest_row(row, source, folder, spelling)
 
 

@@ -6,12 +6,14 @@ import re
 import unicodedata
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 from tagmill.errors import BundleError, InputError
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.tasks.base import Task, task_named
+from tagmill.text import normalize
 
 #: version of the metadata layout; a reader refuses any other
 LAYOUT = "1"
@@ -59,13 +61,20 @@ class BundleSpec:
     precision: Precision = Precision.FP32
 
     def __post_init__(self) -> None:
+        # Labels in their one spelling, whatever graph they come from: an exported one, or one that was made elsewhere.
+        set_field = partial(object.__setattr__, self)
+        set_field("labels", tuple(map(normalize, self.labels)))
+        set_field("background", None if self.background is None else normalize(self.background))
+        set_field("thresholds", {normalize(label): least for label, least in self.thresholds.items()})
         if not _fits(self.name):
             raise BundleError(f"bundle {_short(self.name)}: its name is {_MISFIT}")
         for label in self.labels:
             if not _fits(label):
                 raise BundleError(f"bundle {self.name}: label {_short(label)} is {_MISFIT}")
         if not self.labels or len(set(self.labels)) != len(self.labels):
-            raise BundleError(f"bundle {self.name}: labels must be named, and each only once")
+            raise BundleError(
+                f"bundle {self.name}: labels must be named, and each only once; labels that look the same are the same"
+            )
         if self.task.most_labels is not None and len(self.labels) > self.task.most_labels:
             raise BundleError(f"bundle {self.name}: a mask is uint8 and holds at most {self.task.most_labels} labels")
         if self.background is not None and self.background not in self.labels:

@@ -1,5 +1,6 @@
 """The registered models in SQL: add, find, promote and list them."""
 
+import unicodedata
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ from tagmill.bundles.metadata import BundleSpec, check_name
 from tagmill.db.connection import epoch_now, insert_ignore, reading
 from tagmill.db.schema import label_name, model
 from tagmill.errors import InputError, ServiceDown
+from tagmill.text import normalize
 
 CANDIDATE = "candidate"
 PRODUCTION = "production"
@@ -39,7 +41,7 @@ class Model:
 
 def register(engine: Engine, spec: BundleSpec, sha256: str, name: str | None = None) -> Model:
     """Insert a bundle as the next version of its name, or return the existing model with the same bytes."""
-    name = name or spec.name
+    name = normalize(name or spec.name)
     for _ in range(_MAX_TRIES):
         with engine.begin() as connection:
             if found := _select_newest(connection, model.c.sha256 == sha256):
@@ -58,12 +60,14 @@ def resolve(engine: Engine, wanted: str) -> Model:
     name, at, version = wanted.partition("@")
     if at and not (version.isdecimal() and len(version) < 10):
         raise InputError(f"model {wanted}: the version after @ must be a number")
+    # A database of before may hold names in another Unicode form.
+    named = model.c.name.in_({normalize(name), unicodedata.normalize("NFD", name), name})
     with reading(engine) as connection:
         if at:
-            found = _select_newest(connection, (model.c.name == name) & (model.c.version == int(version)))
+            found = _select_newest(connection, named & (model.c.version == int(version)))
         else:
-            in_production = (model.c.name == name) & (model.c.stage == PRODUCTION)
-            found = _select_newest(connection, in_production) or _select_newest(connection, model.c.name == name)
+            found = _select_newest(connection, named & (model.c.stage == PRODUCTION))
+            found = found or _select_newest(connection, named)
         known = connection.execute(select(model.c.name).distinct().order_by(model.c.name)).scalars().all()
     if found is None:
         listed = f"registered are: {', '.join(known)}" if known else "none is registered; see `tagmill model add`"
@@ -124,5 +128,13 @@ def _select_newest(connection: Connection, condition: Any) -> Model | None:
 
 def _model(row: Any) -> Model:
     return Model(
-        row.id, row.sha256, row.name, row.version, row.task, tuple(row.labels), row.spec, row.metrics, row.stage
+        row.id,
+        row.sha256,
+        row.name,
+        row.version,
+        row.task,
+        tuple(map(normalize, row.labels)),
+        row.spec,
+        row.metrics,
+        row.stage,
     )

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tagmill.csv_cells import join_labels
 from tagmill.records import Mask
 from tagmill.tasks.base import SCORES, TOP_LABELS, TOP_SCORES, Described, Headline, Labels, Measured, Prediction, Task
 from tagmill.tasks.metrics import classification, confusion, interval, shares
@@ -50,7 +51,7 @@ class Classify(Task):
         return (f"{model}.label", f"{model}.score")
 
     def values(self, labels: Sequence[tuple[str, float]], masks: Sequence[Any]) -> tuple[str, ...]:
-        return (labels[0][0], f"{labels[0][1]:.6f}") if labels else ("", "")
+        return (join_labels([labels[0][0]]), f"{labels[0][1]:.6f}") if labels else ("", "")
 
     def tally(self, labels: Sequence[str]) -> "ScoreTally":
         return ScoreTally(self, labels)

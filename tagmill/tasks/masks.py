@@ -1,7 +1,10 @@
-"""Convert masks: a model's index map to COCO run-length encoding, and back to the size of the image."""
+"""Masks: a model's index map as COCO run-length encoding, at the size of the image, and as a file."""
 
+import hashlib
 import math
+import re
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +15,9 @@ from tagmill.images.preprocess import PreprocessSpec, content_box, source_box
 from tagmill.records import Mask
 
 Index = NDArray[np.uint8]
+
+#: bytes of one part of the path of a mask's file; digits and .png may be added
+_MAX_PART_BYTES = 200
 
 #: Kelly's colors of maximum contrast (1965), of which the first suit people with color blindness too; teal, not gray
 _CONTRAST = (
@@ -77,6 +83,29 @@ def to_image_size(index: Index, spec: PreprocessSpec, width: int, height: int, f
     scaled = np.full((height, width), fill, dtype=np.uint8)
     scaled[y0:y1, x0:x1] = np.asarray(content.resize((x1 - x0, y1 - y0), Image.Resampling.NEAREST))
     return scaled
+
+
+def safe_name(image_key: str, *, ignores_case: bool = False) -> PurePosixPath:
+    """Return the relative path of a mask's file for any image_key. It never leads out of its folder.
+
+    A key that is not a safe file name gets a few digits of its sha256 behind a `~`, which no safe name holds, so that
+    two keys never share a file. If the disk `ignores_case`, so does a key with capital letters.
+    """
+    parts = [_cut(re.sub(r"[^\w.\- ]", "_", part)) for part in image_key.split("/") if part.strip(". ")] or ["_"]
+    # A folder never has the name of a mask or of labels.json, which may be in the same folder.
+    parts[:-1] = [f"{part}_" if part.lower().endswith((".png", ".json")) else part for part in parts[:-1]]
+    if "/".join(parts) != image_key or (ignores_case and image_key != image_key.casefold()):
+        parts[-1] += f"~{digits_of(image_key)}"
+    return PurePosixPath(*parts[:-1], f"{parts[-1]}.png")
+
+
+def digits_of(name: str) -> str:
+    """Return eight digits of the sha256 of a name, to tell it from others."""
+    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+
+
+def _cut(part: str) -> str:
+    return part.encode()[:_MAX_PART_BYTES].decode(errors="ignore")
 
 
 def png_palette(labels: int) -> list[int]:

@@ -40,6 +40,18 @@ def write_classifier(
     return _write(path, spec, nodes, constants, {SCORES: (TensorProto.FLOAT, ["n", 3])})
 
 
+def write_logits(path: Path, factor: float = 1.0, size: int = 16) -> Path:
+    """Write a classifier without a softmax: its scores are the mean colors, 0 to 255, times `factor`."""
+    nodes = [
+        helper.make_node("Cast", [INPUT], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["float", "axes"], ["mean"], keepdims=0),
+        helper.make_node("Mul", ["mean", "factor"], [SCORES]),
+    ]
+    constants = {"axes": np.array([1, 2], dtype=np.int64), "factor": np.array(factor, dtype=np.float32)}
+    spec = BundleSpec("logits", CLASSIFY, COLORS, PreprocessSpec(size, size))
+    return _write(path, spec, nodes, constants, {SCORES: (TensorProto.FLOAT, ["n", 3])})
+
+
 def write_tagger(path: Path, size: int = 16, temperature: float = 1.0) -> Path:
     """Write a multi-label model: a score is 0.5 at a mean color of 128, near 0 far below and near 1 far above."""
     nodes = [

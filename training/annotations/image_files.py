@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tagmill.disk_spelling import DiskSpelling
 from tagmill.errors import InputError
-from tagmill.images.image import SUFFIXES
-from tagmill.text import legible
+from tagmill.images.file_names import HIDDEN, NOT_UTF8, SkippedFiles, is_hidden, skipped_kind
+from tagmill.text import is_utf8, legible
 from training.annotations.types import Labels
 
 
@@ -31,27 +32,46 @@ class LabeledImages:
     notes: tuple[str, ...] = ()
 
 
-def images_in(folder: Path) -> list[Path]:
-    """Return the image files below a folder, sorted; hidden files and folders are skipped."""
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+def images_in(folder: Path, skipped: SkippedFiles | None = None) -> list[Path]:
+    """Return the image files below a folder, sorted; `skipped` is told of the other files, hidden ones among them."""
+    found = []
+    for path in folder.rglob("*"):
+        if not path.is_file():
+            continue
+        below = path.relative_to(folder)
+        kind = HIDDEN if any(map(is_hidden, below.parts)) else skipped_kind(path.name)
+        if kind is None or kind == NOT_UTF8:
+            found.append(path)
+        elif skipped is not None:
+            skipped.add(kind, str(below))
+    return sorted(found)
 
 
-def locate(names: Sequence[str], folders: Sequence[Path], place: str) -> Path:
-    """Return the first existing file among the names in the folders, else the first name in the first folder.
+class ImageFinder:
+    """Finds the files that an annotation file names, below its folders, under the spelling on the disk."""
 
-    An absolute name is taken as it is. Raise InputError for a URL and for a string that cannot be a file name.
-    """
-    for name in names:
-        if "://" in name:
-            raise InputError(f"{place}: {name} is a URL; download the images and name their files")
-        if "\0" in name:
-            raise InputError(f"{place}: {legible(name)} cannot be the name of a file")
-    candidates = [folder / name for name in names for folder in folders]
-    try:
-        return next((path for path in candidates if path.is_file()), candidates[0])
-    except OSError as error:
-        raise InputError(f"{place}: {names[0][:60]}…: {error.strerror}; name an image file") from error
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self._folders = folders
+        self._spelling = DiskSpelling()
+
+    def locate(self, names: Sequence[str], place: str) -> Path:
+        """Return the first existing file among the names in the folders, else the first name in the first folder.
+
+        An absolute name is taken as it is. Raise InputError for a URL and for a string that cannot be a file name.
+        """
+        for name in names:
+            if "://" in name:
+                raise InputError(f"{place}: {name} is a URL; download the images and name their files")
+            if "\0" in name or not is_utf8(name):
+                raise InputError(f"{place}: {legible(name)} cannot be the name of a file")
+        candidates = [folder / name for name in names for folder in self._folders]
+        try:
+            if found := next((path for path in candidates if path.is_file()), None):
+                return found
+        except OSError as error:
+            raise InputError(f"{place}: {names[0][:60]}…: {error.strerror}; name an image file") from error
+        spelled = (Path(self._spelling.find(str(path))) for path in candidates)
+        return next((path for path in spelled if path.is_file()), candidates[0])
 
 
 def merge_labels(entries: Sequence[LabeledImage], source: Path) -> list[LabeledImage]:

@@ -4,13 +4,12 @@ import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tagmill.csv_cells import cell_reader, split_labels
 from tagmill.errors import InputError, NothingToDo
 from tagmill.outcomes import ImageStatus
-from training.annotations.image_files import LabeledImage, LabeledImages, locate, merge_labels
-from training.annotations.types import Labels
+from tagmill.text import normalize, trim
+from training.annotations.image_files import ImageFinder, LabeledImage, LabeledImages, merge_labels
 
-#: separates the labels of one image
-SEPARATOR = "|"
 #: where images may be, relative to the folder of the CSV
 IMAGE_FOLDERS = (".", "images")
 
@@ -23,28 +22,26 @@ def read_label_csv(path: Path) -> LabeledImages:
     """
     rows = _rows(path)
     line, header = next(rows, (1, []))
+    header = [normalize(name) for name in header]
     uri, label = _columns(header, f"{path}:{line}")
     status = header.index("status") if "status" in header else None
-    folders = [path.parent / name for name in IMAGE_FOLDERS]
+    finder = ImageFinder([path.parent / name for name in IMAGE_FOLDERS])
+    read_cell = cell_reader(header)
     images, failed = [], 0
     for line, row in rows:
         place = f"{path}:{line}"
         if len(row) != len(header):
             raise InputError(f"{place}: has {len(row)} columns, its header {len(header)}; quote values with a comma")
-        if status is not None and row[status] not in {"", ImageStatus.TAGGED} and not row[label].strip():
+        if status is not None and trim(row[status]) not in {"", ImageStatus.TAGGED} and not trim(row[label]):
             failed += 1
             continue
-        if not row[uri].strip():
+        if not (name := trim(read_cell(row[uri]))):
             raise InputError(f"{place}: has no uri")
-        images.append(LabeledImage(locate([row[uri].strip()], folders, place), _labels(row[label]), place))
+        images.append(LabeledImage(finder.locate([name], place), split_labels(read_cell(row[label])), place))
     if not images:
         raise NothingToDo(f"{path}: holds no labeled image")
     notes = (f"{path}: {failed} images that were not tagged are left out",) if failed else ()
     return LabeledImages(merge_labels(images, path), notes=notes)
-
-
-def _labels(text: str) -> Labels:
-    return tuple(dict.fromkeys(label.strip() for label in text.split(SEPARATOR) if label.strip()))
 
 
 def _columns(header: Sequence[str], place: str) -> tuple[int, int]:
@@ -65,9 +62,9 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield the rows that are not empty, with their line numbers; a byte order mark is skipped."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
+            reader = csv.reader(file, strict=True, skipinitialspace=True)
             for row in reader:
-                if row:
+                if len(row) > 1 or "".join(row).strip():
                     yield reader.line_num, row
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from error

@@ -36,7 +36,8 @@ def read_masked_images(source: Path, number: int = 0) -> MaskedImages:
         raise InputError(f"{source}: holds no masks; a segmenter needs images/ and masks/, or COCO JSON")
     file = _parse_coco(source, read_json(source))
     labels = file.mask_labels()
-    return MaskedImages(source, file.examples(number), labels, labels, tuple(range(len(labels))))
+    examples = file.examples(number)
+    return MaskedImages(source, examples, labels, labels, tuple(range(len(labels))), file.left_out.notes())
 
 
 def list_images(source: Path) -> list[Path]:

@@ -1,6 +1,7 @@
 """Read the labeled images of a classifier for training, validation and test."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,10 @@ import numpy as np
 from tagmill.cli.progress import Display
 from tagmill.errors import InputError
 from tagmill.images.preprocess import PreprocessSpec
-from tagmill.text import require_legible
+from tagmill.text import legible, require_legible
 from training.annotations.folders import Folders
 from training.annotations.image_files import LabeledImages
+from training.annotations.json_fields import NAMED
 from training.annotations.open import read_labeled_images, to_example
 from training.annotations.types import Example, Labels
 from training.data.arrays import Arrays, LabeledSet
@@ -26,7 +28,7 @@ def read_labeled(
     Raise InputError for an empty category, a single one, one that the training images do not have, or one whose name
     cannot be shown. Raise NothingToDo if no image can be read.
     """
-    sources = _read_sources(folders.data, display)
+    sources = _read_sources(folders.data, multilabel, display)
     for path, source in zip(folders.data, sources, strict=True):
         if source.empty:
             raise InputError(f"{path}: category {source.empty[0]} holds no image; add some or remove the folder")
@@ -66,7 +68,7 @@ def known_examples(
     Raise InputError for a label that is not in `labels`; `whose` says in the message whose labels those are.
     """
     examples = []
-    for number, source in enumerate(_read_sources(sources, display)):
+    for number, source in enumerate(_read_sources(sources, multilabel, display)):
         for labeled in source.images:
             if unknown := [label for label in labeled.labels if label not in labels]:
                 raise InputError(f"{labeled.place}: category {unknown[0]} is not {whose}: {', '.join(labels)}")
@@ -74,13 +76,26 @@ def known_examples(
     return examples
 
 
-def _read_sources(paths: Sequence[Path], display: Display) -> list[LabeledImages]:
-    """Return the images of each source, and show what was left out."""
+def _read_sources(paths: Sequence[Path], multilabel: bool, display: Display) -> list[LabeledImages]:
+    """Return the images of each source, and show what was left out. Without `multilabel`, each needs a label."""
     sources = [read_labeled_images(path) for path in paths]
-    for source in sources:
+    for number, (path, source) in enumerate(zip(paths, sources, strict=True)):
+        if not multilabel:
+            sources[number] = source = _with_labels(path, source)
         for note in source.notes:
             display.say(note)
     return sources
+
+
+def _with_labels(path: Path, source: LabeledImages) -> LabeledImages:
+    """Return a source without the images that have no label; all of them if none has one."""
+    labeled = [image for image in source.images if image.labels]
+    without = [legible(image.image.name) for image in source.images if not image.labels]
+    if not without or not labeled:
+        return source
+    named = ", ".join(without[:NAMED]) + (", ..." if len(without) > NAMED else "")
+    note = f"{path}: {len(without)} images without a label are left out: {named}"
+    return replace(source, images=labeled, notes=(*source.notes, note))
 
 
 def _check(data: LabeledSet, place: Path) -> None:

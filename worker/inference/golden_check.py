@@ -1,7 +1,10 @@
-"""Compare a loaded bundle's answers to its golden samples with those recorded at export."""
+"""Check what a loaded bundle answers: scores from 0 to 1, and to its golden samples what was recorded at export."""
 
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tagmill.bundles.golden import GoldenSamples
 from tagmill.bundles.metadata import Precision
@@ -30,6 +33,27 @@ TEN_BITS = Tolerance(0.02, 0.01)
 SEVEN_BITS = Tolerance(0.08, 0.02)
 #: int8: a value that is rounded the other way moves by a whole step, and kernels round in different places
 EIGHT_BITS = Tolerance(0.1, 0.03)
+
+
+#: how far a score may be below 0 or above 1: a mean of probabilities in bfloat16 is
+SLACK = 0.01
+
+
+def probe_images(height: int, width: int) -> NDArray[np.uint8]:
+    """Return black, white and noise, uint8 [3, height, width, 3], for a bundle without golden samples."""
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return np.stack([np.zeros_like(noise), np.full_like(noise, 255), noise])
+
+
+def check_scores(path: Path, provider: str, found: Prediction) -> None:
+    """Raise BundleError if a score is not a number from 0 to 1, as in a graph that ends before its softmax."""
+    if ((found.scores >= -SLACK) & (found.scores <= 1 + SLACK)).all():
+        return
+    low, high = found.scores.min(), found.scores.max()
+    raise BundleError(
+        f"{path}: on {provider} its scores are {low:.4g} to {high:.4g}, not 0 to 1; the graph must end with softmax or "
+        "sigmoid"
+    )
 
 
 def tolerance(precision: Precision, arithmetic: Arithmetic) -> Tolerance:

@@ -19,7 +19,7 @@ from worker.devices.resolve import resolve_device
 from worker.inference.backend import Backend, library_error
 from worker.inference.call_tracker import CallTracker
 from worker.inference.dynamic_batching import DynamicBatcher
-from worker.inference.golden_check import check_answers, tolerance
+from worker.inference.golden_check import check_answers, check_scores, probe_images, tolerance
 
 __all__ = ["CPU", "CUDA", "TENSORRT", "Session"]
 
@@ -38,7 +38,8 @@ class Session:
     call that is fastest on this machine; 0 means the default.
 
     Raise ConfigurationError if the device is not active; ONNX Runtime itself would continue on the CPU. Raise
-    BundleError if the bundle cannot be loaded, or its golden samples give other answers than at export.
+    BundleError if the bundle cannot be loaded, if its golden samples give other answers than at export, or if
+    their scores are not from 0 to 1.
     """
 
     def __init__(
@@ -89,6 +90,19 @@ class Session:
         found = self._backend.run(names, images, self.calls)
         return self.spec.task.prediction(dict(zip(names, found, strict=True)))
 
+    def require_scores(self) -> None:
+        """Raise BundleError if the scores of black, white and noise are not from 0 to 1.
+
+        For a bundle that was not made by `tagmill export`: it has no golden samples, whose scores are checked already.
+        """
+        if self.golden_difference is not None:
+            return
+        try:
+            found = self.run(probe_images(self.spec.preprocess.height, self.spec.preprocess.width))
+        except Exception:  # a graph that refuses such images; if it refuses all, that is the outcome of each image
+            return
+        check_scores(self.path, self.provider, found)
+
     def _gpu_options(self, gpu: GpuOptions, batch: int) -> GpuOptions:
         half = self.spec.precision is Precision.FP16
         # The names of TensorRT's engine files do not depend on the weights.
@@ -101,7 +115,9 @@ class Session:
             found = self.run(golden.images)
         except Exception as error:  # the libraries' exceptions have no common base
             raise library_error(self.path, f"on {self.provider} it fails", error) from error
-        return check_answers(self.path, self.provider, self.spec.task, golden, found, allowed)
+        difference = check_answers(self.path, self.provider, self.spec.task, golden, found, allowed)
+        check_scores(self.path, self.provider, found)
+        return difference
 
 
 def _read_description(path: Path, metadata: dict[str, str]) -> tuple[BundleSpec, GoldenSamples | None]:

@@ -43,10 +43,11 @@ def tuned_settings_store(settings: Settings) -> TunedSettingsStore:
 
 
 def load(path: Path, sha256: str, settings: Settings, device: Device) -> Session:
-    """Load a bundle for a worker, and log its options. Raise what Session raises."""
+    """Load a bundle for a worker, and log its options. Raise what Session raises, and BundleError for wrong scores."""
     tuned = tuned_settings_store(settings).read(sha256, this_machine(device))
     choice = choose(settings, tuned, usable_cores())
     session = Session(path, str(device), choice.threads, choice.batch, gpu_options(settings))
+    session.require_scores()
     log.info(
         "bundle loaded",
         extra={

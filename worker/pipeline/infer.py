@@ -11,6 +11,7 @@ from tagmill.images.image import Pixels
 from tagmill.outcomes import ErrorCode
 from tagmill.records import InferenceRow
 from worker.inference.error_codes import error_code_of
+from worker.inference.golden_check import SLACK
 from worker.inference.session import Session
 from worker.pipeline.batch_image import BatchImage
 
@@ -86,10 +87,10 @@ def _infer_call(session: Session, images: Sequence[BatchImage], largest: int) ->
         for start in range(0, len(images), size):
             _infer_call(session, images[start : start + size], size)
         return
-    finite = np.isfinite(prediction.scores)
+    valid = (prediction.scores >= -SLACK) & (prediction.scores <= 1 + SLACK)  # false for what is not a number
     for number, image in enumerate(images):
-        if not finite[number].all():
-            image.fail(ErrorCode.INFERENCE_FAILED, f"{session.spec.name}: a score is not a finite number")
+        if not valid[number].all():
+            image.fail(ErrorCode.INFERENCE_FAILED, f"{session.spec.name}: a score is not a number from 0 to 1")
             continue
         facts = image.facts
         assert facts is not None, "it was decoded"

@@ -1,17 +1,21 @@
 """Masks as PNG files: their pixels, and safe names for files and folders."""
 
+import re
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from support.image_fixtures import square
 
-from producer.results.mask_png_writer import index_map, safe_folder, safe_name, write_masks
+from producer.results.mask_png_writer import index_map, safe_folder, write_masks
 from producer.results.read import ImageResult
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.registry.models import Model
-from tagmill.tasks.masks import encode_masks
+from tagmill.tasks.masks import encode_masks, safe_name
+from tagmill.text import normalize
 
 LABELS = ("background", "hat", "shoes")
 
@@ -37,6 +41,25 @@ KEYS = [
     *("..", ".", "", "x" * 500, "x" * 501, "a/./b", "\U0001d412" * 85, "é/" * 200 + "é"),
     *("a", "a.png/b", "a.PNG/b", "labels.json/x", "labels.json_/x", "a.png_/b"),
 ]
+
+
+def test_a_key_never_shares_a_file_with_one_that_ends_in_its_digits() -> None:
+    assert safe_name(str(safe_name("a:b").with_suffix(""))) != safe_name("a:b")
+
+
+def test_keys_that_differ_in_case_never_share_a_file_on_a_disk_that_ignores_it() -> None:
+    keys = ["shop/a.jpg", "shop/A.jpg", "SHOP/a.jpg", "shop/a.JPG", "stra\u00dfe", "STRASSE", "strasse"]
+    paths = [str(safe_name(key, ignores_case=True)) for key in keys]
+    assert len({path.casefold() for path in paths}) == len(keys)
+    assert paths[0] == "shop/a.jpg.png"
+
+
+@given(st.text(min_size=1, max_size=40).map(normalize))
+def test_any_key_gives_a_name_that_a_disk_takes(key: str) -> None:
+    path = safe_name(key)
+    assert not path.is_absolute()
+    assert not {"..", "."} & set(path.parts)
+    assert re.fullmatch(r"[^\0/:*?\"<>|\\]+(?:/[^\0/:*?\"<>|\\]+)*\.png", str(path))
 
 
 def test_an_image_key_never_leads_out_of_its_folder_and_never_shares_a_file() -> None:

@@ -1,6 +1,7 @@
 """Golden samples: a bundle carries predictions, and a session that predicts something else refuses to load it."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from onnx import numpy_helper
-from support.bundles import COLORS, write_classifier, write_segmenter
+from support.bundles import COLORS, write_classifier, write_logits, write_segmenter
 from support.image_fixtures import write_image
 
 from export.cli.model import model as model_command
@@ -228,3 +229,28 @@ def test_verify_loads_a_model_as_a_worker_does(store: Path, tmp_path: Path, monk
         ConfigurationError, match=r"^TAGMILL_DEVICE: must be auto, cpu, cuda:N, tensorrt:N or openvino$"
     ):
         run_model("verify", "shirts", "--device", "gpu")
+
+
+@pytest.mark.parametrize(
+    ("factor", "scores"), [(1.0, "0 to 255"), (-0.01, "-2.55 to -0"), (float("nan"), "nan to nan")]
+)
+def test_a_graph_whose_scores_leave_0_to_1_is_refused(store: Path, tmp_path: Path, factor: float, scores: str) -> None:
+    bundle = write_logits(tmp_path / "logits.onnx", factor)
+    message = f"logits.onnx: on CPUExecutionProvider its scores are {scores}, not 0 to 1; the graph must end with"
+    for command, words in ((model_command, ["add", str(bundle)]), (predict, [str(bundle), "--bundle", str(bundle)])):
+        done = CliRunner().invoke(command, words)
+        assert isinstance(done.exception, BundleError)
+        assert re.search(message, str(done.exception))
+    assert not list(store.glob("*.onnx"))
+
+
+def test_golden_samples_with_scores_that_leave_0_to_1_are_refused(tmp_path: Path) -> None:
+    with_golden(write_logits(tmp_path / "good.onnx", 1 / 255), colored(3, 16))
+    assert Session(tmp_path / "good.onnx", "cpu").golden_difference is not None
+    bundle = write_logits(tmp_path / "logits.onnx", 1.0)
+    samples = GoldenSamples(colored(3, 16), Session(bundle, "cpu").run(colored(3, 16)).scores, None)
+    model = onnx.load(bundle)
+    model.metadata_props.add(key=GOLDEN, value=samples.to_text())
+    onnx.save(model, bundle)
+    with pytest.raises(BundleError, match="not 0 to 1"):
+        Session(bundle, "cpu")

@@ -255,3 +255,11 @@ def test_anything_else_in_a_message_is_refused_with_a_value_error(data: object) 
     except ValueError:
         return
     assert message.to_json() == data
+
+
+def test_labels_are_in_one_spelling_whatever_graph_they_come_from() -> None:
+    spec = replace(SPEC, labels=("cafe\u0301", " hat "), background=None, thresholds={"cafe\u0301": 0.5})
+    assert (spec.labels, spec.thresholds) == (("caf\u00e9", "hat"), {"caf\u00e9": 0.5})
+    assert BundleSpec.from_metadata(spec.to_metadata()) == spec
+    with pytest.raises(BundleError, match="labels that look the same are the same"):
+        replace(SPEC, labels=("cafe\u0301", "caf\u00e9"), background=None)
