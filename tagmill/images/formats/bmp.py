@@ -160,6 +160,9 @@ def _run_lengths(data: bytes, header: _Header) -> tuple[Pixels, NDArray[np.bool_
             raise ImageFailure(ErrorCode.TRUNCATED, "the BMP ends before its last row")
         count, value = data[place], data[place + 1]
         place += 2
+        # a delta takes two bytes more, and indices as they are take up to one each
+        if count == 0 and value > 1 and place + (2 if value == 2 else -(-value // 2) if half else value) > len(data):
+            raise ImageFailure(ErrorCode.TRUNCATED, "the BMP ends before its last row")
         if count:
             run = bytes((value >> 4, value & 15)) * (count // 2 + 1) if half else bytes((value,)) * count
         elif value == 0:

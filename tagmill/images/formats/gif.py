@@ -1,6 +1,7 @@
-"""GIF: Pillow unpacks the first frame's indices; colors, transparency and the canvas are laid out here."""
+"""GIF: Pillow unpacks the first frame's indices and sees nothing else; colors and canvas are laid out here."""
 
 import io
+import struct
 from dataclasses import dataclass
 
 from PIL import Image
@@ -21,28 +22,42 @@ class _First:
     box: tuple[int, int, int, int] = (0, 0, 0, 0)
     colors: bytes = b""
     transparent: int | None = None
+    interlaced: bool = False
+    #: the compressed indices, from their width to the last block
+    indices: bytes = b""
 
 
 def read_gif(data: bytes, limits: DecodeLimits) -> Still:
     """Decode the first frame on a white canvas, as browsers lay it on a transparent one. Raises ImageFailure."""
     first, frames = _scan(data, limits.max_frames)
     limits.check_frames(frames)
-    with Image.open(io.BytesIO(data), formats=("GIF",)) as image:
-        limits.check_size(*image.size)
-        if not first.colors:
-            raise ImageFailure(ErrorCode.CORRUPT, "the GIF has no color table")
-        image.load()
+    left, top, right, bottom = first.box
+    limits.check_size(right - left, bottom - top)
+    # As in browsers, a first frame that is larger than the canvas enlarges it.
+    width, height = (max(low) for low in zip(struct.unpack_from("<HH", data, 6), (right, bottom), strict=True))
+    limits.check_size(width, height)
+    if not first.colors:
+        raise ImageFailure(ErrorCode.CORRUPT, "the GIF has no color table")
     colors = first.colors.ljust(768, b"\0")
     if first.transparent is not None:
         colors = colors[: 3 * first.transparent] + b"\xff" * 3 + colors[3 * first.transparent + 3 :]
-    image.info.pop("transparency", None)
+    with Image.open(io.BytesIO(_indices_alone(first)), formats=("GIF",)) as image:
+        image.load()
     image.putpalette(colors)
     pixels = image.convert("RGB")
-    if first.box != (0, 0, *image.size):
-        canvas = Image.new("RGB", image.size, "white")
-        canvas.paste(pixels.crop(first.box), first.box[:2])
-        pixels = canvas
-    return Still(pixels)
+    if first.box == (0, 0, width, height):
+        return Still(pixels)
+    canvas = Image.new("RGB", (width, height), "white")
+    canvas.paste(pixels, (left, top))
+    return Still(canvas)
+
+
+def _indices_alone(first: _First) -> bytes:
+    """Return a GIF of the first frame without colors or extensions, which Pillow reads as gray."""
+    left, top, right, bottom = first.box
+    size = struct.pack("<HH", right - left, bottom - top)
+    flags = bytes([0x40 * first.interlaced])
+    return b"GIF89a" + size + bytes(3) + b"\x2c" + bytes(4) + size + flags + first.indices
 
 
 def _scan(data: bytes, limit: int) -> tuple[_First, int]:
@@ -53,7 +68,7 @@ def _scan(data: bytes, limit: int) -> tuple[_First, int]:
     if len(data) < 13:
         raise ImageFailure(ErrorCode.TRUNCATED, "the GIF ends in its header")
     first = _First()
-    frames, extensions, offset = 0, 0, _end_of_color_table(13, data[10])
+    frames, extensions, offset, pixels = 0, 0, _end_of_color_table(13, data[10]), 0
     shared = data[13:offset]
     while offset < len(data) and frames <= limit:
         kind = data[offset]
@@ -65,9 +80,11 @@ def _scan(data: bytes, limit: int) -> tuple[_First, int]:
                     int.from_bytes(data[place : place + 2], "little") for place in range(offset + 1, offset + 9, 2)
                 )
                 first.box = left, top, left + width, top + height
+                first.interlaced = bool(data[offset + 9] & 0x40)
                 first.colors = data[offset + 10 : end] or shared
                 if len(first.colors) % 3:
                     raise ImageFailure(ErrorCode.TRUNCATED, "the GIF ends in a color table")
+                pixels = end
             offset = end + 1
         elif kind == _EXTENSION:
             extensions += 1
@@ -82,6 +99,11 @@ def _scan(data: bytes, limit: int) -> tuple[_First, int]:
         while offset < len(data) and data[offset]:
             offset += 1 + data[offset]
         offset += 1
+        if pixels and not first.indices:
+            first.indices = data[pixels:offset]
+    if not first.indices:
+        code = ErrorCode.TRUNCATED if offset >= len(data) else ErrorCode.CORRUPT
+        raise ImageFailure(code, "the GIF has no frame")
     return first, frames
 
 

@@ -1,15 +1,16 @@
-"""PNG: keep the chunks that pixels depend on, and decode those alone.
+"""PNG: keep the chunks that pixels depend on, and decode those alone with OpenCV (libpng).
 
-Pillow decodes them. It never sees text, profiles and other metadata, on which it would refuse a sound image.
+The decoder never sees text, profiles and other metadata, so none of them makes it refuse a sound image. It gives all 16
+bits, refuses missing rows, which Pillow leaves black, and releases Python's global lock.
 """
 
-import io
 import struct
 import zlib
 from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from tagmill.images.color import MAX_PROFILE
@@ -19,6 +20,8 @@ from tagmill.images.image import DecodeLimits
 from tagmill.outcomes import ErrorCode, ImageFailure
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
+#: pixels that libpng accepts in a row and in a column
+_MAX_SIDE = 1_000_000
 _END = b"\0\0\0\0IEND\xaeB`\x82"
 _GRAY, _RGB, _PALETTE, _GRAY_ALPHA, _RGB_ALPHA = 0, 2, 3, 4, 6
 #: bits per sample of each color type
@@ -31,6 +34,8 @@ _DEPTHS = {
 }
 #: chunks up to the end of the first frame; encoders write data chunks of 8 KB or more
 _MAX_CHUNKS = 100_000
+#: most bytes that zlib inflates in one call
+_OUTPUT_CHUNK = 1 << 20
 
 
 @dataclass
@@ -55,8 +60,17 @@ def read_png(data: bytes, limits: DecodeLimits) -> Still:
     """Decode the image, which is the first frame of most animations. Raises ImageFailure."""
     chunks = _read_chunks(data, limits)
     limits.check_frames(chunks.frames)
-    image = _decoded(chunks)
-    return Still(_with_transparency(image, chunks), chunks.icc, chunks.orientation)
+    pixels = _decoded(chunks)
+    if key := _transparent_color(chunks):
+        is_clear = pixels == key[0] if chunks.color == _GRAY else (pixels == key).all(axis=2)
+        pixels[is_clear] = (1 << 16) - 1 if chunks.depth == 16 else 255
+    if chunks.depth == 16:
+        pixels = (pixels >> 8).astype(np.uint8)
+    if chunks.color not in {_GRAY_ALPHA, _RGB_ALPHA}:
+        return Still(Image.fromarray(pixels), chunks.icc, chunks.orientation)
+    color = pixels[:, :, 0] if chunks.color == _GRAY_ALPHA else pixels[:, :, :3]
+    alpha = Image.fromarray(np.ascontiguousarray(pixels[:, :, 3]))
+    return Still(Image.fromarray(np.ascontiguousarray(color)), chunks.icc, chunks.orientation, alpha)
 
 
 def _read_chunks(data: bytes, limits: DecodeLimits) -> _Chunks:
@@ -68,7 +82,9 @@ def _read_chunks(data: bytes, limits: DecodeLimits) -> _Chunks:
     offset = 8
     for _ in range(_MAX_CHUNKS):
         if offset + 12 > len(data):
-            raise ImageFailure(ErrorCode.TRUNCATED, "the PNG ends before its pixels do")
+            if chunks and chunks.pixels:
+                return chunks
+            raise ImageFailure(ErrorCode.TRUNCATED, "the PNG ends before its pixels")
         length, kind = struct.unpack_from(">I4s", data, offset)
         if chunks and chunks.pixels and kind != b"IDAT":
             return chunks
@@ -81,13 +97,13 @@ def _read_chunks(data: bytes, limits: DecodeLimits) -> _Chunks:
         if chunks is None:
             chunks = _header(kind, data[offset:end])
             limits.check_size(chunks.width, chunks.height)
+            if max(chunks.width, chunks.height) > _MAX_SIDE:
+                raise ImageFailure(ErrorCode.TOO_MANY_PIXELS, f"a side of the PNG is over {_MAX_SIDE} pixels")
         elif kind == b"IDAT":
             chunks.pixels.append(view[offset:end])
         elif is_sound:
             _keep(chunks, kind, data[offset + 8 : end - 4])
         offset = end
-        if chunks.pixels and offset == len(data):  # only the end chunk is missing
-            return chunks
     raise ImageFailure(ErrorCode.CORRUPT, f"the PNG has over {_MAX_CHUNKS} chunks")
 
 
@@ -134,22 +150,41 @@ def _profile(body: bytes) -> bytes | None:
     return profile if len(name) < 80 and 0 < len(profile) <= MAX_PROFILE else None
 
 
-def _decoded(chunks: _Chunks) -> Image.Image:
-    """Return mode L, I;16, LA, RGB or RGBA, with the transparent colors of a palette on white."""
+def _decoded(chunks: _Chunks) -> NDArray[np.unsignedinteger]:
+    """Return [H, W] of gray, else [H, W, 3 or 4] in RGB; of 8 bits, or of 16. Palettes lie on white."""
     palette = b""
     if chunks.color == _PALETTE:
         colors = _palette_on_white(chunks)
         palette = struct.pack(">I", len(colors)) + b"PLTE" + colors
         palette += struct.pack(">I", zlib.crc32(palette[4:]))
-    with Image.open(io.BytesIO(_file(chunks, palette)), formats=("PNG",)) as image:
-        image.load()
-    if image.mode == "P":
-        return image.convert("RGB")
-    return image.convert("L") if image.mode == "1" else image
+    file = b"".join([_SIGNATURE, chunks.header, palette, *chunks.pixels, _END])
+    in_order = chunks.depth <= 8 and chunks.color in {_RGB, _PALETTE}
+    pixels = cv2.imdecode(
+        np.frombuffer(file, dtype=np.uint8), cv2.IMREAD_COLOR_RGB if in_order else cv2.IMREAD_UNCHANGED
+    )
+    if pixels is None:
+        raise _damage(chunks)
+    if not in_order and pixels.ndim == 3:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
+    return np.asarray(pixels)
 
 
-def _file(chunks: _Chunks, palette: bytes = b"") -> bytes:
-    return b"".join([_SIGNATURE, chunks.header, palette, *chunks.pixels, _END])
+def _damage(chunks: _Chunks) -> ImageFailure:
+    """Return why libpng refused the pixels: they end early, or they are damaged in spite of their checksums."""
+    samples = {_GRAY: 1, _RGB: 3, _PALETTE: 1, _GRAY_ALPHA: 2, _RGB_ALPHA: 4}[chunks.color]
+    left = chunks.height * (1 + -(-chunks.width * samples * chunks.depth // 8))
+    inflate = zlib.decompressobj()
+    try:
+        for part in chunks.pixels:
+            packed = bytes(part[8:-4])
+            while packed and left > 0:
+                left -= len(inflate.decompress(packed, _OUTPUT_CHUNK))
+                packed = inflate.unconsumed_tail
+    except zlib.error as error:
+        return ImageFailure(ErrorCode.CORRUPT, f"the PNG's pixels: {error}")
+    if left > 0:
+        return ImageFailure(ErrorCode.TRUNCATED, "the PNG's pixels end before its last row")
+    return ImageFailure(ErrorCode.CORRUPT, "the PNG's pixels cannot be decoded")
 
 
 def _palette_on_white(chunks: _Chunks) -> bytes:
@@ -167,33 +202,12 @@ def _palette_on_white(chunks: _Chunks) -> bytes:
     return ((colors * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8).tobytes()
 
 
-def _with_transparency(image: Image.Image, chunks: _Chunks) -> Image.Image:
-    """Return 8 bits a sample; pixels of the transparent color are white. Of 16 bits, all are compared."""
+def _transparent_color(chunks: _Chunks) -> tuple[int, ...]:
+    """Return the transparent gray or RGB value as it is decoded, or nothing."""
     expected = {_GRAY: 1, _RGB: 3}.get(chunks.color, 0)
-    key: tuple[int, ...] = ()
-    if expected and len(chunks.transparency) == 2 * expected:
-        # Bits above the depth are ignored, as in libpng.
-        key = tuple(value & (1 << chunks.depth) - 1 for value in struct.unpack(f">{expected}H", chunks.transparency))
-    if chunks.depth == 16 and chunks.color == _GRAY:
-        values = np.asarray(image)
-        gray = (values >> 8).astype(np.uint8)
-        if key:
-            gray[values == key[0]] = 255
-        return Image.fromarray(gray)
-    if not key:
-        return image
-    if chunks.depth == 16:
-        return _deep_color_on_white(image, chunks, key)
-    scale = 255 // ((1 << chunks.depth) - 1)
-    image.info["transparency"] = key if expected == 3 else key[0] * scale
-    return image
-
-
-def _deep_color_on_white(image: Image.Image, chunks: _Chunks, key: tuple[int, ...]) -> Image.Image:
-    """Return 16-bit RGB with the transparent color on white. Pillow reads 8 bits, which many colors share."""
-    deep = cv2.imdecode(np.frombuffer(_file(chunks), dtype=np.uint8), cv2.IMREAD_UNCHANGED)
-    if deep is None or deep.dtype != np.uint16 or deep.shape != (chunks.height, chunks.width, 3):
-        raise ImageFailure(ErrorCode.CORRUPT, "the PNG's 16-bit colors cannot be decoded")
-    pixels = np.array(image)
-    pixels[(deep == key[::-1]).all(axis=2)] = 255
-    return Image.fromarray(pixels)
+    if not expected or len(chunks.transparency) != 2 * expected:
+        return ()
+    most = (1 << chunks.depth) - 1
+    scale = 1 if chunks.depth == 16 else 255 // most
+    # Bits above the depth are ignored, as in libpng.
+    return tuple((value & most) * scale for value in struct.unpack(f">{expected}H", chunks.transparency))
