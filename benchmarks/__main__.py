@@ -1,6 +1,8 @@
 """`make bench`: compare Tagmill with the limit of this machine and with other tools.
 
-Print Markdown tables of ratios within rounds (median and range); write a chart and, with --json, the medians.
+Every contender tags a few images and then all images, in each round. Its steady rate is the further images over the
+further time; the rate of the whole run includes its start and its end. Print Markdown tables of ratios within rounds
+(median and range); write a chart and, with --json, the medians.
 """
 
 import argparse
@@ -22,35 +24,54 @@ from benchmarks.support.job import Job
 from benchmarks.support.machine import CORES, machine, tell
 
 TAGMILL = "tagmill"
+RAW = "raw limit"
+#: the same decoder and ONNX Runtime as Tagmill's, put together by hand in the tool's fastest way
+DAFT, RAY = "Daft, one class UDF", "Ray Data, one actor pool"
+#: as the tool's documents show it
+DAFT_GUIDE, RAY_GUIDE = "Daft, as its guide", "Ray Data, as its guide"
+LOADER = "DataLoader, ONNX Runtime"
 #: the peers whose ratios `--json` writes, with the last part of their key
 KEYS = {
-    "raw limit": "raw",
-    "Ray Data, fused actor": "ray",
-    "DataLoader, ONNX Runtime": "dataloader-ort",
-    "Celery, a task an image, ONNX Runtime": "celery-naive-ort",
-    "Celery, a task an image, torch": "celery-naive-torch",
+    RAW: "raw",
+    DAFT: "daft",
+    RAY: "ray",
+    LOADER: "dataloader-ort",
+    DAFT_GUIDE: "daft-guide",
+    RAY_GUIDE: "ray-guide",
 }
+#: images that a steady rate is measured with, and those of the shorter run
+IMAGES, FEW = 4000, 1000
+QUICK_IMAGES, QUICK_FEW = 2500, 500
 
 
 def main() -> None:
     """Run the comparisons, print their tables and draw the chart."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="only the comparison with other tools, 600 images")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--images", type=int, default=2000, help="images per round")
+    quick = f"only the fastest setup of each tool, {QUICK_FEW} and {QUICK_IMAGES} images"
+    parser.add_argument("--quick", action="store_true", help=quick)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--images", type=int, help=f"images per round (default {IMAGES}); a quarter as the short run")
     parser.add_argument("--folder", type=Path, help="folder of real images for one more comparison")
     parser.add_argument("--work", type=Path, default=Path("bench"), help="folder for images, bundles and the chart")
     parser.add_argument("--json", type=Path, help="file to write the medians of Tagmill's ratios to")
     parser.add_argument("--only", default="", help="run only comparisons whose title contains this")
     options = parser.parse_args()
     started = time.monotonic()
-    images = 600 if options.quick else options.images
+    images, few = (QUICK_IMAGES, QUICK_FEW) if options.quick else (IMAGES, FEW)
+    if options.images:
+        images, few = options.images, options.images // 4
     print(machine(), flush=True)
     tell("drawing images and making bundles")
     photos = write_set("photos", options.work, images)
     made = partial(make_bundle, folder=options.work / "bundles", images=photos[0].parent)
-    plans = [peers(photos, made)]
+    bundle = str(made("mobilenet"))
+    plans = [Plan(f"MobileNetV3-small, JPEGs of 800x800, {few} and {images}", _job(photos, bundle), few, fused(bundle))]
     if not options.quick:
+        plans[0].contenders.extend(by_guide(bundle))
+        large = write_set("large", options.work, images // 4)
+        title = f"MobileNetV3-small, JPEGs of 1600x1600, {few // 4} and {len(large)}"
+        guides = [contender for contender in by_guide(bundle) if contender.name in {DAFT_GUIDE, RAY_GUIDE}]
+        plans.append(Plan(title, _job(large, bundle), few // 4, fused(bundle) + guides))
         plans += against_the_limit(options.work, images, photos, made, options.folder)
     done = []
     for plan in plans:
@@ -66,29 +87,35 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class Plan:
-    """One comparison: a job and its contenders."""
+    """One comparison: a job, the images of its shorter run, and its contenders."""
 
     title: str
     job: Job
-    contenders: Sequence[Contender]
+    few: int
+    contenders: list[Contender]
 
 
-def peers(photos: Sequence[Path], made: Callable[[str], Path]) -> Plan:
-    """Return the comparison of Tagmill with the limit and with other tools."""
-    bundle = str(made("mobilenet"))
-    raw, ray, loader, naive_ort, naive_torch = KEYS
-    contenders = [
+def fused(bundle: str) -> list[Contender]:
+    """Return Tagmill, the limit, and the fastest setup of each tool."""
+    return [
         Tagmill(TAGMILL, [bundle]),
-        Script(raw, "support.raw"),
-        Script("raw limit, plain ONNX Runtime and INTER_AREA", "support.raw", "plain"),
-        Script(ray, "peers.ray_fused"),
-        Script("Ray Data, read_images", "peers.ray_images"),
-        Script(loader, "peers.loader", "ort"),
-        Script("DataLoader, torch", "peers.loader", "torch"),
-        NaiveCelery(naive_ort, bundle, "ort", CORES),
-        NaiveCelery(naive_torch, bundle, "torch", CORES),
+        Script(RAW, "support.raw"),
+        Script(DAFT, "peers.daft_fused"),
+        Script(RAY, "peers.ray_fused"),
+        Script(LOADER, "peers.loader", "ort"),
     ]
-    return Plan(f"MobileNetV3-small, {len(photos)} JPEGs of 800x800", _job(photos, bundle), contenders)
+
+
+def by_guide(bundle: str) -> list[Contender]:
+    """Return the tools as their documents show them, and the first attempts of many."""
+    return [
+        Script("raw limit, plain ONNX Runtime and INTER_AREA", "support.raw", "plain"),
+        Script(DAFT_GUIDE, "peers.daft_images"),
+        Script(RAY_GUIDE, "peers.ray_images"),
+        Script("DataLoader, torch", "peers.loader", "torch"),
+        NaiveCelery("Celery, a task an image, ONNX Runtime", bundle, "ort", CORES),
+        NaiveCelery("Celery, a task an image, torch", bundle, "torch", CORES),
+    ]
 
 
 def against_the_limit(
@@ -98,15 +125,15 @@ def against_the_limit(
     mobilenet, simple, resnet, segmenter = (
         str(made(name)) for name in ("mobilenet", "simple-cnn", "resnet50", "segmenter")
     )
-    few = photos[: max(64, images // 10)]
-    small, mix = write_set("small", work, 10 * images), write_set("mix", work, images // 2)
+    half, tenth = photos[: images // 2], photos[: max(64, images // 20)]
+    small, mix = write_set("small", work, 5 * images), write_set("mix", work, images // 4)
     plans = [
-        _limit(f"MobileNetV3-small, {images} JPEGs of 800x800, without servers", photos, mobilenet, embedded=True),
-        _limit(f"MobileNetV3-small and U-Net, {len(photos)} JPEGs of 800x800", photos, mobilenet, segmenter),
+        _limit(f"MobileNetV3-small, {len(half)} JPEGs of 800x800, without servers", half, mobilenet, embedded=True),
+        _limit(f"MobileNetV3-small and U-Net, {len(half)} JPEGs of 800x800", half, mobilenet, segmenter),
         _limit(f"simple CNN, {len(small)} JPEGs of 32x32", small, simple),
         _limit(f"simple CNN, {len(small)} JPEGs of 32x32, 512 a message", small, simple, batch_size=512),
         _limit(f"MobileNetV3-small, {len(mix)} JPEG, PNG and WebP of 800x800", mix, mobilenet),
-        _limit(f"ResNet-50, {len(few)} JPEGs of 800x800", few, resnet),
+        _limit(f"ResNet-50, {len(tenth)} JPEGs of 800x800", tenth, resnet),
     ]
     if folder:
         real = images_in(folder)[:images]
@@ -119,7 +146,7 @@ def _limit(
 ) -> Plan:
     own = Script(TAGMILL, "support.embedded") if embedded else Tagmill(TAGMILL, list(bundles), batch_size)
     parts = [Script(f"{part} alone", "support.raw", part) for part in ("decode", "infer")]
-    return Plan(title, _job(files, *bundles), [own, Script("raw limit", "support.raw"), *parts])
+    return Plan(title, _job(files, *bundles), len(files) // 4, [own, Script(RAW, "support.raw"), *parts])
 
 
 def _job(files: Sequence[Path], *bundles: str) -> Job:
@@ -131,13 +158,17 @@ def run(plan: Plan, rounds: int) -> Comparison:
     with ExitStack() as stack:
         for contender in plan.contenders:
             stack.enter_context(contender)
-        return compare(plan.title, plan.contenders, plan.job, rounds, tell)
+        return compare(plan.title, plan.contenders, plan.job, plan.few, rounds, tell)
 
 
 def medians(comparison: Comparison) -> dict[str, float]:
-    """Return the median ratio of Tagmill's rate to the rate of each peer."""
+    """Return the median ratio of Tagmill's rate to the rate of each peer, steady and of the whole run."""
+    kinds = (("", False), (" whole run", True))
     return {
-        f"{TAGMILL}/{key}": round(statistics.median(comparison.ratios(TAGMILL, name)), 3) for name, key in KEYS.items()
+        f"{TAGMILL}/{key}{words}": round(statistics.median(comparison.ratios(TAGMILL, name, whole=whole)), 3)
+        for words, whole in kinds
+        for name, key in KEYS.items()
+        if name in comparison.steady
     }
 
 

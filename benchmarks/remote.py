@@ -85,7 +85,7 @@ def main() -> None:
         ]
         job = Job([f"{url}/{photo.name}" for photo in photos], [bundle], CORES)
         title = f"MobileNetV3-small, {len(photos)} JPEGs of 800x800, {1000 * options.latency:.0f} ms away"
-        done = compare(title, contenders, job, options.rounds, tell)
+        done = compare(title, contenders, job, options.images // 4, options.rounds, tell)
     print(table(done, contenders[0].name))
 
 

@@ -16,6 +16,7 @@ DRAWN = 48
 #: set -> pixels per side, and the formats that its files alternate between
 SETS: dict[str, tuple[int, tuple[str, ...]]] = {
     "photos": (800, ("JPEG",)),
+    "large": (1600, ("JPEG",)),
     "small": (32, ("JPEG",)),
     "mix": (800, ("JPEG", "PNG", "WEBP")),
 }

@@ -15,26 +15,37 @@ _Thing = TypeVar("_Thing")
 
 @dataclass(frozen=True)
 class Comparison:
-    """The images/s of each contender in each round."""
+    """The images/s of each contender in each round: steady, and of the whole run with its start and its end."""
 
     title: str
-    rates: dict[str, list[float]]
+    steady: dict[str, list[float]]
+    whole: dict[str, list[float]]
 
-    def ratios(self, one: str, other: str) -> list[float]:
+    def ratios(self, one: str, other: str, *, whole: bool = False) -> list[float]:
         """Return the rate of `one` divided by the rate of `other`, round by round."""
-        return [a / b for a, b in zip(self.rates[one], self.rates[other], strict=True)]
+        rates = self.whole if whole else self.steady
+        return [a / b for a, b in zip(rates[one], rates[other], strict=True)]
 
 
 def compare(
-    title: str, contenders: Sequence["Contender"], job: Job, rounds: int, tell: Callable[[str], None]
+    title: str, contenders: Sequence["Contender"], job: Job, few: int, rounds: int, tell: Callable[[str], None]
 ) -> Comparison:
-    """Measure every contender `rounds` times, in turns."""
-    rates: dict[str, list[float]] = {contender.name: [] for contender in contenders}
+    """Measure every contender `rounds` times, in turns, each time with the first `few` images and with all of them.
+
+    The steady rate is the further images over the further time, without what a start and an end cost. Raise
+    RuntimeError if the further images took no time.
+    """
+    found = Comparison(title, {each.name: [] for each in contenders}, {each.name: [] for each in contenders})
     for number, contender in turns(contenders, rounds):
-        timed = contender.measure(job)
-        rates[contender.name].append(timed.images / timed.seconds)
-        tell(f"{title}, round {number + 1}/{rounds}: {contender.name} {rates[contender.name][-1]:.0f} images/s")
-    return Comparison(title, rates)
+        name = contender.name
+        first, every = contender.measure(job.first(few)), contender.measure(job)
+        if every.seconds <= first.seconds:
+            raise RuntimeError(f"{name}: {every.images} images took no longer than {first.images}; use more images")
+        found.steady[name].append((every.images - first.images) / (every.seconds - first.seconds))
+        found.whole[name].append(every.images / every.seconds)
+        rates = f"{found.steady[name][-1]:.0f} images/s, whole run {found.whole[name][-1]:.0f}"
+        tell(f"{title}, round {number + 1}/{rounds}: {name} {rates}")
+    return found
 
 
 def turns(things: Sequence[_Thing], rounds: int) -> Iterator[tuple[int, _Thing]]:
@@ -54,8 +65,16 @@ def spread(ratios: Sequence[float]) -> str:
 
 def table(comparison: Comparison, base: str) -> str:
     """Return a Markdown table of the rates and of the ratios of `base` to the others."""
-    lines = [f"| {comparison.title} | images/s | {base} is as fast times |", "|---|---|---|"]
-    for name, rates in comparison.rates.items():
-        ratio = "1" if name == base else spread(comparison.ratios(base, name))
-        lines.append(f"| {name} | {statistics.median(rates):.0f} | {ratio} |")
+    lines = [
+        f"| {comparison.title} | images/s | {base} is as fast times | images/s, whole run | times, whole run |",
+        "|---|---|---|---|---|",
+    ]
+    for name, rates in comparison.steady.items():
+        whole = comparison.whole[name]
+        steadily, wholly = (
+            "1" if name == base else spread(comparison.ratios(base, name, whole=each)) for each in (False, True)
+        )
+        lines.append(
+            f"| {name} | {statistics.median(rates):.0f} | {steadily} | {statistics.median(whole):.0f} | {wholly} |"
+        )
     return "\n".join(lines)

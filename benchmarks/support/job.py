@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 
@@ -17,6 +17,10 @@ class Job:
     threads: int
     #: device of Tagmill's sessions
     device: str = "cpu"
+
+    def first(self, images: int) -> "Job":
+        """Return the same job with its first images only."""
+        return replace(self, files=self.files[:images])
 
 
 @dataclass(frozen=True)

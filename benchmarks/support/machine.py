@@ -2,20 +2,27 @@
 
 import platform
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 from tagmill.machine import cpu_name, usable_cores
 
 CORES = usable_cores()
-VERSIONS = ("tagmill", "numpy", "onnxruntime", "torch", "pillow", "simplejpeg", "celery", "ray", "psycopg")
+VERSIONS = ("tagmill", "numpy", "onnxruntime", "torch", "pillow", "simplejpeg", "celery", "daft", "ray", "psycopg")
 
 
 def machine() -> str:
-    """Return processor, cores and versions in one line."""
-    packages = ", ".join(f"{name} {version(name)}" for name in VERSIONS)
+    """Return processor, cores, and the versions of the packages that are installed, in one line."""
+    packages = ", ".join(filter(None, map(_named, VERSIONS)))
     return f"{cpu_name()}, {CORES} cores; Python {platform.python_version()}, {packages}"
 
 
 def tell(text: str) -> None:
     """Print a line of progress on stderr."""
     print(text, file=sys.stderr, flush=True)
+
+
+def _named(package: str) -> str:
+    try:
+        return f"{package} {version(package)}"
+    except PackageNotFoundError:
+        return ""

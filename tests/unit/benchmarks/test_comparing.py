@@ -6,13 +6,14 @@ import pytest
 from PIL import Image
 
 from benchmarks import cpu
+from benchmarks.__main__ import DAFT, LOADER, RAW, RAY, TAGMILL, medians
 from benchmarks.support import raw
 from benchmarks.support.bundles import make_bundle
 from benchmarks.support.catalogs import write_set
 from benchmarks.support.chart import draw
 from benchmarks.support.comparing import Comparison, compare, table
-from benchmarks.support.contenders import Script, Tagmill
-from benchmarks.support.job import Job
+from benchmarks.support.contenders import Contender, Script, Tagmill
+from benchmarks.support.job import Job, Timed
 
 
 @pytest.fixture(scope="module")
@@ -43,18 +44,55 @@ def test_the_raw_limit_processes_every_image(job: Job, part: str) -> None:
 def test_contenders_take_turns_and_are_compared_within_rounds(job: Job, tmp_path: Path) -> None:
     said: list[str] = []
     with Tagmill("tagmill", job.bundles) as own, Script("embedded", "support.embedded") as embedded:
-        found = compare("forty images", [own, embedded], job, 2, said.append)
+        found = compare("forty images", [own, embedded], job, 4, 2, said.append)
     assert [line.split(": ")[1].split(" ")[0] for line in said] == ["tagmill", "embedded", "embedded", "tagmill"]
-    one, other = found.rates["tagmill"], found.rates["embedded"]
-    assert found.ratios("tagmill", "embedded") == [one[0] / other[0], one[1] / other[1]]
+    for whole, rates in ((False, found.steady), (True, found.whole)):
+        one, other = rates["tagmill"], rates["embedded"]
+        assert found.ratios("tagmill", "embedded", whole=whole) == [one[0] / other[0], one[1] / other[1]]
     draw([found], "tagmill", tmp_path / "chart.png")
     with Image.open(tmp_path / "chart.png") as chart:
         assert chart.width > 800
 
 
+class Clocked(Contender):
+    """A contender that takes two seconds to start and a second for each 10 images."""
+
+    def measure(self, job: Job) -> Timed:
+        return Timed(len(job.files), 2 + len(job.files) / 10)
+
+
+class Stopped(Contender):
+    """A contender whose clock stands still."""
+
+    def measure(self, job: Job) -> Timed:
+        return Timed(len(job.files), 1.0)
+
+
+def test_a_steady_rate_leaves_out_the_start() -> None:
+    job = Job([str(number) for number in range(40)], [], 1)
+    found = compare("t", [Clocked("one")], job, 20, 2, lambda _: None)
+    assert found.steady == {"one": [10.0, 10.0]}
+    assert found.whole == {"one": [40 / 6, 40 / 6]}
+    with pytest.raises(RuntimeError, match="two: 40 images took no longer than 20; use more images"):
+        compare("t", [Stopped("two")], job, 20, 1, lambda _: None)
+
+
 def test_a_table_has_the_median_and_the_range_of_the_ratios() -> None:
-    found = Comparison("t", {"tagmill": [10.0, 20.0, 30.0], "peer": [5.0, 20.0, 10.0]})
-    assert table(found, "tagmill").splitlines()[2:] == ["| tagmill | 20 | 1 |", "| peer | 10 | 2.00 [1.00-3.00] |"]
+    found = Comparison("t", {"tagmill": [10.0, 20.0, 30.0], "peer": [5.0, 20.0, 10.0]}, {"tagmill": [9], "peer": [3]})
+    assert table(found, "tagmill").splitlines()[2:] == [
+        "| tagmill | 20 | 1 | 9 | 1 |",
+        "| peer | 10 | 2.00 [1.00-3.00] | 3 | 3.00 [3.00-3.00] |",
+    ]
+
+
+def test_the_json_names_each_ratio_steady_and_of_the_whole_run() -> None:
+    names = [TAGMILL, RAW, DAFT, RAY, LOADER]
+    found = Comparison("t", {name: [10.0] for name in names}, {name: [4.0] for name in names})
+    assert medians(found) == {
+        f"tagmill/{peer}{words}": 1.0
+        for peer in ("raw", "daft", "ray", "dataloader-ort")
+        for words in ("", " whole run")
+    }
 
 
 def test_a_script_that_fails_reports_its_error(job: Job) -> None:
