@@ -166,7 +166,7 @@ def test_an_invalid_broker_marker_counts_as_none(app: Celery, engine: Engine, mo
 def test_a_message_lost_before_its_claim_is_republished_while_others_wait(
     app: Celery, engine: Engine, model: Model, redis: RedisServer
 ) -> None:
-    settings = Settings(broker_url=redis.url, queued_grace_seconds=1, reap_seconds=0.01)
+    settings = Settings(broker_url=redis.url, queued_grace_seconds=2, reap_seconds=0.01)
     run = published_run(app, engine, model, 3)
     claim_and_die(engine, run, 2)
     assert reap(app, engine, settings, Services()) == 1
@@ -174,9 +174,9 @@ def test_a_message_lost_before_its_claim_is_republished_while_others_wait(
         assert connection.channel().client.rpop(QUEUE)
     time.sleep(0.01)
     assert reap(app, engine, settings, Services()) == 0
-    time.sleep(0.4)
+    time.sleep(0.7)
     assert reap(app, engine, settings, Services()) == 1
-    time.sleep(0.4)
+    time.sleep(0.7)
     assert reap(app, engine, settings, Services()) == 0  # it waits in the queue
 
 
