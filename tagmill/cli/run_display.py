@@ -11,7 +11,6 @@ from rich.table import Table
 from sqlalchemy import Engine
 
 from tagmill.cli.console import open_console, text_column
-from tagmill.db.schema import BatchStatus
 from tagmill.errors import ExitCode
 from tagmill.ledger.progress import RunProgress, run_progress
 from tagmill.outcomes import ErrorCode
@@ -90,7 +89,7 @@ def status_table(progress: RunProgress) -> Table:
         since = _clock(fault["since"])
         table.add_row("worker is out", f"{fault['worker']} since {since} UTC: {fault['detail']}")
     for errors in progress.batch_errors:
-        label = "dead" if errors.status == BatchStatus.DEAD else "to be tried again"
+        label = "dead" if errors.dead else "to be tried again"
         table.add_row(label, f"{errors.batches} batches, {errors.images} images: {errors.reason[:_REASON_LENGTH]}")
     for code, count in progress.failures.items():
         advice = f" ({retry.format(code)})" if ErrorCode(code).worth_retrying else ""

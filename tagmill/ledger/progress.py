@@ -41,6 +41,11 @@ class BatchErrors:
     batches: int
     images: int
 
+    @property
+    def dead(self) -> bool:
+        """Whether they are out of attempts."""
+        return self.status == BatchStatus.DEAD
+
 
 @dataclass(frozen=True)
 class RunProgress:
