@@ -9,13 +9,14 @@ from typing import Annotated
 from urllib.parse import parse_qsl, urlsplit
 
 import click
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from tagmill.device import Device
 from tagmill.errors import ConfigurationError
+from tagmill.private_hosts import PrivateHosts
 
 #: upper limit, in seconds, of every setting that is a time
 DAY = 86_400.0
@@ -57,7 +58,7 @@ class Settings(BaseSettings):
     concurrency: int = Field(3, ge=1, le=64)
     #: threads that read and decode files; 0 means one per core
     decode_threads: int = Field(0, ge=0, le=256)
-    #: URLs that a worker process fetches at the same time, and its connections to one host
+    #: URLs of one host that a worker process fetches at the same time
     fetch_threads: int = Field(16, ge=1, le=256)
     #: threads of one inference call on the CPU; 0: what `tagmill bench` chose here, otherwise cores / concurrency
     inference_threads: int = Field(0, ge=0, le=256)
@@ -86,15 +87,20 @@ class Settings(BaseSettings):
 
     #: folders that workers may read, separated by `:`; folders named to `tagmill submit` are added for that run
     allowed_roots: Annotated[tuple[Path, ...], NoDecode] = ()
-    #: if true, workers also fetch from private network addresses
-    allow_private_hosts: bool = False
+    #: hosts that are not public and may be fetched from: true, false, or a comma-separated list of networks such as
+    #: 10.0.0.0/8 and names such as images.internal or *.shop.internal
+    allow_private_hosts: Annotated[
+        PrivateHosts, NoDecode, BeforeValidator(PrivateHosts.parse), PlainSerializer(str, when_used="json")
+    ] = PrivateHosts()
+    #: User-Agent of requests for images, with a contact; `{version}` stands for the version of Tagmill
+    user_agent: str = "tagmill/{version}"
     #: bytes of one image file
     max_image_bytes: int = Field(64 * 2**20, ge=1)
     #: pixels of one image, read from its header
     max_image_pixels: int = Field(100_000_000, ge=1)
     #: frames of one animation, or pages of one TIFF; the first one is tagged
     max_image_frames: int = Field(1000, ge=1)
-    #: seconds to fetch one image, redirects and retries included
+    #: seconds to fetch one image, redirects and retries included; how long it waits for a busy host: docs/hosts.md
     fetch_timeout: float = Field(20.0, gt=0, le=DAY)
     #: seconds after which reading or decoding one image, or one inference call, counts as stuck and is abandoned
     stall_seconds: float = Field(120.0, gt=0, le=DAY)
@@ -108,6 +114,15 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(Path(part) for part in value.split(":") if part)
         return value
+
+    @field_validator("user_agent")
+    @classmethod
+    def _is_header_value(cls, value: str) -> str:
+        if 0 < len(value) <= 256 and value == value.strip() and re.fullmatch(r"[ -~]*", value):
+            return value
+        raise ValueError(
+            "must be one line of 1 to 256 printable ASCII characters, such as shop-tagger/1.0 (ops@shop.example)"
+        )
 
     @field_validator("database_url", "broker_url")
     @classmethod

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from queue import SimpleQueue
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from tagmill.outcomes import ErrorCode, ImageFailure
 
@@ -14,7 +14,18 @@ LARGEST_CHUNK = 8
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
-_Task = tuple[Future[Any], Callable[[], Any]]
+#: a call, and the future of its result
+Task = tuple[Future[Any], Callable[[], Any]]
+
+
+class Tasks(Protocol):
+    """A queue of tasks; None ends the thread that gets it."""
+
+    def put(self, task: Task | None) -> None:
+        """Add a task."""
+
+    def get(self) -> Task | None:
+        """Wait for the next task."""
 
 
 class TimeoutPool(Executor):
@@ -24,9 +35,9 @@ class TimeoutPool(Executor):
     which ends when the task does.
     """
 
-    def __init__(self, threads: int, name: str = "decode") -> None:
+    def __init__(self, threads: int, name: str = "decode", tasks: Tasks | None = None) -> None:
         self._name = name
-        self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
+        self._tasks = tasks or SimpleQueue()
         self.threads = threads
         #: thread id -> task it runs, and since when
         self._running: dict[int, tuple[Future[Any], float]] = {}

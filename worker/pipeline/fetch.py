@@ -6,8 +6,10 @@ import threading
 from collections.abc import Callable
 
 from tagmill.outcomes import ErrorCode
+from tagmill.url_schemes import FETCHED, scheme_of
 from worker.pipeline.batch_image import BatchImage
 from worker.sources.fetcher import Fetched
+from worker.sources.host_pool import HostPool
 from worker.timeout_pool import TimeoutPool
 
 #: bytes of fetched images that one batch keeps in memory; the others are fetched again to be decoded
@@ -16,7 +18,7 @@ KEPT_BYTES = 128 * 2**20
 Fetch = Callable[[str], Fetched]
 
 
-def fetch_images(images: list[BatchImage], fetch: Fetch, files: TimeoutPool, urls: TimeoutPool) -> list[BatchImage]:
+def fetch_images(images: list[BatchImage], fetch: Fetch, files: TimeoutPool, urls: HostPool) -> list[BatchImage]:
     """Fetch every image that has no sha256 yet.
 
     `files` is the pool for local files, `urls` the pool for URLs, whose threads wait for other machines and need no
@@ -24,29 +26,35 @@ def fetch_images(images: list[BatchImage], fetch: Fetch, files: TimeoutPool, url
     """
     kept, lock = 0, threading.Lock()
 
-    # It only returns what it found: a thread that was abandoned, and goes on later, must change no image.
-    def fetch_one(image: BatchImage) -> tuple[str, os.stat_result | None, bytes | None] | Exception:
+    # These only return what they found: a thread that was abandoned, and goes on later, must change no image.
+    def hashed(data: bytes) -> tuple[str, bytes | None]:
         nonlocal kept
-        found = fetch(image.uri)
-        sha256 = hashlib.sha256(found.data).hexdigest()
+        sha256 = hashlib.sha256(data).hexdigest()
         with lock:
-            keep = kept + len(found.data) <= KEPT_BYTES
-            kept += len(found.data) if keep else 0
-        return sha256, found.status, found.data if keep else None
+            keep = kept + len(data) <= KEPT_BYTES
+            kept += len(data) if keep else 0
+        return sha256, data if keep else None
+
+    def read(image: BatchImage) -> tuple[str, bytes | None, os.stat_result | None] | Exception:
+        found = fetch(image.uri)
+        return *hashed(found.data), found.status
 
     def failed(image: BatchImage, error: Exception) -> Exception:
         return error
 
     wanted = [image for image in images if image.sha256 is None]
-    local, remote = [image for image in wanted if image.local], [image for image in wanted if not image.local]
+    remote = [image for image in wanted if not image.local and scheme_of(image.uri) in FETCHED]
     # Each URL is a separate task, so that it does not wait for another host.
-    started = urls.start(fetch_one, failed, remote, largest=1) if remote else None
-    found = [*zip(local, files.run(fetch_one, failed, local), strict=True)]
-    if started is not None:
-        found += zip(remote, started.results(), strict=True)
-    for image, result in found:
+    started = urls.fetch([image.uri for image in remote], hashed) if remote else []
+    others = [image for image in wanted if scheme_of(image.uri) not in FETCHED] if remote else wanted
+    for image, result in zip(others, files.run(read, failed, others), strict=True):
         if isinstance(result, Exception):
             image.fail_with(result, ErrorCode.FETCH_FAILED)
         else:
-            image.sha256, image.status, image.data = result
+            image.sha256, image.data, image.status = result
+    for image, future in zip(remote, started, strict=True):
+        try:
+            image.sha256, image.data = future.result()
+        except Exception as error:
+            image.fail_with(error, ErrorCode.FETCH_FAILED)
     return images

@@ -17,6 +17,7 @@ from worker.pipeline.fetch import fetch_images
 from worker.pipeline.infer import infer_images
 from worker.pipeline.known import skip_known
 from worker.sources.fetcher import Fetcher, FetchLimits
+from worker.sources.host_pool import HostPool
 from worker.timeout_pool import TimeoutPool
 
 #: returns the fetcher that may read these folders and those of the settings
@@ -30,7 +31,7 @@ class Pools:
     #: read files and decode
     decode: TimeoutPool
     #: fetch URLs: these threads wait for other machines and need no core
-    fetch: TimeoutPool
+    fetch: HostPool
     #: run the inference calls of one batch in parallel, so that a last or only batch can use all cores
     infer: TimeoutPool
 
@@ -77,12 +78,17 @@ def build_tagger(settings: Settings, files: BundleFiles) -> Tagger:
     `files` finds the bundles, each of which is loaded on its first use. The process must not fork after that.
     """
     limits = FetchLimits(
-        settings.max_image_bytes, settings.fetch_timeout, settings.allow_private_hosts, settings.fetch_threads
+        settings.max_image_bytes,
+        settings.fetch_timeout,
+        settings.allow_private_hosts,
+        settings.fetch_threads,
+        settings.user_agent,
     )
+    http = limits.http_reader()
     cores = usable_cores()
     pools = Pools(
         TimeoutPool(settings.decode_threads or cores),
-        TimeoutPool(settings.fetch_threads, "fetch"),
+        HostPool(settings.fetch_threads, http),
         TimeoutPool(cores, "infer"),
     )
     return Tagger(
@@ -90,7 +96,7 @@ def build_tagger(settings: Settings, files: BundleFiles) -> Tagger:
         pools,
         DecodeLimits(settings.max_image_pixels, settings.max_image_frames),
         _decoder(settings),
-        lru_cache(maxsize=16)(lambda roots: Fetcher([*settings.allowed_roots, *map(Path, roots)], limits)),
+        lru_cache(maxsize=16)(lambda roots: Fetcher([*settings.allowed_roots, *map(Path, roots)], limits, http)),
     )
 
 

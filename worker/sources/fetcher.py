@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tagmill.outcomes import ErrorCode, ImageFailure, printable
+from tagmill.private_hosts import PrivateHosts
 from tagmill.url_schemes import FETCHED, LOCAL, scheme_of
+from worker.sources.download import Download
 from worker.sources.http_source import HttpReader
 
 _CHUNK_BYTES = 2**20
@@ -21,14 +23,21 @@ _NOT_A_PLAIN_FILE = {errno.ELOOP, errno.ENXIO, errno.ENODEV}
 
 @dataclass(frozen=True)
 class FetchLimits:
-    """Limits of fetching one image, and whether private addresses are allowed."""
+    """Limits of fetching one image, and what hosts are asked and told."""
 
     max_bytes: int
     #: seconds for everything together, from connecting through redirects and retries to the last byte
     timeout: float
-    allow_private_hosts: bool = False
+    allow_private_hosts: PrivateHosts | bool = False
     #: open at the same time to one host
     connections: int = 16
+    #: User-Agent of requests; `{version}` stands for the version of Tagmill
+    user_agent: str = "tagmill/{version}"
+
+    def http_reader(self) -> HttpReader:
+        """Return a reader of URLs with these limits."""
+        private = PrivateHosts.parse(self.allow_private_hosts)
+        return HttpReader(self.max_bytes, self.timeout, self.connections, private, self.user_agent)
 
 
 @dataclass(frozen=True)
@@ -42,12 +51,11 @@ class Fetched:
 class Fetcher:
     """Reads absolute paths below `roots`, and http(s) URLs. One instance serves all threads."""
 
-    def __init__(self, roots: Sequence[Path], limits: FetchLimits) -> None:
+    def __init__(self, roots: Sequence[Path], limits: FetchLimits, http: HttpReader | None = None) -> None:
+        """`http` is the reader that the fetchers of a process share: hosts have one pace in it."""
         self._roots = tuple(str(root.resolve()) for root in roots)
         self._limits = limits
-        self._http = HttpReader(
-            limits.max_bytes, limits.timeout, limits.connections, allow_private_hosts=limits.allow_private_hosts
-        )
+        self._http = http or limits.http_reader()
 
     def fetch(self, uri: str) -> Fetched:
         """Return the bytes at a location. Raise ImageFailure if they cannot be read."""
@@ -59,7 +67,7 @@ class Fetcher:
             raise ImageFailure(ErrorCode.FORBIDDEN_LOCATION, detail)
         if scheme not in FETCHED:
             raise ImageFailure(ErrorCode.UNSUPPORTED_LOCATION, f"{scheme[:30]}: is not http, https or an absolute path")
-        return Fetched(self._http.read(uri), None)
+        return Fetched(Download(uri, self._http).read(), None)
 
     def status(self, path: str) -> os.stat_result:
         """Return the status of a file below a root without opening it. Raise ImageFailure if it is not below a root."""

@@ -1,6 +1,10 @@
-"""Which IP addresses are public: only these may a URL of a catalog lead to."""
+"""Which IP addresses a URL of a catalog may lead to: public ones, and those that the settings allow."""
 
 import ipaddress
+
+from tagmill.private_hosts import PrivateHosts
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 #: prefix of the IPv6 addresses under which NAT64 gateways show IPv4 addresses (RFC 6052)
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
@@ -17,15 +21,38 @@ _SPECIAL = (
     ipaddress.ip_network("3fff::/20"),  # documentation
 )
 
+#: the networks that a host may be in that the settings allow by its name
+_OWN = (
+    *(ipaddress.ip_network(block) for block in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")),
+    *(ipaddress.ip_network(block) for block in ("127.0.0.0/8", "::1/128", "fc00::/7")),
+)
+#: metadata services of clouds inside these networks; a name never leads to them
+_METADATA = frozenset(map(ipaddress.ip_address, ("100.100.100.200", "fd00:ec2::254", "fd20:ce::254")))
+
 
 def is_public(address: str) -> bool:
     """Return whether a numeric address is public. An IPv6 address that wraps an IPv4 address counts as that address."""
-    ip: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.ip_address(address)
+    ip = _unwrapped(address)
+    if isinstance(ip, ipaddress.IPv6Address) and ip not in _ASSIGNED:
+        return False
+    return ip.is_global and not (ip.is_multicast or ip.is_reserved or any(ip in network for network in _SPECIAL))
+
+
+def may_connect(host: str, address: str, private: PrivateHosts) -> bool:
+    """Return whether a host that resolved to this numeric address may be connected to."""
+    if private.everything or is_public(address):
+        return True
+    ip = _unwrapped(address)
+    if private.has_address(ip) or private.has_address(ipaddress.ip_address(address)):
+        return True
+    return private.has_name(host) and ip not in _METADATA and any(ip in network for network in _OWN)
+
+
+def _unwrapped(address: str) -> Address:
+    ip: Address = ipaddress.ip_address(address)
     if isinstance(ip, ipaddress.IPv6Address):
         if ip.ipv4_mapped:
-            ip = ip.ipv4_mapped
-        elif ip in _NAT64:
-            ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        elif ip not in _ASSIGNED:
-            return False
-    return ip.is_global and not (ip.is_multicast or ip.is_reserved or any(ip in network for network in _SPECIAL))
+            return ip.ipv4_mapped
+        if ip in _NAT64:
+            return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    return ip

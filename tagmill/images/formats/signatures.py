@@ -11,6 +11,8 @@ _READ = {
     "BMP": (b"BM",),
     "TIFF": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
 }
+#: media types of the formats that are read, in the order in which servers are asked for them
+MEDIA_TYPES = ("image/jpeg", "image/png", "image/webp", "image/gif", "image/bmp", "image/tiff")
 #: first bytes of image formats that are not read
 _UNREAD = {
     b"8BPS": "Photoshop (PSD)",
@@ -69,6 +71,17 @@ _SVG = re.compile(
     re.DOTALL,
 )
 _PORTABLE = re.compile(rb"P[1-7Ff][\s#]+[\d#W-]")
+
+
+def begins_as_image(data: bytes) -> bool:
+    """Return whether bytes begin as those of an image of any known format, read or not."""
+    if data.startswith(b"\xff\xd8\xff"):
+        return True
+    try:
+        read_format(data)
+    except ImageFailure as failure:
+        return failure.code == ErrorCode.UNSUPPORTED_FORMAT
+    return True
 
 
 def read_format(data: bytes) -> str:

@@ -2,35 +2,55 @@
 
 import threading
 import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+
+import pytest
+from support.http_site import Site, reply
 
 from tagmill.outcomes import ErrorCode
 from worker.pipeline.batch_image import BatchImage
 from worker.pipeline.fetch import fetch_images
-from worker.sources.fetcher import Fetched
+from worker.sources.fetcher import Fetched, FetchLimits
+from worker.sources.host_pool import HostPool
 from worker.timeout_pool import TimeoutPool
 
 TOGETHER = 8
 
 
-def test_urls_are_fetched_together_though_one_thread_reads_files() -> None:
+@pytest.fixture
+def site() -> Iterator[Site]:
+    server = Site()
+    yield server
+    server.close()
+
+
+def test_urls_are_fetched_together_though_one_thread_reads_files(site: Site) -> None:
     meeting = threading.Barrier(TOGETHER, timeout=10)
     readers: set[str] = set()
 
+    def send(request: BaseHTTPRequestHandler) -> None:
+        meeting.wait()  # raises unless all of them are fetched at the same time
+        reply(body=request.path.encode())(request)
+
     def fetch(uri: str) -> Fetched:
-        if uri.startswith("http"):
-            meeting.wait()  # raises unless all of them are fetched at the same time
-        else:
-            readers.add(threading.current_thread().name)
+        readers.add(threading.current_thread().name)
         return Fetched(uri.encode(), None)
 
-    files, web = TimeoutPool(1, "files"), TimeoutPool(TOGETHER, "web")
-    images = [BatchImage(number, f"http://shop.example/{number}.jpg") for number in range(TOGETHER)]
-    images.append(BatchImage(TOGETHER, "/shop/a.jpg"))
+    site.replies.update({f"/{number}.jpg": send for number in range(TOGETHER)})
+    files = TimeoutPool(1, "files")
+    web = HostPool(TOGETHER, FetchLimits(1000, 10.0, True).http_reader())
+    images = [BatchImage(number, f"{site.url}/{number}.jpg") for number in range(TOGETHER)]
+    images += [BatchImage(TOGETHER, "/shop/a.jpg"), BatchImage(TOGETHER + 1, f"{site.url}/none.jpg")]
     found = fetch_images(images, fetch, files, web)
     files.shutdown()
     web.shutdown()
-    assert [image.data for image in found] == [image.uri.encode() for image in images]
-    assert readers == {"files"}
+    assert [image.data for image in found] == [
+        *(f"/{number}.jpg".encode() for number in range(TOGETHER)),
+        b"/shop/a.jpg",
+        None,
+    ]
+    assert (found[-1].code, readers) == (ErrorCode.NOT_FOUND, {"files"})
 
 
 def test_an_unexpected_error_of_a_fetch_fails_its_image_alone() -> None:

@@ -4,7 +4,8 @@ import ipaddress
 
 import pytest
 
-from worker.sources.public_address import is_public
+from tagmill.private_hosts import PrivateHosts
+from worker.sources.public_address import is_public, may_connect
 
 
 @pytest.mark.parametrize(
@@ -74,3 +75,38 @@ def test_no_address_of_a_special_block_is_public_in_any_version_of_python(block:
         if address.version == 4:
             assert not is_public(f"::ffff:{address}")
             assert not is_public(str(ipaddress.IPv6Address("64:ff9b::") + int(address)))
+
+
+@pytest.mark.parametrize(
+    ("setting", "host", "address", "expected"),
+    [
+        ("false", "h", "8.8.8.8", True),
+        ("false", "h", "10.0.0.1", False),
+        ("true", "h", "169.254.169.254", True),
+        ("10.0.0.0/8", "h", "10.1.2.3", True),
+        ("10.0.0.0/8", "h", "::ffff:10.1.2.3", True),
+        ("10.0.0.0/8", "h", "64:ff9b::a01:203", True),
+        ("10.0.0.0/8", "h", "11.1.2.3", True),
+        ("10.0.0.0/8", "h", "172.16.0.1", False),
+        ("10.1.2.3", "h", "10.1.2.4", False),
+        ("fd00::/8", "h", "fd12::1", True),
+        ("fd00::/8", "h", "10.0.0.1", False),
+        ("169.254.0.0/16", "h", "169.254.169.254", True),
+        ("0.0.0.0/0", "h", "169.254.169.254", True),
+        ("0.0.0.0/0", "h", "::1", False),
+        ("h.internal", "h.internal", "10.0.0.1", True),
+        ("h.internal", "h.internal", "fd12::1", True),
+        ("h.internal", "h.internal", "127.0.0.1", True),
+        ("h.internal", "h.internal", "169.254.169.254", False),
+        ("h.internal", "h.internal", "fd00:ec2::254", False),
+        ("h.internal", "h.internal", "::ffff:169.254.169.254", False),
+        ("h.internal", "h.internal", "fe80::1", False),
+        ("h.internal", "h.internal", "224.0.0.1", False),
+        ("h.internal,169.254.169.254", "h.internal", "169.254.169.254", True),
+        ("h.internal", "x.h.internal", "10.0.0.1", False),
+        ("*.h.internal", "y.x.h.internal", "10.0.0.1", True),
+        ("*.h.internal", "xh.internal", "10.0.0.1", False),
+    ],
+)
+def test_the_setting_allows_networks_and_names(setting: str, host: str, address: str, expected: bool) -> None:
+    assert may_connect(host, address, PrivateHosts.parse(setting)) is expected

@@ -1,0 +1,147 @@
+"""One image on its way from its URL: redirects, further attempts, and how long it waits for its host.
+
+No thread waits inside a download. An attempt that has to wait raises `NotYet`, and the next call of `run` goes on.
+"""
+
+import random
+import time
+from urllib.parse import urlsplit
+
+from tagmill.outcomes import ErrorCode, ImageFailure
+from worker.sources.http_failure import BusyFailure, TransientFailure, without_secrets
+from worker.sources.http_source import HttpReader
+from worker.sources.redirects import MAX_REDIRECTS, with_percents_escaped
+
+#: further attempts after a 5xx, a 408 or a broken connection
+MAX_RETRIES = 2
+#: seconds before the first of them; three times as long before the second
+BACKOFF = 0.2
+#: how often one image is asked for of a host that is too busy
+MAX_REFUSALS = 10
+#: seconds before an image is asked for again of a host that is too busy and does not say when: doubled each time
+BUSY_BACKOFF, LONGEST_BUSY_BACKOFF = 0.5, 8.0
+#: seconds after which an image is given up, however the host answers
+LONGEST_WAIT = 3600.0
+
+
+class NotYet(Exception):
+    """No error: a download has to wait, and is to be run again at `until`."""
+
+    def __init__(self, until: float) -> None:
+        super().__init__(until)
+        self.until = until
+
+
+class Download:
+    """One URL to be read. It belongs to one thread at a time.
+
+    `http.timeout` limits its attempts and the pauses between them, from its first request on. Waiting for a host that
+    is too busy, or for its turn in the pace of the host, does not count: see `Paces.hopeless_at`.
+    """
+
+    def __init__(self, url: str, http: HttpReader) -> None:
+        self._first = self._url = with_percents_escaped(url)
+        self._http = http
+        self._left = http.timeout
+        self._hops = self._retries = self._refusals = 0
+        #: when it began to wait for a host that refuses
+        self._since = self._began = time.monotonic()
+        self._refusal: BusyFailure | None = None
+        #: the host of the next request
+        self.host = _host_of(self._url)
+        #: whether the turn of the next request was taken
+        self.has_turn = False
+
+    def hopeless_at(self) -> float:
+        """Return when it is to be given up, if its host goes on as it does."""
+        tried = self._refusal is not None
+        hopeless = self._http.paces.hopeless_at(self.host, self._since, self._http.timeout, tried=tried)
+        return min(hopeless, self._began + LONGEST_WAIT)
+
+    def read(self) -> bytes:
+        """Return the bytes, and wait in this thread where it has to. Raise ImageFailure."""
+        latest = self._began + self._http.timeout
+        while True:
+            try:
+                return self.run()
+            except NotYet as wait:
+                if wait.until > latest:
+                    raise self._given_up() from None
+                time.sleep(max(0.0, wait.until - time.monotonic()))
+
+    def run(self) -> bytes:
+        """Return the bytes. Raise ImageFailure, or NotYet if the download is to be run again later."""
+        started = time.monotonic()
+        deadline = started + self._left
+        try:
+            return self._follow(deadline)
+        except TransientFailure as failure:
+            raise self._again(failure, started) from None
+        finally:
+            self._left -= time.monotonic() - started
+
+    def _follow(self, deadline: float) -> bytes:
+        while True:
+            self._take_turn()
+            answer = self._http.get(self._url, self.host, deadline)
+            if isinstance(answer, bytes):
+                return answer
+            self._hops += 1
+            if self._hops > MAX_REDIRECTS:
+                detail = f"{without_secrets(self._first)}: more than {MAX_REDIRECTS} redirects"
+                raise ImageFailure(ErrorCode.FETCH_FAILED, detail)
+            self._go_to(answer)
+
+    def _take_turn(self) -> None:
+        now = time.monotonic()
+        if not self.has_turn and not self._http.paces.take_turn(self.host, now):
+            turn = self._http.paces.turn_at(self.host)
+            if max(turn, now) >= self.hopeless_at():
+                raise self._given_up()
+            raise NotYet(turn)
+        self.has_turn = False
+        if not self._http.paces.is_refusing(self.host):
+            self._since = now
+
+    def _go_to(self, url: str) -> None:
+        self._url, self.host = url, _host_of(url)
+
+    def _again(self, failure: TransientFailure, started: float) -> Exception:
+        """Return NotYet for a failure after which another attempt is made; otherwise the failure."""
+        now = time.monotonic()
+        if isinstance(failure, BusyFailure):
+            self._refusal = failure
+            self._refusals += 1
+            backoff = min(BUSY_BACKOFF * 2 ** (self._refusals - 1), LONGEST_BUSY_BACKOFF)
+            until = now + max(failure.retry_after or backoff * random.uniform(0.75, 1.25), 0.01)
+            if self._refusals >= MAX_REFUSALS or until >= self.hopeless_at():
+                return self._given_up()
+            return NotYet(until)
+        # With jitter: otherwise all threads of a batch would retry an overloaded server at the same time.
+        pause = max(BACKOFF * 3**self._retries * random.uniform(0.75, 1.25), failure.retry_after or 0.0)
+        left = self._left - (now - started) - pause
+        if self._retries == MAX_RETRIES or left <= 0:
+            return failure
+        self._retries += 1
+        self._left -= pause
+        self._hops = 0
+        self._go_to(self._first)
+        return NotYet(now + pause)
+
+    def _given_up(self) -> ImageFailure:
+        """Return the failure of an image whose host is too busy for it."""
+        if self._refusal is None:
+            waited = f"no turn in {time.monotonic() - self._began:.0f} s; its host answers HTTP 429 or 503"
+            return ImageFailure(ErrorCode.FETCH_FAILED, f"{without_secrets(self._url)}: {waited}")
+        wait = self._refusal.retry_after
+        asked = "" if wait is None else f", Retry-After {wait:g} s"
+        times = "" if self._refusals == 1 else f", {self._refusals} times"
+        return ImageFailure(ErrorCode.FETCH_FAILED, f"{self._refusal.detail}{asked}{times}")
+
+
+def _host_of(url: str) -> str:
+    """Return the host and port of a URL, as written; hosts with one name share a pace."""
+    try:
+        return urlsplit(url).netloc.rpartition("@")[2].lower()
+    except ValueError:
+        return ""
