@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import signal
 import sqlite3
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -189,6 +190,32 @@ def test_ctrl_c_twice_ends_as_ctrl_c_does(tmp_path: Path) -> None:
     code, output = interrupt(command, env, (tmp_path / "tags.db-wal").exists, times=3)
     assert (code, output.splitlines()[-1]) == (130, "interrupted; it is safe to run the command again")
     assert "Traceback" not in output
+
+
+def test_ctrl_c_on_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    env = environment(database_url=f"sqlite:///{tmp_path / 'tags.db'}")
+    write_folder(tmp_path / "shop", 2000)
+    command = [TAGMILL, "tag", str(tmp_path / "shop"), "--bundle", str(write_classifier(tmp_path / "c.onnx"))]
+    database, output = tmp_path / "tags.db", tmp_path / "output"
+
+    def begun() -> bool:
+        with suppress(sqlite3.Error), closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+            return bool(connection.execute("SELECT count(*) FROM batch WHERE status = 'done'").fetchone()[0])
+        return False
+
+    with output.open("w") as out:
+        process = subprocess.Popen([*command, "--batch-size", "4"], env=env, stdout=out, stderr=out)
+    wait_until(begun, 60, "the command to tag")
+    # The kernel refuses writes beyond this byte: for SQLite this is the same as a full disk.
+    limit = max(path.stat().st_size for path in tmp_path.glob("tags.db*")) + 20_000
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    wait_until(lambda: "is down" in output.read_text(), 60, "the disk to be full")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    *before, last = filter(None, output.read_text().splitlines())
+    assert last == "interrupted; it is safe to run the command again"
+    assert len(before) <= 2
+    assert all("database is" in line for line in before), before
 
 
 @pytest.fixture
