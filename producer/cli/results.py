@@ -2,10 +2,12 @@
 
 import io
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
 import click
+from sqlalchemy import Engine
 
 from producer.results.formats import WRITERS, Format
 from producer.results.mask_png_writer import require_segmenter, write_masks
@@ -13,6 +15,7 @@ from producer.results.read import is_ascii, read_results, run_models, unique_nam
 from tagmill.db.migrate import open_database
 from tagmill.errors import InputError
 from tagmill.files import open_atomic
+from tagmill.registry.models import Model
 from tagmill.settings import load_settings
 
 
@@ -35,8 +38,7 @@ def results(run_id: int, format_name: str, output: str, masks: Path | None) -> N
     if masks is not None:
         require_segmenter(models)
     write = WRITERS[Format(format_name)]
-    # A spreadsheet takes a CSV for text of its country's old encoding, unless it begins with a byte order mark.
-    mark = "\ufeff" if format_name == Format.CSV and not is_ascii(engine, run_id, models) else ""
+    mark = _byte_order_mark(engine, run_id, models) if format_name == Format.CSV and _is_for_people(output) else ""
     if output == "-":
         out = _utf8_stdout()
         out.write(mark)
@@ -56,6 +58,16 @@ def results(run_id: int, format_name: str, output: str, masks: Path | None) -> N
         except OSError as error:
             raise InputError(f"{error.filename or masks}: {error.strerror}; name another folder") from error
         click.echo(f"{written} masks in {masks}", err=True)
+
+
+def _byte_order_mark(engine: Engine, run_id: int, models: Sequence[Model]) -> str:
+    """Return the mark without which a spreadsheet takes a CSV for text in its country's old encoding."""
+    return "" if is_ascii(engine, run_id, models) else "\ufeff"
+
+
+def _is_for_people(output: str) -> bool:
+    """Return whether a spreadsheet may open the output: a program reads a pipe or device that -o names."""
+    return output == "-" or Path(output).is_file() or not Path(output).exists()
 
 
 def _utf8_stdout() -> TextIO:

@@ -13,11 +13,11 @@ from producer.submit import publish_run
 from tagmill.broker.app import make_app, require_shared_broker
 from tagmill.cli.console import open_console
 from tagmill.cli.param_types import AS_JSON
-from tagmill.cli.run_display import exit_code, progress_bar, watch
+from tagmill.cli.run_display import all_failed, ending, exit_code, progress_bar, watch
 from tagmill.db.migrate import open_database
 from tagmill.errors import ConfigurationError, ExitCode, ServiceDown, first_line
 from tagmill.images.file_names import SkippedFiles
-from tagmill.ledger.progress import run_progress
+from tagmill.ledger.progress import RunProgress, run_progress
 from tagmill.ledger.runs import create_run
 from tagmill.registry.models import resolve
 from tagmill.settings import load_settings
@@ -82,11 +82,17 @@ def submit(
         else:
             for line in skipped.lines():
                 click.echo(line)
-            click.echo(f"run {run_id}: {progress.images} images in {batches} batches, {progress.state}")
-            click.echo(
-                f"follow it with: tagmill run watch {run_id}" if not wait else f"read it with: tagmill results {run_id}"
-            )
+            click.echo(f"run {run_id}: {progress.images} images in {batches} batches, {ending(progress)}")
+            click.echo(_next_step(progress))
     return exit_code(progress)
+
+
+def _next_step(progress: RunProgress) -> str:
+    if not progress.ended:
+        return f"follow it with: tagmill run watch {progress.run}"
+    if all_failed(progress):
+        return f"see why with: tagmill run status {progress.run}"
+    return f"read it with: tagmill results {progress.run}"
 
 
 def _check_models(models: tuple[str, ...]) -> None:

@@ -63,6 +63,21 @@ def watch(engine: Engine, run_id: int) -> RunProgress:
             time.sleep(POLL_SECONDS)
 
 
+def all_failed(progress: RunProgress) -> bool:
+    """Return whether a run ended and none of its images was tagged."""
+    return progress.ended and 0 < progress.images == progress.failed
+
+
+def ending(progress: RunProgress) -> str:
+    """Return the state of a run in words, with the codes of failed images; a run without a tag is not "done"."""
+    if not (progress.ended and progress.failed):
+        return progress.state
+    codes = ", ".join(f"{count} {code}" for code, count in progress.failures.items())
+    if all_failed(progress):
+        return f"failed, none of its {progress.images} images was tagged ({codes})"
+    return f"{progress.state}, {progress.failed} of {progress.images} images failed ({codes})"
+
+
 def exit_code(progress: RunProgress) -> ExitCode:
     """Return 3 if images of an ended run failed or were left out, else 0."""
     return ExitCode.FAILED_IMAGES if progress.ended and progress.tagged < progress.images else ExitCode.DONE
@@ -71,13 +86,16 @@ def exit_code(progress: RunProgress) -> ExitCode:
 def status_table(progress: RunProgress) -> Table:
     """Return a table of one run, with the command that retries each kind of failure worth a retry."""
     retry = "the same `tagmill tag` again" if progress.is_local else f"tagmill run retry {progress.run} --code {{}}"
-    table = Table(title=f"run {progress.run}: {progress.state}", show_header=False, title_justify="left")
+    title = "failed, no image was tagged" if all_failed(progress) else progress.state
+    table = Table(title=f"run {progress.run}: {title}", show_header=False, title_justify="left")
     table.add_row("source", progress.source)
     if not progress.is_local:
         table.add_row("queue", progress.queue)
     table.add_row("models", ", ".join(progress.models))
     table.add_row("images", f"{progress.images} ({progress.tagged} tagged, {progress.failed} failed)")
-    table.add_row("batches", ", ".join(f"{count} {status}" for status, count in progress.batches.items() if count))
+    words = {"done": "ended"} if all_failed(progress) else {}
+    batches = (f"{count} {words.get(status, status)}" for status, count in progress.batches.items() if count)
+    table.add_row("batches", ", ".join(batches))
     table.add_row("inferences", f"{progress.inferences} new")
     if progress.started_at is not None:
         table.add_row("duration", str(timedelta(seconds=round(progress.seconds))))
@@ -115,8 +133,9 @@ def runs_table(runs: Iterable[RunProgress]) -> Table:
         table.add_column(name, overflow="fold")
     for progress in runs:
         created = datetime.fromtimestamp(progress.created_at, UTC).strftime("%m-%d %H:%M")
+        state = "failed" if all_failed(progress) else progress.state
         table.add_row(
-            *(str(progress.run), created, progress.state, str(progress.images), str(progress.tagged)),
+            *(str(progress.run), created, state, str(progress.images), str(progress.tagged)),
             *(str(progress.failed), " ".join(progress.models), progress.source),
         )
     return table

@@ -11,7 +11,8 @@ from rich.progress import Progress
 
 from tagmill.cli.console import open_console, text_column
 from tagmill.cli.progress import Display
-from tagmill.cli.run_display import runs_table, status_table
+from tagmill.cli.run_display import ending, exit_code, runs_table, status_table
+from tagmill.errors import ExitCode
 from tagmill.ledger.progress import BatchErrors, RunProgress
 from worker.cli.tag import how_to_read
 from worker.local.tag import NamedBundles, local_queue
@@ -120,3 +121,24 @@ def test_the_command_to_read_a_run_is_quoted_and_contains_no_password() -> None:
     assert how_to_read(1, "sqlite:///my tags.db") == "TAGMILL_DATABASE_URL='sqlite:///my tags.db' tagmill results 1"
     for url in ("postgresql://me:hunter2@host/db", "postgresql://me@host/db?password=hunter2"):
         assert how_to_read(1, url) == "tagmill results 1, with TAGMILL_DATABASE_URL set to what --db was given"
+
+
+ALL_FAILED = replace(RUN, tagged=0, failed=10, failures={"not_found": 8, "corrupt": 2})
+
+
+def test_a_run_whose_images_all_failed_is_not_shown_as_done(
+    console: Console, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ending(ALL_FAILED) == "failed, none of its 10 images was tagged (8 not_found, 2 corrupt)"
+    assert exit_code(ALL_FAILED) is ExitCode.FAILED_IMAGES
+    for item in (runs_table([ALL_FAILED]), status_table(ALL_FAILED)):
+        console.print(item)
+        output = capsys.readouterr().out
+        assert "failed" in output
+        assert "done" not in output
+
+
+def test_the_ending_of_a_run_counts_its_failed_images_by_code() -> None:
+    assert ending(RUN) == "done, 1 of 10 images failed (1 not_found)"
+    assert ending(replace(RUN, tagged=10, failed=0, failures={})) == "done"
+    assert ending(replace(RUN, tagged=8)) == "running"
