@@ -4,6 +4,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
+from contextvars import copy_context
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -51,7 +53,8 @@ class TimeoutPool(Executor):
         if self._closed:
             raise RuntimeError("the pool is closed")
         future: Future[_Result] = Future()
-        self._tasks.put((future, lambda: fn(*args, **kwargs)))
+        # In the context of the caller, so that what the thread logs names the batch.
+        self._tasks.put((future, partial(copy_context().run, fn, *args, **kwargs)))
         return future
 
     def run(

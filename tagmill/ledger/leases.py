@@ -71,12 +71,12 @@ class Claim:
     roots: tuple[str, ...]
     #: sha256 of each of `pinned`
     models: tuple[str, ...] = field(init=False)
-    #: the names of `pinned`, as logs and Celery's events show them
+    #: the sorted names of `pinned`, as logs and Celery's events show them
     model: str = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "models", tuple(found.sha256 for found in self.pinned))
-        object.__setattr__(self, "model", ", ".join(found.name for found in self.pinned))
+        object.__setattr__(self, "model", ", ".join(sorted(found.name for found in self.pinned)))
 
 
 _Id = int | BindParameter[Any]

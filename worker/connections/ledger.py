@@ -67,7 +67,8 @@ class Ledger:
         self.call(partial(leases.give_back, crashed=crashed), claim, reason, not_before)
 
     def _claim(self, *given: Any) -> Claim | None:
-        with self._slow.noticed():
+        _, run_id, batch_id, *_ = given
+        with self._slow.noticed(run=run_id, batch=batch_id):
             return leases.claim(*given)
 
     def call(self, function: Callable[..., _Result], *given: Any) -> _Result:

@@ -22,17 +22,18 @@ class SlowCalls:
 
     def __init__(self, services: Services) -> None:
         self._numbers = itertools.count()
-        #: number of a call -> monotonic time of its begin
-        self._began: dict[int, float] = {}
+        #: number of a call -> monotonic time of its begin, and what it is about
+        self._began: dict[int, tuple[float, dict[str, int]]] = {}
         self._logged: set[int] = set()
         self._thread = Periodic("slow_calls", LOOK_SECONDS, self._look, services)
         self._thread.start()
 
     @contextmanager
-    def noticed(self) -> Iterator[None]:
-        """Log the claim in the block if it waits for long, and that it was answered after that."""
+    def noticed(self, **about: int) -> Iterator[None]:
+        """Log the claim in the block if it waits for long, and that it was answered after that, with these fields."""
         number = next(self._numbers)
-        self._began[number] = began = time.monotonic()
+        began = time.monotonic()
+        self._began[number] = began, about
         try:
             yield
         finally:
@@ -40,7 +41,8 @@ class SlowCalls:
             if number in self._logged:
                 self._logged.discard(number)
                 seconds = round(time.monotonic() - began, 1)
-                log.warning("the database answered", extra={"action": "claim_answered", "seconds": seconds})
+                fields = {"action": "claim_answered", "seconds": seconds, **about}
+                log.warning("the database answered", extra=fields)
 
     def stop(self) -> None:
         """End the thread."""
@@ -48,8 +50,8 @@ class SlowCalls:
 
     def _look(self) -> None:
         now = time.monotonic()
-        for number, began in list(self._began.items()):
+        for number, (began, about) in list(self._began.items()):
             if now - began > SLOW_SECONDS and number not in self._logged:
                 self._logged.add(number)
-                fields = {"action": "claim_waits", "seconds": round(now - began, 1)}
+                fields = {"action": "claim_waits", "seconds": round(now - began, 1), **about}
                 log.warning("a claim is waiting for the database", extra=fields)

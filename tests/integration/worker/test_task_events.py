@@ -59,7 +59,7 @@ def test_a_tagged_batch_is_a_result_and_a_failed_attempt_is_a_failed_task(site: 
         tagged = site.submit(site.folder / "shop", *MODELS, "--wait", expect=3)["run"]
         wait_until(lambda: of_type(events, "task-succeeded"), 20, "the task to succeed")
         (batch,) = site.values(f"SELECT id FROM batch WHERE run_id = {tagged}")
-        what = {"run": tagged, "batch": batch, "model": "colors@1, color-masks@1", "images": 6}
+        what = {"run": tagged, "batch": batch, "model": "color-masks@1, colors@1", "images": 6}
         assert of_type(events, "task-succeeded")[0]["result"] == repr(
             what | {"tagged": 5, "failed": {"not_an_image": 1}}
         )
@@ -76,9 +76,9 @@ def test_a_tagged_batch_is_a_result_and_a_failed_attempt_is_a_failed_task(site: 
         assert failed["failures"] == {"batch_dead": 6}
         (event,) = of_type(events, "task-failed")
         assert f"BatchFailedError('run {failed['run']}, batch " in event["exception"]
-        assert "colors@1, color-masks@1: new row for relation" in event["exception"]
+        assert "color-masks@1, colors@1: new row for relation" in event["exception"]
         (line,) = lines(worker, "batch_failed")
-        assert (line["run"], line["model"], line["level"]) == (failed["run"], "colors@1, color-masks@1", "error")
+        assert (line["run"], line["model"], line["level"]) == (failed["run"], "color-masks@1, colors@1", "error")
         assert worker.log.count("Traceback") == 1 + worker.log.count("direct cause")
         assert waiting(make_app(settings), settings.queue) == 0
         assert len(of_type(events, "task-succeeded")) == 1

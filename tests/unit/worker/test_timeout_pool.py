@@ -6,6 +6,7 @@ import time
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import wait
+from contextvars import ContextVar
 
 import pytest
 
@@ -104,4 +105,12 @@ def test_a_chunk_is_not_stuck_while_its_items_make_progress() -> None:
         assert pool.abandon_stuck(0.3) == 0
         time.sleep(0.01)
     assert found == [str(number) for number in range(LARGEST_CHUNK)]
+    pool.shutdown()
+
+
+def test_a_task_runs_in_the_context_of_its_caller() -> None:
+    pool, batch = TimeoutPool(1), ContextVar("batch", default=0)
+    for number in (1, 2):
+        batch.set(number)
+        assert pool.submit(batch.get).result(10) == number
     pool.shutdown()
