@@ -3,16 +3,16 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import (
+    Column,
     ColumnElement,
     Connection,
     Engine,
     LargeBinary,
-    Row,
     Select,
-    Table,
     and_,
     cast,
     func,
@@ -46,7 +46,20 @@ from tagmill.registry.models import Model, models_by_sha256
 from tagmill.text import normalize
 
 #: images per round of queries
-PAGE = 500
+PAGE = 2000
+
+Columns = tuple[Column[Any], ...]
+_ENTRY = (entry.c.position, entry.c.image_key, entry.c.uri)
+_FAILURE = (image_failure.c.position, image_failure.c.error_code, image_failure.c.error_detail)
+_IMAGE = (image_content.c.id, image_content.c.sha256, image_content.c.width, image_content.c.height)
+_RESULT = (
+    *(result.c.image_id, result.c.model_id, result.c.created_at),
+    *(result.c[f"label_{rank}"] for rank in range(1, LABELS + 1)),
+    *(result.c[f"score_{rank}"] for rank in range(1, LABELS + 1)),
+)
+#: the columns of labels and of scores in `_RESULT`, best first
+_LABELS, _SCORES = slice(3, 3 + LABELS), slice(3 + LABELS, 3 + 2 * LABELS)
+_FURTHER = (further_label.c.image_id, further_label.c.model_id, further_label.c.label_id, further_label.c.score)
 
 
 @dataclass(frozen=True)
@@ -107,30 +120,29 @@ def _octet_length(column: ColumnElement[str]) -> ColumnElement[int]:
 
 def read_results(engine: Engine, run_id: int, models: Sequence[Model]) -> Iterator[ImageResult]:
     """Yield every image of a run in the order of its manifest."""
-    last, batches = -1, _OpenBatches(run_id)
+    last, batches, words = -1, _OpenBatches(run_id), _Words()
     while True:
         with reading(engine) as connection:
             _look_up_by_index(connection)
-            found = select(entry).where(entry.c.run_id == run_id, entry.c.position > last)
+            found = select(*_ENTRY).where(entry.c.run_id == run_id, entry.c.position > last)
             page = connection.execute(found.order_by(entry.c.position).limit(PAGE)).all()
             if not page:
                 return
             first, last = page[0].position, page[-1].position
             tagged = batches.image_ids(connection, first, last)
             failed = _failures(connection, run_id, first, last)
-            images = _by_id(connection, image_content, tagged.values())
-            answers = _answers(connection, list(images), models)
-        for row in page:
-            image = images.get(tagged.get(row.position, -1))
-            failure = failed.get(row.position)
-            status = ImageStatus.TAGGED if image else ImageStatus.FAILED if failure else ImageStatus.PENDING
-            code, detail = (failure.error_code, failure.error_detail) if failure else (None, None)
-            sha256, width, height = (image.sha256, image.width, image.height) if image else (None, None, None)
-            labels, masks = answers.get(image.id, ({}, {})) if image else ({}, {})
-            yield ImageResult(
-                *(row.position, row.image_key, row.uri, status, code, detail),
-                *(sha256, width, height, labels, masks),
-            )
+            images = _by_id(connection, _IMAGE, tagged.values())
+            answers = _answers(connection, list(images), models, words)
+        for position, image_key, uri in page:
+            if image := images.get(tagged.get(position, -1)):
+                image_id, sha256, width, height = image
+                facts = (sha256, width, height, *answers[image_id])
+                yield ImageResult(position, image_key, uri, ImageStatus.TAGGED, None, None, *facts)
+            elif failure := failed.get(position):
+                _, code, detail = failure
+                yield ImageResult(position, image_key, uri, ImageStatus.FAILED, code, detail, None, None, None)
+            else:
+                yield ImageResult(position, image_key, uri, ImageStatus.PENDING, None, None, None, None, None)
 
 
 def _look_up_by_index(connection: Connection) -> None:
@@ -163,7 +175,7 @@ class _OpenBatches:
         self._open += connection.execute(mine.where(made_since)).all() if self._read_to >= 0 else []
         self._newest = connection.execute(newest).scalar_one()
         self._read_to = last
-        outcomes = _by_id(connection, batch_outcome, [found.id for found in self._open])
+        outcomes = _by_id(connection, tuple(batch_outcome.c), [found.id for found in self._open])
         return {
             at: image
             for found in self._open
@@ -173,42 +185,56 @@ class _OpenBatches:
         }
 
 
-def _by_id(connection: Connection, table: Table, ids: Iterable[int]) -> dict[int, Row[Any]]:
-    """Return the rows of a table with these keys, by key."""
-    (key,) = table.primary_key.columns
-    found = connection.execute(select(table).where(any_of(key, "ids")), {"ids": list(ids)})
-    return {row._mapping[key.name]: row for row in found}
+def _by_id(connection: Connection, columns: Columns, ids: Iterable[int]) -> dict[int, Any]:
+    """Return the rows of a table with these keys, by key, which is the first of the columns."""
+    found = connection.execute(select(*columns).where(any_of(columns[0], "ids")), {"ids": list(ids)})
+    return {row[0]: row for row in found.all()}
 
 
-def _failures(connection: Connection, run_id: int, first: int, last: int) -> dict[int, Row[Any]]:
-    """Return position -> failure from position `first` to `last`."""
+def _failures(connection: Connection, run_id: int, first: int, last: int) -> dict[int, Any]:
+    """Return position -> position, code and detail of each failure from position `first` to `last`."""
     mine = and_(image_failure.c.run_id == run_id, image_failure.c.position.between(first, last))
-    return {row.position: row for row in connection.execute(select(image_failure).where(mine))}
+    return {row[0]: row for row in connection.execute(select(*_FAILURE).where(mine)).all()}
+
+
+class _Words:
+    """The labels of a run: number -> text. Each is read once."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, str] = {}
+
+    def read(self, connection: Connection, numbers: Iterable[int]) -> dict[int, str]:
+        """Return the texts of at least these numbers."""
+        if new := set(numbers) - self._known.keys() - {None}:
+            found = _by_id(connection, (label_name.c.id, label_name.c.name), new)
+            self._known |= {row.id: normalize(row.name) for row in found.values()}
+        return self._known
 
 
 #: image id -> labels and masks by the name of the model
 _Answers = dict[int, tuple[dict[str, list[tuple[str, float]]], dict[str, list[Mask]]]]
 
 
-def _answers(connection: Connection, images: Sequence[int], models: Sequence[Model]) -> _Answers:
+def _answers(connection: Connection, images: Sequence[int], models: Sequence[Model], known: _Words) -> _Answers:
     unique = unique_names(models)
     names = {found.id: unique[found.sha256] for found in models}
     of_these = {"images": images, "models": list(names)}
-    results = connection.execute(_of_images(result), of_these).all()
-    further = connection.execute(_of_images(further_label).order_by(further_label.c.rank), of_these).all()
-    masks = connection.execute(_of_images(result_mask), of_these).all()
-    ids = {row.label_id for row in (*further, *masks)} | {label for row in results for label, _ in _best(row)}
-    words = {number: normalize(row.name) for number, row in _by_id(connection, label_name, ids).items()}
+    results = connection.execute(_of_images(_RESULT), of_these).all()
+    further = connection.execute(_of_images(_FURTHER).order_by(further_label.c.rank), of_these).all()
+    masks = connection.execute(_of_images(tuple(result_mask.c)), of_these).all()
+    labels = chain(*(row[_LABELS] for row in results), (row[2] for row in further), (row.label_id for row in masks))
+    words = known.read(connection, labels)
     answers: _Answers = defaultdict(lambda: ({}, {}))
-    # The results of an image in the order in which they were made.
-    shas = {found.id: found.sha256 for found in models}
-    results = sorted(results, key=lambda row: (row.created_at, shas[row.model_id]))
-    order = {(row.image_id, row.model_id): number for number, row in enumerate(results)}
+    if len(models) > 1:  # the results of an image in the order in which they were made
+        shas = {found.id: found.sha256 for found in models}
+        results = sorted(results, key=lambda row: (row[2], shas[row[1]]))
     for row in results:
-        if best := _best(row):
-            answers[row.image_id][0][names[row.model_id]] = [(words[label], score) for label, score in best]
-    for row in further:
-        answers[row.image_id][0][names[row.model_id]].append((words[row.label_id], row.score))
+        pairs = zip(row[_LABELS], row[_SCORES], strict=True)
+        if best := [(words[label], score) for label, score in pairs if label is not None]:
+            answers[row[0]][0][names[row[1]]] = best
+    for image_id, model_id, label, score in further:
+        answers[image_id][0][names[model_id]].append((words[label], score))
+    order = {(row[0], row[1]): number for number, row in enumerate(results)} if masks else {}
     made = sorted(masks, key=lambda row: (order[row.image_id, row.model_id], -row.area_share, words[row.label_id]))
     for row in made:
         found = Mask(
@@ -224,15 +250,9 @@ def _answers(connection: Connection, images: Sequence[int], models: Sequence[Mod
     return answers
 
 
-def _of_images(table: Table) -> Select[Any]:
-    return select(table).where(any_of(table.c.image_id, "images"), any_of(table.c.model_id, "models"))
-
-
-def _best(row: Row[Any]) -> list[tuple[int, float]]:
-    """Return the labels in a row of `result` with their scores, best first."""
-    found = row._mapping
-    labels = [(found[f"label_{rank}"], found[f"score_{rank}"]) for rank in range(1, LABELS + 1)]
-    return [(label, score) for label, score in labels if label is not None]
+def _of_images(columns: Columns) -> Select[Any]:
+    of_images = any_of(columns[0], "images")
+    return select(*columns).where(of_images, any_of(columns[0].table.c.model_id, "models"))
 
 
 def unique_names(models: Sequence[Model]) -> dict[str, str]:

@@ -1,12 +1,12 @@
 """Create, cancel and retry runs, and mark their batches as published."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, and_, case, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, and_, case, delete, func, insert, select, update
 
 from tagmill.db.bulk import insert_rows
 from tagmill.db.connection import epoch_now, reading
@@ -34,8 +34,8 @@ if TYPE_CHECKING:  # it reads bundles with NumPy, which takes longer to import t
 LOCAL_QUEUE_PREFIX = "embedded-"
 #: batches inserted by one statement
 INSERT_CHUNK = 64
-#: batches whose counts one statement recomputes
-COUNT_CHUNK = 1000
+#: failures that a retry takes at a time
+TAKE_CHUNK = 8192
 #: batches that a producer marks as published in one transaction
 PUBLISH_CHUNK = 1000
 #: seconds after which a producer that marked no further batches is taken for dead, and reapers publish the rest
@@ -143,21 +143,18 @@ def requeue_images(
         failed = and_(failed, image_failure.c.error_code.in_(codes))
     with engine.begin() as connection:
         batch_size = int(_require(connection, run_id)["batch_size"])
-        moved = list(connection.execute(select(image_failure.c.position, image_failure.c.batch_id).where(failed)).all())
-        connection.execute(delete(image_failure).where(failed))
-        _recount(connection, run_id, Counter(row.batch_id for row in moved))
-        positions = [row.position for row in moved]
+        taken = _take_failed(connection, run_id, failed)
         if not (failed_only or codes):
-            positions += _leave_cancelled(connection, run_id)
-        if not positions:
+            taken = chain(taken, _take_cancelled(connection, run_id))
+        images = _insert_rebatched(connection, run_id, queue, taken, batch_size)
+        if not images:
             raise NothingToDo(f"run {run_id}: no image to take again; see `tagmill run status {run_id}`")
         elsewhere = and_(batch.c.run_id == run_id, QUEUED_IN_RUN, batch.c.queue != queue)
         connection.execute(update(batch).where(elsewhere).values(queue=queue))
-        _insert_rebatched(connection, run_id, queue, sorted(positions), batch_size)
         connection.execute(delete(run_fault).where(run_fault.c.run_id == run_id))  # perhaps it was mended
         opened = {"state": RunState.OPEN, "queue": queue, "publish_until": epoch_now() + PUBLISH_SECONDS}
         connection.execute(update(run).where(run.c.id == run_id).values(**opened))
-    return len(positions)
+    return images
 
 
 def _insert_run(
@@ -204,37 +201,72 @@ def _require(connection: Connection, run_id: int) -> dict[str, Any]:
 
 
 def _insert_rebatched(
-    connection: Connection, run_id: int, queue: str, positions: Sequence[int], batch_size: int
-) -> None:
-    last = connection.execute(select(func.max(batch.c.seq)).where(batch.c.run_id == run_id)).scalar_one()
-    parts = (positions[start : start + batch_size] for start in range(0, len(positions), batch_size))
-    _insert_batches(connection, run_id, queue, last + 1, parts)
+    connection: Connection, run_id: int, queue: str, positions: Iterable[int], batch_size: int
+) -> int:
+    """Insert batches of these positions; return the number of positions. Memory does not depend on it."""
+    seq = 1 + connection.execute(select(func.max(batch.c.seq)).where(batch.c.run_id == run_id)).scalar_one()
+    remaining, images = iter(positions), 0
+    while chunk := list(islice(remaining, INSERT_CHUNK * batch_size)):
+        parts = (sorted(chunk[start : start + batch_size]) for start in range(0, len(chunk), batch_size))
+        seq += _insert_batches(connection, run_id, queue, seq, parts)
+        images += len(chunk)
+    return images
 
 
-def _leave_cancelled(connection: Connection, run_id: int) -> list[int]:
-    """Empty the cancelled batches of a run; return the positions that were in them."""
+def _take_failed(connection: Connection, run_id: int, failed: ColumnElement[bool]) -> Iterator[int]:
+    """Delete the failures of a run that a condition chooses, and yield their positions in order."""
+    last = -1
+    while True:
+        left = and_(failed, image_failure.c.position > last)
+        ordered = select(image_failure.c.position).where(left).order_by(image_failure.c.position)
+        positions = connection.execute(ordered.limit(TAKE_CHUNK)).scalars().all()
+        if not positions:
+            return
+        last = positions[-1]
+        columns = (image_failure.c.position, image_failure.c.batch_id, image_failure.c.error_code)
+        taken = connection.execute(
+            delete(image_failure).where(left, image_failure.c.position <= last).returning(*columns)
+        )
+        moved = taken.all()
+        _discount(connection, run_id, Counter((row.batch_id, row.error_code) for row in moved))
+        yield from sorted(row.position for row in moved)
+
+
+def _discount(connection: Connection, run_id: int, moved: Counter[tuple[int, str]]) -> None:
+    """Take failed images that leave their batches off the counts: batch id and error code -> how many."""
+    images: Counter[int] = Counter()
+    of_codes: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for (batch_id, code), count in moved.items():
+        images[batch_id] += count
+        of_codes[code, count].append(batch_id)
+    of_counts: dict[int, list[int]] = defaultdict(list)
+    for batch_id, count in images.items():
+        of_counts[count].append(batch_id)
+    for count, ids in of_counts.items():
+        connection.execute(update(batch).where(batch.c.id.in_(ids)).values(images=batch.c.images - count))
+    for (code, count), ids in of_codes.items():
+        of_batches = and_(batch_failure.c.run_id == run_id, batch_failure.c.batch_id.in_(ids))
+        these = and_(of_batches, batch_failure.c.error_code == code)
+        connection.execute(update(batch_failure).where(these).values(images=batch_failure.c.images - count))
+        connection.execute(delete(batch_failure).where(these, batch_failure.c.images <= 0))
+
+
+def _take_cancelled(connection: Connection, run_id: int) -> Iterator[int]:
+    """Empty the cancelled batches of a run; yield the positions that were in them."""
     # A batch that was running when its run was cancelled, and then failed, is queued in a run that no worker serves.
     cancelled = select(run.c.id).where(run.c.id == run_id, run.c.state == RunState.CANCELLED)
     stranded = and_(batch.c.run_id == run_id, QUEUED_IN_RUN, cancelled.exists())
     connection.execute(update(batch).where(stranded).values(status=BatchStatus.CANCELLED))
-    left = and_(batch.c.run_id == run_id, has_status(BatchStatus.CANCELLED), batch.c.images > 0)
-    columns = (batch.c.positions, batch.c.first_position, batch.c.last_position)
-    positions = [at for row in connection.execute(select(*columns).where(left)) for at in positions_of(row)]
-    connection.execute(update(batch).where(left).values(images=0))
-    return positions
-
-
-def _recount(connection: Connection, run_id: int, moved: Counter[int]) -> None:
-    """Recompute the counts of the batches that failed images were moved out of: batch id -> how many."""
-    chosen = sorted(moved)
-    for start in range(0, len(chosen), COUNT_CHUNK):
-        ids = chosen[start : start + COUNT_CHUNK]
-        for images in sorted({moved[batch_id] for batch_id in ids}):
-            of_as_many = batch.c.id.in_([batch_id for batch_id in ids if moved[batch_id] == images])
-            connection.execute(update(batch).where(of_as_many).values(images=batch.c.images - images))
-        of_these = and_(batch_failure.c.run_id == run_id, batch_failure.c.batch_id.in_(ids))
-        connection.execute(delete(batch_failure).where(of_these))
-        key = (image_failure.c.run_id, image_failure.c.batch_id, image_failure.c.error_code)
-        mine = and_(image_failure.c.run_id == run_id, image_failure.c.batch_id.in_(ids))
-        counted = select(*key, func.count()).where(mine).group_by(*key)
-        connection.execute(insert(batch_failure).from_select(list(batch_failure.c.keys()), counted))
+    columns = (batch.c.seq, batch.c.positions, batch.c.first_position, batch.c.last_position)
+    last = -1
+    while True:
+        left = and_(
+            *(batch.c.run_id == run_id, batch.c.seq > last, has_status(BatchStatus.CANCELLED), batch.c.images > 0)
+        )
+        found = connection.execute(select(*columns).where(left).order_by(batch.c.seq).limit(INSERT_CHUNK)).all()
+        if not found:
+            return
+        last = found[-1].seq
+        connection.execute(update(batch).where(left, batch.c.seq <= last).values(images=0))
+        for row in found:
+            yield from positions_of(row)
