@@ -15,6 +15,7 @@ from tagmill.db.connection import connect
 from tagmill.db.migrate import newest_version, open_database, upgrade
 from tagmill.db.migrations.compact.prepare import Progress as Copied
 from tagmill.db.migrations.compact.prepare import Report
+from tagmill.db.roles import Kind, grant_role
 from tagmill.ledger import catalog
 from tagmill.settings import load_settings
 
@@ -33,14 +34,27 @@ def db() -> None:
 
 @db.command("upgrade")
 @DATABASE
-def upgrade_tables(database_url: str | None) -> None:
+@click.option("--worker", "workers", multiple=True, metavar="ROLE", help="A role that workers log in with.")
+@click.option("--producer", "producers", multiple=True, metavar="ROLE", help="A role that runs are submitted with.")
+@click.option("--reader", "readers", multiple=True, metavar="ROLE", help="A role that reads the views.")
+def upgrade_tables(
+    database_url: str | None, workers: tuple[str, ...], producers: tuple[str, ...], readers: tuple[str, ...]
+) -> None:
     """Create the tables, or upgrade them to this version.
 
     An upgrade may run beside workers of the version before. If it is interrupted, repeat the command: it continues.
+
+    Roles of PostgreSQL that you name get the rights that they need, and no others. Name them at each upgrade.
     """
     engine = connect(load_settings(database_url=database_url).database_url)
     with _display(open_console(stderr=True, highlight=False)) as report:
         upgrade(engine, report)
+    roles = {Kind.WORKER: workers, Kind.PRODUCER: producers, Kind.READER: readers}
+    if any(roles.values()):
+        with engine.begin() as connection:
+            for kind, named in roles.items():
+                for role in named:
+                    grant_role(connection, kind, role)
     _say_free_bytes(engine)
     click.echo(f"database {engine.url.render_as_string(hide_password=True)} is at schema {newest_version()}")
 

@@ -16,7 +16,7 @@ from sqlalchemy.sql.expression import FunctionElement
 from sqlalchemy.types import Double
 
 from tagmill.db.refusal import refusal
-from tagmill.errors import ConfigurationError, DatabaseRefusedError
+from tagmill.errors import ConfigurationError, DatabaseRefusedError, first_line
 
 #: seconds a SQLite writer waits for another one
 SQLITE_BUSY_SECONDS = 60
@@ -43,6 +43,8 @@ _SQLITE_OUTAGES = {5, 6, 8, 10, 13, 14}
 #: SQLSTATEs of PostgreSQL or their prefixes: connection, transaction rolled back, resources (disk full), operator
 #: intervention, read only, idle for too long in a transaction
 _POSTGRESQL_OUTAGES = ("08", "40", "53", "57", "25006", "25P03")
+#: what to do about a role that lacks a right
+_RIGHTS = "log in as another role, or let the tables' owner run `tagmill db upgrade` with --worker or --producer ROLE"
 
 
 class epoch_now(FunctionElement[float]):  # noqa: N801 - reads like the SQL function
@@ -182,6 +184,8 @@ def _first_ids_sqlite(element: first_ids, compiler: SQLCompiler, **kw: Any) -> s
 def _raise_refusal(context: ExceptionContext) -> None:
     # PgBouncer may let a client in and refuse its first statement, as a protocol violation.
     error, state = context.original_exception, getattr(context.original_exception, "sqlstate", None)
+    if state == "42501":
+        raise DatabaseRefusedError(f"the database refuses a statement ({first_line(error)}); {_RIGHTS}")
     while_connecting = context.connection is None and state is None
     if (while_connecting or state == "08P01") and (reason := refusal(error)):
         raise DatabaseRefusedError(reason)

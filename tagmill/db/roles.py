@@ -1,0 +1,87 @@
+"""What workers, producers and readers may do in PostgreSQL, each with a role of its own."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+from sqlalchemy import Connection, text
+
+from tagmill.db import views
+from tagmill.db.schema import metadata
+from tagmill.errors import ConfigurationError
+
+#: what people read
+READ_VIEWS = ("catalog_labels", "catalog_masks", "catalog_changes", "run_image")
+#: what only submitting and registering writes
+_SUBMITTED = {"run_model": "INSERT", "entry": "INSERT", "model": "INSERT, UPDATE", "label_name": "INSERT"}
+#: what `tagmill run` changes, and the reaper, which does the same
+_CHANGED = {
+    "run": "INSERT, UPDATE",
+    "batch": "INSERT, UPDATE",
+    "batch_failure": "INSERT, UPDATE, DELETE",
+    "image_failure": "INSERT, DELETE",
+    "run_fault": "INSERT, UPDATE, DELETE",
+}
+#: what only the results of a batch, and the state of workers, are written to
+_COMPLETED = {
+    "batch_outcome": "INSERT",
+    "image_content": "INSERT",
+    "result": "INSERT",
+    "further_label": "INSERT",
+    "result_mask": "INSERT",
+    "known_file": "INSERT",
+    "catalog_entry": "INSERT, UPDATE, DELETE",
+    "label_name": "INSERT",
+    "provider": "INSERT",
+    "worker": "INSERT",
+    "reaper": "INSERT, UPDATE",
+    "worker_fault": "INSERT, UPDATE, DELETE",
+}
+
+
+class Kind(StrEnum):
+    """What a role is for."""
+
+    #: takes batches and writes their results
+    WORKER = "worker"
+    #: registers models, submits and changes runs, reads results
+    PRODUCER = "producer"
+    #: reads the views
+    READER = "reader"
+
+
+#: the rights of a role beside reading all tables
+_WRITES = {
+    Kind.WORKER: _CHANGED | {"run": "UPDATE", "batch": "UPDATE"} | _COMPLETED,
+    Kind.PRODUCER: _CHANGED | _SUBMITTED,
+}
+
+
+def grant_role(connection: Connection, kind: Kind, role: str) -> None:
+    """Give a role what its kind needs in the tables and views of Tagmill, and take everything else there from it.
+
+    Raise ConfigurationError if there is no such role, or if the database is not PostgreSQL.
+    """
+    if connection.dialect.name != "postgresql":
+        raise ConfigurationError("SQLite has no roles; leave --worker, --producer and --reader out")
+    if not connection.execute(text("SELECT FROM pg_roles WHERE rolname = :role"), {"role": role}).all():
+        raise ConfigurationError(f"no role {role}; create it: CREATE ROLE {role} LOGIN PASSWORD '...'")
+    to = connection.dialect.identifier_preparer.quote_identifier(role)
+    tables = [*metadata.tables, "alembic_version"]
+    connection.exec_driver_sql(f"REVOKE ALL ON {', '.join([*tables, *views.VIEWS])} FROM {to}")
+    if kind is Kind.READER:
+        connection.exec_driver_sql(f"GRANT SELECT ON {', '.join(READ_VIEWS)} TO {to}")
+        return
+    connection.exec_driver_sql(f"GRANT SELECT ON {', '.join([*tables, *views.VIEWS])} TO {to}")
+    for table, rights in _WRITES[kind].items():
+        connection.exec_driver_sql(f"GRANT {rights} ON {table} TO {to}")
+    if sequences := _sequences(connection, list(_WRITES[kind])):
+        connection.exec_driver_sql(f"GRANT USAGE ON SEQUENCE {', '.join(sequences)} TO {to}")
+
+
+def _sequences(connection: Connection, tables: Sequence[str]) -> list[str]:
+    """Return the sequences that number the rows of these tables."""
+    owned = text("""
+        SELECT DISTINCT pg_depend.objid::regclass::text FROM pg_depend JOIN pg_class ON pg_class.oid = pg_depend.objid
+        WHERE pg_class.relkind = 'S' AND pg_depend.refobjid = ANY (CAST(:tables AS regclass[]))
+    """)
+    return list(connection.execute(owned, {"tables": list(tables)}).scalars())
