@@ -56,6 +56,10 @@ class DatabaseRefusedError(ConfigurationError):
     """A database that refuses every connection with these settings: waiting changes nothing."""
 
 
+class BrokerRefusedError(ConfigurationError):
+    """A broker that refuses every connection with these settings: waiting changes nothing."""
+
+
 class BundleError(ConfigurationError):
     """A bundle that cannot be used: unreadable, unknown fields, wrong sha256."""
 

@@ -49,8 +49,8 @@ def own_redis_server() -> Iterator[Callable[..., RedisServer]]:
     """A factory of running servers for one test, which may kill them. It takes the arguments of `RedisServer`."""
     with ExitStack() as stack:
 
-        def start(*, appendonly: bool = False, password: str = "") -> RedisServer:
-            return stack.enter_context(RedisServer(appendonly=appendonly, password=password))
+        def start(*, appendonly: bool = False, password: str = "", users: str = "") -> RedisServer:
+            return stack.enter_context(RedisServer(appendonly=appendonly, password=password, users=users))
 
         yield start
 

@@ -13,6 +13,7 @@ from celery.worker import state
 
 from tagmill import logs
 from tagmill.broker.app import make_app
+from tagmill.broker.publish import require_login
 from tagmill.db.connection import connect
 from tagmill.db.migrate import open_database
 from tagmill.errors import ConfigurationError, ExitCode, TagmillError, first_line
@@ -73,6 +74,7 @@ class Process:
                     raise SystemExit(ProcessEnd.UNFIT)
             finally:
                 engine.dispose()  # its connections must not survive a fork
+            require_login(self.settings)
         except TagmillError as error:
             _end(error)
         except Exception as error:  # Celery would log it and start the worker, unchecked
@@ -131,7 +133,7 @@ def _end_unfit() -> None:
 
 
 def _end_refused() -> None:
-    """End the process: only a person can mend the database's settings or Tagmill's. Its batches go back."""
+    """End the process: only a person can mend the settings of a server or of Tagmill. Its batches go back."""
     if not _stopping():
         state.should_stop = ExitCode.CONFIGURATION
 
@@ -152,7 +154,7 @@ process = Process(_settings())
 redis_channel.install(process.settings.queue)
 app = make_app(process.settings)
 allow_questions_only(app)
-broker_log = BrokerLog(process.services.broker)
+broker_log = BrokerLog(process.services)
 register(app, process.batches)
 
 

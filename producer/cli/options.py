@@ -6,19 +6,22 @@ from contextlib import contextmanager
 import click
 from kombu.exceptions import OperationalError
 
-from tagmill.errors import ExitCode, OutputError, ServiceDown, first_line
+from tagmill.errors import BrokerRefusedError, ExitCode, OutputError, ServiceDown, first_line
 
 
 @contextmanager
 def explain_broker_outage(run_id: int) -> Iterator[None]:
-    """Raise ServiceDown if the broker does not answer, and say that the run is in SQL: submitting again doubles it."""
+    """Say, if the broker does not answer or refuses, that the run is in SQL: submitting again doubles it."""
+    advice = (
+        f"run {run_id} is in SQL, do not submit it again: "
+        "workers take it up once TAGMILL_BROKER_URL answers, or at once after `tagmill run reconcile`"
+    )
     try:
         yield
     except OperationalError as error:
-        raise ServiceDown(
-            f"the broker does not answer ({first_line(error)}); run {run_id} is in SQL, do not submit it again: "
-            "workers take it up once TAGMILL_BROKER_URL answers, or at once after `tagmill run reconcile`"
-        ) from error
+        raise ServiceDown(f"the broker does not answer ({first_line(error)}); {advice}") from error
+    except BrokerRefusedError as error:
+        raise BrokerRefusedError(f"{error}; {advice}") from error
 
 
 @contextmanager

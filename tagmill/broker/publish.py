@@ -1,15 +1,19 @@
 """Put messages on the queue, and count those that wait there."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from celery import Celery
 from kombu.exceptions import BatchPublishError, ChannelError, OperationalError
 from sqlalchemy import Engine
 
+from tagmill.broker.app import make_app
 from tagmill.broker.message import TAG_BATCH, BatchMessage, Priority
+from tagmill.broker.refusal import broker_refusal
+from tagmill.errors import BrokerRefusedError
 from tagmill.ledger.describe import describe
+from tagmill.settings import Settings
 
 #: messages sent in one round trip
 PUBLISH_CHUNK = 200
@@ -24,8 +28,8 @@ def publish(
 ) -> None:
     """Send one message for each (run id, batch id), pipelined. With `engine`, Flower shows their images and models.
 
-    Raise kombu's OperationalError if the broker is down or goes down. An interrupted call is harmless: the reaper
-    publishes the rest.
+    Raise kombu's OperationalError if the broker is down or goes down, and BrokerRefusedError if it refuses this user.
+    An interrupted call is harmless: the reaper publishes the rest.
     """
     described: dict[int, str] = {}
     if engine is not None:
@@ -43,8 +47,8 @@ def publish(
                     kwargsrepr="",
                     ignore_result=True,
                 )
-    except BatchPublishError as error:
-        raise OperationalError(str(error)) from error
+    except (BatchPublishError, OperationalError) as error:
+        raise _failure(error) from error
 
 
 def shown_run(run_id: int) -> str:
@@ -56,15 +60,22 @@ def shown_run(run_id: int) -> str:
 def open_channel(app: Celery) -> Iterator[Any]:
     """Yield a kombu channel to the broker. Raise kombu's OperationalError if the broker is down or goes down.
 
-    It stays open in the application's pool: opening one takes as long as half of a pass of the reaper.
+    Raise BrokerRefusedError if it refuses this user or this database. The channel stays open in the application's pool:
+    opening one takes as long as half of a pass of the reaper.
     """
     connection: Any  # kombu is partly typed
     with app.connection_or_acquire() as connection:
         try:
             connection.connect()  # no more than once; `default_channel` alone would try again and again
             yield connection.default_channel
-        except (*connection.connection_errors, *connection.channel_errors) as error:
-            raise OperationalError(str(error)) from error
+        except (OperationalError, *connection.connection_errors, *connection.channel_errors) as error:
+            raise _failure(error) from error
+
+
+def require_login(settings: Settings) -> None:
+    """Raise BrokerRefusedError if the broker refuses this user. One that is down is no error: a worker waits for it."""
+    with make_app(settings) as app, suppress(OperationalError), open_channel(app) as channel:
+        queue_length(channel, settings.queue, Priority.NORMAL)
 
 
 def queue_length(channel: Any, queue: str, priority: Priority | None = None) -> int:
@@ -75,3 +86,8 @@ def queue_length(channel: Any, queue: str, priority: Priority | None = None) -> 
         return int(channel.queue_declare(queue=queue, passive=True).message_count)
     except ChannelError:
         return 0  # nothing was ever published
+
+
+def _failure(error: Exception) -> Exception:
+    reason = broker_refusal(error)
+    return BrokerRefusedError(reason) if reason else OperationalError(str(error))

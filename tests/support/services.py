@@ -168,15 +168,19 @@ class Server(ABC):
 class RedisServer(Server):
     """A redis-server on a free port of 127.0.0.1, without snapshots.
 
-    With `appendonly`, acknowledged writes survive `kill`. Without it, the server is empty after each restart.
+    With `appendonly`, acknowledged writes survive `kill`. Without it, the server is empty after each restart. `users`
+    are the lines of its ACL file, in which `password` must be that of the user `default`.
     """
 
-    def __init__(self, *, appendonly: bool = False, password: str = "") -> None:
+    def __init__(self, *, appendonly: bool = False, password: str = "", users: str = "") -> None:
         self.program = find_redis()
         super().__init__()
         self.appendonly = appendonly
         self.password = password
         self.port = free_port()
+        self._users = self.folder / "users.acl"
+        if users:
+            self._users.write_text(users)
 
     @property
     def url(self) -> str:
@@ -197,6 +201,8 @@ class RedisServer(Server):
     def _command(self) -> list[str]:
         command = [self.program, "--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder)]
         command += ["--save", "", "--appendonly", "yes" if self.appendonly else "no"]
+        if self._users.exists():
+            return [*command, "--aclfile", str(self._users)]
         return command + (["--requirepass", self.password] if self.password else [])
 
     def _answers(self) -> bool:

@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tagmill import logs
 from tagmill.broker.app import require_shared_broker
+from tagmill.broker.publish import require_login
 from tagmill.cli.param_types import DEVICE
 from tagmill.db.migrate import open_database
 from tagmill.errors import DatabaseRefusedError
@@ -38,6 +39,7 @@ def start(queue: str | None, concurrency: int | None, name: str, device: str | N
     require_shared_broker(settings)
     logs.configure(os.environ.get("TAGMILL_LOG_LEVEL", "INFO"))
     engine = open_database(settings.database_url)
+    require_login(settings)
     require_device(settings.device, settings.decode_on_gpu)
     options = {"TAGMILL_QUEUE": settings.queue, "TAGMILL_DEVICE": settings.device}
     options["TAGMILL_CONCURRENCY"] = str(settings.concurrency)

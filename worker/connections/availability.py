@@ -10,8 +10,9 @@ from typing import TypeVar
 from kombu.exceptions import OperationalError
 from sqlalchemy.exc import SQLAlchemyError
 
+from tagmill.broker.refusal import broker_refusal
 from tagmill.db.connection import is_outage
-from tagmill.errors import DatabaseRefusedError, first_line
+from tagmill.errors import BrokerRefusedError, DatabaseRefusedError, first_line
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +90,7 @@ class Service:
 class Services:
     """The database and the broker of a worker, and whether the worker is ending.
 
-    `end` is called once if the database refuses connections for a reason that waiting does not change. It has the
+    `end` is called once if one of them refuses connections for a reason that waiting does not change. It has the
     process end with `ExitCode.CONFIGURATION`.
     """
 
@@ -97,15 +98,16 @@ class Services:
         self.database = Service("database")
         self.broker = Service("broker")
         self.stopping = stopping
-        #: why the database refuses connections
-        self.refusal: DatabaseRefusedError | None = None
+        #: why one of them refuses connections
+        self.refusal: DatabaseRefusedError | BrokerRefusedError | None = None
         self._end = end
 
-    def refused(self, error: DatabaseRefusedError) -> None:
-        """Record that the database refuses connections, and end the process. Log the first refusal."""
+    def refused(self, error: DatabaseRefusedError | BrokerRefusedError) -> None:
+        """Record that a service refuses connections, and end the process. Log the first refusal."""
         if self.refusal is None:
             self.refusal = error
-            log.error("%s", error, extra={"action": "database_refused", "reason": str(error)})
+            action = "database_refused" if isinstance(error, DatabaseRefusedError) else "broker_refused"
+            log.error("%s", error, extra={"action": action, "reason": str(error)})
             self._end()
 
     def retry_until_available(self, work: Callable[[], _Result]) -> _Result:
@@ -146,9 +148,9 @@ class Services:
     def note(self, error: Exception) -> bool:
         """Record which service is down; return False if `error` is not an outage. For threads that repeat one call.
 
-        End the process if the database refuses connections.
+        End the process if one of them refuses connections.
         """
-        if isinstance(error, DatabaseRefusedError):
+        if isinstance(error, (DatabaseRefusedError, BrokerRefusedError)):
             self.refused(error)
             return True
         if isinstance(error, SQLAlchemyError):
@@ -158,8 +160,15 @@ class Services:
         # redis-py's errors have their own base class; redis-py is imported only if the broker is a Redis.
         down = isinstance(error, (OperationalError, OSError)) or type(error).__module__.startswith("redis.")
         if down:
-            self.broker.failed(error)
+            self.note_broker(error)
         return down
+
+    def note_broker(self, error: Exception) -> None:
+        """Record that the broker is down, or end the process if it refuses connections."""
+        if reason := broker_refusal(error):
+            self.refused(BrokerRefusedError(reason))
+        else:
+            self.broker.failed(error)
 
     def _stopped_within(self, seconds: float) -> bool:
         end = time.monotonic() + seconds

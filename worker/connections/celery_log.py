@@ -7,7 +7,7 @@ from typing import Any
 from celery.apps import worker as program
 from celery.worker.consumer.consumer import CANCEL_TASKS_BY_DEFAULT, CONNECTION_ERROR, CONNECTION_RETRY
 
-from worker.connections.availability import Service
+from worker.connections.availability import Services
 
 _LOGGERS = (
     "celery.worker.consumer.consumer",
@@ -45,9 +45,9 @@ def silence_tasks() -> None:
 class BrokerLog(logging.Filter):
     """A filter that turns Celery's log lines about the connection into the state of a service, and drops the lines."""
 
-    def __init__(self, broker: Service) -> None:
+    def __init__(self, services: Services) -> None:
         super().__init__()
-        self._broker = broker
+        self._services = services
 
     def install(self) -> None:
         """Add this filter to the loggers of Celery's consumer and of its warning about a setting that is intended."""
@@ -59,8 +59,9 @@ class BrokerLog(logging.Filter):
         values = record.args if isinstance(record.args, tuple) else ()
         # A lost acknowledgment does no harm: the batch is done in SQL, and its message will be dropped.
         if record.msg in {CONNECTION_ERROR, _LOST_ACK} or CONNECTION_RETRY in values:
-            self._broker.failed(ConnectionError(str(values[1])))
+            cause = values[1]
+            self._services.note_broker(cause if isinstance(cause, Exception) else ConnectionError(str(cause)))
             return False
         if record.msg == "Connected to %s":
-            self._broker.answered(time.monotonic())
+            self._services.broker.answered(time.monotonic())
         return CANCEL_TASKS_BY_DEFAULT.strip() not in record.getMessage()

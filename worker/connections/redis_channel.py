@@ -12,6 +12,7 @@ from queue import Empty
 from typing import Any, ClassVar
 
 from kombu.transport import redis, virtual
+from redis.exceptions import NoPermissionError
 
 from worker.connections.envelope import (
     LONGEST,
@@ -135,3 +136,5 @@ def install(queue: str) -> None:
     """Use this channel for every connection to Redis of this process; `queue` holds batch messages alone."""
     Channel.batch_queue = queue
     redis.Transport.Channel = Channel
+    # A right that this user has lost is an error of its connection: Celery then asks whether the process is to go on.
+    redis.Transport.connection_errors = (*redis.Transport.connection_errors, NoPermissionError)

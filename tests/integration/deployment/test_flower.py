@@ -3,6 +3,7 @@
 import json
 import re
 import socket
+import subprocess
 import urllib.error
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,8 +13,10 @@ from typing import Any
 
 import pytest
 import redis
+from support.image_fixtures import write_folder
+from support.installation import new_site
 from support.processes import TAGMILL, Worker, environment, tagmill, wait_until
-from support.services import ExternalRedis, RedisServer, free_port, http
+from support.services import ExternalRedis, RedisServer, find_redis, free_port, http
 
 from tagmill.broker.app import make_app
 from tagmill.broker.message import TAG_BATCH
@@ -52,18 +55,22 @@ class Flower:
 
 
 @contextmanager
-def watching(broker_url: str, folder: Path) -> Iterator[Flower]:
+def watching(
+    broker_url: str, folder: Path, flower_url: str = "", env: dict[str, str] | None = None
+) -> Iterator[Flower]:
     """Run a worker that sends events, and a Flower that watches it with the options of docker-compose.yml."""
-    env = environment(
-        broker_url=broker_url, database_url=f"sqlite:///{folder}/tagmill.db", model_store=folder / "models"
-    )
-    tagmill("db", "upgrade", env=env)
+    if env is None:
+        env = environment(
+            broker_url=broker_url, database_url=f"sqlite:///{folder}/tagmill.db", model_store=folder / "models"
+        )
+        tagmill("db", "upgrade", env=env)
+    of_flower = {"FLOWER_BASIC_AUTH": LOGIN, "TAGMILL_BROKER_URL": flower_url or broker_url}
     port = str(free_port())
     command = [TAGMILL, "celery", "flower", "--address=127.0.0.1", f"--port={port}"]
     command += ["--max_tasks=10000", "--purge_offline_workers=3600", "--read_only"]
     with (
         Worker.bare(env, folder / "worker.log", "watched", "-E") as worker,
-        Worker(env | {"FLOWER_BASIC_AUTH": LOGIN}, folder / "flower.log", command) as process,
+        Worker(env | of_flower, folder / "flower.log", command) as process,
     ):
         worker.wait_ready()
         started = Flower(f"http://127.0.0.1:{port}", broker_url)
@@ -112,21 +119,55 @@ def test_flower_requires_a_login_and_changes_nothing(flower: Flower) -> None:
     assert worker_seen_by(flower)["stats"]["pid"] > 0
 
 
-def test_the_redis_permissions_in_the_operations_guide_are_enough(
+def test_the_redis_users_of_the_operations_guide_do_their_work_and_outlive_a_restart(
     own_redis_server: Callable[..., RedisServer], tmp_path: Path
 ) -> None:
-    server = own_redis_server()
-    guide = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-    user, rules = re.findall(r"^ACL SETUSER (\S+) (.+)$", guide, flags=re.M)[0]
+    server, user = server_with_users(own_redis_server)
+    (tmp_path / "site").mkdir()
+    site = new_site(tmp_path / "site", f"sqlite:///{tmp_path}/site.db", user("tagmill-worker"))
+    shop, watched = tmp_path / "shop", tmp_path / "watched"
+    watched.mkdir()
+    write_folder(shop, 12)
+    submit = (shop, "--model", "colors", "--batch-size", 1)
+    waits = site.submit(*submit)["run"]
+    server.kill()  # empty afterwards: the worker publishes again what waits
+    server.start()
+    with watching(user("tagmill-worker"), watched, user("tagmill-flower"), site.env) as flower:
+        site.wait_done(waits)
+        site.submit(*submit, "--wait")
+        wait_until(lambda: states(flower).count("SUCCESS") >= 12, 20, "Flower to see the tasks succeed")
+        assert worker_seen_by(flower)["registered"] == [TAG_BATCH]
+        tagmill("celery", "inspect", "ping", env=site.env)
+        assert "messages_recovered" in (watched / "worker.log").read_text()
     with redis.Redis.from_url(server.url) as administrator:
-        administrator.execute_command("ACL", "SETUSER", user, *rules.split())
-        url = server.url.replace("://", f"://{user}:PASSWORD@")
-        with watching(url, tmp_path) as flower:
-            assert worker_seen_by(flower)["registered"] == [TAG_BATCH]
-            publish(make_app(Settings(broker_url=url)), [(1, batch) for batch in range(1, 20)])
-            wait_until(lambda: states(flower) == ["SUCCESS"] * 19, 20, "Flower to see the tasks succeed")
         refused = {(entry["reason"], entry["object"]) for entry in administrator.acl_log()}
     assert refused <= {("command", "client"), ("command", "client|setinfo")}
+
+
+def test_the_redis_users_of_the_operations_guide_may_do_no_harm(own_redis_server: Callable[..., RedisServer]) -> None:
+    _, user = server_with_users(own_redis_server)
+    commands = ("FLUSHALL", "FLUSHDB", "CONFIG GET *", "KEYS *", "SHUTDOWN", "ACL LIST", "DEBUG SLEEP 0", "GET other")
+    for name, forbidden in (
+        ("tagmill-worker", commands),
+        ("tagmill-flower", (*commands, "LPUSH tagmill x", "DEL tagmill", "SET tagmill:seen x", "RPOP tagmill")),
+    ):
+        with redis.Redis.from_url(user(name)) as client:
+            for command in forbidden:
+                with pytest.raises(redis.exceptions.NoPermissionError):
+                    client.execute_command(*command.split())
+
+
+def server_with_users(start: Callable[..., RedisServer]) -> tuple[RedisServer, Callable[[str], str]]:
+    """Start a Redis with the users of the operations guide; return it, and the function that makes a user's URL."""
+    guide = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    users = "".join(f"{line}\n" for line in re.findall(r"^user .+$", guide, flags=re.M))
+    assert users.count("user ") == 3
+    version = subprocess.run([find_redis(), "--version"], capture_output=True, text=True, check=True).stdout
+    if "v=6." in version:
+        users = users.replace(" %R~tagmill*", "")
+    server = start(password="ADMIN_PASSWORD", users=users)
+    words = {"tagmill-worker": "WORKER_PASSWORD", "tagmill-flower": "FLOWER_PASSWORD"}
+    return server, lambda name: server.url.replace("://:ADMIN_PASSWORD", f"://{name}:{words[name]}")
 
 
 def worker_seen_by(flower: Flower) -> dict[str, Any]:
