@@ -37,8 +37,8 @@ _UNREAD = {
     **dict.fromkeys((0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF), "arithmetic coded"),
     0xF7: "lossless (JPEG-LS)",
 }
-#: libjpeg's words for what it does not do
-_NOT_DONE = ("not implemented", "unsupported", "not supported")
+#: words of libjpeg and TurboJPEG for what they do not do, such as rare sampling factors
+_NOT_DONE = ("not implemented", "unsupported", "not supported", "could not determine subsampling")
 #: repairs of one file, each of which costs another pass: of its header, its end, its restart markers
 _MAX_REPAIRS = 3
 _MARKER = re.compile(rb"\xff[^\x00\xff]")

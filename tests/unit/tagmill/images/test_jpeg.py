@@ -1,12 +1,15 @@
 """JPEG: a file with a harmless libjpeg warning is decoded, and a damaged file fails."""
 
+import io
 import re
 import struct
 
+import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image
 from support.image_fixtures import encoded
+from support.jpeg_writer import flat_blocks_jpeg
 
 from tagmill.images.decode import decode
 from tagmill.images.exif import orientation
@@ -229,3 +232,56 @@ def test_orientation_is_read_in_both_byte_orders_and_is_1_for_anything_else() ->
         assert orientation(exif) == 6
         assert [orientation(exif[:length]) for length in range(len(exif) - 2)] == [1] * (len(exif) - 2)
     assert orientation(b"") == orientation(b"XX") == 1
+
+
+#: sampling factors that TurboJPEG knows: 4:4:4, 4:2:2, 4:2:0, 4:4:0, 4:1:1, 4:4:1, and the same with other numbers
+KNOWN = [
+    ((1, 1), (1, 1), (1, 1)),
+    ((2, 1), (1, 1), (1, 1)),
+    ((2, 2), (1, 1), (1, 1)),
+    ((1, 2), (1, 1), (1, 1)),
+    ((4, 1), (1, 1), (1, 1)),
+    ((1, 4), (1, 1), (1, 1)),
+    ((2, 2), (2, 1), (2, 1)),
+    ((2, 2), (1, 2), (1, 2)),
+    ((3, 1), (3, 1), (3, 1)),
+]
+
+
+@pytest.mark.parametrize("factors", [*KNOWN, ((1, 1),), ((2, 2),), ((4, 3),)])
+def test_every_usual_subsampling_is_read_as_pillow_reads_it(factors: tuple[tuple[int, int], ...]) -> None:
+    data = flat_blocks_jpeg(factors)
+    read = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    assert (decode(data, 256).rgb == read).all()
+
+
+@pytest.mark.parametrize("chroma", [((1, 2), (1, 1)), ((2, 1), (1, 1)), ((3, 1), (1, 1)), ((2, 2), (1, 1))])
+def test_rare_sampling_factors_are_an_unsupported_format(chroma: tuple[tuple[int, int], ...]) -> None:
+    assert failure(flat_blocks_jpeg(((1, 1), *chroma))) == ErrorCode.UNSUPPORTED_FORMAT
+
+
+@pytest.mark.parametrize("transform", [None, 0, 1, 2, 5])
+@pytest.mark.parametrize("mode", ["RGB", "CMYK"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_color_transforms_are_those_of_libjpeg(mode: str, transform: int | None, progressive: bool) -> None:
+    photo_ = Image.open(io.BytesIO(PHOTO)).convert(mode)
+    data = encoded(photo_, "JPEG", quality=95, keep_rgb=True, progressive=progressive)
+    start = data.index(b"Adobe") - 4
+    adobe = b"" if transform is None else segment(0xEE, b"Adobe\0\x64\0\0\0\0" + bytes([transform]))
+    data = data[:start] + adobe + data[start + 16 :]
+    read = Image.open(io.BytesIO(data)).convert("RGB")
+    assert np.abs(decode(data, 256).rgb.astype(int) - np.asarray(read)).max() <= 1
+
+
+def test_the_second_picture_of_a_file_is_not_read() -> None:
+    first, second = Image.open(io.BytesIO(PHOTO)), Image.new("RGB", (160, 160), "red")
+    data = encoded(first, "MPO", save_all=True, append_images=[second], quality=95)
+    assert np.abs(decode(data, 256).rgb.astype(int) - np.asarray(first)).mean() < 3
+
+
+@pytest.mark.parametrize("options", [{"lossless": True}, {"bitspersample": 12}])
+def test_what_another_encoder_writes_and_is_not_read(options: dict[str, object]) -> None:
+    bits = options.get("bitspersample", 8)
+    samples = np.full((16, 16), 100, dtype=np.uint16 if bits == 12 else np.uint8)
+    assert failure(imagecodecs.jpeg8_encode(samples, **options)) == ErrorCode.UNSUPPORTED_FORMAT
+    assert failure(imagecodecs.jpegls_encode(samples)) == ErrorCode.UNSUPPORTED_FORMAT
