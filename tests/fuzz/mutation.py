@@ -8,8 +8,12 @@ import zlib
 from collections.abc import Callable, Iterator
 
 import numpy as np
+import tifffile
+from numpy.typing import NDArray
 from PIL import Image
 from support.image_fixtures import encoded, gray_tiff, interlaced_png, png_chunks, swapped_profile
+from support.jpeg_writer import flat_blocks_jpeg
+from support.png_writer import chunk, png
 
 #: edge values of lengths, counts and sizes
 _EDGES = (
@@ -65,7 +69,45 @@ def originals() -> list[bytes]:
         encoded(deep, "TIFF", **frames | {"append_images": [deep]}),
         encoded(image.convert("CMYK"), "TIFF"),
         gray_tiff(bytes(range(96)), 64, 12),
+        *_written(np.asarray(clear), np.asarray(deep)),
     ]
+
+
+def _written(clear: NDArray[np.uint8], deep: NDArray[np.uint16]) -> Iterator[bytes]:
+    """Yield variants that Pillow does not write: of PNG, TIFF, BMP, GIF and JPEG."""
+    rgb = np.repeat(deep[:, :, None], 3, axis=2)
+    key = chunk(b"tRNS", rgb[9, 9].astype(">u2").tobytes())
+    yield png(rgb, 2, 16, interlaced=True, before=[key, chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(9999)))])
+    yield png(clear[:, :, :1] >> 6, 0, 2, before=[chunk(b"tRNS", b"\0\1")])
+    palette = chunk(b"PLTE", bytes(range(48)))
+    yield png(clear[:, :, :1] >> 4, 3, 4, before=[palette, chunk(b"tRNS", bytes(range(0, 250, 25)))])
+    planes = {"photometric": "rgb", "planarconfig": "separate", "extrasamples": ["unassalpha"], "metadata": None}
+    for options in (
+        {"compression": "lzw", "predictor": True},
+        {"compression": "zlib", "tile": (16, 16)},
+        {"bigtiff": True},
+    ):
+        out = io.BytesIO()
+        tifffile.imwrite(out, np.ascontiguousarray(clear.transpose(2, 0, 1)), **planes, **options)
+        yield out.getvalue()
+    out = io.BytesIO()
+    inks = np.concatenate([clear, clear[:, :, 3:]], axis=2)
+    tifffile.imwrite(out, inks, photometric="separated", extrasamples=["assocalpha"], metadata=None, byteorder=">")
+    yield out.getvalue()
+    size = clear.shape[1::-1]
+    masks = struct.pack("<4I", 0x3FF00000, 0xFFC00, 0x3FF, 0xC0000000)
+    head = struct.pack("<IiiHHIIiiII", 56, *size, 1, 32, 3, 0, 0, 0, 0, 0) + masks
+    yield b"BM" + struct.pack("<IHHI", 0, 0, 0, 14 + len(head)) + head + np.ascontiguousarray(clear).tobytes()
+    runs = (
+        b"".join(bytes([value % 40 + 1, value, 0, 3, 1, 2, 3, 0, 0, 2, 1, 0, 0, 0]) for value in range(size[1]))
+        + b"\0\1"
+    )
+    head = struct.pack("<IiiHHIIiiII", 40, *size, 1, 8, 1, 0, 0, 0, 256, 0)
+    yield b"BM" + struct.pack("<IHHI", 0, 0, 0, 1078) + head + bytes(range(256)) * 4 + runs
+    part = Image.fromarray(clear[:20, :30, 0])
+    frame = encoded(part, "GIF")
+    yield frame[:6] + struct.pack("<HH", *size) + frame[10:]
+    yield flat_blocks_jpeg(((2, 2), (1, 2), (1, 2)), (5, 4))
 
 
 def mutated(seed: int) -> Iterator[bytes]:

@@ -7,7 +7,14 @@ from fuzz.mutation import mutated, originals
 
 from tagmill.outcomes import ErrorCode
 
-CODES = {ErrorCode.EMPTY, ErrorCode.NOT_AN_IMAGE, ErrorCode.TRUNCATED, ErrorCode.CORRUPT, ErrorCode.TOO_MANY_PIXELS}
+CODES = {
+    ErrorCode.EMPTY,
+    ErrorCode.NOT_AN_IMAGE,
+    ErrorCode.UNSUPPORTED_FORMAT,
+    ErrorCode.TRUNCATED,
+    ErrorCode.CORRUPT,
+    ErrorCode.TOO_MANY_PIXELS,
+}
 
 
 def test_every_damaged_image_has_an_outcome() -> None:

@@ -32,6 +32,8 @@ _DEPTHS = {
     _GRAY_ALPHA: {8, 16},
     _RGB_ALPHA: {8, 16},
 }
+#: transfer functions of high dynamic range in a cICP chunk (ITU-T H.273): PQ and HLG
+_HDR = frozenset({b"\x10", b"\x12"})
 #: chunks up to the end of the first frame; encoders write data chunks of 8 KB or more
 _MAX_CHUNKS = 100_000
 #: most bytes that zlib inflates in one call
@@ -134,6 +136,8 @@ def _keep(chunks: _Chunks, kind: bytes, body: bytes) -> None:
         chunks.icc = chunks.icc or _profile(body)
     elif kind == b"eXIf":
         chunks.orientation = orientation(body.removeprefix(b"Exif\0\0"))
+    elif kind == b"cICP" and body[1:2] in _HDR:
+        raise ImageFailure(ErrorCode.UNSUPPORTED_FORMAT, "a PNG of high dynamic range (PQ, HLG) is not read")
     elif kind == b"acTL" and len(body) == 8:
         chunks.frames = int.from_bytes(body[:4])
     elif kind[:1].isupper():

@@ -127,3 +127,18 @@ def test_a_file_is_unchanged_if_every_model_has_a_result_for_its_bytes(engine: E
     assert unchanged_files(engine, asked, claimed.models) == {shirt: SHA[0], copy: SHA[0]}
     assert unchanged_files(engine, asked, [*claimed.models, SHA[1]]) == {}
     assert unchanged_files(engine, [new], claimed.models) == {}
+
+
+def test_every_code_is_stored_and_shown_by_the_views(engine: Engine, model: Model) -> None:
+    codes = list(ErrorCode)
+    claimed = take(engine, batches(engine, new_run(engine, model, images=len(codes), batch_size=len(codes)))[0])
+    assert claimed is not None
+    outcomes = [
+        Outcome(entry.position, error_code=code, error_detail=f"of {code}")
+        for entry, code in zip(claimed.images, codes, strict=True)
+    ]
+    assert complete(engine, claimed, BatchResult(outcomes, [], []), "worker")
+    assert run_progress(engine, claimed.run_id).failures == dict.fromkeys(map(str, codes), 1)
+    with engine.connect() as connection:
+        shown = connection.exec_driver_sql("SELECT error_code, error_detail FROM run_image ORDER BY position").all()
+    assert [tuple(row) for row in shown] == [(str(code), f"of {code}") for code in codes]

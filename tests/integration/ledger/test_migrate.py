@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, event, inspect, text
 from sqlalchemy.exc import DBAPIError
-from support.ledger import batches, new_model, published_run, result_for, take
+from support.ledger import batches, new_model, new_run, published_run, result_for, take
 from support.processes import TAGMILL, environment, tagmill
 from support.services import create_database, drop_database
 from support.version_0004 import Version0004, fill, migrate, state
@@ -28,8 +28,11 @@ from tagmill.db.schema import metadata
 from tagmill.errors import ConfigurationError
 from tagmill.ledger import catalog
 from tagmill.ledger.complete import complete
+from tagmill.ledger.progress import run_progress
 from tagmill.ledger.reaper import abandoned_runs
 from tagmill.ledger.runs import take_unpublished
+from tagmill.outcomes import ErrorCode
+from tagmill.records import BatchResult, Outcome
 
 SMALL = Pace(rows=3, pause=0)
 
@@ -187,6 +190,19 @@ def test_an_upgraded_database_goes_on_with_the_runs_of_the_old_version(old_engin
             if old_engine.dialect.name == "postgresql":
                 assert connection.execute(text(f"SELECT nextval('{table}_id_seq')")).scalar_one() == last + 1
     assert rebuilt == shown
+
+
+def test_an_upgraded_database_takes_codes_that_the_old_version_did_not_know(old_engine: Engine) -> None:
+    fill(old_engine)
+    upgrade(old_engine)
+    claimed = take(old_engine, batches(old_engine, new_run(old_engine, new_model(old_engine)))[0])
+    assert claimed is not None
+    outcomes = [
+        Outcome(entry.position, error_code=ErrorCode.UNSUPPORTED_FORMAT, error_detail="AVIF")
+        for entry in claimed.images
+    ]
+    assert complete(old_engine, claimed, BatchResult(outcomes, [], []), "worker")
+    assert run_progress(old_engine, claimed.run_id).failures == {"unsupported_format": len(outcomes)}
 
 
 class _Stop(Exception):

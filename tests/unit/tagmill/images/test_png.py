@@ -237,3 +237,12 @@ def test_missing_rows_fail() -> None:
         header = short[12:29]
         short = short[:29] + struct.pack(">I", zlib.crc32(header)) + short[33:]
         assert failure(short) == ErrorCode.TRUNCATED
+
+
+def test_gamma_and_primaries_are_ignored_and_high_dynamic_range_is_refused() -> None:
+    gamma, primaries, p3 = struct.pack(">I", 100_000), bytes(32), b"\x0c\x0d\0\1"
+    for kind, body in ((b"gAMA", gamma), (b"cHRM", primaries), (b"sRGB", b"\0"), (b"cICP", p3)):
+        assert (decoded(png(PHOTO, 2, 8, before=[chunk(kind, body)])) == PHOTO).all()
+    for transfer in (16, 18):
+        data = png(PHOTO, 2, 8, before=[chunk(b"cICP", bytes([9, transfer, 0, 1]))])
+        assert failure(data) == ErrorCode.UNSUPPORTED_FORMAT
