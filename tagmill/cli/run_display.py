@@ -1,8 +1,9 @@
 """Show runs on a terminal: tables, and a live progress bar."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -38,8 +39,8 @@ def note(progress: RunProgress) -> str:
     """Return speed, remaining time and failures in a few words."""
     if progress.workers_waiting and not progress.ended:
         return "workers are waiting for the database"
-    if progress.waits_for and not progress.batches["running"]:
-        return str(progress.waits_for[0]["detail"])
+    if (lacking := _lacking(progress)) and not progress.batches["running"]:
+        return str(lacking[0]["detail"])
     if progress.state == "queued":
         return "waiting for a worker"
     words = [f"{progress.images_per_second:.0f} images/s"]
@@ -100,7 +101,7 @@ def status_table(progress: RunProgress) -> Table:
     if progress.started_at is not None:
         table.add_row("duration", str(timedelta(seconds=round(progress.seconds))))
     table.add_row("speed", note(progress))
-    for fault in progress.waits_for:
+    for fault in _lacking(progress):
         until = "" if fault["held_until"] is None else f"; no worker has it: until {_clock(fault['held_until'])} UTC"
         table.add_row("waits for", f"{fault['detail']}{until}")
     for fault in progress.unfit_workers:
@@ -113,6 +114,12 @@ def status_table(progress: RunProgress) -> Table:
         advice = f" ({retry.format(code)})" if ErrorCode(code).worth_retrying else ""
         table.add_row(f"failed: {code}", f"{count}{advice}")
     return table
+
+
+def _lacking(progress: RunProgress) -> list[Mapping[str, Any]]:
+    """Return what the run waits for: what no worker has or, while nothing is in work, what a worker lacks."""
+    idle = not progress.batches["running"]
+    return [fault for fault in progress.waits_for if idle or fault["held_until"] is not None]
 
 
 def _clock(seconds: float) -> str:

@@ -345,7 +345,7 @@ reaper = Table(
 worker_fault = Table(
     "worker_fault",
     metadata,
-    #: HOST:PID, of its supervisor if it has one
+    #: HOST:PID of what starts its processes: its supervisor, or another parent
     Column("worker", String(200), primary_key=True),
     Column("queue", String(100), nullable=False),
     #: tagmill.ledger.faults.FaultReason

@@ -12,6 +12,8 @@ from tagmill.db.schema import worker_fault
 
 #: seconds after which a worker that reported a fault counts as ended: one that is out reports at least once a minute
 REPORTED_SECONDS = 150.0
+#: seconds after which the row of such a worker is deleted
+KEPT_SECONDS = 86_400.0
 
 
 class FaultReason(StrEnum):
@@ -50,6 +52,7 @@ def report_fault(engine: Engine, worker: str, queue: str, fault: Fault) -> bool:
     same = and_(mine, worker_fault.c.reason == fault.reason, worker_fault.c.detail == fault.detail)
     row = {"queue": queue, "reason": fault.reason.value, "detail": fault.detail}
     with engine.begin() as connection:
+        connection.execute(delete(worker_fault).where(worker_fault.c.seen_at < now - KEPT_SECONDS))
         # Threads of a worker may report at once: only the first inserts.
         new = insert_ignore(connection, worker_fault).values(worker=worker, since=now, seen_at=now, **row)
         if connection.execute(new.returning(worker_fault.c.worker)).one_or_none() is not None:

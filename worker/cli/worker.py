@@ -53,7 +53,7 @@ def start(queue: str | None, concurrency: int | None, name: str, device: str | N
             log.info("batches of a dead worker were requeued", extra={"action": "batches_freed", "batches": freed})
         return freed
 
-    health = Health(settings, partial(call_once, engine))
+    health = Health(settings, partial(call_once, engine), supervisor=os.getpid())
     supervisor = Supervisor(worker_command(settings, name), os.environ | options, free, health.check)
     try:
         return supervisor.run()

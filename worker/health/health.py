@@ -76,14 +76,15 @@ class Health:
         call: Call,
         end: Callable[[], object] = lambda: None,
         loaded: Callable[[], Collection[str]] = frozenset,
+        supervisor: int | None = None,
     ) -> None:
-        """`loaded` returns the sha256 of the bundles that this process has loaded."""
+        """`loaded` returns the sha256 of the bundles that this process has loaded. See `worker_id` for `supervisor`."""
         self._settings = settings
         self._call = call
         self._end = end
         self._loaded = loaded
         self._store = ModelStore(settings.model_store)
-        self._worker = worker_id()
+        self._worker = worker_id(supervisor)
         self._roots = tuple(map(str, settings.allowed_roots))
         self._began = time.monotonic()
         self._proven = False

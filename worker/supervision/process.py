@@ -32,9 +32,12 @@ def process_name() -> str:
     return os.environ.get(NAME_VARIABLE) or new_name()
 
 
-def worker_id() -> str:
-    """Return the name of this worker, HOST:PID; it stays the same when a supervisor restarts its process."""
-    return f"{socket.gethostname()}:{os.getppid() if is_supervised() else os.getpid()}"
+def worker_id(supervisor: int | None = None) -> str:
+    """Return the name of this worker, HOST:PID of what starts its processes, so that it stays the same.
+
+    `supervisor` is the process id of a supervisor, for itself.
+    """
+    return f"{socket.gethostname()}:{os.getppid() if supervisor is None else supervisor}"
 
 
 def is_supervised() -> bool:

@@ -183,6 +183,10 @@ def test_plain_celery_ends_with_93_while_it_is_unfit(site: Site, wait_done: Done
         assert worker.log.count('"action": "worker_unfit"') == 1
         assert "Traceback" not in worker.log
     (site.folder / "away").rename(site.folder / "models")
+    small = site.env | {"TAGMILL_MAX_WORKER_MEMORY": str(2**20)}
+    with Worker.bare(small, site.folder / "small.log", "small") as worker:
+        assert worker.process.wait(60) == 93
+        assert "raise TAGMILL_MAX_WORKER_MEMORY" in worker.log
     with Worker.bare(site.env, site.folder / "plain.log", "plain"):
         wait_done(run)
     assert site.count("SELECT sum(attempts) FROM batch") == 1

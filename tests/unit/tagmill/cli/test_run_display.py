@@ -142,3 +142,20 @@ def test_the_ending_of_a_run_counts_its_failed_images_by_code() -> None:
     assert ending(RUN) == "done, 1 of 10 images failed (1 not_found)"
     assert ending(replace(RUN, tagged=10, failed=0, failures={})) == "done"
     assert ending(replace(RUN, tagged=8)) == "running"
+
+
+def test_the_status_names_workers_that_are_out_and_what_the_run_waits_for(
+    console: Console, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lacking = {"reason": "folder", "detail": "/shop: is empty", "since": 0.0, "held_until": None}
+    out = {"worker": "web-2:17", "reason": "folder", "detail": "/shop: is empty", "since": 0.0}
+    batches = RUN.batches | {"queued": 2}
+    one_is_out = replace(RUN, images=20, batches=batches | {"running": 1}, unfit_workers=[out], waits_for=[lacking])
+    console.print(status_table(one_is_out))
+    shown = capsys.readouterr().out
+    assert "web-2:17 since 01-01 00:00:00 UTC: /shop: is empty" in shown
+    assert "waits for" not in shown  # another worker has it
+    console.print(status_table(replace(one_is_out, batches=batches)))
+    assert capsys.readouterr().out.count("/shop: is empty") == 3  # also in place of the speed
+    console.print(status_table(replace(one_is_out, waits_for=[lacking | {"held_until": 60.0}])))
+    assert "/shop: is empty; no worker has it: until 01-01 00:01:00 UTC" in capsys.readouterr().out
