@@ -19,6 +19,8 @@ SEPARATOR = "|"
 # begin after each. White space and quotes before it do not keep it from being one.
 _STARTS = r"(?:^|(?<=[;\t\r\n]))"
 _FORMULA = r"(?=[\s'\"]*[=+\-@\uff0b\uff0d\uff1d\uff20\t\r])"
+#: nearly every cell: this expression takes a tenth of the time of the next
+_PLAIN = re.compile(r"[\w/][^;\t\r\n]*\Z")
 _ESCAPE = re.compile(_STARTS + _FORMULA)
 _UNESCAPE = re.compile(f"{_STARTS}'{_FORMULA}")
 _BAR = re.compile(r"(\\*)\|")
@@ -27,9 +29,7 @@ _LAST_BACKSLASHES = re.compile(r"\\+$")
 
 def escape_cell(text: str) -> str:
     """Return the text with an apostrophe wherever a spreadsheet would begin a formula."""
-    if (text[:1].isalnum() or text[:1] == "/") and not (";" in text or "\n" in text or "\t" in text or "\r" in text):
-        return text  # nearly every cell; the expression takes twenty times as long
-    return _ESCAPE.sub("'", text)
+    return text if _PLAIN.match(text) else _ESCAPE.sub("'", text)
 
 
 def unescape_cell(text: str) -> str:
@@ -44,6 +44,9 @@ def cell_reader(header: Iterable[str]) -> Callable[[str], str]:
 
 def join_labels(labels: Iterable[str]) -> str:
     r"""Return the labels of an image as one cell, separated by bars; a bar in a label becomes `\|`."""
+    labels = list(labels)
+    if len(labels) == 1 and SEPARATOR not in labels[0]:
+        return labels[0]
     escaped = [_BAR.sub(lambda bar: rf"{bar[1] * 2}\|", label) for label in labels]
     # A backslash at the end of a label must not make the separator a part of it.
     return SEPARATOR.join([*(_LAST_BACKSLASHES.sub(r"\g<0>\g<0>", label) for label in escaped[:-1]), *escaped[-1:]])

@@ -17,20 +17,15 @@ def write_csv(results: Iterable[ImageResult], names: Sequence[tuple[str, Model]]
 
     `names` are the models of the run, each with the name that starts its columns.
     """
+    tasks = [(name, task_named(model.task)) for name, model in names]
     writer = csv.writer(out)
-    writer.writerow([*_FACTS, *(column for name, model in names for column in _columns(name, model))])
+    writer.writerow([*_FACTS, *(column for name, task in tasks for column in task.columns(name))])
     count = 0
-    for result in results:
-        facts = [getattr(result, fact) for fact in _FACTS]
-        row = [*facts, *(value for name, model in names for value in _values(result, name, model))]
-        writer.writerow([escape_cell(value) if isinstance(value, str) else value for value in row])
+    for found in results:
+        row: list[object] = [escape_cell(found.image_key), escape_cell(found.uri), found.status, found.error_code]
+        row += (found.sha256, found.width, found.height)
+        for name, task in tasks:
+            row += map(escape_cell, task.values(found.labels.get(name, ()), found.masks.get(name, ())))
+        writer.writerow(row)
         count += 1
     return count
-
-
-def _columns(name: str, model: Model) -> tuple[str, ...]:
-    return task_named(model.task).columns(name)
-
-
-def _values(result: ImageResult, name: str, model: Model) -> tuple[object, ...]:
-    return task_named(model.task).values(result.labels.get(name, ()), result.masks.get(name, ()))

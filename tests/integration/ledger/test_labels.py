@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 from support.ledger import batches, digest, new_run, result_for, take
 
-from producer.results.read import read_results
+from producer.results.read import is_ascii, read_results
 from tagmill.db import rle_code
 from tagmill.db.schema import LABELS
 from tagmill.ledger.complete import complete
-from tagmill.records import BatchResult, ImageRow, InferenceRow, Mask, Outcome
+from tagmill.ledger.runs import create_run
+from tagmill.records import BatchResult, Entry, ImageRow, InferenceRow, Mask, Outcome
 from tagmill.registry.models import Model
 
 #: characters of COCO's compressed run lengths
@@ -32,6 +33,20 @@ def write(engine: Engine, model: Model, answers: list[tuple[tuple[tuple[str, flo
     )
     assert complete(engine, claimed, result, "worker")
     return run_id
+
+
+@pytest.mark.parametrize(
+    ("key", "uri", "ascii_only"),
+    [("a", "/a.jpg", True), ("\uc0c1\uc810/1", "/a.jpg", False), ("a", "/\uc0ac\uc9c4.jpg", False)],
+)
+def test_a_run_knows_whether_its_text_is_ascii(
+    engine: Engine, model: Model, key: str, uri: str, ascii_only: bool
+) -> None:
+    entries = [*(Entry(f"{number}", f"/{number}") for number in range(70)), Entry(key, uri)]
+    run_id = create_run(engine, "test", entries, [model], [], 64, "tagmill")
+    create_run(engine, "test", [Entry("\uc0c1", "/\uc0c1")], [model], [], 64, "tagmill")
+    assert is_ascii(engine, run_id, [model]) == ascii_only
+    assert not is_ascii(engine, run_id, [replace(model, labels=("\ubaa8\uc790",))])
 
 
 def labels(count: int) -> tuple[tuple[str, float], ...]:

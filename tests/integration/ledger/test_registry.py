@@ -71,6 +71,12 @@ def test_a_bundle_that_was_registered_under_such_a_name_keeps_its_name(engine: E
     assert register(engine, BundleSpec("a/b", CLASSIFY, ("red",), PreprocessSpec(8, 8)), "f" * 64).title == "a/b@1"
 
 
+def test_a_name_is_found_in_any_unicode_form(engine: Engine) -> None:
+    registered = register(engine, SPEC, "1" * 64, "Gro\u0308\u00dfe")
+    assert registered.name == "Gr\u00f6\u00dfe"
+    assert resolve(engine, "Gro\u0308\u00dfe") == resolve(engine, " Gr\u00f6\u00dfe@1") == registered
+
+
 def test_a_name_means_the_version_in_production_or_the_newest(engine: Engine, model: Model) -> None:
     spec = BundleSpec("shirts", CLASSIFY, ("red", "blue"), PreprocessSpec(8, 8))
     second = register(engine, spec, "e" * 64)
