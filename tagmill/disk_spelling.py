@@ -23,7 +23,7 @@ class DiskSpelling:
         if os.path.lexists(path):
             return path
         folder, name = os.path.split(path)
-        if not name or folder == path or not (real := self._folder(folder)):
+        if not name or folder == path or not (real := self._folder(folder or ".")):
             return path
         for form in (name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name)):
             if os.path.lexists(found := f"{real.rstrip('/')}/{form}"):

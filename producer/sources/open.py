@@ -9,6 +9,7 @@ from producer.sources.csv_manifest import read_csv_manifest
 from producer.sources.folder import read_folder
 from producer.sources.image_file import read_image_file
 from producer.sources.seen_keys import SeenKeys
+from tagmill.disk_spelling import DiskSpelling
 from tagmill.errors import InputError, NothingToDo
 from tagmill.images.file_names import NOT_UTF8, SkippedFiles
 from tagmill.images.image import SUFFIXES
@@ -68,8 +69,8 @@ def roots_of(sources: Sequence[str]) -> tuple[Path, ...]:
 
 
 def _root_of(source: str) -> Path:
-    path = Path(source)
     try:
+        path = Path(_on_disk(source))
         is_manifest = _manifest_reader(path) is not None and not path.is_dir()
         found = folder_of(path) if is_manifest else path.resolve(strict=True)
         str(found).encode()  # it is stored in SQL
@@ -107,13 +108,19 @@ def _check_row(row: Row, seen: SeenKeys, source: int) -> Entry | Problem:
     return Problem(seen.place(source, row.line), message) if message else Entry(row.image_key, row.uri)
 
 
+def _on_disk(source: str) -> str:
+    """Return a source as the disk spells it."""
+    return DiskSpelling().find(source)
+
+
 def _read(source: str) -> Iterator[Row | Problem | Skipped]:
-    path = Path(source)
+    found = _on_disk(source)
+    path = Path(found)
     try:
         if not path.is_dir() and not path.is_file():
             yield Problem(repr(source), "no such file or folder")
         elif reader := _reader_of(path):
-            yield from reader(source)
+            yield from reader(found)
         else:
             known = ", ".join((*MANIFEST_READERS, *SUFFIXES))
             yield Problem(source, f"is neither a folder nor a file with one of the suffixes {known}")
@@ -135,7 +142,7 @@ def _manifest_reader(path: Path) -> Reader | None:
 
 
 def _why_empty(source: str, skipped: SkippedFiles) -> Problem:
-    if not Path(source).is_dir():
+    if not Path(_on_disk(source)).is_dir():
         return Problem(source, "the manifest holds no entries", empty=True)
     why = "; ".join((f"no images in this folder; looked for {', '.join(SUFFIXES)}", *skipped.lines()))
     # Names that must be corrected are a mistake, not an empty folder.

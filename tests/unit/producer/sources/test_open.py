@@ -60,3 +60,14 @@ def test_roots_are_the_folders_that_the_user_named(tmp_path: Path) -> None:
     real = tmp_path.resolve()
     sources = [tmp_path / name for name in ("shop", "link", "list/shop.csv", "one/b.jpg")]
     assert roots_of([str(source) for source in sources]) == (real / "shop", real / "list", real / "one" / "b.jpg")
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_a_source_is_found_under_the_spelling_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, relative: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_files(tmp_path, "cafe\u0301/in/a.jpg")
+    source = "caf\u00e9/in" if relative else str(tmp_path / "caf\u00e9" / "in")
+    assert image_keys(source) == ["a.jpg"]
+    assert roots_of([source]) == (tmp_path.resolve() / "cafe\u0301" / "in",)
