@@ -24,15 +24,18 @@ from sqlalchemy.engine import make_url
 from support.bundles import write_classifier
 from support.image_fixtures import write_folder
 from support.processes import Worker, wait_until
-from support.services import RedisServer, find_redis, free_port, http
+from support.services import RedisServer, find_postgres, find_redis, free_port, http
 
 from tagmill.broker.app import make_app
 from tagmill.settings import Settings
 
 ROOT = Path(__file__).parents[3]
 COMPOSE_FILE = ROOT / "docker-compose.yml"
-SECRETS = {"REDIS_PASSWORD", "POSTGRES_PASSWORD", "FLOWER_PASSWORD"}
-ONE_SHOT = {"migrate", "producer"}
+SECRETS = {
+    *("REDIS_PASSWORD", "REDIS_WORKER_PASSWORD", "REDIS_FLOWER_PASSWORD", "FLOWER_PASSWORD"),
+    *("POSTGRES_PASSWORD", "POSTGRES_WORKER_PASSWORD", "POSTGRES_PRODUCER_PASSWORD"),
+}
+ONE_SHOT = {"roles", "migrate", "producer"}
 
 Service = dict[str, Any]
 
@@ -156,12 +159,12 @@ def test_only_flower_is_published_and_only_on_this_machine(services: dict[str, S
 
 def test_redis_and_postgres_are_on_a_network_without_a_way_out(compose: dict[str, Any]) -> None:
     assert compose["networks"]["internal"] == {"internal": True}
-    for name in ("redis", "postgres", "migrate", "producer"):
+    for name in ("redis", "postgres", "roles", "migrate", "producer"):
         assert compose["services"][name]["networks"] == ["internal"]
 
 
 def test_every_long_running_service_has_a_health_check_and_restarts(services: dict[str, Service]) -> None:
-    assert set(services) == {"redis", "postgres", "migrate", "worker", "worker-gpu", "flower", "producer"}
+    assert set(services) == {*ONE_SHOT, "redis", "postgres", "worker", "worker-gpu", "flower"}
     for name in set(services) - ONE_SHOT:
         assert services[name]["restart"] == "unless-stopped"
         assert {"test", "interval", "timeout", "retries", "start_period"} == set(services[name]["healthcheck"])
@@ -178,7 +181,8 @@ def test_services_start_in_order(services: dict[str, Service]) -> None:
     }
     after_migration = {"redis": "healthy", "migrate": "completed_successfully"}
     assert order == {
-        "migrate": {"postgres": "healthy"},
+        "roles": {"postgres": "healthy"},
+        "migrate": {"roles": "completed_successfully"},
         "worker": after_migration,
         "worker-gpu": after_migration,
         "producer": after_migration,
@@ -225,7 +229,7 @@ def test_a_profile_adds_the_gpu_worker(services: dict[str, Service]) -> None:
     assert [word if word != "gpu" else "cpu" for word in gpu["command"]] == cpu["command"]
     assert gpu["healthcheck"]["test"][1].replace("gpu@", "cpu@") == cpu["healthcheck"]["test"][1]
     assert {name for name, service in services.items() if "profiles" not in service} == {
-        *("redis", "postgres", "migrate", "worker", "flower"),
+        *("redis", "postgres", "roles", "migrate", "worker", "flower"),
     }
 
 
@@ -336,12 +340,16 @@ class ComposedRedis(RedisServer):
     def __init__(self, site: LocalSite) -> None:
         super().__init__(password=site.environment("redis")["REDISCLI_AUTH"])
         site.addresses |= {"redis:6379": f"127.0.0.1:{self.port}", "6379": str(self.port), "/data": str(self.folder)}
+        site.addresses |= {"/tmp/users.acl": str(self.folder / "users.acl")}
         self._site = site
 
     def _command(self) -> list[str]:
         environment = self._site.environment("redis")
-        given = [f"{name}={environment[name]}" for name in ("PATH", "REDISCLI_AUTH")]
-        return ["env", *given, *self._site.words("redis", "command")]
+        given = [f"{name}={value}" for name, value in environment.items() if name.startswith(("PATH", "REDIS"))]
+        command = self._site.words("redis", "command")
+        if self.before_7:  # it has no rights to read alone
+            command = [word.replace(" %R~tagmill*", "") for word in command]
+        return ["env", *given, *command]
 
 
 #: replacements of two programs that the container images have, but not every wheel with a server
@@ -358,14 +366,22 @@ def site(services: dict[str, Service], postgres_url: str, tmp_path: Path) -> Loc
     """All services but Redis, which has no address before it starts."""
     database = make_url(postgres_url)
     (tmp_path / "bin").mkdir()
-    for name in ("redis-server", "redis-cli", "pg_isready"):
-        beside = Path(find_redis()).with_name(name)
-        found = beside if beside.exists() else shutil.which(name)
+    for name in ("redis-server", "redis-cli", "pg_isready", "psql"):
+        places = (Path(find_redis()).with_name(name), find_postgres()[0] / name)
+        found = next((place for place in places if place.exists()), shutil.which(name))
         words = [str(found)] if found else [sys.executable, "-c", STAND_INS[name]]
         (tmp_path / "bin" / name).write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
         (tmp_path / "bin" / name).chmod(0o755)
+    host = str(database.query.get("host", database.host))
+    login = {"PGHOST": host, "PGPORT": database.port or 5432, "PGUSER": database.username}
+    login |= {"PGDATABASE": database.database}
+    services["roles"]["environment"] |= login | ({"PGPASSWORD": database.password} if database.password else {})
+    urls = {
+        services[name]["environment"]["TAGMILL_DATABASE_URL"]: database.set(username=role) if role else database
+        for name, role in (("migrate", None), ("worker", "tagmill_worker"), ("producer", "tagmill_producer"))
+    }
     addresses = {
-        services["migrate"]["environment"]["TAGMILL_DATABASE_URL"]: postgres_url,
+        **{url: found.render_as_string(hide_password=False) for url, found in urls.items()},
         "5432": str(database.port or 5432),
         "5555": str(free_port()),
         "0.0.0.0": "127.0.0.1",
@@ -373,7 +389,6 @@ def site(services: dict[str, Service], postgres_url: str, tmp_path: Path) -> Loc
         "/cache": str(tmp_path / "cache"),
         "/catalog": str(tmp_path / "catalog"),
     }
-    host = str(database.query.get("host", database.host))
     if host.startswith("/"):  # the server of the tests listens on a Unix socket
         check = services["postgres"]["healthcheck"]["test"]
         services["postgres"]["healthcheck"]["test"] = [host if word == "127.0.0.1" else word for word in check]
@@ -387,6 +402,8 @@ def test_each_service_runs_its_own_command_and_health_check(site: LocalSite) -> 
     with ComposedRedis(site) as broker:
         assert site.health("redis") == 0
         assert site.health("postgres") == 0
+        site.run("roles")
+        site.run("roles")  # changes nothing
         assert "is at schema" in site.run("migrate")
         assert site.run("producer") == "no runs yet; see `tagmill submit`\n"
         with site.start("worker") as worker, site.start("flower"):
@@ -399,6 +416,9 @@ def test_each_service_runs_its_own_command_and_health_check(site: LocalSite) -> 
             assert http(f"{flower}/api/workers?refresh=1")[0] == 401
             status, workers = http(f"{flower}/api/workers?refresh=1", "admin:local-flower_password")
             assert (status, list(json.loads(workers))) == (200, [f"cpu@{socket.gethostname()}"])
+            with redis.Redis.from_url(broker.url) as client:
+                logins = {found["user"] for found in client.client_list()}
+            assert logins == {"default", "tagmill-worker", "tagmill-flower"}  # this one, and the services'
             assert worker.stop() == 0
             assert site.health("worker") != 0
         assert site.health("flower") != 0

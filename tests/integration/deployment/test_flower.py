@@ -3,7 +3,6 @@
 import json
 import re
 import socket
-import subprocess
 import urllib.error
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ import redis
 from support.image_fixtures import write_folder
 from support.installation import new_site
 from support.processes import TAGMILL, Worker, environment, tagmill, wait_until
-from support.services import ExternalRedis, RedisServer, find_redis, free_port, http
+from support.services import ExternalRedis, RedisServer, free_port, http
 
 from tagmill.broker.app import make_app
 from tagmill.broker.message import TAG_BATCH
@@ -162,9 +161,6 @@ def server_with_users(start: Callable[..., RedisServer]) -> tuple[RedisServer, C
     guide = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
     users = "".join(f"{line}\n" for line in re.findall(r"^user .+$", guide, flags=re.M))
     assert users.count("user ") == 3
-    version = subprocess.run([find_redis(), "--version"], capture_output=True, text=True, check=True).stdout
-    if "v=6." in version:
-        users = users.replace(" %R~tagmill*", "")
     server = start(password="ADMIN_PASSWORD", users=users)
     words = {"tagmill-worker": "WORKER_PASSWORD", "tagmill-flower": "FLOWER_PASSWORD"}
     return server, lambda name: server.url.replace("://:ADMIN_PASSWORD", f"://{name}:{words[name]}")
