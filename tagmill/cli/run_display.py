@@ -86,7 +86,8 @@ def exit_code(progress: RunProgress) -> ExitCode:
 
 def status_table(progress: RunProgress) -> Table:
     """Return a table of one run, with the command that retries each kind of failure worth a retry."""
-    retry = "the same `tagmill tag` again" if progress.is_local else f"tagmill run retry {progress.run} --code {{}}"
+    local = "the same `tagmill tag` again, with --retry-failed --code {}"
+    retry = local if progress.is_local else f"tagmill run retry {progress.run} --code {{}}"
     title = "failed, no image was tagged" if all_failed(progress) else progress.state
     table = Table(title=f"run {progress.run}: {title}", show_header=False, title_justify="left")
     table.add_row("source", progress.source)

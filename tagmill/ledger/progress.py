@@ -146,6 +146,13 @@ def list_runs(engine: Engine, limit: int) -> list[RunProgress]:
         return [_progress(connection, run_id) for run_id in newest]
 
 
+def newest_run(engine: Engine, queue: str) -> int | None:
+    """Return the newest run of a queue; None if there is none."""
+    with reading(engine) as connection:
+        newest = select(run.c.id).where(run.c.queue == queue).order_by(run.c.id.desc()).limit(1)
+        return connection.execute(newest).scalar_one_or_none()
+
+
 def unfinished_run(engine: Engine, queue: str) -> int | None:
     """Return the newest open run of a queue that still has images to tag; None if there is none."""
     waiting = select(batch.c.id).where(batch.c.run_id == run.c.id, batch.c.status.in_(_UNFINISHED), batch.c.images > 0)

@@ -134,6 +134,7 @@ def commanding(catalog: Catalog) -> Iterator[tuple[str, Call]]:
     engine, small, waiting = catalog.engine, catalog.small.id, catalog.waiting.id
     model = catalog.model
     yield "run_progress", lambda: progress.run_progress(engine, small)
+    yield "newest_run", lambda: progress.newest_run(engine, "embedded-1")
     yield "unfinished_run", lambda: progress.unfinished_run(engine, "embedded-1")
     yield "read_results", lambda: list(read_results(engine, small, [model]))
     yield "read_results, large run", lambda: list(islice(read_results(engine, catalog.tagged.id, [model]), 600))

@@ -11,6 +11,7 @@ from tagmill.cli.console import open_console
 from tagmill.cli.param_types import AS_JSON, DATABASE, DEVICE
 from tagmill.cli.run_display import exit_code, note, progress_bar, status_table
 from tagmill.ledger.progress import RunProgress
+from tagmill.outcomes import ErrorCode
 from tagmill.settings import Settings, load_settings
 from worker.cli.options import BUNDLES
 from worker.local.tag import TaggedRun, local_settings, tag_locally
@@ -22,6 +23,15 @@ from worker.local.tag import TaggedRun, local_settings, tag_locally
 @DATABASE
 @click.option("--batch-size", default=64, show_default=True, type=click.IntRange(1, 4096), help="Images a batch.")
 @DEVICE
+@click.option("--retry-failed", is_flag=True, help="Tag only the failed images of the last run of the same command.")
+@click.option(
+    "--code",
+    "codes",
+    multiple=True,
+    type=click.Choice([code.value for code in ErrorCode]),
+    metavar="CODE",
+    help="With --retry-failed: only images that failed with this code; may be repeated.",
+)
 @AS_JSON
 def tag(
     sources: tuple[str, ...],
@@ -29,14 +39,19 @@ def tag(
     database_url: str | None,
     batch_size: int,
     device: str | None,
+    retry_failed: bool,
+    codes: tuple[str, ...],
     as_json: bool,
 ) -> int:
     """Tag folders and manifests in this process, with no servers.
 
-    Run the same command again to continue after an interruption.
+    Run the same command again to continue after an interruption, and with --retry-failed to try failed images again.
     """
+    if codes and not retry_failed:
+        raise click.UsageError("--code needs --retry-failed")
+    retry = [ErrorCode(code) for code in codes] if retry_failed else None
     settings = load_settings(database_url=database_url, device=device)
-    done = tag_with_bar(local_settings(settings, settings.database_url), sources, bundles, batch_size)
+    done = tag_with_bar(local_settings(settings, settings.database_url), sources, bundles, batch_size, retry)
     if as_json:
         click.echo(json.dumps(done.progress.to_json() | done.skipped.to_json()))
     else:
@@ -58,7 +73,13 @@ def how_to_read(run: int, database_url: str | None) -> str:
     return f"TAGMILL_DATABASE_URL={shlex.quote(database_url)} {command}"
 
 
-def tag_with_bar(settings: Settings, sources: tuple[str, ...], bundles: tuple[Path, ...], batch_size: int) -> TaggedRun:
+def tag_with_bar(
+    settings: Settings,
+    sources: tuple[str, ...],
+    bundles: tuple[Path, ...],
+    batch_size: int,
+    retry: list[ErrorCode] | None = None,
+) -> TaggedRun:
     """Run `tag_locally` under a progress bar."""
     with progress_bar(open_console(stderr=True)) as bar:
         shown = bar.add_task("tagging", total=None, note="loading bundles")
@@ -66,4 +87,4 @@ def tag_with_bar(settings: Settings, sources: tuple[str, ...], bundles: tuple[Pa
         def show(progress: RunProgress) -> None:
             bar.update(shown, total=progress.images, completed=progress.images - progress.pending, note=note(progress))
 
-        return tag_locally(settings, sources, bundles, batch_size, show)
+        return tag_locally(settings, sources, bundles, batch_size, show, retry)

@@ -19,9 +19,11 @@ from producer.submit import publish_run
 from tagmill.broker.app import make_app
 from tagmill.db.connection import connect
 from tagmill.db.migrate import upgrade
+from tagmill.errors import NothingToDo
 from tagmill.images.file_names import SkippedFiles
-from tagmill.ledger.progress import RunProgress, run_progress, unfinished_run
-from tagmill.ledger.runs import LOCAL_QUEUE_PREFIX, create_run
+from tagmill.ledger.progress import RunProgress, newest_run, run_progress, unfinished_run
+from tagmill.ledger.runs import LOCAL_QUEUE_PREFIX, create_run, requeue_images
+from tagmill.outcomes import ErrorCode
 from tagmill.records import Entry
 from tagmill.registry.models import Model, register
 from tagmill.settings import Settings
@@ -62,11 +64,15 @@ def tag_locally(
     bundles: Sequence[Path],
     batch_size: int,
     progress: Callable[[RunProgress], None],
+    retry: Sequence[ErrorCode] | None = None,
 ) -> TaggedRun:
     """Tag `sources` in this process and return when every image has an outcome, or the run is cancelled.
 
     An interrupted run over the same entries and bundles is continued. Images that the bundles inferred before are not
     inferred again. `progress` is called about ten times a second.
+
+    With `retry`, only failed images of the newest run over the same entries and bundles are tagged again, in that run:
+    those that failed with one of these codes, or all if there are none. Raise NothingToDo if there are no such images.
     """
     engine = connect(settings.database_url)
     upgrade(engine)
@@ -82,9 +88,12 @@ def tag_locally(
     settings = settings.model_copy(update={"queue": local_queue(open_sources(sources, skipped), batch_size, files)})
     stopping = threading.Event()
     services = Services(stopping.is_set)
-    run_id = unfinished_run(engine, settings.queue) or create_run(
-        engine, source, open_sources(sources), models, roots, batch_size, settings.queue
-    )
+    unfinished = unfinished_run(engine, settings.queue)
+    if retry is None:
+        entries = open_sources(sources)
+        run_id = unfinished or create_run(engine, source, entries, models, roots, batch_size, settings.queue)
+    else:
+        run_id = _requeue_failed(engine, settings.queue, unfinished, retry)
     app = make_app(settings)
     # This process is the user's command, and nothing restarts it: it must not end to be recycled.
     hooks = ProcessHooks(services, lambda reason: None, supervised=False)
@@ -100,6 +109,21 @@ def tag_locally(
             for thread in threads:
                 thread.stop()
     return TaggedRun(engine, seen, models, skipped)
+
+
+def _requeue_failed(engine: Engine, queue: str, unfinished: int | None, codes: Sequence[ErrorCode]) -> int:
+    """Queue the failed images of the newest run again; return the run, which may be unfinished besides."""
+    run_id = unfinished or newest_run(engine, queue)
+    if run_id is None:
+        raise NothingToDo(
+            "no earlier run over the same images, bundles and batch size in this database; leave out --retry-failed"
+        )
+    try:
+        requeue_images(engine, run_id, codes, queue, failed_only=True)
+    except NothingToDo:
+        if unfinished is None:
+            raise NothingToDo(f"run {run_id}: no image to retry{' with this code' if codes else ''}") from None
+    return run_id
 
 
 def local_queue(entries: Iterable[Entry], batch_size: int, files: NamedBundles) -> str:

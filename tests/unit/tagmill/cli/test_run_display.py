@@ -95,8 +95,8 @@ def test_a_failed_local_run_is_retried_with_tag_and_not_through_a_queue(
     assert "(tagmill run retry 12345 --code not_found)" in capsys.readouterr().out
     console.print(status_table(replace(RUN, queue=local_queue([], 64, NamedBundles({})))))
     output = capsys.readouterr().out
-    assert "(the same `tagmill tag` again)" in output
-    assert "retry" not in output
+    assert "(the same `tagmill tag` again, with --retry-failed --code not_found)" in output
+    assert "tagmill run retry" not in output
 
 
 def test_the_status_shows_queue_duration_and_why_batches_failed(

@@ -1,20 +1,32 @@
 """`tagmill tag`: which interrupted run it continues, and how often it loads a bundle."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
 from support.bundles import write_classifier, write_segmenter
+from support.http_site import Site, in_turn, reply
 from support.image_fixtures import write_folder
 
 from tagmill.db.connection import connect
 from tagmill.db.schema import model, run
-from tagmill.errors import BundleError
+from tagmill.errors import BundleError, NothingToDo
+from tagmill.ledger.progress import RunProgress
+from tagmill.outcomes import ErrorCode
 from tagmill.records import Entry
 from tagmill.settings import Settings
 from worker.inference import session
 from worker.inference.backend import Backend
 from worker.local.tag import NamedBundles, local_queue, local_settings, tag_locally
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    server = Site()
+    yield server
+    server.close()
+
 
 BUNDLES = NamedBundles({"a" * 64: Path("a.onnx")})
 
@@ -54,6 +66,38 @@ def test_a_second_run_in_the_same_process_is_tagged_by_a_worker_of_its_own(sqlit
         write_folder(tmp_path / name, 3)
         done = tag_locally(settings, [str(tmp_path / name)], [bundle], 2, lambda progress: None)
         assert (done.progress.state, done.progress.tagged) == ("done", 3)
+
+
+def test_failed_images_are_retried_in_their_run(sqlite_url: str, tmp_path: Path, site: Site) -> None:
+    picture = (tmp_path / "shop" / next(iter(write_folder(tmp_path / "shop", 1)))).read_bytes()
+    site.replies["/a.jpg"] = reply(body=picture)
+    site.replies["/b.jpg"] = in_turn(reply(429, Retry_After="9999"), reply(body=picture))
+    site.replies["/c.jpg"] = reply(404)
+    manifest = tmp_path / "urls.csv"
+    manifest.write_text("image_key,uri\n" + "".join(f"{name},{site.url}/{name}.jpg\n" for name in "abc"))
+    bundle = write_classifier(tmp_path / "c.onnx")
+    settings = local_settings(Settings(device="cpu", allow_private_hosts="127.0.0.1"), sqlite_url)
+
+    def tag(retry: list[ErrorCode] | None) -> RunProgress:
+        return tag_locally(settings, [str(manifest)], [bundle], 2, lambda progress: None, retry).progress
+
+    with pytest.raises(NothingToDo, match="no earlier run over the same images"):
+        tag([])
+    first = tag(None)
+    assert (first.tagged, first.failures) == (1, {"fetch_failed": 1, "not_found": 1})
+    asked = len(site.requests)
+    second = tag([ErrorCode.FETCH_FAILED])
+    assert (second.run, second.tagged, second.failures) == (first.run, 2, {"not_found": 1})
+    assert [request.path for request in site.requests[asked:]] == ["/b.jpg"]
+    with pytest.raises(NothingToDo, match="run 1: no image to retry with this code"):
+        tag([ErrorCode.FETCH_FAILED])
+    site.replies["/b.jpg"] = site.replies["/c.jpg"] = site.replies["/a.jpg"]
+    third = tag([])
+    assert (third.run, third.tagged, third.failed, third.state) == (first.run, 3, 0, "done")
+    with pytest.raises(NothingToDo, match=r"^run 1: no image to retry$"):
+        tag([])
+    fourth = tag(None)  # without `retry`, a run of its own
+    assert (fourth.run, fourth.tagged) == (first.run + 1, 3)
 
 
 def test_a_bundle_that_does_not_load_is_an_error_before_any_source_is_read(sqlite_url: str, tmp_path: Path) -> None:
