@@ -74,8 +74,8 @@ class Journal:
 
 def work(name: str, journal: Journal, seconds: float, *, reaps: bool) -> None:
     """Receive messages and claim their batches, until SIGTERM."""
-    redis_channel.install()
     settings = load_settings()
+    redis_channel.install(settings.queue)
     app, engine, services = make_app(settings), connect(settings.database_url, worker=True), Services()
     ledger, stopping = Ledger(engine, services), threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())

@@ -44,6 +44,13 @@ class Message(virtual.Message):
 class QoS(redis.QoS):
     """kombu's messages in work, in a hash beside the queue; an entry that is none is dropped."""
 
+    def restore_visible(self, *given: Any, **options: Any) -> None:
+        """Put messages that were in work for too long back on their queue."""
+        try:
+            super().restore_visible(*given, **options)  # type: ignore[no-untyped-call]
+        except self.channel.ResponseError as error:
+            self.channel.delete_foreign(error)
+
     def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:
         """Put a message that was not acknowledged back on its queue."""
         with self.channel.conn_or_acquire(client) as connected:
@@ -114,9 +121,49 @@ class Channel(redis.Channel):
             self.refuse(raw, error)
             return None
 
+    def _size(self, queue: str) -> int:
+        try:
+            return int(super()._size(queue))  # type: ignore[no-untyped-call]
+        except self.ResponseError as error:
+            self.delete_foreign(error)
+            return 0
+
+    def delete_foreign(self, error: Exception) -> None:
+        """Delete keys of kombu and Tagmill that are of another type, so that no command works on them.
+
+        Raise `error` again if it has another cause.
+        """
+        if "WRONGTYPE" not in str(error):
+            raise error
+        with self.conn_or_acquire() as client:
+            step: Any = self._q_for_pri
+            keys = [step(self.batch_queue, priority) for priority in self.priority_steps]
+            looks = dict.fromkeys((*keys, f"{self.batch_queue}:dead"), client.llen)
+            looks[self.unacked_key] = lambda key: client.hget(key, "")
+            looks[self.unacked_index_key] = lambda key: client.zrange(key, 0, 0)
+            for key, look in looks.items():
+                try:
+                    look(key)
+                except self.ResponseError:
+                    client.delete(key)
+                    self.refuse(b"", RefusedMessageError(f"Redis key {key} was of another type; it was deleted"))
+
+    def _handle_message(self, client: Any, r: Any) -> Any:
+        payload = super()._handle_message(client, r)  # type: ignore[no-untyped-call]
+        if payload["type"].endswith(b"message"):
+            try:
+                json.loads(payload["data"])
+            except (ValueError, RecursionError) as error:
+                self._drop(error)
+                payload["data"] = None  # as when nothing came
+        return payload
+
     def _brpop_read(self, **options: Any) -> Any:
         try:
             return super()._brpop_read(**options)  # type: ignore[no-untyped-call]
+        except self.ResponseError as error:
+            self.delete_foreign(error)
+            return True
         except (RefusedMessageError, json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
             self._drop(error)  # an answer to a remote command
             return True

@@ -188,7 +188,7 @@ def run_process(
     """
     report = Report([])
     try:
-        redis_channel.install()
+        redis_channel.install(place.queue)
         results = SyntheticResults(place.model, load.masks)
         workers = [FleetWorker(number, place, load, results, stopped, done) for number in numbers]
         ready.wait(START_SECONDS)

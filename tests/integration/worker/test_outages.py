@@ -83,7 +83,7 @@ def test_a_connection_closes_although_redis_went_down_while_it_waited_for_a_mess
     own_redis_server: Callable[..., RedisServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(redis.Transport, "Channel", redis.Transport.Channel)  # put back afterwards
-    redis_channel.install()
+    redis_channel.install("tagmill")
     server, messages = own_redis_server(), []
     connection = Connection(server.url)
     channel = connection.default_channel

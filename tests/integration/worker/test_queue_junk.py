@@ -97,6 +97,22 @@ def test_junk_stops_no_worker_and_restarts_none(site: Site, client: redis.Redis)
     assert site.count("SELECT max(attempts) FROM batch") == 1
 
 
+def test_keys_of_another_type_are_deleted(site: Site, client: redis.Redis) -> None:
+    write_folder(site.folder / "shop", 4)
+    keys = ("tagmill", "tagmill:6", "tagmill:dead", "unacked", "unacked_index")
+    for key in keys:
+        client.set(key, "junk")
+    with Worker(site.env, site.folder / "worker.log") as worker:
+        worker.wait_ready()
+        assert client.exists(*keys[:2]) == 0
+        assert site.submit(site.folder / "shop", "--model", "colors", "--wait")["tagged"] == 4
+        client.set("tagmill:6", "junk")
+        wait_until(lambda: not client.exists("tagmill:6"), 20, "the key to be deleted")
+        assert site.submit(site.folder / "shop", "--model", "color-masks", "--wait")["tagged"] == 4
+        assert worker.log.count(" ready.") == 1
+        assert worker.log.count("Traceback") == 0
+
+
 def test_remote_control_only_answers_questions(site: Site, client: redis.Redis) -> None:
     app = make_app(Settings(broker_url=site.env["TAGMILL_BROKER_URL"]))
     with Worker.bare(site.env, site.folder / "worker.log", "one", "-E") as worker:
@@ -127,8 +143,7 @@ def test_messages_of_unknown_batches_are_dropped_with_one_line(site: Site, clien
     write_folder(site.folder / "shop", 4)
     with Worker(site.env, site.folder / "worker.log") as worker:
         worker.wait_ready()
-        publish(app, [(999, number) for number in range(1, 300)])
+        publish(app, [(999, number) for number in range(1, 100)])
         assert site.submit(site.folder / "shop", "--model", "colors", "--wait")["tagged"] == 4
         wait_until(lambda: client.hlen("unacked") + client.llen("tagmill:6") == 0, 20, "the messages to be dropped")
-        assert len(lines(worker, "message_refused")) == 1
-        assert worker.log.count("\n") < 40
+        assert 1 <= len(lines(worker, "message_refused")) <= 5  # at most one in ten seconds
