@@ -12,7 +12,7 @@ from tagmill.db.schema import worker_fault
 
 #: seconds after which a worker that reported a fault counts as ended: one that is out reports at least once a minute
 REPORTED_SECONDS = 150.0
-#: seconds after which the row of such a worker is deleted
+#: seconds after which a row that changes nothing any more is deleted
 KEPT_SECONDS = 86_400.0
 
 

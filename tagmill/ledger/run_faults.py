@@ -14,9 +14,9 @@ from typing import Any
 from sqlalchemy import Connection, Engine, and_, delete, insert, or_, select, update
 
 from tagmill.db.connection import epoch_now, reading
-from tagmill.db.schema import BatchStatus, batch, entry, model, run, run_fault, run_model
-from tagmill.ledger.conditions import DUE, QUEUED, QUEUED_IN_RUN
-from tagmill.ledger.faults import REPORTED_SECONDS, Fault
+from tagmill.db.schema import RunState, batch, entry, model, run, run_fault, run_model
+from tagmill.ledger.conditions import DUE, QUEUED, WORKED_ON
+from tagmill.ledger.faults import KEPT_SECONDS, REPORTED_SECONDS, Fault
 
 #: seconds in which a worker that has it would say so: workers look for it every `worker.health.health.LOOK_SECONDS`
 SEARCH_SECONDS = 15.0
@@ -85,33 +85,37 @@ def report_run_fault(engine: Engine, fault: RunFault, hold_seconds: float) -> tu
 
 
 def run_faults(engine: Engine, queue: str) -> Sequence[Any]:
-    """Return the faults of the runs of a queue: rows of `run_fault`, with the run's roots.
+    """Return the faults of the open runs of a queue: rows of `run_fault`, with the run's roots.
 
-    Those of runs that have no work left are forgotten.
+    Those that no worker has found for long, and those that were final a day ago, are forgotten.
     """
-    found = select(run_fault, run.c.parameters).join(run, run.c.id == run_fault.c.run_id).where(run.c.queue == queue)
+    open_run = and_(run.c.queue == queue, run.c.state == RunState.OPEN)
+    joined = select(run_fault, run.c.parameters).join(run, run.c.id == run_fault.c.run_id)
+    old = or_(
+        and_(run_fault.c.held_until.is_(None), run_fault.c.seen_at < epoch_now() - REPORTED_SECONDS),
+        run_fault.c.held_until < epoch_now() - KEPT_SECONDS,
+    )
     with reading(engine) as connection:
-        rows = connection.execute(found).all()
-        ended = {row.run_id for row in rows if not _has_work(connection, row.run_id)}
-    if ended:
+        rows = connection.execute(joined.add_columns(old.label("old")).where(open_run)).all()
+    if any(row.old for row in rows):
         with engine.begin() as connection:
-            connection.execute(delete(run_fault).where(run_fault.c.run_id.in_(ended)))
-    return [row for row in rows if row.run_id not in ended]
+            connection.execute(delete(run_fault).where(old))
+    return [row for row in rows if not row.old]
 
 
-def found_here(engine: Engine, run_id: int, subject: str) -> bool:
+def found_here(engine: Engine, queue: str, run_id: int, subject: str) -> bool:
     """Record that a worker has what others lack. Return whether it was held: its batches are due again then."""
     key = and_(run_fault.c.run_id == run_id, run_fault.c.subject == subject)
     with engine.begin() as connection:
         held_until = connection.execute(select(run_fault.c.held_until).where(key)).scalar_one_or_none()
         if held_until is None:
-            forgotten = run_fault.c.seen_at < epoch_now() - REPORTED_SECONDS
-            if not connection.execute(delete(run_fault).where(key, forgotten)).rowcount:
-                connection.execute(update(run_fault).where(key).values(found_at=epoch_now()))
+            connection.execute(update(run_fault).where(key).values(found_at=epoch_now()))
             return False
         connection.execute(delete(run_fault).where(key))
-        waiting = and_(batch.c.run_id == run_id, QUEUED_IN_RUN, batch.c.not_before == held_until)
-        connection.execute(update(batch).where(waiting).values(not_before=epoch_now(), published_at=None))
+        held = and_(batch.c.queue == queue, WORKED_ON, batch.c.not_before == held_until)
+        # `+ 0`: in the index over the batches of the queue that wait, not in that over all of the run.
+        mine = and_(held, batch.c.run_id + 0 == run_id)
+        connection.execute(update(batch).where(mine).values(not_before=epoch_now(), published_at=None))
     return True
 
 
@@ -134,9 +138,9 @@ def some_files(engine: Engine, run_id: int, count: int) -> list[str]:
         ).scalar_one_or_none()
         if last is None:
             return []
-        chosen = {last * number // max(1, count - 1) for number in range(count)}
-        mine = and_(entry.c.run_id == run_id, or_(*(entry.c.position == at for at in sorted(chosen))))
-        return list(connection.execute(select(entry.c.uri).where(mine)).scalars())
+        chosen = sorted({last * number // max(1, count - 1) for number in range(count)})
+        # One lookup each: for several at once, old statistics make PostgreSQL read the whole run.
+        return [uri for at in chosen if (uri := _uri(connection, run_id, at)) is not None]
 
 
 def waits_for(connection: Connection, run_id: int) -> Sequence[dict[str, Any]]:
@@ -152,11 +156,9 @@ def _need(connection: Connection, run_id: int, position: int) -> Need:
     parameters = connection.execute(select(run.c.parameters).where(run.c.id == run_id)).scalar_one()
     pinned = select(model.c.sha256).join(run_model, run_model.c.model_id == model.c.id)
     models = connection.execute(pinned.where(run_model.c.run_id == run_id)).scalars()
+    return Need(run_id, tuple(parameters["roots"]), tuple(models), _uri(connection, run_id, position))
+
+
+def _uri(connection: Connection, run_id: int, position: int) -> str | None:
     there = and_(entry.c.run_id == run_id, entry.c.position == position)
-    uri = connection.execute(select(entry.c.uri).where(there)).scalar_one_or_none()
-    return Need(run_id, tuple(parameters["roots"]), tuple(models), uri)
-
-
-def _has_work(connection: Connection, run_id: int) -> bool:
-    left = batch.c.status.in_((BatchStatus.QUEUED, BatchStatus.RUNNING))
-    return connection.execute(select(batch.c.id).where(batch.c.run_id == run_id, left).limit(1)).first() is not None
+    return connection.execute(select(entry.c.uri).where(there)).scalar_one_or_none()

@@ -13,8 +13,9 @@ from producer.results.read import read_results
 from support.filled import FilledRun
 from support.ledger import QUEUE, digest
 from support.services import libpq_url
-from tagmill.ledger import known_results, leases, progress, reaper, runs
+from tagmill.ledger import faults, known_results, leases, progress, reaper, run_faults, runs
 from tagmill.ledger.complete import complete
+from tagmill.ledger.faults import FaultReason
 from tagmill.ledger.leases import Claim, Lease
 from tagmill.outcomes import ErrorCode
 from tagmill.records import BatchResult, Entry, ImageRow, InferenceRow, Mask, Outcome, SeenFile
@@ -94,6 +95,7 @@ def working(catalog: Catalog) -> Iterator[tuple[str, Call]]:
     yield "exists", lambda: leases.exists(engine, catalog.queued.id, claims[0].batch_id, QUEUE)
     yield "renew", lambda: leases.renew(engine, [found.token for found in claims], 30.0)
     yield "release", lambda: leases.release(engine, claims[6], "BundleError: gone", 0.0)
+    yield from lacking(catalog, claims[5])
     yield "complete, new images", lambda: complete(engine, claims[0], result_of(claims[0]), "host:0")
     yield "complete, known images", lambda: complete(engine, claims[1], result_of(claims[1]), "host:0")
     yield "complete, lost batch", lambda: complete(engine, claims[0], result_of(claims[0]), "host:0")
@@ -101,6 +103,22 @@ def working(catalog: Catalog) -> Iterator[tuple[str, Call]]:
     files = [digest(sha)[:32] for sha in shas]
     yield "known_inferences", lambda: known_results.known_inferences(engine, shas, [model.sha256])
     yield "unchanged_files", lambda: known_results.unchanged_files(engine, files, [model.sha256])
+
+
+def lacking(catalog: Catalog, claimed: Claim) -> Iterator[tuple[str, Call]]:
+    """What a worker calls that lacks a folder of the run, and one that has it after it was held."""
+    engine, run_id = catalog.engine, catalog.queued.id
+    fault = run_faults.RunFault(FaultReason.FOLDER, "is empty", run_id, run_faults.subject_of("/pictures"), "/0.jpg")
+    yield "report_fault", lambda: faults.report_fault(engine, "host:1", QUEUE, fault)
+    yield "report_run_fault", lambda: run_faults.report_run_fault(engine, fault, 600.0)
+    catalog.execute("UPDATE run_fault SET since = 0, held_until = 4e9")
+    yield "report_run_fault, held", lambda: run_faults.report_run_fault(engine, fault, 600.0)
+    yield "give_back", lambda: leases.give_back(engine, claimed, "is empty", 4e9)
+    yield "waiting_needs", lambda: run_faults.waiting_needs(engine, QUEUE)
+    yield "run_faults", lambda: run_faults.run_faults(engine, QUEUE)
+    yield "some_files", lambda: run_faults.some_files(engine, run_id, 16)
+    yield "found_here", lambda: run_faults.found_here(engine, QUEUE, run_id, fault.subject)
+    yield "clear_fault", lambda: faults.clear_fault(engine, "host:1")
 
 
 def result_of(claimed: Claim) -> BatchResult:

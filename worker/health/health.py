@@ -108,15 +108,15 @@ class Health:
 
     def look(self) -> None:
         """Take this worker out if it became unfit. Say of what other workers lack what this one has."""
-        fault = self._fault()
-        for row in self._call(run_faults.run_faults, self._settings.queue):
+        fault, queue = self._fault(), self._settings.queue
+        for row in self._call(run_faults.run_faults, queue):
             if row.reason == FaultReason.BUNDLE:  # whether it can be loaded is known of a loaded one alone
                 lacking, known = None, row.subject in self._loaded()
             else:
                 lacking, known = self._lacking(row), True
             if lacking is not None and row.held_until is None:
                 fault = fault or self._out_for([lacking])
-            elif lacking is None and known and self._call(run_faults.found_here, row.run_id, row.subject):
+            elif lacking is None and known and self._call(run_faults.found_here, queue, row.run_id, row.subject):
                 log.warning("what a run waits for is here", extra={"action": "run_released", "run": row.run_id})
         if fault is not None:
             self.take_out(fault)

@@ -99,7 +99,7 @@ def test_what_another_worker_has_keeps_this_one_out_and_what_none_has_is_held_fo
     assert report_run_fault(engine, missing(run), 60)[0] is Standing.OUT
     age(engine, 14)
     assert report_run_fault(engine, missing(run), 60)[0] is Standing.OUT
-    assert not found_here(engine, run, subject_of("/pictures"))  # another worker has it
+    assert not found_here(engine, QUEUE, run, subject_of("/pictures"))  # another worker has it
     age(engine, 14)
     assert report_run_fault(engine, missing(run), 60)[0] is Standing.OUT
     assert len(run_progress(engine, run).waits_for) == 1
@@ -129,7 +129,7 @@ def test_batches_that_are_held_wait_and_are_due_again_once_a_worker_has_what_the
         give_back(engine, claimed, EMPTY.detail, until)
     assert reclaim_due(engine, QUEUE) == []
     assert take(engine, first) is None
-    assert found_here(engine, run, subject_of("/pictures"))
+    assert found_here(engine, QUEUE, run, subject_of("/pictures"))
     assert count(engine, run_fault) == 0
     assert reclaim_due(engine, QUEUE) == [(run, first), (run, second)]
     assert take(engine, first) is not None
@@ -144,9 +144,7 @@ def test_two_folders_of_a_run_are_missed_on_their_own(engine: Engine, model: Mod
     assert report_run_fault(engine, missing(run, "/more"), 60)[0] is Standing.OUT
 
 
-def test_faults_of_runs_without_work_are_forgotten_and_so_are_those_of_a_retried_run(
-    engine: Engine, model: Model
-) -> None:
+def test_faults_of_cancelled_runs_are_not_looked_at_and_a_retried_run_begins_anew(engine: Engine, model: Model) -> None:
     run = published_run(engine, model)
     report_run_fault(engine, missing(run), 60)
     (row,) = run_faults.run_faults(engine, QUEUE)
@@ -154,20 +152,31 @@ def test_faults_of_runs_without_work_are_forgotten_and_so_are_those_of_a_retried
     assert run_faults.run_faults(engine, "other") == []
     cancel_run(engine, run)
     assert run_faults.run_faults(engine, QUEUE) == []
-    assert count(engine, run_fault) == 0
-    report_run_fault(engine, missing(run), 60)
     requeue_images(engine, run, (), QUEUE)
     assert count(engine, run_fault) == 0
 
 
-def test_a_fault_that_nobody_has_any_more_is_forgotten(engine: Engine, model: Model) -> None:
+def test_a_fault_that_no_worker_has_any_more_is_forgotten(engine: Engine, model: Model) -> None:
     run = published_run(engine, model)
     report_run_fault(engine, missing(run), 60)
-    found_here(engine, run, subject_of("/pictures"))
-    assert count(engine, run_fault) == 1
-    age(engine, 200)
-    found_here(engine, run, subject_of("/pictures"))
+    age(engine, 100)
+    assert len(run_faults.run_faults(engine, QUEUE)) == 1
+    age(engine, 100)
+    assert run_faults.run_faults(engine, QUEUE) == []
     assert count(engine, run_fault) == 0
+
+
+def test_a_fault_that_is_final_stays_final_for_a_day(engine: Engine, model: Model) -> None:
+    run = published_run(engine, model)
+    report_run_fault(engine, missing(run), 60)
+    age(engine, 20)
+    report_run_fault(engine, missing(run), 60)
+    age(engine, 80_000)
+    assert len(run_faults.run_faults(engine, QUEUE)) == 1
+    assert report_run_fault(engine, missing(run), 60)[0] is Standing.FINAL
+    age(engine, 10_000)
+    assert run_faults.run_faults(engine, QUEUE) == []
+    assert report_run_fault(engine, missing(run), 60)[0] is Standing.OUT
 
 
 def test_what_waiting_runs_need_is_known_before_a_batch_is_taken(engine: Engine, model: Model) -> None:
