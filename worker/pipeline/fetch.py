@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from tagmill.outcomes import ErrorCode
 from tagmill.url_schemes import FETCHED, scheme_of
+from worker.connections.availability import StoppedError
 from worker.pipeline.batch_image import BatchImage
 from worker.sources.fetcher import Fetched
 from worker.sources.host_pool import HostPool
@@ -22,7 +23,7 @@ def fetch_images(images: list[BatchImage], fetch: Fetch, files: TimeoutPool, url
     """Fetch every image that has no sha256 yet.
 
     `files` is the pool for local files, `urls` the pool for URLs, whose threads wait for other machines and need no
-    core. An image that cannot be fetched fails; nothing is raised for it.
+    core. An image that cannot be fetched fails; nothing is raised for it. Raise StoppedError if the process is ending.
     """
     kept, lock = 0, threading.Lock()
 
@@ -55,6 +56,8 @@ def fetch_images(images: list[BatchImage], fetch: Fetch, files: TimeoutPool, url
     for image, future in zip(remote, started, strict=True):
         try:
             image.sha256, image.data = future.result()
+        except StoppedError:
+            raise
         except Exception as error:
             image.fail_with(error, ErrorCode.FETCH_FAILED)
     return images

@@ -14,6 +14,7 @@ from heapq import heappop, heappush
 from itertools import count
 from typing import Any, TypeVar
 
+from worker.connections.availability import StoppedError
 from worker.sources.download import Download, NotYet
 from worker.sources.http_source import HttpReader
 from worker.timeout_pool import Task, TimeoutPool
@@ -47,7 +48,7 @@ class _HostQueue:
         self._lines: dict[str, list[tuple[float, int, _Job]]] = {}
         self._under_way: Counter[str] = Counter()
         self._numbers = count()
-        self._closing = False
+        self._closing = self._stopped = False
         self._condition = threading.Condition()
         #: whether a thread waits for the next turn; all others wait for it
         self._timed = False
@@ -62,9 +63,21 @@ class _HostQueue:
     def add(self, jobs: Iterable[_Job], at: float) -> None:
         """Add jobs that may go on at `at`."""
         with self._condition:
+            if self._stopped:
+                _end(jobs)
+                return
             for job in jobs:
                 heappush(self._lines.setdefault(job.download.host, []), (at, next(self._numbers), job))
             self._condition.notify_all()
+
+    def stop(self) -> None:
+        """End the jobs that wait, and those that will."""
+        with self._condition:
+            self._stopped = True
+            waiting = [job for line in self._lines.values() for *_, job in line]
+            self._lines.clear()
+            self._condition.notify_all()
+            _end(waiting)
 
     def get(self) -> Task | None:
         """Wait for a job, and return one attempt at it. Return None when the queue is closed and empty."""
@@ -127,6 +140,11 @@ class _HostQueue:
             job.result.set_result(attempt.result())
 
 
+def _end(jobs: Iterable[_Job]) -> None:
+    for job in jobs:
+        job.result.set_exception(StoppedError("the process is ending"))
+
+
 class HostPool(TimeoutPool):
     """A pool of threads for URLs. An attempt that takes too long is abandoned; waiting for a host is no attempt."""
 
@@ -135,6 +153,10 @@ class HostPool(TimeoutPool):
         self._http = http
         self._queue = _HostQueue(http, threads)
         super().__init__(threads + math.ceil(threads / SPARE_PART), "fetch", self._queue)
+
+    def stop_waiting(self) -> None:
+        """End what waits for its turn or its host with StoppedError: the process is ending."""
+        self._queue.stop()
 
     def fetch(self, urls: Iterable[str], work: Callable[[bytes], _Result]) -> list[Future[_Result]]:
         """Start to fetch URLs; return the future of what `work` makes of the bytes of each, in the threads here."""

@@ -9,6 +9,7 @@ import pytest
 from support.http_site import Reply, Site, in_turn, reply
 
 from tagmill.outcomes import ErrorCode, ImageFailure
+from worker.connections.availability import StoppedError
 from worker.sources.fetcher import Fetcher, FetchLimits
 from worker.sources.host_pool import HostPool
 
@@ -191,3 +192,18 @@ def test_an_attempt_that_is_stuck_is_abandoned(sites: Callable[[], Site], pool: 
         futures[0].result(timeout=10)
     assert futures[1].result(timeout=10) == "picture"
     release.set()
+
+
+def test_a_process_that_ends_does_not_wait_for_a_host(sites: Callable[[], Site], pool: Callable[..., HostPool]) -> None:
+    site = sites()
+    site.replies["/a.jpg"], site.replies["/b.jpg"] = reply(429, Retry_After="9"), reply(body=b"picture")
+    fetching = pool(timeout=20.0)
+    assert outcomes(fetching, [f"{site.url}/b.jpg"]) == ["picture"]
+    futures = fetching.fetch([f"{site.url}/a.jpg?{number}" for number in range(20)], bytes.decode)
+    while not site.requests[1:]:
+        time.sleep(0.01)
+    fetching.stop_waiting()
+    futures += fetching.fetch([f"{site.url}/b.jpg"], bytes.decode)
+    for future in futures:
+        with pytest.raises(StoppedError):
+            future.result(timeout=5)
