@@ -13,7 +13,7 @@ from producer.results import read
 from producer.results.read import read_results
 from tagmill.db.schema import batch
 from tagmill.errors import NothingToDo
-from tagmill.ledger import leases
+from tagmill.ledger import leases, runs
 from tagmill.ledger.positions import positions_of, stored_positions
 from tagmill.ledger.reaper import mark_dead
 from tagmill.ledger.runs import cancel_run, requeue_images
@@ -21,6 +21,11 @@ from tagmill.outcomes import ErrorCode
 from tagmill.registry.models import Model
 
 KEYS = [f"key-{number}" for number in range(23)]
+#: how many images of a batch failed with a code: as it is counted, and as the failures are
+COUNTS = (
+    "SELECT batch_id, error_code, images FROM batch_failure ORDER BY 1, 2",
+    "SELECT batch_id, error_code, count(*) FROM image_failure GROUP BY 1, 2 ORDER BY 1, 2",
+)
 
 
 @pytest.mark.parametrize("positions", [[0], [7], [3, 4, 5], [0, 2], [1, 2, 9], list(range(100))])
@@ -93,6 +98,8 @@ def test_any_page_size_gives_the_same_rows_while_batches_are_pending_and_after_r
     rng = random.Random(seed)
     model = new_version(engine, "shirts")
     run = submit(engine, [model], KEYS, batch_size=rng.randint(1, 6))
+    monkeypatch.setattr(runs, "TAKE_CHUNK", rng.randint(1, 9))
+    monkeypatch.setattr(runs, "INSERT_CHUNK", rng.randint(1, 3))
     failed: dict[str, str] = {}
     for _ in range(6):
         waiting = waiting_batches(engine, run)
@@ -118,6 +125,10 @@ def test_any_page_size_gives_the_same_rows_while_batches_are_pending_and_after_r
             continue
         failed = {key: code for key, code in failed.items() if codes and code not in codes}
         check(engine, run, model, failed, monkeypatch)
+        with engine.connect() as connection:
+            assert connection.execute(text("SELECT sum(images) FROM batch")).scalar_one() == len(KEYS)
+            counted, stored = (connection.execute(text(statement)).all() for statement in COUNTS)
+            assert counted == stored
 
 
 def test_a_retry_while_results_are_read_does_not_hide_what_it_tags(
