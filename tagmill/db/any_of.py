@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Boolean, ColumnElement, Dialect, Text, bindparam
+from sqlalchemy import ColumnElement, Dialect, Text, bindparam
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -41,9 +41,11 @@ class _Values(TypeDecorator[Iterable[Any]]):
 
 
 class any_of(FunctionElement[bool]):  # noqa: N801 - reads like the SQL condition
-    """The condition that `column` is one of the values of the parameter `name`."""
+    """The condition that `column` is one of the values of the parameter `name`.
 
-    type = Boolean()
+    It has no type: SQLAlchemy writes `= 1` behind a Boolean for SQLite, which then uses no index.
+    """
+
     inherit_cache = True
 
     def __init__(self, column: ColumnElement[Any], name: str) -> None:

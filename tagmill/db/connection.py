@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Boolean, Column, Connection, Engine, Select, Table, create_engine, event, select, text
+from sqlalchemy import Column, Connection, Engine, Select, Table, create_engine, event, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import ExceptionContext, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
@@ -160,9 +160,10 @@ class first_ids(FunctionElement[bool]):  # noqa: N801 - reads like the SQL condi
 
     PostgreSQL runs a subquery of an IN that locks rows once for each outer row, or joins it by reading the whole table,
     whatever its statistics promise. An array from a subquery is made once, and then looked up in the index of `key`.
+
+    It has no type, as `tagmill.db.any_of.any_of`.
     """
 
-    type = Boolean()
     inherit_cache = True
 
     def __init__(self, key: Column[int], chosen: Select[tuple[int]]) -> None:
