@@ -64,10 +64,14 @@ def read_png(data: bytes, limits: DecodeLimits) -> Still:
     limits.check_frames(chunks.frames)
     pixels = _decoded(chunks)
     if key := _transparent_color(chunks):
-        is_clear = pixels == key[0] if chunks.color == _GRAY else (pixels == key).all(axis=2)
+        is_clear = pixels == key[0] if chunks.color == _GRAY else (pixels == key[::-1]).all(axis=2)
         pixels[is_clear] = (1 << 16) - 1 if chunks.depth == 16 else 255
     if chunks.depth == 16:
-        pixels = (pixels >> 8).astype(np.uint8)
+        np.right_shift(pixels, 8, out=pixels)  # in place: it is the largest array
+        pixels = pixels.astype(np.uint8)
+    if pixels.ndim == 3:
+        order = cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
+        pixels = np.asarray(cv2.cvtColor(pixels, order), dtype=np.uint8)
     if chunks.color not in {_GRAY_ALPHA, _RGB_ALPHA}:
         return Still(Image.fromarray(pixels), chunks.icc, chunks.orientation)
     color = pixels[:, :, 0] if chunks.color == _GRAY_ALPHA else pixels[:, :, :3]
@@ -155,21 +159,16 @@ def _profile(body: bytes) -> bytes | None:
 
 
 def _decoded(chunks: _Chunks) -> NDArray[np.unsignedinteger]:
-    """Return [H, W] of gray, else [H, W, 3 or 4] in RGB; of 8 bits, or of 16. Palettes lie on white."""
+    """Return [H, W] of gray, else [H, W, 3 or 4] in BGR; of 8 bits, or of 16. Palettes lie on white."""
     palette = b""
     if chunks.color == _PALETTE:
         colors = _palette_on_white(chunks)
         palette = struct.pack(">I", len(colors)) + b"PLTE" + colors
         palette += struct.pack(">I", zlib.crc32(palette[4:]))
     file = b"".join([_SIGNATURE, chunks.header, palette, *chunks.pixels, _END])
-    in_order = chunks.depth <= 8 and chunks.color in {_RGB, _PALETTE}
-    pixels = cv2.imdecode(
-        np.frombuffer(file, dtype=np.uint8), cv2.IMREAD_COLOR_RGB if in_order else cv2.IMREAD_UNCHANGED
-    )
+    pixels = cv2.imdecode(np.frombuffer(file, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise _damage(chunks)
-    if not in_order and pixels.ndim == 3:
-        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
     return np.asarray(pixels)
 
 

@@ -39,11 +39,11 @@ _UNREAD_PHOTOMETRICS = {
     32845: "logarithmic colors",
     34892: "linear raw samples",
 }
-_NONE, JPEG = 1, 7
+NONE, JPEG = 1, 7
 #: compressions of bytes: LZW, deflate (two numbers), PackBits, LZMA, zstd
 DEFLATE = frozenset({8, 32946})
 _PREDICTED = DEFLATE | {5, 34925, 50000}
-_OF_BYTES = _PREDICTED | {_NONE, 32773}
+_OF_BYTES = _PREDICTED | {NONE, 32773}
 #: fax: Huffman, group 3, group 4
 FAX = frozenset({2, 3, 4})
 _UNREAD_COMPRESSIONS = {
@@ -122,7 +122,7 @@ def read_layout(directory: Directory, limits: DecodeLimits) -> Layout:
     _check_raw_photo(directory)
     samples = directory.number(277, 1)
     photometric = _photometric(directory, samples)
-    compression = directory.number(259, _NONE)
+    compression = directory.number(259, NONE)
     bits = _bits(directory, samples)
     separate = samples > 1 and _choice(directory, 284, {1: False, 2: True})
     extra = directory.numbers(338)[: samples - _COLORS[photometric]]

@@ -11,7 +11,7 @@ from PIL import Image
 
 from tagmill.images.formats.still import Still
 from tagmill.images.formats.tiff.directory import Directory, count_pages
-from tagmill.images.formats.tiff.layout import DEFLATE, FAX, JPEG, Layout, Photometric, read_layout
+from tagmill.images.formats.tiff.layout import DEFLATE, FAX, JPEG, NONE, Layout, Photometric, read_layout
 from tagmill.images.formats.tiff.samples import to_image
 from tagmill.images.image import DecodeLimits
 from tagmill.outcomes import ErrorCode, ImageFailure
@@ -37,6 +37,8 @@ def read_tiff(data: bytes, limits: DecodeLimits) -> Still:
     layout = read_layout(directory, limits)
     if layout.compression in DEFLATE:
         _check_deflated(data, layout)
+    if layout.compression == NONE and len(layout.offsets) > 1:
+        _check_raw(layout)
     number = len(layout.offsets) // layout.planes
     planes = [_unpack(directory, layout, plane * number, number) for plane in range(layout.planes)]
     image, alpha = to_image(planes, layout, directory)
@@ -110,6 +112,23 @@ def _with_directory(data: bytes, tags: dict[int, tuple[int, list[int]]]) -> byte
     head = b"II*\0" + struct.pack("<I", place + len(values))
     end = struct.pack("<H", len(tags)) + entries + bytes(4)
     return b"".join([head, memoryview(data)[8:], bytes(len(data) % 2), values, end])
+
+
+def _check_raw(layout: Layout) -> None:
+    """Raise ImageFailure for a strip or tile that is shorter than its rows: what follows it is read for its end.
+
+    Of a single strip the length is not checked, as in libtiff: writers put anything there.
+    """
+    number = len(layout.offsets) // layout.planes
+    for place, length in enumerate(layout.lengths):
+        if layout.tile:
+            pixel_bits = layout.bits * layout.samples // layout.planes
+            needed = layout.tile[0] * pixel_bits // 8 * layout.tile[1]
+        else:
+            rows = min(layout.rows_per_strip, layout.height - place % number * layout.rows_per_strip)
+            needed = layout.row_bytes * rows
+        if length < needed:
+            raise ImageFailure(ErrorCode.CORRUPT, f"a strip of the TIFF has {length} of {needed} bytes")
 
 
 def _check_deflated(data: bytes, layout: Layout) -> None:

@@ -20,7 +20,10 @@ Samples = NDArray[np.unsignedinteger]
 
 
 def to_image(planes: list[Image.Image], layout: Layout, directory: Directory) -> tuple[Image.Image, Image.Image | None]:
-    """Return the colors in mode L, RGB or CMYK, and alpha in mode L or None. Colors are not multiplied by alpha."""
+    """Return the colors in mode L, RGB or CMYK, and alpha in mode L or None; empty `planes`.
+
+    Colors are not multiplied by alpha.
+    """
     inverted = layout.photometric is Photometric.WHITE_IS_ZERO
     if layout.compression == JPEG or layout.compression in FAX:
         image = planes[0].convert("L") if planes[0].mode == "1" else planes[0]
@@ -41,6 +44,7 @@ def to_image(planes: list[Image.Image], layout: Layout, directory: Directory) ->
             if layout.associated and palette is None:
                 colors = _divided(colors, alpha[top:bottom])
         pixels[top:bottom] = colors
+    planes.clear()  # they take up to 8 bytes of a pixel
     if inverted:
         np.invert(pixels, out=pixels)
     image = Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels, _MODES[channels])

@@ -202,3 +202,11 @@ def test_a_later_page_with_too_many_strips_costs_no_time() -> None:
     assert is_red(data, (16, 9))
     assert time.thread_time() - started < 3
     assert np.array_equal(decode(data, 256).rgb, decode(one, 256).rgb)
+
+
+def test_a_raw_strip_that_is_shorter_than_its_rows_is_refused() -> None:
+    red = bytes((255, 0, 0)) * (16 * 9)
+    whole, rest = [16, 16 + 16 * 3 * 5], [16 * 3 * 5, 16 * 3 * 4]
+    for lengths, code in ((rest, None), ([16 * 3 * 4, rest[1]], ErrorCode.CORRUPT), ([rest[0], 1], ErrorCode.CORRUPT)):
+        data = tiff_file(image_tags((16, 9), RAW, (278, LONG, [5]), (273, LONG, whole), (279, LONG, lengths)), red)
+        assert failure(data) == code if code else is_red(data, (16, 9))
