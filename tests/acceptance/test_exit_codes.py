@@ -271,7 +271,7 @@ def test_a_wrong_password_or_database_of_redis_is_named(
         (f"{server.url.rsplit('/', 1)[0]}/99", "DB index is out of range"),
     ):
         env = queued | {"TAGMILL_BROKER_URL": url}
-        output = tagmill("submit", shop / ODD, "--model", "colors", env=env, expect=75).stderr
+        output = tagmill("submit", shop / ODD, "--model", "colors", env=env, expect=78).stderr
         assert reason in output.splitlines()[-1]
         assert "do not submit it again" in output.splitlines()[-1]
 

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -21,8 +21,10 @@ from tagmill.settings import Settings
 from tagmill.url_schemes import LOCAL
 from worker.health.checks import cache_fault, clock_fault, memory_fault
 from worker.health.folders import SUSPECT, file_state, folder_fault
-from worker.pipeline.batch_image import BatchImage
 from worker.supervision.process import worker_id
+
+if TYPE_CHECKING:  # a supervisor loads no decoders and no inference library
+    from worker.pipeline.batch_image import BatchImage
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +143,7 @@ class Health:
         """Record that this worker is not out, or no longer running; return whether it was out."""
         return bool(self._call(clear_fault, self._worker))
 
-    def require_folders(self, claimed: Claim, images: Iterable[BatchImage]) -> None:
+    def require_folders(self, claimed: Claim, images: Iterable["BatchImage"]) -> None:
         """Raise FolderError if images failed because this worker lacks their folder, and it is not final yet."""
         images = list(images)
         read = [image.uri for image in images if image.local and image.code is None][:_TRIED]

@@ -1,6 +1,5 @@
 """Load a bundle with the values of the settings, else those chosen by `tagmill bench`, else the defaults."""
 
-import gc
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,8 +61,4 @@ def load(path: Path, sha256: str, settings: Settings, device: Device) -> Session
             "tuned": tuned is not None,
         },
     )
-    # What is there now stays. Walking through it took the garbage collector 50 ms every few seconds, during which no
-    # thread ran Python.
-    gc.collect()
-    gc.freeze()
     return session

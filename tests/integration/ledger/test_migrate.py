@@ -25,7 +25,7 @@ from tagmill.db.connection import connect, reading
 from tagmill.db.migrate import newest_version, open_database, require_schema, schema_version, upgrade
 from tagmill.db.migrations.compact.prepare import Pace, Progress
 from tagmill.db.schema import metadata
-from tagmill.errors import ConfigurationError
+from tagmill.errors import ConfigurationError, DatabaseRefusedError
 from tagmill.ledger import catalog
 from tagmill.ledger.complete import complete
 from tagmill.ledger.progress import run_progress
@@ -455,7 +455,7 @@ def test_a_reader_of_the_views_keeps_its_rights_through_an_upgrade(postgres_url:
         with shop.connect() as connection:
             assert [sorted(map(tuple, connection.execute(text(statement)))) for statement in wanted] == before
             connection.execute(text("GRANT SELECT ON catalog_labels TO PUBLIC"))
-            with pytest.raises(DBAPIError, match="permission denied"):
+            with pytest.raises(DatabaseRefusedError, match="permission denied"):
                 connection.execute(text("SELECT score FROM catalog_masks"))
         shop.dispose()
     finally:
