@@ -20,9 +20,8 @@ help:
 demo: $(VENV)/.demo
 	$(BIN)/tagmill demo
 
-# A process more than cores: many tests wait for servers.
 test: $(VENV)/.setup
-	$(BIN)/python -m pytest -n $$($(BIN)/python -c 'from tagmill.machine import usable_cores; print(min(4, usable_cores() + 1))')
+	$(BIN)/python -m pytest -n auto --maxprocesses 4
 
 check: lint test
 
