@@ -47,14 +47,8 @@ def pool_classes(may_connect: MayConnect) -> dict[str, type[HTTPConnectionPool]]
         def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as urllib3's own
             return _headers_in_time(self, super().getresponse)
 
-    class TlsConnection(HTTPSConnection):
-        response_class = _FinalAnswer
-
-        def _new_conn(self) -> socket.socket:
-            return _connect(self, may_connect)
-
-        def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as urllib3's own
-            return _headers_in_time(self, super().getresponse)
+    class TlsConnection(PlainConnection, HTTPSConnection):
+        """The same with TLS: `PlainConnection` comes first in the order of methods."""
 
     class PlainPool(HTTPConnectionPool):
         ConnectionCls = PlainConnection
