@@ -7,7 +7,7 @@ from kombu.exceptions import OperationalError
 
 from producer.cli.options import explain_broker_outage, explain_interruption
 from tagmill.cli.console import open_console
-from tagmill.cli.param_types import AS_JSON
+from tagmill.cli.param_types import AS_JSON, error_codes
 from tagmill.cli.run_display import exit_code, runs_table, status_table, watch
 from tagmill.db.migrate import open_database
 from tagmill.errors import ExitCode, first_line
@@ -85,14 +85,7 @@ def cancel_command(run_id: int) -> None:
 
 @run.command("retry")
 @click.argument("run_id", type=click.IntRange(1, 2**31 - 1), metavar="RUN")
-@click.option(
-    "--code",
-    "codes",
-    multiple=True,
-    type=click.Choice([code.value for code in ErrorCode]),
-    metavar="CODE",
-    help="Only images that failed with this code; may be repeated.",
-)
+@error_codes("Only images that failed with this code; may be repeated.")
 @click.option("--failed", "failed_only", is_flag=True, help="Only failed images, not what a cancelled run left.")
 @click.option("--wait", is_flag=True, help="Watch until the run is done; exit code 3 if images failed.")
 def retry_command(run_id: int, codes: tuple[str, ...], failed_only: bool, wait: bool) -> int:

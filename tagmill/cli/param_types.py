@@ -1,16 +1,26 @@
-"""Click parameter types that refuse NaN, infinity and empty paths, and the options --device, --json and --db."""
+"""Click parameter types that refuse NaN, infinity and empty paths, and options that several commands share."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from tagmill.device import DEVICES
+from tagmill.outcomes import ErrorCode
+
+FC = TypeVar("FC", bound=Callable[..., Any] | click.Command)
 
 DEVICE = click.option("--device", metavar=DEVICES, help="Where inference runs.  [default: auto]")
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 DATABASE = click.option("--db", "database_url", metavar="URL", help="Instead of TAGMILL_DATABASE_URL.")
+
+
+def error_codes(help_text: str) -> Callable[[FC], FC]:
+    """Return the option --code, which may be repeated: why images failed."""
+    names = [code.value for code in ErrorCode]
+    return click.option("--code", "codes", multiple=True, type=click.Choice(names), metavar="CODE", help=help_text)
 
 
 class Finite(click.FloatRange):

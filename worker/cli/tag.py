@@ -8,7 +8,7 @@ import click
 from sqlalchemy.engine import make_url
 
 from tagmill.cli.console import open_console
-from tagmill.cli.param_types import AS_JSON, DATABASE, DEVICE
+from tagmill.cli.param_types import AS_JSON, DATABASE, DEVICE, error_codes
 from tagmill.cli.run_display import exit_code, note, progress_bar, status_table
 from tagmill.ledger.progress import RunProgress
 from tagmill.outcomes import ErrorCode
@@ -24,14 +24,7 @@ from worker.local.tag import TaggedRun, local_settings, tag_locally
 @click.option("--batch-size", default=64, show_default=True, type=click.IntRange(1, 4096), help="Images a batch.")
 @DEVICE
 @click.option("--retry-failed", is_flag=True, help="Tag only the failed images of the last run of the same command.")
-@click.option(
-    "--code",
-    "codes",
-    multiple=True,
-    type=click.Choice([code.value for code in ErrorCode]),
-    metavar="CODE",
-    help="With --retry-failed: only images that failed with this code; may be repeated.",
-)
+@error_codes("With --retry-failed: only images that failed with this code; may be repeated.")
 @AS_JSON
 def tag(
     sources: tuple[str, ...],
