@@ -100,7 +100,9 @@ class BatchResult:
 
 @dataclass(frozen=True)
 class Entry:
-    """One image to tag: its key, unique in a run, and where its bytes are (absolute path or http(s) URL)."""
+    """One image to tag: its key, unique in a run, and where its bytes are (absolute path or URL)."""
 
     image_key: str
     uri: str
+    #: the further columns of its manifest, as the text of a JSON object
+    extra: str | None = None

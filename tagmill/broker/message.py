@@ -12,8 +12,12 @@ class Priority(IntEnum):
 
     #: a batch that failed or lost its worker: it must not wait behind a long queue
     RETRY = 0
+    #: a batch of a run that was submitted with --priority urgent
+    URGENT = 3
     #: a batch as it was submitted
     NORMAL = 6
+    #: a batch of a run that was submitted with --priority backfill
+    BACKFILL = 9
 
 
 @dataclass(frozen=True)

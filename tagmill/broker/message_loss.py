@@ -44,7 +44,7 @@ def recover_messages(app: Celery, channel: Any, engine: Engine, queue: str) -> i
     window = marker.loss_window(now)
     published = 0
     if window is not None:
-        for priority in Priority:
+        for priority in (Priority.RETRY, Priority.NORMAL):
             retries = priority is Priority.RETRY
             while batches := reclaim_published_between(engine, queue, window.since, window.until, retries=retries):
                 publish(app, batches, priority, engine=engine)

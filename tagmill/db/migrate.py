@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, func, inspect, select
@@ -74,8 +75,8 @@ def _migrate(engine: Engine, revision: str) -> None:
         if revision != "head":
             command.upgrade(config, revision)
             return
-        if found is not None and found > _COPIED:  # what follows adds tables and leaves the others and the views alone
-            command.upgrade(config, revision)
+        if found is not None and found > _COPIED:  # what follows adds columns and tables, and columns of views
+            replace_views(connection, lambda: command.upgrade(config, revision))
             return
         if found == _COPIED:
             lock_all(connection)
@@ -98,6 +99,18 @@ def create_views(connection: Connection) -> None:
     """Create the views, which no migration does: each upgrade makes them again."""
     for statement in views.create_statements(connection.dialect.name):
         connection.exec_driver_sql(statement)
+
+
+def replace_views(connection: Connection, migrate: Callable[[], None]) -> None:
+    """Run a migration and bring the views up to date. What others made of the views, and their rights, stay."""
+    if connection.dialect.name == "postgresql":
+        migrate()
+        for statement in views.create_statements(connection.dialect.name):
+            connection.exec_driver_sql(statement.replace("CREATE VIEW", "CREATE OR REPLACE VIEW", 1))
+        return
+    drop_views(connection)  # SQLite does not drop or rename a column that a view names
+    migrate()
+    create_views(connection)
 
 
 def _require_no_dependents(engine: Engine) -> None:

@@ -12,7 +12,13 @@ from tagmill.errors import ConfigurationError
 #: what people read
 READ_VIEWS = ("catalog_labels", "catalog_masks", "catalog_changes", "run_image")
 #: what only submitting and registering writes
-_SUBMITTED = {"run_model": "INSERT", "entry": "INSERT", "model": "INSERT, UPDATE", "label_name": "INSERT"}
+_SUBMITTED = {
+    "run_model": "INSERT",
+    "entry": "INSERT",
+    "repeated_entry": "INSERT",
+    "model": "INSERT, UPDATE",
+    "label_name": "INSERT",
+}
 #: what `tagmill run` changes, and the reaper, which does the same
 _CHANGED = {
     "run": "INSERT, UPDATE",
@@ -29,6 +35,8 @@ _COMPLETED = {
     "further_label": "INSERT",
     "result_mask": "INSERT",
     "known_file": "INSERT",
+    "known_url": "INSERT, UPDATE",
+    "repeated_image": "INSERT",
     "catalog_entry": "INSERT, UPDATE, DELETE",
     "label_name": "INSERT",
     "provider": "INSERT",

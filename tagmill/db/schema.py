@@ -51,6 +51,8 @@ class RunState(StrEnum):
 
     #: workers may claim its batches
     OPEN = "open"
+    #: its queued batches wait until it is resumed
+    PAUSED = "paused"
     #: its queued batches were cancelled
     CANCELLED = "cancelled"
 
@@ -120,7 +122,7 @@ run = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("source", Text, nullable=False),
-    #: batch_size, and roots: the folders that workers may read for this run
+    #: batch_size, and roots: the folders and prefixes of object stores that workers may read for this run
     Column("parameters", JSON, nullable=False),
     #: the queue of its messages; each run of `tagmill tag` has a separate one, which no worker serves
     Column("queue", String(100), nullable=False),
@@ -129,6 +131,8 @@ run = Table(
     #: until when its producer is expected to go on publishing its batches; None once all were. Reapers publish the rest
     #: of a run whose producer is late.
     Column("publish_until", Double),
+    #: tagmill.broker.message.Priority of its messages
+    Column("priority", SmallInteger, nullable=False, server_default="6"),
     _partial("publish_until", where="publish_until IS NOT NULL"),
 )
 
@@ -176,6 +180,13 @@ batch = Table(
     Column("tagged", Integer, nullable=False, server_default="0"),
     #: rows of `result` that it computed
     Column("inferences", Integer, nullable=False, server_default="0"),
+    #: requests for its images, those of them that were answered with 304, and the bytes of all bodies
+    Column("requests", Integer, nullable=False, server_default="0"),
+    Column("not_modified", Integer, nullable=False, server_default="0"),
+    Column("bytes_fetched", BigInteger, nullable=False, server_default="0"),
+    #: seconds of all cores, and of a GPU, that it took
+    Column("cpu_seconds", Double, nullable=False, server_default="0"),
+    Column("gpu_seconds", Double, nullable=False, server_default="0"),
     UniqueConstraint("run_id", "seq"),
     Index(None, "run_id", "first_position"),
     Index(None, "run_id", "finished_at"),
@@ -214,6 +225,27 @@ entry = Table(
     Column("position", Integer, primary_key=True, autoincrement=False),
     Column("image_key", String(512), nullable=False),
     Column("uri", String(4096), nullable=False),
+    #: the further columns of its manifest, as a JSON object
+    Column("extra", Text),
+)
+
+#: An entry whose uri an earlier entry of its run has, too: its batch waits for the outcome of the first one.
+repeated_entry = Table(
+    "repeated_entry",
+    metadata,
+    Column("run_id", Integer, primary_key=True, autoincrement=False),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("first_position", Integer, nullable=False),
+    Index(None, "run_id", "first_position"),
+)
+
+#: The image of an entry that others repeat, once it was tagged.
+repeated_image = Table(
+    "repeated_image",
+    metadata,
+    Column("run_id", Integer, primary_key=True, autoincrement=False),
+    Column("first_position", Integer, primary_key=True, autoincrement=False),
+    Column("image_id", BigId, nullable=False),
 )
 
 #: Why an entry failed.
@@ -331,6 +363,18 @@ known_file = Table(
     #: hash of path, size, times and inode; see worker.pipeline.known
     Column("identity", Hash128, primary_key=True),
     Column("image_id", BigId, nullable=False),
+)
+
+#: A URL or object whose bytes were hashed, with what its server recognizes them by: it is asked if they changed.
+known_url = Table(
+    "known_url",
+    metadata,
+    #: first half of the sha256 of the location
+    Column("location", Hash128, primary_key=True),
+    Column("image_id", BigId, nullable=False),
+    #: of the answer that the bytes came with
+    Column("etag", Text),
+    Column("last_modified", Text),
 )
 
 #: The reaper's lock, one per queue: the first worker that asks after `next_look` gets it.

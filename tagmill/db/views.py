@@ -85,7 +85,7 @@ CREATE VIEW run_image AS
 SELECT entry.run_id, entry.position, entry.image_key, entry.uri, {sha256} AS sha256,
     CASE WHEN tagged.image_id IS NOT NULL THEN 'tagged' WHEN failure.position IS NOT NULL THEN 'failed'
          ELSE 'pending' END AS status,
-    failure.error_code, failure.error_detail
+    failure.error_code, failure.error_detail, {extra} AS extra
 FROM entry
 LEFT JOIN tagged_entry AS tagged ON tagged.run_id = entry.run_id AND tagged.position = entry.position
 LEFT JOIN image_failure AS failure ON failure.run_id = entry.run_id AND failure.position = entry.position
@@ -113,7 +113,7 @@ def create_statements(dialect: str) -> Iterator[str]:
     yield _MASKS.format(rle="tagmill_rle(found.rle)" if postgresql else "found.rle", **words)
     yield _CHANGES
     yield _TAGGED_POSTGRESQL if postgresql else _TAGGED_SQLITE
-    yield _RUN_IMAGE.format(sha256=sha256)
+    yield _RUN_IMAGE.format(sha256=sha256, extra="entry.extra::json" if postgresql else "entry.extra")
 
 
 def _json(character: str) -> str:

@@ -41,7 +41,7 @@ PUBLISH_CHUNK = 1000
 #: seconds after which a producer that marked no further batches is taken for dead, and reapers publish the rest
 PUBLISH_SECONDS = 30.0
 
-_ENTRY = ("run_id", "position", "image_key", "uri")
+_ENTRY = ("run_id", "position", "image_key", "uri", "extra")
 
 #: called with the number of images written so far
 Progress = Callable[[int], None]
@@ -69,7 +69,7 @@ def create_run(
             after = position + len(chunk)
             parts = (range(start, min(start + batch_size, after)) for start in range(position, after, batch_size))
             seq += _insert_batches(connection, run_id, queue, seq, parts)
-            rows = [(run_id, at, found.image_key, found.uri) for at, found in enumerate(chunk, position)]
+            rows = [(run_id, at, found.image_key, found.uri, found.extra) for at, found in enumerate(chunk, position)]
             insert_rows(connection, entry, _ENTRY, rows)
             position = after
             progress(position)

@@ -3,10 +3,13 @@
 import json
 import os
 import random
+import re
 import subprocess
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -25,6 +28,7 @@ from tagmill.db.connection import connect, reading
 from tagmill.db.migrate import newest_version, open_database, require_schema, schema_version, upgrade
 from tagmill.db.migrations.compact.prepare import Pace, Progress
 from tagmill.db.schema import metadata
+from tagmill.db.views import create_statements
 from tagmill.errors import ConfigurationError, DatabaseRefusedError
 from tagmill.ledger import catalog
 from tagmill.ledger.complete import complete
@@ -538,19 +542,47 @@ def test_a_sqlite_file_in_a_read_only_folder_is_refused_with_the_reason(
         open_database(f"sqlite:///{read_only_folder / 'tags.db'}")
 
 
-def test_workers_of_schema_0005_go_on_while_an_upgrade_to_0006_adds_its_tables(database_url: str) -> None:
+def back_to_0006(connection: Connection) -> None:
+    """Take from the schema what 0007 added."""
+    connection.execute(text("DROP VIEW run_image"))
+    for table in ("known_url", "repeated_image", "repeated_entry"):
+        connection.execute(text(f"DROP TABLE {table}"))
+    connection.execute(text("ALTER TABLE entry DROP COLUMN extra"))
+    connection.execute(text("ALTER TABLE run DROP COLUMN priority"))
+    for name in ("requests", "not_modified", "bytes_fetched", "cpu_seconds", "gpu_seconds"):
+        connection.execute(text(f"ALTER TABLE batch DROP COLUMN {name}"))
+    run_image = list(create_statements(connection.dialect.name))[-1]
+    connection.exec_driver_sql(re.sub(r", entry\.extra(::json)? AS extra", "", run_image))
+    connection.execute(text("UPDATE alembic_version SET version_num = '0006'"))
+
+
+def test_workers_of_schema_0006_go_on_after_an_upgrade_to_0007_which_waits_for_readers(database_url: str) -> None:
     engine = connect(database_url)
     upgrade(engine)
-    migrate(engine, "0005", "downgrade")
-    assert schema_version(engine) == "0005"
-    with engine.begin() as connection:  # a view of somebody's own is not in its way
-        connection.execute(text("CREATE VIEW hats AS SELECT image_key FROM catalog_labels WHERE label = 'hat'"))
-    model = new_model(engine)
-    claimed = take(engine, batches(engine, published_run(engine, model))[0])
+    claimed = take(engine, batches(engine, published_run(engine, new_model(engine)))[0])
     assert claimed is not None
-    with reading(engine) as reader:
-        reader.execute(text("SELECT count(*) FROM batch"))
-        upgrade(engine)
+    with engine.begin() as connection:
+        back_to_0006(connection)
+        # a view of somebody's own is not in its way
+        connection.execute(text("CREATE VIEW hats AS SELECT image_key FROM catalog_labels WHERE label = 'hat'"))
+    waits = threading.Event()
+    with closing_engine(database_url) as other, ThreadPoolExecutor(1) as pool:
+        with reading(engine) as reader:
+            reader.execute(text("SELECT count(*) FROM batch"))
+            upgraded = pool.submit(upgrade, other, lambda progress: waits.set())
+            if engine.dialect.name == "postgresql":
+                assert waits.wait(60)
+        upgraded.result(60)
     assert schema_version(engine) == newest_version()
     assert complete(engine, claimed, result_for(claimed), "worker")
+    with engine.begin() as connection:
+        assert connection.execute(text("SELECT count(*), count(extra) FROM run_image")).one()[1] == 0
+        connection.execute(text("SELECT * FROM hats"))
+    engine.dispose()
+
+
+@contextmanager
+def closing_engine(url: str) -> Iterator[Engine]:
+    engine = connect(url)
+    yield engine
     engine.dispose()
