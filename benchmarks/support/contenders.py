@@ -24,11 +24,11 @@ from tagmill.broker.app import make_app
 from tagmill.db.connection import connect
 from tagmill.db.migrate import upgrade
 from tagmill.ledger.runs import create_run
+from tagmill.locations import is_local
 from tagmill.records import Entry
 from tagmill.registry.models import register
 from tagmill.registry.store import ModelStore
 from tagmill.settings import Settings
-from tagmill.url_schemes import is_local
 from worker.inference.session import Session
 
 #: images per message to a Tagmill worker; the default of `tagmill submit`

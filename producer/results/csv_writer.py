@@ -6,6 +6,7 @@ from typing import TextIO
 
 from producer.results.read import ImageResult
 from tagmill.csv_cells import escape_cell
+from tagmill.redact import shown_uri
 from tagmill.registry.models import Model
 from tagmill.tasks.base import task_named
 
@@ -22,8 +23,8 @@ def write_csv(results: Iterable[ImageResult], names: Sequence[tuple[str, Model]]
     writer.writerow([*_FACTS, *(column for name, task in tasks for column in task.columns(name))])
     count = 0
     for found in results:
-        row: list[object] = [escape_cell(found.image_key), escape_cell(found.uri), found.status, found.error_code]
-        row += (found.sha256, found.width, found.height)
+        row: list[object] = [escape_cell(found.image_key), escape_cell(shown_uri(found.uri))]
+        row += (found.status, found.error_code, found.sha256, found.width, found.height)
         for name, task in tasks:
             row += map(escape_cell, task.values(found.labels.get(name, ()), found.masks.get(name, ())))
         writer.writerow(row)

@@ -42,6 +42,7 @@ from tagmill.errors import InputError
 from tagmill.ledger.positions import positions_of
 from tagmill.outcomes import ImageStatus
 from tagmill.records import Mask
+from tagmill.redact import shown_uri
 from tagmill.registry.models import Model, models_by_sha256
 from tagmill.text import normalize
 
@@ -80,14 +81,15 @@ class ImageResult:
     masks: dict[str, list[Mask]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Return JSON values."""
+        """Return JSON values; the location is without its secrets."""
         answers: dict[str, Any] = {}
         for name, labels in self.labels.items():
             answers[name] = {"labels": [{"label": text, "score": score} for text, score in labels]}
         for name, masks in self.masks.items():
             answers.setdefault(name, {})["masks"] = [found.to_json() for found in masks]
-        facts = ("image_key", "uri", "status", "error_code", "error_detail", "sha256", "width", "height")
-        return {name: getattr(self, name) for name in facts} | {"models": answers}
+        facts = ("status", "error_code", "error_detail", "sha256", "width", "height")
+        named = {"image_key": self.image_key, "uri": shown_uri(self.uri)}
+        return named | {name: getattr(self, name) for name in facts} | {"models": answers}
 
 
 def run_models(engine: Engine, run_id: int) -> list[Model]:

@@ -5,8 +5,8 @@ from urllib.parse import urlsplit
 
 from producer.sources.base import Problem, Row, shorten
 from tagmill.disk_spelling import DiskSpelling
+from tagmill.locations import FETCHED, is_local, url_scheme
 from tagmill.text import normalize, trim
-from tagmill.url_schemes import FETCHED, is_local, url_scheme
 
 
 def check_manifest_row(row: Row, source: str, folder: Path, spelling: DiskSpelling | None = None) -> Row | Problem:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tagmill.locations import LOCAL
 from tagmill.outcomes import ErrorCode
-from tagmill.url_schemes import LOCAL
 from worker.health.time_limit import within
 
 #: seconds in which a folder has to answer

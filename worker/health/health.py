@@ -15,10 +15,10 @@ from tagmill.ledger import run_faults
 from tagmill.ledger.faults import Fault, FaultReason, clear_fault, report_fault
 from tagmill.ledger.leases import Claim
 from tagmill.ledger.run_faults import RunFault, Standing, subject_of
+from tagmill.locations import LOCAL
 from tagmill.outcomes import ErrorCode, printable
 from tagmill.registry.store import BundleUnavailableError, ModelStore
 from tagmill.settings import Settings
-from tagmill.url_schemes import LOCAL
 from worker.health.checks import cache_fault, clock_fault, memory_fault
 from worker.health.folders import SUSPECT, file_state, folder_fault
 from worker.supervision.process import worker_id

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from tagmill.images.image import Pixels
 from tagmill.images.preprocess import PreprocessSpec
+from tagmill.locations import LOCAL
 from tagmill.outcomes import ErrorCode, ImageFailure
 from tagmill.records import BatchResult, ImageRow, InferenceRow, Outcome, SeenFile
-from tagmill.url_schemes import LOCAL
 from worker.inference.session import Session
 
 log = logging.getLogger(__name__)

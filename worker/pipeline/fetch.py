@@ -5,8 +5,8 @@ import os
 import threading
 from collections.abc import Callable
 
+from tagmill.locations import FETCHED, scheme_of
 from tagmill.outcomes import ErrorCode
-from tagmill.url_schemes import FETCHED, scheme_of
 from worker.connections.availability import StoppedError
 from worker.pipeline.batch_image import BatchImage
 from worker.sources.fetcher import Fetched

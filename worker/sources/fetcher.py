@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tagmill.locations import FETCHED, LOCAL, scheme_of
 from tagmill.outcomes import ErrorCode, ImageFailure, printable
 from tagmill.private_hosts import PrivateHosts
-from tagmill.url_schemes import FETCHED, LOCAL, scheme_of
 from worker.sources.download import Download
 from worker.sources.http_source import HttpReader
 

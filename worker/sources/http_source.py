@@ -13,9 +13,9 @@ from urllib3 import exceptions as http_errors
 from urllib3.util import parse_url
 
 from tagmill.images.formats.signatures import MEDIA_TYPES
+from tagmill.locations import FETCHED
 from tagmill.outcomes import ErrorCode, ImageFailure
 from tagmill.private_hosts import PrivateHosts
-from tagmill.url_schemes import FETCHED
 from worker.sources.checked_connection import cut_after, pool_classes
 from worker.sources.content_coding import TooManyBytesError, UnreadableBodyError, unpack
 from worker.sources.http_failure import BusyFailure, TransientFailure, explain, without_secrets

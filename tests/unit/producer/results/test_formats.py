@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -46,3 +47,13 @@ def test_jsonl_has_one_object_per_image_with_labels_and_masks() -> None:
     mask = {"label": "hat", "score": 0.9, "area_share": 0.25, "bbox": [10.0, 20.0, 30.0, 60.0], "rle": rle}
     assert tagged["models"]["masks"] == {"masks": [mask]}
     assert (failed["status"], failed["error_code"], failed["models"]) == ("failed", "not_found", {})
+
+
+@pytest.mark.parametrize("form", list(Format))
+def test_no_format_shows_a_signature_or_a_login(form: Format) -> None:
+    signed = replace(TAGGED, uri="https://anna:s3cret@cdn.example/1.jpg?w=2&X-Amz-Signature=5ig")
+    out = io.StringIO(newline="")
+    WRITERS[form]([signed], MODELS, out)
+    assert "https://***@cdn.example/1.jpg?w=2&X-Amz-Signature=***" in out.getvalue()
+    assert "s3cret" not in out.getvalue()
+    assert "5ig" not in out.getvalue()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tagmill.url_schemes import FETCHED, is_local, scheme_of, url_scheme
+from tagmill.locations import FETCHED, is_local, scheme_of, url_scheme
 
 
 @pytest.mark.parametrize(
