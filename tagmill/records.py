@@ -89,6 +89,32 @@ class SeenFile:
 
 
 @dataclass(frozen=True)
+class SeenUrl:
+    """What the server of a URL or object recognizes its bytes by; see the table `known_url`."""
+
+    #: first half of the sha256 of the location
+    location: str
+    sha256: str
+    etag: str | None = None
+    last_modified: str | None = None
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a batch took."""
+
+    #: requests for images, redirects and further attempts included
+    requests: int = 0
+    #: answers that the image has not changed (304)
+    not_modified: int = 0
+    #: of all bodies, as received
+    bytes_fetched: int = 0
+    #: of all cores
+    cpu_seconds: float = 0.0
+    gpu_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
 class BatchResult:
     """Everything that one transaction writes for a batch."""
 
@@ -96,6 +122,8 @@ class BatchResult:
     images: list[ImageRow]
     inferences: list[InferenceRow]
     files: list[SeenFile] = field(default_factory=list)
+    urls: list[SeenUrl] = field(default_factory=list)
+    spent: Spent = Spent()
 
 
 @dataclass(frozen=True)

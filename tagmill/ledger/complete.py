@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from dataclasses import asdict, fields
 from typing import Any
 
 from sqlalchemy import Engine, bindparam, select, update
@@ -21,6 +22,7 @@ from tagmill.db.schema import (
     image_content,
     image_failure,
     known_file,
+    known_url,
     label_name,
     provider,
     result_mask,
@@ -31,7 +33,7 @@ from tagmill.db.types import hash_head
 from tagmill.ledger import catalog
 from tagmill.ledger.leases import Claim
 from tagmill.outcomes import printable
-from tagmill.records import BatchResult
+from tagmill.records import BatchResult, Spent
 
 # Only a running batch has an owner, so the condition on the claim's token fences the completion.
 _FINISH = (
@@ -45,6 +47,7 @@ _FINISH = (
         finished_at=epoch_now(),
         tagged=bindparam("tagged_images"),
         inferences=bindparam("made"),
+        **{found.name: bindparam(f"spent_{found.name}") for found in fields(Spent)},
     )
     .returning(batch.c.finished_at)
 )
@@ -53,6 +56,11 @@ _IMAGE_IDS = select(image_content.c.id, image_content.c.sha256).where(any_of(has
 # Columns of the rows that are written.
 _IMAGE = ("sha256", "width", "height", "format", "bytes")
 _FILE = ("identity", "image_id")
+_URL = ("location", "image_id", "etag", "last_modified")
+_REPLACE_URL = (
+    "ON CONFLICT (location) DO UPDATE SET image_id = excluded.image_id, etag = excluded.etag, "
+    "last_modified = excluded.last_modified"
+)
 _RESULT = (
     *("image_id", "model_id", "batch_id", "created_at", "provider_id", "worker_id"),
     *(f"label_{rank}" for rank in range(1, LABELS + 1)),
@@ -77,6 +85,7 @@ def complete(engine: Engine, claimed: Claim, result: BatchResult, worker: str) -
     rows = _Rows(engine, claimed, result, worker)
     batch_id, tagged = claimed.batch_id, rows.tagged
     finish = {"batch": batch_id, "token": claimed.token, "tagged_images": len(tagged), "made": len(rows.answers)}
+    finish |= {f"spent_{name}": value for name, value in asdict(result.spent).items()}
     with engine.begin() as connection:
         now = connection.execute(_FINISH, finish).scalar_one_or_none()
         if now is None:
@@ -105,6 +114,8 @@ def complete(engine: Engine, claimed: Claim, result: BatchResult, worker: str) -
         insert_rows(connection, result_mask, _MASK, masks)
         files = sorted({file.identity: ids[file.sha256] for file in result.files}.items())
         insert_new(connection, known_file, _FILE, files)
+        urls = {url.location: (ids[url.sha256], url.etag, url.last_modified) for url in result.urls}
+        upsert_rows(connection, known_url, _URL, [(at, *urls[at]) for at in sorted(urls)], _REPLACE_URL)
 
         image_ids = [ids[tagged[at.position]] if at.position in tagged else None for at in claimed.images]
         insert_new(connection, batch_outcome, ("batch_id",), [(batch_id,)], {"image_ids": image_ids})

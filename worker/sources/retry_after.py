@@ -15,13 +15,14 @@ def seconds_to_wait(retry_after: str | None, date: str | None = None) -> float |
     text = (retry_after or "").strip()
     if _SECONDS.fullmatch(text):
         return float(text)
-    until = _parse(text)
+    until = moment_of(text)
     if until is None:
         return None
-    return max(0.0, (until - (_parse(date or "") or datetime.now(UTC))).total_seconds())
+    return max(0.0, (until - (moment_of(date or "") or datetime.now(UTC))).total_seconds())
 
 
-def _parse(text: str) -> datetime | None:
+def moment_of(text: str) -> datetime | None:
+    """Return the moment that a date of HTTP names; None if it cannot be read."""
     try:
         moment = parsedate_to_datetime(text)
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment

@@ -8,14 +8,14 @@ from sqlalchemy import Engine, select, text
 from support.ledger import SHA, batches, count, digest, new_run, result_for, take
 
 from producer.results.read import read_results, run_models
-from tagmill.db.schema import batch_outcome, catalog_entry, image_content, image_failure, result_mask
+from tagmill.db.schema import batch, batch_outcome, catalog_entry, image_content, image_failure, result_mask
 from tagmill.db.schema import result as result_table
 from tagmill.ledger import leases
 from tagmill.ledger.complete import complete
-from tagmill.ledger.known_results import unchanged_files
+from tagmill.ledger.known_results import known_urls, unchanged_files
 from tagmill.ledger.progress import run_progress
 from tagmill.outcomes import ErrorCode
-from tagmill.records import BatchResult, ImageRow, InferenceRow, Outcome, SeenFile
+from tagmill.records import BatchResult, ImageRow, InferenceRow, Outcome, SeenFile, SeenUrl, Spent
 from tagmill.registry.models import Model
 
 
@@ -127,6 +127,31 @@ def test_a_file_is_unchanged_if_every_model_has_a_result_for_its_bytes(engine: E
     assert unchanged_files(engine, asked, claimed.models) == {shirt: SHA[0], copy: SHA[0]}
     assert unchanged_files(engine, asked, [*claimed.models, SHA[1]]) == {}
     assert unchanged_files(engine, [new], claimed.models) == {}
+
+
+def test_urls_are_recognized_by_the_newest_validators_if_each_model_has_a_result(engine: Engine, model: Model) -> None:
+    run_id = new_run(engine, model, images=2, batch_size=1)
+    first, second = (number[:32] for number in (digest("first"), digest("second")))
+    old = [SeenUrl(first, SHA[0], '"1"', "Mon, 30 Nov 2020 20:24:39 GMT"), SeenUrl(second, SHA[0], 'W/"2"')]
+    new = [SeenUrl(first, SHA[1], '"3"')]
+    for batch_id, sha, urls in zip(batches(engine, run_id), SHA, (old, new), strict=False):
+        claimed = take(engine, batch_id, sha)
+        assert claimed is not None
+        assert complete(engine, claimed, replace(result_for(claimed, sha), urls=urls), "worker")
+    asked = [first, second, digest("third")[:32]]
+    assert sorted(known_urls(engine, asked, [model.sha256]), key=str) == sorted(
+        [(new[0], True), (old[1], True)], key=str
+    )
+    assert [known for _, known in known_urls(engine, asked, [model.sha256, SHA[1]])] == [False, False]
+
+
+def test_what_a_batch_took_is_written_with_its_results(engine: Engine, model: Model) -> None:
+    claimed = take(engine, batches(engine, new_run(engine, model))[0])
+    assert claimed is not None
+    assert complete(engine, claimed, replace(result_for(claimed), spent=Spent(7, 3, 2**40, 1.5, 0.25)), "worker")
+    columns = (batch.c.requests, batch.c.not_modified, batch.c.bytes_fetched, batch.c.cpu_seconds, batch.c.gpu_seconds)
+    with engine.connect() as connection:
+        assert connection.execute(select(*columns)).all() == [(7, 3, 2**40, 1.5, 0.25)]
 
 
 def test_every_code_is_stored_and_shown_by_the_views(engine: Engine, model: Model) -> None:
