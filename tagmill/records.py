@@ -5,7 +5,7 @@ writes to SQL: the outcomes, facts of the images, and the models' results.
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from tagmill.outcomes import ErrorCode
 
@@ -126,8 +126,7 @@ class BatchResult:
     spent: Spent = Spent()
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One image to tag: its key, unique in a run, and where its bytes are (absolute path or URL)."""
 
     image_key: str

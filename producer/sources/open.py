@@ -1,10 +1,11 @@
 """Read all sources of a run in order: choose the reader of each, and check every entry."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from producer.sources.base import Problem, Reader, Row, Skipped, folder_of, problem_with, reason_of, shorten
+from producer.sources.base import Problem, Reader, Row, Skipped, folder_of, problem_with, reason_of
 from producer.sources.csv_manifest import read_csv_manifest
 from producer.sources.folder import read_folder
 from producer.sources.image_file import read_image_file
@@ -37,27 +38,34 @@ class SourceReport:
 def open_sources(sources: Sequence[str], skipped: SkippedFiles | None = None) -> Iterator[Entry]:
     """Yield the entries of all sources, in order. Raise InputError or NothingToDo at the first problem.
 
-    `skipped` is told of the files of folders that are no entries.
+    A key that comes twice is known, and raised, once all entries were read. `skipped` is told of the files of folders
+    that are no entries.
     """
-    for item in _scan(sources, SkippedFiles() if skipped is None else skipped):
-        if isinstance(item, Problem):
-            raise (NothingToDo if item.empty else InputError)(str(item))
-        yield item
+    with closing(SeenKeys(sources)) as seen:
+        for item in _scan(sources, SkippedFiles() if skipped is None else skipped, seen):
+            if isinstance(item, Problem):
+                raise (NothingToDo if item.empty else InputError)(str(item))
+            yield item
+        twice, _ = seen.problems(1)
+        if twice:
+            raise InputError(str(twice[0]))
 
 
 def check(sources: Sequence[str]) -> SourceReport:
-    """Read all sources to their end. Return every problem instead of raising the first."""
+    """Read all sources to their end. Return every problem instead of raising the first; keys that come twice last."""
     entries = problem_count = 0
     problems: list[Problem] = []
     skipped = SkippedFiles()
-    for item in _scan(sources, skipped):
-        if isinstance(item, Entry):
-            entries += 1
-            continue
-        problem_count += 1
-        if len(problems) < MAX_PROBLEMS:
-            problems.append(item)
-    return SourceReport(entries, tuple(problems), problem_count, skipped)
+    with closing(SeenKeys(sources)) as seen:
+        for item in _scan(sources, skipped, seen):
+            if isinstance(item, Entry):
+                entries += 1
+                continue
+            problem_count += 1
+            if len(problems) < MAX_PROBLEMS:
+                problems.append(item)
+        twice, count = seen.problems(MAX_PROBLEMS - len(problems))
+    return SourceReport(entries - count, (*problems, *twice), problem_count + count, skipped)
 
 
 def roots_of(sources: Sequence[str]) -> tuple[Path, ...]:
@@ -81,11 +89,10 @@ def _root_of(source: str) -> Path:
         raise InputError(f"{source!r}: {reason_of(error)}") from error
 
 
-def _scan(sources: Sequence[str], skipped: SkippedFiles) -> Iterator[Entry | Problem]:
-    """Yield the entries and problems of all sources, in order, and count what is skipped."""
+def _scan(sources: Sequence[str], skipped: SkippedFiles, seen: SeenKeys) -> Iterator[Entry | Problem]:
+    """Yield the entries and problems of all sources, in order. Count what is skipped, and remember the keys."""
     if not sources:
         yield Problem("SOURCE", "none was given", empty=True)
-    seen = SeenKeys(sources)
     for number, source in enumerate(sources):
         empty, own = True, SkippedFiles()
         for item in _read(source):
@@ -100,12 +107,10 @@ def _scan(sources: Sequence[str], skipped: SkippedFiles) -> Iterator[Entry | Pro
 
 
 def _check_row(row: Row, seen: SeenKeys, source: int) -> Entry | Problem:
-    message = problem_with(row)
-    if message is None and (earlier := seen.first_place(row.image_key, source, row.line)):
-        message = f"image_key {shorten(row.image_key)} is already in {earlier}"
-        if not row.image_key.isascii():
-            message += "; keys that look the same are the same"
-    return Problem(seen.place(source, row.line), message) if message else Entry(row.image_key, row.uri)
+    if message := problem_with(row):
+        return Problem(seen.place(source, row.line), message)
+    seen.add(row.image_key, source, row.line)
+    return Entry(row.image_key, row.uri)
 
 
 def _on_disk(source: str) -> str:

@@ -180,6 +180,8 @@ batch = Table(
     Column("tagged", Integer, nullable=False, server_default="0"),
     #: rows of `result` that it computed
     Column("inferences", Integer, nullable=False, server_default="0"),
+    #: how often it was given back because what its entries repeat had no outcome yet; see tagmill.ledger.repeats
+    Column("waits", SmallInteger, nullable=False, server_default="0"),
     #: requests for its images, those of them that were answered with 304, and the bytes of all bodies
     Column("requests", Integer, nullable=False, server_default="0"),
     Column("not_modified", Integer, nullable=False, server_default="0"),

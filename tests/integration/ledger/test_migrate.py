@@ -549,7 +549,7 @@ def back_to_0006(connection: Connection) -> None:
         connection.execute(text(f"DROP TABLE {table}"))
     connection.execute(text("ALTER TABLE entry DROP COLUMN extra"))
     connection.execute(text("ALTER TABLE run DROP COLUMN priority"))
-    for name in ("requests", "not_modified", "bytes_fetched", "cpu_seconds", "gpu_seconds"):
+    for name in ("waits", "requests", "not_modified", "bytes_fetched", "cpu_seconds", "gpu_seconds"):
         connection.execute(text(f"ALTER TABLE batch DROP COLUMN {name}"))
     run_image = list(create_statements(connection.dialect.name))[-1]
     connection.exec_driver_sql(re.sub(r", entry\.extra(::json)? AS extra", "", run_image))

@@ -19,6 +19,7 @@ down_revision = "0006"
 _LOCK_TIMEOUT = "2s"
 #: further columns of `batch`
 _COUNTS: dict[str, TypeEngine[Any]] = {
+    "waits": sa.SmallInteger(),
     "requests": sa.Integer(),
     "not_modified": sa.Integer(),
     "bytes_fetched": sa.BigInteger(),

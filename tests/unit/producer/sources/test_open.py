@@ -39,8 +39,10 @@ def test_check_reports_every_problem_of_every_source(write_manifest: WriteManife
     source = write_manifest(HEADER + b'a,/a\n,/b\nb\xe4r,/c\nd,"/d"x\ne,s3://e\na,/f\ng,/g\n')
     report = check([source, str(tmp_path / "empty"), str(tmp_path / "nothing")])
     assert report.entries == 2
-    assert [problem.place.removeprefix(source) for problem in report.problems[:5]] == [":3", ":4", ":5", ":6", ":7"]
-    assert [problem.empty for problem in report.problems] == [False] * 5 + [True, False]
+    # A key that comes twice is known at the end.
+    places = [problem.place.removeprefix(source) for problem in report.problems]
+    assert places[:4] + places[6:] == [":3", ":4", ":5", ":6", ":7"]
+    assert [problem.empty for problem in report.problems] == [False] * 4 + [True, False, False]
     assert report.problem_count == 7
 
 
