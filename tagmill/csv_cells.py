@@ -39,7 +39,12 @@ def unescape_cell(text: str) -> str:
 
 def cell_reader(header: Iterable[str]) -> Callable[[str], str]:
     """Return the function that reads the cells below this header: `unescape_cell` for a file of `tagmill results`."""
-    return unescape_cell if _OF_RESULTS.issubset(header) else str
+    return unescape_cell if is_of_results(header) else str
+
+
+def is_of_results(header: Iterable[str]) -> bool:
+    """Return whether this is the header of a CSV file that `tagmill results` wrote."""
+    return _OF_RESULTS.issubset(header)
 
 
 def join_labels(labels: Iterable[str]) -> str:

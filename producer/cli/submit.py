@@ -8,7 +8,9 @@ from sqlalchemy import Engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from producer.cli.options import explain_broker_outage, explain_interruption
+from producer.cli.read_options import read_options
 from producer.sources.open import check, open_sources, roots_of
+from producer.sources.options import ReadOptions
 from producer.submit import publish_run
 from tagmill.broker.app import make_app, require_shared_broker
 from tagmill.cli.console import open_console
@@ -41,6 +43,7 @@ from tagmill.text import legible
     is_flag=True,
     help="Check the sources, list every problem, queue nothing. Needs no server and no model.",
 )
+@read_options
 @AS_JSON
 def submit(
     sources: tuple[str, ...],
@@ -49,26 +52,35 @@ def submit(
     extra_roots: tuple[Path, ...],
     wait: bool,
     dry_run: bool,
+    read: ReadOptions,
     as_json: bool,
 ) -> int:
-    """Enqueue folders and CSV manifests (columns image_key, uri) as one run.
+    """Enqueue folders, images and manifests (CSV, TSV, JSON Lines; - is standard input) as one run.
 
     Folders and the manifests' own folders may be read by the workers for this run.
     """
     if dry_run:
         _check_models(models)
-        return _check_sources(sources, as_json)
+        return _check_sources(sources, read, as_json)
     if not models:
         raise click.UsageError("Missing option '--model'.")
     settings = require_shared_broker(load_settings())
     engine = open_database(settings.database_url)
     chosen = list({found.sha256: found for found in (resolve(engine, wanted) for wanted in models)}.values())
     skipped = SkippedFiles()
-    roots = [*roots_of(sources), *(root.resolve() for root in extra_roots)]
+    roots = [*roots_of(sources, read), *(root.resolve() for root in extra_roots)]
     with progress_bar(open_console(stderr=True)) as bar:
         task = bar.add_task("submit", total=None, note="writing to SQL")
         run_id = create_run(
-            *(engine, " ".join(sources), open_sources(sources, skipped), chosen, roots, batch_size, settings.queue),
+            *(
+                engine,
+                " ".join(sources),
+                open_sources(sources, skipped, read),
+                chosen,
+                roots,
+                batch_size,
+                settings.queue,
+            ),
             progress=lambda images: bar.update(task, completed=images),
         )
         bar.update(task, note="publishing")
@@ -116,11 +128,11 @@ def _existing_database() -> Engine:
     return open_database(url)
 
 
-def _check_sources(sources: tuple[str, ...], as_json: bool) -> int:
+def _check_sources(sources: tuple[str, ...], read: ReadOptions, as_json: bool) -> int:
     """Show every problem. Return the exit code that the submission would end with at the first."""
-    report = check(sources)
+    report = check(sources, read)
     if not report.problems:
-        roots_of(sources)  # raises for a folder whose name SQL cannot store
+        roots_of(sources, read)  # raises for a folder whose name SQL cannot store
     if as_json:
         listed = [str(problem) for problem in report.problems]
         found = {"images": report.entries, "problem_count": report.problem_count, "problems": listed}

@@ -14,11 +14,13 @@ MAX_URI_LENGTH = 4096
 
 
 class Row(NamedTuple):
-    """An entry before its checks; `line` is 0 for a source without lines."""
+    """An entry before its checks; `line` is 0 for a source without lines or rows."""
 
     line: int
     image_key: str
     uri: str
+    #: the further columns of its manifest, as the text of a JSON object
+    extra: str | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,12 @@ def problem_with(row: Row) -> str | None:
     if len(row.uri) > MAX_URI_LENGTH:
         # Without an excerpt: a URL may hold a password.
         return f"uri of {shorten(row.image_key)} has {len(row.uri)} characters, allowed are {MAX_URI_LENGTH}"
-    if not is_utf8(row.uri):  # SQL cannot store it
+    # SQL can store neither of them.
+    if "\0" in row.image_key or "\0" in row.uri:
+        return f"holds a NUL character: {shorten(row.image_key)}"
+    if not is_utf8(row.image_key):
+        return f"image_key is not UTF-8: {shorten(row.image_key)}"
+    if not is_utf8(row.uri):
         return f"the file name is not UTF-8, rename it: {shorten(row.uri)}"
     return None
 

@@ -1,14 +1,18 @@
 """Read all sources of a run in order: choose the reader of each, and check every entry."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from producer.sources.base import Problem, Reader, Row, Skipped, folder_of, problem_with, reason_of
-from producer.sources.csv_manifest import read_csv_manifest
+from producer.sources.choose import choose
 from producer.sources.folder import read_folder
 from producer.sources.image_file import read_image_file
+from producer.sources.manifests.formats import MANIFEST_READERS, manifest_of, manifest_reader
+from producer.sources.manifests.manifest import ManifestError
+from producer.sources.manifests.standard_input import STANDARD_INPUT
+from producer.sources.options import READ_ALL, ReadOptions
 from producer.sources.seen_keys import SeenKeys
 from tagmill.disk_spelling import DiskSpelling
 from tagmill.errors import InputError, NothingToDo
@@ -16,11 +20,6 @@ from tagmill.images.file_names import NOT_UTF8, SkippedFiles
 from tagmill.images.image import SUFFIXES
 from tagmill.records import Entry
 
-#: The reader of a manifest, by the end of its file name. A new format is a module and a line here.
-MANIFEST_READERS: Mapping[str, Reader] = {
-    ".csv": read_csv_manifest,
-    ".csv.gz": read_csv_manifest,
-}
 #: problems that `check` keeps; the others are counted
 MAX_PROBLEMS = 100
 
@@ -35,14 +34,17 @@ class SourceReport:
     skipped: SkippedFiles
 
 
-def open_sources(sources: Sequence[str], skipped: SkippedFiles | None = None) -> Iterator[Entry]:
+def open_sources(
+    sources: Sequence[str], skipped: SkippedFiles | None = None, options: ReadOptions = READ_ALL
+) -> Iterator[Entry]:
     """Yield the entries of all sources, in order. Raise InputError or NothingToDo at the first problem.
 
     A key that comes twice is known, and raised, once all entries were read. `skipped` is told of the files of folders
     that are no entries.
     """
     with closing(SeenKeys(sources)) as seen:
-        for item in _scan(sources, SkippedFiles() if skipped is None else skipped, seen):
+        items = _scan(sources, SkippedFiles() if skipped is None else skipped, options, seen)
+        for item in choose(items, options):
             if isinstance(item, Problem):
                 raise (NothingToDo if item.empty else InputError)(str(item))
             yield item
@@ -51,13 +53,13 @@ def open_sources(sources: Sequence[str], skipped: SkippedFiles | None = None) ->
             raise InputError(str(twice[0]))
 
 
-def check(sources: Sequence[str]) -> SourceReport:
+def check(sources: Sequence[str], options: ReadOptions = READ_ALL) -> SourceReport:
     """Read all sources to their end. Return every problem instead of raising the first; keys that come twice last."""
     entries = problem_count = 0
     problems: list[Problem] = []
     skipped = SkippedFiles()
     with closing(SeenKeys(sources)) as seen:
-        for item in _scan(sources, skipped, seen):
+        for item in choose(_scan(sources, skipped, options, seen), options):
             if isinstance(item, Entry):
                 entries += 1
                 continue
@@ -65,21 +67,30 @@ def check(sources: Sequence[str]) -> SourceReport:
             if len(problems) < MAX_PROBLEMS:
                 problems.append(item)
         twice, count = seen.problems(MAX_PROBLEMS - len(problems))
-    return SourceReport(entries - count, (*problems, *twice), problem_count + count, skipped)
+    # A key that comes twice is none of a small sample, perhaps.
+    good = max(0, entries - count)
+    return SourceReport(good, (*problems, *twice), problem_count + count, skipped)
 
 
-def roots_of(sources: Sequence[str]) -> tuple[Path, ...]:
+def roots_of(sources: Sequence[str], options: ReadOptions = READ_ALL) -> tuple[Path, ...]:
     """Return what the workers may read: each named folder, the folder of each manifest, each named image file.
 
     Paths are resolved. Raise InputError for a source that does not exist.
     """
-    return tuple(dict.fromkeys(_root_of(source) for source in sources))
+    return tuple(dict.fromkeys(_root_of(source, options) for source in sources))
 
 
-def _root_of(source: str) -> Path:
+def absolute_source(source: str) -> str:
+    """Return a source as it is named in SQL, wherever the command runs."""
+    return source if source == STANDARD_INPUT else str(Path(source).resolve())
+
+
+def _root_of(source: str, options: ReadOptions) -> Path:
     try:
+        if source == STANDARD_INPUT:
+            return Path.cwd()
         path = Path(_on_disk(source))
-        is_manifest = _manifest_reader(path) is not None and not path.is_dir()
+        is_manifest = manifest_reader(str(path), options) is not None and not path.is_dir()
         found = folder_of(path) if is_manifest else path.resolve(strict=True)
         str(found).encode()  # it is stored in SQL
         return found
@@ -89,28 +100,33 @@ def _root_of(source: str) -> Path:
         raise InputError(f"{source!r}: {reason_of(error)}") from error
 
 
-def _scan(sources: Sequence[str], skipped: SkippedFiles, seen: SeenKeys) -> Iterator[Entry | Problem]:
+def _scan(
+    sources: Sequence[str], skipped: SkippedFiles, options: ReadOptions, seen: SeenKeys
+) -> Iterator[Entry | Problem]:
     """Yield the entries and problems of all sources, in order. Count what is skipped, and remember the keys."""
     if not sources:
         yield Problem("SOURCE", "none was given", empty=True)
+    nothing = True
     for number, source in enumerate(sources):
         empty, own = True, SkippedFiles()
-        for item in _read(source):
+        for item in _read(source, options):
             if isinstance(item, Skipped):
                 own.add(*item)
                 continue
-            empty = False
+            empty = nothing = False
             yield item if isinstance(item, Problem) else _check_row(item, seen, number)
-        if empty:
+        if empty and not options.where:
             yield _why_empty(source, own)
         skipped.update(own)
+    if nothing and options.where:
+        yield Problem(" ".join(sources), "no entry meets --where", empty=True)
 
 
 def _check_row(row: Row, seen: SeenKeys, source: int) -> Entry | Problem:
     if message := problem_with(row):
         return Problem(seen.place(source, row.line), message)
     seen.add(row.image_key, source, row.line)
-    return Entry(row.image_key, row.uri)
+    return Entry(row.image_key, row.uri, row.extra)
 
 
 def _on_disk(source: str) -> str:
@@ -118,36 +134,46 @@ def _on_disk(source: str) -> str:
     return DiskSpelling().find(source)
 
 
-def _read(source: str) -> Iterator[Row | Problem | Skipped]:
-    found = _on_disk(source)
-    path = Path(found)
+def _read(source: str, options: ReadOptions) -> Iterator[Row | Problem | Skipped]:
     try:
+        if source == STANDARD_INPUT:
+            yield from _read_manifest(source, options)
+            return
+        found = _on_disk(source)
+        path = Path(found)
         if not path.is_dir() and not path.is_file():
             yield Problem(repr(source), "no such file or folder")
+        elif not path.is_dir() and manifest_reader(found, options):
+            yield from _read_manifest(found, options)
         elif reader := _reader_of(path):
-            yield from reader(found)
+            for item in reader(found):
+                if not isinstance(item, Row) or options.where.matches(item.image_key, item.uri, None):
+                    yield item
         else:
             known = ", ".join((*MANIFEST_READERS, *SUFFIXES))
-            yield Problem(source, f"is neither a folder nor a file with one of the suffixes {known}")
+            message = f"is neither a folder nor a file with one of the suffixes {known}; say what it is with --format"
+            yield Problem(source, message)
     except OSError as error:
         yield Problem(source, f"cannot be read: {reason_of(error)}")
+
+
+def _read_manifest(source: str, options: ReadOptions) -> Iterator[Row | Problem]:
+    reader = manifest_reader(source, options)
+    try:
+        if reader:
+            yield from reader(manifest_of(source, options))
+    except ManifestError as error:
+        yield Problem(source, str(error))
 
 
 def _reader_of(path: Path) -> Reader | None:
     if path.is_dir():
         return read_folder
-    if path.suffix.lower() in SUFFIXES:
-        return read_image_file
-    return _manifest_reader(path)
-
-
-def _manifest_reader(path: Path) -> Reader | None:
-    name = path.name.lower()
-    return next((reader for suffix, reader in MANIFEST_READERS.items() if name.endswith(suffix)), None)
+    return read_image_file if path.suffix.lower() in SUFFIXES else None
 
 
 def _why_empty(source: str, skipped: SkippedFiles) -> Problem:
-    if not Path(_on_disk(source)).is_dir():
+    if source == STANDARD_INPUT or not Path(_on_disk(source)).is_dir():
         return Problem(source, "the manifest holds no entries", empty=True)
     why = "; ".join((f"no images in this folder; looked for {', '.join(SUFFIXES)}", *skipped.lines()))
     # Names that must be corrected are a mistake, not an empty folder.

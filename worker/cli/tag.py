@@ -7,6 +7,8 @@ from pathlib import Path
 import click
 from sqlalchemy.engine import make_url
 
+from producer.cli.read_options import read_options
+from producer.sources.options import READ_ALL, ReadOptions
 from tagmill.cli.console import open_console
 from tagmill.cli.param_types import AS_JSON, DATABASE, DEVICE, error_codes
 from tagmill.cli.run_display import exit_code, note, progress_bar, status_table
@@ -25,6 +27,7 @@ from worker.local.tag import TaggedRun, local_settings, tag_locally
 @DEVICE
 @click.option("--retry-failed", is_flag=True, help="Tag only the failed images of the last run of the same command.")
 @error_codes("With --retry-failed: only images that failed with this code; may be repeated.")
+@read_options
 @AS_JSON
 def tag(
     sources: tuple[str, ...],
@@ -34,6 +37,7 @@ def tag(
     device: str | None,
     retry_failed: bool,
     codes: tuple[str, ...],
+    read: ReadOptions,
     as_json: bool,
 ) -> int:
     """Tag folders and manifests in this process, with no servers.
@@ -44,7 +48,7 @@ def tag(
         raise click.UsageError("--code needs --retry-failed")
     retry = [ErrorCode(code) for code in codes] if retry_failed else None
     settings = load_settings(database_url=database_url, device=device)
-    done = tag_with_bar(local_settings(settings, settings.database_url), sources, bundles, batch_size, retry)
+    done = tag_with_bar(local_settings(settings, settings.database_url), sources, bundles, batch_size, retry, read)
     if as_json:
         click.echo(json.dumps(done.progress.to_json() | done.skipped.to_json()))
     else:
@@ -72,6 +76,7 @@ def tag_with_bar(
     bundles: tuple[Path, ...],
     batch_size: int,
     retry: list[ErrorCode] | None = None,
+    read: ReadOptions = READ_ALL,
 ) -> TaggedRun:
     """Run `tag_locally` under a progress bar."""
     with progress_bar(open_console(stderr=True)) as bar:
@@ -80,4 +85,4 @@ def tag_with_bar(
         def show(progress: RunProgress) -> None:
             bar.update(shown, total=progress.images, completed=progress.images - progress.pending, note=note(progress))
 
-        return tag_locally(settings, sources, bundles, batch_size, show, retry)
+        return tag_locally(settings, sources, bundles, batch_size, show, retry, read)

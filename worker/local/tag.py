@@ -14,7 +14,8 @@ from celery import Celery
 from sqlalchemy import Engine
 
 from producer.runs import reconcile
-from producer.sources.open import open_sources, roots_of
+from producer.sources.open import absolute_source, open_sources, roots_of
+from producer.sources.options import READ_ALL, ReadOptions
 from producer.submit import publish_run
 from tagmill.broker.app import make_app
 from tagmill.db.connection import connect
@@ -65,6 +66,7 @@ def tag_locally(
     batch_size: int,
     progress: Callable[[RunProgress], None],
     retry: Sequence[ErrorCode] | None = None,
+    read: ReadOptions = READ_ALL,
 ) -> TaggedRun:
     """Tag `sources` in this process and return when every image has an outcome, or the run is cancelled.
 
@@ -82,15 +84,16 @@ def tag_locally(
     tagger = build_tagger(settings, files)
     loaded = [tagger.sessions.get(sha256) for sha256 in files.files]
     models = tuple(register(engine, session.spec, session.sha256) for session in loaded)
-    roots = roots_of(sources)
-    source = " ".join(str(Path(source).resolve()) for source in sources)
+    roots = roots_of(sources, read)
+    source = " ".join(map(absolute_source, sources))
     skipped = SkippedFiles()
-    settings = settings.model_copy(update={"queue": local_queue(open_sources(sources, skipped), batch_size, files)})
+    queue = local_queue(open_sources(sources, skipped, read), batch_size, files)
+    settings = settings.model_copy(update={"queue": queue})
     stopping = threading.Event()
     services = Services(stopping.is_set)
     unfinished = unfinished_run(engine, settings.queue)
     if retry is None:
-        entries = open_sources(sources)
+        entries = open_sources(sources, options=read)
         run_id = unfinished or create_run(engine, source, entries, models, roots, batch_size, settings.queue)
     else:
         run_id = _requeue_failed(engine, settings.queue, unfinished, retry)
@@ -130,7 +133,7 @@ def local_queue(entries: Iterable[Entry], batch_size: int, files: NamedBundles) 
     """Name a queue for these entries and bundles. No worker serves it, and the same command finds its run again."""
     named = hashlib.sha256(json.dumps([batch_size, sorted(files.files)]).encode())
     for entry in entries:
-        named.update(json.dumps([entry.image_key, entry.uri]).encode())
+        named.update(json.dumps([entry.image_key, entry.uri, *([entry.extra] if entry.extra else ())]).encode())
     return f"{LOCAL_QUEUE_PREFIX}{named.hexdigest()[:16]}"
 
 

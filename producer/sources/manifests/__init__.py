@@ -1,0 +1,1 @@
+"""Read manifests, which list images with their keys: one module per format, and what the formats share."""

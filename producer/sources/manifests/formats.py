@@ -1,0 +1,41 @@
+"""The table of manifest formats, and which sources are manifests."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from producer.sources.base import folder_of
+from producer.sources.manifests.compression import without_suffix
+from producer.sources.manifests.csv_manifest import read_csv, read_tsv
+from producer.sources.manifests.jsonl import read_jsonl
+from producer.sources.manifests.manifest import Manifest, ManifestReader
+from producer.sources.manifests.standard_input import STANDARD_INPUT
+from producer.sources.options import ReadOptions
+from tagmill.images.image import SUFFIXES
+
+#: The reader of a manifest, by the end of its file name before .gz and .zst. A new format is a module and a line here.
+MANIFEST_READERS: Mapping[str, ManifestReader] = {
+    ".csv": read_csv,
+    ".tsv": read_tsv,
+    ".txt": read_csv,
+    ".jsonl": read_jsonl,
+    ".ndjson": read_jsonl,
+}
+
+
+def manifest_reader(source: str, options: ReadOptions) -> ManifestReader | None:
+    """Return the reader of a manifest that is no folder; None if it is an image, or of no known kind."""
+    if source == STANDARD_INPUT:
+        return MANIFEST_READERS[f".{options.format or 'csv'}"]
+    name = Path(source).name.lower()
+    if name.endswith(SUFFIXES):
+        return None
+    if options.format:
+        return MANIFEST_READERS[f".{options.format}"]
+    plain = without_suffix(name)
+    return next((reader for suffix, reader in MANIFEST_READERS.items() if plain.endswith(suffix)), None)
+
+
+def manifest_of(source: str, options: ReadOptions) -> Manifest:
+    """Return a manifest as it is to be read. Raise OSError if its folder cannot be found."""
+    base = Path.cwd() if source == STANDARD_INPUT else folder_of(Path(source))
+    return Manifest(source, source, str(base), options)
