@@ -8,6 +8,7 @@ import click
 
 from producer.sources.manifests.encoding import is_text_encoding
 from producer.sources.options import FORMATS, ReadOptions
+from tagmill.cli.param_types import NonEmptyPath
 from tagmill.text import legible, normalize
 from tagmill.where import SYNTAX, Where
 
@@ -45,12 +46,13 @@ _OPTIONS = (
     ),
     click.option("--split", callback=_parse_split, metavar="CHAR", help="Between several locations in one cell."),
     click.option("--no-extra", is_flag=True, help="Do not keep the other columns."),
+    click.option("--extract", type=NonEmptyPath(), metavar="FOLDER", help="Write images inside Parquet files here."),
     click.option("--where", "conditions", multiple=True, metavar="EXPR", help=f"Take only these entries: {SYNTAX}."),
     click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Take the first N entries."),
     click.option("--sample", type=click.IntRange(min=1), metavar="N", help="Take N entries at random."),
     click.option("--seed", type=int, default=0, show_default=True, help="With --sample: another one, another sample."),
 )
-_NAMES = ("format", "encoding", "delimiter", "split", "limit", "sample", "seed")
+_NAMES = ("format", "encoding", "delimiter", "split", "extract", "limit", "sample", "seed")
 
 
 def read_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from producer.sources.base import Problem, Reader, Row, Skipped, folder_of, problem_with, reason_of
@@ -58,6 +58,7 @@ def check(sources: Sequence[str], options: ReadOptions = READ_ALL) -> SourceRepo
     entries = problem_count = 0
     problems: list[Problem] = []
     skipped = SkippedFiles()
+    options = replace(options, writes=False)
     with closing(SeenKeys(sources)) as seen:
         for item in choose(_scan(sources, skipped, options, seen), options):
             if isinstance(item, Entry):
@@ -75,9 +76,13 @@ def check(sources: Sequence[str], options: ReadOptions = READ_ALL) -> SourceRepo
 def roots_of(sources: Sequence[str], options: ReadOptions = READ_ALL) -> tuple[Path, ...]:
     """Return what the workers may read: each named folder, the folder of each manifest, each named image file.
 
-    Paths are resolved. Raise InputError for a source that does not exist.
+    Also the folder that images inside manifests are written to. Paths are resolved. Raise InputError for a source that
+    does not exist.
     """
-    return tuple(dict.fromkeys(_root_of(source, options) for source in sources))
+    roots = dict.fromkeys(_root_of(source, options) for source in sources)
+    if options.extract:
+        roots[options.extract.resolve()] = None
+    return tuple(roots)
 
 
 def absolute_source(source: str) -> str:

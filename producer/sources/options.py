@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tagmill.where import Where
 
 #: names of the formats of manifests, as `--format` takes them
-FORMATS = ("csv", "tsv", "jsonl")
+FORMATS = ("csv", "tsv", "jsonl", "parquet")
 
 
 def _ignore(note: str) -> None:
@@ -38,6 +39,10 @@ class ReadOptions:
     #: only so many entries are chosen of those read, at random by `seed`
     sample: int | None = None
     seed: int = 0
+    #: folder that images inside a Parquet file are written to
+    extract: Path | None = None
+    #: whether they are: a dry run leaves it
+    writes: bool = True
     #: is told in one line what a reader decided for the user
     tell: Callable[[str], None] = _ignore
 

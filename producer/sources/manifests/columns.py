@@ -1,6 +1,6 @@
 """Find the columns of keys and locations among those of a manifest."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -17,29 +17,29 @@ _FILE_NAME = "file_name"
 class Columns:
     """The columns of a manifest by their positions."""
 
-    #: None in a metadata file: the keys are the file names
+    #: None in a metadata file, whose keys are the file names, and for images inside a file
     key: int | None
     uris: tuple[int, ...]
     #: further columns with their names, each name once
     extra: tuple[tuple[int, str], ...]
 
 
-def choose_columns(names: Sequence[str], manifest: Manifest) -> Columns:
+def choose_columns(names: Sequence[str], manifest: Manifest, embedded: Collection[int] = ()) -> Columns:
     """Return the columns of a header of normalized names. Raise ManifestError, which lists those found.
 
-    Names are compared without case, and a space is an underscore, if no name is exactly the same.
+    Names are compared without case, and a space is an underscore, if no name is exactly the same. `embedded` are the
+    columns that hold images themselves, and may do without a key.
     """
     options = manifest.options
-    if manifest.key_prefix is not None and not options.key_column:
-        key = None
-    else:
-        key = _choose_one(names, options.key_column, KEY_COLUMNS, "--key-column", manifest)
     if options.uri_columns:
         uris = tuple(_find(names, name, "--uri-column") for name in options.uri_columns)
     elif manifest.key_prefix is not None:
         uris = _file_names(names)
     else:
         uris = (_choose_one(names, None, URI_COLUMNS, "--uri-column", manifest),)
+    key = None
+    if options.key_column or not (manifest.key_prefix is not None or _lacks_key(names, uris, embedded)):
+        key = _choose_one(names, options.key_column, KEY_COLUMNS, "--key-column", manifest)
     extra = _further(names, {key, *uris}, manifest)
     return Columns(key, uris, extra)
 
@@ -67,6 +67,10 @@ def _choose_one(
         others = ", ".join(present[1:])
         manifest.options.tell(f"{manifest.label}: takes the column {present[0]}, not {others}; choose with {option}")
     return _find(names, present[0], option)
+
+
+def _lacks_key(names: Sequence[str], uris: Iterable[int], embedded: Collection[int]) -> bool:
+    return all(at in embedded for at in uris) and not any(_matches(names, name) for name in KEY_COLUMNS)
 
 
 def _find(names: Sequence[str], wanted: str, option: str) -> int:

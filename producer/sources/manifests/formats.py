@@ -1,16 +1,30 @@
 """The table of manifest formats, and which sources are manifests."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from producer.sources.base import folder_of
+from producer.sources.base import Problem, Row, folder_of
 from producer.sources.manifests.compression import without_suffix
 from producer.sources.manifests.csv_manifest import read_csv, read_tsv
 from producer.sources.manifests.jsonl import read_jsonl
 from producer.sources.manifests.manifest import Manifest, ManifestReader
 from producer.sources.manifests.standard_input import STANDARD_INPUT
 from producer.sources.options import ReadOptions
+from tagmill.errors import ConfigurationError
 from tagmill.images.image import SUFFIXES
+
+
+def _read_parquet(manifest: Manifest) -> Iterator[Row | Problem]:
+    try:
+        from producer.sources.manifests.parquet import read  # pyarrow is an extra, and large
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "pyarrow":
+            raise
+        raise ConfigurationError(
+            f"{manifest.label}: Parquet needs pyarrow; run: pip install 'tagmill[parquet]'"
+        ) from error
+    yield from read(manifest)
+
 
 #: The reader of a manifest, by the end of its file name before .gz and .zst. A new format is a module and a line here.
 MANIFEST_READERS: Mapping[str, ManifestReader] = {
@@ -19,6 +33,7 @@ MANIFEST_READERS: Mapping[str, ManifestReader] = {
     ".txt": read_csv,
     ".jsonl": read_jsonl,
     ".ndjson": read_jsonl,
+    ".parquet": _read_parquet,
 }
 
 

@@ -11,7 +11,7 @@ from tagmill.extra import problem_with_extra
 from tagmill.text import normalize, trim
 
 #: what a record holds in a column of locations: text, or a list of them
-Uri = str | Sequence[str] | None
+Uri = str | Sequence[str | None] | None
 
 
 class RowMaker:
@@ -61,7 +61,7 @@ class RowMaker:
         if cell is None:
             return []
         if not isinstance(cell, str):
-            return [uri for uri in cell if trim(uri)]
+            return [uri for uri in cell if uri and trim(uri)]
         listed = parse_list(cell)
         if listed is None:
             listed = cell.split(self._split) if self._split else [cell]

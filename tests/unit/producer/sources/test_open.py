@@ -26,7 +26,7 @@ def test_a_source_that_does_not_exist_is_an_error(tmp_path: Path, name: str) -> 
 
 def test_a_source_of_an_unknown_kind_is_an_error_that_names_the_known_suffixes(tmp_path: Path) -> None:
     make_files(tmp_path, "shop.xlsx")
-    assert ".csv, .tsv, .txt, .jsonl, .ndjson, .jpg" in error_of(tmp_path / "shop.xlsx")
+    assert ".csv, .tsv, .txt, .jsonl, .ndjson, .parquet, .jpg" in error_of(tmp_path / "shop.xlsx")
 
 
 def test_several_sources_are_read_in_order(tmp_path: Path) -> None:

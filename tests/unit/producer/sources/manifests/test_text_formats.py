@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.sources import error_of
@@ -37,15 +38,15 @@ def write(tmp_path: Path) -> Write:
     return write_file
 
 
-def read(source: str, **options: object) -> list[tuple[str, str]]:
+def read(source: str, **options: Any) -> list[tuple[str, str]]:
     """Return key and location of each entry."""
-    found = open_sources([source], options=ReadOptions(**options))  # type: ignore[arg-type]
+    found = open_sources([source], options=ReadOptions(**options))
     return [(entry.image_key, entry.uri) for entry in found]
 
 
-def extras(source: str, **options: object) -> list[object]:
+def extras(source: str, **options: Any) -> list[object]:
     """Return the further columns of each entry."""
-    found = open_sources([source], options=ReadOptions(**options))  # type: ignore[arg-type]
+    found = open_sources([source], options=ReadOptions(**options))
     return [None if entry.extra is None else json.loads(entry.extra) for entry in found]
 
 
@@ -180,8 +181,8 @@ def test_of_two_columns_that_fit_the_first_name_is_taken_and_told(write: Write) 
     source, notes = write("a.csv", "url,id,uri,key\n/no,a,/yes,k\n"), []
     assert read(source, tell=notes.append) == [("a", "/yes")]
     assert notes == [
-        f"{source}: takes the column id, not key; choose with --key-column",
         f"{source}: takes the column uri, not url; choose with --uri-column",
+        f"{source}: takes the column id, not key; choose with --key-column",
     ]
     assert read(source, key_column="key", uri_columns=("url",)) == [("k", "/no")]
     assert extras(source) == [{"url": "/no", "key": "k"}]
