@@ -31,6 +31,7 @@ from worker.pipeline.decode import decode_images
 from worker.pipeline.fetch import fetch_images
 from worker.pipeline.infer import infer_images
 from worker.pipeline.known import remember_files, skip_known, skip_unchanged
+from worker.pipeline.repeated import take_first_outcomes
 from worker.pipeline.tagger import Tagger
 from worker.supervision.memory import memory_limit
 from worker.supervision.process import process_name
@@ -72,6 +73,7 @@ class BatchProcessor:
         self._process = process_name()
         self._recycle = hooks.recycle
         self._dropped = Tally(log, logging.INFO, "batch not free")
+        self._waiting = Tally(log, logging.INFO, "batch waits for the entries that it repeats")
         self._refused = Tally(log, logging.ERROR, "message refused")
         self._engine = connect(settings.database_url, worker=True)
         self._ledger = Ledger(self._engine, hooks.services)
@@ -106,6 +108,9 @@ class BatchProcessor:
             source, pools = tagger.fetcher(claimed.roots), tagger.pools
             started = decoded = time.perf_counter()
             images = [BatchImage(image.position, image.uri) for image in claimed.images]
+            repeated, images = (images, []) if claimed.repeated else ([], images)
+            if not take_first_outcomes(repeated, claimed.repeated, partial(ledger.first_outcomes, claimed.run_id)):
+                return self._wait(claimed)
             images = skip_unchanged(
                 images, source.status, pools.decode, partial(ledger.unchanged_files, claimed.models)
             )
@@ -122,7 +127,7 @@ class BatchProcessor:
             inferred = time.perf_counter()
             if self._health and any(image.code in SUSPECT and image.local for image in images):
                 self._health.require_folders(claimed, images)
-            result = to_result(images)
+            result = to_result([*images, *repeated])
             written = ledger.complete(claimed, result, self.name)
             return _report(claimed, result, written, (started, decoded, inferred, time.perf_counter()))
 
@@ -142,6 +147,12 @@ class BatchProcessor:
         reason = f"no such batch in queue {self.settings.queue}"
         self._refused.add("", action="message_refused", reason=reason, **fields)
         return fields | {"dropped": reason}
+
+    def _wait(self, claimed: Claim) -> dict[str, Any]:
+        fields: dict[str, Any] = {"run": claimed.run_id, "batch": claimed.batch_id}
+        self._ledger.wait_for_firsts(claimed)
+        self._waiting.add(claimed.run_id, action="batch_waits", **fields)
+        return fields | {"waits": "for the entries that it repeats"}
 
     @contextmanager
     def _released_on_error(self, claimed: Claim) -> Iterator[None]:

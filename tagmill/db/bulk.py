@@ -28,7 +28,6 @@ _TYPES = (
     (Integer, "int4"),
     (Double, "float8"),
     (Hash128, "uuid"),
-    (Integers, "int8[]"),
     ((LargeBinary, Sha256, Rle), "bytea"),
     (String, "text"),
 )
@@ -120,11 +119,19 @@ def _columns(dialect: str, table: Table, columns: Sequence[str], rows: Rows) -> 
 
 @lru_cache(maxsize=64)
 def _converters(dialect: str, table: Table, columns: tuple[str, ...]) -> tuple[Converter | None, ...]:
-    types = [table.c[name].type for name in columns]
-    return tuple(kind.to_driver(dialect) if isinstance(kind, SmallType) else None for kind in types)
+    return tuple(_converter(dialect, table.c[name]) for name in columns)
+
+
+def _converter(dialect: str, column: Column[Any]) -> Converter | None:
+    if not isinstance(column.type, SmallType):
+        return None
+    convert = column.type.to_driver(dialect)
+    return (lambda value: None if value is None else convert(value)) if column.nullable else convert
 
 
 def _type(column: Column[Any]) -> str:
+    if isinstance(column.type, Integers):
+        return "int8[]" if issubclass(column.type.element, BigInteger) else "int4[]"
     return next(name for kind, name in _TYPES if isinstance(column.type, kind))
 
 

@@ -32,6 +32,7 @@ from tagmill.db.schema import worker as worker_name
 from tagmill.db.types import hash_head
 from tagmill.ledger import catalog
 from tagmill.ledger.leases import Claim
+from tagmill.ledger.repeats.outcomes import store_images
 from tagmill.outcomes import printable
 from tagmill.records import BatchResult, Spent
 
@@ -119,6 +120,9 @@ def complete(engine: Engine, claimed: Claim, result: BatchResult, worker: str) -
 
         image_ids = [ids[tagged[at.position]] if at.position in tagged else None for at in claimed.images]
         insert_new(connection, batch_outcome, ("batch_id",), [(batch_id,)], {"image_ids": image_ids})
+        if claimed.has_repeats:
+            tagged_firsts = {at: ids[sha256] for at, sha256 in tagged.items() if at not in claimed.repeated}
+            store_images(connection, claimed.run_id, tagged_firsts)
         insert_rows(connection, image_failure, _FAILURE, rows.failures)
         insert_rows(connection, batch_failure, _COUNT, rows.failure_counts)
 

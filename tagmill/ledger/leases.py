@@ -3,7 +3,7 @@
 `tagmill.ledger.complete` finishes a claimed batch. `tagmill.ledger.reaper` requeues a batch whose lease has expired.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -28,6 +28,7 @@ from tagmill.db.connection import epoch_now, reading
 from tagmill.db.schema import BatchStatus, RunState, batch, entry, model, run, run_model
 from tagmill.ledger.attempts import SUSPECT_CRASHES, attempts_left
 from tagmill.ledger.conditions import DUE, QUEUED, RUNNING, update_unlocked
+from tagmill.ledger.repeats.outcomes import first_positions
 from tagmill.outcomes import printable
 from tagmill.records import PendingImage
 
@@ -69,6 +70,12 @@ class Claim:
     pinned: tuple[PinnedModel, ...]
     #: folders that may be read for this run
     roots: tuple[str, ...]
+    #: whether entries of the run repeat the uri of earlier ones
+    has_repeats: bool = False
+    #: position -> position of the first entry with its uri, for the images that repeat an earlier entry
+    repeated: Mapping[int, int] = field(default_factory=dict)
+    #: how often the batch waited for first entries
+    waits: int = 0
     #: sha256 of each of `pinned`
     models: tuple[str, ...] = field(init=False)
     #: the sorted names of `pinned`, as logs and Celery's events show them
@@ -118,14 +125,24 @@ def claim(engine: Engine, run_id: int, batch_id: int, queue: str, lease: Lease) 
             found: Sequence[Any] = connection.execute(_ALL_BETWEEN, between).all()
         else:
             found = connection.execute(_EACH_OF, {"run": run_id, "positions": row.positions}).all()
-    pinned, roots = _pinned(engine, run_id)
+    pinned, roots, has_repeats = _pinned(engine, run_id)
     images = tuple(PendingImage(*one) for one in found)
-    return Claim(batch_id, run_id, lease.token, row.attempts, row.crashes >= SUSPECT_CRASHES, images, pinned, roots)
+    repeated = _repeated(engine, run_id, images) if has_repeats else {}
+    suspect = row.crashes >= SUSPECT_CRASHES
+    return Claim(
+        *(batch_id, run_id, lease.token, row.attempts, suspect, images, pinned, roots),
+        *(has_repeats, repeated, row.waits),
+    )
+
+
+def _repeated(engine: Engine, run_id: int, images: Iterable[PendingImage]) -> dict[int, int]:
+    with reading(engine, snapshot=False) as connection:
+        return first_positions(connection, run_id, [image.position for image in images])
 
 
 @lru_cache(maxsize=64)
-def _pinned(engine: Engine, run_id: int) -> tuple[tuple[PinnedModel, ...], tuple[str, ...]]:
-    """Return the models and the roots of a run, which never change."""
+def _pinned(engine: Engine, run_id: int) -> tuple[tuple[PinnedModel, ...], tuple[str, ...], bool]:
+    """Return the models and the roots of a run, and whether it has repeated entries, which never change."""
     with reading(engine, snapshot=False) as connection:
         rows = connection.execute(_PINNED, {"run": run_id}).all()
     versions = [(row.name_id, row.version) for row in rows]
@@ -135,7 +152,8 @@ def _pinned(engine: Engine, run_id: int) -> tuple[tuple[PinnedModel, ...], tuple
         for row, place in zip(rows, places, strict=True)
     )
     ordered = tuple(sorted(pinned, key=lambda found: (found.name_id, found.place)))
-    return ordered, tuple(rows[0].parameters["roots"])
+    parameters = rows[0].parameters
+    return ordered, tuple(parameters["roots"]), bool(parameters.get("repeats"))
 
 
 @lru_cache(maxsize=16)
@@ -162,7 +180,8 @@ def _take(max_attempts: int) -> ReturningUpdate[Any]:
             lease_until=now + bindparam("seconds", type_=Double()),
             started_at=now,
         )
-        .returning(batch.c.attempts, batch.c.crashes, batch.c.positions, batch.c.first_position, batch.c.last_position)
+        .returning(batch.c.attempts, batch.c.crashes, batch.c.waits)
+        .returning(batch.c.positions, batch.c.first_position, batch.c.last_position)
     )
 
 

@@ -1,8 +1,9 @@
 """Create, cancel and retry runs, and mark their batches as published."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, islice
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,8 @@ from tagmill.db.schema import (
 )
 from tagmill.errors import InputError, NothingToDo
 from tagmill.ledger.conditions import QUEUED_IN_RUN, UNPUBLISHED, has_status, update_unlocked
-from tagmill.ledger.positions import positions_of, stored_positions
+from tagmill.ledger.positions import positions_of
+from tagmill.ledger.repeats.batches import chunks, insert_again, insert_whole_run
 from tagmill.outcomes import ErrorCode
 from tagmill.records import Entry
 
@@ -32,8 +34,10 @@ if TYPE_CHECKING:  # it reads bundles with NumPy, which takes longer to import t
 
 #: prefix of the queues of `tagmill tag`, which no worker serves: see worker/local/tag.py
 LOCAL_QUEUE_PREFIX = "embedded-"
-#: batches inserted by one statement
-INSERT_CHUNK = 64
+#: entries inserted by one statement
+ENTRY_CHUNK = 2**13
+#: cancelled batches that a retry takes at a time
+CANCELLED_CHUNK = 64
 #: failures that a retry takes at a time
 TAKE_CHUNK = 8192
 #: batches that a producer marks as published in one transaction
@@ -59,25 +63,29 @@ def create_run(
 ) -> int:
     """Insert a run with its batches and images in one transaction; return its id.
 
-    If `entries` raises, nothing is written. Raise NothingToDo if there are no entries. Memory does not depend on their
-    number.
+    Entries that repeat the uri of an earlier one are in batches of their own, behind the others: a worker gives them
+    the outcome of the first. If `entries` raises, nothing is written. Raise NothingToDo if there are no entries. Memory
+    does not depend on their number.
     """
-    with engine.begin() as connection:
+    from tagmill.ledger.repeats.find import RepeatedEntries  # loads NumPy, see above
+
+    with engine.begin() as connection, closing(RepeatedEntries()) as repeats:
         run_id = _insert_run(connection, source, models, roots, batch_size, queue)
-        seq, position = 0, 0
-        for chunk in _chunks(entries, INSERT_CHUNK * batch_size):
-            after = position + len(chunk)
-            parts = (range(start, min(start + batch_size, after)) for start in range(position, after, batch_size))
-            seq += _insert_batches(connection, run_id, queue, seq, parts)
-            rows = [(run_id, at, found.image_key, found.uri, found.extra) for at, found in enumerate(chunk, position)]
+        images = 0
+        for chunk in chunks(entries, ENTRY_CHUNK):
+            rows = [(run_id, at, *found) for at, found in enumerate(chunk, images)]
             insert_rows(connection, entry, _ENTRY, rows)
-            position = after
-            progress(position)
-        if position == 0:
+            repeats.add([found.uri for found in chunk])
+            images += len(chunk)
+            progress(images)
+        if images == 0:
             raise NothingToDo(f"{source}: no images in it")
+        changes: dict[str, Any] = {}
+        if insert_whole_run(connection, run_id, queue, repeats, batch_size):
+            changes["parameters"] = _parameters(batch_size, roots) | {"repeats": True}
         # Other processes see the run from the commit on: reapers leave its publishing to the caller for a while.
-        until = epoch_now() + PUBLISH_SECONDS
-        connection.execute(update(run).where(run.c.id == run_id).values(publish_until=until))
+        changes["publish_until"] = epoch_now() + PUBLISH_SECONDS
+        connection.execute(update(run).where(run.c.id == run_id).values(**changes))
     return run_id
 
 
@@ -142,11 +150,11 @@ def requeue_images(
     if codes:
         failed = and_(failed, image_failure.c.error_code.in_(codes))
     with engine.begin() as connection:
-        batch_size = int(_require(connection, run_id)["batch_size"])
+        parameters = _require(connection, run_id)
         taken = _take_failed(connection, run_id, failed)
         if not (failed_only or codes):
             taken = chain(taken, _take_cancelled(connection, run_id))
-        images = _insert_rebatched(connection, run_id, queue, taken, batch_size)
+        images = _insert_rebatched(connection, run_id, queue, taken, parameters)
         if not images:
             raise NothingToDo(f"run {run_id}: no image to take again; see `tagmill run status {run_id}`")
         elsewhere = and_(batch.c.run_id == run_id, QUEUED_IN_RUN, batch.c.queue != queue)
@@ -162,7 +170,7 @@ def _insert_run(
 ) -> int:
     statement = insert(run).values(
         source=source,
-        parameters={"batch_size": batch_size, "roots": [str(root) for root in roots]},
+        parameters=_parameters(batch_size, roots),
         queue=queue,
         state=RunState.OPEN,
         created_at=epoch_now(),
@@ -172,22 +180,8 @@ def _insert_run(
     return run_id
 
 
-def _insert_batches(connection: Connection, run_id: int, queue: str, first: int, parts: Iterable[Sequence[int]]) -> int:
-    """Insert a queued batch for each list of positions, numbered from `first`; return how many."""
-    rows = [
-        {"run_id": run_id, "seq": first + number, "queue": queue, "status": BatchStatus.QUEUED, "attempts": 0}
-        | {"images": len(positions)}
-        | stored_positions(positions)
-        for number, positions in enumerate(parts)
-    ]
-    connection.execute(insert(batch), rows)
-    return len(rows)
-
-
-def _chunks(entries: Iterable[Entry], size: int) -> Iterator[list[Entry]]:
-    remaining = iter(entries)
-    while chunk := list(islice(remaining, size)):
-        yield chunk
+def _parameters(batch_size: int, roots: Sequence[Path]) -> dict[str, Any]:
+    return {"batch_size": batch_size, "roots": [str(root) for root in roots]}
 
 
 def _require(connection: Connection, run_id: int) -> dict[str, Any]:
@@ -201,14 +195,13 @@ def _require(connection: Connection, run_id: int) -> dict[str, Any]:
 
 
 def _insert_rebatched(
-    connection: Connection, run_id: int, queue: str, positions: Iterable[int], batch_size: int
+    connection: Connection, run_id: int, queue: str, positions: Iterable[int], parameters: Mapping[str, Any]
 ) -> int:
     """Insert batches of these positions; return the number of positions. Memory does not depend on it."""
     seq = 1 + connection.execute(select(func.max(batch.c.seq)).where(batch.c.run_id == run_id)).scalar_one()
-    remaining, images = iter(positions), 0
-    while chunk := list(islice(remaining, INSERT_CHUNK * batch_size)):
-        parts = (sorted(chunk[start : start + batch_size]) for start in range(0, len(chunk), batch_size))
-        seq += _insert_batches(connection, run_id, queue, seq, parts)
+    images = 0
+    for chunk in chunks(positions, TAKE_CHUNK):
+        seq = insert_again(connection, run_id, queue, seq, chunk, parameters)
         images += len(chunk)
     return images
 
@@ -263,7 +256,7 @@ def _take_cancelled(connection: Connection, run_id: int) -> Iterator[int]:
         left = and_(
             *(batch.c.run_id == run_id, batch.c.seq > last, has_status(BatchStatus.CANCELLED), batch.c.images > 0)
         )
-        found = connection.execute(select(*columns).where(left).order_by(batch.c.seq).limit(INSERT_CHUNK)).all()
+        found = connection.execute(select(*columns).where(left).order_by(batch.c.seq).limit(CANCELLED_CHUNK)).all()
         if not found:
             return
         last = found[-1].seq

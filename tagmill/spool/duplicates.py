@@ -1,13 +1,13 @@
 """Find texts that come more than once among millions, in flat memory."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tagmill.spool.partitions import PARTS, Partitions, Records
+from tagmill.spool.partitions import PARTS, Partitions
 
 #: records that are compared at a time
 PORTION = 2**17
@@ -50,7 +50,7 @@ class Duplicates:
         """Yield every text that came before, in no order, at most `PORTION` at a time."""
         for part in range(PARTS):
             known = np.empty(0, _RECORD)
-            for portion in self._portions(part):
+            for portion in self._records.read(part, PORTION):
                 records = np.concatenate([known, portion])
                 # Stable: of equal texts the first that was added stays first.
                 records = records[np.lexsort((records["check"], records["hash"]))]
@@ -66,18 +66,6 @@ class Duplicates:
     def close(self) -> None:
         """Delete the file."""
         self._records.close()
-
-    def _portions(self, part: int) -> Iterator[Records]:
-        pieces: list[Any] = []
-        size = 0
-        for piece in self._records.read(part):
-            pieces.append(piece)
-            size += len(piece)
-            if size >= PORTION:
-                yield np.concatenate(pieces)
-                pieces, size = [], 0
-        if pieces:
-            yield np.concatenate(pieces)
 
 
 def _check(text: str) -> int:

@@ -34,13 +34,20 @@ class Partitions:
         starts = np.concatenate([np.zeros(1, np.uint32), ends])
         self._blocks.append((self._file.append(records[order].tobytes()), starts))
 
-    def read(self, part: int) -> Iterator[Records]:
-        """Yield the records of a part in pieces, in the order in which they were added."""
-        size = self._kind.itemsize
+    def read(self, part: int, portion: int | None = None) -> Iterator[Records]:
+        """Yield the records of a part in the order in which they were added: all, or about `portion` at a time."""
+        size, pieces, waiting = self._kind.itemsize, [], 0
         for offset, starts in self._blocks:
             first, last = int(starts[part]), int(starts[part + 1])
-            if first < last:
-                yield np.frombuffer(self._file.read(offset + first * size, (last - first) * size), self._kind)
+            if first == last:
+                continue
+            pieces.append(self._file.read(offset + first * size, (last - first) * size))
+            waiting += last - first
+            if portion is not None and waiting >= portion:
+                yield np.frombuffer(b"".join(pieces), self._kind)
+                pieces, waiting = [], 0
+        if pieces:
+            yield np.frombuffer(b"".join(pieces), self._kind)
 
     def close(self) -> None:
         """Delete the file."""

@@ -17,6 +17,7 @@ from tagmill.ledger import faults, known_results, leases, progress, reaper, run_
 from tagmill.ledger.complete import complete
 from tagmill.ledger.faults import FaultReason
 from tagmill.ledger.leases import Claim, Lease
+from tagmill.ledger.repeats import outcomes, waiting
 from tagmill.outcomes import ErrorCode
 from tagmill.records import BatchResult, Entry, ImageRow, InferenceRow, Mask, Outcome, SeenFile
 from tagmill.registry import models as registry
@@ -95,6 +96,8 @@ def working(catalog: Catalog) -> Iterator[tuple[str, Call]]:
     yield "exists", lambda: leases.exists(engine, catalog.queued.id, claims[0].batch_id, QUEUE)
     yield "renew", lambda: leases.renew(engine, [found.token for found in claims], 30.0)
     yield "release", lambda: leases.release(engine, claims[6], "BundleError: gone", 0.0)
+    yield "wait_for_firsts", lambda: waiting.wait_for_firsts(engine, claims[4])
+    yield from repeating(catalog)
     yield from lacking(catalog, claims[5])
     yield "complete, new images", lambda: complete(engine, claims[0], result_of(claims[0]), "host:0")
     yield "complete, known images", lambda: complete(engine, claims[1], result_of(claims[1]), "host:0")
@@ -103,6 +106,20 @@ def working(catalog: Catalog) -> Iterator[tuple[str, Call]]:
     files = [digest(sha)[:32] for sha in shas]
     yield "known_inferences", lambda: known_results.known_inferences(engine, shas, [model.sha256])
     yield "unchanged_files", lambda: known_results.unchanged_files(engine, files, [model.sha256])
+
+
+def repeating(catalog: Catalog) -> Iterator[tuple[str, Call]]:
+    """What a worker asks for entries that repeat others, and stores for entries that are repeated."""
+    engine, run_id = catalog.engine, catalog.tagged.id
+
+    def call(function: Callable[..., object], *given: object) -> None:
+        with engine.begin() as connection:
+            function(connection, run_id, *given)
+
+    yield "first_positions", lambda: call(outcomes.first_positions, range(1001, 1065))
+    yield "first_outcomes", lambda: outcomes.first_outcomes(engine, run_id, range(1000, 1128, 2))
+    catalog.execute(f"DELETE FROM repeated_image WHERE run_id = {run_id} AND first_position < 1000")
+    yield "store_images", lambda: call(outcomes.store_images, dict.fromkeys(range(64), 1))
 
 
 def lacking(catalog: Catalog, claimed: Claim) -> Iterator[tuple[str, Call]]:

@@ -115,6 +115,16 @@ FROM filled_image WHERE n <= :images AND n % :failing > 0 ORDER BY n
 {catalog.REPLACE}
 """
 
+# Two entries share a location.
+_REPEATED = """
+INSERT INTO repeated_entry (run_id, position, first_position)
+SELECT :run, n, n - 1 FROM generate_series(1, :images - 1, 2) AS n
+"""
+_REPEATED_IMAGES = """
+INSERT INTO repeated_image (run_id, first_position, image_id)
+SELECT run_id, position, image_id FROM tagged_entry WHERE run_id = :run AND position % 2 = 0
+"""
+
 
 @dataclass(frozen=True)
 class FilledRun:
@@ -167,6 +177,12 @@ def add_tagged_run(
     for statement in statements:
         _run(connection, statement, **values)
     return found
+
+
+def add_repeats(connection: Connection, run: FilledRun, images: int) -> None:
+    """Add what `create_run` and workers store for a run in which two entries share each location."""
+    for statement in (_REPEATED, _REPEATED_IMAGES):
+        _run(connection, statement, run=run.id, images=images)
 
 
 def add_counts(connection: Connection, model: Model, images: int, batch_size: int, queue: str = QUEUE) -> int:

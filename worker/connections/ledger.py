@@ -1,7 +1,7 @@
 """The ledger as a worker uses it: every call is repeated while the database is away."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import Any, TypeVar
 
@@ -12,7 +12,8 @@ from tagmill.broker.message import BatchMessage
 from tagmill.errors import DatabaseRefusedError
 from tagmill.ledger import complete, known_results, leases
 from tagmill.ledger.leases import Claim, Lease
-from tagmill.records import BatchResult
+from tagmill.ledger.repeats import outcomes, waiting
+from tagmill.records import BatchResult, Outcome
 from worker.connections.availability import Services, StoppedError
 from worker.connections.slow_calls import SlowCalls
 
@@ -53,6 +54,14 @@ class Ledger:
     def known_inferences(self, models: tuple[str, ...], shas: Iterable[str]) -> set[tuple[str, str]]:
         """Return the (image sha256, model sha256) pairs that have a result."""
         return self.call(known_results.known_inferences, shas, models)
+
+    def first_outcomes(self, run_id: int, firsts: Collection[int]) -> dict[int, Outcome]:
+        """Return position -> outcome of those entries of a run that have one and that others repeat."""
+        return self.call(outcomes.first_outcomes, run_id, firsts)
+
+    def wait_for_firsts(self, claim: Claim) -> None:
+        """Give a batch back until the entries that it repeats have an outcome."""
+        self.call(waiting.wait_for_firsts, claim)
 
     def complete(self, claim: Claim, result: BatchResult, worker: str) -> bool:
         """Write a batch's result; False if the batch was lost to another worker."""

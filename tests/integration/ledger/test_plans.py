@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, text
 from support.calls import Catalog, calls
-from support.filled import FilledRun, add_run, add_tagged_run, publish, without_autovacuum
+from support.filled import FilledRun, add_repeats, add_run, add_tagged_run, publish, without_autovacuum
 from support.ledger import new_model
 from support.plans import Explained, explain, recording
 from support.services import MissingServiceError, PostgresServer, create_database, find_every_postgres, libpq_url
@@ -30,6 +30,7 @@ FEW_QUEUED, MANY_QUEUED = 3_000, 100_000
 FACTOR, MORE_BLOCKS = 3, 40
 #: tables that must not be read as a whole
 LARGE = {"entry", "image_content", "result", "result_mask", "known_file", "catalog_entry", "batch", "batch_outcome"}
+LARGE |= {"repeated_entry", "repeated_image", "image_failure"}
 #: the batches in work: as many as the fleet has threads, however long the queue is
 BOUNDED_INDEXES = {"ix_batch_queue_lease_until"}
 
@@ -61,6 +62,7 @@ def filled(server: PostgresServer) -> tuple[str, Model, FilledRun, FilledRun]:
     model = new_model(engine)
     with engine.begin() as connection:
         tagged = add_tagged_run(connection, model, IMAGES, failing=10)
+        add_repeats(connection, tagged, IMAGES)
         connection.execute(text("UPDATE catalog_entry SET changed_at = changed_at - 86400"))
         small = add_tagged_run(connection, model, FEW, changed=50, failing=10)
     engine.dispose()

@@ -99,7 +99,7 @@ def test_any_page_size_gives_the_same_rows_while_batches_are_pending_and_after_r
     model = new_version(engine, "shirts")
     run = submit(engine, [model], KEYS, batch_size=rng.randint(1, 6))
     monkeypatch.setattr(runs, "TAKE_CHUNK", rng.randint(1, 9))
-    monkeypatch.setattr(runs, "INSERT_CHUNK", rng.randint(1, 3))
+    monkeypatch.setattr(runs, "CANCELLED_CHUNK", rng.randint(1, 3))
     failed: dict[str, str] = {}
     for _ in range(6):
         waiting = waiting_batches(engine, run)
