@@ -18,7 +18,7 @@ from tagmill.db.connection import connect
 from tagmill.errors import DeviceLostError, TagmillError, first_line
 from tagmill.ledger.leases import Claim, Lease
 from tagmill.logs import log_fields
-from tagmill.records import BatchResult
+from tagmill.records import BatchResult, Spent
 from tagmill.settings import Settings
 from worker.connections.availability import Services, StoppedError
 from worker.connections.ledger import Ledger
@@ -31,8 +31,10 @@ from worker.pipeline.decode import decode_images
 from worker.pipeline.fetch import fetch_images
 from worker.pipeline.infer import infer_images
 from worker.pipeline.known import remember_files, skip_known, skip_unchanged
+from worker.pipeline.known_urls import recall_urls, remember_urls
 from worker.pipeline.repeated import take_first_outcomes
 from worker.pipeline.tagger import Tagger
+from worker.sources.terms import Traffic
 from worker.supervision.memory import memory_limit
 from worker.supervision.process import process_name
 from worker.supervision.quarantine import Quarantine
@@ -107,27 +109,32 @@ class BatchProcessor:
         with fields, self._heartbeat.holding(lease.token), self._released_on_error(claimed):
             source, pools = tagger.fetcher(claimed.roots), tagger.pools
             started = decoded = time.perf_counter()
+            traffic, models = Traffic(), claimed.models
+            fetch = partial(source.fetch, traffic=traffic)
             images = [BatchImage(image.position, image.uri) for image in claimed.images]
             repeated, images = (images, []) if claimed.repeated else ([], images)
             if not take_first_outcomes(repeated, claimed.repeated, partial(ledger.first_outcomes, claimed.run_id)):
                 return self._wait(claimed)
-            images = skip_unchanged(
-                images, source.status, pools.decode, partial(ledger.unchanged_files, claimed.models)
-            )
+            images = skip_unchanged(images, source.status, pools.decode, partial(ledger.unchanged_files, models))
             if claimed.suspect:
-                images = self._quarantine.tag(claimed, images)
-            elif not all(image.unchanged for image in images):  # else no bundle needs to be loaded
-                sessions = [tagger.sessions.get(sha256) for sha256 in claimed.models]
-                images = fetch_images(images, source.fetch, pools.decode, pools.fetch)
-                images = remember_files(images, began)
-                images = skip_known(images, sessions, partial(ledger.known_inferences, claimed.models))
-                images = decode_images(images, source.fetch, tagger.decode_limits, pools.decode, tagger.decoder)
-                decoded = time.perf_counter()
-                images = infer_images(images, sessions, pools.infer)
+                images = self._quarantine.tag(claimed, images, traffic)
+            elif not all(image.unchanged for image in images):
+                remote = not all(image.local for image in images)
+                images = recall_urls(images, partial(ledger.known_urls, models)) if remote else images
+                images = fetch_images(images, fetch, pools.decode, pools.fetch, traffic)
+                if not all(image.unchanged for image in images):  # else no bundle needs to be loaded
+                    sessions = [tagger.sessions.get(sha256) for sha256 in models]
+                    images = remember_urls(images) if remote else images
+                    images = remember_files(images, began)
+                    images = skip_known(images, sessions, partial(ledger.known_inferences, models))
+                    images = decode_images(images, fetch, tagger.decode_limits, pools.decode, tagger.decoder)
+                    decoded = time.perf_counter()
+                    images = infer_images(images, sessions, pools.infer)
             inferred = time.perf_counter()
             if self._health and any(image.code in SUSPECT and image.local for image in images):
                 self._health.require_folders(claimed, images)
-            result = to_result([*images, *repeated])
+            spent = Spent(traffic.requests, traffic.not_modified, traffic.bytes_fetched)
+            result = to_result([*images, *repeated], spent)
             written = ledger.complete(claimed, result, self.name)
             return _report(claimed, result, written, (started, decoded, inferred, time.perf_counter()))
 

@@ -64,6 +64,19 @@ def reply(status: int = 200, body: bytes = b"", **headers: str) -> Reply:
     return send
 
 
+def versioned(body: bytes, **headers: str) -> Reply:
+    """Reply with a body and its validators, or 304 if the request names one of them. `ETag` and `Last_Modified`."""
+    known = {"If-None-Match": headers.get("ETag"), "If-Modified-Since": headers.get("Last_Modified")}
+
+    def send(request: BaseHTTPRequestHandler) -> None:
+        # If-None-Match alone counts if there are both.
+        asked = next((name for name in known if name in request.headers), None)
+        same = asked is not None and request.headers[asked] == known[asked]
+        (reply(304, **headers) if same else reply(body=body, **headers))(request)
+
+    return send
+
+
 def raw(*parts: bytes, pause: float = 0.0) -> Reply:
     """Write the parts unchanged and hang up."""
 

@@ -13,7 +13,7 @@ from tagmill.errors import DatabaseRefusedError
 from tagmill.ledger import complete, known_results, leases
 from tagmill.ledger.leases import Claim, Lease
 from tagmill.ledger.repeats import outcomes, waiting
-from tagmill.records import BatchResult, Outcome
+from tagmill.records import BatchResult, Outcome, SeenUrl
 from worker.connections.availability import Services, StoppedError
 from worker.connections.slow_calls import SlowCalls
 
@@ -50,6 +50,10 @@ class Ledger:
     def unchanged_files(self, models: tuple[str, ...], identities: Iterable[str]) -> dict[str, str]:
         """Return identity -> sha256 of the files that were hashed before, and lack no result of these models."""
         return self.call(known_results.unchanged_files, identities, models)
+
+    def known_urls(self, models: tuple[str, ...], locations: Iterable[str]) -> list[tuple[SeenUrl, bool]]:
+        """Return the URLs that were hashed before, and whether they lack no result of these models."""
+        return self.call(known_results.known_urls, locations, models)
 
     def known_inferences(self, models: tuple[str, ...], shas: Iterable[str]) -> set[tuple[str, str]]:
         """Return the (image sha256, model sha256) pairs that have a result."""

@@ -9,8 +9,9 @@ from tagmill.images.image import Pixels
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.locations import LOCAL
 from tagmill.outcomes import ErrorCode, ImageFailure
-from tagmill.records import BatchResult, ImageRow, InferenceRow, Outcome, SeenFile
+from tagmill.records import BatchResult, ImageRow, InferenceRow, Outcome, SeenFile, SeenUrl, Spent
 from worker.inference.session import Session
+from worker.sources.validators import Validators
 
 log = logging.getLogger(__name__)
 
@@ -23,17 +24,25 @@ class BatchImage:
     uri: str
     #: whether it is a file on this machine, not a URL
     local: bool = field(init=False)
-    #: for a local file that may be read: hash of its path, size, inode and times, taken before it is read
+    #: for a local file that may be read: hash of its path, size, inode and times, taken before it is read; for a URL:
+    #: hash of what stays the same of it
     identity: str | None = None
+    #: for a URL: what an earlier run found there
+    seen: SeenUrl | None = None
+    #: for a URL: what its server is told of the bytes that are known and not needed again
+    known: Validators = field(default_factory=Validators)
+    #: for a URL: what the bytes that came may be recognized by
+    validators: Validators = field(default_factory=Validators)
     #: sha256 of its bytes
     sha256: str | None = None
-    #: whether its bytes were hashed in an earlier run and every model has a result for them: it is then not read
+    #: whether its bytes were hashed in an earlier run, every model has a result for them, and they are still the same:
+    #: they are then not read
     unchanged: bool = False
     #: its bytes until they are decoded; None if the batch already holds too many bytes: they are then fetched again
     data: bytes | None = None
     #: for a local file: its status after it was read
     status: os.stat_result | None = None
-    #: whether its identity is stored, so that a later run recognizes the file
+    #: whether its identity is stored, so that a later run recognizes the file or the URL
     remember: bool = False
     #: sessions whose result for these bytes is missing
     missing: Sequence[Session] = ()
@@ -69,9 +78,9 @@ class BatchImage:
             self.fail(unforeseen, f"{type(error).__name__}: {error}"[:300])
 
 
-def to_result(images: Iterable[BatchImage]) -> BatchResult:
-    """Return the result that the ledger writes for these images."""
-    result = BatchResult([], [], [], [])
+def to_result(images: Iterable[BatchImage], spent: Spent | None = None) -> BatchResult:
+    """Return the result that the ledger writes for these images, and for what they took."""
+    result = BatchResult([], [], [], spent=spent or Spent())
     for image in images:
         source = image.twin or image
         sha256 = None if source.code else image.sha256
@@ -80,5 +89,9 @@ def to_result(images: Iterable[BatchImage]) -> BatchResult:
         if image.facts is not None:
             result.images.append(image.facts)
         if image.remember and image.identity is not None and sha256 is not None:
-            result.files.append(SeenFile(image.identity, sha256))
+            if image.local:
+                result.files.append(SeenFile(image.identity, sha256))
+            else:
+                found = image.validators
+                result.urls.append(SeenUrl(image.identity, sha256, found.etag, found.last_modified))
     return result

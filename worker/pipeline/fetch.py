@@ -11,6 +11,8 @@ from worker.connections.availability import StoppedError
 from worker.pipeline.batch_image import BatchImage
 from worker.sources.fetcher import Fetched
 from worker.sources.host_pool import HostPool
+from worker.sources.terms import Terms, Traffic
+from worker.sources.validators import Answer, Validators
 from worker.timeout_pool import TimeoutPool
 
 #: bytes of fetched images that one batch keeps in memory; the others are fetched again to be decoded
@@ -19,8 +21,10 @@ KEPT_BYTES = 128 * 2**20
 Fetch = Callable[[str], Fetched]
 
 
-def fetch_images(images: list[BatchImage], fetch: Fetch, files: TimeoutPool, urls: HostPool) -> list[BatchImage]:
-    """Fetch every image that has no sha256 yet.
+def fetch_images(
+    images: list[BatchImage], fetch: Fetch, files: TimeoutPool, urls: HostPool, traffic: Traffic
+) -> list[BatchImage]:
+    """Fetch every image that has no sha256 yet; each URL once. One that its server says is unchanged stays unread.
 
     `files` is the pool for local files, `urls` the pool for URLs, whose threads wait for other machines and need no
     core. An image that cannot be fetched fails; nothing is raised for it. Raise StoppedError if the process is ending.
@@ -36,6 +40,9 @@ def fetch_images(images: list[BatchImage], fetch: Fetch, files: TimeoutPool, url
             kept += len(data) if keep else 0
         return sha256, data if keep else None
 
+    def received(answer: Answer) -> tuple[str | None, bytes | None, Validators]:
+        return *((None, None) if answer.data is None else hashed(answer.data)), answer.validators
+
     def read(image: BatchImage) -> tuple[str, bytes | None, os.stat_result | None] | Exception:
         found = fetch(image.uri)
         return *hashed(found.data), found.status
@@ -46,16 +53,20 @@ def fetch_images(images: list[BatchImage], fetch: Fetch, files: TimeoutPool, url
     wanted = [image for image in images if image.sha256 is None]
     remote = [image for image in wanted if not image.local and scheme_of(image.uri) in FETCHED]
     # Each URL is a separate task, so that it does not wait for another host.
-    started = urls.fetch([image.uri for image in remote], hashed) if remote else []
+    terms = {image.uri: Terms(image.known, traffic) for image in remote}
+    started = dict(zip(terms, urls.fetch(terms.items(), received), strict=True)) if remote else {}
     others = [image for image in wanted if scheme_of(image.uri) not in FETCHED] if remote else wanted
     for image, result in zip(others, files.run(read, failed, others), strict=True):
         if isinstance(result, Exception):
             image.fail_with(result, ErrorCode.FETCH_FAILED)
         else:
             image.sha256, image.data, image.status = result
-    for image, future in zip(remote, started, strict=True):
+    for image in remote:
         try:
-            image.sha256, image.data = future.result()
+            image.sha256, image.data, image.validators = started[image.uri].result()
+            if image.sha256 is None:
+                assert image.seen is not None, "it was asked for with what was seen"
+                image.sha256, image.unchanged = image.seen.sha256, True
         except StoppedError:
             raise
         except Exception as error:

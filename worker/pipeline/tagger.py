@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from tagmill.images.decode import decode
@@ -18,6 +18,7 @@ from worker.pipeline.infer import infer_images
 from worker.pipeline.known import skip_known
 from worker.sources.fetcher import Fetcher, FetchLimits
 from worker.sources.host_pool import HostPool
+from worker.sources.terms import Traffic
 from worker.timeout_pool import TimeoutPool
 
 #: returns the fetcher that may read these folders and those of the settings
@@ -59,10 +60,17 @@ class Tagger:
         #: the fetcher that may read the folders of a run
         self.fetcher = fetcher
 
-    def tag(self, images: list[BatchImage], sessions: Sequence[Session], roots: tuple[str, ...]) -> list[BatchImage]:
-        """Fetch, decode and infer images without known results."""
-        fetch = self.fetcher(roots).fetch
-        images = fetch_images(images, fetch, self.pools.decode, self.pools.fetch)
+    def tag(
+        self,
+        images: list[BatchImage],
+        sessions: Sequence[Session],
+        roots: tuple[str, ...],
+        traffic: Traffic | None = None,
+    ) -> list[BatchImage]:
+        """Fetch, decode and infer images without known results. `traffic` counts their requests."""
+        counted = traffic or Traffic()
+        fetch = partial(self.fetcher(roots).fetch, traffic=counted)
+        images = fetch_images(images, fetch, self.pools.decode, self.pools.fetch, counted)
         images = skip_known(images, sessions)
         images = decode_images(images, fetch, self.decode_limits, self.pools.decode, self.decoder)
         return infer_images(images, sessions, self.pools.infer)

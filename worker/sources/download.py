@@ -11,6 +11,8 @@ from tagmill.outcomes import ErrorCode, ImageFailure
 from worker.sources.http_failure import BusyFailure, TransientFailure, without_secrets
 from worker.sources.http_source import HttpReader
 from worker.sources.redirects import MAX_REDIRECTS, with_percents_escaped
+from worker.sources.terms import Terms
+from worker.sources.validators import Answer
 
 #: further attempts after a 5xx, a 408 or a broken connection
 MAX_RETRIES = 2
@@ -39,9 +41,10 @@ class Download:
     is too busy, or for its turn in the pace of the host, does not count: see `Paces.hopeless_at`.
     """
 
-    def __init__(self, url: str, http: HttpReader) -> None:
+    def __init__(self, url: str, http: HttpReader, terms: Terms | None = None) -> None:
         self._first = self._url = with_percents_escaped(url)
         self._http = http
+        self._terms = terms or Terms()
         self._left = http.timeout
         self._hops = self._retries = self._refusals = 0
         #: when it began to wait for a host that refuses
@@ -58,8 +61,8 @@ class Download:
         hopeless = self._http.paces.hopeless_at(self.host, self._since, self._http.timeout, tried=tried)
         return min(hopeless, self._began + LONGEST_WAIT)
 
-    def read(self) -> bytes:
-        """Return the bytes, and wait in this thread where it has to. Raise ImageFailure."""
+    def read(self) -> Answer:
+        """Return the answer, and wait in this thread where it has to. Raise ImageFailure."""
         latest = self._began + self._http.timeout
         while True:
             try:
@@ -69,8 +72,8 @@ class Download:
                     raise self._given_up() from None
                 time.sleep(max(0.0, wait.until - time.monotonic()))
 
-    def run(self) -> bytes:
-        """Return the bytes. Raise ImageFailure, or NotYet if the download is to be run again later."""
+    def run(self) -> Answer:
+        """Return the answer. Raise ImageFailure, or NotYet if the download is to be run again later."""
         started = time.monotonic()
         deadline = started + self._left
         try:
@@ -80,12 +83,13 @@ class Download:
         finally:
             self._left -= time.monotonic() - started
 
-    def _follow(self, deadline: float) -> bytes:
+    def _follow(self, deadline: float) -> Answer:
         while True:
             self._take_turn()
-            answer = self._http.get(self._url, self.host, deadline)
-            if isinstance(answer, bytes):
-                return answer
+            terms = self._terms.without_date() if self._hops else self._terms
+            answer = self._http.get(self._url, self.host, deadline, terms)
+            if isinstance(answer, Answer):
+                return answer.without_date() if self._hops else answer
             self._hops += 1
             if self._hops > MAX_REDIRECTS:
                 detail = f"{without_secrets(self._first)}: more than {MAX_REDIRECTS} redirects"

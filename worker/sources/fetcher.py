@@ -14,6 +14,7 @@ from tagmill.outcomes import ErrorCode, ImageFailure, printable
 from tagmill.private_hosts import PrivateHosts
 from worker.sources.download import Download
 from worker.sources.http_source import HttpReader
+from worker.sources.terms import Terms, Traffic
 
 _CHUNK_BYTES = 2**20
 _NO_SUCH_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
@@ -57,8 +58,8 @@ class Fetcher:
         self._limits = limits
         self._http = http or limits.http_reader()
 
-    def fetch(self, uri: str) -> Fetched:
-        """Return the bytes at a location. Raise ImageFailure if they cannot be read."""
+    def fetch(self, uri: str, traffic: Traffic | None = None) -> Fetched:
+        """Return the bytes at a location, and count the requests for them. Raise ImageFailure if there are none."""
         if uri.startswith(LOCAL):
             return self._read_file(uri)
         scheme = scheme_of(uri)
@@ -67,7 +68,9 @@ class Fetcher:
             raise ImageFailure(ErrorCode.FORBIDDEN_LOCATION, detail)
         if scheme not in FETCHED:
             raise ImageFailure(ErrorCode.UNSUPPORTED_LOCATION, f"{scheme[:30]}: is not http, https or an absolute path")
-        return Fetched(Download(uri, self._http).read(), None)
+        answer = Download(uri, self._http, Terms(traffic=traffic or Traffic())).read()
+        assert answer.data is not None, "they were asked for without conditions"
+        return Fetched(answer.data, None)
 
     def status(self, path: str) -> os.stat_result:
         """Return the status of a file below a root without opening it. Raise ImageFailure if it is not below a root."""

@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 from worker.connections.availability import StoppedError
 from worker.sources.download import Download, NotYet
 from worker.sources.http_source import HttpReader
+from worker.sources.terms import Terms
+from worker.sources.validators import Answer
 from worker.timeout_pool import Task, TimeoutPool
 
 #: threads beside those for one host, as a part of them
@@ -26,9 +28,9 @@ _Result = TypeVar("_Result")
 
 
 class _Job:
-    """A download, what is done with its bytes, and the future of its result."""
+    """A download, what is done with its answer, and the future of its result."""
 
-    def __init__(self, download: Download, work: Callable[[bytes], Any]) -> None:
+    def __init__(self, download: Download, work: Callable[[Answer], Any]) -> None:
         self.download = download
         self.work = work
         self.result: Future[Any] = Future()
@@ -158,8 +160,8 @@ class HostPool(TimeoutPool):
         """End what waits for its turn or its host with StoppedError: the process is ending."""
         self._queue.stop()
 
-    def fetch(self, urls: Iterable[str], work: Callable[[bytes], _Result]) -> list[Future[_Result]]:
-        """Start to fetch URLs; return the future of what `work` makes of the bytes of each, in the threads here."""
-        jobs = [_Job(Download(url, self._http), work) for url in urls]
+    def fetch(self, wanted: Iterable[tuple[str, Terms]], work: Callable[[Answer], _Result]) -> list[Future[_Result]]:
+        """Start to fetch URLs; return the future of what `work` makes of the answer to each, in the threads here."""
+        jobs = [_Job(Download(url, self._http, terms), work) for url, terms in wanted]
         self._queue.add(jobs, time.monotonic())
         return [job.result for job in jobs]

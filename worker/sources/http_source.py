@@ -23,12 +23,15 @@ from worker.sources.pace import Paces
 from worker.sources.public_address import may_connect
 from worker.sources.redirects import REDIRECTS, redirected
 from worker.sources.retry_after import seconds_to_wait
+from worker.sources.terms import Terms, Traffic
+from worker.sources.validators import Answer, Validators
 
 _CHUNK_BYTES = 64 * 2**10
 _GONE = {404, 410}
 #: Request Timeout and Too Early ask for another attempt, as 5xx do; Too Many Requests and Service Unavailable for fewer
 _TRY_AGAIN = {408, 425}
 _TOO_MANY, _UNAVAILABLE = 429, 503
+_NOT_MODIFIED = 304
 
 #: the formats that are read, and nothing else: a server that may choose must not send AVIF
 _ACCEPT = ", ".join(f"{kind};q={1 - place / 10:g}" if place else kind for place, kind in enumerate(MEDIA_TYPES))
@@ -50,37 +53,42 @@ class HttpReader:
         self._pools = PoolManager(num_pools=32, maxsize=connections, block=True)
         self._pools.pool_classes_by_scheme = pool_classes(partial(may_connect, private=private))
 
-    def get(self, url: str, host: str, deadline: float) -> bytes | str:
-        """Send one request: return the body, or the URL that the answer redirects to.
+    def get(self, url: str, host: str, deadline: float, terms: Terms) -> Answer | str:
+        """Send one request: return the answer, or the URL that it redirects to.
 
         Raise ImageFailure; its detail contains neither the login nor the query of the URL. The deadline covers
         everything except resolving a host name, which has the resolver's own timeouts.
         """
         sent = time.monotonic()
-        response = self._request(url, deadline)
+        terms.traffic.add(requests=1)
+        response = self._request(url, deadline, terms.known)
         complete = False
         try:
             self._check_pace(response, url, host, sent)
             locations = response.headers.getlist("Location") if response.status in REDIRECTS else []
             if any(locations):
                 return _followed(url, locations)
-            body = self._body(response, url, deadline)
+            if response.status == _NOT_MODIFIED and terms.known:
+                terms.traffic.add(not_modified=1)
+                complete = not _announces_body(response)
+                return Answer(None)
+            body = self._body(response, url, deadline, terms.traffic)
             complete = True
-            return body
+            return Answer(body, Validators.of_answer(response.headers))
         finally:
             if not complete:
                 response.close()
             response.release_conn()
 
-    def _request(self, url: str, deadline: float) -> BaseHTTPResponse:
+    def _request(self, url: str, deadline: float, known: Validators) -> BaseHTTPResponse:
         with self._translated(url, deadline):
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 raise http_errors.TimeoutError
-            headers = self._headers
+            headers = self._headers | known.conditions()
             if login := parse_url(url).auth:
                 authorization = f"Basic {base64.b64encode(unquote(login).encode()).decode()}"
-                headers = headers | {"Authorization": authorization}
+                headers["Authorization"] = authorization
             return self._pools.urlopen(
                 "GET",
                 url,
@@ -106,7 +114,7 @@ class HttpReader:
                 raise BusyFailure(ErrorCode.FETCH_FAILED, f"{without_secrets(url)}: HTTP {status}", wait)
         raise TransientFailure(ErrorCode.FETCH_FAILED, f"{without_secrets(url)}: HTTP {status}", wait)
 
-    def _body(self, response: BaseHTTPResponse, url: str, deadline: float) -> bytes:
+    def _body(self, response: BaseHTTPResponse, url: str, deadline: float, traffic: Traffic) -> bytes:
         location = without_secrets(url)
         if response.status in _GONE:
             raise ImageFailure(ErrorCode.NOT_FOUND, f"{location}: HTTP {response.status}")
@@ -122,6 +130,7 @@ class HttpReader:
             # Not `stream`: it accepts a chunk-size line of any length.
             while chunk := response.read(min(_CHUNK_BYTES, self._max_bytes + 1)):
                 size += len(chunk)
+                traffic.add(bytes_fetched=len(chunk))
                 if size > self._max_bytes:
                     raise too_many
                 chunks.append(chunk)
@@ -148,6 +157,11 @@ class HttpReader:
         else:
             return
         raise failure from None
+
+
+def _announces_body(response: BaseHTTPResponse) -> bool:
+    """Return whether a body may follow an answer that has none: it must not be read as the next answer."""
+    return "Transfer-Encoding" in response.headers or response.headers.get("Content-Length", "0") != "0"
 
 
 def _followed(url: str, locations: list[str]) -> str:

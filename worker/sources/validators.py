@@ -34,6 +34,10 @@ class Validators:
         headers = {"If-None-Match": self.etag, "If-Modified-Since": self.last_modified}
         return {name: value for name, value in headers.items() if value is not None}
 
+    def without_date(self) -> "Validators":
+        """Return the ETag alone."""
+        return Validators(self.etag)
+
     @classmethod
     def of_answer(cls, headers: Mapping[str, str]) -> "Validators":
         """Return what may be asked with later on: nothing that could hide a change."""
@@ -48,6 +52,10 @@ class Answer:
 
     data: bytes | None
     validators: Validators = Validators()
+
+    def without_date(self) -> "Answer":
+        """Return the answer with its ETag alone."""
+        return Answer(self.data, self.validators.without_date())
 
 
 def _etag(text: str) -> str | None:

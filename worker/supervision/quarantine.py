@@ -18,6 +18,7 @@ from tagmill.outcomes import ErrorCode
 from tagmill.settings import Settings
 from worker.inference.session_cache import BundleFiles
 from worker.pipeline.batch_image import BatchImage
+from worker.sources.terms import Traffic
 from worker.supervision.process import ProcessEnd
 from worker.supervision.quarantine_process import take_outcome
 
@@ -38,8 +39,11 @@ class Quarantine:
         self._files = files
         self._lock = threading.Lock()
 
-    def tag(self, claimed: Claim, images: list[BatchImage]) -> list[BatchImage]:
-        """Tag the images of a claim that are not known. Raise BundleError if the models alone end the process."""
+    def tag(self, claimed: Claim, images: list[BatchImage], traffic: Traffic) -> list[BatchImage]:
+        """Tag the images of a claim that are not known, and count their requests.
+
+        Raise BundleError if the models alone end the process.
+        """
         wanted = [image for image in images if not image.unchanged]
         if not wanted:
             return images
@@ -47,18 +51,20 @@ class Quarantine:
         log.warning("batch is suspect", extra={"action": "batch_quarantined", "batch": claimed.batch_id})
         with self._lock:
             # First all images at once: a batch without a bad image passes as it would in the worker.
-            with _QuarantineProcess(self._settings, bundles, claimed.roots) as child:
+            with _QuarantineProcess(self._settings, bundles, claimed.roots, traffic) as child:
                 done = child.tag(wanted)
             if not done:
-                self._one_by_one(claimed, wanted, bundles)
+                self._one_by_one(claimed, wanted, bundles, traffic)
         return images
 
-    def _one_by_one(self, claimed: Claim, images: Sequence[BatchImage], bundles: dict[str, Path]) -> None:
+    def _one_by_one(
+        self, claimed: Claim, images: Sequence[BatchImage], bundles: dict[str, Path], traffic: Traffic
+    ) -> None:
         """Tag the images one by one, with a new process after each that dies."""
         left = deque(images)
         while left:
             first = left[0]
-            with _QuarantineProcess(self._settings, bundles, claimed.roots) as child:
+            with _QuarantineProcess(self._settings, bundles, claimed.roots, traffic) as child:
                 while left and child.tag([left[0]]):
                     left.popleft()
                 # An earlier image, or the kernel, may be why the process died. So only the first image of a process is
@@ -70,7 +76,8 @@ class Quarantine:
 class _QuarantineProcess:
     """A running `worker.supervision.quarantine_process`; `with` ends it."""
 
-    def __init__(self, settings: Settings, bundles: dict[str, Path], roots: Sequence[str]) -> None:
+    def __init__(self, settings: Settings, bundles: dict[str, Path], roots: Sequence[str], traffic: Traffic) -> None:
+        self._traffic = traffic
         command = [sys.executable, "-P", "-m", "worker.supervision.quarantine_process"]
         # A new session: Ctrl-C reaches only the worker, which ends this process.
         self._process = subprocess.Popen(
@@ -107,8 +114,9 @@ class _QuarantineProcess:
         answer = self._ask([[image.position, image.uri] for image in images])
         if answer is None:
             return False
-        for image, found in zip(images, answer, strict=True):
+        for image, found in zip(images, answer["images"], strict=True):
             take_outcome(image, found)
+        self._traffic.add(*answer["traffic"])
         return True
 
     def blame(self, image: BatchImage) -> None:

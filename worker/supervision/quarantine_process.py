@@ -2,7 +2,8 @@
 
 It reads requests as JSON lines from stdin and answers on stdout. The first holds the settings, the bundle files and the
 folders that may be read; its answer is `{"ready": true}` or `{"error": reason}`. Each further request is a list of
-[position, uri]; its answer is the list of their outcomes. If this process dies, the worker knows which images it had.
+[position, uri]; its answer holds their outcomes as `images`, and the counts of their requests as `traffic`. If this
+process dies, the worker knows which images it had.
 """
 
 import json
@@ -22,6 +23,7 @@ from tagmill.settings import Settings
 from worker.inference.session_cache import NamedBundles
 from worker.pipeline.batch_image import BatchImage
 from worker.pipeline.tagger import build_tagger
+from worker.sources.terms import Traffic
 from worker.supervision.memory import memory_limit
 from worker.supervision.process import ProcessEnd, end_with_parent
 from worker.supervision.watchdog import RecycleReason, Watchdog
@@ -71,8 +73,10 @@ def main() -> None:
     _answer(answers, {"ready": True})
     for line in sys.stdin:
         images = [BatchImage(*entry) for entry in json.loads(line)]
-        tagged = tagger.tag(images, sessions, tuple(setup["roots"]))
-        _answer(answers, [outcome_of(image) for image in tagged])
+        traffic = Traffic()
+        tagged = tagger.tag(images, sessions, tuple(setup["roots"]), traffic)
+        counts = [traffic.requests, traffic.not_modified, traffic.bytes_fetched]
+        _answer(answers, {"images": [outcome_of(image) for image in tagged], "traffic": counts})
     os._exit(0)  # without waiting for a thread that may be stuck
 
 

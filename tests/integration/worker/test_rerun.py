@@ -10,61 +10,17 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from sqlalchemy import Engine, select, text
+from sqlalchemy import Engine, select
 from support.bundles import write_classifier, write_fussy_classifier
 from support.image_fixtures import write_folder, write_image
+from support.shop import Shop
 
-from producer.sources.open import open_sources
-from tagmill.broker.message import BatchMessage
-from tagmill.bundles.metadata import BundleSpec, sha256_of
 from tagmill.db.schema import image_content
-from tagmill.ledger.progress import RunProgress, run_progress
-from tagmill.ledger.runs import create_run
 from tagmill.records import Entry
-from tagmill.registry.models import Model, register
-from tagmill.registry.store import ModelStore
-from tagmill.settings import Settings
-from worker.batch import BatchProcessor, ProcessHooks
-from worker.connections.availability import Services
-from worker.inference.session import Session
 from worker.inference.session_cache import SessionCache
 from worker.pipeline import known
-from worker.pipeline.tagger import build_tagger
 from worker.sources.fetcher import Fetched, Fetcher
-
-
-class Shop:
-    """A folder of images, a registered model, and the batch processor of a worker, in this process."""
-
-    def __init__(self, engine: Engine, folder: Path, bundle: Path) -> None:
-        self.engine = engine
-        self.folder = folder
-        self.model = self._register(bundle)
-        url = engine.url.render_as_string(hide_password=False)
-        store = self.folder.parent / "models"
-        settings = Settings(database_url=url, model_store=store, allow_private_hosts=True, max_image_pixels=10_000_000)
-        hooks = ProcessHooks(Services(), lambda reason: None, supervised=False)
-        self.batches = BatchProcessor(settings, build_tagger(settings, ModelStore(store)), hooks)
-
-    def _register(self, bundle: Path) -> Model:
-        session = Session(bundle, "cpu", 1)
-        spec: BundleSpec = session.spec
-        ModelStore(self.folder.parent / "models").add(bundle, sha256_of(bundle))
-        return register(self.engine, spec, session.sha256)
-
-    def tag(self, entries: list[Entry] | None = None) -> RunProgress:
-        """Run the folder, or these entries, through the worker in batches of 64."""
-        given = list(open_sources([str(self.folder)])) if entries is None else entries
-        run_id = create_run(self.engine, "test", given, [self.model], [self.folder], 64, "tagmill")
-        with self.engine.connect() as connection:
-            ids = connection.execute(text(f"SELECT id FROM batch WHERE run_id = {run_id} ORDER BY seq")).scalars().all()
-        for batch_id in ids:
-            self.batches.process(BatchMessage(run_id, batch_id))
-        return run_progress(self.engine, run_id)
-
-    def rows(self, statement: str) -> list[tuple[object, ...]]:
-        with self.engine.connect() as connection:
-            return [tuple(row) for row in connection.execute(text(statement))]
+from worker.sources.terms import Traffic
 
 
 @pytest.fixture
@@ -82,9 +38,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     read: list[str] = []
     fetch = Fetcher.fetch
 
-    def recording(self: Fetcher, uri: str) -> Fetched:
+    def recording(self: Fetcher, uri: str, traffic: Traffic | None = None) -> Fetched:
         read.append(uri)
-        return fetch(self, uri)
+        return fetch(self, uri, traffic)
 
     monkeypatch.setattr(Fetcher, "fetch", recording)
     return read
@@ -142,8 +98,8 @@ def test_a_file_that_changed_just_before_it_was_hashed_is_not_remembered(shop: S
 def test_a_long_batch_does_not_make_a_young_file_old(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     fetch = Fetcher.fetch
 
-    def slow(self: Fetcher, uri: str) -> Fetched:
-        found = fetch(self, uri)
+    def slow(self: Fetcher, uri: str, traffic: Traffic | None = None) -> Fetched:
+        found = fetch(self, uri, traffic)
         time.sleep(known.RACY_SECONDS + 0.2)
         return found
 

@@ -13,6 +13,7 @@ from worker.pipeline.batch_image import BatchImage
 from worker.pipeline.fetch import fetch_images
 from worker.sources.fetcher import Fetched, FetchLimits
 from worker.sources.host_pool import HostPool
+from worker.sources.terms import Traffic
 from worker.timeout_pool import TimeoutPool
 
 TOGETHER = 8
@@ -42,7 +43,7 @@ def test_urls_are_fetched_together_though_one_thread_reads_files(site: Site) -> 
     web = HostPool(TOGETHER, FetchLimits(1000, 10.0, True).http_reader())
     images = [BatchImage(number, f"{site.url}/{number}.jpg") for number in range(TOGETHER)]
     images += [BatchImage(TOGETHER, "/shop/a.jpg"), BatchImage(TOGETHER + 1, f"{site.url}/none.jpg")]
-    found = fetch_images(images, fetch, files, web)
+    found = fetch_images(images, fetch, files, web, Traffic())
     files.shutdown()
     web.shutdown()
     assert [image.data for image in found] == [
@@ -61,7 +62,7 @@ def test_an_unexpected_error_of_a_fetch_fails_its_image_alone() -> None:
 
     pool = TimeoutPool(2)
     images = [BatchImage(number, f"/{name}") for number, name in enumerate("abc")]
-    found = fetch_images(images, fetch, pool, pool)
+    found = fetch_images(images, fetch, pool, pool, Traffic())
     pool.shutdown()
     assert (found[1].code, found[1].detail) == (ErrorCode.FETCH_FAILED, "RuntimeError: a fault of ours")
     assert [image.sha256 is not None for image in found] == [True, False, True]
@@ -82,7 +83,7 @@ def test_a_thread_that_was_abandoned_changes_its_image_no_more() -> None:
     images = [BatchImage(0, "/stuck"), BatchImage(1, "/next")]
     watch = threading.Timer(0.3, pool.abandon_stuck, (0.1,))
     watch.start()
-    found = fetch_images(images, fetch, pool, pool)
+    found = fetch_images(images, fetch, pool, pool, Traffic())
     watch.join()
     pool.shutdown()
     assert [(image.code, image.sha256, image.data) for image in found[:1]] == [(ErrorCode.TIMED_OUT, None, None)]

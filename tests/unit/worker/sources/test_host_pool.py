@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from http.server import BaseHTTPRequestHandler
 
 import pytest
@@ -12,6 +13,7 @@ from tagmill.outcomes import ErrorCode, ImageFailure
 from worker.connections.availability import StoppedError
 from worker.sources.fetcher import Fetcher, FetchLimits
 from worker.sources.host_pool import HostPool
+from worker.sources.terms import Terms
 
 
 @pytest.fixture
@@ -58,10 +60,15 @@ def limited(allowed: int, seconds: float, status: int = 429, **headers: str) -> 
     return send
 
 
+def fetching(pool: HostPool, urls: list[str]) -> list[Future[str]]:
+    """Start to fetch these URLs as text."""
+    return pool.fetch([(url, Terms()) for url in urls], lambda answer: (answer.data or b"").decode())
+
+
 def outcomes(pool: HostPool, urls: list[str]) -> list[str]:
     """Return the bytes of each URL, or why it failed."""
     found = []
-    for future in pool.fetch(urls, bytes.decode):
+    for future in fetching(pool, urls):
         try:
             found.append(future.result(timeout=30))
         except ImageFailure as failure:
@@ -146,11 +153,9 @@ def test_slow_and_busy_hosts_leave_threads_to_the_others(
     slow.replies["/a.jpg"] = wait
     busy.replies["/a.jpg"] = reply(429, Retry_After="1")
     fast.replies["/a.jpg"] = reply(body=b"picture")
-    fetching = pool(8, timeout=20.0)
-    held = [
-        fetching.fetch([f"{site.url}/a.jpg?{number}" for number in range(30)], bytes.decode) for site in (slow, busy)
-    ]
-    found = outcomes(fetching, [f"{fast.url}/a.jpg?{number}" for number in range(100)])
+    web = pool(8, timeout=20.0)
+    held = [fetching(web, [f"{site.url}/a.jpg?{number}" for number in range(30)]) for site in (slow, busy)]
+    found = outcomes(web, [f"{fast.url}/a.jpg?{number}" for number in range(100)])
     assert found == ["picture"] * 100
     assert not any(future.done() for future in held[1])
     opened.set()
@@ -170,11 +175,11 @@ def test_a_redirect_waits_for_the_host_that_it_leads_to(
 def test_a_wait_for_a_host_is_no_stuck_image(sites: Callable[[], Site], pool: Callable[..., HostPool]) -> None:
     site = sites()
     site.replies["/a.jpg"] = in_turn(reply(429, Retry_After="3"), reply(body=b"picture"))
-    fetching = pool(1)
-    (future,) = fetching.fetch([f"{site.url}/a.jpg"], bytes.decode)
+    web = pool(1)
+    (future,) = fetching(web, [f"{site.url}/a.jpg"])
     abandoned = 0
     while not future.done():
-        abandoned += fetching.abandon_stuck(2.0)
+        abandoned += web.abandon_stuck(2.0)
         time.sleep(0.05)
     assert (future.result(), abandoned) == ("picture", 0)
 
@@ -184,9 +189,9 @@ def test_an_attempt_that_is_stuck_is_abandoned(sites: Callable[[], Site], pool: 
     release = threading.Event()
     site.replies["/a.jpg"] = lambda request: (release.wait(10), reply(body=b"late")(request))[1]
     site.replies["/b.jpg"] = reply(body=b"picture")
-    fetching = pool(2, timeout=10.0)
-    futures = fetching.fetch([f"{site.url}/a.jpg", f"{site.url}/b.jpg"], bytes.decode)
-    while not fetching.abandon_stuck(0.2):
+    web = pool(2, timeout=10.0)
+    futures = fetching(web, [f"{site.url}/a.jpg", f"{site.url}/b.jpg"])
+    while not web.abandon_stuck(0.2):
         time.sleep(0.02)
     with pytest.raises(ImageFailure, match="timed_out"):
         futures[0].result(timeout=10)
@@ -197,13 +202,13 @@ def test_an_attempt_that_is_stuck_is_abandoned(sites: Callable[[], Site], pool: 
 def test_a_process_that_ends_does_not_wait_for_a_host(sites: Callable[[], Site], pool: Callable[..., HostPool]) -> None:
     site = sites()
     site.replies["/a.jpg"], site.replies["/b.jpg"] = reply(429, Retry_After="9"), reply(body=b"picture")
-    fetching = pool(timeout=20.0)
-    assert outcomes(fetching, [f"{site.url}/b.jpg"]) == ["picture"]
-    futures = fetching.fetch([f"{site.url}/a.jpg?{number}" for number in range(20)], bytes.decode)
+    web = pool(timeout=20.0)
+    assert outcomes(web, [f"{site.url}/b.jpg"]) == ["picture"]
+    futures = fetching(web, [f"{site.url}/a.jpg?{number}" for number in range(20)])
     while not site.requests[1:]:
         time.sleep(0.01)
-    fetching.stop_waiting()
-    futures += fetching.fetch([f"{site.url}/b.jpg"], bytes.decode)
+    web.stop_waiting()
+    futures += fetching(web, [f"{site.url}/b.jpg"])
     for future in futures:
         with pytest.raises(StoppedError):
             future.result(timeout=5)

@@ -1,0 +1,55 @@
+"""A worker in this process, with a registered model and a folder of images."""
+
+from pathlib import Path
+
+from sqlalchemy import Engine, text
+
+from producer.sources.open import open_sources
+from tagmill.broker.message import BatchMessage
+from tagmill.bundles.metadata import BundleSpec, sha256_of
+from tagmill.ledger.progress import RunProgress, run_progress
+from tagmill.ledger.runs import create_run
+from tagmill.records import Entry
+from tagmill.registry.models import Model, register
+from tagmill.registry.store import ModelStore
+from tagmill.settings import Settings
+from worker.batch import BatchProcessor, ProcessHooks
+from worker.connections.availability import Services
+from worker.inference.session import Session
+from worker.pipeline.tagger import build_tagger
+
+
+class Shop:
+    """A folder of images, a registered model, and the batch processor of a worker, in this process."""
+
+    def __init__(self, engine: Engine, folder: Path, bundle: Path) -> None:
+        self.engine = engine
+        self.folder = folder
+        self.model = self.register(bundle)
+        url = engine.url.render_as_string(hide_password=False)
+        store = self.folder.parent / "models"
+        settings = Settings(database_url=url, model_store=store, allow_private_hosts=True, max_image_pixels=10_000_000)
+        hooks = ProcessHooks(Services(), lambda reason: None, supervised=False)
+        self.batches = BatchProcessor(settings, build_tagger(settings, ModelStore(store)), hooks)
+
+    def register(self, bundle: Path) -> Model:
+        """Register a bundle; `model` is what runs are tagged with."""
+        session = Session(bundle, "cpu", 1)
+        spec: BundleSpec = session.spec
+        ModelStore(self.folder.parent / "models").add(bundle, sha256_of(bundle))
+        return register(self.engine, spec, session.sha256)
+
+    def tag(self, entries: list[Entry] | None = None) -> RunProgress:
+        """Run the folder, or these entries, through the worker in batches of 64."""
+        given = list(open_sources([str(self.folder)])) if entries is None else entries
+        run_id = create_run(self.engine, "test", given, [self.model], [self.folder], 64, "tagmill")
+        with self.engine.connect() as connection:
+            ids = connection.execute(text(f"SELECT id FROM batch WHERE run_id = {run_id} ORDER BY seq")).scalars().all()
+        for batch_id in ids:
+            self.batches.process(BatchMessage(run_id, batch_id))
+        return run_progress(self.engine, run_id)
+
+    def rows(self, statement: str) -> list[tuple[object, ...]]:
+        """Return what SQL answers."""
+        with self.engine.connect() as connection:
+            return [tuple(row) for row in connection.execute(text(statement))]
