@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
-from typing import TextIO
+from typing import BinaryIO
 
 from tagmill.errors import ConfigurationError
 
@@ -31,19 +31,19 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def open_atomic(path: Path) -> Iterator[TextIO]:
-    """Open a UTF-8 text file that replaces `path` when the block ends; a device or a pipe is written to directly.
+def open_atomic(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that replaces `path` when the block ends; a device or a pipe is written to directly.
 
     If `path` is a link, the file behind it is replaced. The mode of a file that is replaced is kept. Raise OSError; the
     old file is then unchanged, unless it could not be replaced and was written to directly.
     """
     if not _is_replaceable(path):
-        with path.open("w", encoding="utf-8", newline="") as out:
+        with path.open("wb") as out:
             yield out
         return
     target = path.resolve()  # the file behind a link, not the link
     with atomic_write(target) as temporary:
-        with temporary.open("w", encoding="utf-8", newline="") as out:
+        with temporary.open("wb") as out:
             yield out
         if target.exists():
             shutil.copymode(target, temporary)

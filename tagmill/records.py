@@ -5,7 +5,7 @@ writes to SQL: the outcomes, facts of the images, and the models' results.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tagmill.outcomes import ErrorCode
 
@@ -45,17 +45,6 @@ class Mask:
     box: tuple[float, float, float, float]
     #: mean probability over the pixels of the mask
     score: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Return JSON values in COCO's format: `bbox` is left, top, width and height; `rle` is size and counts."""
-        left, top, right, bottom = self.box
-        return {
-            "label": self.label,
-            "score": self.score,
-            "area_share": self.area_share,
-            "bbox": [left, top, right - left, bottom - top],
-            "rle": {"size": [self.height, self.width], "counts": self.rle},
-        }
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,12 @@
 """The formats that `tagmill results --format` writes, each with its writer."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import TextIO
 
-from producer.results.csv_writer import write_csv
-from producer.results.jsonl_writer import write_jsonl
-from producer.results.read import ImageResult
-from tagmill.registry.models import Model
-
-#: Writes results to a file and returns how many. Takes the models of the run with the names that they have in it.
-Writer = Callable[[Iterable[ImageResult], Sequence[tuple[str, Model]], TextIO], int]
+from producer.results.writers.base import FileWriter
+from producer.results.writers.csv_writer import write_csv
+from producer.results.writers.jsonl_writer import write_jsonl
 
 
 class Format(StrEnum):
@@ -22,8 +18,19 @@ class Format(StrEnum):
     JSONL = "jsonl"
 
 
+@dataclass(frozen=True)
+class FileFormat:
+    """A format of one file, which can be written in shards."""
+
+    write: FileWriter
+    #: of its files
+    suffix: str
+    #: whether it has a place for images that failed
+    shows_failures: bool = False
+
+
 #: A new format is a module, a value above and a line here.
-WRITERS: Mapping[Format, Writer] = {
-    Format.CSV: write_csv,
-    Format.JSONL: write_jsonl,
+WRITERS: Mapping[Format, FileFormat] = {
+    Format.CSV: FileFormat(write_csv, ".csv", shows_failures=True),
+    Format.JSONL: FileFormat(write_jsonl, ".jsonl", shows_failures=True),
 }

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from producer.results.mask_png_writer import index_map
-from producer.results.read import ImageResult
+from producer.results.image_result import ImageResult
+from producer.results.writers.mask_png_writer import index_map
 from tagmill.files import atomic_write
 from tagmill.images.decode import decode
 from tagmill.outcomes import ImageFailure

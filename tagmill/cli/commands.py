@@ -25,7 +25,7 @@ COMMANDS = {
     "tag": CommandEntry("worker.cli.tag", "cpu", "Tag a folder or manifest here and now, with no servers."),
     "submit": CommandEntry("producer.cli.submit", "", "Enqueue folders and manifests as a run."),
     "run": CommandEntry("producer.cli.run", "", "List runs, watch, cancel and retry them."),
-    "results": CommandEntry("producer.cli.results", "", "Write the labels and masks of a run."),
+    "results": CommandEntry("producer.cli.results", "", "Write the labels and masks of runs or of the catalog."),
     "worker": CommandEntry("worker.cli.worker", "cpu", "Start a supervised worker."),
     "celery": CommandEntry("worker.cli.celery", "cpu", "Run Flower, or another command of Celery, on the workers."),
     "predict": CommandEntry("worker.cli.predict", "cpu", "Tag single images with no queue and no database."),

@@ -77,12 +77,16 @@ def to_image_size(index: Index, spec: PreprocessSpec, width: int, height: int, f
     """
     left, top, right, bottom = content_box(width, height, spec)
     content = Image.fromarray(np.ascontiguousarray(index[top:bottom, left:right]))
-    box = source_box(width, height, spec)
-    x0, x1 = _span(box[0], box[2], width)
-    y0, y1 = _span(box[1], box[3], height)
+    x0, x1, y0, y1 = image_span(spec, width, height)
     scaled = np.full((height, width), fill, dtype=np.uint8)
     scaled[y0:y1, x0:x1] = np.asarray(content.resize((x1 - x0, y1 - y0), Image.Resampling.NEAREST))
     return scaled
+
+
+def image_span(spec: PreprocessSpec, width: int, height: int) -> tuple[int, int, int, int]:
+    """Return the pixels of an image that a mask covers: its columns from x0 to x1 and rows from y0 to y1."""
+    box = source_box(width, height, spec)
+    return *_span(box[0], box[2], width), *_span(box[1], box[3], height)
 
 
 def safe_name(image_key: str, *, ignores_case: bool = False) -> PurePosixPath:

@@ -15,8 +15,10 @@ from rich.console import Console
 from rich.table import Table
 
 from producer.results.image_grid import Cell, draw_grid
-from producer.results.mask_png_writer import index_map, write_masks
-from producer.results.read import ImageResult, read_results, unique_names
+from producer.results.image_result import ImageResult
+from producer.results.model_names import unique_names
+from producer.results.read.runs import read_results
+from producer.results.writers.mask_png_writer import index_map, write_masks
 from tagmill.bundles.starter import starter_bundles
 from tagmill.cli.console import open_console
 from tagmill.cli.sample import draw

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 from support.ledger import batches, digest, new_run, result_for, take
 
-from producer.results.read import is_ascii, read_results
+from producer.results.read.runs import read_results
+from producer.results.read.texts import is_ascii
 from tagmill.db import rle_code
 from tagmill.db.schema import LABELS
 from tagmill.ledger.complete import complete
@@ -45,8 +46,8 @@ def test_a_run_knows_whether_its_text_is_ascii(
     entries = [*(Entry(f"{number}", f"/{number}") for number in range(70)), Entry(key, uri)]
     run_id = create_run(engine, "test", entries, [model], [], 64, "tagmill")
     create_run(engine, "test", [Entry("\uc0c1", "/\uc0c1")], [model], [], 64, "tagmill")
-    assert is_ascii(engine, run_id, [model]) == ascii_only
-    assert not is_ascii(engine, run_id, [replace(model, labels=("\ubaa8\uc790",))])
+    assert is_ascii(engine, [run_id], [model]) == ascii_only
+    assert not is_ascii(engine, [run_id], [replace(model, labels=("\ubaa8\uc790",))])
 
 
 def labels(count: int) -> tuple[tuple[str, float], ...]:

@@ -9,8 +9,8 @@ from sqlalchemy import Engine, select, text
 from support.catalog import CatalogRun, answer, claim, finish, new_version, submit, waiting_batches, work
 from support.ledger import QUEUE, digest
 
-from producer.results import read
-from producer.results.read import read_results
+from producer.results.read import pages as result_pages
+from producer.results.read.runs import read_results
 from tagmill.db.schema import batch
 from tagmill.errors import NothingToDo
 from tagmill.ledger import leases, runs
@@ -65,7 +65,7 @@ def test_retried_images_keep_their_positions(engine: Engine) -> None:
 def pages(engine: Engine, run: CatalogRun, size: int, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Read the results in pages of this size."""
     with monkeypatch.context() as patch:
-        patch.setattr(read, "PAGE", size)
+        patch.setattr(result_pages, "PAGE", size)
         return [asdict(row) for row in read_results(engine, run.id, run.models)]
 
 
@@ -137,7 +137,7 @@ def test_a_retry_while_results_are_read_does_not_hide_what_it_tags(
     run = submit(engine, [new_version(engine, "shirts")], KEYS, batch_size=5)
     fails = {"key-1", "key-20"}
     work(engine, run, {key: None if key in fails else "1" for key in KEYS})
-    monkeypatch.setattr(read, "PAGE", 4)
+    monkeypatch.setattr(result_pages, "PAGE", 4)
     reading = read_results(engine, run.id, run.models)
     first = next(reading)
     requeue_images(engine, run.id, [], QUEUE)

@@ -13,7 +13,7 @@ from support.ledger import batches, count, new_run, take
 from support.processes import waiting
 from support.services import ExternalRedis, RedisServer
 
-from producer.results.read import read_results
+from producer.results.read.runs import read_results
 from producer.runs import reconcile, retry_run
 from producer.submit import publish_run
 from tagmill.broker.app import make_app

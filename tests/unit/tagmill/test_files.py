@@ -20,14 +20,14 @@ class DiskFull(OSError):
 
 def fail_while_writing(path: Path) -> None:
     with open_atomic(path) as out:
-        out.write("half")
+        out.write(b"half")
         out.flush()
         raise DiskFull
 
 
-def test_a_file_is_written_as_utf8_with_its_line_ends_unchanged(tmp_path: Path) -> None:
+def test_a_file_is_written_with_its_bytes_unchanged(tmp_path: Path) -> None:
     with open_atomic(tmp_path / "tags.csv") as out:
-        out.write("日本é\r\n")
+        out.write("日本é\r\n".encode())
     assert (tmp_path / "tags.csv").read_bytes() == "日本é\r\n".encode()
     assert list(tmp_path.iterdir()) == [tmp_path / "tags.csv"]
 
@@ -49,7 +49,7 @@ def test_the_mode_of_a_file_and_a_link_to_it_are_kept(tmp_path: Path) -> None:
     path.chmod(0o640)
     link.symlink_to("tags.csv")
     with open_atomic(link) as out:
-        out.write("new")
+        out.write(b"new")
     assert link.is_symlink()
     assert path.read_text() == "new"
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
@@ -61,7 +61,7 @@ def test_a_fifo_is_written_to(tmp_path: Path) -> None:
     reader = threading.Thread(target=lambda: read.append(path.read_text()))
     reader.start()
     with open_atomic(path) as out:
-        out.write("through")
+        out.write(b"through")
     reader.join(10)
     assert read == ["through"]
     assert stat.S_ISFIFO(path.stat().st_mode)
@@ -72,13 +72,13 @@ def test_a_file_that_a_shell_has_opened_is_not_replaced(tmp_path: Path) -> None:
     with path.open("w") as opened:
         before = path.stat().st_ino
         with open_atomic(Path(f"/dev/fd/{opened.fileno()}")) as out:
-            out.write("new")
+            out.write(b"new")
         assert (path.read_text(), path.stat().st_ino) == ("new", before)
 
 
 def test_a_missing_folder_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), open_atomic(tmp_path / "none" / "tags.csv") as out:
-        out.write("new")
+        out.write(b"new")
 
 
 def test_a_file_or_an_empty_folder_is_replaced_when_the_block_ends(tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_a_folder_that_takes_no_new_file_leaves_the_old_one(tmp_path: Path) -> N
             print(error)
         try:
             with open_atomic(Path("new.csv")) as out:
-                out.write("new")
+                out.write(b"new")
         except PermissionError:
             print("refused")
     """

@@ -1,59 +1,81 @@
-"""The formats of `tagmill results`."""
+"""What each format of `tagmill results` holds of tagged and failed images."""
 
+import csv
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
-import pytest
+import numpy as np
+from support.image_fixtures import square
 
+from producer.results.extra_columns import ExtraColumn, Kind
 from producer.results.formats import WRITERS, Format
-from producer.results.read import ImageResult
-from tagmill.records import Mask
+from producer.results.image_result import ImageResult
+from producer.results.result_set import ResultSet
+from producer.results.writers.base import WriteOptions
+from producer.results.writers.mask_png_writer import index_map
+from tagmill.images.preprocess import PreprocessSpec
 from tagmill.registry.models import Model
+from tagmill.tasks.masks import decode_mask, encode_masks
 
-MASK = Mask(label="hat", rle="00", height=8, width=4, area_share=0.25, box=(10.0, 20.0, 40.0, 80.0), score=0.9)
-MODELS = [
-    ("shirts", Model(1, "1" * 64, "shirts", 1, "classify", ("red",), {}, {}, "candidate")),
-    ("masks", Model(2, "2" * 64, "masks", 1, "segment", ("hat",), {}, {}, "candidate")),
-]
+SPEC = PreprocessSpec(64, 64)
+DETAILS = {"preprocess": SPEC.to_dict(), "background": "background"}
+SHIRTS = Model(1, "1" * 64, "shirts", 3, "classify", ("red", "blue"), DETAILS, {}, "candidate")
+MASKS = Model(2, "2" * 64, "masks", 1, "segment", ("background", "hat"), DETAILS, {}, "candidate")
+MODELS = (("shirts", SHIRTS), ("masks", MASKS))
+(MASK,) = encode_masks(square(16, 8, 32, 40), (0.5, 0.75), MASKS.labels, "background", SPEC, 60, 90)
 TAGGED = ImageResult(
-    *(0, "a", "/a.jpg", "tagged", None, None, "3" * 64, 60, 90), {"shirts": [("red", 0.75)]}, {"masks": [MASK]}
+    *(0, "a", "/a.jpg", "tagged", None, None, "3" * 64, 60, 90, {"shirts": [("red", 0.75), ("blue", 0.25)]}),
+    *({"masks": [MASK]}, {"shirts": SHIRTS, "masks": MASKS}, 7, '{"brand":"\uc0c1\uc810","price":9.5,"label":"=1"}'),
 )
-FAILED = ImageResult(1, "b", "/b.jpg", "failed", "not_found", "no file", None, None, None)
+FAILED = ImageResult(1, "b", "/b.jpg", "failed", "not_found", "-no file", None, None, None, run_id=7)
+EXTRA = (ExtraColumn("brand"), ExtraColumn("price", Kind.NUMBER), ExtraColumn("label"))
 
 
-def written(form: Format) -> str:
-    out = io.StringIO(newline="")
-    assert WRITERS[form]([TAGGED, FAILED], MODELS, out) == 2
-    return out.getvalue()
+def written(form: Format, images: Sequence[ImageResult] = (TAGGED, FAILED), **options: Any) -> str:
+    about = ResultSet(MODELS, lambda: iter(images), runs=[7], find_columns=lambda: EXTRA)
+    out = io.BytesIO()
+    assert WRITERS[form].write(about, about, out, WriteOptions(**options)) == len(images)
+    return out.getvalue().decode()
 
 
-@pytest.mark.parametrize("form", list(Format))
-def test_every_format_has_a_writer_that_counts_the_images(form: Format) -> None:
-    assert written(form)
-
-
-def test_csv_has_one_row_per_image_and_the_columns_of_each_model() -> None:
+def test_csv_has_one_row_per_image_with_the_columns_of_each_model_and_of_the_manifest() -> None:
     header, tagged, failed = written(Format.CSV).splitlines()
-    assert header == "image_key,uri,status,error_code,sha256,width,height,shirts.label,shirts.score,masks.masks"
-    assert tagged == f"a,/a.jpg,tagged,,{'3' * 64},60,90,red,0.750000,hat:0.2500"
-    assert failed == "b,/b.jpg,failed,not_found,,,,,,"
+    facts = "image_key,uri,status,error_code,error_detail,sha256,width,height,run"
+    assert header == f"{facts},shirts.label,shirts.score,masks.masks,brand,price,extra.label"
+    assert tagged == f"a,/a.jpg,tagged,,,{'3' * 64},60,90,7,red,0.750000,hat:0.1250,\uc0c1\uc810,9.5,'=1"
+    assert failed == "b,/b.jpg,failed,not_found,'-no file,,,,7,,,,,,"
 
 
-def test_jsonl_has_one_object_per_image_with_labels_and_masks() -> None:
+def test_a_long_csv_has_one_row_per_label_and_mask_and_one_for_a_failed_image() -> None:
+    rows = list(csv.DictReader(io.StringIO(written(Format.CSV, long=True))))
+    chosen = ("image_key", "model", "version", "rank", "label", "score", "area_share", "price")
+    assert [tuple(row[name] for name in chosen) for row in rows] == [
+        ("a", "shirts", "3", "1", "red", "0.750000", "", "9.5"),
+        ("a", "shirts", "3", "2", "blue", "0.250000", "", "9.5"),
+        ("a", "masks", "1", "1", "hat", "0.750000", "0.1250", "9.5"),
+        ("b", "", "", "", "", "", "", ""),
+    ]
+    assert (rows[3]["status"], rows[3]["error_code"]) == ("failed", "not_found")
+
+
+def test_jsonl_has_one_object_per_image_with_labels_columns_and_masks_at_its_size() -> None:
     tagged, failed = map(json.loads, written(Format.JSONL).splitlines())
-    assert tagged["models"]["shirts"] == {"labels": [{"label": "red", "score": 0.75}]}
-    rle = {"size": [8, 4], "counts": "00"}
-    mask = {"label": "hat", "score": 0.9, "area_share": 0.25, "bbox": [10.0, 20.0, 30.0, 60.0], "rle": rle}
-    assert tagged["models"]["masks"] == {"masks": [mask]}
+    best = [{"label": "red", "score": 0.75}, {"label": "blue", "score": 0.25}]
+    assert tagged["models"]["shirts"] == {"version": 3, "labels": best}
+    (mask,) = tagged["models"]["masks"]["masks"]
+    assert (mask["label"], mask["score"], mask["area_share"]) == ("hat", 0.75, 0.125)
+    pixels = decode_mask(mask["rle"]["counts"], *mask["rle"]["size"])
+    assert np.array_equal(pixels, index_map([MASK], MASKS, 60, 90) == 1)
+    rows, columns = np.nonzero(pixels)
+    assert mask["bbox"] == [columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1]
+    assert tagged["extra"] == {"brand": "\uc0c1\uc810", "price": 9.5, "label": "=1"}
     assert (failed["status"], failed["error_code"], failed["models"]) == ("failed", "not_found", {})
+    assert (failed["run"], failed["extra"]) == (7, {})
 
 
-@pytest.mark.parametrize("form", list(Format))
-def test_no_format_shows_a_signature_or_a_login(form: Format) -> None:
-    signed = replace(TAGGED, uri="https://anna:s3cret@cdn.example/1.jpg?w=2&X-Amz-Signature=5ig")
-    out = io.StringIO(newline="")
-    WRITERS[form]([signed], MODELS, out)
-    assert "https://***@cdn.example/1.jpg?w=2&X-Amz-Signature=***" in out.getvalue()
-    assert "s3cret" not in out.getvalue()
-    assert "5ig" not in out.getvalue()
+def test_a_model_that_found_nothing_is_named_in_jsonl() -> None:
+    (found,) = map(json.loads, written(Format.JSONL, [replace(TAGGED, masks={})]).splitlines())
+    assert found["models"]["masks"] == {"version": 1}

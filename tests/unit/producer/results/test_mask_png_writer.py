@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from support.image_fixtures import square
 
-from producer.results.mask_png_writer import index_map, safe_folder, write_masks
-from producer.results.read import ImageResult
+from producer.results.image_result import ImageResult
+from producer.results.writers.mask_png_writer import index_map, safe_folder, write_masks
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.registry.models import Model
 from tagmill.tasks.masks import encode_masks, safe_name

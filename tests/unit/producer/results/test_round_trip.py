@@ -16,10 +16,12 @@ from support.bundles import write_classifier
 from support.image_fixtures import write_image
 
 from producer.cli.results import results as results_command
-from producer.results.csv_writer import write_csv
-from producer.results.jsonl_writer import write_jsonl
-from producer.results.mask_png_writer import write_masks
-from producer.results.read import ImageResult
+from producer.results.image_result import ImageResult
+from producer.results.result_set import ResultSet
+from producer.results.writers.base import WriteOptions
+from producer.results.writers.csv_writer import write_csv
+from producer.results.writers.jsonl_writer import write_jsonl
+from producer.results.writers.mask_png_writer import write_masks
 from producer.sources.open import open_sources
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.records import Entry
@@ -46,13 +48,18 @@ def model(labels: Sequence[str], task: str = "classify") -> Model:
     return Model(1, "0" * 64, "m", 1, task, tuple(labels), details, {}, "candidate")
 
 
+MODEL = model(["a", "b"])
+
+
 def tagged(position: int, key: str, uri: str, label: str) -> ImageResult:
-    return ImageResult(position, key, uri, "tagged", None, None, "1" * 64, 8, 8, {"m": [(label, 0.5)]})
+    facts = ("tagged", None, None, "1" * 64, 8, 8)
+    return ImageResult(position, key, uri, *facts, {"m": [(label, 0.5)]}, {}, {"m": MODEL})
 
 
 def as_csv(path: Path, found: Sequence[ImageResult]) -> Path:
-    with path.open("w", encoding="utf-8-sig", newline="") as out:
-        write_csv(found, [("m", model(["a", "b"]))], out)
+    about = ResultSet((("m", model(["a", "b"])),), lambda: iter(found), find_ascii=lambda: False)
+    with path.open("wb") as out:
+        write_csv(about, about, out, WriteOptions(for_people=True))
     return path
 
 
@@ -86,8 +93,9 @@ def test_a_label_of_the_results_is_read_as_a_label(tmp_path: Path, label: str) -
 @settings(max_examples=100, suppress_health_check=HEALTH)
 @given(KEYS, LABELS)
 def test_json_lines_hold_keys_and_labels_unchanged(key: str, label: str) -> None:
-    out = io.StringIO()
-    write_jsonl([tagged(0, key, "/a", label)], [], out)
+    out = io.BytesIO()
+    about = ResultSet((), lambda: iter([tagged(0, key, "/a", label)]))
+    write_jsonl(about, about, out, WriteOptions())
     (line,) = out.getvalue().splitlines()
     found = json.loads(line)
     assert (found["image_key"], found["models"]["m"]["labels"][0]["label"]) == (key, label)

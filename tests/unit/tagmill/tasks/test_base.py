@@ -8,7 +8,7 @@ import io
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
 
@@ -18,8 +18,10 @@ from PIL import Image
 from support.bundles import COLORS, write_box_finder
 
 import tagmill.tasks
-from producer.results.csv_writer import write_csv
-from producer.results.read import read_results
+from producer.results.query import ResultQuery
+from producer.results.result_set import select_results
+from producer.results.writers.base import WriteOptions
+from producer.results.writers.csv_writer import write_csv
 from tagmill.bundles.metadata import BundleSpec
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.records import Mask
@@ -145,7 +147,7 @@ def test_a_prediction_becomes_rows_and_csv_values(task: Task) -> None:
         assert [score for _, score in labels] == sorted((score for _, score in labels), reverse=True)
         assert {label for label, _ in labels} | {mask.label for mask in found} <= set(LABELS)
         assert bool(found) == task.gives_masks
-        json.dumps([labels, [mask.to_json() for mask in found]], allow_nan=False)
+        json.dumps([labels, [asdict(mask) for mask in found]], allow_nan=False)
         values = task.values(labels, found)
         assert len(values) == len(columns)
         named = LABELS[int(task.main_labels(made)[number])]
@@ -237,11 +239,10 @@ def test_one_file_is_a_task_from_its_bundle_through_sql_to_csv(toybox: Task, sql
     bundle = write_box_finder(tmp_path / "boxes.onnx", toybox)
     settings = local_settings(Settings(device="cpu"), sqlite_url)
     done = tag_locally(settings, [str(shop)], [bundle], 2, lambda progress: None)
-    out = io.StringIO()
-    write_csv(
-        read_results(done.engine, done.progress.run, done.models), [("boxes", model) for model in done.models], out
-    )
-    rows = csv.DictReader(io.StringIO(out.getvalue()))
+    out = io.BytesIO()
+    about = select_results(done.engine, ResultQuery((done.progress.run,)))
+    write_csv(about, about, out, WriteOptions())
+    rows = csv.DictReader(io.StringIO(out.getvalue().decode()))
     assert {row["image_key"]: row["boxes.boxes"] for row in rows} == {
         "a.png": "red:8,4,24,12",
         "b.png": "blue:0,0,16,28",

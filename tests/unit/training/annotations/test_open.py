@@ -12,8 +12,10 @@ from PIL import Image
 from pycocotools import mask as coco
 from support.image_fixtures import write_image
 
-from producer.results.csv_writer import write_csv
-from producer.results.read import ImageResult
+from producer.results.image_result import ImageResult
+from producer.results.result_set import ResultSet
+from producer.results.writers.base import WriteOptions
+from producer.results.writers.csv_writer import write_csv
 from tagmill.errors import InputError, NothingToDo
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.registry.models import Model
@@ -93,9 +95,11 @@ def test_the_corrected_results_of_a_run_are_read_as_labels(tmp_path: Path) -> No
     names = enumerate(("a.png", "b.png"))
     tagged = [ImageResult(n, f"{n}", name, "tagged", None, None, "00", 60, 40, best) for n, name in names]
     failed = ImageResult(2, "2", "gone.png", "failed", "not_found", "no file", None, None, None)
-    written = io.StringIO()
-    write_csv([*tagged, failed], [("clothes", model)], written)
-    corrected = written.getvalue().replace("b.png,tagged,,00,60,40,hat", "b.png,tagged,,00,60,40,shoe")
+    written = io.BytesIO()
+    about = ResultSet((("clothes", model),), lambda: iter([*tagged, failed]))
+    write_csv(about, about, written, WriteOptions())
+    before = "b.png,tagged,,,00,60,40,0,hat"
+    corrected = written.getvalue().decode().replace(before, before.replace("hat", "shoe"))
     table = write_table(tmp_path / "results.csv", *corrected.splitlines())
     assert labels_of(table) == {"a.png": ("hat",), "b.png": ("shoe",)}
     assert read_labeled_images(table).notes == (f"{table}: 1 images that were not tagged are left out",)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from producer.results.read import ImageResult
+from producer.results.image_result import ImageResult
 from tagmill.bundles.metadata import is_plain
 from tagmill.errors import InputError
 from tagmill.images.preprocess import PreprocessSpec
@@ -24,8 +24,11 @@ _MAX_FOLDER_BYTES = 255
 
 def write_masks(results: Iterable[ImageResult], names: Sequence[tuple[str, Model]], folder: Path) -> int:
     """Write FOLDER/MODEL/<image_key>.png, whose pixels index FOLDER/MODEL/labels.json. Return the number of masks."""
+    # Models of one name have the same labels.
     segmenters = [
-        (name, model, folder / safe_folder(name)) for name, model in names if task_named(model.task).gives_masks
+        (name, model, folder / safe_folder(name))
+        for name, model in dict(names).items()
+        if task_named(model.task).gives_masks
     ]
     for _, model, target in segmenters:
         target.mkdir(parents=True, exist_ok=True)
@@ -33,10 +36,10 @@ def write_masks(results: Iterable[ImageResult], names: Sequence[tuple[str, Model
     ignores_case = any((target / "LABELS.JSON").exists() for _, _, target in segmenters)
     written = 0
     for result in results:
-        for name, model, target in segmenters:
+        for name, newest, target in segmenters:
             if name in result.masks:
                 path = target / safe_name(result.image_key, ignores_case=ignores_case)
-                _write(result, result.masks[name], model, path)
+                _write(result, result.masks[name], result.models.get(name, newest), path)
                 written += 1
     return written
 
@@ -44,7 +47,7 @@ def write_masks(results: Iterable[ImageResult], names: Sequence[tuple[str, Model
 def require_segmenter(models: Iterable[Model]) -> None:
     """Raise InputError if no model of a run makes masks."""
     if not any(task_named(model.task).gives_masks for model in models):
-        raise InputError("no model of this run makes masks; leave --masks out")
+        raise InputError("no model of these results makes masks; leave --masks out")
 
 
 def index_map(masks: Sequence[Mask], model: Model, width: int, height: int) -> NDArray[np.uint8]:

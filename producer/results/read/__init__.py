@@ -1,0 +1,1 @@
+"""Read results from SQL in pages: the only modules of the producer that know the tables."""

@@ -1,0 +1,1 @@
+"""Write results: one module per format, and what formats share."""
