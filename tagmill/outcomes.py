@@ -17,11 +17,11 @@ class ImageStatus(StrEnum):
 class ErrorCode(StrEnum):
     """The values of `run_image.error_code`: why one image failed. The rest of its batch is not affected."""
 
-    #: no file at the path, or HTTP 404 or 410
+    #: no file at the path, no object, or HTTP 404 or 410
     NOT_FOUND = "not_found"
-    #: the location is outside the allowed roots, or a network address that is not allowed
+    #: the location is outside the allowed roots and prefixes, or a network address that is not allowed
     FORBIDDEN_LOCATION = "forbidden_location"
-    #: the uri is neither an absolute path nor an http(s) URL
+    #: the uri is neither an absolute path nor of a scheme in `tagmill.locations.SCHEMES`
     UNSUPPORTED_LOCATION = "unsupported_location"
     #: the server refused or closed the connection, or the file could not be read
     FETCH_FAILED = "fetch_failed"

@@ -17,6 +17,7 @@ from sqlalchemy.exc import ArgumentError
 from tagmill.device import Device
 from tagmill.errors import ConfigurationError
 from tagmill.private_hosts import PrivateHosts
+from tagmill.stores.allowed import parse_prefixes
 
 #: upper limit, in seconds, of every setting that is a time
 DAY = 86_400.0
@@ -60,6 +61,8 @@ class Settings(BaseSettings):
     decode_threads: int = Field(0, ge=0, le=256)
     #: URLs of one host that a worker process fetches at the same time
     fetch_threads: int = Field(16, ge=1, le=256)
+    #: images of one bucket or file system that a worker process fetches at the same time
+    store_requests: int = Field(64, ge=1, le=1024)
     #: threads of one inference call on the CPU; 0: what `tagmill bench` chose here, otherwise cores / concurrency
     inference_threads: int = Field(0, ge=0, le=256)
     #: images per inference call; 0 means what `tagmill bench` chose here, otherwise 16, or 64 on a GPU
@@ -87,6 +90,9 @@ class Settings(BaseSettings):
 
     #: folders that workers may read, separated by `:`; folders named to `tagmill submit` are added for that run
     allowed_roots: Annotated[tuple[Path, ...], NoDecode] = ()
+    #: prefixes of object stores and file systems that workers may read, such as `s3://shop-images/,gs://other/2026/`;
+    #: those named to `tagmill submit` are added for that run
+    allowed_locations: Annotated[tuple[str, ...], NoDecode] = ()
     #: hosts that are not public and may be fetched from: true, false, or a comma-separated list of networks such as
     #: 10.0.0.0/8 and names such as images.internal or *.shop.internal
     allow_private_hosts: Annotated[
@@ -114,6 +120,11 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(Path(part) for part in value.split(":") if part)
         return value
+
+    @field_validator("allowed_locations", mode="before")
+    @classmethod
+    def _are_prefixes(cls, value: object) -> object:
+        return parse_prefixes(value) if isinstance(value, str) else value
 
     @field_validator("user_agent")
     @classmethod

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from support.s3_server import S3Server
 from support.services import (
     DATABASE_URL,
     REDIS_URL,
@@ -17,6 +18,8 @@ from support.services import (
     create_database,
     drop_database,
 )
+
+from tagmill.stores.object_store import open_bucket
 
 # In the background (`make test &`) a shell has Ctrl-C ignored, which the commands that tests interrupt would inherit.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -53,6 +56,23 @@ def own_redis_server() -> Iterator[Callable[..., RedisServer]]:
             return stack.enter_context(RedisServer(appendonly=appendonly, password=password, users=users))
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def session_s3() -> Iterator[S3Server]:
+    """The S3 server of this session (under pytest-xdist: of this worker)."""
+    with S3Server() as server:
+        yield server
+
+
+@pytest.fixture
+def s3_server(session_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """The session's S3 server, emptied. The environment of the test leads to it."""
+    session_s3.empty()
+    open_bucket.cache_clear()
+    for name, value in session_s3.environment.items():
+        monkeypatch.setenv(name, value)
+    return session_s3
 
 
 @pytest.fixture(scope="session")

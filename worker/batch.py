@@ -121,7 +121,7 @@ class BatchProcessor:
             elif not all(image.unchanged for image in images):
                 remote = not all(image.local for image in images)
                 images = recall_urls(images, partial(ledger.known_urls, models)) if remote else images
-                images = fetch_images(images, fetch, pools.decode, pools.fetch, traffic)
+                images = fetch_images(images, source, pools.decode, pools.fetch, pools.stores, traffic)
                 if not all(image.unchanged for image in images):  # else no bundle needs to be loaded
                     sessions = [tagger.sessions.get(sha256) for sha256 in models]
                     images = remember_urls(images) if remote else images

@@ -14,7 +14,7 @@ from producer.sources.options import ReadOptions
 from producer.submit import publish_run
 from tagmill.broker.app import make_app, require_shared_broker
 from tagmill.cli.console import open_console
-from tagmill.cli.param_types import AS_JSON
+from tagmill.cli.param_types import AS_JSON, Root
 from tagmill.cli.run_display import all_failed, ending, exit_code, progress_bar, watch
 from tagmill.db.migrate import open_database
 from tagmill.errors import ConfigurationError, ExitCode, ServiceDown, first_line
@@ -34,8 +34,8 @@ from tagmill.text import legible
     "--allow-root",
     "extra_roots",
     multiple=True,
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="A further folder that this run's manifest may point into.",
+    type=Root(),
+    help="A further folder, or prefix such as s3://bucket/2026/, that this run's manifest may point into.",
 )
 @click.option("--wait", is_flag=True, help="Watch until the run is done; exit code 3 if images failed.")
 @click.option(
@@ -49,7 +49,7 @@ def submit(
     sources: tuple[str, ...],
     models: tuple[str, ...],
     batch_size: int,
-    extra_roots: tuple[Path, ...],
+    extra_roots: tuple[str, ...],
     wait: bool,
     dry_run: bool,
     read: ReadOptions,
@@ -68,7 +68,7 @@ def submit(
     engine = open_database(settings.database_url)
     chosen = list({found.sha256: found for found in (resolve(engine, wanted) for wanted in models)}.values())
     skipped = SkippedFiles()
-    roots = [*roots_of(sources, read), *(root.resolve() for root in extra_roots)]
+    roots: list[Path | str] = [*roots_of(sources, read), *extra_roots]
     with progress_bar(open_console(stderr=True)) as bar:
         task = bar.add_task("submit", total=None, note="writing to SQL")
         run_id = create_run(

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from producer.sources.base import Problem, Row, shorten
 from tagmill.disk_spelling import DiskSpelling
-from tagmill.locations import FETCHED, is_local, url_scheme
+from tagmill.locations import SCHEMES, is_local, is_stored, parse_stored, url_scheme
 from tagmill.text import normalize, trim
 
 #: most URLs, told in a tenth of the time that urlsplit takes
@@ -39,9 +39,20 @@ def _problem_with_fields(row: Row) -> str | None:
     scheme = url_scheme(row.uri)
     if scheme is None:
         return None
-    if scheme not in FETCHED:
-        return f"uri with {scheme!r} is not supported; write a path, http:// or https://"
+    if scheme not in SCHEMES:
+        known = ", ".join(f"{scheme}://" for scheme in SCHEMES)
+        return f"uri with {scheme!r} is not supported; write a path, or one of {known}"
+    if is_stored(row.uri):
+        return _problem_with_stored(row)
     return None if _has_host(row.uri) else f"uri of {shorten(row.image_key)} names no host"
+
+
+def _problem_with_stored(row: Row) -> str | None:
+    try:
+        names_file = parse_stored(row.uri).is_file
+    except ValueError as error:
+        return f"uri of {shorten(row.image_key)} {error}"
+    return None if names_file else f"uri of {shorten(row.image_key)} names a folder"
 
 
 def _has_host(url: str) -> bool:

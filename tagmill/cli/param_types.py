@@ -8,7 +8,9 @@ from typing import Any, TypeVar
 import click
 
 from tagmill.device import DEVICES
+from tagmill.locations import is_stored
 from tagmill.outcomes import ErrorCode
+from tagmill.stores.allowed import AllowedLocations
 
 FC = TypeVar("FC", bound=Callable[..., Any] | click.Command)
 
@@ -43,3 +45,19 @@ class NonEmptyPath(click.Path):
         if not str(value):
             self.fail("is empty; name a path.", param, ctx)
         return super().convert(value, param, ctx)
+
+
+class Root(click.Path):
+    """What workers may read: an existing folder, which becomes absolute, or a prefix of a store."""
+
+    def __init__(self) -> None:
+        super().__init__(exists=True, file_okay=False, resolve_path=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not is_stored(str(value)):
+            return super().convert(value, param, ctx)
+        try:
+            AllowedLocations([value])
+        except ValueError as error:
+            self.fail(f"{error}.", param, ctx)
+        return value

@@ -56,7 +56,7 @@ def create_run(
     source: str,
     entries: Iterable[Entry],
     models: "Sequence[Model]",
-    roots: Sequence[Path],
+    roots: Sequence[Path | str],
     batch_size: int,
     queue: str,
     progress: Progress = lambda images: None,
@@ -166,7 +166,12 @@ def requeue_images(
 
 
 def _insert_run(
-    connection: Connection, source: str, models: "Sequence[Model]", roots: Sequence[Path], batch_size: int, queue: str
+    connection: Connection,
+    source: str,
+    models: "Sequence[Model]",
+    roots: Sequence[Path | str],
+    batch_size: int,
+    queue: str,
 ) -> int:
     statement = insert(run).values(
         source=source,
@@ -180,7 +185,7 @@ def _insert_run(
     return run_id
 
 
-def _parameters(batch_size: int, roots: Sequence[Path]) -> dict[str, Any]:
+def _parameters(batch_size: int, roots: Sequence[Path | str]) -> dict[str, Any]:
     return {"batch_size": batch_size, "roots": [str(root) for root in roots]}
 
 

@@ -166,7 +166,8 @@ def _worker(app: Celery, batches: BatchProcessor, stopping: threading.Event) -> 
         yield
     finally:
         stopping.set()
-        batches.tagger.pools.fetch.stop_waiting()  # Ctrl-C does not wait for a busy host
+        for pool in (batches.tagger.pools.fetch, batches.tagger.pools.stores):
+            pool.stop_waiting()  # Ctrl-C does not wait for a busy host
         # Batches not yet started stay in SQL. A closing pool must get no more: Celery calls that unrecoverable.
         with app.connection_for_write() as connection:
             connection.default_channel.queue_purge(app.conf.task_default_queue)

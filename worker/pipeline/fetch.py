@@ -4,11 +4,14 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Protocol
 
-from tagmill.locations import FETCHED, scheme_of
+from tagmill.locations import is_fetched, is_stored
 from tagmill.outcomes import ErrorCode
 from worker.connections.availability import StoppedError
 from worker.pipeline.batch_image import BatchImage
+from worker.sources.download import Reader
 from worker.sources.fetcher import Fetched
 from worker.sources.host_pool import HostPool
 from worker.sources.terms import Terms, Traffic
@@ -21,13 +24,24 @@ KEPT_BYTES = 128 * 2**20
 Fetch = Callable[[str], Fetched]
 
 
+class Source(Protocol):
+    """What a run may read; see `worker.sources.fetcher.Fetcher`."""
+
+    @property
+    def remote(self) -> Reader:
+        """The reader of everything that is not a file of this machine."""
+
+    def fetch(self, uri: str, traffic: Traffic) -> Fetched:
+        """Return the bytes at a location, and count the requests for them. Raise ImageFailure."""
+
+
 def fetch_images(
-    images: list[BatchImage], fetch: Fetch, files: TimeoutPool, urls: HostPool, traffic: Traffic
+    images: list[BatchImage], source: Source, files: TimeoutPool, urls: HostPool, stores: HostPool, traffic: Traffic
 ) -> list[BatchImage]:
     """Fetch every image that has no sha256 yet; each URL once. One that its server says is unchanged stays unread.
 
-    `files` is the pool for local files, `urls` the pool for URLs, whose threads wait for other machines and need no
-    core. An image that cannot be fetched fails; nothing is raised for it. Raise StoppedError if the process is ending.
+    `files` is the pool for local files. The threads of `urls` and `stores` wait for other machines and need no core.
+    An image that cannot be fetched fails; nothing is raised for it. Raise StoppedError if the process is ending.
     """
     kept, lock = 0, threading.Lock()
 
@@ -44,18 +58,22 @@ def fetch_images(
         return *((None, None) if answer.data is None else hashed(answer.data)), answer.validators
 
     def read(image: BatchImage) -> tuple[str, bytes | None, os.stat_result | None] | Exception:
-        found = fetch(image.uri)
+        found = source.fetch(image.uri, traffic)
         return *hashed(found.data), found.status
 
     def failed(image: BatchImage, error: Exception) -> Exception:
         return error
 
     wanted = [image for image in images if image.sha256 is None]
-    remote = [image for image in wanted if not image.local and scheme_of(image.uri) in FETCHED]
     # Each URL is a separate task, so that it does not wait for another host.
-    terms = {image.uri: Terms(image.known, traffic) for image in remote}
-    started = dict(zip(terms, urls.fetch(terms.items(), received), strict=True)) if remote else {}
-    others = [image for image in wanted if scheme_of(image.uri) not in FETCHED] if remote else wanted
+    remote: list[BatchImage] = []
+    started: dict[str, Future[tuple[str | None, bytes | None, Validators]]] = {}
+    for pool, is_theirs in ((urls, is_fetched), (stores, is_stored)):
+        if found := [image for image in wanted if not image.local and is_theirs(image.uri)]:
+            terms = {image.uri: Terms(image.known, traffic) for image in found}
+            started |= zip(terms, pool.fetch(terms.items(), received, source.remote), strict=True)
+            remote += found
+    others = [image for image in wanted if image.uri not in started]
     for image, result in zip(others, files.run(read, failed, others), strict=True):
         if isinstance(result, Exception):
             image.fail_with(result, ErrorCode.FETCH_FAILED)

@@ -33,17 +33,19 @@ class Pools:
     decode: TimeoutPool
     #: fetch URLs: these threads wait for other machines and need no core
     fetch: HostPool
+    #: fetch locations of object stores and file systems of other machines
+    stores: HostPool
     #: run the inference calls of one batch in parallel, so that a last or only batch can use all cores
     infer: TimeoutPool
 
     @property
     def watched(self) -> tuple[TimeoutPool, ...]:
         """The pools that the watchdog watches for stuck tasks; it watches inference calls through their sessions."""
-        return (self.decode, self.fetch)
+        return (self.decode, self.fetch, self.stores)
 
     def shutdown(self) -> None:
         """End the threads once their queued tasks are done."""
-        for pool in (self.decode, self.fetch, self.infer):
+        for pool in (self.decode, self.fetch, self.stores, self.infer):
             pool.shutdown()
 
 
@@ -69,8 +71,9 @@ class Tagger:
     ) -> list[BatchImage]:
         """Fetch, decode and infer images without known results. `traffic` counts their requests."""
         counted = traffic or Traffic()
-        fetch = partial(self.fetcher(roots).fetch, traffic=counted)
-        images = fetch_images(images, fetch, self.pools.decode, self.pools.fetch, counted)
+        source, pools = self.fetcher(roots), self.pools
+        images = fetch_images(images, source, pools.decode, pools.fetch, pools.stores, counted)
+        fetch = partial(source.fetch, traffic=counted)
         images = skip_known(images, sessions)
         images = decode_images(images, fetch, self.decode_limits, self.pools.decode, self.decoder)
         return infer_images(images, sessions, self.pools.infer)
@@ -93,10 +96,12 @@ def build_tagger(settings: Settings, files: BundleFiles) -> Tagger:
         settings.user_agent,
     )
     http = limits.http_reader()
+    allowed: list[Path | str] = [*settings.allowed_roots, *settings.allowed_locations]
     cores = usable_cores()
     pools = Pools(
         TimeoutPool(settings.decode_threads or cores),
-        HostPool(settings.fetch_threads, http),
+        HostPool(settings.fetch_threads, http.paces),
+        HostPool(settings.store_requests, http.paces),
         TimeoutPool(cores, "infer"),
     )
     return Tagger(
@@ -104,7 +109,7 @@ def build_tagger(settings: Settings, files: BundleFiles) -> Tagger:
         pools,
         DecodeLimits(settings.max_image_pixels, settings.max_image_frames),
         _decoder(settings),
-        lru_cache(maxsize=16)(lambda roots: Fetcher([*settings.allowed_roots, *map(Path, roots)], limits, http)),
+        lru_cache(maxsize=16)(lambda roots: Fetcher([*allowed, *roots], limits, http)),
     )
 
 

@@ -5,11 +5,13 @@ No thread waits inside a download. An attempt that has to wait raises `NotYet`, 
 
 import random
 import time
+from typing import Protocol
 from urllib.parse import urlsplit
 
+from tagmill.locations import is_stored
 from tagmill.outcomes import ErrorCode, ImageFailure
 from worker.sources.http_failure import BusyFailure, TransientFailure, without_secrets
-from worker.sources.http_source import HttpReader
+from worker.sources.pace import Paces
 from worker.sources.redirects import MAX_REDIRECTS, with_percents_escaped
 from worker.sources.terms import Terms
 from worker.sources.validators import Answer
@@ -34,18 +36,34 @@ class NotYet(Exception):
         self.until = until
 
 
+class Reader(Protocol):
+    """What sends the requests of a download."""
+
+    @property
+    def timeout(self) -> float:
+        """Seconds for one image."""
+
+    @property
+    def paces(self) -> Paces:
+        """The pace of each host."""
+
+    def get(self, url: str, host: str, deadline: float, terms: Terms) -> Answer | str:
+        """Send one request: return the answer, or the URL that the answer redirects to. Raise ImageFailure."""
+
+
 class Download:
     """One URL to be read. It belongs to one thread at a time.
 
-    `http.timeout` limits its attempts and the pauses between them, from its first request on. Waiting for a host that
+    `reader.timeout` limits its attempts and the pauses between them, from its first request on. Waiting for a host that
     is too busy, or for its turn in the pace of the host, does not count: see `Paces.hopeless_at`.
     """
 
-    def __init__(self, url: str, http: HttpReader, terms: Terms | None = None) -> None:
-        self._first = self._url = with_percents_escaped(url)
-        self._http = http
+    def __init__(self, url: str, reader: Reader, terms: Terms | None = None) -> None:
+        # In a location of a store, a percent sign is part of the name.
+        self._first = self._url = url if is_stored(url) else with_percents_escaped(url)
+        self._reader = reader
         self._terms = terms or Terms()
-        self._left = http.timeout
+        self._left = reader.timeout
         self._hops = self._retries = self._refusals = 0
         #: when it began to wait for a host that refuses
         self._since = self._began = time.monotonic()
@@ -58,12 +76,12 @@ class Download:
     def hopeless_at(self) -> float:
         """Return when it is to be given up, if its host goes on as it does."""
         tried = self._refusal is not None
-        hopeless = self._http.paces.hopeless_at(self.host, self._since, self._http.timeout, tried=tried)
+        hopeless = self._reader.paces.hopeless_at(self.host, self._since, self._reader.timeout, tried=tried)
         return min(hopeless, self._began + LONGEST_WAIT)
 
     def read(self) -> Answer:
         """Return the answer, and wait in this thread where it has to. Raise ImageFailure."""
-        latest = self._began + self._http.timeout
+        latest = self._began + self._reader.timeout
         while True:
             try:
                 return self.run()
@@ -87,7 +105,7 @@ class Download:
         while True:
             self._take_turn()
             terms = self._terms.without_date() if self._hops else self._terms
-            answer = self._http.get(self._url, self.host, deadline, terms)
+            answer = self._reader.get(self._url, self.host, deadline, terms)
             if isinstance(answer, Answer):
                 return answer.without_date() if self._hops else answer
             self._hops += 1
@@ -98,13 +116,13 @@ class Download:
 
     def _take_turn(self) -> None:
         now = time.monotonic()
-        if not self.has_turn and not self._http.paces.take_turn(self.host, now):
-            turn = self._http.paces.turn_at(self.host)
+        if not self.has_turn and not self._reader.paces.take_turn(self.host, now):
+            turn = self._reader.paces.turn_at(self.host)
             if max(turn, now) >= self.hopeless_at():
                 raise self._given_up()
             raise NotYet(turn)
         self.has_turn = False
-        if not self._http.paces.is_refusing(self.host):
+        if not self._reader.paces.is_refusing(self.host):
             self._since = now
 
     def _go_to(self, url: str) -> None:
@@ -144,7 +162,10 @@ class Download:
 
 
 def _host_of(url: str) -> str:
-    """Return the host and port of a URL, as written; hosts with one name share a pace."""
+    """Return the host and port of a URL, as written, or the bucket with its scheme; what has one name shares a pace."""
+    if is_stored(url):
+        scheme, _, rest = url.partition("://")
+        return f"{scheme.lower()}://{rest.partition('/')[0]}"
     try:
         return urlsplit(url).netloc.rpartition("@")[2].lower()
     except ValueError:

@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tagmill.locations import FETCHED, LOCAL, scheme_of
+from tagmill.locations import LOCAL, is_stored, scheme_of
 from tagmill.outcomes import ErrorCode, ImageFailure, printable
 from tagmill.private_hosts import PrivateHosts
+from tagmill.stores.allowed import AllowedLocations
 from worker.sources.download import Download
 from worker.sources.http_source import HttpReader
+from worker.sources.stores.remote_reader import RemoteReader
 from worker.sources.terms import Terms, Traffic
 
 _CHUNK_BYTES = 2**20
@@ -50,25 +52,27 @@ class Fetched:
 
 
 class Fetcher:
-    """Reads absolute paths below `roots`, and http(s) URLs. One instance serves all threads."""
+    """Reads paths below folders, locations of stores below prefixes, and URLs. One instance serves all threads."""
 
-    def __init__(self, roots: Sequence[Path], limits: FetchLimits, http: HttpReader | None = None) -> None:
-        """`http` is the reader that the fetchers of a process share: hosts have one pace in it."""
-        self._roots = tuple(str(root.resolve()) for root in roots)
+    def __init__(self, roots: Sequence[Path | str], limits: FetchLimits, http: HttpReader | None = None) -> None:
+        """`roots` are folders, and prefixes such as `s3://bucket/2026/`.
+
+        `http` is the reader that the fetchers of a process share: hosts have one pace in it.
+        """
+        prefixes = [root for root in map(str, roots) if is_stored(root)]
+        self._roots = tuple(str(Path(root).resolve()) for root in roots if str(root) not in prefixes)
         self._limits = limits
-        self._http = http or limits.http_reader()
+        #: reads everything that is not a file of this machine
+        self.remote = RemoteReader(http or limits.http_reader(), limits.max_bytes, AllowedLocations(prefixes))
 
     def fetch(self, uri: str, traffic: Traffic | None = None) -> Fetched:
         """Return the bytes at a location, and count the requests for them. Raise ImageFailure if there are none."""
         if uri.startswith(LOCAL):
             return self._read_file(uri)
-        scheme = scheme_of(uri)
-        if scheme is None:
+        if scheme_of(uri) is None:
             detail = f"{printable(uri)}: is a relative path; producers write absolute ones"
             raise ImageFailure(ErrorCode.FORBIDDEN_LOCATION, detail)
-        if scheme not in FETCHED:
-            raise ImageFailure(ErrorCode.UNSUPPORTED_LOCATION, f"{scheme[:30]}: is not http, https or an absolute path")
-        answer = Download(uri, self._http, Terms(traffic=traffic or Traffic())).read()
+        answer = Download(uri, self.remote, Terms(traffic=traffic or Traffic())).read()
         assert answer.data is not None, "they were asked for without conditions"
         return Fetched(answer.data, None)
 

@@ -15,8 +15,8 @@ from itertools import count
 from typing import Any, TypeVar
 
 from worker.connections.availability import StoppedError
-from worker.sources.download import Download, NotYet
-from worker.sources.http_source import HttpReader
+from worker.sources.download import Download, NotYet, Reader
+from worker.sources.pace import Paces
 from worker.sources.terms import Terms
 from worker.sources.validators import Answer
 from worker.timeout_pool import Task, TimeoutPool
@@ -42,9 +42,9 @@ class _Job:
 class _HostQueue:
     """The downloads that wait, by host. `get` waits until a host's turn comes, and takes it."""
 
-    def __init__(self, http: HttpReader, most: int) -> None:
+    def __init__(self, paces: Paces, most: int) -> None:
         """`most` is how many requests may be under way to one host."""
-        self._paces = http.paces
+        self._paces = paces
         self._most = most
         #: host -> heap of (when it may go on, number, job)
         self._lines: dict[str, list[tuple[float, int, _Job]]] = {}
@@ -150,18 +150,28 @@ def _end(jobs: Iterable[_Job]) -> None:
 class HostPool(TimeoutPool):
     """A pool of threads for URLs. An attempt that takes too long is abandoned; waiting for a host is no attempt."""
 
-    def __init__(self, threads: int, http: HttpReader) -> None:
-        """`threads` is how many may be busy with one host."""
-        self._http = http
-        self._queue = _HostQueue(http, threads)
-        super().__init__(threads + math.ceil(threads / SPARE_PART), "fetch", self._queue)
+    def __init__(self, threads: int, paces: Paces) -> None:
+        """`threads` is how many may be busy with one host. They start when the first URL is fetched."""
+        self._queue = _HostQueue(paces, threads)
+        self._starting = threading.Lock()
+        super().__init__(0, "fetch", self._queue)
+        self._most = threads + math.ceil(threads / SPARE_PART)
 
     def stop_waiting(self) -> None:
         """End what waits for its turn or its host with StoppedError: the process is ending."""
         self._queue.stop()
 
-    def fetch(self, wanted: Iterable[tuple[str, Terms]], work: Callable[[Answer], _Result]) -> list[Future[_Result]]:
+    def fetch(
+        self, wanted: Iterable[tuple[str, Terms]], work: Callable[[Answer], _Result], reader: Reader
+    ) -> list[Future[_Result]]:
         """Start to fetch URLs; return the future of what `work` makes of the answer to each, in the threads here."""
-        jobs = [_Job(Download(url, self._http, terms), work) for url, terms in wanted]
+        self._start_threads()
+        jobs = [_Job(Download(url, reader, terms), work) for url, terms in wanted]
         self._queue.add(jobs, time.monotonic())
         return [job.result for job in jobs]
+
+    def _start_threads(self) -> None:
+        with self._starting:
+            while self.threads < self._most:
+                self.threads += 1
+                self._start_thread()

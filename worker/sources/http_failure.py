@@ -4,7 +4,9 @@ from urllib.parse import urlsplit
 
 from urllib3 import exceptions as http_errors
 
-from tagmill.outcomes import ErrorCode, ImageFailure
+from tagmill.locations import is_stored
+from tagmill.outcomes import ErrorCode, ImageFailure, printable
+from tagmill.redact import shown_uri
 
 
 class TransientFailure(ImageFailure):
@@ -21,7 +23,12 @@ class BusyFailure(TransientFailure):
 
 
 def without_secrets(url: str) -> str:
-    """Return scheme, host and path of a URL for messages: no login, no query, nothing that SQL cannot store."""
+    """Return scheme, host and path of a URL for messages: no login, no query, nothing that SQL cannot store.
+
+    In a location of a store, a `?` or a `#` is part of the name.
+    """
+    if is_stored(url):
+        return printable(shown_uri(url))
     try:
         parts = urlsplit(url)
         _ = parts.port  # ValueError if an unquoted slash in a password moved the host

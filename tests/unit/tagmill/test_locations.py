@@ -2,7 +2,7 @@
 
 import pytest
 
-from tagmill.locations import FETCHED, is_local, scheme_of, url_scheme
+from tagmill.locations import FETCHED, is_local, parse_stored, scheme_of, url_scheme
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,20 @@ def test_the_scheme_of_a_location(location: str, local: bool, first: str | None,
 
 def test_workers_fetch_http_and_https() -> None:
     assert {"http", "https"} == FETCHED
+
+
+@pytest.mark.parametrize(
+    ("uri", "root", "key", "segments"),
+    [
+        ("s3://Shop-1/summer 2026/1@2x.jpg", "Shop-1", "summer 2026/1@2x.jpg", ("summer 2026", "1@2x.jpg")),
+        ("S3://shop/a%20b?c#d.jpg", "shop", "a%20b?c#d.jpg", ("a%20b?c#d.jpg",)),
+        ("gs://shop", "shop", "", ()),
+        ("az://$web/a/", "$web", "a/", ("a",)),
+        ("sftp://Files.Example:2222/in/1.jpg", "files.example:2222", "in/1.jpg", ("in", "1.jpg")),
+        ("sftp://[2001:db8::1]:22/1.jpg", "[2001:db8::1]:22", "1.jpg", ("1.jpg",)),
+        ("hf://datasets/Org/name@main/1.jpg", "datasets", "Org/name@main/1.jpg", ("Org", "name@main", "1.jpg")),
+    ],
+)
+def test_the_parts_of_a_stored_location(uri: str, root: str, key: str, segments: tuple[str, ...]) -> None:
+    found = parse_stored(uri)
+    assert (found.root, found.key, found.segments) == (root, key, segments)

@@ -36,7 +36,7 @@ def test_several_sources_are_read_in_order(tmp_path: Path) -> None:
 
 def test_check_reports_every_problem_of_every_source(write_manifest: WriteManifest, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    source = write_manifest(HEADER + b'a,/a\n,/b\nb\xe4r,/c\nd,"/d"x\ne,s3://e\na,/f\ng,/g\n')
+    source = write_manifest(HEADER + b'a,/a\n,/b\nb\xe4r,/c\nd,"/d"x\ne,s4://e\na,/f\ng,/g\n')
     report = check([source, str(tmp_path / "empty"), str(tmp_path / "nothing")])
     assert report.entries == 2
     # A key that comes twice is known at the end.

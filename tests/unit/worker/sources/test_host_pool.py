@@ -13,6 +13,7 @@ from tagmill.outcomes import ErrorCode, ImageFailure
 from worker.connections.availability import StoppedError
 from worker.sources.fetcher import Fetcher, FetchLimits
 from worker.sources.host_pool import HostPool
+from worker.sources.http_source import HttpReader
 from worker.sources.terms import Terms
 
 
@@ -29,13 +30,25 @@ def sites() -> Iterator[Callable[[], Site]]:
         site.close()
 
 
-@pytest.fixture
-def pool() -> Iterator[Callable[..., HostPool]]:
-    started: list[HostPool] = []
+class WebPool(HostPool):
+    """A pool whose downloads have one reader."""
 
-    def start(threads: int = 8, timeout: float = 5.0) -> HostPool:
+    def __init__(self, threads: int, http: HttpReader) -> None:
+        super().__init__(threads, http.paces)
+        self.http = http
+
+    def start(self, urls: list[str]) -> list[Future[str]]:
+        """Start to fetch these URLs as text."""
+        return self.fetch([(url, Terms()) for url in urls], lambda answer: (answer.data or b"").decode(), self.http)
+
+
+@pytest.fixture
+def pool() -> Iterator[Callable[..., WebPool]]:
+    started: list[WebPool] = []
+
+    def start(threads: int = 8, timeout: float = 5.0) -> WebPool:
         limits = FetchLimits(100_000, timeout, True, connections=threads)
-        started.append(HostPool(threads, limits.http_reader()))
+        started.append(WebPool(threads, limits.http_reader()))
         return started[-1]
 
     yield start
@@ -60,15 +73,10 @@ def limited(allowed: int, seconds: float, status: int = 429, **headers: str) -> 
     return send
 
 
-def fetching(pool: HostPool, urls: list[str]) -> list[Future[str]]:
-    """Start to fetch these URLs as text."""
-    return pool.fetch([(url, Terms()) for url in urls], lambda answer: (answer.data or b"").decode())
-
-
-def outcomes(pool: HostPool, urls: list[str]) -> list[str]:
+def outcomes(pool: WebPool, urls: list[str]) -> list[str]:
     """Return the bytes of each URL, or why it failed."""
     found = []
-    for future in fetching(pool, urls):
+    for future in pool.start(urls):
         try:
             found.append(future.result(timeout=30))
         except ImageFailure as failure:
@@ -81,7 +89,7 @@ def outcomes(pool: HostPool, urls: list[str]) -> list[str]:
     ("status", "headers"), [(429, {"Retry_After": "1"}), (429, {}), (503, {})], ids=["retry-after", "429", "503"]
 )
 def test_no_image_of_a_host_with_a_limit_is_lost(
-    sites: Callable[[], Site], pool: Callable[..., HostPool], threads: int, status: int, headers: dict[str, str]
+    sites: Callable[[], Site], pool: Callable[..., WebPool], threads: int, status: int, headers: dict[str, str]
 ) -> None:
     site = sites()
     site.replies["/a.jpg"] = limited(20, 0.5, status, **headers)
@@ -91,7 +99,7 @@ def test_no_image_of_a_host_with_a_limit_is_lost(
 
 
 def test_a_pause_that_a_host_asks_for_may_be_longer_than_the_timeout_if_it_gave_images_before(
-    sites: Callable[[], Site], pool: Callable[..., HostPool]
+    sites: Callable[[], Site], pool: Callable[..., WebPool]
 ) -> None:
     site = sites()
     site.replies["/a.jpg"] = limited(6, 3.5, Retry_After="4")
@@ -100,7 +108,7 @@ def test_a_pause_that_a_host_asks_for_may_be_longer_than_the_timeout_if_it_gave_
 
 @pytest.mark.parametrize("headers", [{}, {"Retry_After": "1"}], ids=["429", "retry-after"])
 def test_a_host_that_only_refuses_fails_its_images_within_the_timeout(
-    sites: Callable[[], Site], pool: Callable[..., HostPool], headers: dict[str, str]
+    sites: Callable[[], Site], pool: Callable[..., WebPool], headers: dict[str, str]
 ) -> None:
     site = sites()
     site.replies["/a.jpg"] = reply(429, **headers)
@@ -112,7 +120,7 @@ def test_a_host_that_only_refuses_fails_its_images_within_the_timeout(
 
 
 def test_an_image_that_its_host_alone_refuses_is_given_up(
-    sites: Callable[[], Site], pool: Callable[..., HostPool]
+    sites: Callable[[], Site], pool: Callable[..., WebPool]
 ) -> None:
     site = sites()
     site.replies["/a.jpg"], site.replies["/b.jpg"] = reply(429, Retry_After="0"), reply(body=b"picture")
@@ -141,7 +149,7 @@ def test_retry_after_is_waited_for(sites: Callable[[], Site], status: int) -> No
 
 
 def test_slow_and_busy_hosts_leave_threads_to_the_others(
-    sites: Callable[[], Site], pool: Callable[..., HostPool]
+    sites: Callable[[], Site], pool: Callable[..., WebPool]
 ) -> None:
     slow, busy, fast = sites(), sites(), sites()
     opened = threading.Event()
@@ -154,7 +162,7 @@ def test_slow_and_busy_hosts_leave_threads_to_the_others(
     busy.replies["/a.jpg"] = reply(429, Retry_After="1")
     fast.replies["/a.jpg"] = reply(body=b"picture")
     web = pool(8, timeout=20.0)
-    held = [fetching(web, [f"{site.url}/a.jpg?{number}" for number in range(30)]) for site in (slow, busy)]
+    held = [web.start([f"{site.url}/a.jpg?{number}" for number in range(30)]) for site in (slow, busy)]
     found = outcomes(web, [f"{fast.url}/a.jpg?{number}" for number in range(100)])
     assert found == ["picture"] * 100
     assert not any(future.done() for future in held[1])
@@ -163,7 +171,7 @@ def test_slow_and_busy_hosts_leave_threads_to_the_others(
 
 
 def test_a_redirect_waits_for_the_host_that_it_leads_to(
-    sites: Callable[[], Site], pool: Callable[..., HostPool]
+    sites: Callable[[], Site], pool: Callable[..., WebPool]
 ) -> None:
     shop, images = sites(), sites()
     shop.replies["/a.jpg"] = reply(302, Location=f"{images.url}/b.jpg")
@@ -172,11 +180,11 @@ def test_a_redirect_waits_for_the_host_that_it_leads_to(
     assert len(shop.requests) == 12
 
 
-def test_a_wait_for_a_host_is_no_stuck_image(sites: Callable[[], Site], pool: Callable[..., HostPool]) -> None:
+def test_a_wait_for_a_host_is_no_stuck_image(sites: Callable[[], Site], pool: Callable[..., WebPool]) -> None:
     site = sites()
     site.replies["/a.jpg"] = in_turn(reply(429, Retry_After="3"), reply(body=b"picture"))
     web = pool(1)
-    (future,) = fetching(web, [f"{site.url}/a.jpg"])
+    (future,) = web.start([f"{site.url}/a.jpg"])
     abandoned = 0
     while not future.done():
         abandoned += web.abandon_stuck(2.0)
@@ -184,13 +192,13 @@ def test_a_wait_for_a_host_is_no_stuck_image(sites: Callable[[], Site], pool: Ca
     assert (future.result(), abandoned) == ("picture", 0)
 
 
-def test_an_attempt_that_is_stuck_is_abandoned(sites: Callable[[], Site], pool: Callable[..., HostPool]) -> None:
+def test_an_attempt_that_is_stuck_is_abandoned(sites: Callable[[], Site], pool: Callable[..., WebPool]) -> None:
     site = sites()
     release = threading.Event()
     site.replies["/a.jpg"] = lambda request: (release.wait(10), reply(body=b"late")(request))[1]
     site.replies["/b.jpg"] = reply(body=b"picture")
     web = pool(2, timeout=10.0)
-    futures = fetching(web, [f"{site.url}/a.jpg", f"{site.url}/b.jpg"])
+    futures = web.start([f"{site.url}/a.jpg", f"{site.url}/b.jpg"])
     while not web.abandon_stuck(0.2):
         time.sleep(0.02)
     with pytest.raises(ImageFailure, match="timed_out"):
@@ -199,16 +207,16 @@ def test_an_attempt_that_is_stuck_is_abandoned(sites: Callable[[], Site], pool: 
     release.set()
 
 
-def test_a_process_that_ends_does_not_wait_for_a_host(sites: Callable[[], Site], pool: Callable[..., HostPool]) -> None:
+def test_a_process_that_ends_does_not_wait_for_a_host(sites: Callable[[], Site], pool: Callable[..., WebPool]) -> None:
     site = sites()
     site.replies["/a.jpg"], site.replies["/b.jpg"] = reply(429, Retry_After="9"), reply(body=b"picture")
     web = pool(timeout=20.0)
     assert outcomes(web, [f"{site.url}/b.jpg"]) == ["picture"]
-    futures = fetching(web, [f"{site.url}/a.jpg?{number}" for number in range(20)])
+    futures = web.start([f"{site.url}/a.jpg?{number}" for number in range(20)])
     while not site.requests[1:]:
         time.sleep(0.01)
     web.stop_waiting()
-    futures += fetching(web, [f"{site.url}/b.jpg"])
+    futures += web.start([f"{site.url}/b.jpg"])
     for future in futures:
         with pytest.raises(StoppedError):
             future.result(timeout=5)

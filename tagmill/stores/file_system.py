@@ -1,0 +1,66 @@
+"""Open the file systems of other machines that fsspec reads, such as sftp://, each with one connection per thread.
+
+Logins come from the environment alone, as fsspec reads it: `FSSPEC_SFTP_USERNAME`, `FSSPEC_SFTP_PASSWORD`; of Hugging
+Face, `HF_TOKEN`.
+"""
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from tagmill.errors import ConfigurationError
+from tagmill.locations import StoredLocation
+
+#: scheme -> the package that fsspec needs for it; None if it needs none
+PACKAGES: Mapping[str, str | None] = {
+    "ftp": None,
+    "sftp": "paramiko",
+    "smb": "smbprotocol",
+    "webhdfs": "requests",
+    "hf": "huggingface_hub",
+}
+#: schemes whose locations begin with a host, not with a part of the path
+_WITH_HOST = frozenset({"ftp", "sftp", "smb", "webhdfs"})
+
+#: of each thread: (scheme, root) -> file system. Most connections serve one thread at a time.
+_opened = threading.local()
+
+
+def open_file_system(scheme: str, root: str) -> Any:
+    """Return the file system of a scheme and host, an `fsspec.AbstractFileSystem`, for this thread.
+
+    Raise ConfigurationError if a package is not installed, and whatever the library raises if there is no connection.
+    """
+    opened: dict[tuple[str, str], Any] = _opened.__dict__.setdefault("file_systems", {})
+    found = opened.get((scheme, root))
+    if found is None:
+        found = opened[scheme, root] = _open(scheme, root)
+    return found
+
+
+def forget_file_system(scheme: str, root: str) -> None:
+    """Have the next call of this thread open a new connection."""
+    _opened.__dict__.get("file_systems", {}).pop((scheme, root), None)
+
+
+def path_of(location: StoredLocation) -> str:
+    """Return the path of a location in its file system."""
+    return f"/{location.key}" if location.scheme in _WITH_HOST else f"{location.root}/{location.key}"
+
+
+def words_for(error: Exception) -> str:
+    """Return why a file system failed; messages of libraries may hold a login."""
+    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
+
+
+def _open(scheme: str, root: str) -> Any:
+    packages = " ".join(filter(None, ("fsspec", PACKAGES.get(scheme))))
+    try:
+        import fsspec
+
+        kind = fsspec.get_filesystem_class(scheme)
+    except ImportError as error:
+        raise ConfigurationError(f"{scheme}:// needs further packages; pip install {packages}") from error
+    # Only the host is taken from the URL: chains of file systems, logins and options in URLs have no effect.
+    options = kind._get_kwargs_from_urls(f"{scheme}://{root}/") if scheme in _WITH_HOST else {}
+    return kind(**options, skip_instance_cache=True, use_listings_cache=False)
