@@ -186,6 +186,20 @@ class Task(ABC):
         tally.add(prediction, targets)
         return tally.measured()
 
+    def given(self, labels: Sequence[tuple[str, float]], masks: Sequence[Mask]) -> list[tuple[str, float]]:
+        """Return the labels that stored results give to an image, with their scores."""
+        return list(labels[:1]) or [(found.label, found.score) for found in masks]
+
+    def certainty(self, labels: Sequence[tuple[str, float]], masks: Sequence[Mask]) -> float | None:
+        """Return how certain stored results are, 0 to 1; None if there are none.
+
+        By default it is the margin: the best score less the second best (Scheffer et al. 2001; Settles 2009, Active
+        Learning Literature Survey, section 3.1).
+        """
+        if not labels:
+            return None
+        return labels[0][1] - (labels[1][1] if len(labels) > 1 else 0.0)
+
     def background(self, labels: Sequence[str]) -> str | None:
         """Return the label that is not stored, or None."""
         return None

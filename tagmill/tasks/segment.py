@@ -66,6 +66,11 @@ class Segment(Task):
             Headline("pixels right", f"{measured['pixel_accuracy']:.1%}"),
         ]
 
+    def certainty(self, labels: Sequence[tuple[str, float]], masks: Sequence[Mask]) -> float | None:
+        # The mean probability over the pixels of all masks.
+        area = sum(found.area_share for found in masks)
+        return sum(found.score * found.area_share for found in masks) / area if area else None
+
     def background(self, labels: Sequence[str]) -> str | None:
         return BACKGROUND if BACKGROUND in labels else None
 

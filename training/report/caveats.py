@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tagmill.pages.templating import count_images
 from training.report.analysis import Analysis, LabelAnalysis
-from training.report.templating import count_images
 
 #: images below which the figure of a label is unreliable
 FEW = 20

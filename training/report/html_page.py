@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from tagmill.files import write_bytes_atomic
+from tagmill.pages.templating import duration, render
 from tagmill.tasks.base import Headline
 from tagmill.text import flatten
 from training.annotations.folders import short_name
 from training.data.arrays import LabeledSet
 from training.report.analysis import Analysis
-from training.report.templating import duration, render
 
+TEMPLATES = Path(__file__).parent / "templates"
 #: images that are listed of those left out
 NAMED = 20
 #: labels up to which a table is unfolded when the page opens
@@ -65,7 +66,7 @@ def write_page(
         ],
         "unreadable": [(short_name(one.path), one.reason) for one in unreadable[:NAMED]],
     }
-    write_bytes_atomic(run / "report.html", render("report.html.j2", values).encode())
+    write_bytes_atomic(run / "report.html", render(TEMPLATES / "report.html.j2", values).encode())
 
 
 def headlines(analysis: Analysis, summary: Mapping[str, Any], use: str) -> list[Headline]:

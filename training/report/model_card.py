@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from tagmill.files import write_bytes_atomic
+from tagmill.pages.templating import render
 from tagmill.tasks.metrics import DESCRIPTIONS
 from training.report.analysis import Analysis
-from training.report.html_page import headlines
-from training.report.templating import render
+from training.report.html_page import TEMPLATES, headlines
 
 #: labels and mix-ups that the card lists
 NAMED = 8
@@ -40,4 +40,4 @@ def write_card(run: Path, summary: Mapping[str, Any], use: str, analysis: Analys
         "run": shlex.quote(str(run)),
         "bundle": shlex.quote(f"{name}.onnx"),
     }
-    write_bytes_atomic(run / "MODEL_CARD.md", render("model_card.md.j2", values).encode())
+    write_bytes_atomic(run / "MODEL_CARD.md", render(TEMPLATES / "model_card.md.j2", values).encode())

@@ -12,15 +12,15 @@ from urllib3 import BaseHTTPResponse, PoolManager, Timeout
 from urllib3 import exceptions as http_errors
 from urllib3.util import parse_url
 
+from tagmill.http.checked_connection import cut_after, pool_classes
+from tagmill.http.public_address import may_connect
 from tagmill.images.formats.signatures import MEDIA_TYPES
 from tagmill.locations import FETCHED
 from tagmill.outcomes import ErrorCode, ImageFailure
 from tagmill.private_hosts import PrivateHosts
-from worker.sources.checked_connection import cut_after, pool_classes
 from worker.sources.content_coding import TooManyBytesError, UnreadableBodyError, unpack
 from worker.sources.http_failure import BusyFailure, TransientFailure, explain, without_secrets
 from worker.sources.pace import Paces
-from worker.sources.public_address import may_connect
 from worker.sources.redirects import REDIRECTS, redirected
 from worker.sources.retry_after import seconds_to_wait
 from worker.sources.terms import Terms, Traffic

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.browser import Browser
+from support.contrast import CONTRASTS
 from support.labeled_sets import evaluation_of, labeled_set, summary_of
 
 from tagmill.tasks.base import Task, task_named, task_names
@@ -20,20 +21,6 @@ LABELS = {
     SEGMENT: ("background", "hat", "shoe"),
 }
 WIDE, PHONE = (1280, 900), (360, 740)
-
-#: the contrast of each text with its background (WCAG 2.2), the lowest first
-CONTRASTS = """
-(() => {
-  const light = c => { const [r, g, b] = c.match(/[\\d.]+/g).slice(0, 3).map(v => { v /= 255;
-    return v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4; }); return .2126 * r + .7152 * g + .0722 * b; };
-  const behind = e => { for (; e; e = e.parentElement) { const c = getComputedStyle(e).backgroundColor;
-    if (!c.startsWith('rgba(0, 0, 0, 0')) return c; } return 'rgb(255, 255, 255)'; };
-  const texts = [...document.querySelectorAll('h1,h2,h3,p,dt,dd,li,a,th,td,figcaption,summary,code')]
-    .filter(e => e.textContent.trim() && !e.classList.contains('skip'));
-  return texts.map(e => { const [a, b] = [light(getComputedStyle(e).color), light(behind(e))].sort((x, y) => y - x);
-    return [(a + .05) / (b + .05), e.tagName + ' ' + e.textContent.trim().slice(0, 40)]; }).sort((x, y) => x[0] - y[0]);
-})()
-"""
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from support.labeled_sets import evaluation_of, labeled_set, summary_of
 from tagmill import files
 from tagmill.errors import ConfigurationError
 from tagmill.files import write_bytes_atomic
+from tagmill.pages.templating import duration, escape_markdown
 from tagmill.tasks.base import Task, task_named, task_names
 from tagmill.tasks.classify import CLASSIFY
 from tagmill.tasks.metrics import interval
@@ -38,7 +39,6 @@ from training.report.image_grids import (
     true_labels,
     varied_positions,
 )
-from training.report.templating import duration, escape_markdown
 from training.report.write import write_report
 
 COLORS = ("blue", "green", "red")

@@ -466,7 +466,7 @@ def test_a_listed_name_does_not_lead_to_a_metadata_service(monkeypatch: pytest.M
 
 def test_a_redirect_to_a_private_address_is_forbidden(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     # 127.0.0.1 stands for the public server, and localhost for a private one.
-    monkeypatch.setattr("worker.sources.public_address.is_public", lambda address: address == "127.0.0.1")
+    monkeypatch.setattr("tagmill.http.public_address.is_public", lambda address: address == "127.0.0.1")
     monkeypatch.setattr(socket, "getaddrinfo", _names({"localhost": "127.0.0.2"}))
     site.replies["/a.jpg"] = reply(302, Location=f"http://localhost:{site.port}/a.jpg")
     assert code_of(Fetcher([], FetchLimits(10, 5.0)), f"{site.url}/a.jpg") == ErrorCode.FORBIDDEN_LOCATION
@@ -486,7 +486,7 @@ def test_a_name_that_changes_its_address_is_connected_at_the_checked_address(
 
     real: Callable[..., object] = socket.getaddrinfo
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    monkeypatch.setattr("worker.sources.public_address.is_public", lambda address: address == "127.0.0.1")
+    monkeypatch.setattr("tagmill.http.public_address.is_public", lambda address: address == "127.0.0.1")
     site.replies["/a.jpg"] = reply(body=b"picture")
     fetcher = Fetcher([], FetchLimits(10, 5.0))
     assert fetcher.fetch(f"http://rebind.example:{site.port}/a.jpg").data == b"picture"

@@ -1,4 +1,4 @@
-"""Fill in the templates of the page and the model card, and format the numbers in them."""
+"""Fill in the templates of reports and model cards, and format the numbers in them."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -10,14 +10,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from tagmill.text import legible
 
 
-def render(name: str, values: Mapping[str, Any]) -> str:
-    """Return a template, filled in. In HTML every value is escaped."""
-    return _environment().get_template(name).render(**values)
+def render(template: Path, values: Mapping[str, Any]) -> str:
+    """Return a template, filled in. In HTML every value is escaped. It may include `base.css` of this folder."""
+    return _environment(template.parent).get_template(template.name).render(**values)
 
 
-def _environment() -> Environment:
+def _environment(folder: Path) -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        loader=FileSystemLoader([folder, Path(__file__).parent]),
         autoescape=lambda name: name is not None and name.endswith(".html.j2"),
         undefined=StrictUndefined,
         finalize=printable,

@@ -4,8 +4,8 @@ import ipaddress
 
 import pytest
 
+from tagmill.http.public_address import is_public, may_connect
 from tagmill.private_hosts import PrivateHosts
-from worker.sources.public_address import is_public, may_connect
 
 
 @pytest.mark.parametrize(

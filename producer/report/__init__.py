@@ -1,0 +1,1 @@
+"""The report of a run: one HTML page with its figures, charts, failures and images."""

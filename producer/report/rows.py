@@ -1,0 +1,103 @@
+"""One image of the page as a row of JSON values, and the tables that its numbers point to."""
+
+import json
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from producer.report.figures import ModelFigures
+from producer.report.outlines import outline, view_box
+from producer.results.image_result import ImageResult
+from tagmill.extra import parse_extra, text_of
+from tagmill.images.preprocess import PreprocessSpec
+from tagmill.redact import shown_uri
+from tagmill.tasks.masks import figure_colors
+from tagmill.text import legible
+
+#: characters of a key, a location or a detail, and of a value of a further column
+MOST, MOST_OF_VALUE = 600, 200
+#: further columns of an image that are shown
+MOST_COLUMNS = 30
+
+
+def model_table(figures: ModelFigures) -> dict[str, Any]:
+    """Return what the page knows of a model."""
+    colors = (figure_colors() * 255).round().astype(int).tolist()
+    masks = figures.task.gives_masks
+    given = dict(figures.by_label)
+    return {
+        "name": figures.name,
+        "masks": masks,
+        "multilabel": figures.task.multilabel,
+        "labels": [legible(label) for label in figures.model.labels],
+        "colors": ["#{:02x}{:02x}{:02x}".format(*colors[n % 256]) for n in range(len(figures.model.labels))]
+        if masks
+        else [],
+        "counts": [given[label].images if label in given else 0 for label in figures.model.labels],
+        "thresholds": [figures.thresholds.get(label) for label in figures.model.labels],
+        "histograms": {n: given[label].histogram for n, label in enumerate(figures.model.labels) if label in given},
+    }
+
+
+class RowWriter:
+    """Makes the rows of images. Scores are in thousandths."""
+
+    def __init__(self, models: Sequence[ModelFigures], truth: Mapping[str, tuple[str, ...]]) -> None:
+        self._models = models
+        self._truth = truth
+        self._numbers = [{label: n for n, label in enumerate(found.model.labels)} for found in models]
+        self._specs = [PreprocessSpec.from_dict(found.model.spec["preprocess"]) for found in models]
+
+    def row(self, result: ImageResult, note: str) -> list[Any]:
+        """Return the row of an image. `note` says why it has no thumbnail, "" if it has one."""
+        box = view_box(result.width, result.height) if result.width and result.height else None
+        truth = self._truth.get(result.image_key, ())
+        return [
+            _cut(result.image_key),
+            _cut(shown_uri(result.uri)),
+            int(result.uri == shown_uri(result.uri)),
+            result.status,
+            result.error_code or "",
+            _cut(result.error_detail or ""),
+            note,
+            [result.width, result.height, *box] if box else None,
+            [self._answer(number, result) for number in range(len(self._models))] if box else [],
+            [legible(label) for label in truth],
+            _columns(result),
+        ]
+
+    def _answer(self, number: int, result: ImageResult) -> list[Any]:
+        """Return certainty, number of labels given, labels with scores, and outlines, of one model."""
+        figures, numbers = self._models[number], self._numbers[number]
+        labels, masks = result.labels.get(figures.name, []), result.masks.get(figures.name, [])
+        certainty = figures.task.certainty(labels, masks)
+        given = figures.task.given(labels, masks)
+        shown = labels or given
+        flat = [value for label, score in shown if label in numbers for value in (numbers[label], _thousandths(score))]
+        answer: list[Any] = [None if certainty is None else _thousandths(certainty), len(given), flat]
+        if figures.task.gives_masks and result.width and result.height:
+            answer.append([outline(found, self._specs[number], result.width, result.height) for found in masks])
+            answer.append([_thousandths(found.area_share) for found in masks])
+        return answer
+
+
+def in_script(value: Any) -> str:
+    """Return JSON for a script element: no `<`, so that nothing inside ends the element."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def _columns(result: ImageResult) -> list[list[str]]:
+    """Return the further columns of the manifest as names and values."""
+    columns = parse_extra(result.extra)
+    pairs = ((name, text_of(value)) for name, value in columns.items())
+    return [[_cut(text, MOST_OF_VALUE) for text in pair] for pair in islice(pairs, MOST_COLUMNS)]
+
+
+def _cut(text: str, most: int = MOST) -> str:
+    text = legible(text)
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _thousandths(value: float) -> int:
+    return round(1000 * min(1.0, max(0.0, value))) if value == value else 0

@@ -1,0 +1,141 @@
+"""The values of the page's template: what it says of a run in words and numbers."""
+
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+from producer.report.accuracy import PAIRS
+from producer.report.advice import ADVICE, retry_command
+from producer.report.figures import RunFigures
+from producer.report.page import CHUNK
+from producer.report.selection import Selected
+from tagmill.ledger.progress import RunProgress
+from tagmill.outcomes import ErrorCode
+from tagmill.pages.templating import count_images, duration
+from tagmill.redact import shown_uri
+from tagmill.tasks.base import Headline
+
+#: labels up to which a table shows all, and how many it shows of more
+UNFOLDED, TOP = 30, 20
+
+_CERTAINTY = {
+    "classify": "for a classifier, its margin: the best score less the second best",
+    "multilabel": "for several labels an image, how far the score nearest to 0.5 is from it",
+    "segment": "for masks, their mean score, weighted by area",
+}
+
+
+def page_values(progress: RunProgress, figures: RunFigures, chosen: Selected, seed: int) -> dict[str, Any]:
+    """Return the values of the template."""
+    tasks = dict.fromkeys(found.model.task for found in figures.models)
+    judged = [(number, found) for number, found in enumerate(figures.models) if found.accuracy.share.of]
+    certainty = "; ".join(_CERTAINTY[task] for task in tasks if task in _CERTAINTY)
+    return {
+        "progress": progress,
+        "source": source_of(progress),
+        "figures": figures,
+        "tiles": tiles(progress, figures),
+        "notes": notes(progress, figures, chosen, seed),
+        "facts": facts(progress, figures),
+        "failures": [_failure(progress, figures, code, count) for code, count in figures.failures.most_common()],
+        "judged": judged,
+        "most_pairs": PAIRS,
+        "unfolded": UNFOLDED,
+        "top": TOP,
+        "chunk": CHUNK,
+        "certainty_said": f"How certain a model is: {certainty}." if certainty else "",
+        "has_masks": any(found.task.gives_masks for found in figures.models),
+        "read": _clock(progress.read_at),
+        "version": version("tagmill"),
+    }
+
+
+def source_of(progress: RunProgress) -> str:
+    """Return the sources of a run without logins and signatures."""
+    return " ".join(map(shown_uri, progress.source.split(" ")))
+
+
+def tiles(progress: RunProgress, figures: RunFigures) -> list[Headline]:
+    """Return the figures that are read first."""
+    found = []
+    for model in figures.models:
+        share = model.accuracy.share
+        if share.value is not None:
+            low, high = share.interval
+            said = f"{low:.1%} to {high:.1%} with 95% certainty"
+            found.append(Headline(f"right: {model.name}", f"{share.value:.1%}", said))
+    found.append(Headline("images", f"{figures.images:,}", _each(figures.statuses)))
+    if figures.images:
+        failed = figures.statuses["failed"] / figures.images
+        found.append(Headline("failed", f"{failed:.1%}", count_images(figures.statuses["failed"])))
+    if progress.seconds:
+        speed = (progress.tagged + progress.failed) / progress.seconds
+        found.append(Headline("took", duration(progress.seconds), "from the first batch to the last"))
+        found.append(Headline("images/s", f"{speed:,.0f}" if speed >= 10 else f"{speed:.1f}", "over the whole run"))
+    return found
+
+
+def notes(progress: RunProgress, figures: RunFigures, chosen: Selected, seed: int) -> list[str]:
+    """Return what a reader must know before the figures."""
+    said = []
+    if progress.pending:
+        said.append(
+            f"The run is {progress.state}: {count_images(progress.pending)} had no outcome when this page was written. "
+            "Write it again once the run is done."
+        )
+    if not chosen.everything:
+        parts = [
+            (chosen.failed, "that failed"),
+            (chosen.wrong, "that are wrong"),
+            (chosen.uncertain, "that are the least certain"),
+            (chosen.drawn, f"drawn at random (seed {seed})"),
+        ]
+        listed = ", ".join(f"{count:,} {words}" for count, words in parts if count)
+        said.append(
+            f"Figures and charts are of all {figures.images:,} images. The grid shows {len(chosen.positions):,} of them"
+            + (f": {listed}." if listed else ".")
+        )
+    missing = figures.truths - figures.with_truth
+    if missing > 0:
+        said.append(f"Of the truth, {missing:,} {'key is' if missing == 1 else 'keys are'} not in this run.")
+    return said
+
+
+def facts(progress: RunProgress, figures: RunFigures) -> list[tuple[str, str]]:
+    """Return what is known of the run, as names and values."""
+    known = progress.tagged * len(progress.models) - progress.inferences
+    found = [
+        ("Source", source_of(progress)),
+        ("Models", ", ".join(progress.models)),
+        ("Submitted", _clock(progress.created_at)),
+    ]
+    if progress.started_at is not None:
+        found.append(("First batch", _clock(progress.started_at)))
+    if progress.finished_at is not None:
+        found.append(("Last result", _clock(progress.finished_at)))
+    found.append(("Batches", _each(progress.batches)))
+    new = f"{progress.inferences:,} new"
+    found.append(("Inferences", f"{new}, {known:,} known from before or from the same bytes" if known > 0 else new))
+    return found
+
+
+def _failure(progress: RunProgress, figures: RunFigures, code: str, count: int) -> dict[str, Any]:
+    meaning, advice = ADVICE[ErrorCode(code)]
+    command = retry_command(progress.run, code, local=progress.is_local)
+    return {
+        "code": code,
+        "images": count,
+        "meaning": meaning,
+        "advice": advice,
+        "command": command,
+        "examples": figures.examples[code],
+    }
+
+
+def _each(counts: Any) -> str:
+    """Return counts by word in one line, without those that are zero."""
+    return ", ".join(f"{count:,} {word}" for word, count in counts.items() if count)
+
+
+def _clock(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")

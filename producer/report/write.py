@@ -1,0 +1,111 @@
+"""Write the report of a run: its figures from all images, and the images that the page shows."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine
+
+from producer.report.figures import BINS, ModelFigures, RunFigures
+from producer.report.images import shown_images
+from producer.report.page import write_page
+from producer.report.rows import RowWriter, model_table
+from producer.report.selection import Selected, Selection
+from producer.report.thumbnails import ThumbnailSize
+from producer.report.values import page_values
+from producer.results.image_result import ImageResult
+from producer.results.model_names import unique_names
+from producer.results.read.models import run_models
+from producer.results.read.runs import read_results
+from tagmill.errors import InputError
+from tagmill.files import open_atomic
+from tagmill.ledger.progress import run_progress
+from tagmill.registry.models import Model
+from tagmill.settings import Settings
+
+#: shows a bar of that many images under a title; the function that it yields counts one
+Bar = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """What a report shows."""
+
+    #: the most images on the page
+    images: int = 10_000
+    #: of the images that are drawn at random
+    seed: int = 0
+    #: image key -> its true labels
+    truth: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Report:
+    """A page that was written."""
+
+    path: Path
+    images: int
+    shown: int
+    #: images that have no thumbnail, because they could not be read
+    unreadable: int
+
+
+def write_report(
+    engine: Engine, run_id: int, out: Path, settings: Settings, options: ReportOptions, bar: Bar
+) -> Report:
+    """Read the run twice, page by page: for the figures, and for the images that are shown. Write the page to `out`."""
+    models = run_models(engine, run_id)
+    names = unique_names(models)
+    progress = run_progress(engine, run_id)
+    figures = RunFigures([(names[model.sha256], model) for model in models], options.truth)
+    with bar("reading results", progress.images) as advance:
+        chosen = _measure(engine, run_id, models, figures, options, advance)
+    shown = len(chosen.positions)
+    rows = RowWriter(figures.models, options.truth)
+    unreadable = 0
+
+    def counted(images: Iterator[tuple[list[Any], bytes]]) -> Iterator[tuple[list[Any], bytes]]:
+        nonlocal unreadable
+        for row, data in images:
+            unreadable += bool(row[6])
+            yield row, data
+
+    with bar("making thumbnails", shown) as advance:
+        results = (one for one in read_results(engine, run_id, models) if one.position in chosen.positions)
+        images = shown_images(results, rows, ThumbnailSize.for_images(shown), settings, advance)
+        tables = {
+            "models": [model_table(found) for found in figures.models],
+            "truth": bool(figures.with_truth),
+            "bins": BINS,
+        }
+        try:
+            with open_atomic(out) as file:
+                write_page(file, page_values(progress, figures, chosen, options.seed), tables, counted(images))
+        except OSError as error:
+            raise InputError(f"{out}: {error.strerror}") from error
+    return Report(out, figures.images, shown, unreadable)
+
+
+def _measure(
+    engine: Engine,
+    run_id: int,
+    models: list[Model],
+    figures: RunFigures,
+    options: ReportOptions,
+    advance: Callable[[], None],
+) -> Selected:
+    """Add all images to the figures; return which are shown."""
+    selection = Selection(options.images, options.seed)
+    for result in read_results(engine, run_id, models):
+        right = figures.add(result)
+        certainties = [_certainty(found, result) for found in figures.models]
+        least = min((value for value in certainties if value is not None), default=None)
+        selection.add(result.position, least, failed=result.error_code is not None, wrong=False in right)
+        advance()
+    return selection.chosen()
+
+
+def _certainty(figures: ModelFigures, result: ImageResult) -> float | None:
+    return figures.task.certainty(result.labels.get(figures.name, []), result.masks.get(figures.name, []))
