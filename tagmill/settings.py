@@ -114,6 +114,11 @@ class Settings(BaseSettings):
     #: machine or its container
     max_worker_memory: int = Field(0, ge=0)
 
+    #: price of one core for an hour, in any currency: `tagmill run status` then shows what a run cost
+    price_cpu_hour: float | None = Field(None, ge=0, allow_inf_nan=False)
+    #: price of one GPU for an hour
+    price_gpu_hour: float | None = Field(None, ge=0, allow_inf_nan=False)
+
     @field_validator("allowed_roots", mode="before")
     @classmethod
     def _split_roots(cls, value: object) -> object:

@@ -11,10 +11,11 @@ from tagmill.cli.param_types import AS_JSON, error_codes
 from tagmill.cli.run_display import exit_code, runs_table, status_table, watch
 from tagmill.db.migrate import open_database
 from tagmill.errors import ExitCode, first_line
-from tagmill.ledger.progress import list_runs, run_progress
+from tagmill.ledger.cost import run_cost
+from tagmill.ledger.progress import RunProgress, list_runs, run_progress
 from tagmill.ledger.runs import cancel_run
 from tagmill.outcomes import ErrorCode
-from tagmill.settings import load_settings
+from tagmill.settings import Settings, load_settings
 
 
 @click.group()
@@ -38,12 +39,10 @@ def list_command(limit: int, as_json: bool) -> None:
 @click.argument("run_id", type=click.IntRange(1, 2**31 - 1), metavar="RUN")
 @AS_JSON
 def status_command(run_id: int, as_json: bool) -> None:
-    """Show the progress of one run, and its failures by code."""
-    progress = run_progress(open_database(load_settings().database_url), run_id)
-    if as_json:
-        click.echo(json.dumps(progress.to_json()))
-    else:
-        open_console().print(status_table(progress))
+    """Show the progress of one run, its failures by code, and what it took."""
+    settings = load_settings()
+    progress = run_progress(open_database(settings.database_url), run_id)
+    _show(progress, settings, as_json)
 
 
 @run.command("watch")
@@ -51,13 +50,11 @@ def status_command(run_id: int, as_json: bool) -> None:
 @AS_JSON
 def watch_command(run_id: int, as_json: bool) -> int:
     """Show a live progress bar until the run is done. Ctrl-C ends the watching, not the run."""
-    engine = open_database(load_settings().database_url)
+    settings = load_settings()
+    engine = open_database(settings.database_url)
     with explain_interruption(run_id):
         progress = watch(engine, run_id)
-    if as_json:
-        click.echo(json.dumps(progress.to_json()))
-    else:
-        open_console().print(status_table(progress))
+    _show(progress, settings, as_json)
     return exit_code(progress)
 
 
@@ -113,3 +110,11 @@ def reconcile_command() -> None:
     settings = require_shared_broker(load_settings())
     batches = reconcile(make_app(settings), open_database(settings.database_url), settings.queue, settings.max_attempts)
     click.echo(f"{batches} batches published")
+
+
+def _show(progress: RunProgress, settings: Settings, as_json: bool) -> None:
+    cost = run_cost(progress, settings)
+    if as_json:
+        click.echo(json.dumps(progress.to_json() | cost.to_json()))
+    else:
+        open_console().print(status_table(progress, cost))

@@ -1,7 +1,7 @@
 """Show runs on a terminal: tables, and a live progress bar."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 
 from tagmill.cli.console import open_console, text_column
 from tagmill.errors import ExitCode
+from tagmill.ledger.cost import RunCost
 from tagmill.ledger.progress import RunProgress, run_progress
 from tagmill.outcomes import ErrorCode
 
@@ -84,7 +85,7 @@ def exit_code(progress: RunProgress) -> ExitCode:
     return ExitCode.FAILED_IMAGES if progress.ended and progress.tagged < progress.images else ExitCode.DONE
 
 
-def status_table(progress: RunProgress) -> Table:
+def status_table(progress: RunProgress, cost: RunCost | None = None) -> Table:
     """Return a table of one run, with the command that retries each kind of failure worth a retry."""
     local = "the same `tagmill tag` again, with --retry-failed --code {}"
     retry = local if progress.is_local else f"tagmill run retry {progress.run} --code {{}}"
@@ -102,6 +103,8 @@ def status_table(progress: RunProgress) -> Table:
     if progress.started_at is not None:
         table.add_row("duration", str(timedelta(seconds=round(progress.seconds))))
     table.add_row("speed", note(progress))
+    for name, words in _taken(progress, cost):
+        table.add_row(name, words)
     for fault in _lacking(progress):
         until = "" if fault["held_until"] is None else f"; no worker has it: until {_clock(fault['held_until'])} UTC"
         table.add_row("waits for", f"{fault['detail']}{until}")
@@ -115,6 +118,20 @@ def status_table(progress: RunProgress) -> Table:
         advice = f" ({retry.format(code)})" if ErrorCode(code).worth_retrying else ""
         table.add_row(f"failed: {code}", f"{count}{advice}")
     return table
+
+
+def _taken(progress: RunProgress, cost: RunCost | None) -> Iterator[tuple[str, str]]:
+    """Yield what a run took, and its price, as names and words."""
+    if progress.requests:
+        megabytes = f"{progress.bytes_fetched / 1e6:,.1f} MB in {progress.requests:,} requests"
+        yield "fetched", f"{megabytes}, {progress.not_modified:,} not modified"
+    if progress.cpu_seconds or progress.gpu_seconds:
+        gpu = f", {progress.gpu_seconds:,.1f} s of GPU" if progress.gpu_seconds else ""
+        yield "took", f"{progress.cpu_seconds:,.1f} s of CPU{gpu}"
+    if cost is not None and cost.price is not None:
+        of_thousand = cost.price_per_1000_images
+        each = "" if of_thousand is None else f", {of_thousand:,.4f} for 1,000 images"
+        yield "price", f"{cost.price:,.4f}{each}"
 
 
 def _lacking(progress: RunProgress) -> list[Mapping[str, Any]]:

@@ -6,7 +6,7 @@ from tagmill.db import rle_code
 from tagmill.db.schema import LABELS
 
 #: every view, in the order in which they can be dropped
-VIEWS = ("catalog_changes", "catalog_masks", "catalog_labels", "run_image", "tagged_entry", "result_label")
+VIEWS = ("catalog_changes", "catalog_masks", "catalog_labels", "run_image", "run_cost", "tagged_entry", "result_label")
 
 #: What `tagmill.db.rle_code` packed, as text.
 _RLE_FUNCTION = """
@@ -92,6 +92,24 @@ LEFT JOIN image_failure AS failure ON failure.run_id = entry.run_id AND failure.
 LEFT JOIN image_content ON image_content.id = tagged.image_id
 """
 
+# Batches that a retry emptied count, too: what they took was spent.
+_RUN_COST = """
+CREATE VIEW run_cost AS
+SELECT batch.run_id,
+    CAST(sum(CASE WHEN batch.finished_at IS NULL THEN 0 ELSE batch.images END) AS BIGINT) AS images,
+    CAST(sum(batch.inferences) AS BIGINT) AS inferences,
+    CAST(sum(batch.requests) AS BIGINT) AS requests,
+    CAST(sum(batch.not_modified) AS BIGINT) AS not_modified,
+    CAST(sum(batch.bytes_fetched) AS BIGINT) AS bytes_fetched,
+    sum(batch.cpu_seconds) AS cpu_seconds,
+    sum(batch.gpu_seconds) AS gpu_seconds,
+    max(batch.finished_at) - min(batch.started_at) AS seconds,
+    sum(CASE WHEN batch.finished_at IS NULL THEN 0 ELSE batch.images END)
+        / nullif(max(batch.finished_at) - min(batch.started_at), 0) AS images_per_second
+FROM batch
+GROUP BY batch.run_id
+"""
+
 
 def create_statements(dialect: str) -> Iterator[str]:
     """Yield the statements that create the views, for PostgreSQL or SQLite."""
@@ -113,6 +131,7 @@ def create_statements(dialect: str) -> Iterator[str]:
     yield _MASKS.format(rle="tagmill_rle(found.rle)" if postgresql else "found.rle", **words)
     yield _CHANGES
     yield _TAGGED_POSTGRESQL if postgresql else _TAGGED_SQLITE
+    yield _RUN_COST
     yield _RUN_IMAGE.format(sha256=sha256, extra="entry.extra::json" if postgresql else "entry.extra")
 
 

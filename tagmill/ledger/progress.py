@@ -27,6 +27,11 @@ _WAITING = text("""
 _FAILED = (BatchStatus.DEAD, BatchStatus.QUEUED)
 #: reasons of failed attempts that are read
 MOST_REASONS = 10
+#: columns of batches that are summed
+_SUMS = (
+    *("images", "tagged", "inferences"),
+    *("requests", "not_modified", "bytes_fetched", "cpu_seconds", "gpu_seconds"),
+)
 #: statuses of batches whose images have no outcome yet
 _UNFINISHED = (BatchStatus.QUEUED, BatchStatus.RUNNING, BatchStatus.CANCELLED)
 
@@ -79,6 +84,13 @@ class RunProgress:
     unfit_workers: Sequence[Mapping[str, Any]] = ()
     #: what no worker has that it needs, or not every one, see `tagmill.ledger.run_faults.waits_for`
     waits_for: Sequence[Mapping[str, Any]] = ()
+    #: requests for its images, those of them that were answered with 304, and the bytes of all bodies
+    requests: int = 0
+    not_modified: int = 0
+    bytes_fetched: int = 0
+    #: seconds of all cores, and of inference calls on GPUs
+    cpu_seconds: float = 0.0
+    gpu_seconds: float = 0.0
 
     @property
     def pending(self) -> int:
@@ -128,6 +140,8 @@ class RunProgress:
             "pending": self.pending,
             "state": self.state,
             "seconds": round(self.seconds, 3),
+            "cpu_seconds": round(self.cpu_seconds, 3),
+            "gpu_seconds": round(self.gpu_seconds, 3),
             "images_per_second": round(self.images_per_second, 1),
             "eta_seconds": None if self.eta_seconds is None else round(self.eta_seconds, 1),
         }
@@ -192,6 +206,11 @@ def _progress(connection: Connection, run_id: int) -> RunProgress:
         inferences=sum(row.inferences for row in rows),
         started_at=min((row.started for row in rows if row.started is not None), default=None),
         finished_at=finished,
+        requests=sum(row.requests for row in rows),
+        not_modified=sum(row.not_modified for row in rows),
+        bytes_fetched=sum(int(row.bytes_fetched) for row in rows),
+        cpu_seconds=sum(row.cpu_seconds for row in rows),
+        gpu_seconds=sum(row.gpu_seconds for row in rows),
         read_at=connection.execute(select(epoch_now())).scalar_one(),
         images_per_second=_recent_rate(connection, run_id, finished),
         workers_waiting=_workers_waiting(connection),
@@ -202,7 +221,7 @@ def _progress(connection: Connection, run_id: int) -> RunProgress:
 
 def _batches(connection: Connection, run_id: int) -> Sequence[Row[Any]]:
     """Return one row per status, with the counts and times of its batches."""
-    sums = [func.sum(batch.c[name]).label(name) for name in ("images", "tagged", "inferences")]
+    sums = [func.sum(batch.c[name]).label(name) for name in _SUMS]
     times = (func.min(batch.c.started_at).label("started"), func.max(batch.c.finished_at).label("finished"))
     counts = (func.count().label("batches"), func.count(batch.c.error).label("errors"))
     counted = select(batch.c.status, *counts, *sums, *times)

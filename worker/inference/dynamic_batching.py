@@ -4,7 +4,8 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from itertools import accumulate
 
 import numpy as np
@@ -13,6 +14,7 @@ from tagmill.images.image import Pixels
 from tagmill.outcomes import ErrorCode
 from tagmill.tasks.base import Prediction
 from worker.inference.error_codes import error_code_of
+from worker.spending import Account, SharedClock, current_account
 
 
 @dataclass(eq=False)
@@ -23,6 +25,8 @@ class _Request:
     answer: Prediction | Exception | None = None
     #: a shared call failed: run this request alone to find out whether its images are at fault
     alone: bool = False
+    #: what the caller's batch takes is added to it
+    account: Account | None = field(default_factory=current_account)
 
 
 class DynamicBatcher:
@@ -33,10 +37,13 @@ class DynamicBatcher:
     here.
     """
 
-    def __init__(self, run: Callable[[Pixels], Prediction], parallel: int) -> None:
-        """`run` infers uint8 [N, H, W, 3]."""
+    def __init__(
+        self, run: Callable[[Pixels], Prediction], parallel: int, gpu_clock: SharedClock | None = None
+    ) -> None:
+        """`run` infers uint8 [N, H, W, 3]. With `gpu_clock`, the time of calls is that of a GPU."""
         self._run = run
         self._parallel = parallel
+        self._gpu_clock = gpu_clock
         self._waiting: deque[_Request] = deque()
         self._active = 0
         #: most images of a shared call, once a larger one ran out of memory
@@ -74,7 +81,8 @@ class DynamicBatcher:
         self._changed.release()
         answers: Sequence[Prediction | Exception | None] = [None] * len(taken)
         try:
-            answers = self._call([request.images for request in taken])
+            with self._counted(taken):
+                answers = self._call([request.images for request in taken])
         finally:
             self._changed.acquire()
             self._active -= 1
@@ -82,6 +90,19 @@ class DynamicBatcher:
                 request.answer, request.alone = answer, answer is None
             self._waiting.extendleft(request for request in reversed(taken) if request.alone)
             self._changed.notify_all()
+
+    def _counted(self, taken: Sequence[_Request]) -> AbstractContextManager[None]:
+        """Split the GPU's time in the block among these requests, by their images."""
+        if self._gpu_clock is None:
+            return nullcontext()
+        images = sum(len(request.images) for request in taken)
+
+        def take(seconds: float) -> None:
+            for request in taken:
+                if request.account is not None:
+                    request.account.add_gpu(seconds * len(request.images) / images)
+
+        return self._gpu_clock.used(take)
 
     def _call(self, parts: list[Pixels]) -> Sequence[Prediction | Exception | None]:
         """Return the result of each part; None for each part of a shared call that failed."""

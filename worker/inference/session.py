@@ -20,6 +20,7 @@ from worker.inference.backend import Backend, library_error
 from worker.inference.call_tracker import CallTracker
 from worker.inference.dynamic_batching import DynamicBatcher
 from worker.inference.golden_check import check_answers, check_scores, probe_images, tolerance
+from worker.spending import GPU_CLOCK
 
 __all__ = ["CPU", "CUDA", "TENSORRT", "Session"]
 
@@ -69,7 +70,11 @@ class Session:
         self.calls = CallTracker()
         session = weakref.proxy(self)  # no cycle: a session that is dropped frees the GPU's memory at once
         #: shares calls among the batches that infer at the same time
-        self.batched = DynamicBatcher(lambda images: session.run(images, best_only=True), self.parallel)
+        self.batched = DynamicBatcher(
+            lambda images: session.run(images, best_only=True),
+            self.parallel,
+            GPU_CLOCK if self.provider in (CUDA, TENSORRT) else None,
+        )
         #: least side in pixels that decoding may shrink an image to
         self.decode_side = self.spec.preprocess.decode_side
         self._outputs = self.spec.task.wanted_outputs(0)

@@ -19,6 +19,7 @@ from tagmill.settings import Settings
 from worker.inference.session_cache import BundleFiles
 from worker.pipeline.batch_image import BatchImage
 from worker.sources.terms import Traffic
+from worker.spending import counting_children
 from worker.supervision.process import ProcessEnd
 from worker.supervision.quarantine_process import take_outcome
 
@@ -49,7 +50,7 @@ class Quarantine:
             return images
         bundles = {sha256: self._files.path(sha256) for sha256 in claimed.models}
         log.warning("batch is suspect", extra={"action": "batch_quarantined", "batch": claimed.batch_id})
-        with self._lock:
+        with self._lock, counting_children():
             # First all images at once: a batch without a bad image passes as it would in the worker.
             with _QuarantineProcess(self._settings, bundles, claimed.roots, traffic) as child:
                 done = child.tag(wanted)
