@@ -1,4 +1,4 @@
-"""Retry images of a run, take the messages of a cancelled one off the queue, and publish every batch that waits."""
+"""Retry, pause and resume runs, change their priority, and publish every batch that waits."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -10,9 +10,11 @@ from producer.submit import publish_run
 from tagmill.broker.publish import publish
 from tagmill.broker.remove import remove_messages
 from tagmill.db.connection import database_time
+from tagmill.ledger.control import pause_run, resume_run, set_priority, waiting_messages
 from tagmill.ledger.reaper import abandoned_runs, mark_dead, reclaim_before, reclaim_due, requeue_expired
-from tagmill.ledger.runs import cancelled_messages, requeue_images
+from tagmill.ledger.runs import cancelled_messages, queue_of, requeue_images
 from tagmill.outcomes import ErrorCode
+from tagmill.priority import Priority
 
 
 def remove_cancelled(app: Celery, engine: Engine, run_id: int) -> int:
@@ -22,6 +24,40 @@ def remove_cancelled(app: Celery, engine: Engine, run_id: int) -> int:
     """
     queue, messages = cancelled_messages(engine, run_id)
     return remove_messages(app, queue, run_id, messages)
+
+
+def pause(app: Celery, engine: Engine, run_id: int) -> int | None:
+    """Pause a run and take its messages off the queue; return how many were there, and None if it was paused already.
+
+    Workers drop what is left. Raise the errors of `tagmill.ledger.control.pause_run`, and kombu's OperationalError if
+    the broker is down: the run is paused then, too.
+    """
+    if not pause_run(engine, run_id):
+        return None
+    queue, messages = waiting_messages(engine, run_id)
+    return remove_messages(app, queue, run_id, messages)
+
+
+def resume(app: Celery, engine: Engine, run_id: int) -> int | None:
+    """Open a paused run and publish what waits; return how many messages were sent, and None if it was not paused.
+
+    Raise the errors of `tagmill.ledger.control.resume_run` and of `publish_run`.
+    """
+    return publish_run(app, engine, run_id) if resume_run(engine, run_id) else None
+
+
+def change_priority(app: Celery, engine: Engine, run_id: int, priority: Priority) -> int | None:
+    """Change the priority of a run, and publish its waiting batches again there.
+
+    Return how many messages were sent, and None if it has that priority already. Raise the errors of
+    `tagmill.ledger.control.set_priority` and of `publish_run`.
+    """
+    before = set_priority(engine, run_id, priority)
+    if before is priority:
+        return None
+    # What stays on a list that is served sooner would be taken at the old priority.
+    remove_messages(app, queue_of(engine, run_id), run_id, steps=(before, before.retry_step))
+    return publish_run(app, engine, run_id)
 
 
 def retry_run(
@@ -47,8 +83,10 @@ def reconcile(app: Celery, engine: Engine, queue: str, max_attempts: int) -> int
         pass
     now = database_time(engine)
     published = sum(publish_run(app, engine, run_id) for run_id in abandoned_runs(engine, queue))
-    for look in (reclaim_due, partial(reclaim_before, moment=now)):
-        while batches := look(engine, queue):
-            publish(app, batches, engine=engine)
-            published += len(batches)
+    for priority in Priority:
+        looks = ((reclaim_due, priority.retry_step), (partial(reclaim_before, moment=now), int(priority)))
+        for look, step in looks:
+            while batches := look(engine, queue, priority):
+                publish(app, batches, step, engine=engine)
+                published += len(batches)
     return published

@@ -8,7 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tagmill.broker.message_loss import recover_messages
 from tagmill.broker.publish import open_channel, publish
-from tagmill.ledger.runs import leave_publishing, queue_of, take_unpublished
+from tagmill.ledger.runs import leave_publishing, priority_of, queue_of, take_unpublished
 
 
 def publish_run(app: Celery, engine: Engine, run_id: int) -> int:
@@ -23,7 +23,7 @@ def publish_run(app: Celery, engine: Engine, run_id: int) -> int:
             recover_messages(app, channel, engine, queue_of(engine, run_id))
         published = 0
         while batches := take_unpublished(engine, run_id):
-            publish(app, batches, engine=engine)
+            publish(app, batches, priority_of(engine, run_id), engine=engine)
             published += len(batches)
     except BaseException:
         with suppress(SQLAlchemyError):  # reapers find out by themselves, a little later

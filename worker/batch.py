@@ -35,6 +35,7 @@ from worker.pipeline.known_urls import recall_urls, remember_urls
 from worker.pipeline.repeated import take_first_outcomes
 from worker.pipeline.tagger import Tagger
 from worker.sources.terms import Traffic
+from worker.spending import Spending
 from worker.supervision.memory import memory_limit
 from worker.supervision.process import process_name
 from worker.supervision.quarantine import Quarantine
@@ -74,6 +75,7 @@ class BatchProcessor:
         self.name = f"{socket.gethostname()}:{os.getpid()}"
         self._process = process_name()
         self._recycle = hooks.recycle
+        self._spending = Spending()
         self._dropped = Tally(log, logging.INFO, "batch not free")
         self._waiting = Tally(log, logging.INFO, "batch waits for the entries that it repeats")
         self._refused = Tally(log, logging.ERROR, "message refused")
@@ -106,7 +108,12 @@ class BatchProcessor:
         if claimed is None:
             return self._drop(message)
         fields = log_fields(run=message.run, batch=message.batch, model=claimed.model)
-        with fields, self._heartbeat.holding(lease.token), self._released_on_error(claimed):
+        with (
+            fields,
+            self._spending.of_batch(claimed.run_id) as taken,
+            self._heartbeat.holding(lease.token),
+            self._released_on_error(claimed),
+        ):
             source, pools = tagger.fetcher(claimed.roots), tagger.pools
             started = decoded = time.perf_counter()
             traffic, models = Traffic(), claimed.models
@@ -133,7 +140,7 @@ class BatchProcessor:
             inferred = time.perf_counter()
             if self._health and any(image.code in SUSPECT and image.local for image in images):
                 self._health.require_folders(claimed, images)
-            spent = Spent(traffic.requests, traffic.not_modified, traffic.bytes_fetched)
+            spent = Spent(traffic.requests, traffic.not_modified, traffic.bytes_fetched, *taken())
             result = to_result([*images, *repeated], spent)
             written = ledger.complete(claimed, result, self.name)
             return _report(claimed, result, written, (started, decoded, inferred, time.perf_counter()))

@@ -1,12 +1,12 @@
 """The reaper pass that republishes expired and lost batches; one thread of each worker repeats it."""
 
 import time
+from collections.abc import Mapping
 from functools import partial
 
 from celery import Celery
 from sqlalchemy import Engine
 
-from tagmill.broker.message import Priority
 from tagmill.broker.message_loss import recover_messages
 from tagmill.broker.publish import open_channel, publish, queue_length
 from tagmill.db.connection import terminate_silent
@@ -19,13 +19,14 @@ from tagmill.ledger.reaper import (
     reclaim_retries,
     requeue_expired,
 )
-from tagmill.ledger.runs import leave_publishing, take_unpublished
+from tagmill.ledger.runs import leave_publishing, priority_of, take_unpublished
+from tagmill.priority import STEPS, Priority
 from tagmill.settings import Settings
 from worker.connections.availability import Services
 from worker.connections.periodic import Periodic
 from worker.task import log
 
-#: share of the grace after which a batch of the first priority counts as lost: it is served before all others
+#: share of the grace after which a batch that waits for a retry counts as lost: it is served before others
 AGAIN_SHARE = 0.3
 
 
@@ -43,27 +44,44 @@ def reap(app: Celery, engine: Engine, settings: Settings, services: Services) ->
     # Before any batch is marked as published: a broker that is down ends this pass here.
     with open_channel(app) as channel:
         recovered = recover_messages(app, channel, engine, queue)
-        waiting, first = queue_length(channel, queue), queue_length(channel, queue, Priority.RETRY)
+        waiting = {step: queue_length(channel, queue, step) for step in STEPS}
     if recovered:
         log.warning(
             "messages that the broker lost were republished",
             extra={"action": "messages_recovered", "batches": recovered},
         )
-    due = reclaim_due(engine, queue)
-    if first == 0:
-        due += reclaim_retries(engine, queue, AGAIN_SHARE * settings.queued_grace_seconds)
-    lost = reclaim_lost(engine, queue, settings.queued_grace_seconds) if waiting == 0 else []
-    abandoned = abandoned_runs(engine, queue)[:1]
-    for run_id in abandoned:
-        lost += take_unpublished(engine, run_id)
-    if due or lost:
-        publish(app, due, Priority.RETRY, engine=engine)
-        publish(app, lost, engine=engine)
-        for run_id in abandoned:
-            leave_publishing(engine, run_id)  # the next pass goes on
-        log.info("batches republished", extra={"action": "batches_republished", "batches": len(due) + len(lost)})
+    published = sum(_publish_lost(app, engine, settings, priority, waiting) for priority in Priority)
+    for run_id in abandoned_runs(engine, queue)[:1]:
+        published += _publish_abandoned(app, engine, run_id)
+    if published:
+        log.info("batches republished", extra={"action": "batches_republished", "batches": published})
     services.broker.answered(asked)
-    return recovered + len(due) + len(lost)
+    return recovered + published
+
+
+def _publish_lost(
+    app: Celery, engine: Engine, settings: Settings, priority: Priority, waiting: Mapping[int, int]
+) -> int:
+    """Publish the batches of a priority that have no message; return how many. `waiting`: step -> messages."""
+    queue, grace = settings.queue, settings.queued_grace_seconds
+    due = reclaim_due(engine, queue, priority)
+    if waiting[priority.retry_step] == 0:
+        due += reclaim_retries(engine, queue, priority, AGAIN_SHARE * grace)
+    empty = waiting[priority] + waiting[priority.retry_step] == 0
+    lost = reclaim_lost(engine, queue, priority, grace) if empty else []
+    for batches, step in ((due, priority.retry_step), (lost, int(priority))):
+        if batches:
+            publish(app, batches, step, engine=engine)
+    return len(due) + len(lost)
+
+
+def _publish_abandoned(app: Celery, engine: Engine, run_id: int) -> int:
+    """Publish the next batches of a run whose producer ended early; return how many. The next pass goes on."""
+    batches = take_unpublished(engine, run_id)
+    if batches:
+        publish(app, batches, priority_of(engine, run_id), engine=engine)
+        leave_publishing(engine, run_id)
+    return len(batches)
 
 
 def end_silent(engine: Engine, settings: Settings, services: Services) -> None:

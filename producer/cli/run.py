@@ -1,4 +1,4 @@
-"""`tagmill run`: list, show, watch, cancel, retry and reconcile runs."""
+"""`tagmill run`: list, show, watch, pause, resume, cancel, retry and reconcile runs."""
 
 import json
 
@@ -7,20 +7,22 @@ from kombu.exceptions import OperationalError
 
 from producer.cli.options import explain_broker_outage, explain_interruption
 from tagmill.cli.console import open_console
-from tagmill.cli.param_types import AS_JSON, error_codes
+from tagmill.cli.param_types import AS_JSON, PRIORITY, error_codes
 from tagmill.cli.run_display import exit_code, runs_table, status_table, watch
 from tagmill.db.migrate import open_database
 from tagmill.errors import ExitCode, first_line
+from tagmill.ledger.control import is_paused
 from tagmill.ledger.cost import run_cost
 from tagmill.ledger.progress import RunProgress, list_runs, run_progress
 from tagmill.ledger.runs import cancel_run
 from tagmill.outcomes import ErrorCode
+from tagmill.priority import Priority
 from tagmill.settings import Settings, load_settings
 
 
 @click.group()
 def run() -> None:
-    """List runs, show and watch their progress, cancel and retry them."""
+    """List runs, show and watch their progress, pause, cancel and retry them."""
 
 
 @run.command("list")
@@ -80,6 +82,59 @@ def cancel_command(run_id: int) -> None:
             click.echo(f"{removed} messages were taken off the queue")
 
 
+@run.command("pause")
+@click.argument("run_id", type=click.IntRange(1, 2**31 - 1), metavar="RUN")
+def pause_command(run_id: int) -> None:
+    """Let workers take no further batches of a run. Batches in work finish; `resume` goes on."""
+    from producer.runs import pause
+    from tagmill.broker.app import make_app
+
+    settings = load_settings()
+    engine = open_database(settings.database_url)
+    try:
+        removed = pause(make_app(settings), engine, run_id)
+    except OperationalError as error:
+        removed = 0
+        reason = f"the broker does not answer ({first_line(error)})"
+        click.echo(f"{reason}; workers will drop the messages that are left on the queue", err=True)
+    if removed is None:
+        click.echo(f"run {run_id} is paused already")
+        return
+    click.echo(f"run {run_id} is paused; go on with: tagmill run resume {run_id}")
+
+
+@run.command("resume")
+@click.argument("run_id", type=click.IntRange(1, 2**31 - 1), metavar="RUN")
+def resume_command(run_id: int) -> None:
+    """Go on with a paused run: its waiting batches are queued again."""
+    from producer.runs import resume
+    from tagmill.broker.app import make_app, require_shared_broker
+
+    settings = require_shared_broker(load_settings())
+    engine = open_database(settings.database_url)
+    with explain_interruption(run_id), explain_broker_outage(run_id):
+        batches = resume(make_app(settings), engine, run_id)
+    click.echo(f"run {run_id} is not paused" if batches is None else f"run {run_id}: {batches} batches queued again")
+
+
+@run.command("priority")
+@click.argument("run_id", type=click.IntRange(1, 2**31 - 1), metavar="RUN")
+@click.argument("priority", type=PRIORITY)
+def priority_command(run_id: int, priority: str) -> None:
+    """Change the priority of a run. Its waiting batches are queued again, before or behind those of other runs."""
+    from producer.runs import change_priority
+    from tagmill.broker.app import make_app, require_shared_broker
+
+    settings = require_shared_broker(load_settings())
+    engine = open_database(settings.database_url)
+    with explain_interruption(run_id), explain_broker_outage(run_id):
+        batches = change_priority(make_app(settings), engine, run_id, Priority.parse(priority))
+    if batches is None:
+        click.echo(f"run {run_id} is {priority} already")
+    else:
+        click.echo(f"run {run_id} is {priority}; {batches} batches queued again")
+
+
 @run.command("retry")
 @click.argument("run_id", type=click.IntRange(1, 2**31 - 1), metavar="RUN")
 @error_codes("Only images that failed with this code; may be repeated.")
@@ -98,6 +153,8 @@ def retry_command(run_id: int, codes: tuple[str, ...], failed_only: bool, wait: 
         images = retry_run(make_app(settings), engine, run_id, chosen, settings.queue, failed_only=failed_only)
     with explain_interruption(run_id):
         click.echo(f"run {run_id}: {images} images queued again")
+        if is_paused(engine, run_id):
+            click.echo(f"the run is paused; go on with: tagmill run resume {run_id}")
         return exit_code(watch(engine, run_id)) if wait else ExitCode.DONE
 
 

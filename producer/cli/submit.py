@@ -14,13 +14,14 @@ from producer.sources.options import ReadOptions
 from producer.submit import publish_run
 from tagmill.broker.app import make_app, require_shared_broker
 from tagmill.cli.console import open_console
-from tagmill.cli.param_types import AS_JSON, Root
+from tagmill.cli.param_types import AS_JSON, PRIORITY, Root
 from tagmill.cli.run_display import all_failed, ending, exit_code, progress_bar, watch
 from tagmill.db.migrate import open_database
 from tagmill.errors import ConfigurationError, ExitCode, ServiceDown, first_line
 from tagmill.images.file_names import SkippedFiles
 from tagmill.ledger.progress import RunProgress, run_progress
 from tagmill.ledger.runs import create_run
+from tagmill.priority import Priority
 from tagmill.registry.models import resolve
 from tagmill.settings import load_settings
 from tagmill.text import legible
@@ -37,6 +38,13 @@ from tagmill.text import legible
     type=Root(),
     help="A further folder, or prefix such as s3://bucket/2026/, that this run's manifest may point into.",
 )
+@click.option(
+    "--priority",
+    type=PRIORITY,
+    default=Priority.NORMAL.word,
+    show_default=True,
+    help="Whose batches are taken first: an urgent run overtakes the others, a backfill waits for them.",
+)
 @click.option("--wait", is_flag=True, help="Watch until the run is done; exit code 3 if images failed.")
 @click.option(
     "--dry-run",
@@ -50,6 +58,7 @@ def submit(
     models: tuple[str, ...],
     batch_size: int,
     extra_roots: tuple[str, ...],
+    priority: str,
     wait: bool,
     dry_run: bool,
     read: ReadOptions,
@@ -82,6 +91,7 @@ def submit(
                 settings.queue,
             ),
             progress=lambda images: bar.update(task, completed=images),
+            priority=Priority.parse(priority),
         )
         bar.update(task, note="publishing")
         with explain_interruption(run_id), explain_broker_outage(run_id):

@@ -8,6 +8,7 @@ from celery.utils import imports
 from kombu.entity import Queue
 
 from tagmill.errors import ConfigurationError
+from tagmill.priority import STEPS
 from tagmill.settings import Settings
 
 # Celery puts the working directory first on sys.path while it imports a module, and a file there may have any name.
@@ -62,8 +63,8 @@ def _transport_options(url: str) -> dict[str, Any]:
     if url.startswith("memory://"):
         return {"polling_interval": 0.005}
     return {
-        # Each priority has a list of its own, such as QUEUE:6: a Redis list has no priorities.
         "sep": ":",
+        "priority_steps": list(STEPS),
         # Only a backstop: thanks to the leases in SQL, a dead worker's batches are published again within seconds.
         "visibility_timeout": 1800,
         "unacked_restore_interval": 10,

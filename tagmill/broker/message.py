@@ -1,23 +1,9 @@
 """The one message that the queue carries: the ids of a batch."""
 
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Self
 
 TAG_BATCH = "worker.tag_batch"
-
-
-class Priority(IntEnum):
-    """The priority of a message: the lowest number is served first. Each priority has a Redis list of its own."""
-
-    #: a batch that failed or lost its worker: it must not wait behind a long queue
-    RETRY = 0
-    #: a batch of a run that was submitted with --priority urgent
-    URGENT = 3
-    #: a batch as it was submitted
-    NORMAL = 6
-    #: a batch of a run that was submitted with --priority backfill
-    BACKFILL = 9
 
 
 @dataclass(frozen=True)

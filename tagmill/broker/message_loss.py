@@ -8,15 +8,17 @@ marker is gone, any message may be lost. If it names another process, those publ
 import json
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from typing import Any
 
 from celery import Celery
 from sqlalchemy import Engine
 
-from tagmill.broker.message import Priority
 from tagmill.broker.publish import publish
 from tagmill.db.connection import database_time
 from tagmill.ledger.reaper import reclaim_published_between
+from tagmill.priority import Priority
 
 #: seconds before the marker was last written whose messages may be lost with a server process: `appendfsync everysec`
 #: keeps what is older than two, and a batch is marked as published shortly before its message is sent
@@ -44,10 +46,10 @@ def recover_messages(app: Celery, channel: Any, engine: Engine, queue: str) -> i
     window = marker.loss_window(now)
     published = 0
     if window is not None:
-        for priority in (Priority.RETRY, Priority.NORMAL):
-            retries = priority is Priority.RETRY
-            while batches := reclaim_published_between(engine, queue, window.since, window.until, retries=retries):
-                publish(app, batches, priority, engine=engine)
+        for priority, retries in product(Priority, (True, False)):
+            between = partial(reclaim_published_between, engine, queue, priority, window.since, window.until)
+            while batches := between(retries=retries):
+                publish(app, batches, priority.retry_step if retries else priority, engine=engine)
                 published += len(batches)
     marker.write_seen(now)
     return published

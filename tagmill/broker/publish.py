@@ -9,10 +9,11 @@ from kombu.exceptions import BatchPublishError, ChannelError, OperationalError
 from sqlalchemy import Engine
 
 from tagmill.broker.app import make_app
-from tagmill.broker.message import TAG_BATCH, BatchMessage, Priority
+from tagmill.broker.message import TAG_BATCH, BatchMessage
 from tagmill.broker.refusal import broker_refusal
 from tagmill.errors import BrokerRefusedError
 from tagmill.ledger.describe import describe
+from tagmill.priority import Priority
 from tagmill.settings import Settings
 
 #: messages sent in one round trip
@@ -22,12 +23,13 @@ PUBLISH_CHUNK = 200
 def publish(
     app: Celery,
     batches: Iterable[tuple[int, int]],
-    priority: Priority = Priority.NORMAL,
+    step: int = Priority.NORMAL,
     *,
     engine: Engine | None = None,
 ) -> None:
     """Send one message for each (run id, batch id), pipelined. With `engine`, Flower shows their images and models.
 
+    `step` is one of `tagmill.priority.STEPS`.
     Raise kombu's OperationalError if the broker is down or goes down, and BrokerRefusedError if it refuses this user.
     An interrupted call is harmless: the reaper publishes the rest.
     """
@@ -42,7 +44,7 @@ def publish(
                     TAG_BATCH,
                     args=[BatchMessage(run_id, batch_id).to_json()],
                     producer=producer,
-                    priority=int(priority),
+                    priority=int(step),
                     argsrepr=", ".join(filter(None, (f"run={run_id}, batch={batch_id}", described.get(batch_id)))),
                     kwargsrepr="",
                     ignore_result=True,
@@ -78,10 +80,10 @@ def require_login(settings: Settings) -> None:
         queue_length(channel, settings.queue, Priority.NORMAL)
 
 
-def queue_length(channel: Any, queue: str, priority: Priority | None = None) -> int:
-    """Return the number of messages that wait in the broker, of one priority or of all."""
-    if priority is not None and hasattr(channel, "client"):  # a broker in memory has a single list
-        return int(channel.client.llen(channel._q_for_pri(queue, int(priority))))
+def queue_length(channel: Any, queue: str, step: int | None = None) -> int:
+    """Return the number of messages that wait in the broker, of one step of `tagmill.priority.STEPS` or of all."""
+    if step is not None and hasattr(channel, "client"):  # a broker in memory has a single list
+        return int(channel.client.llen(channel._q_for_pri(queue, int(step))))
     try:
         return int(channel.queue_declare(queue=queue, passive=True).message_count)
     except ChannelError:

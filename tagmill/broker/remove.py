@@ -1,9 +1,11 @@
-"""Take the messages of a cancelled run off the queue."""
+"""Take the messages of a run off the queue, which was cancelled, paused, or gets another priority."""
+
+from collections.abc import Iterable
 
 from celery import Celery
 
-from tagmill.broker.message import Priority
 from tagmill.broker.publish import open_channel, shown_run
+from tagmill.priority import STEPS
 
 #: messages that Redis looks at in one step, which takes it a few milliseconds; others are served between two steps
 STEP = 500
@@ -26,8 +28,8 @@ return {seen, removed}
 """
 
 
-def remove_messages(app: Celery, queue: str, run_id: int, most: int) -> int:
-    """Take the messages of a run off its queue, at most `most` of them; return how many.
+def remove_messages(app: Celery, queue: str, run_id: int, most: int = 2**31, steps: Iterable[int] = STEPS) -> int:
+    """Take the messages of a run off these steps of its queue, at most `most` of them; return how many.
 
     Messages of other runs stay; some are served later than they would have been. Raise kombu's OperationalError if the
     broker is down. A broker in this process has no messages of others, so nothing is done for it.
@@ -37,8 +39,7 @@ def remove_messages(app: Celery, queue: str, run_id: int, most: int) -> int:
         if not hasattr(channel, "client"):
             return 0
         step = channel.client.register_script(_REMOVE)
-        for priority in Priority:
-            key = channel._q_for_pri(queue, int(priority))
+        for key in (channel._q_for_pri(queue, number) for number in steps):
             left = channel.client.llen(key)
             while left > 0 and removed < most:
                 seen, found = step(keys=[key], args=[shown_run(run_id), min(STEP, left), most - removed])

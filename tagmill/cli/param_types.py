@@ -10,6 +10,7 @@ import click
 from tagmill.device import DEVICES
 from tagmill.locations import is_stored
 from tagmill.outcomes import ErrorCode
+from tagmill.priority import Priority
 from tagmill.stores.allowed import AllowedLocations
 
 FC = TypeVar("FC", bound=Callable[..., Any] | click.Command)
@@ -17,6 +18,9 @@ FC = TypeVar("FC", bound=Callable[..., Any] | click.Command)
 DEVICE = click.option("--device", metavar=DEVICES, help="Where inference runs.  [default: auto]")
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 DATABASE = click.option("--db", "database_url", metavar="URL", help="Instead of TAGMILL_DATABASE_URL.")
+
+
+PRIORITY = click.Choice([priority.word for priority in Priority])
 
 
 def error_codes(help_text: str) -> Callable[[FC], FC]:

@@ -42,6 +42,8 @@ def note(progress: RunProgress) -> str:
         return "workers are waiting for the database"
     if (lacking := _lacking(progress)) and not progress.batches["running"]:
         return str(lacking[0]["detail"])
+    if progress.state == "paused":
+        return "paused"
     if progress.state == "queued":
         return "waiting for a worker"
     words = [f"{progress.images_per_second:.0f} images/s"]
@@ -94,6 +96,7 @@ def status_table(progress: RunProgress, cost: RunCost | None = None) -> Table:
     table.add_row("source", progress.source)
     if not progress.is_local:
         table.add_row("queue", progress.queue)
+        table.add_row("priority", progress.priority.word)
     table.add_row("models", ", ".join(progress.models))
     table.add_row("images", f"{progress.images} ({progress.tagged} tagged, {progress.failed} failed)")
     words = {"done": "ended"} if all_failed(progress) else {}
@@ -103,8 +106,10 @@ def status_table(progress: RunProgress, cost: RunCost | None = None) -> Table:
     if progress.started_at is not None:
         table.add_row("duration", str(timedelta(seconds=round(progress.seconds))))
     table.add_row("speed", note(progress))
-    for name, words in _taken(progress, cost):
-        table.add_row(name, words)
+    for kind, figures in _taken(progress, cost):
+        table.add_row(kind, figures)
+    if progress.state == "paused":
+        table.add_row("paused", f"go on with: tagmill run resume {progress.run}")
     for fault in _lacking(progress):
         until = "" if fault["held_until"] is None else f"; no worker has it: until {_clock(fault['held_until'])} UTC"
         table.add_row("waits for", f"{fault['detail']}{until}")
@@ -150,7 +155,7 @@ def runs_table(runs: Iterable[RunProgress]) -> Table:
     # On a narrow terminal names wrap and numbers are not cut; the run's number stays on the narrowest.
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("run", no_wrap=True, min_width=max((len(str(progress.run)) for progress in runs), default=0))
-    for name in ("created", "state"):
+    for name in ("created", "state", "priority"):
         table.add_column(name, no_wrap=True)
     for name in ("images", "tagged", "failed"):
         table.add_column(name, no_wrap=True, justify="right")
@@ -160,7 +165,8 @@ def runs_table(runs: Iterable[RunProgress]) -> Table:
         created = datetime.fromtimestamp(progress.created_at, UTC).strftime("%m-%d %H:%M")
         state = "failed" if all_failed(progress) else progress.state
         table.add_row(
-            *(str(progress.run), created, state, str(progress.images), str(progress.tagged)),
-            *(str(progress.failed), " ".join(progress.models), progress.source),
+            *(str(progress.run), created, state, progress.priority.word),
+            *(str(progress.images), str(progress.tagged), str(progress.failed)),
+            *(" ".join(progress.models), progress.source),
         )
     return table

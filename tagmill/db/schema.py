@@ -131,7 +131,7 @@ run = Table(
     #: until when its producer is expected to go on publishing its batches; None once all were. Reapers publish the rest
     #: of a run whose producer is late.
     Column("publish_until", Double),
-    #: tagmill.broker.message.Priority of its messages
+    #: tagmill.priority.Priority of its batches
     Column("priority", SmallInteger, nullable=False, server_default="6"),
     _partial("publish_until", where="publish_until IS NOT NULL"),
 )
@@ -189,12 +189,14 @@ batch = Table(
     #: seconds of all cores, and of a GPU, that it took
     Column("cpu_seconds", Double, nullable=False, server_default="0"),
     Column("gpu_seconds", Double, nullable=False, server_default="0"),
+    #: `run.priority`, for the same reason as the queue
+    Column("priority", SmallInteger, nullable=False, server_default="6"),
     UniqueConstraint("run_id", "seq"),
     Index(None, "run_id", "first_position"),
     Index(None, "run_id", "finished_at"),
     # What the reaper looks for, and what a producer has yet to publish; each in the order in which it is taken.
-    _partial("queue", "published_at", where="status = 'queued'"),
-    _partial("queue", "not_before", where="status = 'queued' AND not_before IS NOT NULL"),
+    _partial("queue", "priority", "published_at", where="status = 'queued'"),
+    _partial("queue", "priority", "not_before", where="status = 'queued' AND not_before IS NOT NULL"),
     _partial("queue", "lease_until", where="status = 'running'"),
     _partial("run_id", "seq", where=UNPUBLISHED, name="ix_batch_unpublished"),
 )

@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, Select, Update, and_, literal_column, or_,
 
 from tagmill.db.connection import epoch_now, first_ids
 from tagmill.db.schema import BatchStatus, RunState, batch, run
+from tagmill.priority import Priority
 
 
 def has_status(status: BatchStatus) -> ColumnElement[bool]:
@@ -31,6 +32,8 @@ WORKED_ON_DUE = and_(WORKED_ON, batch.c.not_before <= NOW)
 DUE = or_(batch.c.not_before.is_(None), batch.c.not_before <= NOW)
 #: its producer has not published it yet
 UNPUBLISHED = and_(QUEUED, batch.c.published_at.is_(None), batch.c.not_before.is_(None))
+#: always true; with it, an index over queue, priority and a time is searched for the time in each priority
+OF_ANY_PRIORITY = batch.c.priority.in_([literal_column(str(int(priority))) for priority in Priority])
 #: workers may claim the batches of its run
 OPEN_RUN = select(run.c.id).where(run.c.id == batch.c.run_id, run.c.state == RunState.OPEN).exists()
 

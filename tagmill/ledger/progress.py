@@ -12,6 +12,7 @@ from tagmill.errors import InputError
 from tagmill.ledger.faults import unfit_workers
 from tagmill.ledger.run_faults import waits_for
 from tagmill.ledger.runs import LOCAL_QUEUE_PREFIX
+from tagmill.priority import Priority
 
 #: seconds of work over which `images_per_second` is measured
 RATE_SECONDS = 60.0
@@ -84,6 +85,8 @@ class RunProgress:
     unfit_workers: Sequence[Mapping[str, Any]] = ()
     #: what no worker has that it needs, or not every one, see `tagmill.ledger.run_faults.waits_for`
     waits_for: Sequence[Mapping[str, Any]] = ()
+    paused: bool = False
+    priority: Priority = Priority.NORMAL
     #: requests for its images, those of them that were answered with 304, and the bytes of all bodies
     requests: int = 0
     not_modified: int = 0
@@ -99,9 +102,14 @@ class RunProgress:
 
     @property
     def state(self) -> str:
-        """queued, running, done or cancelled. A cancelled run is running until its running batches are finished."""
+        """queued, running, paused, done or cancelled.
+
+        A cancelled run is running until its running batches are finished; a paused one is paused at once.
+        """
         if self.pending == 0:
             return "done"
+        if self.paused:
+            return "paused"
         waiting = 0 if self.cancelled else self.batches[BatchStatus.QUEUED]
         if self.batches[BatchStatus.CANCELLED] + self.cancelled and not waiting + self.batches[BatchStatus.RUNNING]:
             return "cancelled"
@@ -137,6 +145,7 @@ class RunProgress:
             "models": list(self.models),
             "unfit_workers": list(self.unfit_workers),
             "waits_for": list(self.waits_for),
+            "priority": self.priority.word,
             "pending": self.pending,
             "state": self.state,
             "seconds": round(self.seconds, 3),
@@ -195,6 +204,8 @@ def _progress(connection: Connection, run_id: int) -> RunProgress:
         source=found.source,
         queue=found.queue,
         cancelled=found.state == RunState.CANCELLED,
+        paused=found.state == RunState.PAUSED,
+        priority=Priority(found.priority),
         models=tuple(f"{row.name}@{row.version}" for row in models),
         created_at=found.created_at,
         images=sum(row.images for row in rows),

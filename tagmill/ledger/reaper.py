@@ -14,6 +14,7 @@ from tagmill.ledger.attempts import attempts_left
 from tagmill.ledger.conditions import DUE, NOW, OPEN_RUN, QUEUED, RUNNING, WORKED_ON, WORKED_ON_DUE, update_unlocked
 from tagmill.ledger.positions import positions_of
 from tagmill.outcomes import ErrorCode
+from tagmill.priority import Priority
 
 #: batches that one call changes
 REAP_LIMIT = 1000
@@ -59,7 +60,7 @@ def requeue_owned(engine: Engine, process: str) -> int:
 def mark_dead(engine: Engine, queue: str, max_attempts: int) -> int:
     """Mark queued batches that are out of attempts as dead; return their number. Their images fail as `batch_dead`."""
     used_up = and_(batch.c.queue == queue, WORKED_ON, not_(attempts_left(max_attempts)), OPEN_RUN)
-    chosen = select(batch.c.id).where(used_up).order_by(batch.c.not_before).limit(DEAD_LIMIT)
+    chosen = select(batch.c.id).where(used_up).order_by(batch.c.priority, batch.c.not_before).limit(DEAD_LIMIT)
     statement = (
         update_unlocked(chosen)
         .values(status=BatchStatus.DEAD, finished_at=epoch_now())
@@ -74,49 +75,52 @@ def mark_dead(engine: Engine, queue: str, max_attempts: int) -> int:
 
 
 def abandoned_runs(engine: Engine, queue: str) -> list[int]:
-    """Return the open runs of a queue whose producer did not finish publishing them in time."""
+    """Return the open runs of a queue whose producer did not finish publishing them in time, the urgent ones first."""
     late = and_(run.c.publish_until.is_not(None), run.c.publish_until < NOW)
     mine = and_(run.c.queue == queue, run.c.state == RunState.OPEN)
     with reading(engine, snapshot=False) as connection:
-        return list(connection.execute(select(run.c.id).where(late, mine).order_by(run.c.id)).scalars())
+        return list(connection.execute(select(run.c.id).where(late, mine).order_by(run.c.priority, run.c.id)).scalars())
 
 
-def reclaim_due(engine: Engine, queue: str) -> list[tuple[int, int]]:
+def reclaim_due(engine: Engine, queue: str, priority: Priority) -> list[tuple[int, int]]:
     """Mark batches that were released or lost their worker as published now; return their (run id, batch id).
 
     No message was sent for them since, so it does not matter what the queue holds.
     """
-    return _reclaim(engine, queue, and_(WORKED_ON_DUE, batch.c.published_at.is_(None)), batch.c.not_before)
+    unsent = and_(WORKED_ON_DUE, batch.c.published_at.is_(None))
+    return _reclaim(engine, queue, priority, unsent, batch.c.not_before)
 
 
-def reclaim_lost(engine: Engine, queue: str, grace_seconds: float) -> list[tuple[int, int]]:
+def reclaim_lost(engine: Engine, queue: str, priority: Priority, grace_seconds: float) -> list[tuple[int, int]]:
     """Mark queued batches whose message is overdue as published now; return their (run id, batch id).
 
-    Call it only while the queue is empty: then a batch that still waits has no message.
+    Call it only while the lists of the priority are empty: then a batch that still waits has no message.
     """
-    return reclaim_before(engine, queue, NOW - grace_seconds)
+    return reclaim_before(engine, queue, priority, NOW - grace_seconds)
 
 
-def reclaim_retries(engine: Engine, queue: str, grace_seconds: float) -> list[tuple[int, int]]:
+def reclaim_retries(engine: Engine, queue: str, priority: Priority, grace_seconds: float) -> list[tuple[int, int]]:
     """Mark batches that wait for a retry and whose message is overdue as published now.
 
-    Return their (run id, batch id). Call it only while no message of `Priority.RETRY` waits: then a worker took the
-    message and died before it claimed the batch.
+    Return their (run id, batch id). Call it only while no message of the priority's `retry_step` waits: then a worker
+    took the message and died before it claimed the batch.
     """
     overdue = batch.c.published_at < NOW - grace_seconds
-    return _reclaim(engine, queue, and_(WORKED_ON_DUE, overdue), batch.c.not_before)
+    return _reclaim(engine, queue, priority, and_(WORKED_ON_DUE, overdue), batch.c.not_before)
 
 
-def reclaim_before(engine: Engine, queue: str, moment: float | ColumnElement[float]) -> list[tuple[int, int]]:
+def reclaim_before(
+    engine: Engine, queue: str, priority: Priority, moment: float | ColumnElement[float]
+) -> list[tuple[int, int]]:
     """Mark queued batches that were last published before `moment` as published now; return their (run id, batch id).
 
     `moment` is in Unix seconds by the database's clock.
     """
-    return _reclaim(engine, queue, and_(QUEUED, batch.c.published_at < moment), batch.c.published_at)
+    return _reclaim(engine, queue, priority, and_(QUEUED, batch.c.published_at < moment), batch.c.published_at)
 
 
 def reclaim_published_between(
-    engine: Engine, queue: str, since: float, until: float, *, retries: bool
+    engine: Engine, queue: str, priority: Priority, since: float, until: float, *, retries: bool
 ) -> list[tuple[int, int]]:
     """Mark queued batches that were last published between two moments as published now.
 
@@ -125,8 +129,8 @@ def reclaim_published_between(
     """
     published = and_(QUEUED, batch.c.published_at >= since, batch.c.published_at < until)
     if retries:
-        return _reclaim(engine, queue, and_(WORKED_ON_DUE, published), batch.c.not_before)
-    return _reclaim(engine, queue, and_(published, batch.c.not_before.is_(None)), batch.c.published_at)
+        return _reclaim(engine, queue, priority, and_(WORKED_ON_DUE, published), batch.c.not_before)
+    return _reclaim(engine, queue, priority, and_(published, batch.c.not_before.is_(None)), batch.c.published_at)
 
 
 def _requeue(engine: Engine, lost: ColumnElement[bool]) -> int:
@@ -145,13 +149,16 @@ def _requeue(engine: Engine, lost: ColumnElement[bool]) -> int:
 
 
 def _reclaim(
-    engine: Engine, queue: str, wanted: ColumnElement[bool], order: ColumnElement[float]
+    engine: Engine, queue: str, priority: Priority, wanted: ColumnElement[bool], order: ColumnElement[float]
 ) -> list[tuple[int, int]]:
-    """Mark the first batches of a queue that fulfill `wanted` as published now; return their (run id, batch id).
+    """Mark the first batches of a queue and priority that fulfill `wanted` as published now.
+
+    Return their (run id, batch id).
 
     One UPDATE selects and marks, so that each batch goes to only one of several callers.
     """
-    chosen = select(batch.c.id).where(batch.c.queue == queue, wanted, DUE, OPEN_RUN).order_by(order).limit(REAP_LIMIT)
+    waiting = and_(batch.c.queue == queue, batch.c.priority == int(priority), wanted, DUE, OPEN_RUN)
+    chosen = select(batch.c.id).where(waiting).order_by(order).limit(REAP_LIMIT)
     statement = update_unlocked(chosen).values(published_at=epoch_now()).returning(batch.c.run_id, batch.c.id)
     with engine.begin() as connection:
         return sorted((row.run_id, row.id) for row in connection.execute(statement))

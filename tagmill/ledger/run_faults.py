@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, and_, delete, insert, or_, select, up
 
 from tagmill.db.connection import epoch_now, reading
 from tagmill.db.schema import RunState, batch, entry, model, run, run_fault, run_model
-from tagmill.ledger.conditions import DUE, QUEUED, WORKED_ON
+from tagmill.ledger.conditions import DUE, OF_ANY_PRIORITY, QUEUED, WORKED_ON
 from tagmill.ledger.faults import KEPT_SECONDS, REPORTED_SECONDS, Fault
 
 #: seconds in which a worker that has it would say so: workers look for it every `worker.health.health.LOOK_SECONDS`
@@ -112,7 +112,7 @@ def found_here(engine: Engine, queue: str, run_id: int, subject: str) -> bool:
             connection.execute(update(run_fault).where(key).values(found_at=epoch_now()))
             return False
         connection.execute(delete(run_fault).where(key))
-        held = and_(batch.c.queue == queue, WORKED_ON, batch.c.not_before == held_until)
+        held = and_(batch.c.queue == queue, OF_ANY_PRIORITY, WORKED_ON, batch.c.not_before == held_until)
         # `+ 0`: in the index over the batches of the queue that wait, not in that over all of the run.
         mine = and_(held, batch.c.run_id + 0 == run_id)
         connection.execute(update(batch).where(mine).values(not_before=epoch_now(), published_at=None))
@@ -120,9 +120,10 @@ def found_here(engine: Engine, queue: str, run_id: int, subject: str) -> bool:
 
 
 def waiting_needs(engine: Engine, queue: str) -> list[Need]:
-    """Return what the runs need whose batches were published first of those that may be claimed now."""
+    """Return what the runs need whose batches are served first of those that may be claimed now."""
     columns = (batch.c.run_id, batch.c.first_position)
-    waiting = select(*columns).where(batch.c.queue == queue, QUEUED, DUE).order_by(batch.c.published_at)
+    waiting = select(*columns).where(batch.c.queue == queue, QUEUED, DUE)
+    waiting = waiting.order_by(batch.c.priority, batch.c.published_at)
     with reading(engine) as connection:
         first: dict[int, int] = {}
         for row in connection.execute(waiting.limit(CHECKED_BATCHES)):

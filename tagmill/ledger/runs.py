@@ -27,6 +27,7 @@ from tagmill.ledger.conditions import QUEUED_IN_RUN, UNPUBLISHED, has_status, up
 from tagmill.ledger.positions import positions_of
 from tagmill.ledger.repeats.batches import chunks, insert_again, insert_whole_run
 from tagmill.outcomes import ErrorCode
+from tagmill.priority import Priority
 from tagmill.records import Entry
 
 if TYPE_CHECKING:  # it reads bundles with NumPy, which takes longer to import than a status takes
@@ -60,6 +61,7 @@ def create_run(
     batch_size: int,
     queue: str,
     progress: Progress = lambda images: None,
+    priority: Priority = Priority.NORMAL,
 ) -> int:
     """Insert a run with its batches and images in one transaction; return its id.
 
@@ -70,7 +72,7 @@ def create_run(
     from tagmill.ledger.repeats.find import RepeatedEntries  # loads NumPy, see above
 
     with engine.begin() as connection, closing(RepeatedEntries()) as repeats:
-        run_id = _insert_run(connection, source, models, roots, batch_size, queue)
+        run_id = _insert_run(connection, source, models, roots, batch_size, queue, priority)
         images = 0
         for chunk in chunks(entries, ENTRY_CHUNK):
             rows = [(run_id, at, *found) for at, found in enumerate(chunk, images)]
@@ -81,7 +83,7 @@ def create_run(
         if images == 0:
             raise NothingToDo(f"{source}: no images in it")
         changes: dict[str, Any] = {}
-        if insert_whole_run(connection, run_id, queue, repeats, batch_size):
+        if insert_whole_run(connection, run_id, queue, priority, repeats, batch_size):
             changes["parameters"] = _parameters(batch_size, roots) | {"repeats": True}
         # Other processes see the run from the commit on: reapers leave its publishing to the caller for a while.
         changes["publish_until"] = epoch_now() + PUBLISH_SECONDS
@@ -93,13 +95,15 @@ def take_unpublished(engine: Engine, run_id: int) -> list[tuple[int, int]]:
     """Mark the next batches of a run that were never published as published now; return their (run id, batch id).
 
     The caller publishes them, and calls again until nothing is left: that ends the publishing of the run. Until
-    `PUBLISH_SECONDS` after the last call, reapers leave it to the caller.
+    `PUBLISH_SECONDS` after the last call, reapers leave it to the caller. Nothing is left of a run that is paused.
     """
     chosen = select(batch.c.id).where(batch.c.run_id == run_id, UNPUBLISHED).order_by(batch.c.seq).limit(PUBLISH_CHUNK)
     mark = update_unlocked(chosen).values(published_at=epoch_now()).returning(batch.c.seq, batch.c.id)
     with engine.begin() as connection:
         # Before its batches, as in the commands that change a run: otherwise the two could deadlock.
-        connection.execute(select(run.c.id).where(run.c.id == run_id).with_for_update(key_share=True))
+        locked = select(run.c.state).where(run.c.id == run_id).with_for_update(key_share=True)
+        if connection.execute(locked).scalar_one() == RunState.PAUSED:
+            return []
         marked = connection.execute(mark).all()
         # What another transaction has locked just now was not marked.
         left = select(batch.c.id).where(batch.c.run_id == run_id, UNPUBLISHED).exists()
@@ -119,6 +123,12 @@ def queue_of(engine: Engine, run_id: int) -> str:
     """Return the queue of a run."""
     with reading(engine) as connection:
         return str(connection.execute(select(run.c.queue).where(run.c.id == run_id)).scalar_one())
+
+
+def priority_of(engine: Engine, run_id: int) -> Priority:
+    """Return the priority of a run."""
+    with reading(engine, snapshot=False) as connection:
+        return Priority(connection.execute(select(run.c.priority).where(run.c.id == run_id)).scalar_one())
 
 
 def cancel_run(engine: Engine, run_id: int) -> int:
@@ -144,7 +154,7 @@ def requeue_images(
     """Move failed images, and images that a cancelled run left untagged, to new batches; return their number.
 
     With `codes`, move only images that failed with one of them; with `failed_only`, only failed images. The run is open
-    afterwards, on `queue`. Raise NothingToDo if there is no such image.
+    afterwards, on `queue`; one that is paused stays so. Raise NothingToDo if there is no such image.
     """
     failed = image_failure.c.run_id == run_id
     if codes:
@@ -160,7 +170,8 @@ def requeue_images(
         elsewhere = and_(batch.c.run_id == run_id, QUEUED_IN_RUN, batch.c.queue != queue)
         connection.execute(update(batch).where(elsewhere).values(queue=queue))
         connection.execute(delete(run_fault).where(run_fault.c.run_id == run_id))  # perhaps it was mended
-        opened = {"state": RunState.OPEN, "queue": queue, "publish_until": epoch_now() + PUBLISH_SECONDS}
+        state = case((run.c.state == RunState.PAUSED, RunState.PAUSED), else_=RunState.OPEN)
+        opened = {"state": state, "queue": queue, "publish_until": epoch_now() + PUBLISH_SECONDS}
         connection.execute(update(run).where(run.c.id == run_id).values(**opened))
     return images
 
@@ -172,11 +183,13 @@ def _insert_run(
     roots: Sequence[Path | str],
     batch_size: int,
     queue: str,
+    priority: Priority,
 ) -> int:
     statement = insert(run).values(
         source=source,
         parameters=_parameters(batch_size, roots),
         queue=queue,
+        priority=int(priority),
         state=RunState.OPEN,
         created_at=epoch_now(),
     )
@@ -204,9 +217,10 @@ def _insert_rebatched(
 ) -> int:
     """Insert batches of these positions; return the number of positions. Memory does not depend on it."""
     seq = 1 + connection.execute(select(func.max(batch.c.seq)).where(batch.c.run_id == run_id)).scalar_one()
+    priority = connection.execute(select(run.c.priority).where(run.c.id == run_id)).scalar_one()
     images = 0
     for chunk in chunks(positions, TAKE_CHUNK):
-        seq = insert_again(connection, run_id, queue, seq, chunk, parameters)
+        seq = insert_again(connection, run_id, queue, priority, seq, chunk, parameters)
         images += len(chunk)
     return images
 

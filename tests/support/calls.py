@@ -13,12 +13,13 @@ from producer.results.read.runs import read_results
 from support.filled import FilledRun
 from support.ledger import QUEUE, digest
 from support.services import libpq_url
-from tagmill.ledger import faults, known_results, leases, progress, reaper, run_faults, runs
+from tagmill.ledger import control, faults, known_results, leases, progress, reaper, run_faults, runs
 from tagmill.ledger.complete import complete
 from tagmill.ledger.faults import FaultReason
 from tagmill.ledger.leases import Claim, Lease
 from tagmill.ledger.repeats import outcomes, waiting
 from tagmill.outcomes import ErrorCode
+from tagmill.priority import Priority
 from tagmill.records import BatchResult, Entry, ImageRow, InferenceRow, Mask, Outcome, SeenFile
 from tagmill.registry import models as registry
 from tagmill.registry.models import Model
@@ -60,6 +61,7 @@ def submitting(catalog: Catalog) -> Iterator[tuple[str, Call]]:
     entries = [Entry(f"new-{number}", f"/pictures/{number}.jpg") for number in range(130)]
     yield "create_run", lambda: runs.create_run(engine, "x", entries, [catalog.model], [Path("/pictures")], 64, QUEUE)
     yield "queue_of", lambda: runs.queue_of(engine, run_id)
+    yield "priority_of", lambda: runs.priority_of(engine, run_id)
     yield "take_unpublished", lambda: runs.take_unpublished(engine, run_id)
     yield "leave_publishing", lambda: runs.leave_publishing(engine, run_id)
 
@@ -71,13 +73,18 @@ def look(catalog: Catalog, when: str, grace: float) -> Iterator[tuple[str, Call]
     yield f"requeue_expired, {when}", lambda: reaper.requeue_expired(engine, QUEUE)
     yield f"requeue_owned, {when}", lambda: reaper.requeue_owned(engine, "host:none")
     yield f"mark_dead, {when}", lambda: reaper.mark_dead(engine, QUEUE, 3)
-    yield f"reclaim_due, {when}", lambda: reaper.reclaim_due(engine, QUEUE)
-    yield f"reclaim_retries, {when}", lambda: reaper.reclaim_retries(engine, QUEUE, grace)
-    yield f"reclaim_lost, {when}", lambda: reaper.reclaim_lost(engine, QUEUE, grace)
+    yield f"reclaim_due, {when}", lambda: reaper.reclaim_due(engine, QUEUE, Priority.NORMAL)
+    yield f"reclaim_retries, {when}", lambda: reaper.reclaim_retries(engine, QUEUE, Priority.NORMAL, grace)
+    yield f"reclaim_lost, {when}", lambda: reaper.reclaim_lost(engine, QUEUE, Priority.NORMAL, grace)
     yield f"abandoned_runs, {when}", lambda: reaper.abandoned_runs(engine, QUEUE)
     for retries in (False, True):
         name = f"reclaim_published_between, {when}, {retries=}"
-        yield name, lambda only=retries: reaper.reclaim_published_between(engine, QUEUE, 0.0, since, retries=only)
+        yield (
+            name,
+            lambda only=retries: reaper.reclaim_published_between(
+                engine, QUEUE, Priority.NORMAL, 0.0, since, retries=only
+            ),
+        )
 
 
 def working(catalog: Catalog) -> Iterator[tuple[str, Call]]:
@@ -175,6 +182,11 @@ def commanding(catalog: Catalog) -> Iterator[tuple[str, Call]]:
     yield "read_results, large run", lambda: list(islice(read_results(engine, catalog.tagged.id, [model]), 600))
     yield "requeue_images by code", lambda: runs.requeue_images(engine, small, [ErrorCode.CORRUPT], QUEUE)
     yield "claim, positions", lambda: claim_last(catalog)
+    yield "pause_run", lambda: control.pause_run(engine, waiting)
+    yield "is_paused", lambda: control.is_paused(engine, waiting)
+    yield "waiting_messages", lambda: control.waiting_messages(engine, waiting)
+    yield "resume_run", lambda: control.resume_run(engine, waiting)
+    yield "set_priority", lambda: control.set_priority(engine, waiting, Priority.URGENT)
     yield "cancel_run", lambda: runs.cancel_run(engine, waiting)
     yield "requeue_images, cancelled", lambda: runs.requeue_images(engine, waiting, [], QUEUE)
     yield "resolve", lambda: registry.resolve(engine, "shirts")

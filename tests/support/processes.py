@@ -12,7 +12,6 @@ from typing import Any
 
 from celery import Celery
 
-from tagmill.broker.message import Priority
 from tagmill.broker.publish import open_channel, queue_length
 
 TAGMILL = str(Path(sys.executable).with_name("tagmill"))
@@ -131,7 +130,7 @@ class Worker:
         self.process.wait(10)
 
 
-def waiting(app: Celery, queue: str, priority: Priority | None = None) -> int:
-    """Return the number of messages on the queue, of one priority or of all."""
+def waiting(app: Celery, queue: str, step: int | None = None) -> int:
+    """Return the number of messages on the queue, of one step of its order or of all."""
     with open_channel(app) as channel:
-        return queue_length(channel, queue, priority)
+        return queue_length(channel, queue, step)

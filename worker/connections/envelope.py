@@ -4,7 +4,8 @@ import base64
 import json
 from typing import Any
 
-from tagmill.broker.message import TAG_BATCH, BatchMessage, Priority
+from tagmill.broker.message import TAG_BATCH, BatchMessage
+from tagmill.priority import STEPS, Priority
 
 #: bytes of the longest message that is read; Tagmill's have 1 kB
 LONGEST = 64 * 1024
@@ -39,7 +40,8 @@ def batch_envelope(raw: bytes, queue: str) -> dict[str, Any]:
             raise RefusedMessageError("its task has further arguments or callbacks")
         body = json.dumps([[BatchMessage.from_json(message).to_json()], {}, {}])
         task_id, tag = _name(headers["id"]), _name(properties["delivery_tag"])
-        priority = Priority.RETRY if properties.get("priority") == Priority.RETRY else Priority.NORMAL
+        step = properties.get("priority")
+        step = step if type(step) is int and step in STEPS else int(Priority.NORMAL)
         shown = headers.get("argsrepr")
     except _NOT_PARSED as error:
         raise RefusedMessageError(f"{type(error).__name__}: {error}"[:200]) from error
@@ -61,7 +63,7 @@ def batch_envelope(raw: bytes, queue: str) -> dict[str, Any]:
             "correlation_id": task_id,
             "delivery_info": {"exchange": "", "routing_key": queue},
             "delivery_tag": tag,
-            "priority": int(priority),
+            "priority": step,
             "body_encoding": "base64",
         },
     }

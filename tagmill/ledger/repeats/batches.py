@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # NumPy takes longer to import than most commands take
 #: rows inserted by one statement
 CHUNK = 1024
 _BATCH = (
-    *("seq", "run_id", "queue", "status", "attempts", "images"),
+    *("seq", "run_id", "queue", "priority", "status", "attempts", "images"),
     *("positions", "first_position", "last_position"),
 )
 _REPEATED = ("run_id", "position", "first_position")
@@ -29,13 +29,13 @@ _Item = TypeVar("_Item")
 
 
 def insert_batches(
-    connection: Connection, run_id: int, queue: str, first_seq: int, parts: Iterable[Sequence[int]]
+    connection: Connection, run_id: int, queue: str, priority: int, first_seq: int, parts: Iterable[Sequence[int]]
 ) -> int:
     """Insert a queued batch for each list of positions, numbered from `first_seq`; return the number behind the last.
 
     Memory does not depend on their number.
     """
-    same, seq = (run_id, queue, BatchStatus.QUEUED.value, 0), first_seq
+    same, seq = (run_id, queue, int(priority), BatchStatus.QUEUED.value, 0), first_seq
     for chunk in chunks(parts, CHUNK):
         numbered = enumerate(chunk, seq)
         rows = [(number, *same, len(found), *stored_positions(found).values()) for number, found in numbered]
@@ -45,19 +45,19 @@ def insert_batches(
 
 
 def insert_whole_run(
-    connection: Connection, run_id: int, queue: str, repeats: "RepeatedEntries", batch_size: int
+    connection: Connection, run_id: int, queue: str, priority: int, repeats: "RepeatedEntries", batch_size: int
 ) -> bool:
     """Insert the batches of all entries of a run, and its repeated entries; return whether there are any."""
     if not repeats.find():
         images = repeats.entries
         whole = (range(start, min(start + batch_size, images)) for start in range(0, images, batch_size))
-        insert_batches(connection, run_id, queue, 0, whole)
+        insert_batches(connection, run_id, queue, priority, 0, whole)
         return False
-    seq = insert_batches(connection, run_id, queue, 0, chunks(repeats.firsts(), batch_size))
+    seq = insert_batches(connection, run_id, queue, priority, 0, chunks(repeats.firsts(), batch_size))
     for pairs in chunks(repeats.repeats(), CHUNK):
         insert_rows(connection, repeated_entry, _REPEATED, [(run_id, *pair) for pair in pairs])
     positions = (position for position, _ in repeats.repeats())
-    insert_batches(connection, run_id, queue, seq, chunks(positions, batch_size))
+    insert_batches(connection, run_id, queue, priority, seq, chunks(positions, batch_size))
     return True
 
 
@@ -65,6 +65,7 @@ def insert_again(
     connection: Connection,
     run_id: int,
     queue: str,
+    priority: int,
     seq: int,
     positions: Sequence[int],
     parameters: Mapping[str, Any],
@@ -74,8 +75,9 @@ def insert_again(
     `parameters` are those of the run.
     """
     repeated = first_positions(connection, run_id, positions) if parameters.get("repeats") else {}
-    for part in ([at for at in positions if at not in repeated], [at for at in positions if at in repeated]):
-        seq = insert_batches(connection, run_id, queue, seq, map(sorted, chunks(part, int(parameters["batch_size"]))))
+    for some in ([at for at in positions if at not in repeated], [at for at in positions if at in repeated]):
+        parts = map(sorted, chunks(some, int(parameters["batch_size"])))
+        seq = insert_batches(connection, run_id, queue, priority, seq, parts)
     return seq
 
 

@@ -14,6 +14,7 @@ from tagmill.ledger.progress import run_progress
 from tagmill.ledger.reaper import mark_dead, reclaim_due
 from tagmill.ledger.run_faults import RunFault, Standing, found_here, report_run_fault, subject_of, waiting_needs
 from tagmill.ledger.runs import cancel_run, requeue_images
+from tagmill.priority import Priority
 from tagmill.registry.models import Model
 
 EMPTY = Fault(FaultReason.FOLDER, "folder /pictures is empty; mount it")
@@ -66,7 +67,7 @@ def test_a_batch_that_is_given_back_has_lost_nothing(engine: Engine, model: Mode
         give_back(engine, claimed, EMPTY.detail)
         assert rows(engine, "SELECT status, attempts, crashes, owner FROM batch") == [("queued", 0, 0, None)]
     assert mark_dead(engine, QUEUE, max_attempts=3) == 0
-    assert reclaim_due(engine, QUEUE) == [(run, number)]
+    assert reclaim_due(engine, QUEUE, Priority.NORMAL) == [(run, number)]
     progress = run_progress(engine, run)
     assert (progress.tagged, progress.failed) == (0, 0)
 
@@ -127,11 +128,11 @@ def test_batches_that_are_held_wait_and_are_due_again_once_a_worker_has_what_the
         claimed = take(engine, number)
         assert claimed is not None
         give_back(engine, claimed, EMPTY.detail, until)
-    assert reclaim_due(engine, QUEUE) == []
+    assert reclaim_due(engine, QUEUE, Priority.NORMAL) == []
     assert take(engine, first) is None
     assert found_here(engine, QUEUE, run, subject_of("/pictures"))
     assert count(engine, run_fault) == 0
-    assert reclaim_due(engine, QUEUE) == [(run, first), (run, second)]
+    assert reclaim_due(engine, QUEUE, Priority.NORMAL) == [(run, first), (run, second)]
     assert take(engine, first) is not None
     assert take(engine, third) is not None  # it was never given back
 

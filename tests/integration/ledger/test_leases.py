@@ -11,6 +11,7 @@ from tagmill.db.schema import batch
 from tagmill.ledger import leases
 from tagmill.ledger.leases import Lease
 from tagmill.ledger.reaper import mark_dead, reclaim_due, reclaim_lost, requeue_expired
+from tagmill.priority import Priority
 from tagmill.registry.models import Model
 
 
@@ -68,7 +69,7 @@ def test_a_renewed_lease_keeps_a_batch_and_an_expired_one_frees_it(engine: Engin
     leases.renew(engine, ["me"], 0.01)
     time.sleep(0.05)
     assert requeue_expired(engine, QUEUE) == 1
-    assert [found for _, found in reclaim_due(engine, QUEUE)] == [batch_id]
+    assert [found for _, found in reclaim_due(engine, QUEUE, Priority.NORMAL)] == [batch_id]
     assert take(engine, batch_id, "next") is not None
 
 
@@ -78,11 +79,11 @@ def test_a_released_batch_is_free_only_after_its_delay(engine: Engine, model: Mo
     assert claimed is not None
     leases.release(engine, claimed, "BundleError: gone", delay_seconds=0.3)
     assert take(engine, batch_id) is None
-    assert reclaim_due(engine, QUEUE) == []
-    assert reclaim_lost(engine, QUEUE, grace_seconds=0) == []
+    assert reclaim_due(engine, QUEUE, Priority.NORMAL) == []
+    assert reclaim_lost(engine, QUEUE, Priority.NORMAL, grace_seconds=0) == []
     time.sleep(0.4)
-    assert [found for _, found in reclaim_due(engine, QUEUE)] == [batch_id]
-    assert reclaim_due(engine, QUEUE) == []
+    assert [found for _, found in reclaim_due(engine, QUEUE, Priority.NORMAL)] == [batch_id]
+    assert reclaim_due(engine, QUEUE, Priority.NORMAL) == []
     assert take(engine, batch_id) is not None
 
 
@@ -98,8 +99,8 @@ def test_neither_a_claim_nor_a_reaper_waits_for_a_batch_that_another_transaction
         assert take(engine, locked) is None
         assert take(engine, free, lease=-1.0) is not None
         assert requeue_expired(engine, QUEUE) == 1
-        assert [number for _, number in reclaim_lost(engine, QUEUE, grace_seconds=-60)] == []
-        assert [number for _, number in reclaim_due(engine, QUEUE)] == [free]
+        assert [number for _, number in reclaim_lost(engine, QUEUE, Priority.NORMAL, grace_seconds=-60)] == []
+        assert [number for _, number in reclaim_due(engine, QUEUE, Priority.NORMAL)] == [free]
         assert mark_dead(engine, QUEUE, max_attempts=-1) == 1
         leases.renew(engine, ["me"], 30.0)
         assert time.monotonic() - began < 5
@@ -121,7 +122,7 @@ def test_a_claim_does_not_wait_for_a_reaper_that_marks_its_batch(engine: Engine,
         connection.execute(
             text("CREATE TRIGGER slow AFTER UPDATE OF published_at ON batch FOR EACH STATEMENT EXECUTE FUNCTION slow()")
         )
-    reaper = threading.Thread(target=lambda: reclaim_lost(engine, QUEUE, grace_seconds=-60))
+    reaper = threading.Thread(target=lambda: reclaim_lost(engine, QUEUE, Priority.NORMAL, grace_seconds=-60))
     reaper.start()
     time.sleep(0.5)
     began = time.monotonic()

@@ -544,12 +544,18 @@ def test_a_sqlite_file_in_a_read_only_folder_is_refused_with_the_reason(
 
 def back_to_0006(connection: Connection) -> None:
     """Take from the schema what 0007 added."""
-    connection.execute(text("DROP VIEW run_image"))
+    for view in ("run_image", "run_cost"):
+        connection.execute(text(f"DROP VIEW {view}"))
     for table in ("known_url", "repeated_image", "repeated_entry"):
         connection.execute(text(f"DROP TABLE {table}"))
     connection.execute(text("ALTER TABLE entry DROP COLUMN extra"))
     connection.execute(text("ALTER TABLE run DROP COLUMN priority"))
-    for name in ("waits", "requests", "not_modified", "bytes_fetched", "cpu_seconds", "gpu_seconds"):
+    waiting = {"published_at": "", "not_before": " AND not_before IS NOT NULL"}
+    for name, more in waiting.items():
+        connection.execute(text(f"DROP INDEX ix_batch_queue_priority_{name}"))
+        where = f"status = 'queued'{more}"
+        connection.execute(text(f"CREATE INDEX ix_batch_queue_{name} ON batch (queue, {name}) WHERE {where}"))
+    for name in ("requests", "not_modified", "bytes_fetched", "cpu_seconds", "gpu_seconds", "waits", "priority"):
         connection.execute(text(f"ALTER TABLE batch DROP COLUMN {name}"))
     run_image = list(create_statements(connection.dialect.name))[-1]
     connection.exec_driver_sql(re.sub(r", entry\.extra(::json)? AS extra", "", run_image))

@@ -35,7 +35,16 @@ LARGE |= {"repeated_entry", "repeated_image", "image_failure"}
 BOUNDED_INDEXES = {"ix_batch_queue_lease_until"}
 
 #: Calls that a command makes once, so that no plan is kept. The plan for any run may read all batches if runs are few.
-ONCE = {"run_progress", "cancel_run", "requeue_images by code", "requeue_images, cancelled"}
+ONCE = {
+    "run_progress",
+    "cancel_run",
+    "pause_run",
+    "waiting_messages",
+    "resume_run",
+    "set_priority",
+    "requeue_images by code",
+    "requeue_images, cancelled",
+}
 
 
 def postgres_versions() -> list[int]:

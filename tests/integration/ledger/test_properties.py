@@ -36,6 +36,7 @@ from tagmill.ledger.progress import run_progress
 from tagmill.ledger.reaper import mark_dead, reclaim_due, reclaim_lost, requeue_expired, requeue_owned
 from tagmill.ledger.runs import cancel_run, create_run
 from tagmill.outcomes import ErrorCode, ImageStatus
+from tagmill.priority import Priority
 from tagmill.records import BatchResult, Entry, ImageRow, InferenceRow, Outcome
 from tagmill.registry.models import register
 from tagmill.settings import Settings
@@ -184,7 +185,10 @@ class LedgerMachine(RuleBasedStateMachine):
         else:
             assert requeue_expired(self.engine, QUEUE) == len(lost)
             mark_dead(self.engine, QUEUE, MAX_ATTEMPTS)
-            published = [*reclaim_due(self.engine, QUEUE), *reclaim_lost(self.engine, QUEUE, grace_seconds=0)]
+            published = [
+                *reclaim_due(self.engine, QUEUE, Priority.NORMAL),
+                *reclaim_lost(self.engine, QUEUE, Priority.NORMAL, grace_seconds=0),
+            ]
             assert not {number for _, number in published} & set(self.owners)
         dead = {position for position, _, _, ending in self.rows() if ending == ErrorCode.BATCH_DEAD}
         self.endings |= dict.fromkeys(dead, ErrorCode.BATCH_DEAD.value)

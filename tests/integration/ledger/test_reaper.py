@@ -23,6 +23,7 @@ from tagmill.ledger.reaper import (
     requeue_owned,
 )
 from tagmill.ledger.runs import PUBLISH_CHUNK, cancel_run, leave_publishing, take_unpublished
+from tagmill.priority import Priority
 from tagmill.registry.models import Model
 
 
@@ -50,26 +51,28 @@ def test_the_batches_of_a_dead_process_are_free_at_once(engine: Engine, model: M
     assert take(engine, first, "dead:1")
     assert take(engine, second, "alive:1")
     assert requeue_owned(engine, "dead") == 1
-    assert [found for _, found in reclaim_due(engine, QUEUE)] == [first]
+    assert [found for _, found in reclaim_due(engine, QUEUE, Priority.NORMAL)] == [first]
     assert take(engine, first, "alive:2") is not None
 
 
 def test_a_lost_message_is_found_after_its_grace_period(engine: Engine, model: Model) -> None:
     run_id = published_run(engine, model, images=3, batch_size=1)
-    assert reclaim_lost(engine, QUEUE, grace_seconds=60) == []
+    assert reclaim_lost(engine, QUEUE, Priority.NORMAL, grace_seconds=60) == []
     time.sleep(0.01)
-    assert reclaim_lost(engine, QUEUE, grace_seconds=0) == [(run_id, found) for found in batches(engine, run_id)]
-    assert reclaim_lost(engine, QUEUE, grace_seconds=60) == []
+    assert reclaim_lost(engine, QUEUE, Priority.NORMAL, grace_seconds=0) == [
+        (run_id, found) for found in batches(engine, run_id)
+    ]
+    assert reclaim_lost(engine, QUEUE, Priority.NORMAL, grace_seconds=60) == []
 
 
 def test_a_batch_that_was_never_published_has_not_lost_its_message(engine: Engine, model: Model) -> None:
     new_run(engine, model, images=3, batch_size=1)
     for reclaim in (reclaim_lost, reclaim_retries):
-        assert reclaim(engine, QUEUE, grace_seconds=-60) == []
-    assert reclaim_due(engine, QUEUE) == []
-    assert reclaim_before(engine, QUEUE, time.time() + 60) == []
+        assert reclaim(engine, QUEUE, Priority.NORMAL, grace_seconds=-60) == []
+    assert reclaim_due(engine, QUEUE, Priority.NORMAL) == []
+    assert reclaim_before(engine, QUEUE, Priority.NORMAL, time.time() + 60) == []
     for retries in (False, True):
-        assert reclaim_published_between(engine, QUEUE, 0.0, time.time() + 60, retries=retries) == []
+        assert reclaim_published_between(engine, QUEUE, Priority.NORMAL, 0.0, time.time() + 60, retries=retries) == []
 
 
 def test_a_run_is_abandoned_once_its_producer_is_late_or_leaves_it(engine: Engine, model: Model) -> None:
@@ -120,7 +123,7 @@ def test_a_call_reclaims_up_to_its_limit_even_with_statistics_from_before_a_larg
         connection.execute(insert(batch), waiting)
     all_batches = batches(engine, run_id)
     for part in (all_batches[:REAP_LIMIT], all_batches[REAP_LIMIT : 2 * REAP_LIMIT]):
-        assert [number for _, number in reclaim_lost(engine, QUEUE, grace_seconds=60)] == part
+        assert [number for _, number in reclaim_lost(engine, QUEUE, Priority.NORMAL, grace_seconds=60)] == part
 
 
 def test_a_reaper_leaves_the_runs_of_other_queues_alone(engine: Engine, model: Model) -> None:
@@ -130,7 +133,7 @@ def test_a_reaper_leaves_the_runs_of_other_queues_alone(engine: Engine, model: M
     assert requeue_expired(engine, "other") == 0
     assert mark_dead(engine, "other", max_attempts=1) == 0
     assert requeue_expired(engine, QUEUE) == 1
-    assert reclaim_lost(engine, "other", grace_seconds=0) == []
+    assert reclaim_lost(engine, "other", Priority.NORMAL, grace_seconds=0) == []
 
 
 def test_a_cancelled_run_ends_even_if_its_worker_was_killed(engine: Engine, model: Model) -> None:

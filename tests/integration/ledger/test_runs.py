@@ -31,6 +31,7 @@ from tagmill.ledger.progress import run_progress, unfinished_run
 from tagmill.ledger.reaper import reclaim_lost
 from tagmill.ledger.runs import cancel_run, create_run
 from tagmill.outcomes import ErrorCode
+from tagmill.priority import Priority
 from tagmill.records import BatchResult, Entry, ImageRow, Outcome
 from tagmill.registry.models import Model, register
 from tagmill.settings import Settings
@@ -209,7 +210,7 @@ def test_a_publisher_does_not_wait_for_another_one(
         other.execute(update(batch).where(batch.c.seq == 1).values(published_at=1.0))
         assert publish_run(app, engine, run_id) == 3
         assert waiting(app, QUEUE) == 3
-        assert [number for _, number in reclaim_lost(engine, QUEUE, grace_seconds=-1)] == [1, 3, 4]
+        assert [number for _, number in reclaim_lost(engine, QUEUE, Priority.NORMAL, grace_seconds=-1)] == [1, 3, 4]
     engine.dispose()
 
 

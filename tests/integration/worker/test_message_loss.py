@@ -14,7 +14,6 @@ from support.services import RedisServer
 from producer.submit import publish_run
 from tagmill.broker import message_loss
 from tagmill.broker.app import make_app
-from tagmill.broker.message import Priority
 from tagmill.broker.message_loss import recover_messages
 from tagmill.broker.publish import open_channel, publish
 from tagmill.bundles.metadata import BundleSpec
@@ -25,6 +24,7 @@ from tagmill.ledger import leases
 from tagmill.ledger.leases import Lease
 from tagmill.ledger.reaper import requeue_owned
 from tagmill.ledger.runs import create_run
+from tagmill.priority import Priority
 from tagmill.records import Entry
 from tagmill.registry.models import Model, register
 from tagmill.settings import Settings
@@ -96,7 +96,7 @@ def test_an_emptied_redis_is_refilled_although_it_holds_new_messages(
     assert waiting(app, QUEUE) == 4
 
 
-def test_batches_that_were_in_progress_are_republished_with_the_first_priority(
+def test_batches_that_were_in_progress_are_republished_before_the_others_of_their_priority(
     app: Celery, engine: Engine, model: Model, redis: RedisServer
 ) -> None:
     run = published_run(app, engine, model, 3)
@@ -106,9 +106,9 @@ def test_batches_that_were_in_progress_are_republished_with_the_first_priority(
     assert recover(app, engine) == 3
     with app.connection_for_read() as connection:
         client = connection.channel().client
-        assert client.llen(QUEUE) == 1  # priority 0 has the plain name
+        assert client.llen(f"{QUEUE}:{Priority.NORMAL.retry_step}") == 1
         assert client.llen(f"{QUEUE}:{int(Priority.NORMAL)}") == 2
-    assert [waiting(app, QUEUE, priority) for priority in (Priority.RETRY, Priority.NORMAL)] == [1, 2]
+    assert [waiting(app, QUEUE, priority) for priority in (Priority.NORMAL.retry_step, Priority.NORMAL)] == [1, 2]
 
 
 def test_batches_in_progress_or_done_are_not_republished(
@@ -171,7 +171,7 @@ def test_a_message_lost_before_its_claim_is_republished_while_others_wait(
     claim_and_die(engine, run, 2)
     assert reap(app, engine, settings, Services()) == 1
     with app.connection_for_read() as connection:
-        assert connection.channel().client.rpop(QUEUE)
+        assert connection.channel().client.rpop(f"{QUEUE}:{Priority.NORMAL.retry_step}")
     time.sleep(0.01)
     assert reap(app, engine, settings, Services()) == 0
     time.sleep(0.7)

@@ -23,12 +23,12 @@ from producer.runs import remove_cancelled, retry_run
 from producer.submit import publish_run
 from tagmill.broker import remove
 from tagmill.broker.app import make_app
-from tagmill.broker.message import Priority
 from tagmill.broker.publish import publish, shown_run
 from tagmill.db.connection import connect
 from tagmill.db.schema import batch, run
 from tagmill.ledger.reaper import abandoned_runs
 from tagmill.ledger.runs import PUBLISH_CHUNK, PUBLISH_SECONDS, cancel_run, requeue_images
+from tagmill.priority import STEPS
 from tagmill.registry.models import Model
 from tagmill.settings import Settings
 from worker.connections.availability import Services
@@ -53,7 +53,7 @@ def take_messages(app: Celery) -> list[int]:
     found = []
     with app.connection_for_read() as connection:
         client = connection.channel().client
-        for name in (QUEUE, f"{QUEUE}:{int(Priority.NORMAL)}"):
+        for name in (QUEUE, *(f"{QUEUE}:{step}" for step in STEPS)):
             while messages := client.rpop(name, 1000):
                 for message in messages:
                     (words,), _, _ = json.loads(base64.b64decode(json.loads(message)["body"]))
@@ -118,7 +118,7 @@ def test_between_two_chunks_a_reaper_publishes_what_lost_its_worker_and_nothing_
     run_id = new_run(engine, model, images=2 * PUBLISH_CHUNK + 5, batch_size=1)
     taken: list[list[int]] = []
 
-    def publish_and_reap(app: Celery, found: Sequence[tuple[int, int]], engine: Engine) -> None:
+    def publish_and_reap(app: Celery, found: Sequence[tuple[int, int]], step: int, engine: Engine) -> None:
         publish(app, found, engine=engine)
         taken.append(take_messages(app))
         fail(engine, *batches(engine, old), token=f"worker-{len(taken)}")
@@ -142,7 +142,7 @@ from tagmill.settings import load_settings
 
 chunks, publish = [], submit.publish
 
-def publish_until_the_signal(app, batches, engine):
+def publish_until_the_signal(app, batches, step, engine):
     chunks.append(batches)
     if len(chunks) == 3:
         publish(app, batches[:{PUBLISH_CHUNK // 2}])
@@ -226,7 +226,7 @@ def test_a_broker_that_goes_down_while_a_run_is_published_leaves_the_rest_to_the
     app = make_app(Settings(broker_url=redis.url))
     run_id = new_run(engine, model, images=PUBLISH_CHUNK + 5, batch_size=1)
 
-    def publish_and_kill(app: Celery, found: Sequence[tuple[int, int]], engine: Engine) -> None:
+    def publish_and_kill(app: Celery, found: Sequence[tuple[int, int]], step: int, engine: Engine) -> None:
         publish(app, found)
         redis.kill()
 
@@ -259,7 +259,7 @@ def test_a_run_that_is_cancelled_while_it_is_published_goes_on_with_a_retry(
     run_id = new_run(engine, model, images=2 * PUBLISH_CHUNK, batch_size=1)
     chunks: list[Sequence[tuple[int, int]]] = []
 
-    def publish_and_cancel(app: Celery, found: Sequence[tuple[int, int]], engine: Engine) -> None:
+    def publish_and_cancel(app: Celery, found: Sequence[tuple[int, int]], step: int, engine: Engine) -> None:
         publish(app, found)
         chunks.append(found)
         cancel_run(engine, run_id)

@@ -1,7 +1,8 @@
 """Further columns of entries, repeated and known locations, priorities, and what a batch took.
 
-It adds nullable columns and columns with a constant default, which takes PostgreSQL no time, and tables. Workers of the
-version before go on.
+It adds nullable columns and columns with a constant default, which takes PostgreSQL no time, and tables. Two indexes
+over the batches that wait are made again, with the priority in them: that reads the batches of all runs once. Workers
+of the version before go on.
 """
 
 from typing import Any
@@ -17,6 +18,11 @@ down_revision = "0006"
 
 #: time for which the transaction waits for a table that others use, before it is tried again
 _LOCK_TIMEOUT = "2s"
+#: columns of the indexes over the batches that wait -> their condition
+_WAITING = {
+    "published_at": "status = 'queued'",
+    "not_before": "status = 'queued' AND not_before IS NOT NULL",
+}
 #: further columns of `batch`
 _COUNTS: dict[str, TypeEngine[Any]] = {
     "waits": sa.SmallInteger(),
@@ -36,6 +42,13 @@ def upgrade() -> None:
     op.add_column("run", sa.Column("priority", sa.SmallInteger(), nullable=False, server_default="6"))
     for name, kind in _COUNTS.items():
         op.add_column("batch", sa.Column(name, kind, nullable=False, server_default="0"))
+    op.add_column("batch", sa.Column("priority", sa.SmallInteger(), nullable=False, server_default="6"))
+    for column, condition in _WAITING.items():
+        where = sa.text(condition)
+        columns = ["queue", "priority", column]
+        name = f"ix_batch_queue_priority_{column}"
+        op.create_index(op.f(name), "batch", columns, postgresql_where=where, sqlite_where=where)
+        op.drop_index(op.f(f"ix_batch_queue_{column}"), "batch")
     op.create_table(
         "repeated_entry",
         sa.Column("run_id", sa.Integer(), autoincrement=False, nullable=False),

@@ -10,8 +10,8 @@ import redis
 from support.services import ExternalRedis, RedisServer
 
 from tagmill.broker.app import make_app
-from tagmill.broker.message import Priority
 from tagmill.broker.publish import publish
+from tagmill.priority import Priority
 from tagmill.settings import Settings
 from worker.connections.envelope import LONGEST, RefusedMessageError, batch_envelope
 
@@ -21,7 +21,7 @@ Change = Callable[[dict[str, Any]], object]
 @pytest.fixture
 def sent(redis_server: RedisServer | ExternalRedis) -> bytes:
     """The message of batch 5 of run 2, as it is on the queue."""
-    publish(make_app(Settings(broker_url=redis_server.url)), [(2, 5)], Priority.RETRY)
+    publish(make_app(Settings(broker_url=redis_server.url)), [(2, 5)], Priority.URGENT.retry_step)
     with redis.Redis.from_url(redis_server.url) as client:
         (raw,) = client.lrange("tagmill", 0, -1)
     assert isinstance(raw, bytes)
