@@ -96,7 +96,7 @@ def table(urls: dict[str, str], broker: str, tagged: int, runs: dict[int, int], 
     yield "|---|---|---|---|---|---|---|"
     for name, url in urls.items():
         env = environment(database_url=url, broker_url=broker)
-        for form in ("csv", "jsonl"):
+        for form in ("csv", "jsonl", "parquet"):
             seconds, cpu, memory = measure(env, "results", 1, "--format", form, "-o", folder / f"tags.{form}")
             rate = f"{tagged / seconds:,.0f}"
             yield f"| results --format {form} | {name} | {tagged:,} | {seconds:.1f} | {rate} | {cpu:.1f} | {memory} |"

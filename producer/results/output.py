@@ -34,7 +34,7 @@ def for_people(output: str) -> bool:
 def write_file(about: ResultSet, form: FileFormat, output: str, options: WriteOptions) -> int:
     """Write all images to one file or to standard output; return their number. Raise InputError."""
     if output == STDOUT:
-        out = _stdout()
+        out = _stdout(form)
         count = form.write(about, about, out, options)
         out.flush()
         return count
@@ -100,9 +100,11 @@ def _move(staging: Path, target: Path) -> None:
                 left.unlink()
 
 
-def _stdout() -> BinaryIO:
+def _stdout(form: FileFormat) -> BinaryIO:
     if not isinstance(sys.stdout, io.TextIOWrapper):
         raise InputError("standard output is closed; name a file with -o")
+    if not form.is_text and sys.stdout.isatty():
+        raise InputError(f"{form.suffix.strip('.')} is no text for a terminal; name a file with -o")
     sys.stdout.flush()
     out: BinaryIO = sys.stdout.buffer
     return out

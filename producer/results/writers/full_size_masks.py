@@ -75,7 +75,7 @@ def runs(mask: Mask, model: Model, width: int, height: int, *, by_column: bool) 
 
     A pixel's position is `x * height + y` by column, `y * width + x` by row. A run is within one column or row.
     """
-    spec = PreprocessSpec.from_dict(model.spec["preprocess"])
+    spec = _spec(tuple(model.spec["preprocess"].items()))
     left, top, right, bottom = content_box(width, height, spec)
     content = decode_mask(mask.rle, mask.height, mask.width)[top:bottom, left:right]
     x0, x1, y0, y1 = image_span(spec, width, height)
@@ -106,6 +106,11 @@ def _scaled(
     return offset + starts[chosen], offset + ends[chosen]
 
 
+@lru_cache(maxsize=64)
+def _spec(values: tuple[tuple[str, Any], ...]) -> PreprocessSpec:
+    return PreprocessSpec.from_dict(dict(values))
+
+
 @lru_cache(maxsize=512)
 def _sources(pixels: int, scaled: int) -> Positions:
     """Return the source of each of `scaled` pixels among `pixels`, as Pillow's nearest neighbor chooses it."""
@@ -116,15 +121,15 @@ def _sources(pixels: int, scaled: int) -> Positions:
 
 def _encode(starts: Positions, ends: Positions, width: int, height: int) -> str:
     """Return the compressed counts of COCO's run-length encoding, as pycocotools writes them."""
-    joined = starts[1:] == ends[:-1]
-    bounds = np.empty((len(starts), 2), dtype=np.int64)
-    bounds[:, 0], bounds[:, 1] = starts, ends
-    kept = np.ones((len(starts), 2), dtype=np.bool_)
-    kept[1:, 0] &= ~joined
-    kept[:-1, 1] &= ~joined
-    counts = np.diff(bounds[kept], prepend=0, append=width * height)
-    if len(counts) > 1 and counts[-1] == 0:
-        counts = counts[:-1]
+    bounds = np.zeros(2 * len(starts) + 2, dtype=np.int64)
+    bounds[1:-1:2], bounds[2:-1:2], bounds[-1] = starts, ends, width * height
+    counts = bounds[1:] - bounds[:-1]
+    if not counts[1:].all():  # a run goes on in the next column, or the last one ends with the image
+        kept = np.ones(len(bounds), dtype=np.bool_)
+        joined = np.flatnonzero(counts[1:] == 0) + 1
+        kept[joined], kept[joined + 1] = False, False
+        kept[-1] |= bounds[kept][-1] != bounds[-1]
+        counts = np.diff(bounds[kept])
     encoded = coco.frPyObjects([{"counts": counts.tolist(), "size": [height, width]}], height, width)
     found: bytes = encoded[0]["counts"]
     return found.decode("ascii")
