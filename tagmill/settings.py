@@ -48,6 +48,8 @@ class Settings(BaseSettings):
     database_url: str = Field("sqlite:///tagmill.db", repr=False)
     #: Celery broker URL: redis://:password@host:6379/0. memory:// works inside one process only
     broker_url: str = Field("memory://localhost/", repr=False)
+    #: SQLAlchemy URL of the database that sources such as sql:SELECT ... query
+    source_url: str | None = Field(None, repr=False)
     #: folder of the registered bundles, one `<sha256>.onnx` each; shared by all workers
     model_store: Path = Path("models")
     #: Redis list that workers take batches from
@@ -140,11 +142,11 @@ class Settings(BaseSettings):
             "must be one line of 1 to 256 printable ASCII characters, such as shop-tagger/1.0 (ops@shop.example)"
         )
 
-    @field_validator("database_url", "broker_url")
+    @field_validator("database_url", "broker_url", "source_url")
     @classmethod
-    def _is_text(cls, value: str) -> str:
+    def _is_text(cls, value: str | None) -> str | None:
         try:
-            value.encode()
+            (value or "").encode()
         except UnicodeEncodeError as error:
             raise ValueError("is not UTF-8; percent-encode it") from error
         return value
@@ -160,9 +162,11 @@ class Settings(BaseSettings):
             "must be 1 to 100 letters of a-z and A-Z, digits, `.`, `_` or `-`, the first a letter or digit"
         )
 
-    @field_validator("database_url")
+    @field_validator("database_url", "source_url")
     @classmethod
-    def _database_is_known(cls, value: str) -> str:
+    def _database_is_known(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
         try:
             url = make_url(value)
             backend = url.get_backend_name()

@@ -7,8 +7,10 @@ from typing import Any
 import click
 
 from producer.sources.manifests.encoding import is_text_encoding
+from producer.sources.manifests.sql_query import is_query
 from producer.sources.options import FORMATS, ReadOptions
 from tagmill.cli.param_types import NonEmptyPath
+from tagmill.settings import load_settings
 from tagmill.text import legible, normalize
 from tagmill.where import SYNTAX, Where
 
@@ -46,6 +48,9 @@ _OPTIONS = (
     ),
     click.option("--split", callback=_parse_split, metavar="CHAR", help="Between several locations in one cell."),
     click.option("--no-extra", is_flag=True, help="Do not keep the other columns."),
+    click.option(
+        "--source-url", metavar="URL", help="Database of sql: sources.  [default: the setting TAGMILL_SOURCE_URL]"
+    ),
     click.option("--extract", type=NonEmptyPath(), metavar="FOLDER", help="Write images inside Parquet files here."),
     click.option("--where", "conditions", multiple=True, metavar="EXPR", help=f"Take only these entries: {SYNTAX}."),
     click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Take the first N entries."),
@@ -72,12 +77,16 @@ def _take_options(arguments: dict[str, Any]) -> ReadOptions:
     key_column = arguments.pop("key_column")
     uri_columns = arguments.pop("uri_columns")
     where = Where.parse(arguments.pop("conditions"))
+    source_url = arguments.pop("source_url")
+    if any(map(is_query, arguments["sources"])):
+        source_url = load_settings(source_url=source_url).source_url
     keep_extra = not arguments.pop("no_extra")
     return ReadOptions(
         **{name: arguments.pop(name) for name in _NAMES},
         key_column=normalize(key_column) if key_column else None,
         uri_columns=tuple(map(normalize, uri_columns)),
         keep_extra=keep_extra,
+        source_url=source_url or "",
         where=where,
         tell=_Notes().tell,
     )

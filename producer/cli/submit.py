@@ -64,8 +64,9 @@ def submit(
     read: ReadOptions,
     as_json: bool,
 ) -> int:
-    """Enqueue folders, images and manifests (CSV, TSV, JSON Lines; - is standard input) as one run.
+    """Enqueue folders, images and manifests as one run.
 
+    A manifest is a CSV, TSV, JSON Lines or Parquet file, a query such as sql:SELECT ..., or - for standard input.
     Folders and the manifests' own folders may be read by the workers for this run.
     """
     if dry_run:

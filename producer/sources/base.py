@@ -1,6 +1,6 @@
 """What every reader of a source yields: rows before their checks, and problems."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -43,8 +43,12 @@ class Skipped(NamedTuple):
     name: str
 
 
-#: Reads one source in flat memory. It may raise OSError, which becomes a problem of the source.
-Reader = Callable[[str], Iterator[Row | Problem | Skipped]]
+class Part(NamedTuple):
+    """A source, or one of the manifests that it consists of."""
+
+    #: what problems call it
+    label: str
+    items: Iterator[Row | Problem | Skipped]
 
 
 def problem_with(row: Row) -> str | None:

@@ -34,6 +34,8 @@ class ReadOptions:
     keep_extra: bool = True
     #: entries that do not meet it are left out
     where: Where = field(default_factory=Where)
+    #: of the database that `sql:` sources query; it may hold a password
+    source_url: str = field(default="", repr=False)
     #: only so many entries are read, the first ones
     limit: int | None = None
     #: only so many entries are chosen of those read, at random by `seed`

@@ -13,6 +13,10 @@ URI_COLUMNS = ("uri", "url", "path", "image", "image_link", "file_name")
 _FILE_NAME = "file_name"
 
 
+class NoFileNames(Exception):
+    """A file named like metadata has no column of file names: it is none."""
+
+
 @dataclass(frozen=True)
 class Columns:
     """The columns of a manifest by their positions."""
@@ -47,11 +51,6 @@ def choose_columns(names: Sequence[str], manifest: Manifest, embedded: Collectio
 def describe_columns(names: Iterable[str]) -> str:
     """Return the first names of a header for a message."""
     return ", ".join(repr(name) for name in islice(names, 20))[:1500] or "none"
-
-
-def is_metadata(names: Sequence[str]) -> bool:
-    """Return whether these are the columns of a metadata file, as Hugging Face's folders of images have it."""
-    return any(name == _FILE_NAME or name.endswith(f"_{_FILE_NAME}") for name in names)
 
 
 def _choose_one(
@@ -94,7 +93,10 @@ def _fold(name: str) -> str:
 def _file_names(names: Sequence[str]) -> tuple[int, ...]:
     if _FILE_NAME in names:
         return (names.index(_FILE_NAME),)
-    return tuple(at for at, name in enumerate(names) if name.endswith(f"_{_FILE_NAME}"))
+    found = tuple(at for at, name in enumerate(names) if name.endswith(f"_{_FILE_NAME}"))
+    if not found:
+        raise NoFileNames
+    return found
 
 
 def _further(names: Sequence[str], used: set[int | None], manifest: Manifest) -> tuple[tuple[int, str], ...]:

@@ -8,6 +8,7 @@ from producer.sources.manifests.compression import without_suffix
 from producer.sources.manifests.csv_manifest import read_csv, read_tsv
 from producer.sources.manifests.jsonl import read_jsonl
 from producer.sources.manifests.manifest import Manifest, ManifestReader
+from producer.sources.manifests.sql_query import is_query, read_query
 from producer.sources.manifests.standard_input import STANDARD_INPUT
 from producer.sources.options import ReadOptions
 from tagmill.errors import ConfigurationError
@@ -26,6 +27,8 @@ def _read_parquet(manifest: Manifest) -> Iterator[Row | Problem]:
     yield from read(manifest)
 
 
+#: characters of a query in problems
+_LABEL = 60
 #: The reader of a manifest, by the end of its file name before .gz and .zst. A new format is a module and a line here.
 MANIFEST_READERS: Mapping[str, ManifestReader] = {
     ".csv": read_csv,
@@ -39,6 +42,8 @@ MANIFEST_READERS: Mapping[str, ManifestReader] = {
 
 def manifest_reader(source: str, options: ReadOptions) -> ManifestReader | None:
     """Return the reader of a manifest that is no folder; None if it is an image, or of no known kind."""
+    if is_query(source):
+        return read_query
     if source == STANDARD_INPUT:
         return MANIFEST_READERS[f".{options.format or 'csv'}"]
     name = Path(source).name.lower()
@@ -50,7 +55,20 @@ def manifest_reader(source: str, options: ReadOptions) -> ManifestReader | None:
     return next((reader for suffix, reader in MANIFEST_READERS.items() if plain.endswith(suffix)), None)
 
 
+def is_file(source: str) -> bool:
+    """Return whether a source is in the file system: neither standard input nor a query."""
+    return source != STANDARD_INPUT and not is_query(source)
+
+
 def manifest_of(source: str, options: ReadOptions) -> Manifest:
     """Return a manifest as it is to be read. Raise OSError if its folder cannot be found."""
-    base = Path.cwd() if source == STANDARD_INPUT else folder_of(Path(source))
-    return Manifest(source, source, str(base), options)
+    base = folder_of(Path(source)) if is_file(source) else Path.cwd()
+    return Manifest(source, label_of(source), str(base), options)
+
+
+def label_of(source: str) -> str:
+    """Return what problems call a source: a long query is cut off."""
+    if not is_query(source):
+        return source
+    text = " ".join(source.split())
+    return text if len(text) <= _LABEL else f"{text[: _LABEL - 1]}…"
