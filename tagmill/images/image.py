@@ -12,12 +12,12 @@ Pixels = NDArray[np.uint8]
 #: lower-case suffixes of the files that are searched for in folders; `decode` goes by the bytes, not by the suffix
 SUFFIXES = (
     *(".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
+    *(".avif", ".avifs", ".heic", ".heif", ".hif"),
     *(".jfif", ".jpe", ".jif", ".jfi", ".apng", ".dib", ".btf"),
 )
 #: lower-case suffixes of images in formats that are not read, for those who look for images and count what they skip
 UNREAD_SUFFIXES = (
-    *(".avif", ".avifs", ".heic", ".heif", ".hif", ".jxl"),
-    *(".jp2", ".j2k", ".jpf", ".jpx", ".jpm", ".j2c", ".jxr", ".wdp", ".hdp", ".jls"),
+    *(".jxl", ".jp2", ".j2k", ".jpf", ".jpx", ".jpm", ".j2c", ".jxr", ".wdp", ".hdp", ".jls"),
     *(".svg", ".svgz", ".eps", ".ai", ".pdf", ".wmf", ".emf"),
     *(".psd", ".psb", ".xcf", ".kra", ".afphoto"),
     *(".ico", ".cur", ".icns", ".tga", ".pcx", ".dds", ".qoi", ".sgi", ".xbm", ".xpm"),

@@ -14,7 +14,7 @@ from urllib3.util import parse_url
 
 from tagmill.http.checked_connection import cut_after, pool_classes
 from tagmill.http.public_address import may_connect
-from tagmill.images.formats.signatures import MEDIA_TYPES
+from tagmill.images.formats.signatures import media_types
 from tagmill.locations import FETCHED
 from tagmill.outcomes import ErrorCode, ImageFailure
 from tagmill.private_hosts import PrivateHosts
@@ -33,8 +33,8 @@ _TRY_AGAIN = {408, 425}
 _TOO_MANY, _UNAVAILABLE = 429, 503
 _NOT_MODIFIED = 304
 
-#: the formats that are read, and nothing else: a server that may choose must not send AVIF
-_ACCEPT = ", ".join(f"{kind};q={1 - place / 10:g}" if place else kind for place, kind in enumerate(MEDIA_TYPES))
+#: the formats that are read, and nothing else, so that a server that may choose sends none of the others
+_ACCEPT = ", ".join(f"{kind};q={1 - place / 10:g}" if place else kind for place, kind in enumerate(media_types()))
 
 
 class HttpReader:

@@ -1,4 +1,4 @@
-"""PNG, GIF, BMP, TIFF and WebP: decode the first frame, shrink it, and rotate it upright."""
+"""PNG, GIF, BMP, TIFF, WebP, AVIF and HEIC: decode the first frame, shrink it, and rotate it upright."""
 
 import warnings
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from tagmill.images.color import to_srgb
 from tagmill.images.exif import SIDEWAYS, apply_orientation
 from tagmill.images.formats.bmp import read_bmp
 from tagmill.images.formats.gif import read_gif
+from tagmill.images.formats.heif.read import read_heif
 from tagmill.images.formats.png import read_png
 from tagmill.images.formats.signatures import read_format
 from tagmill.images.formats.still import Still
@@ -24,6 +25,8 @@ _READERS: dict[str, Callable[[bytes, DecodeLimits], Still]] = {
     "BMP": read_bmp,
     "TIFF": read_tiff,
     "WEBP": read_webp,
+    "AVIF": read_heif,
+    "HEIC": read_heif,
 }
 #: words of Pillow's decoders for a truncated file
 _TRUNCATED = ("truncated", "unexpected end", "not enough", "no more images")

@@ -1,6 +1,7 @@
 """Recognize the format of a file by its first bytes: those that are read, and those that are named when refused."""
 
 import re
+from importlib.util import find_spec
 
 from tagmill.outcomes import ErrorCode, ImageFailure
 
@@ -11,8 +12,9 @@ _READ = {
     "BMP": (b"BM",),
     "TIFF": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
 }
-#: media types of the formats that are read, in the order in which servers are asked for them
-MEDIA_TYPES = ("image/jpeg", "image/png", "image/webp", "image/gif", "image/bmp", "image/tiff")
+#: media types of the formats that are always read
+_MEDIA_TYPES = ("image/jpeg", "image/png", "image/webp", "image/gif", "image/bmp", "image/tiff", "image/avif")
+_HEIC_TYPES = ("image/heic", "image/heif")
 #: first bytes of image formats that are not read
 _UNREAD = {
     b"8BPS": "Photoshop (PSD)",
@@ -54,14 +56,14 @@ _UNREAD = {
     b"\0MRM": "MRW raw",
     b"FOVb": "X3F raw",
 }
-#: brands of the ISO base media file format that hold images; others hold films
-_BRANDS = {
+#: brands of the ISO base media file format that hold images and are read; others hold films
+_READ_BRANDS = {
     **dict.fromkeys((b"avif", b"avis"), "AVIF"),
-    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), "HEIC"),
-    b"crx ": "CR3 raw",
-    b"jxl ": "JPEG XL",
-    b"jp2 ": "JPEG 2000",
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"), "HEIC"),
 }
+#: brands of images of any codec, which is HEVC in nearly all files that name no other brand
+_GENERAL_BRANDS = dict.fromkeys((b"mif1", b"mif2", b"msf1"), "HEIC")
+_UNREAD_BRANDS = {b"crx ": "CR3 raw", b"jxl ": "JPEG XL", b"jp2 ": "JPEG 2000"}
 #: bytes of a text in which its first element is looked for
 _TEXT = 4096
 #: The first element of an SVG, and what may stand before it: a byte order mark, white space, declarations, comments.
@@ -71,6 +73,12 @@ _SVG = re.compile(
     re.DOTALL,
 )
 _PORTABLE = re.compile(rb"P[1-7Ff][\s#]+[\d#W-]")
+
+
+def media_types() -> tuple[str, ...]:
+    """Return the media types of the formats that are read here, in the order in which servers are asked for them."""
+    # The formats that cost most to decode come last: of a server that has several, they are not wanted.
+    return (*_MEDIA_TYPES, *(_HEIC_TYPES if find_spec("pillow_heif") else ()))
 
 
 def begins_as_image(data: bytes) -> bool:
@@ -91,6 +99,8 @@ def read_format(data: bytes) -> str:
             return name
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
+    if name := _named_by(_READ_BRANDS, data) or _named_by(_GENERAL_BRANDS, data):
+        return name
     if unread := _unread(data):
         raise ImageFailure(ErrorCode.UNSUPPORTED_FORMAT, f"{unread} is not read")
     raise ImageFailure(ErrorCode.NOT_AN_IMAGE, "its bytes are of no image format")
@@ -98,10 +108,8 @@ def read_format(data: bytes) -> str:
 
 def _unread(data: bytes) -> str | None:
     """Return the name of a known format that is not read."""
-    if data[4:8] == b"ftyp":
-        # The major brand decides; files of iPhones and of some tools name a general one and list the others.
-        brands = (data[place : place + 4] for place in (8, *range(16, min(int.from_bytes(data[:4]), 256), 4)))
-        return next((_BRANDS[brand] for brand in brands if brand in _BRANDS), None)
+    if name := _named_by(_UNREAD_BRANDS, data):
+        return name
     for start, name in _UNREAD.items():
         if data.startswith(start):
             return name
@@ -114,3 +122,12 @@ def _unread(data: bytes) -> str | None:
     if _SVG.match(data[:_TEXT]):
         return "SVG"
     return "PBM, PGM or PPM" if _PORTABLE.match(data[:64]) else None
+
+
+def _named_by(brands: dict[bytes, str], data: bytes) -> str | None:
+    """Return the format of a file that names one of the brands."""
+    if data[4:8] != b"ftyp":
+        return None
+    # The major brand decides; files of iPhones and of some tools name a general one and list the others.
+    named = [data[place : place + 4] for place in (8, *range(16, min(int.from_bytes(data[:4]), 256), 4))]
+    return next((brands[brand] for brand in named if brand in brands), None)
