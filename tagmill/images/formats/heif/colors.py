@@ -36,12 +36,12 @@ _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0
 _CURVE_POINTS = 1024
 
 
-def profile(properties: list[Property]) -> bytes | None:
-    """Return the ICC profile, one made from code points, or None for sRGB and for unknown colors.
+def profile(colors: list[Property]) -> bytes | None:
+    """Return, of boxes colr, the ICC profile, one made from code points, or None for sRGB and for unknown colors.
 
     Raises ImageFailure for a high dynamic range.
     """
-    found = {bytes(entry.body[:4]): entry.body for entry in reversed(properties) if entry.kind == b"colr"}
+    found = {bytes(entry.body[:4]): entry.body for entry in reversed(colors)}
     points = found.get(b"nclx")
     primaries, transfer = Fields(points, skip=4).uints(2, 2) if points else (2, 2)
     if transfer in _HDR:

@@ -30,6 +30,13 @@ class Parts:
     references: list[tuple[bytes, int, tuple[int, ...]]] = field(default_factory=list)
 
     @property
+    def colors(self) -> list[Property]:
+        """The properties that name the colors: those of the image, or of its first tile."""
+        candidates = 2 if self.all[0].kind == b"grid" else 1
+        described = ([found for found in part.properties if found.kind == b"colr"] for part in self.all[:candidates])
+        return next(filter(None, described), [])
+
+    @property
     def codec(self) -> bytes:
         """The type of the coded images."""
         return next(part.kind for part in self.all if part.kind != b"grid")
@@ -54,7 +61,8 @@ def _meta(parts: Parts, offsets: dict[bytes, int], start: int) -> bytes:
     entries, infos = b"", b""
     for number, part in enumerate(parts.all, 1):
         entries += struct.pack(">HHHHII", number, 0, 0, 1, start + offsets[part.data], len(part.data))
-        infos += written(b"infe", struct.pack(">IHH4sB", 2 << 24, number, 0, part.kind, 0))
+        is_hidden = number > 1  # tiles and alpha are no images of their own
+        infos += written(b"infe", struct.pack(">IHH4sB", 2 << 24 | is_hidden, number, 0, part.kind, 0))
     count = struct.pack(">H", len(parts.all))
     references = b"".join(
         written(kind, struct.pack(f">{2 + len(targets)}H", source + 1, len(targets), *(to + 1 for to in targets)))

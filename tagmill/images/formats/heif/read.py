@@ -7,8 +7,10 @@ import io
 
 from PIL import AvifImagePlugin, Image
 
+from tagmill.images.formats.heif.av1 import check_av1
 from tagmill.images.formats.heif.colors import profile
-from tagmill.images.formats.heif.parts import Parts, write_file
+from tagmill.images.formats.heif.hevc import check_hevc
+from tagmill.images.formats.heif.parts import Part, Parts, write_file
 from tagmill.images.formats.heif.select import select_parts, size
 from tagmill.images.formats.heif.transforms import crop, orientation
 from tagmill.images.formats.still import Still
@@ -24,14 +26,23 @@ def read_heif(data: bytes, limits: DecodeLimits) -> Still:
     parts = select_parts(data, limits)
     stored = parts.all[0]
     width, height = size(stored)
-    icc = profile(stored.properties)
+    icc = profile(parts.colors)
     box = crop(stored.properties, width, height)
+    for part in parts.all:
+        _check_coded(part, limits)
     image = _decoded(parts)
     if image.size != (width, height):
         raise ImageFailure(ErrorCode.CORRUPT, f"the image is {image.width}x{image.height}, not what it announces")
     if box != (0, 0, width, height):
         image = image.crop(box)
     return Still(image, icc, orientation(stored.properties))
+
+
+def _check_coded(part: Part, limits: DecodeLimits) -> None:
+    if part.kind == b"av01":
+        check_av1(part.data, limits)
+    elif part.kind == b"hvc1":
+        check_hevc(part.data, next((found.body for found in part.properties if found.kind == b"hvcC"), memoryview(b"")))
 
 
 def _decoded(parts: Parts) -> Image.Image:
