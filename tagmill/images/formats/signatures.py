@@ -99,8 +99,8 @@ def read_format(data: bytes) -> str:
             return name
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
-    if name := _named_by(_READ_BRANDS, data) or _named_by(_GENERAL_BRANDS, data):
-        return name
+    if branded := _named_by(_READ_BRANDS, data) or _named_by(_GENERAL_BRANDS, data):
+        return branded
     if unread := _unread(data):
         raise ImageFailure(ErrorCode.UNSUPPORTED_FORMAT, f"{unread} is not read")
     raise ImageFailure(ErrorCode.NOT_AN_IMAGE, "its bytes are of no image format")

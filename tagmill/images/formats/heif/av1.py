@@ -1,11 +1,15 @@
-"""The structure of AV1 data (AV1 bitstream specification, section 5): its units fit, and its header keeps the limits.
+"""AV1 (AVIF) with Pillow: libavif and dav1d, after the structure of the data was checked.
 
 AV1 has no checksum, and dav1d decodes any bytes to some pixels. What a lost connection or a disk leaves behind, zeros
-in the place of data, is noticed here.
+in the place of data, is noticed here (AV1 bitstream specification, section 5), and so is a header of too many pixels.
 """
 
+import io
 from collections.abc import Iterator
 
+from PIL import AvifImagePlugin, Image
+
+from tagmill.images.formats.heif.parts import Parts, write_file
 from tagmill.images.image import DecodeLimits
 from tagmill.outcomes import ErrorCode, ImageFailure
 
@@ -14,6 +18,16 @@ _ZEROS = bytes(64)
 _SEQUENCE_HEADER, _FRAME_HEADER, _TILE_GROUP, _FRAME = 1, 3, 4, 6
 #: bits of a sequence header up to its size, at most
 _HEADER_BYTES = 160
+
+# Images are decoded on many threads already.
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+
+
+def decode_av1(parts: Parts) -> Image.Image:
+    """Return mode RGB or RGBA. Raises what Pillow raises."""
+    with Image.open(io.BytesIO(write_file(parts)), formats=("AVIF",)) as image:
+        image.load()
+    return image
 
 
 def check_av1(data: bytes, limits: DecodeLimits) -> None:

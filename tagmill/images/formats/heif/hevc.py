@@ -1,11 +1,16 @@
-"""The structure of HEVC data (ITU-T H.265, section 7.3.1): its units fit, and hold no bytes that no encoder writes.
+"""HEVC (HEIC) with pillow-heif: libheif and libde265 decode each coded image alone; tiles and alpha are joined here.
 
-HEVC has no checksum, and libde265 decodes what it can. What a lost connection or a disk leaves behind, zeros in the
-place of data, is noticed here.
+libheif leaves tiles black that it can't decode. HEVC has no checksum, and libde265 decodes what it can, so what a lost
+connection or a disk leaves behind, zeros in the place of data, is noticed in the structure of the data (ITU-T H.265).
 """
 
 from collections.abc import Iterator
 
+import numpy as np
+from PIL import Image
+
+from tagmill.images.formats.heif.items import Property
+from tagmill.images.formats.heif.parts import Part, Parts, write_file
 from tagmill.outcomes import ErrorCode, ImageFailure
 
 #: sequences that do not occur in a unit: encoders put a 3 behind two zeros (section 7.4.2)
@@ -16,12 +21,62 @@ _LENGTH_SIZE = 21
 _PARAMETERS = 32
 
 
-def check_hevc(data: bytes, config: memoryview) -> None:
-    """Raise ImageFailure if the data is no whole HEVC image; `config` is the body of hvcC."""
+def decode_hevc(parts: Parts) -> Image.Image:
+    """Return mode L, LA, RGB or RGBA. Raises ImageFailure, and what pillow-heif raises."""
+    return _with_alpha(parts, 0, _joined(parts, 0))
+
+
+def _with_alpha(parts: Parts, index: int, image: Image.Image) -> Image.Image:
+    for alpha in parts.referring(b"auxl", index):
+        layer = _joined(parts, alpha).convert("L")
+        if layer.size != image.size:
+            raise ImageFailure(ErrorCode.CORRUPT, "the image's alpha has another size")
+        image = image.convert("RGB")
+        image.putalpha(layer)
+        if alpha in parts.referred(b"prem", index):
+            image = Image.frombuffer("RGBa", image.size, image.tobytes(), "raw", "RGBa", 0, 1).convert("RGBA")
+    return image
+
+
+def _joined(parts: Parts, index: int) -> Image.Image:
+    """Return an image without its alpha, except that of its tiles."""
+    part, colors = parts.all[index], parts.colors(index)
+    if part.kind != b"grid":
+        return _decoded(part, colors)
+    columns = part.data[3] + 1
+    canvas = None
+    for number, place in enumerate(parts.referred(b"dimg", index)):
+        tile = _with_alpha(parts, place, _decoded(parts.all[place], colors))
+        canvas = canvas or Image.new(tile.mode, part.size)
+        row, column = divmod(number, columns)
+        canvas.paste(tile.convert(canvas.mode), (column * tile.width, row * tile.height))
+    assert canvas is not None, "a grid has a tile"
+    return canvas
+
+
+def _decoded(part: Part, colors: list[Property]) -> Image.Image:
+    """Return a coded image alone, mode L or RGB."""
+    import pillow_heif
+
+    # 0 is this thread, 1 would be another. The security limits of libheif are on unless they are switched off.
+    pillow_heif.options.DECODE_THREADS = 0
+    described = [found for found in part.properties if found.kind not in {b"colr", b"auxC"}]
+    alone = Parts([Part(part.kind, part.data, described + colors)])
+    image = pillow_heif.open_heif(write_file(alone)).to_pillow()
+    if image.size != part.size:
+        raise ImageFailure(ErrorCode.CORRUPT, f"a part is {image.width}x{image.height}, not what it announces")
+    if image.mode == "I;16":  # gray of more than 8 bits, scaled to 16
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return image
+
+
+def check_hevc(part: Part) -> None:
+    """Raise ImageFailure if the data is no whole HEVC image."""
+    config = part.body(b"hvcC")
     if len(config) <= _LENGTH_SIZE:
         raise ImageFailure(ErrorCode.CORRUPT, "the HEVC image has no configuration")
     has_pixels = False
-    for unit in _units(data, (config[_LENGTH_SIZE] & 3) + 1):
+    for unit in _units(part.data, (config[_LENGTH_SIZE] & 3) + 1):
         has_pixels |= unit[0] >> 1 & 63 < _PARAMETERS
         if unit[0] & 0x80 or unit[-1] == 0 or any(found in unit for found in _IMPOSSIBLE):
             raise ImageFailure(ErrorCode.CORRUPT, "the HEVC data has bytes that no encoder writes")

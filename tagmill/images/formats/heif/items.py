@@ -34,13 +34,13 @@ class Items:
     """The items, by their ids."""
 
     file: memoryview
+    idat: memoryview
     primary: int | None = None
     kinds: dict[int, bytes] = field(default_factory=dict)
     locations: dict[int, Location] = field(default_factory=dict)
     properties: dict[int, list[Property]] = field(default_factory=dict)
     #: type, item that refers, items that it refers to
     references: list[tuple[bytes, int, tuple[int, ...]]] = field(default_factory=list)
-    idat: memoryview = memoryview(b"")
 
     def data(self, item: int) -> bytes:
         """Return the data of an item. Raises ImageFailure, with TRUNCATED if the file ends before it."""
@@ -67,7 +67,7 @@ class Items:
 def read_items(meta: memoryview, file: memoryview) -> Items:
     """Read the body of the meta box. Raises ImageFailure."""
     parts = first_boxes(meta[4:])
-    items = Items(file, idat=parts.get(b"idat", memoryview(b"")))
+    items = Items(file, parts.get(b"idat", memoryview(b"")))
     if b"pitm" in parts:
         version, _, fields = full_box(parts[b"pitm"])
         items.primary = fields.uint(2 if version == 0 else 4)

@@ -3,8 +3,9 @@
 import struct
 from dataclasses import dataclass, field
 
-from tagmill.images.formats.heif.boxes import written
+from tagmill.images.formats.heif.boxes import full_box, written
 from tagmill.images.formats.heif.items import Property
+from tagmill.outcomes import ErrorCode, ImageFailure
 
 #: what is kept of a coded image: the decoder's configuration, size, bit depth, kind of an auxiliary image, layers
 _KEPT = frozenset({b"av1C", b"hvcC", b"ispe", b"pixi", b"auxC", b"a1op", b"a1lx", b"lsel"})
@@ -19,6 +20,19 @@ class Part:
     data: bytes
     properties: list[Property]
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height that it announces, before it is cropped or rotated. Raises ImageFailure if there is none."""
+        _, _, fields = full_box(self.body(b"ispe"))
+        return fields.uint(4), fields.uint(4)
+
+    def body(self, kind: bytes) -> memoryview:
+        """Return the body of its property of a kind. Raises ImageFailure if it has none."""
+        found = next((found.body for found in self.properties if found.kind == kind), None)
+        if found is None:
+            raise ImageFailure(ErrorCode.CORRUPT, f"an item of the image has no property {kind.decode()!a}")
+        return found
+
 
 @dataclass
 class Parts:
@@ -30,16 +44,23 @@ class Parts:
     references: list[tuple[bytes, int, tuple[int, ...]]] = field(default_factory=list)
 
     @property
-    def colors(self) -> list[Property]:
-        """The properties that name the colors: those of the image, or of its first tile."""
-        candidates = 2 if self.all[0].kind == b"grid" else 1
-        described = ([found for found in part.properties if found.kind == b"colr"] for part in self.all[:candidates])
-        return next(filter(None, described), [])
-
-    @property
     def codec(self) -> bytes:
         """The type of the coded images."""
         return next(part.kind for part in self.all if part.kind != b"grid")
+
+    def colors(self, index: int) -> list[Property]:
+        """Return the properties that name the colors of a part: its own, or those of its first tile."""
+        candidates = (index, *self.referred(b"dimg", index)[:1])
+        described = ([found for found in self.all[place].properties if found.kind == b"colr"] for place in candidates)
+        return next(filter(None, described), [])
+
+    def referred(self, kind: bytes, index: int) -> tuple[int, ...]:
+        """Return the parts that one refers to."""
+        return next((targets for found, source, targets in self.references if (found, source) == (kind, index)), ())
+
+    def referring(self, kind: bytes, index: int) -> list[int]:
+        """Return the parts that refer to one."""
+        return [source for found, source, targets in self.references if found == kind and index in targets]
 
 
 def write_file(parts: Parts) -> bytes:
@@ -95,4 +116,4 @@ def _properties(parts: Parts) -> bytes:
 
 
 def _is_kept(found: Property) -> bool:
-    return found.kind in _KEPT or (found.kind == b"colr" and found.body[:4] == b"nclx")
+    return found.kind in _KEPT or (found.kind == b"colr" and bytes(found.body[:4]) == b"nclx")

@@ -1,7 +1,7 @@
 """Choose the parts of a file that its image depends on, and check the sizes that they announce."""
 
-from tagmill.images.formats.heif.boxes import Fields, file_boxes, full_box
-from tagmill.images.formats.heif.items import Items, Location, Property, read_items
+from tagmill.images.formats.heif.boxes import Fields, file_boxes
+from tagmill.images.formats.heif.items import Items, Location, read_items
 from tagmill.images.formats.heif.parts import Part, Parts
 from tagmill.images.formats.heif.track import count_frames, read_first_frame
 from tagmill.images.image import DecodeLimits
@@ -31,17 +31,8 @@ def select_parts(data: bytes, limits: DecodeLimits) -> Parts:
     parts = read_first_frame(found[b"moov"], data)
     for part in parts.all:
         _check_essential(part)
-        limits.check_size(*size(part))
+        limits.check_size(*part.size)
     return parts
-
-
-def size(part: Part) -> tuple[int, int]:
-    """Return width and height that the part announces, before it is cropped or rotated. Raises ImageFailure."""
-    body = next((found.body for found in part.properties if found.kind == b"ispe"), None)
-    if body is None:
-        raise ImageFailure(ErrorCode.CORRUPT, "an item of the image has no size")
-    _, _, fields = full_box(body)
-    return fields.uint(4), fields.uint(4)
 
 
 class _Selection:
@@ -69,15 +60,20 @@ class _Selection:
         rows, columns = self._check_grid(self.parts.all[index], len(tiles))
         places = tuple(self._add_tile(tile) for tile in tiles)
         self.parts.references.append((b"dimg", index, places))
-        width, height = size(self.parts.all[places[0]])
+        sizes = {(self.parts.all[place].kind, *self.parts.all[place].size) for place in places}
+        if len(sizes) > 1:
+            raise ImageFailure(ErrorCode.CORRUPT, "the tiles of the image differ in size or codec")
+        _, width, height = sizes.pop()
         self._limits.check_size(columns * width, rows * height)
+        if columns * width < self.parts.all[index].size[0] or rows * height < self.parts.all[index].size[1]:
+            raise ImageFailure(ErrorCode.CORRUPT, "the tiles do not cover the image")
         return index
 
     def _check_grid(self, grid: Part, tiles: int) -> tuple[int, int]:
         fields = Fields(memoryview(grid.data), skip=1)
         field_size = 4 if fields.uint(1) & 1 else 2
         rows, columns = fields.uint(1) + 1, fields.uint(1) + 1
-        if (fields.uint(field_size), fields.uint(field_size)) != size(grid):
+        if (fields.uint(field_size), fields.uint(field_size)) != grid.size:
             raise ImageFailure(ErrorCode.CORRUPT, "the image's grid has another size than the image")
         if rows * columns != tiles:
             raise ImageFailure(ErrorCode.CORRUPT, f"the image has {tiles} of {rows * columns} tiles")
@@ -87,7 +83,9 @@ class _Selection:
         place = self._add(item)
         part = self.parts.all[place]
         if part.kind not in CODED or any(found.kind in _TRANSFORMS for found in part.properties):
-            raise ImageFailure(ErrorCode.UNSUPPORTED_FORMAT, "an image of tiles that are rotated or derived is not read")
+            raise ImageFailure(
+                ErrorCode.UNSUPPORTED_FORMAT, "an image of tiles that are rotated or derived is not read"
+            )
         return place
 
     def _add(self, item: int) -> int:
@@ -100,7 +98,7 @@ class _Selection:
             raise ImageFailure(code, f"a HEIF image that is stored as {name!a} is not read")
         part = Part(kind, self._read(item), self._items.properties.get(item, []))
         _check_essential(part)
-        self._limits.check_size(*size(part))
+        self._limits.check_size(*part.size)
         self._places[item] = len(self.parts.all)
         self.parts.all.append(part)
         return self._places[item]
@@ -136,8 +134,3 @@ def _check_essential(part: Part) -> None:
         if found.is_essential and found.kind not in _UNDERSTOOD:
             name = found.kind.decode("latin-1")
             raise ImageFailure(ErrorCode.UNSUPPORTED_FORMAT, f"a HEIF image with the property {name!a} is not read")
-
-
-def properties_of(part: Part, kind: bytes) -> list[Property]:
-    """Return the properties of one kind."""
-    return [found for found in part.properties if found.kind == kind]

@@ -34,7 +34,7 @@ def crop(properties: list[Property], width: int, height: int) -> Box:
             is_turned = True
         elif found.kind == b"clap":
             if is_turned or box != (0, 0, width, height):
-                raise ImageFailure(ErrorCode.UNSUPPORTED_FORMAT, "an image that is cropped after its rotation is not read")
+                raise ImageFailure(ErrorCode.UNSUPPORTED_FORMAT, "an image cropped after its rotation is not read")
             box = _clean_aperture(found, width, height)
     return box
 

@@ -25,7 +25,7 @@ from tagmill.images.image import DecodeLimits
 from tagmill.outcomes import ErrorCode, ImageFailure
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
-FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"]
+FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF"]
 CORNERS = {(0, 0): RED, (0, 1): GREEN, (1, 0): BLUE, (1, 1): WHITE}
 
 
@@ -104,7 +104,10 @@ def test_ycck_is_read_with_inverted_inks_as_adobe_stores_them() -> None:
     assert is_close(decoded(data), Image.new("RGB", (32, 32), RED))
 
 
-@pytest.mark.parametrize(("mode", "form"), [("RGBA", "PNG"), ("RGBA", "WEBP"), ("RGBA", "TIFF"), ("LA", "PNG")])
+@pytest.mark.parametrize(
+    ("mode", "form"),
+    [*(("RGBA", form) for form in ("PNG", "WEBP", "TIFF", "AVIF", "HEIF")), ("LA", "PNG"), ("LA", "HEIF")],
+)
 def test_transparent_pixels_are_white(mode: str, form: str) -> None:
     clear = Image.new("RGBA", (16, 16), (0, 0, 0, 0)).convert(mode)
     assert decoded(encoded(clear, form)).min() == 255
@@ -112,7 +115,8 @@ def test_transparent_pixels_are_white(mode: str, form: str) -> None:
 
 def test_half_transparent_pixels_are_half_white() -> None:
     half = Image.new("RGBA", (16, 16), (255, 0, 0, 128))
-    for form, options in (("PNG", {}), ("WEBP", {"lossless": True}), ("TIFF", {})):
+    exact = {"WEBP": {"lossless": True}, "AVIF": {"quality": 100}, "HEIF": {"quality": -1}}
+    for form, options in {"PNG": {}, "TIFF": {}, **exact}.items():
         assert is_close(decoded(encoded(half, form, **options)), Image.new("RGB", (16, 16), (255, 127, 127)), 1)
 
 
@@ -162,7 +166,7 @@ def test_sample_types_without_a_defined_white_are_refused(bits: int, sample_form
 
 @pytest.mark.parametrize("side", [40, 256])
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF"])
 def test_exif_orientation_rotates_the_image_and_its_size(form: str, orientation: int, side: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -185,7 +189,7 @@ def test_damaged_exif_does_not_change_the_image() -> None:
             assert decoded(data[:start] + damage + data[start + len(damage) :]).shape == (64, 96, 3)
 
 
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF"])
 def test_an_embedded_profile_is_converted_to_srgb(form: str) -> None:
     data = encoded(Image.new("RGB", (32, 32), RED), form, icc_profile=swapped_profile())
     assert is_close(decoded(data), Image.new("RGB", (32, 32), BLUE))
@@ -212,14 +216,14 @@ def test_a_profile_that_does_not_fit_the_image_is_ignored(profile: bytes) -> Non
         assert is_close(decoded(encoded(quartered(), form, icc_profile=profile)), quartered())
 
 
-@pytest.mark.parametrize("form", ["GIF", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("form", ["GIF", "PNG", "WEBP", "TIFF", "AVIF"])
 def test_the_first_frame_of_an_animation_is_read(form: str) -> None:
     later = [Image.new("RGB", (96, 64), color) for color in ("black", "yellow")]
     data = encoded(quartered(), form, save_all=True, append_images=later)
     assert is_close(decoded(data), quartered())
 
 
-@pytest.mark.parametrize("form", ["GIF", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("form", ["GIF", "PNG", "WEBP", "TIFF", "AVIF"])
 def test_too_many_frames_are_refused(form: str) -> None:
     later = [Image.new("RGB", (8, 8), (0, 0, number * 20)) for number in range(9)]
     data = encoded(Image.new("RGB", (8, 8), "white"), form, save_all=True, append_images=later)
@@ -237,12 +241,13 @@ def test_too_many_pixels_are_refused_from_the_header_alone(form: str) -> None:
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("size", [(1, 1), (16_000, 1), (1, 16_000)])
 def test_odd_sizes_are_read(form: str, size: tuple[int, int]) -> None:
-    image = decode(encoded(Image.new("RGB", size, RED), form), 256)
+    options = {"tile_size": 512} if form == "HEIF" else {}  # its encoder makes no narrower images
+    image = decode(encoded(Image.new("RGB", size, RED), form, **options), 256)
     assert (image.width, image.height) == size
     assert np.abs(image.rgb.astype(int) - RED).max() <= 6
 
 
-@pytest.mark.parametrize("form", ["PNG", "WEBP", "GIF", "BMP", "TIFF"])
+@pytest.mark.parametrize("form", ["PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF"])
 def test_a_large_image_is_shrunk_but_no_side_below_the_limit(form: str) -> None:
     image = decode(encoded(quartered(size=(960, 640)), form), 100)
     assert (image.width, image.height) == (960, 640)
@@ -264,6 +269,9 @@ VARIANTS: dict[str, Callable[[Image.Image], bytes]] = {
     "TIFF": lambda image: encoded(image, "TIFF"),
     "LZW TIFF": lambda image: encoded(image, "TIFF", compression="tiff_lzw"),
     "deflated TIFF": lambda image: encoded(image, "TIFF", compression="tiff_adobe_deflate"),
+    "AVIF": lambda image: encoded(image, "AVIF"),
+    "HEIC": lambda image: encoded(image, "HEIF"),
+    "tiled HEIC": lambda image: encoded(image, "HEIF", tile_size=64),
 }
 
 

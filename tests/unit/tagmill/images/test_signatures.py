@@ -3,6 +3,7 @@
 import pytest
 
 from tagmill.images.decode import decode
+from tagmill.images.formats.signatures import read_format
 from tagmill.outcomes import ErrorCode, ImageFailure
 
 XML = b'<?xml version="1.0" encoding="UTF-8"?>\n<!-- drawn -->\n'
@@ -18,11 +19,6 @@ def refusal(data: bytes) -> ImageFailure:
 @pytest.mark.parametrize(
     ("data", "name"),
     [
-        (b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf", "AVIF"),
-        (b"\0\0\0\x1cftypavis\0\0\0\0avis", "AVIF"),
-        (b"\0\0\0\x1cftypheic\0\0\0\0mif1heic", "HEIC"),
-        (b"\0\0\0\x1cftypmif1\0\0\0\0heicmif1", "HEIC"),
-        (b"\0\0\0\x20ftypmp42\0\0\0\0mp41heicisom", "HEIC"),
         (b"\0\0\0\x18ftypcrx \0\0\0\1crx isom", "CR3"),
         (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
         (b"\xff\x0a\xfa\x7f", "JPEG XL"),
@@ -56,6 +52,23 @@ def test_an_image_that_is_not_read_is_named(data: bytes, name: str) -> None:
     failure = refusal(data if name == "TGA" else data.ljust(64, b" "))
     assert failure.code == ErrorCode.UNSUPPORTED_FORMAT
     assert name in failure.detail
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf", "AVIF"),
+        (b"\0\0\0\x1cftypavis\0\0\0\0avis", "AVIF"),
+        (b"\0\0\0\x1cftypheic\0\0\0\0mif1heic", "HEIC"),
+        (b"\0\0\0\x1cftypmif1\0\0\0\0heicmif1", "HEIC"),
+        (b"\0\0\0\x20ftypmp42\0\0\0\0mp41heicisom", "HEIC"),
+        (b"\0\0\0\x1cftypmif1\0\0\0\0mif1avifmiaf", "AVIF"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1miaf", "HEIC"),
+    ],
+)
+def test_brands_name_the_format_of_a_file_whatever_their_order(data: bytes, name: str) -> None:
+    assert read_format(data) == name
+    assert refusal(data.ljust(int.from_bytes(data[:4]), b" ")).code == ErrorCode.TRUNCATED
 
 
 @pytest.mark.parametrize(
