@@ -7,10 +7,12 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 
+import imagecodecs
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
 from PIL import Image
+from support.heif_writer import coded, grid, sequence
 from support.image_fixtures import encoded, gray_tiff, interlaced_png, png_chunks, swapped_profile
 from support.jpeg_writer import flat_blocks_jpeg
 from support.png_writer import chunk, png
@@ -70,7 +72,30 @@ def originals() -> list[bytes]:
         encoded(image.convert("CMYK"), "TIFF"),
         gray_tiff(bytes(range(96)), 64, 12),
         *_written(np.asarray(clear), np.asarray(deep)),
+        encoded(image, "AVIF", **tagged),
+        encoded(clear, "AVIF", subsampling="4:4:4"),
+        encoded(image, "AVIF", **frames),
+        imagecodecs.avif_encode(np.asarray(deep) >> 6, level=80, bitspersample=10, pixelformat="400"),
+        encoded(image, "HEIF", **tagged),
+        encoded(clear, "HEIF", chroma=444),
+        encoded(image, "HEIF", tile_size=64, **frames),
+        encoded(deep, "HEIF"),
+        *_boxed(image, clear),
     ]
+
+
+def _boxed(image: Image.Image, clear: Image.Image) -> Iterator[bytes]:
+    """Yield tiles and sequences, with colors, rotation and crop."""
+    extra = [
+        (b"colr", b"nclx" + struct.pack(">HHHB", 9, 13, 9, 0), False),
+        (b"clap", struct.pack(">8i", 40, 1, 30, 1, 5, 2, -3, 1), True),
+        (b"irot", b"\3", True),
+        (b"imir", b"\1", True),
+    ]
+    for form in ("AVIF", "HEIF"):
+        tile, alpha = coded(encoded(image.resize((64, 64)), form)), coded(encoded(clear.getchannel("A"), form))
+        yield grid([tile] * 2, 2, (100, 60), *extra)
+        yield sequence([coded(encoded(image, form))] * 3, [alpha] * 3)
 
 
 def _written(clear: NDArray[np.uint8], deep: NDArray[np.uint16]) -> Iterator[bytes]:
@@ -167,7 +192,7 @@ def _swap(rng: random.Random, data: bytes, files: list[bytes]) -> bytes:
 
 
 def _swap_parts(rng: random.Random, data: bytes, files: list[bytes]) -> bytes:
-    """Swap two chunks of a PNG or WebP, or two segments of a JPEG's header."""
+    """Swap two chunks of a PNG or WebP, two segments of a JPEG's header, or two boxes of an AVIF or HEIC."""
     places = _parts(data)
     if len(places) < 3:
         return data
@@ -211,12 +236,16 @@ def _parts(data: bytes) -> list[int]:
         place, head, order, more = 12, 4, "<I", 8
     elif data.startswith(b"\x89PNG"):
         place, head, order, more = 8, 0, ">I", 12
+    elif data[4:8] == b"ftyp":
+        # the boxes inside meta, or of a file without it
+        place, head, order, more = data.find(b"meta") + 8 if b"meta" in data else 0, 0, ">I", 0
     else:
         return []
     places = [place]
     while place + 8 <= len(data) and data[place : place + 2] != b"\xff\xda":
-        place += struct.unpack_from(order, data, place + head)[0] + more
-        if place > len(data):
+        length = struct.unpack_from(order, data, place + head)[0] + more
+        place += length
+        if length == 0 or place > len(data):
             break
         places.append(place)
     return places

@@ -7,10 +7,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-import pillow_heif
 from PIL import Image, ImageCms
-
-pillow_heif.register_heif_opener()
 
 #: struct formats of a TIFF's types: 99, which is none, BYTE, SHORT, LONG, RATIONAL, SBYTE, UNDEFINED, LONG8, SLONG8
 _TIFF_FORMS = {99: "B", 1: "B", 3: "H", 4: "I", 5: "II", 6: "b", 7: "B", 16: "Q", 17: "q"}
@@ -20,8 +17,12 @@ TiffTag = tuple[int, int, list[int]]
 
 def encoded(image: Image.Image, form: str, **options: object) -> bytes:
     """Return the bytes of the file that Pillow writes; `HEIF` is written by pillow-heif."""
-    if form == "HEIF" and "exif" in options:  # pillow-heif rotates by bytes alone
-        options["exif"] = options["exif"].tobytes()
+    if form == "HEIF":
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+        if "exif" in options:  # pillow-heif rotates by bytes alone
+            options["exif"] = options["exif"].tobytes()
     out = io.BytesIO()
     image.save(out, form, **options)
     return out.getvalue()

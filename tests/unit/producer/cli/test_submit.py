@@ -113,10 +113,10 @@ def test_a_submission_needs_a_model(unset: Path) -> None:
 
 
 def test_a_dry_run_counts_and_names_what_it_skips(unset: Path) -> None:
-    (unset / "a.heic").write_bytes(b"x")
+    (unset / "a.jxl").write_bytes(b"x")
     (unset / "notes.txt").write_bytes(b"x")
     lines = dry_run(unset).stdout.splitlines()
-    assert lines[:2] == ["skipped 1 .heic file, images that are not read: a.heic", "skipped 1 .txt file: notes.txt"]
+    assert lines[:2] == ["skipped 1 .jxl file, images that are not read: a.jxl", "skipped 1 .txt file: notes.txt"]
     found = json.loads(dry_run(unset, "--json").stdout)
     assert (found["images"], found["skipped_count"]) == (3, 2)
-    assert found["skipped"][0] == {"kind": ".heic", "count": 1, "examples": ["a.heic"]}
+    assert found["skipped"][0] == {"kind": ".jxl", "count": 1, "examples": ["a.jxl"]}

@@ -71,15 +71,15 @@ def test_a_folder_whose_own_name_is_not_utf8_is_one_problem(tmp_path: Path) -> N
 
 
 def test_skipped_files_are_counted_and_named(tmp_path: Path) -> None:
-    make_files(tmp_path, "a.jfif", "b.avif", "in/c.HEIC", "in/d.heic", "Thumbs.db", "notes", ".DS_Store")
+    make_files(tmp_path, "a.jfif", "b.psd", "in/c.JXL", "in/d.jxl", "Thumbs.db", "notes", ".DS_Store")
     make_files(tmp_path, "__MACOSX/._a.jfif", "._a.jfif")
     skipped = check([str(tmp_path)]).skipped
     assert image_keys(tmp_path) == ["a.jfif"]
     assert skipped.to_json() == {
         "skipped_count": 8,
         "skipped": [
-            {"kind": ".heic", "count": 2, "examples": ["in/c.HEIC", "in/d.heic"]},
-            {"kind": ".avif", "count": 1, "examples": ["b.avif"]},
+            {"kind": ".jxl", "count": 2, "examples": ["in/c.JXL", "in/d.jxl"]},
+            {"kind": ".psd", "count": 1, "examples": ["b.psd"]},
             {"kind": "hidden", "count": 3, "examples": sorted(["._a.jfif", ".DS_Store", "__MACOSX"])},
             {"kind": ".db", "count": 1, "examples": ["Thumbs.db"]},
             {"kind": "no suffix", "count": 1, "examples": ["notes"]},
@@ -88,8 +88,8 @@ def test_skipped_files_are_counted_and_named(tmp_path: Path) -> None:
 
 
 def test_the_error_of_a_folder_of_skipped_files_names_them(tmp_path: Path) -> None:
-    make_files(tmp_path, "a.heic", "b.heic")
-    with pytest.raises(NothingToDo, match=r"skipped 2 \.heic files, images that are not read: a\.heic, b\.heic"):
+    make_files(tmp_path, "a.jxl", "b.jxl")
+    with pytest.raises(NothingToDo, match=r"skipped 2 \.jxl files, images that are not read: a\.jxl, b\.jxl"):
         image_keys(tmp_path)
 
 

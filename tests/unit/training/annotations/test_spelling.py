@@ -61,10 +61,10 @@ def test_masks_and_labels_of_another_spelling_are_found(tmp_path: Path) -> None:
 
 def test_files_that_are_not_read_are_counted_and_named(tmp_path: Path) -> None:
     write_image(tmp_path / "hat" / "a.png", "red")
-    for name in ("b.heic", "c.heic", "notes.txt", "._a.png"):
+    for name in ("b.jxl", "c.jxl", "notes.txt", "._a.png"):
         (tmp_path / "hat" / name).write_bytes(b"x")
     assert read_labeled_images(tmp_path).notes == (
-        f"{tmp_path}: skipped 2 .heic files, images that are not read: b.heic, c.heic",
+        f"{tmp_path}: skipped 2 .jxl files, images that are not read: b.jxl, c.jxl",
         f"{tmp_path}: skipped 1 .txt file: notes.txt",
         f"{tmp_path}: skipped 1 hidden file: ._a.png",
     )

@@ -231,7 +231,10 @@ def test_a_request_names_what_is_read_and_who_asks(site: Site) -> None:
     contact = "shop-tagger/1.0 (+mailto:ops@shop.example)"
     for agent in ("tagmill/{version}", contact):
         Fetcher([], FetchLimits(1000, 5.0, True, user_agent=agent)).fetch(f"{site.url}/a.jpg")
-    accept = "image/jpeg, image/png;q=0.9, image/webp;q=0.8, image/gif;q=0.7, image/bmp;q=0.6, image/tiff;q=0.5"
+    accept = (
+        "image/jpeg, image/png;q=0.9, image/webp;q=0.8, image/gif;q=0.7, image/bmp;q=0.6, image/tiff;q=0.5, "
+        "image/avif;q=0.4, image/heic;q=0.3, image/heif;q=0.2"
+    )
     assert [request.headers["Accept"] for request in site.requests] == [accept] * 2
     assert [request.headers["User-Agent"] for request in site.requests] == [f"tagmill/{version('tagmill')}", contact]
 
