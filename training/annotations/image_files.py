@@ -35,7 +35,7 @@ class LabeledImages:
 def images_in(folder: Path, skipped: SkippedFiles | None = None) -> list[Path]:
     """Return the image files below a folder, sorted; `skipped` is told of the other files, hidden ones among them."""
     found = []
-    for path in folder.rglob("*"):
+    for path in sorted(folder.rglob("*")):
         if not path.is_file():
             continue
         below = path.relative_to(folder)
@@ -44,7 +44,7 @@ def images_in(folder: Path, skipped: SkippedFiles | None = None) -> list[Path]:
             found.append(path)
         elif skipped is not None:
             skipped.add(kind, str(below))
-    return sorted(found)
+    return found
 
 
 class ImageFinder:
