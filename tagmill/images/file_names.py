@@ -83,7 +83,7 @@ class SkippedFiles:
         return {"skipped_count": self.count, "skipped": kinds}
 
     def lines(self) -> list[str]:
-        """Return a line for each kind, such as `skipped 2 .heic files, images that are not read: a.heic, b.heic`."""
+        """Return a line for each kind, such as `skipped 2 .jxl files, images that are not read: a.jxl, b.jxl`."""
         return [self._line(kind) for kind in self._order()]
 
     def _order(self) -> list[str]:
