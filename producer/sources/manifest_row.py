@@ -8,8 +8,8 @@ from tagmill.disk_spelling import DiskSpelling
 from tagmill.locations import SCHEMES, is_local, is_stored, parse_stored, url_scheme
 from tagmill.text import normalize, trim
 
-#: most URLs, told in a tenth of the time that urlsplit takes
-_USUAL_URL = re.compile(r"https?://[a-z0-9][a-z0-9.-]*(?::[0-9]{1,5})?(?:[/?#]|$)")
+#: most URLs: nothing about them is wrong or changed, which takes a third of the time to tell
+_USUAL_URL = re.compile(r"https?://[a-z0-9][a-z0-9.-]*(?::[0-9]{1,5})?(?:[/?#][!-~]*)?")
 
 
 def check_manifest_row(row: Row, source: str, folder: str, spelling: DiskSpelling | None = None) -> Row | Problem:
@@ -18,6 +18,8 @@ def check_manifest_row(row: Row, source: str, folder: str, spelling: DiskSpellin
     A relative path starts at `folder`, which holds the manifest. `spelling` finds files that the disk spells
     differently.
     """
+    if _USUAL_URL.fullmatch(row.uri) and (key := normalize(row.image_key)):
+        return row if key == row.image_key else row._replace(image_key=key)
     uri = trim(row.uri)
     checked = Row(row.line, normalize(row.image_key), uri, row.extra)
     if message := _problem_with_fields(checked):
@@ -56,8 +58,6 @@ def _problem_with_stored(row: Row) -> str | None:
 
 
 def _has_host(url: str) -> bool:
-    if _USUAL_URL.match(url):
-        return True
     try:
         return bool(urlsplit(url).hostname)
     except ValueError:

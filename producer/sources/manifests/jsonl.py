@@ -74,6 +74,11 @@ class _ObjectReader:
         except ManifestError as error:
             yield self._manifest.problem(line, str(error))
             return
+        # Nearly all objects have one location, and a generator takes longer than making its row.
+        if key is not None and len(uris) == 1 and isinstance(uris[0], str) and self._maker.is_single(uris[0]):
+            if item := self._maker.make(line, key, uris[0], extra):
+                yield item
+            return
         yield from self._maker.make_all(line, key, uris, extra)
 
     def _make_extra(self, found: Mapping[str, Any]) -> str | None:

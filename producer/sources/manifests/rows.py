@@ -24,6 +24,10 @@ class RowMaker:
         self._split = manifest.options.split
         self._spelling = DiskSpelling()
 
+    def is_single(self, cell: str) -> bool:
+        """Return whether a cell certainly holds one location: not a list, and nothing to split."""
+        return not self._split and not cell.startswith("[")
+
     def make(self, line: int, image_key: str, uri: str, extra: str | None) -> Row | Problem | None:
         """Return the row of one image, why it cannot be used, or None if it does not meet `--where`."""
         row = Row(line, image_key, uri, extra)
