@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from producer.report.truth import read_truth
+from producer.report.measure.truth import read_truth
 from producer.report.write import ReportOptions, write_report
 from tagmill.cli.console import open_console
 from tagmill.cli.run_display import progress_bar

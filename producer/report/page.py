@@ -13,7 +13,7 @@ from tagmill.pages.templating import render
 #: images of one block of data; the page reads the thumbnails of a block when it shows one of them
 CHUNK = 250
 
-_FOLDER = Path(__file__).parent / "page"
+_FOLDER = Path(__file__).parent / "templates"
 #: the parts of the script, in their order
 _SCRIPTS = ("data.js", "cell.js", "grid.js", "filters.js", "viewer.js", "charts.js", "start.js")
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from producer.report.figures import ModelFigures
-from producer.report.outlines import outline, view_box
+from producer.report.measure.figures import ModelFigures
+from producer.report.preview.outlines import outline, view_box
 from producer.results.image_result import ImageResult
 from tagmill.extra import parse_extra, text_of
 from tagmill.images.preprocess import PreprocessSpec

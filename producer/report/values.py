@@ -4,11 +4,11 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-from producer.report.accuracy import PAIRS
 from producer.report.advice import ADVICE, retry_command
-from producer.report.figures import RunFigures
+from producer.report.measure.accuracy import PAIRS
+from producer.report.measure.figures import RunFigures
+from producer.report.measure.selection import Selected
 from producer.report.page import CHUNK
-from producer.report.selection import Selected
 from tagmill.ledger.progress import RunProgress
 from tagmill.outcomes import ErrorCode
 from tagmill.pages.templating import count_images, duration

@@ -8,12 +8,12 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from producer.report.figures import BINS, ModelFigures, RunFigures
-from producer.report.images import shown_images
+from producer.report.measure.figures import BINS, ModelFigures, RunFigures
+from producer.report.measure.selection import Selected, Selection
 from producer.report.page import write_page
+from producer.report.preview.previews import previews_of
+from producer.report.preview.thumbnails import ThumbnailSize
 from producer.report.rows import RowWriter, model_table
-from producer.report.selection import Selected, Selection
-from producer.report.thumbnails import ThumbnailSize
 from producer.report.values import page_values
 from producer.results.image_result import ImageResult
 from producer.results.model_names import unique_names
@@ -74,7 +74,7 @@ def write_report(
 
     with bar("making thumbnails", shown) as advance:
         results = (one for one in read_results(engine, run_id, models) if one.position in chosen.positions)
-        images = shown_images(results, rows, ThumbnailSize.for_images(shown), settings, advance)
+        images = previews_of(results, rows, ThumbnailSize.for_images(shown), settings, advance)
         tables = {
             "models": [model_table(found) for found in figures.models],
             "truth": bool(figures.with_truth),

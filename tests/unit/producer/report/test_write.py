@@ -85,7 +85,7 @@ def test_the_old_page_stays_if_the_new_one_cannot_be_written(
     def fail(*_: Any) -> bytes:
         raise RuntimeError("on purpose")
 
-    monkeypatch.setattr("producer.report.images.thumbnail", fail)
+    monkeypatch.setattr("producer.report.preview.previews.thumbnail", fail)
     with pytest.raises(RuntimeError):
         written(database, run[0], out)
     assert out.read_text() == "old"

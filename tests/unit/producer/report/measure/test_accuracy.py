@@ -2,7 +2,7 @@
 
 import pytest
 
-from producer.report.accuracy import MATRIX_LABELS, Accuracy
+from producer.report.measure.accuracy import MATRIX_LABELS, Accuracy
 
 
 def measured(pairs: list[tuple[list[str], tuple[str, ...]]], *, multilabel: bool = False) -> Accuracy:

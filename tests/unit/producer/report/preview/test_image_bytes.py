@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from support.http_site import Site, reply
 
-from producer.report.image_bytes import ImageReader, UnreadableError
+from producer.report.preview.image_bytes import ImageReader
+from producer.report.preview.unreadable import UnreadableError
 from tagmill.private_hosts import PrivateHosts
 from tagmill.settings import Settings
 
@@ -36,7 +37,7 @@ def test_what_cannot_be_read_is_said_in_a_few_words(tmp_path: Path) -> None:
         f"{tmp_path}/none": "no file at its path",
         f"{tmp_path}/pipe": "no file at its path",
         f"{tmp_path}/large": "larger than 5 bytes",
-        "ftp://shop/a.jpg": "images at ftp: are not read here",
+        "gopher://shop/a.jpg": "images at gopher: are not read here",
     }.items():
         with pytest.raises(UnreadableError, match=said):
             reader(max_image_bytes=5).read(uri, SHA256)

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from producer.report.accuracy import Accuracy
+from producer.report.measure.accuracy import Accuracy
 from producer.results.image_result import ImageResult
 from tagmill.redact import shown_uri
 from tagmill.registry.models import Model

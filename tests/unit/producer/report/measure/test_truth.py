@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from producer.report.truth import read_truth
+from producer.report.measure.truth import read_truth
 from tagmill.errors import InputError
 
 

@@ -1,6 +1,6 @@
 """Which images a page shows of a run that has more."""
 
-from producer.report.selection import Selected, Selection
+from producer.report.measure.selection import Selected, Selection
 
 
 def selected(images: int, limit: int, seed: int = 0) -> Selected:

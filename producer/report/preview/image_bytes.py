@@ -1,4 +1,4 @@
-"""Read the bytes of an image for its thumbnail: a local file, or a URL of a public or an allowed host."""
+"""Read the bytes of an image for its thumbnail: a local file, a URL of an allowed host, or an object of a store."""
 
 import hashlib
 from functools import partial
@@ -10,19 +10,17 @@ from urllib3 import PoolManager, Retry, Timeout, make_headers
 from urllib3 import exceptions as http_errors
 from urllib3.util import parse_url
 
+from producer.report.preview.stored_bytes import read_stored
+from producer.report.preview.unreadable import UnreadableError
 from tagmill.http.checked_connection import cut_after, pool_classes
 from tagmill.http.public_address import may_connect
-from tagmill.locations import FETCHED, is_local, scheme_of
+from tagmill.locations import is_fetched, is_local, is_stored, scheme_of
 from tagmill.outcomes import ImageFailure
 from tagmill.settings import Settings
 
 #: further requests after a broken connection or a busy server, and redirects that are followed
 RETRIES, REDIRECTS = 2, 5
 _BUSY = (429, 500, 502, 503, 504)
-
-
-class UnreadableError(Exception):
-    """No thumbnail can be made; the message says why, in a few words, without the location."""
 
 
 class ImageReader:
@@ -40,8 +38,10 @@ class ImageReader:
         """Return the bytes that were tagged. Raise UnreadableError if they cannot be read, or are others by now."""
         if is_local(uri):
             data = self._file(Path(uri))
-        elif scheme_of(uri) in FETCHED:
+        elif is_fetched(uri):
             data = self._url(uri)
+        elif is_stored(uri):
+            data = self._checked(read_stored(uri, self._most, self._timeout))
         else:
             raise UnreadableError(f"images at {scheme_of(uri)}: are not read here")
         if hashlib.sha256(data).hexdigest() != sha256:

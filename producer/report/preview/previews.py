@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from producer.report.image_bytes import ImageReader, UnreadableError
+from producer.report.preview.image_bytes import ImageReader
+from producer.report.preview.thumbnails import ThumbnailSize, thumbnail
+from producer.report.preview.unreadable import UnreadableError
 from producer.report.rows import RowWriter
-from producer.report.thumbnails import ThumbnailSize, thumbnail
 from producer.results.image_result import ImageResult
 from tagmill.images.image import DecodeLimits
 from tagmill.outcomes import ImageFailure
@@ -18,21 +19,21 @@ THREADS = 16
 #: images in work, so that memory does not grow with the page
 AHEAD = 64
 
-ShownImage = tuple[list[Any], bytes]
+Preview = tuple[list[Any], bytes]
 
 
-def shown_images(
+def previews_of(
     results: Iterable[ImageResult],
     rows: RowWriter,
     size: ThumbnailSize,
     settings: Settings,
     advance: Callable[[], None],
-) -> Iterator[ShownImage]:
+) -> Iterator[Preview]:
     """Yield the row and the WebP of each image, b"" where it has none. `advance` is called for each."""
     reader = ImageReader(settings, THREADS)
     limits = DecodeLimits(settings.max_image_pixels, settings.max_image_frames)
 
-    def make(result: ImageResult) -> ShownImage:
+    def make(result: ImageResult) -> Preview:
         data, note = b"", ""
         if result.sha256 is not None:
             try:
@@ -44,7 +45,7 @@ def shown_images(
         return rows.row(result, note), data
 
     pool = ThreadPoolExecutor(THREADS, thread_name_prefix="thumbnail")
-    waiting: deque[Future[ShownImage]] = deque()
+    waiting: deque[Future[Preview]] = deque()
     try:
         for result in results:
             waiting.append(pool.submit(make, result))

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from producer.report.outlines import UNITS, outline, view_box
-from producer.report.thumbnails import TOTAL_BYTES, ThumbnailSize, thumbnail
+from producer.report.preview.outlines import UNITS, outline, view_box
+from producer.report.preview.thumbnails import TOTAL_BYTES, ThumbnailSize, thumbnail
 from tagmill.images.image import DecodeLimits
 from tagmill.images.preprocess import Geometry, PreprocessSpec, content_box
 from tagmill.tasks.masks import encode_masks

@@ -1,0 +1,1 @@
+"""Previews of images: their bytes, thumbnails and outlines."""
