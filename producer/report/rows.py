@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from itertools import islice
 from typing import Any
 
 from producer.report.measure.figures import ModelFigures
@@ -16,8 +15,8 @@ from tagmill.text import legible
 
 #: characters of a key, a location or a detail, and of a value of a further column
 MOST, MOST_OF_VALUE = 600, 200
-#: further columns of an image that are shown
-MOST_COLUMNS = 30
+#: characters of the further columns of all images together, and the least that those of one image may have
+ALL_COLUMNS, LEAST_OF_COLUMNS = 5_000_000, 300
 
 
 def model_table(figures: ModelFigures) -> dict[str, Any]:
@@ -42,7 +41,9 @@ def model_table(figures: ModelFigures) -> dict[str, Any]:
 class RowWriter:
     """Makes the rows of images. Scores are in thousandths."""
 
-    def __init__(self, models: Sequence[ModelFigures], truth: Mapping[str, tuple[str, ...]]) -> None:
+    def __init__(self, models: Sequence[ModelFigures], truth: Mapping[str, tuple[str, ...]], images: int) -> None:
+        """`images` are on the page: the more there are, the less is shown of the further columns of each."""
+        self._of_columns = max(LEAST_OF_COLUMNS, ALL_COLUMNS // max(1, images))
         self._models = models
         self._truth = truth
         self._numbers = [{label: n for n, label in enumerate(found.model.labels)} for found in models]
@@ -63,7 +64,7 @@ class RowWriter:
             [result.width, result.height, *box] if box else None,
             [self._answer(number, result) for number in range(len(self._models))] if box else [],
             [legible(label) for label in truth],
-            _columns(result),
+            self._columns(result),
         ]
 
     def _answer(self, number: int, result: ImageResult) -> list[Any]:
@@ -80,18 +81,23 @@ class RowWriter:
             answer.append([_thousandths(found.area_share) for found in masks])
         return answer
 
+    def _columns(self, result: ImageResult) -> list[list[str]]:
+        """Return the further columns of the manifest as names and values, as many as there is room for."""
+        found, room = [], self._of_columns
+        for name, value in parse_extra(result.extra).items():
+            pair = [_cut(text, MOST_OF_VALUE) for text in (name, text_of(value))]
+            room -= sum(map(len, pair))
+            if room < 0:
+                found.append(["…", "further columns are in the results"])
+                break
+            found.append(pair)
+        return found
+
 
 def in_script(value: Any) -> str:
     """Return JSON for a script element: no `<`, so that nothing inside ends the element."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-
-
-def _columns(result: ImageResult) -> list[list[str]]:
-    """Return the further columns of the manifest as names and values."""
-    columns = parse_extra(result.extra)
-    pairs = ((name, text_of(value)) for name, value in columns.items())
-    return [[_cut(text, MOST_OF_VALUE) for text in pair] for pair in islice(pairs, MOST_COLUMNS)]
 
 
 def _cut(text: str, most: int = MOST) -> str:

@@ -63,7 +63,7 @@ def write_report(
     with bar("reading results", progress.images) as advance:
         chosen = _measure(engine, run_id, models, figures, options, advance)
     shown = len(chosen.positions)
-    rows = RowWriter(figures.models, options.truth)
+    rows = RowWriter(figures.models, options.truth, shown)
     unreadable = 0
 
     def counted(images: Iterator[tuple[list[Any], bytes]]) -> Iterator[tuple[list[Any], bytes]]:

@@ -1,4 +1,4 @@
-"""Previews of images in object stores and on file systems of other machines, with the credentials of the environment."""
+"""Previews of images in object stores and file systems, with the credentials of the environment."""
 
 import pytest
 from support.s3_server import S3Server
@@ -16,7 +16,7 @@ def test_an_object_is_read_up_to_the_limit_and_a_missing_one_is_said(s3_server: 
 
 
 def test_a_location_that_cannot_be_read_is_said_without_the_location() -> None:
-    with pytest.raises(UnreadableError, match="^its location holds a login"):
+    with pytest.raises(UnreadableError, match=r"^its location holds a login"):
         read_stored("s3://me:secret@report/a.jpg", 10, 5.0)
     with pytest.raises(UnreadableError) as refused:
         read_stored("ftp://127.0.0.1:1/a.jpg", 10, 5.0)
