@@ -1,15 +1,12 @@
 """`tagmill report`: one page about a run."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from producer.report.measure.truth import read_truth
 from producer.report.write import ReportOptions, write_report
-from tagmill.cli.console import open_console
-from tagmill.cli.run_display import progress_bar
+from tagmill.cli.run_display import counting_bar
 from tagmill.db.migrate import open_database
 from tagmill.errors import InputError
 from tagmill.settings import load_settings
@@ -32,16 +29,8 @@ def report(run_id: int, output: Path, truth: Path | None, images: int, seed: int
         raise InputError(f"{output.parent}: no such folder; make it, or name another file with -o")
     engine = open_database(settings.database_url)
     options = ReportOptions(images, seed, read_truth(truth) if truth else {})
-    written = write_report(engine, run_id, output, settings, options, _bar)
+    written = write_report(engine, run_id, output, settings, options, counting_bar)
     shown = "" if written.shown == written.images else f", {written.shown:,} of them shown"
     click.echo(f"{output}: run {run_id}, {written.images:,} images{shown}, {output.stat().st_size / 1e6:.1f} MB")
     if written.unreadable:
         click.echo(f"{written.unreadable:,} images could not be read again; the page says why at each", err=True)
-
-
-@contextmanager
-def _bar(title: str, total: int) -> Iterator[Callable[[], None]]:
-    """Show a bar on standard error; yield the function that counts an image."""
-    with progress_bar(open_console(stderr=True)) as bar:
-        task = bar.add_task(title, total=total, note="")
-        yield lambda: bar.advance(task)

@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from producer.report.preview.previews import Preview
 from producer.report.rows import in_script
 from tagmill.pages.templating import render
 
@@ -18,10 +19,8 @@ _FOLDER = Path(__file__).parent / "templates"
 _SCRIPTS = ("data.js", "cell.js", "grid.js", "filters.js", "viewer.js", "charts.js", "start.js")
 
 
-def write_page(
-    out: BinaryIO, values: Mapping[str, Any], tables: Mapping[str, Any], images: Iterable[tuple[list[Any], bytes]]
-) -> None:
-    """Write the page. `images` are rows with their thumbnails, in the order of the manifest."""
+def write_page(out: BinaryIO, values: Mapping[str, Any], tables: Mapping[str, Any], images: Iterable[Preview]) -> None:
+    """Write the page. `images` are in the order of the manifest."""
     script = "(() => {\n'use strict';\n" + "\n".join(_read(name) for name in _SCRIPTS) + "})();\n"
     style = render(_FOLDER / "page.css", {})
     sources = {"default": "'none'", "img": "data:", "style": _hash(style), "script": _hash(script)}
@@ -33,8 +32,8 @@ def write_page(
     out.write(_block("tables", "application/json", in_script(tables)).encode())
     remaining = iter(images)
     while chunk := list(islice(remaining, CHUNK)):
-        out.write(_block("rows", "application/json", in_script([row for row, _ in chunk])).encode())
-        thumbnails = "\n".join(base64.b64encode(data).decode() for _, data in chunk)
+        out.write(_block("rows", "application/json", in_script([found.row for found in chunk])).encode())
+        thumbnails = "\n".join(base64.b64encode(found.thumbnail).decode() for found in chunk)
         out.write(_block("thumbnails", "text/plain", thumbnails).encode())
     out.write(f"<script>{script}</script>".encode())
     out.write(end.encode())

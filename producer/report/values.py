@@ -9,6 +9,8 @@ from producer.report.measure.accuracy import PAIRS
 from producer.report.measure.figures import RunFigures
 from producer.report.measure.selection import Selected
 from producer.report.page import CHUNK
+from tagmill.cli.run_display import taken
+from tagmill.ledger.cost import RunCost
 from tagmill.ledger.progress import RunProgress
 from tagmill.outcomes import ErrorCode
 from tagmill.pages.templating import count_images, duration
@@ -25,7 +27,9 @@ _CERTAINTY = {
 }
 
 
-def page_values(progress: RunProgress, figures: RunFigures, chosen: Selected, seed: int) -> dict[str, Any]:
+def page_values(
+    progress: RunProgress, cost: RunCost, figures: RunFigures, chosen: Selected, seed: int
+) -> dict[str, Any]:
     """Return the values of the template."""
     tasks = dict.fromkeys(found.model.task for found in figures.models)
     judged = [(number, found) for number, found in enumerate(figures.models) if found.accuracy.share.of]
@@ -34,9 +38,9 @@ def page_values(progress: RunProgress, figures: RunFigures, chosen: Selected, se
         "progress": progress,
         "source": source_of(progress),
         "figures": figures,
-        "tiles": tiles(progress, figures),
+        "tiles": tiles(progress, cost, figures),
         "notes": notes(progress, figures, chosen, seed),
-        "facts": facts(progress, figures),
+        "facts": facts(progress, cost),
         "failures": [_failure(progress, figures, code, count) for code, count in figures.failures.most_common()],
         "judged": judged,
         "most_pairs": PAIRS,
@@ -55,7 +59,7 @@ def source_of(progress: RunProgress) -> str:
     return " ".join(map(shown_uri, progress.source.split(" ")))
 
 
-def tiles(progress: RunProgress, figures: RunFigures) -> list[Headline]:
+def tiles(progress: RunProgress, cost: RunCost, figures: RunFigures) -> list[Headline]:
     """Return the figures that are read first."""
     found = []
     for model in figures.models:
@@ -69,9 +73,11 @@ def tiles(progress: RunProgress, figures: RunFigures) -> list[Headline]:
         failed = figures.statuses["failed"] / figures.images
         found.append(Headline("failed", f"{failed:.1%}", count_images(figures.statuses["failed"])))
     if progress.seconds:
-        speed = (progress.tagged + progress.failed) / progress.seconds
+        speed = cost.overall_images_per_second
         found.append(Headline("took", duration(progress.seconds), "from the first batch to the last"))
         found.append(Headline("images/s", f"{speed:,.0f}" if speed >= 10 else f"{speed:.1f}", "over the whole run"))
+    if cost.price_per_1000_images is not None:
+        found.append(Headline("cost of 1,000 images", f"{cost.price_per_1000_images:.3g}", f"{cost.price:,.4g} in all"))
     return found
 
 
@@ -101,7 +107,7 @@ def notes(progress: RunProgress, figures: RunFigures, chosen: Selected, seed: in
     return said
 
 
-def facts(progress: RunProgress, figures: RunFigures) -> list[tuple[str, str]]:
+def facts(progress: RunProgress, cost: RunCost) -> list[tuple[str, str]]:
     """Return what is known of the run, as names and values."""
     known = progress.tagged * len(progress.models) - progress.inferences
     found = [
@@ -116,6 +122,7 @@ def facts(progress: RunProgress, figures: RunFigures) -> list[tuple[str, str]]:
     found.append(("Batches", _each(progress.batches)))
     new = f"{progress.inferences:,} new"
     found.append(("Inferences", f"{new}, {known:,} known from before or from the same bytes" if known > 0 else new))
+    found += [(name.capitalize(), words) for name, words in taken(progress, cost)]
     return found
 
 

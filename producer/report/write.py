@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from producer.report.measure.figures import BINS, ModelFigures, RunFigures
 from producer.report.measure.selection import Selected, Selection
 from producer.report.page import write_page
-from producer.report.preview.previews import previews_of
+from producer.report.preview.previews import Preview, previews_of
 from producer.report.preview.thumbnails import ThumbnailSize
 from producer.report.rows import RowWriter, model_table
 from producer.report.values import page_values
@@ -21,6 +21,7 @@ from producer.results.read.models import run_models
 from producer.results.read.runs import read_results
 from tagmill.errors import InputError
 from tagmill.files import open_atomic
+from tagmill.ledger.cost import run_cost
 from tagmill.ledger.progress import run_progress
 from tagmill.registry.models import Model
 from tagmill.settings import Settings
@@ -62,30 +63,34 @@ def write_report(
     figures = RunFigures([(names[model.sha256], model) for model in models], options.truth)
     with bar("reading results", progress.images) as advance:
         chosen = _measure(engine, run_id, models, figures, options, advance)
+    values = page_values(progress, run_cost(progress, settings), figures, chosen, options.seed)
+    results = (one for one in read_results(engine, run_id, models) if one.position in chosen.positions)
     shown = len(chosen.positions)
     rows = RowWriter(figures.models, options.truth, shown)
+    with bar("making thumbnails", shown) as advance:
+        previews = previews_of(results, rows, ThumbnailSize.for_images(shown), settings, advance)
+        unreadable = _write(out, values, figures, previews)
+    return Report(out, figures.images, shown, unreadable)
+
+
+def _write(out: Path, values: Mapping[str, Any], figures: RunFigures, previews: Iterator[Preview]) -> int:
+    """Write the page; return how many of its images could not be read."""
+    models = [model_table(found) for found in figures.models]
+    tables = {"models": models, "truth": bool(figures.with_truth), "bins": BINS}
     unreadable = 0
 
-    def counted(images: Iterator[tuple[list[Any], bytes]]) -> Iterator[tuple[list[Any], bytes]]:
+    def counted() -> Iterator[Preview]:
         nonlocal unreadable
-        for row, data in images:
-            unreadable += bool(row[6])
-            yield row, data
+        for preview in previews:
+            unreadable += preview.unreadable
+            yield preview
 
-    with bar("making thumbnails", shown) as advance:
-        results = (one for one in read_results(engine, run_id, models) if one.position in chosen.positions)
-        images = previews_of(results, rows, ThumbnailSize.for_images(shown), settings, advance)
-        tables = {
-            "models": [model_table(found) for found in figures.models],
-            "truth": bool(figures.with_truth),
-            "bins": BINS,
-        }
-        try:
-            with open_atomic(out) as file:
-                write_page(file, page_values(progress, figures, chosen, options.seed), tables, counted(images))
-        except OSError as error:
-            raise InputError(f"{out}: {error.strerror}") from error
-    return Report(out, figures.images, shown, unreadable)
+    try:
+        with open_atomic(out) as file:
+            write_page(file, values, tables, counted())
+    except OSError as error:
+        raise InputError(f"{out}: {error.strerror}") from error
+    return unreadable
 
 
 def _measure(

@@ -1,7 +1,8 @@
 """Show runs on a terminal: tables, and a live progress bar."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -34,6 +35,14 @@ def progress_bar(console: Console) -> Progress:
         console=console,
         transient=not console.is_terminal,
     )
+
+
+@contextmanager
+def counting_bar(title: str, total: int) -> Iterator[Callable[[], None]]:
+    """Show a bar of that many images on standard error; yield the function that counts one."""
+    with progress_bar(open_console(stderr=True)) as bar:
+        task = bar.add_task(title, total=total, note="")
+        yield lambda: bar.advance(task)
 
 
 def note(progress: RunProgress) -> str:
@@ -106,7 +115,7 @@ def status_table(progress: RunProgress, cost: RunCost | None = None) -> Table:
     if progress.started_at is not None:
         table.add_row("duration", str(timedelta(seconds=round(progress.seconds))))
     table.add_row("speed", note(progress))
-    for kind, figures in _taken(progress, cost):
+    for kind, figures in taken(progress, cost):
         table.add_row(kind, figures)
     if progress.state == "paused":
         table.add_row("paused", f"go on with: tagmill run resume {progress.run}")
@@ -125,7 +134,7 @@ def status_table(progress: RunProgress, cost: RunCost | None = None) -> Table:
     return table
 
 
-def _taken(progress: RunProgress, cost: RunCost | None) -> Iterator[tuple[str, str]]:
+def taken(progress: RunProgress, cost: RunCost | None) -> Iterator[tuple[str, str]]:
     """Yield what a run took, and its price, as names and words."""
     if progress.requests:
         megabytes = f"{progress.bytes_fetched / 1e6:,.1f} MB in {progress.requests:,} requests"

@@ -30,7 +30,7 @@ def test_the_output_names_every_result_and_its_path(demo: tuple[Path, str]) -> N
     folder, printed = demo
     for words in ("dress", "t-shirt", "mean IoU", "failures: 5 broken files", "images/s"):
         assert words in printed
-    for name in ("image grid", "SQLite file", "masks", "catalog"):
+    for name in ("report", "image grid", "SQLite file", "masks", "catalog"):
         found = re.search(rf"^{name}: (\S+)$", printed, flags=re.M)
         assert found is not None
         assert (folder.parent / found[1]).exists()

@@ -14,6 +14,8 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from producer.report.measure.truth import read_truth
+from producer.report.write import ReportOptions, write_report
 from producer.results.image_grid import Cell, draw_grid
 from producer.results.image_result import ImageResult
 from producer.results.model_names import unique_names
@@ -21,6 +23,7 @@ from producer.results.read.runs import read_results
 from producer.results.writers.mask_png_writer import index_map, write_masks
 from tagmill.bundles.starter import starter_bundles
 from tagmill.cli.console import open_console
+from tagmill.cli.run_display import counting_bar
 from tagmill.cli.sample import draw
 from tagmill.registry.models import Model
 from tagmill.sample.catalog import CATEGORIES
@@ -87,6 +90,8 @@ def run_demo(settings: Settings, images: int, seed: int, out: Path, as_json: boo
     score, cells = _score(_results(done), truth, classifier[0], segmenter)
     title = f"Tagmill: {score.images.total()} drawn images, {score.accuracy:.1%} right, mask IoU {score.mean_iou():.2f}"
     draw_grid(cells, segmenter, len(CATEGORIES), title, out / "grid.png")
+    options = ReportOptions(truth=read_truth(manifest.parent / "truth.csv"))
+    write_report(done.engine, done.progress.run, out / "report.html", settings, options, counting_bar)
     if as_json:
         click.echo(json.dumps(_summary(done, score, out)))
     else:
@@ -152,6 +157,7 @@ def _summary(done: TaggedRun, score: Score, out: Path) -> dict[str, object]:
 
 def _files(out: Path) -> Sequence[tuple[str, Path]]:
     return (
+        ("report", out / "report.html"),
         ("image grid", out / "grid.png"),
         ("SQLite file", out / "tagmill.db"),
         ("masks", out / "masks"),

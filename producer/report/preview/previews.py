@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 from producer.report.preview.image_bytes import ImageReader
 from producer.report.preview.thumbnails import ThumbnailSize, thumbnail
@@ -19,7 +19,16 @@ THREADS = 16
 #: images in work, so that memory does not grow with the page
 AHEAD = 64
 
-Preview = tuple[list[Any], bytes]
+
+class Preview(NamedTuple):
+    """One image of the page."""
+
+    #: its row of data
+    row: list[Any]
+    #: a WebP; empty if there is none
+    thumbnail: bytes
+    #: whether it was tagged, and could not be read again
+    unreadable: bool
 
 
 def previews_of(
@@ -42,7 +51,7 @@ def previews_of(
                 note = str(error)
             except ImageFailure as failure:
                 note = f"cannot be decoded here: {failure.code}"
-        return rows.row(result, note), data
+        return Preview(rows.row(result, note), data, note != "")
 
     pool = ThreadPoolExecutor(THREADS, thread_name_prefix="thumbnail")
     waiting: deque[Future[Preview]] = deque()
