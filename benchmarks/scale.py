@@ -98,6 +98,11 @@ class Site:
         self.folder = folder
         self._env = environment(database_url=url, broker_url=broker, model_store=folder / "models")
 
+    def start(self, *arguments: object) -> "subprocess.Popen[bytes]":
+        """Start a `tagmill` command."""
+        command = [TAGMILL, *map(str, arguments)]
+        return subprocess.Popen(command, env=self._env, stdout=subprocess.DEVNULL)
+
     def run(self, *arguments: object) -> Ran:
         """Run a `tagmill` command. Raise RuntimeError if it fails."""
         started = time.perf_counter()

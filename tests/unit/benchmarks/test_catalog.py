@@ -1,8 +1,10 @@
-"""The benchmarks of the catalog views and of a large submit find what they measure."""
+"""The benchmarks of the catalog views and of large submits find what they measure."""
+
+from pathlib import Path
 
 import pytest
 
-from benchmarks import catalog, submit
+from benchmarks import catalog, submit, waiting
 
 
 def test_each_question_about_a_catalog_has_its_rows(postgres_url: str) -> None:
@@ -20,8 +22,17 @@ def test_each_question_about_a_catalog_has_its_rows(postgres_url: str) -> None:
 
 @pytest.mark.timeout(120)
 def test_workers_claim_beside_a_submit() -> None:
-    found = submit.measure(batches=60, workers=2, seconds=0.01, afterwards=2.0)
+    found = waiting.measure(batches=60, workers=2, seconds=0.01, afterwards=2.0)
     assert found["claims"] == 60
     assert found["queued afterwards"] == 0
     assert 0 < found["first claim, s"] < 20
     assert found["look afterwards, longest ms"] > 0
+
+
+def test_a_submit_is_measured(postgres_server_url: str, tmp_path: Path) -> None:
+    found = submit.measure_manifest(postgres_server_url, tmp_path, "parquet", rows=3000, repeated=10)
+    assert (found.rows, found.batches) == (3000, 47)
+    assert found.seconds > found.write_seconds > 0
+    assert 50 < found.megabytes < 500
+    assert submit.line(found).startswith("| parquet | 3,000 | 10 | ")
+    assert list(tmp_path.iterdir()) == []
