@@ -11,8 +11,9 @@ from tagmill.broker.publish import publish
 from tagmill.broker.remove import remove_messages
 from tagmill.db.connection import database_time
 from tagmill.ledger.control import pause_run, resume_run, set_priority, waiting_messages
+from tagmill.ledger.publishing import queue_of
 from tagmill.ledger.reaper import abandoned_runs, mark_dead, reclaim_before, reclaim_due, requeue_expired
-from tagmill.ledger.runs import cancelled_messages, queue_of, requeue_images
+from tagmill.ledger.runs import cancelled_messages, requeue_images
 from tagmill.outcomes import ErrorCode
 from tagmill.priority import Priority
 

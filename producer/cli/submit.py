@@ -1,13 +1,22 @@
 """`tagmill submit`: check folders and manifests, and queue them as one run."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 from sqlalchemy import Engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from producer.cli.options import explain_broker_outage, explain_interruption
+from producer.cli.interruption import interruptible
+from producer.cli.options import (
+    MAX_QUEUED,
+    RESUME,
+    explain_broker_outage,
+    explain_full_disk,
+    explain_interruption,
+    require_nothing_else,
+)
 from producer.cli.read_options import read_options
 from producer.sources.open import check, open_sources, roots_of
 from producer.sources.options import ReadOptions
@@ -19,16 +28,17 @@ from tagmill.cli.run_display import all_failed, ending, exit_code, progress_bar,
 from tagmill.db.migrate import open_database
 from tagmill.errors import ConfigurationError, ExitCode, ServiceDown, first_line
 from tagmill.images.file_names import SkippedFiles
+from tagmill.ledger.control import take_over_publishing
 from tagmill.ledger.progress import RunProgress, run_progress
 from tagmill.ledger.runs import create_run
 from tagmill.priority import Priority
 from tagmill.registry.models import resolve
-from tagmill.settings import load_settings
+from tagmill.settings import Settings, load_settings
 from tagmill.text import legible
 
 
 @click.command()
-@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.argument("sources", nargs=-1, metavar="SOURCE...")
 @click.option("--model", "models", multiple=True, metavar="NAME[@VERSION]", help="May be repeated.")
 @click.option("--batch-size", default=64, show_default=True, type=click.IntRange(1, 4096), help="Images per message.")
 @click.option(
@@ -45,6 +55,8 @@ from tagmill.text import legible
     show_default=True,
     help="Whose batches are taken first: an urgent run overtakes the others, a backfill waits for them.",
 )
+@MAX_QUEUED
+@RESUME
 @click.option("--wait", is_flag=True, help="Watch until the run is done; exit code 3 if images failed.")
 @click.option(
     "--dry-run",
@@ -59,6 +71,8 @@ def submit(
     batch_size: int,
     extra_roots: tuple[str, ...],
     priority: str,
+    max_queued: int | None,
+    resume: int | None,
     wait: bool,
     dry_run: bool,
     read: ReadOptions,
@@ -69,6 +83,11 @@ def submit(
     A manifest is a CSV, TSV, JSON Lines or Parquet file, a query such as sql:SELECT ..., or - for standard input.
     Folders and the manifests' own folders may be read by the workers for this run.
     """
+    if resume is not None:
+        require_nothing_else()
+        return _publish_rest(resume, max_queued, wait, as_json)
+    if not sources:
+        raise click.UsageError("Missing argument 'SOURCE...'.")
     if dry_run:
         _check_models(models)
         return _check_sources(sources, read, as_json)
@@ -79,7 +98,7 @@ def submit(
     chosen = list({found.sha256: found for found in (resolve(engine, wanted) for wanted in models)}.values())
     skipped = SkippedFiles()
     roots: list[Path | str] = [*roots_of(sources, read), *extra_roots]
-    with progress_bar(open_console(stderr=True)) as bar:
+    with interruptible(engine, max_queued) as submission, progress_bar(open_console(stderr=True)) as bar:
         task = bar.add_task("submit", total=None, note="writing to SQL")
         run_id = create_run(
             *(
@@ -94,10 +113,41 @@ def submit(
             progress=lambda images: bar.update(task, completed=images),
             priority=Priority.parse(priority),
         )
-        bar.update(task, note="publishing")
-        with explain_interruption(run_id), explain_broker_outage(run_id):
-            batches = publish_run(make_app(settings), engine, run_id)
-        bar.update(task, note=f"run {run_id}: {batches} batches queued")
+        submission.written(run_id)
+        batches = _publish(settings, engine, run_id, max_queued, lambda note: bar.update(task, note=note))
+    return _show(engine, run_id, batches, skipped, wait, as_json)
+
+
+def _publish_rest(run_id: int, max_queued: int | None, wait: bool, as_json: bool) -> int:
+    """Publish what an interrupted submit left, and return the exit code of the command."""
+    settings = require_shared_broker(load_settings())
+    engine = open_database(settings.database_url)
+    take_over_publishing(engine, run_id)
+    with interruptible(engine, max_queued) as submission, progress_bar(open_console(stderr=True)) as bar:
+        submission.written(run_id)
+        task = bar.add_task("submit", total=None, note="")
+        batches = _publish(settings, engine, run_id, max_queued, lambda note: bar.update(task, note=note))
+    return _show(engine, run_id, batches, SkippedFiles(), wait, as_json)
+
+
+def _publish(
+    settings: Settings, engine: Engine, run_id: int, max_queued: int | None, tell: Callable[[str], None]
+) -> int:
+    """Publish a run with notes of its progress; return how many messages were sent."""
+
+    def note(sent: int, waiting: int | None) -> None:
+        full = "" if waiting is None else f"; {waiting} wait, going on below {max_queued}"
+        tell(f"run {run_id}: {sent} batches queued{full}")
+
+    tell("publishing")
+    with explain_full_disk(run_id), explain_broker_outage(run_id):
+        batches = publish_run(make_app(settings), engine, run_id, max_queued, note)
+    note(batches, None)
+    return batches
+
+
+def _show(engine: Engine, run_id: int, batches: int, skipped: SkippedFiles, wait: bool, as_json: bool) -> int:
+    """Show a run that is queued, or watch it to its end; return the exit code."""
     with explain_interruption(run_id):
         progress = watch(engine, run_id) if wait else run_progress(engine, run_id)
         if as_json:

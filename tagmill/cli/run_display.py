@@ -119,6 +119,8 @@ def status_table(progress: RunProgress, cost: RunCost | None = None) -> Table:
         table.add_row(kind, figures)
     if progress.state == "paused":
         table.add_row("paused", f"go on with: tagmill run resume {progress.run}")
+    if progress.unpublished:
+        table.add_row("not queued", f"{progress.unpublished} batches; go on: tagmill submit --resume {progress.run}")
     for fault in _lacking(progress):
         until = "" if fault["held_until"] is None else f"; no worker has it: until {_clock(fault['held_until'])} UTC"
         table.add_row("waits for", f"{fault['detail']}{until}")

@@ -7,8 +7,9 @@ from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, func, or_, 
 from tagmill.db.connection import epoch_now, reading
 from tagmill.db.schema import BatchStatus, RunState, batch, run
 from tagmill.errors import InputError, NothingToDo
-from tagmill.ledger.conditions import QUEUED_IN_RUN, has_status
-from tagmill.ledger.runs import LOCAL_QUEUE_PREFIX, PUBLISH_SECONDS
+from tagmill.ledger.conditions import QUEUED_IN_RUN, UNPUBLISHED, has_status
+from tagmill.ledger.publishing import PUBLISH_SECONDS
+from tagmill.ledger.runs import LOCAL_QUEUE_PREFIX
 from tagmill.priority import Priority
 
 #: batches of a run that are in work, found by the index over run and end
@@ -70,6 +71,24 @@ def set_priority(engine: Engine, run_id: int, priority: Priority) -> Priority:
         connection.execute(update(batch).where(of_run, QUEUED_IN_RUN).values(**changed, published_at=None))
         connection.execute(update(batch).where(of_run, _RUNNING_IN_RUN).values(**changed))
     return before
+
+
+def take_over_publishing(engine: Engine, run_id: int) -> None:
+    """Leave the publishing of a run to the caller, after that of its producer was interrupted.
+
+    Raise NothingToDo if the run is published, paused or cancelled, and InputError if there is no such run.
+    """
+    with engine.begin() as connection:
+        state = _locked(connection, run_id).state
+        if state == RunState.CANCELLED:
+            raise NothingToDo(f"run {run_id} was cancelled; queue the rest of it with: tagmill run retry {run_id}")
+        if state == RunState.PAUSED:
+            raise NothingToDo(f"run {run_id} is paused; go on with: tagmill run resume {run_id}")
+        left = select(batch.c.id).where(batch.c.run_id == run_id, UNPUBLISHED).limit(1)
+        if connection.execute(left).one_or_none() is None:
+            raise NothingToDo(f"run {run_id} is queued already; follow it with: tagmill run watch {run_id}")
+        until = epoch_now() + PUBLISH_SECONDS
+        connection.execute(update(run).where(run.c.id == run_id).values(publish_until=until))
 
 
 def is_paused(engine: Engine, run_id: int) -> bool:

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine, Row, and_, func, select, text
 from tagmill.db.connection import WORKER, epoch_now, reading
 from tagmill.db.schema import BatchStatus, RunState, batch, batch_failure, model, run, run_model
 from tagmill.errors import InputError
+from tagmill.ledger.conditions import UNPUBLISHED
 from tagmill.ledger.faults import unfit_workers
 from tagmill.ledger.run_faults import waits_for
 from tagmill.ledger.runs import LOCAL_QUEUE_PREFIX
@@ -86,6 +87,8 @@ class RunProgress:
     #: what no worker has that it needs, or not every one, see `tagmill.ledger.run_faults.waits_for`
     waits_for: Sequence[Mapping[str, Any]] = ()
     paused: bool = False
+    #: batches that nobody publishes, because their submit was interrupted
+    unpublished: int = 0
     priority: Priority = Priority.NORMAL
     #: requests for its images, those of them that were answered with 304, and the bytes of all bodies
     requests: int = 0
@@ -205,6 +208,7 @@ def _progress(connection: Connection, run_id: int) -> RunProgress:
         queue=found.queue,
         cancelled=found.state == RunState.CANCELLED,
         paused=found.state == RunState.PAUSED,
+        unpublished=_unpublished(connection, run_id) if found.publish_until is None and unfinished else 0,
         priority=Priority(found.priority),
         models=tuple(f"{row.name}@{row.version}" for row in models),
         created_at=found.created_at,
@@ -247,6 +251,11 @@ def _batch_errors(connection: Connection, run_id: int) -> tuple[BatchErrors, ...
     grouped = grouped.group_by(batch.c.status, batch.c.error).order_by(batch.c.status, images.desc())
     rows = connection.execute(grouped.limit(MOST_REASONS))
     return tuple(BatchErrors(status, error, batches, int(images)) for status, error, batches, images in rows)
+
+
+def _unpublished(connection: Connection, run_id: int) -> int:
+    counted = select(func.count()).select_from(batch).where(batch.c.run_id == run_id, UNPUBLISHED)
+    return int(connection.execute(counted).scalar_one())
 
 
 def _failures(connection: Connection, run_id: int) -> dict[str, int]:

@@ -13,7 +13,7 @@ from producer.results.read.runs import read_results
 from support.filled import FilledRun
 from support.ledger import QUEUE, digest
 from support.services import libpq_url
-from tagmill.ledger import control, faults, known_results, leases, progress, reaper, run_faults, runs
+from tagmill.ledger import control, faults, known_results, leases, progress, publishing, reaper, run_faults, runs
 from tagmill.ledger.complete import complete
 from tagmill.ledger.faults import FaultReason
 from tagmill.ledger.leases import Claim, Lease
@@ -60,10 +60,13 @@ def submitting(catalog: Catalog) -> Iterator[tuple[str, Call]]:
     engine, run_id = catalog.engine, catalog.queued.id
     entries = [Entry(f"new-{number}", f"/pictures/{number}.jpg") for number in range(130)]
     yield "create_run", lambda: runs.create_run(engine, "x", entries, [catalog.model], [Path("/pictures")], 64, QUEUE)
-    yield "queue_of", lambda: runs.queue_of(engine, run_id)
-    yield "priority_of", lambda: runs.priority_of(engine, run_id)
-    yield "take_unpublished", lambda: runs.take_unpublished(engine, run_id)
-    yield "leave_publishing", lambda: runs.leave_publishing(engine, run_id)
+    yield "queue_of", lambda: publishing.queue_of(engine, run_id)
+    yield "priority_of", lambda: publishing.priority_of(engine, run_id)
+    yield "take_unpublished", lambda: publishing.take_unpublished(engine, run_id)
+    yield "renew_publishing", lambda: publishing.renew_publishing(engine, run_id)
+    yield "hold_publishing", lambda: publishing.hold_publishing(engine, run_id)
+    yield "take_over_publishing", lambda: control.take_over_publishing(engine, run_id)
+    yield "leave_publishing", lambda: publishing.leave_publishing(engine, run_id)
 
 
 def look(catalog: Catalog, when: str, grace: float) -> Iterator[tuple[str, Call]]:

@@ -33,8 +33,8 @@ from tagmill.errors import ConfigurationError, DatabaseRefusedError
 from tagmill.ledger import catalog
 from tagmill.ledger.complete import complete
 from tagmill.ledger.progress import run_progress
+from tagmill.ledger.publishing import take_unpublished
 from tagmill.ledger.reaper import abandoned_runs
-from tagmill.ledger.runs import take_unpublished
 from tagmill.outcomes import ErrorCode
 from tagmill.records import BatchResult, Outcome
 

@@ -9,6 +9,7 @@ from support.ledger import QUEUE, batches, new_run, published_run, take
 from tagmill.db.schema import batch, run
 from tagmill.ledger.positions import stored_positions
 from tagmill.ledger.progress import run_progress
+from tagmill.ledger.publishing import PUBLISH_CHUNK, leave_publishing, take_unpublished
 from tagmill.ledger.reaper import (
     REAP_LIMIT,
     abandoned_runs,
@@ -22,7 +23,7 @@ from tagmill.ledger.reaper import (
     requeue_expired,
     requeue_owned,
 )
-from tagmill.ledger.runs import PUBLISH_CHUNK, cancel_run, leave_publishing, take_unpublished
+from tagmill.ledger.runs import cancel_run
 from tagmill.priority import Priority
 from tagmill.registry.models import Model
 

@@ -9,8 +9,9 @@ from support.ledger import QUEUE, new_model
 
 from tagmill.db.connection import connect
 from tagmill.ledger.faults import Fault, FaultReason
+from tagmill.ledger.publishing import take_unpublished
 from tagmill.ledger.run_faults import RunFault, Standing, report_run_fault, subject_of
-from tagmill.ledger.runs import create_run, take_unpublished
+from tagmill.ledger.runs import create_run
 from tagmill.records import Entry
 from tagmill.registry.models import Model
 from tagmill.settings import Settings

@@ -120,3 +120,25 @@ def test_a_dry_run_counts_and_names_what_it_skips(unset: Path) -> None:
     found = json.loads(dry_run(unset, "--json").stdout)
     assert (found["images"], found["skipped_count"]) == (3, 2)
     assert found["skipped"][0] == {"kind": ".jxl", "count": 1, "examples": ["a.jxl"]}
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    ((), "Missing argument 'SOURCE...'."),
+    (("shop.csv",), "Missing option '--model'."),
+    (("shop.csv", "--resume", "7"), "--resume goes with --max-queued, --wait and --json alone"),
+    (("--resume", "7", "--model", "colors"), "--resume goes with --max-queued, --wait and --json alone"),
+    (("--resume", "7", "--priority", "normal"), "--resume goes with --max-queued, --wait and --json alone"),
+    (("--resume", "7", "--dry-run"), "--resume goes with --max-queued, --wait and --json alone"),
+    (("--max-queued", "0"), "0 is not in the range"),
+])  # fmt: skip
+def test_what_does_not_go_together_is_refused(words: tuple[str, ...], message: str) -> None:
+    done = CliRunner().invoke(submit, words)
+    assert done.exit_code == ExitCode.USAGE
+    assert message in done.output
+
+
+@pytest.mark.usefixtures("registered")
+def test_an_unknown_run_is_not_resumed() -> None:
+    done = CliRunner().invoke(submit, ["--resume", "7", "--max-queued", "5", "--json"])
+    assert isinstance(done.exception, InputError)
+    assert str(done.exception) == "no run 7; see `tagmill run list`"
