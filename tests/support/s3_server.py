@@ -72,9 +72,13 @@ class S3Server(Server):
 
     def _client(self) -> Any:
         import boto3
+        from botocore.handlers import add_expect_header
 
         login = {"aws_access_key_id": KEY_ID, "aws_secret_access_key": KEY}
-        return boto3.client("s3", endpoint_url=self.url, region_name=REGION, **login)
+        client = boto3.client("s3", endpoint_url=self.url, region_name=REGION, **login)
+        # The server would wait for the body of an empty object.
+        client.meta.events.unregister("before-call.s3", add_expect_header)
+        return client
 
     def _command(self) -> list[str]:
         return [sys.executable, "-P", str(Path(__file__).with_name("s3_process.py")), str(self.port), str(self._delay)]
