@@ -3,7 +3,7 @@
 import random
 from collections.abc import Iterator
 
-from producer.sources.base import Problem
+from producer.sources.base import Problem, Row, Skipped
 from producer.sources.options import ReadOptions
 from tagmill.records import Entry
 
@@ -47,3 +47,10 @@ def sample_entries(items: Iterator[Entry | Problem], size: int, seed: int) -> It
         number += 1
     for _, entry in sorted(chosen, key=lambda pair: pair[0]):
         yield entry
+
+
+def meeting(items: Iterator[Row | Problem | Skipped], options: ReadOptions) -> Iterator[Row | Problem | Skipped]:
+    """Yield the rows of images that meet `--where`, and everything else."""
+    for item in items:
+        if not isinstance(item, Row) or options.where.matches(item.image_key, item.uri, None):
+            yield item

@@ -1,5 +1,6 @@
 """Check the fields of one manifest row, in any manifest format, and make its path absolute."""
 
+import posixpath
 import re
 from urllib.parse import urlsplit
 
@@ -26,11 +27,22 @@ def check_manifest_row(row: Row, source: str, folder: str, spelling: DiskSpellin
         return Problem(f"{source}:{row.line}", message)
     if url_scheme(uri):
         return checked
+    if is_stored(folder) and not is_local(uri):
+        return _below_prefix(checked, source, folder)
     path = uri if is_local(uri) else f"{folder}/{uri}"
     # Another spelling is possible only for characters beyond ASCII, and for spaces that were cut off.
     if spelling and not (uri.isascii() and uri == row.uri):
         path = spelling.find(path)
     return checked._replace(uri=path)
+
+
+def _below_prefix(row: Row, source: str, prefix: str) -> Row | Problem:
+    """Return a row whose location is relative to a prefix of a store, with all of it."""
+    base = parse_stored(prefix)
+    key = posixpath.normpath(f"{base.key}/{row.uri}").removeprefix("/")
+    found = row._replace(uri=str(base._replace(key=key)))
+    message = _problem_with_stored(found)
+    return Problem(f"{source}:{row.line}", message) if message else found
 
 
 def _problem_with_fields(row: Row) -> str | None:

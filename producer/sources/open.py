@@ -9,12 +9,15 @@ from producer.sources.base import Problem, Row, Skipped, folder_of, problem_with
 from producer.sources.choose import choose
 from producer.sources.manifests.formats import is_file, label_of, manifest_reader
 from producer.sources.options import READ_ALL, ReadOptions
-from producer.sources.parts import on_disk, parts_of
+from producer.sources.parts import NO_SOURCE, on_disk, parts_of
 from producer.sources.seen_keys import SeenKeys
+from producer.sources.stores.source import is_prefix, stored_root
 from tagmill.errors import InputError, NothingToDo
 from tagmill.images.file_names import NOT_UTF8, SkippedFiles
 from tagmill.images.image import SUFFIXES
+from tagmill.locations import is_stored, url_scheme
 from tagmill.records import Entry
+from tagmill.redact import shown_uri
 
 #: problems that `check` keeps; the others are counted
 MAX_PROBLEMS = 100
@@ -71,11 +74,11 @@ def check(sources: Sequence[str], options: ReadOptions = READ_ALL) -> SourceRepo
     return SourceReport(good, (*problems, *twice), problem_count + count, skipped)
 
 
-def roots_of(sources: Sequence[str], options: ReadOptions = READ_ALL) -> tuple[Path, ...]:
+def roots_of(sources: Sequence[str], options: ReadOptions = READ_ALL) -> tuple[Path | str, ...]:
     """Return what the workers may read: each named folder, the folder of each manifest, each named image file.
 
-    Also the folder that images inside manifests are written to. Paths are resolved. Raise InputError for a source that
-    does not exist.
+    Of a store these are prefixes, as text. Also the folder that images inside manifests are written to. Paths are
+    resolved. Raise InputError for a source that does not exist.
     """
     roots = dict.fromkeys(_root_of(source, options) for source in sources)
     if options.extract:
@@ -88,8 +91,12 @@ def absolute_source(source: str) -> str:
     return str(Path(source).resolve()) if is_file(source) else source
 
 
-def _root_of(source: str, options: ReadOptions) -> Path:
+def _root_of(source: str, options: ReadOptions) -> Path | str:
     try:
+        if is_stored(source):
+            return stored_root(source, options)
+        if url_scheme(source):
+            raise InputError(f"{shown_uri(source)}: {NO_SOURCE}")
         if not is_file(source):
             return Path.cwd()
         path = Path(on_disk(source))
@@ -125,7 +132,7 @@ def _scan(
                 empty = nothing = False
                 yield item if isinstance(item, Problem) else _check_row(item, seen, number)
         if empty and not options.where:
-            yield _why_empty(source, own)
+            yield _why_empty(source, own, options)
         skipped.update(own)
     if nothing and options.where:
         yield Problem(" ".join(map(label_of, sources)), "no entry meets --where", empty=True)
@@ -138,9 +145,11 @@ def _check_row(row: Row, seen: SeenKeys, source: int) -> Entry | Problem:
     return Entry(row.image_key, row.uri, row.extra)
 
 
-def _why_empty(source: str, skipped: SkippedFiles) -> Problem:
-    if not is_file(source) or not Path(on_disk(source)).is_dir():
+def _why_empty(source: str, skipped: SkippedFiles, options: ReadOptions) -> Problem:
+    is_folder = is_prefix(source, options) if is_stored(source) else is_file(source) and Path(on_disk(source)).is_dir()
+    if not is_folder:
         return Problem(label_of(source), "the manifest holds no entries", empty=True)
-    why = "; ".join((f"no images in this folder; looked for {', '.join(SUFFIXES)}", *skipped.lines()))
+    where = "there" if is_stored(source) else "in this folder"
+    why = "; ".join((f"no images {where}; looked for {', '.join(SUFFIXES)}", *skipped.lines()))
     # Names that must be corrected are a mistake, not an empty folder.
     return Problem(source, why, empty=NOT_UTF8 not in skipped)

@@ -4,14 +4,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from producer.sources.base import Part, Problem, Row, Skipped, reason_of
+from producer.sources.choose import meeting
 from producer.sources.folder import read_folder
 from producer.sources.image_file import read_image_file
 from producer.sources.manifests.formats import MANIFEST_READERS, is_file, label_of, manifest_of, manifest_reader
 from producer.sources.manifests.manifest import ManifestError
 from producer.sources.metadata_folder import metadata_parts
 from producer.sources.options import ReadOptions
+from producer.sources.stores.source import stored_parts
 from tagmill.disk_spelling import DiskSpelling
 from tagmill.images.image import SUFFIXES
+from tagmill.locations import STORED, is_stored, url_scheme
+from tagmill.redact import shown_uri
+
+#: why a URL is no source
+NO_SOURCE = f"cannot be a source; name a path, or one of {', '.join(f'{scheme}://' for scheme in sorted(STORED))}"
 
 
 def on_disk(source: str) -> str:
@@ -31,26 +38,23 @@ def parts_of(source: str, options: ReadOptions) -> Iterator[Part]:
 
 def _open(source: str, found: str, options: ReadOptions) -> Iterator[Part]:
     path = Path(found)
-    if is_file(source) and path.is_dir():
+    if is_stored(source):
+        yield from stored_parts(source, options)
+    elif url_scheme(source):
+        yield Part(shown_uri(source), iter((Problem(shown_uri(source), NO_SOURCE),)))
+    elif is_file(source) and path.is_dir():
         parts = metadata_parts(found, options)
-        yield from parts or (Part(source, _meeting(read_folder(found), options)),)
+        yield from parts or (Part(source, meeting(read_folder(found), options)),)
     elif is_file(source) and not path.is_file():
         yield Part(source, iter((Problem(repr(source), "no such file or folder"),)))
     elif reader := manifest_reader(found, options):
         yield Part(label_of(source), reader(manifest_of(found, options)))
     elif path.suffix.lower() in SUFFIXES:
-        yield Part(source, _meeting(read_image_file(found), options))
+        yield Part(source, meeting(read_image_file(found), options))
     else:
         known = ", ".join((*MANIFEST_READERS, *SUFFIXES))
         message = f"is neither a folder nor a file with one of the suffixes {known}; say what it is with --format"
         yield Part(source, iter((Problem(source, message),)))
-
-
-def _meeting(items: Iterator[Row | Problem | Skipped], options: ReadOptions) -> Iterator[Row | Problem | Skipped]:
-    """Yield the rows of images that meet `--where`, and everything else."""
-    for item in items:
-        if not isinstance(item, Row) or options.where.matches(item.image_key, item.uri, None):
-            yield item
 
 
 def _guarded(part: Part) -> Iterator[Row | Problem | Skipped]:

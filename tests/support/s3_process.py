@@ -49,7 +49,8 @@ class Application:
                 self._requests.append(f"{environ['REQUEST_METHOD']} {path} {status.partition(' ')[0]}")
             return respond(status, headers, *more)
 
-        return self._moto(environ, note)
+        # By this name moto finds the path as it was sent, with its percent signs.
+        return self._moto(environ | {"RAW_URI": environ["REQUEST_URI"]}, note)
 
     def _part(self) -> None:
         self._meeting = threading.Barrier(1)

@@ -39,10 +39,10 @@ class Shop:
         ModelStore(self.folder.parent / "models").add(bundle, sha256_of(bundle))
         return register(self.engine, spec, session.sha256)
 
-    def tag(self, entries: list[Entry] | None = None) -> RunProgress:
-        """Run the folder, or these entries, through the worker in batches of 64."""
+    def tag(self, entries: list[Entry] | None = None, *roots: str) -> RunProgress:
+        """Run the folder, or these entries, through the worker in batches of 64. `roots` may be read, too."""
         given = list(open_sources([str(self.folder)])) if entries is None else entries
-        run_id = create_run(self.engine, "test", given, [self.model], [self.folder], 64, "tagmill")
+        run_id = create_run(self.engine, "test", given, [self.model], [self.folder, *roots], 64, "tagmill")
         with self.engine.connect() as connection:
             ids = connection.execute(text(f"SELECT id FROM batch WHERE run_id = {run_id} ORDER BY seq")).scalars().all()
         for batch_id in ids:

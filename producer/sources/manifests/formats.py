@@ -13,6 +13,7 @@ from producer.sources.manifests.standard_input import STANDARD_INPUT
 from producer.sources.options import ReadOptions
 from tagmill.errors import ConfigurationError
 from tagmill.images.image import SUFFIXES
+from tagmill.locations import is_stored
 
 
 def _read_parquet(manifest: Manifest) -> Iterator[Row | Problem]:
@@ -56,8 +57,8 @@ def manifest_reader(source: str, options: ReadOptions) -> ManifestReader | None:
 
 
 def is_file(source: str) -> bool:
-    """Return whether a source is in the file system: neither standard input nor a query."""
-    return source != STANDARD_INPUT and not is_query(source)
+    """Return whether a source is in the file system: not standard input, a query, or in a store."""
+    return source != STANDARD_INPUT and not is_query(source) and not is_stored(source)
 
 
 def manifest_of(source: str, options: ReadOptions) -> Manifest:

@@ -24,9 +24,9 @@ def list_below(prefix: StoredLocation) -> Iterator[str]:
 
 
 def _objects(prefix: StoredLocation) -> Iterator[str]:
-    import obstore
-
     bucket = open_bucket(prefix.scheme, prefix.root, TIMEOUT, RETRIES)
+    import obstore  # after what says that it is missing
+
     start = len(prefix.key)
     try:
         # Stores answer in the order of the UTF-8 bytes, which is that of the characters.

@@ -16,7 +16,7 @@ def read_prefix(pattern: Pattern) -> Iterator[Row | Problem | Skipped]:
     for name in list_below(pattern.prefix):
         if not pattern.matches(name):
             continue
-        if found := _hidden_part(name):
+        if found := hidden_part(name):
             if found != hidden:  # a hidden folder counts once
                 yield Skipped(HIDDEN, found)
             hidden = found
@@ -36,7 +36,7 @@ def _row(uri: str, name: str) -> Row | Problem:
     return Row(0, normalize(name), uri)
 
 
-def _hidden_part(name: str) -> str:
+def hidden_part(name: str) -> str:
     """Return a path up to its first hidden part, or an empty text."""
     if name[0] != "." and "/." not in name and "__" not in name:  # as most are
         return ""

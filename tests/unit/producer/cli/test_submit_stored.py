@@ -1,0 +1,56 @@
+"""`tagmill submit` takes locations in object stores, and prefixes that workers may read."""
+
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+from sqlalchemy import select
+from support.bundles import write_classifier
+from support.s3_server import S3Server
+
+from export.cli.model import model
+from producer.cli.submit import submit
+from tagmill.db.connection import connect
+from tagmill.db.migrate import upgrade
+from tagmill.db.schema import run
+
+
+@pytest.fixture
+def registered(tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database with the model `colors`, and a broker that is not used."""
+    monkeypatch.setenv("TAGMILL_DATABASE_URL", sqlite_url)
+    monkeypatch.setenv("TAGMILL_MODEL_STORE", str(tmp_path / "models"))
+    monkeypatch.setenv("TAGMILL_BROKER_URL", "redis://127.0.0.1:1/0")
+    upgrade(connect(sqlite_url))
+    done = CliRunner().invoke(model, ["add", str(write_classifier(tmp_path / "colors.onnx"))])
+    assert done.exit_code == 0, done.output
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_prefix_of_a_bucket_is_submitted_with_what_workers_may_read(
+    s3_server: S3Server, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s3_server.put("shop", {"in/1.jpg": b"picture", "in/note.txt": b"x"})
+    monkeypatch.setattr("producer.cli.submit.publish_run", lambda *_: 1)
+    options = ["--model", "colors", "--allow-root", "s3://other/2026"]
+    done = CliRunner().invoke(submit, ["s3://shop/in/*.jpg", *options], standalone_mode=False)
+    assert "1 images in 1 batches" in done.stdout, done.exception
+    with connect(sqlite_url).connect() as connection:
+        source, parameters = connection.execute(select(run.c.source, run.c.parameters)).one()
+    assert (source, parameters["roots"]) == ("s3://shop/in/*.jpg", ["s3://shop/in/", "s3://other/2026"])
+
+
+@pytest.mark.parametrize(
+    ("root", "message"),
+    [
+        ("s3://shop/a/../b/", "holds a part `.` or `..`."),
+        ("sftp://anna:s3cret@host/", "holds a login; put credentials into the environment instead."),
+        ("/no/such/folder", "does not exist."),
+    ],
+)
+def test_a_root_that_workers_cannot_read_is_one_line(root: str, message: str) -> None:
+    refused = CliRunner().invoke(submit, ["shop", "--dry-run", "--allow-root", root], standalone_mode=False).exception
+    assert isinstance(refused, click.BadParameter)
+    assert refused.message.endswith(message)
+    assert "s3cret" not in refused.message
