@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
 
+from producer.sources.manifests.manifest import ManifestError
 from tagmill.extra import clean, clean_text
 
 #: what JSON writes with a backslash
@@ -68,7 +69,12 @@ def _as_json(values: Any) -> Any:
         return _quoted(_iso(values.cast(pa.string())))
     if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
         return _quoted(values.cast(pa.string()))
-    return pa.array([_encode(value) for value in values.to_pylist()], pa.string())
+    if types.is_duration(kind):
+        values = values.cast(pa.duration("us"), safe=False)
+    try:
+        return pa.array([_encode(value) for value in values.to_pylist()], pa.string())
+    except (ValueError, OverflowError) as error:  # nanoseconds in a list, and dates after the year 9999
+        raise ManifestError(f"a column holds {kind}, with values that cannot be kept: add --no-extra") from error
 
 
 def _iso(texts: Any) -> Any:

@@ -31,7 +31,7 @@ def read_tsv(manifest: Manifest) -> Iterator[Row | Problem]:
 
 
 def _read(manifest: Manifest, delimiter: str | None) -> Iterator[Row | Problem]:
-    csv.field_size_limit(MAX_RECORD_BYTES)  # of the process; nothing else here reads CSV with a limit
+    csv.field_size_limit(2 * MAX_RECORD_BYTES)  # of the process: the lines end before, and say why
     with open_lines(manifest) as lines:
         text = iter(lines)
         header, delimiter = _find_header(text, manifest, delimiter)
@@ -97,6 +97,8 @@ def _read_records(reader: Iterator[list[str]], lines: TextLines, manifest: Manif
             record = f"is not CSV (a quote may be wrong or not closed): {error}"
         if message := lines.problem_since(lines.record) or (record if isinstance(record, str) else None):
             yield manifest.problem(lines.record, message)
+            if lines.too_long:
+                return
         elif any(record) and (len(record) > 1 or record[0].strip()):
             yield cast("list[str]", record)
         lines.start_record()

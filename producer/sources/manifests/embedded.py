@@ -28,16 +28,23 @@ class Extractor:
         self._folder = manifest.options.extract.resolve()
         self._writes = manifest.options.writes
 
-    def locate(self, cell: Any, image_key: str, number: int) -> str | None:
-        """Return the location of an image: of its file, which is written, or the path that stands in place of bytes."""
+    def locate(self, cell: Any, image_key: str, number: int) -> tuple[str | None, bytes | None]:
+        """Return where an image is to be written, and its bytes; or the path that stands in place of bytes."""
         content = cell.get("bytes") if isinstance(cell, dict) else cell
         if not isinstance(content, bytes):
-            path = cell.get("path") if isinstance(cell, dict) else cell
-            return path if isinstance(path, str) else None
-        path = self._folder / file_name(image_key, number, content)
+            return path_of(cell), None
+        return str(self._folder / file_name(image_key, number, content)), content
+
+    def write(self, path: str, content: bytes) -> None:
+        """Write an image, unless this is a dry run. Raise ConfigurationError if the disk does not take it."""
         if self._writes:
-            _write(path, content)
-        return str(path)
+            _write(Path(path), content)
+
+
+def path_of(cell: Any) -> str | None:
+    """Return the path in a cell that is a struct of bytes and path."""
+    path = cell.get("path") if isinstance(cell, dict) else None
+    return path if isinstance(path, str) else None
 
 
 def file_name(image_key: str, number: int, content: bytes) -> str:

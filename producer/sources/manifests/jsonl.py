@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -12,6 +13,7 @@ from producer.sources.manifests.rows import RowMaker
 from producer.sources.manifests.text_lines import TextLines, open_lines
 from tagmill.extra import make_extra
 from tagmill.text import normalize
+from tagmill.where import Where
 
 _column = lru_cache(4096)(normalize)
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
@@ -58,7 +60,9 @@ class _ObjectReader:
     """Makes rows of objects by the names of the first one."""
 
     def __init__(self, names: Sequence[str], manifest: Manifest) -> None:
-        columns = choose_columns([normalize(name) for name in names], manifest)
+        # Later objects may have further names: only keys and locations are chosen by the first one.
+        first = replace(manifest, options=replace(manifest.options, where=Where()))
+        columns = choose_columns([normalize(name) for name in names], first)
         self._manifest = manifest
         self._maker = RowMaker(manifest)
         self._key = None if columns.key is None else names[columns.key]

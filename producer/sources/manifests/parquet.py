@@ -11,7 +11,7 @@ from pyarrow import types
 from producer.sources.base import Problem, Row
 from producer.sources.manifests.arrow_json import is_embedded, is_kept, make_objects, texts_of
 from producer.sources.manifests.columns import Columns, choose_columns
-from producer.sources.manifests.embedded import Extractor
+from producer.sources.manifests.embedded import Extractor, path_of
 from producer.sources.manifests.manifest import Manifest, ManifestError
 from producer.sources.manifests.rows import RowMaker
 from producer.sources.manifests.standard_input import open_manifest
@@ -20,6 +20,8 @@ from tagmill.text import normalize
 
 #: rows and bytes of a batch; one row has more if its images are in it
 _BATCH_ROWS, _BATCH_BYTES = 4096, 8 * 2**20
+#: row groups whose sizes are looked at
+_GROUPS = 100
 #: bytes that are read at once of each column
 _BUFFER_BYTES = 256 * 2**10
 
@@ -45,16 +47,25 @@ def _read_file(file: Any, manifest: Manifest) -> Iterator[Row | Problem]:
     reader = _BatchReader(columns, schema, manifest)
     wanted = [schema.names[at] for at in reader.positions]
     number = 1
-    for batch in file.iter_batches(_batch_rows(file.metadata), columns=wanted, use_threads=False):
+    for batch in file.iter_batches(_batch_rows(file.metadata, wanted), columns=wanted, use_threads=False):
         yield from reader.read(batch, number)
         number += batch.num_rows
 
 
-def _batch_rows(metadata: Any) -> int:
-    """Return how many rows are read at once: few if the rows of a group are large."""
-    groups = [metadata.row_group(at) for at in range(min(metadata.num_row_groups, 100))]
-    largest = max((group.total_byte_size / max(1, group.num_rows) for group in groups), default=1)
-    return max(1, min(_BATCH_ROWS, int(_BATCH_BYTES / max(1, largest))))
+def _batch_rows(metadata: Any, wanted: Sequence[str]) -> int:
+    """Return how many rows are read at once: few if they are large in these columns."""
+    largest = 1.0
+    for at in range(min(metadata.num_row_groups, _GROUPS)):
+        group = metadata.row_group(at)
+        parts = [group.column(number) for number in range(group.num_columns)]
+        # A struct or list has columns such as image.bytes.
+        size = sum(part.total_uncompressed_size for part in parts if _top_of(part.path_in_schema, wanted))
+        largest = max(largest, size / max(1, group.num_rows))
+    return max(1, min(_BATCH_ROWS, int(_BATCH_BYTES / largest)))
+
+
+def _top_of(path: str, wanted: Sequence[str]) -> bool:
+    return any(path == name or path.startswith(f"{name}.") for name in wanted)
 
 
 class _BatchReader:
@@ -108,9 +119,14 @@ class _BatchReader:
             return
         if self._columns.key is None:
             stem = PurePath(self._manifest.label).stem
-            image_key = next((path for cell in cells if (path := _path_of(cell))), f"{stem}/{number}")
-        uris = [self._extractor.locate(cell, image_key or "", at) for at, cell in enumerate(cells)]
-        yield from self._maker.make_all(number, image_key or "", uris, extra)
+            image_key = next((path for cell in cells if (path := path_of(cell))), f"{stem}/{number}")
+        located = [self._extractor.locate(cell, image_key or "", at) for at, cell in enumerate(cells)]
+        contents = dict(located)
+        for item in self._maker.make_all(number, image_key or "", [uri for uri, _ in located], extra):
+            # Only images that are taken are written.
+            if isinstance(item, Row) and (content := contents.get(item.uri)):
+                self._extractor.write(item.uri, content)
+            yield item
 
     def _keys(self, values: Any) -> list[Any]:
         kind = values.type
@@ -118,7 +134,7 @@ class _BatchReader:
             values, kind = values.dictionary_decode(), kind.value_type
         if types.is_floating(kind):  # whole numbers with nulls, as pandas writes them
             values = values.cast(pa.int64())
-        elif not (_is_text(kind) or types.is_integer(kind)):
+        elif not (_is_text(kind) or types.is_integer(kind) or (types.is_decimal(kind) and kind.scale == 0)):
             raise ManifestError(f"its column of keys holds {kind}, not text or whole numbers")
         return texts_of(values.cast(pa.string()), "surrogateescape")
 
@@ -128,11 +144,6 @@ def _cells(values: Any) -> list[Any]:
         return texts_of(values.cast(pa.string()), "surrogateescape")
     cells: list[Any] = values.to_pylist()
     return cells
-
-
-def _path_of(cell: Any) -> str | None:
-    path = cell.get("path") if isinstance(cell, dict) else None
-    return path if isinstance(path, str) else None
 
 
 def _is_text(kind: Any) -> bool:

@@ -1,6 +1,7 @@
 """Make the rows of one record of a manifest: one for each of its images."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 
 from producer.sources.base import Problem, Row
@@ -8,8 +9,10 @@ from producer.sources.manifest_row import check_manifest_row
 from producer.sources.manifests.manifest import Manifest
 from tagmill.disk_spelling import DiskSpelling
 from tagmill.extra import problem_with_extra
+from tagmill.locations import url_scheme
 from tagmill.text import normalize, trim
 
+_SCHEME = "[A-Za-z][A-Za-z0-9+.-]*://"
 #: what a record holds in a column of locations: text, or a list of them
 Uri = str | Sequence[str | None] | None
 
@@ -22,6 +25,8 @@ class RowMaker:
         self._where = manifest.options.where
         self._keeps = manifest.options.keep_extra
         self._split = manifest.options.split
+        separator = re.escape(self._split or "")
+        self._between_urls = re.compile(rf"{separator}(?=\s*(?:{_SCHEME}|{separator}|$))")
         self._spelling = DiskSpelling()
 
     def is_single(self, cell: str) -> bool:
@@ -68,8 +73,12 @@ class RowMaker:
             return [uri for uri in cell if uri and trim(uri)]
         listed = parse_list(cell)
         if listed is None:
-            listed = cell.split(self._split) if self._split else [cell]
+            listed = self._split_cell(cell) if self._split else [cell]
         return [uri for uri in listed if trim(uri)]
+
+    def _split_cell(self, cell: str) -> list[str]:
+        """Split a cell. A URL may hold the separator: those after a URL are URLs, too."""
+        return self._between_urls.split(cell) if url_scheme(cell.lstrip()) else cell.split(self._split)
 
 
 def parse_list(cell: str) -> list[str] | None:

@@ -64,6 +64,7 @@ def test_values_keep_their_types(source: str) -> None:
         "box": [{"x": 1, "y": None}, None, None],
         "thumbnail": [b"x", b"y", b"z"],
         "nothing": pa.nulls(3),
+        "nanoseconds": pa.array([1_000_000_001, None, None], pa.duration("ns")),
         '"odd": \x07': [1, None, None],
     }
     write(source, columns)
@@ -82,6 +83,7 @@ def test_values_keep_their_types(source: str) -> None:
         "took": 90.0,
         "tags": ["a", "b"],
         "box": {"x": 1, "y": None},
+        "nanoseconds": 1.0,
         '"odd": \x07': 1,
     }
     assert second == {"text": "plain", "word": "plain", "count": 2, "flag": False, "price": -0.01, "tags": []}
@@ -93,6 +95,11 @@ def test_keys_that_pandas_made_floating_point_numbers_are_whole_numbers(source: 
     report = check([source])
     assert [str(problem) for problem in report.problems] == [f"{source}:3: image_key is empty"]
     assert report.entries == 2
+
+
+def test_a_key_may_be_a_decimal_without_a_fraction(source: str) -> None:
+    write(source, {"id": pa.array([Decimal(7)], pa.decimal128(38, 0)), "uri": ["/a"]})
+    assert read(source) == [Entry("7", "/a")]
 
 
 def test_a_list_column_is_several_images(source: str) -> None:
@@ -123,6 +130,10 @@ def test_text_that_is_not_utf8_is_cleaned_in_further_columns_and_a_problem_in_ot
         ({"id": [True], "uri": ["/a"]}, "its column of keys holds bool"),
         ({"id": [1.5], "uri": ["/a"]}, "1.5"),
         ({"id": ["a"], "uri": [1]}, "its column 'uri' holds int64, not locations"),
+        (
+            {"id": ["a"], "uri": ["/a"], "x": pa.array([[1]], pa.list_(pa.timestamp("ns")))},
+            "a column holds list<element: timestamp[ns]>, with values that cannot be kept: add --no-extra",
+        ),
         ({"id": ["a"], "uri": ["/a"], "text": ["x" * 20_000]}, ":1: its other columns have 20011 bytes"),
     ],
 )
@@ -168,6 +179,9 @@ def test_images_inside_the_file_are_written_as_files_named_by_their_keys(source:
     assert Path(found[0].uri).read_bytes() == JPEG
     assert found[0].extra == '{"label":0}'
     assert roots_of([source], ReadOptions(extract=folder)) == (tmp_path.resolve(), folder.resolve())
+    # What is left out is not written.
+    read(source, extract=tmp_path / "one", where=Where.parse(["label=1"]))
+    assert [path.name for path in (tmp_path / "one").iterdir()] == ["%2E.%2F2.png"]
     # Workers know a file that has not changed by its times.
     before = Path(found[0].uri).stat()
     read(source, extract=folder)

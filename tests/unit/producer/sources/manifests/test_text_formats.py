@@ -211,6 +211,11 @@ def test_several_images_of_one_row_have_keys_that_stay_when_the_list_grows(
     assert read(write(name, content), **options) == [("a", "/1"), ("a#2", "/2"), ("a#3", "/3"), ("b", "/4")]
 
 
+def test_a_separator_inside_a_url_does_not_split_it(write: Write) -> None:
+    source = write("a.csv", 'id,url\na,"https://a.example/w_2,h_3/1.jpg, http://a.example/2.jpg,,"\n')
+    assert read(source, split=",") == [("a", "https://a.example/w_2,h_3/1.jpg"), ("a#2", "http://a.example/2.jpg")]
+
+
 def test_a_file_name_in_brackets_is_no_list(write: Write) -> None:
     assert read(write("a.csv", "id,uri\na,/[1]\nb,[2]\n"), split=None)[0] == ("a", "/[1]")
 
@@ -228,6 +233,26 @@ def test_where_that_nothing_meets_is_nothing_to_do_and_an_unknown_column_is_told
     with pytest.raises(NothingToDo, match="no entry meets --where"):
         read(source, where=Where.parse(["brnad=Nike"]), tell=notes.append)
     assert notes == [f"{source}: has no column 'brnad' for --where; found 'id', 'uri', 'brand'"]
+
+
+def test_a_column_of_later_objects_only_can_be_filtered_on(write: Write) -> None:
+    source, notes = write("a.jsonl", '{"id":"a","uri":"/a"}\n{"id":"b","uri":"/b","brand":"Nike"}\n'), []
+    assert read(source, where=Where.parse(["brand=Nike"]), tell=notes.append) == [("b", "/b")]
+    assert notes == []
+
+
+def test_an_unclosed_quote_is_one_problem(write: Write) -> None:
+    source = write("a.csv", 'id,uri\na,"/a\n' + "b,/b\n" * 300_000)
+    assert [str(problem)[len(source) :] for problem in check([source]).problems] == [
+        ":2: is longer than 1048576 bytes, or a quote is not closed"
+    ]
+
+
+def test_a_closed_standard_input_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    _copy_of_input.cache_clear()
+    with pytest.raises(InputError, match=r"^-: standard input is closed"):
+        read("-")
 
 
 def test_standard_input_is_read_relative_to_the_working_directory(
