@@ -8,12 +8,20 @@ from click.core import ParameterSource
 from kombu.exceptions import OperationalError
 
 from tagmill.errors import BrokerRefusedError, ExitCode, OutputError, ServiceDown, first_line
+from tagmill.ledger.rerun import Rerun
 
 MAX_QUEUED = click.option(
     "--max-queued",
     type=click.IntRange(1, 2**31 - 1),
     metavar="BATCHES",
     help="Queue batches only while fewer wait in Redis, of all runs of the queue.",
+)
+RERUN = click.option(
+    "--rerun",
+    type=click.Choice([rerun.value for rerun in Rerun]),
+    default=Rerun.ALL.value,
+    show_default=True,
+    help="Which entries are queued: those whose tags are missing in the catalog, those that failed last time, or all.",
 )
 RESUME = click.option(
     "--resume",

@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from producer.cli.interruption import interruptible
 from producer.cli.options import (
     MAX_QUEUED,
+    RERUN,
     RESUME,
     explain_broker_outage,
     explain_full_disk,
@@ -30,6 +31,7 @@ from tagmill.errors import ConfigurationError, ExitCode, ServiceDown, first_line
 from tagmill.images.file_names import SkippedFiles
 from tagmill.ledger.control import take_over_publishing
 from tagmill.ledger.progress import RunProgress, run_progress
+from tagmill.ledger.rerun import Chooser, Rerun
 from tagmill.ledger.runs import create_run
 from tagmill.priority import Priority
 from tagmill.registry.models import resolve
@@ -55,6 +57,7 @@ from tagmill.text import legible
     show_default=True,
     help="Whose batches are taken first: an urgent run overtakes the others, a backfill waits for them.",
 )
+@RERUN
 @MAX_QUEUED
 @RESUME
 @click.option("--wait", is_flag=True, help="Watch until the run is done; exit code 3 if images failed.")
@@ -71,6 +74,7 @@ def submit(
     batch_size: int,
     extra_roots: tuple[str, ...],
     priority: str,
+    rerun: str,
     max_queued: int | None,
     resume: int | None,
     wait: bool,
@@ -89,6 +93,8 @@ def submit(
     if not sources:
         raise click.UsageError("Missing argument 'SOURCE...'.")
     if dry_run:
+        if rerun != Rerun.ALL:
+            raise click.UsageError("--dry-run checks every entry: leave --rerun out.")
         _check_models(models)
         return _check_sources(sources, read, as_json)
     if not models:
@@ -96,7 +102,7 @@ def submit(
     settings = require_shared_broker(load_settings())
     engine = open_database(settings.database_url)
     chosen = list({found.sha256: found for found in (resolve(engine, wanted) for wanted in models)}.values())
-    skipped = SkippedFiles()
+    skipped, chooser = SkippedFiles(), Chooser(engine, Rerun(rerun), chosen)
     roots: list[Path | str] = [*roots_of(sources, read), *extra_roots]
     with interruptible(engine, max_queued) as submission, progress_bar(open_console(stderr=True)) as bar:
         task = bar.add_task("submit", total=None, note="writing to SQL")
@@ -104,7 +110,7 @@ def submit(
             *(
                 engine,
                 " ".join(sources),
-                open_sources(sources, skipped, read),
+                chooser.choose(open_sources(sources, skipped, read)),
                 chosen,
                 roots,
                 batch_size,
@@ -115,7 +121,7 @@ def submit(
         )
         submission.written(run_id)
         batches = _publish(settings, engine, run_id, max_queued, lambda note: bar.update(task, note=note))
-    return _show(engine, run_id, batches, skipped, wait, as_json)
+    return _show(engine, run_id, batches, skipped, chooser, wait, as_json)
 
 
 def _publish_rest(run_id: int, max_queued: int | None, wait: bool, as_json: bool) -> int:
@@ -127,7 +133,7 @@ def _publish_rest(run_id: int, max_queued: int | None, wait: bool, as_json: bool
         submission.written(run_id)
         task = bar.add_task("submit", total=None, note="")
         batches = _publish(settings, engine, run_id, max_queued, lambda note: bar.update(task, note=note))
-    return _show(engine, run_id, batches, SkippedFiles(), wait, as_json)
+    return _show(engine, run_id, batches, SkippedFiles(), None, wait, as_json)
 
 
 def _publish(
@@ -146,15 +152,26 @@ def _publish(
     return batches
 
 
-def _show(engine: Engine, run_id: int, batches: int, skipped: SkippedFiles, wait: bool, as_json: bool) -> int:
+def _show(
+    engine: Engine,
+    run_id: int,
+    batches: int,
+    skipped: SkippedFiles,
+    chooser: Chooser | None,
+    wait: bool,
+    as_json: bool,
+) -> int:
     """Show a run that is queued, or watch it to its end; return the exit code."""
     with explain_interruption(run_id):
         progress = watch(engine, run_id) if wait else run_progress(engine, run_id)
         if as_json:
-            click.echo(json.dumps(progress.to_json() | skipped.to_json()))
+            left_out = {"left_out": chooser.left_out} if chooser else {}
+            click.echo(json.dumps(progress.to_json() | skipped.to_json() | left_out))
         else:
             for line in skipped.lines():
                 click.echo(line)
+            if chooser and chooser.left_out:
+                click.echo(chooser.reason())
             click.echo(f"run {run_id}: {progress.images} images in {batches} batches, {ending(progress)}")
             click.echo(_next_step(progress))
     return exit_code(progress)

@@ -130,6 +130,7 @@ def test_a_dry_run_counts_and_names_what_it_skips(unset: Path) -> None:
     (("--resume", "7", "--priority", "normal"), "--resume goes with --max-queued, --wait and --json alone"),
     (("--resume", "7", "--dry-run"), "--resume goes with --max-queued, --wait and --json alone"),
     (("--max-queued", "0"), "0 is not in the range"),
+    (("shop.csv", "--dry-run", "--rerun", "failed"), "--dry-run checks every entry: leave --rerun out."),
 ])  # fmt: skip
 def test_what_does_not_go_together_is_refused(words: tuple[str, ...], message: str) -> None:
     done = CliRunner().invoke(submit, words)
