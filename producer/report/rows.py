@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from producer.report.measure.figures import ModelFigures
-from producer.report.preview.outlines import outline, view_box
+from producer.report.preview.outlines import Detail, outline, view_box
 from producer.results.image_result import ImageResult
 from tagmill.extra import parse_extra, text_of
 from tagmill.images.preprocess import PreprocessSpec
@@ -16,7 +16,7 @@ from tagmill.text import legible
 #: characters of a key, a location or a detail, and of a value of a further column
 MOST, MOST_OF_VALUE = 600, 200
 #: characters of the further columns of all images together, and the least that those of one image may have
-ALL_COLUMNS, LEAST_OF_COLUMNS = 5_000_000, 300
+ALL_COLUMNS, LEAST_OF_COLUMNS = 3_000_000, 300
 
 
 def model_table(figures: ModelFigures) -> dict[str, Any]:
@@ -42,7 +42,8 @@ class RowWriter:
     """Makes the rows of images. Scores are in thousandths."""
 
     def __init__(self, models: Sequence[ModelFigures], truth: Mapping[str, tuple[str, ...]], images: int) -> None:
-        """`images` are on the page: the more there are, the less is shown of the further columns of each."""
+        """`images` are on the page: the more there are, the less is shown of each."""
+        self._detail = Detail.for_images(images)
         self._of_columns = max(LEAST_OF_COLUMNS, ALL_COLUMNS // max(1, images))
         self._models = models
         self._truth = truth
@@ -51,7 +52,7 @@ class RowWriter:
 
     def row(self, result: ImageResult, note: str) -> list[Any]:
         """Return the row of an image. `note` says why it has no thumbnail, "" if it has one."""
-        box = view_box(result.width, result.height) if result.width and result.height else None
+        box = view_box(result.width, result.height, self._detail) if result.width and result.height else None
         truth = self._truth.get(result.image_key, ())
         return [
             _cut(result.image_key),
@@ -77,7 +78,9 @@ class RowWriter:
         flat = [value for label, score in shown if label in numbers for value in (numbers[label], _thousandths(score))]
         answer: list[Any] = [None if certainty is None else _thousandths(certainty), len(given), flat]
         if figures.task.gives_masks and result.width and result.height:
-            answer.append([outline(found, self._specs[number], result.width, result.height) for found in masks])
+            answer.append(
+                [outline(found, self._specs[number], result.width, result.height, self._detail) for found in masks]
+            )
             answer.append([_thousandths(found.area_share) for found in masks])
         return answer
 

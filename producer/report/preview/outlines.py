@@ -1,6 +1,7 @@
-"""The outlines of masks as SVG paths, on a grid of 256 units over the longer side of the image."""
+"""The outlines of masks as SVG paths, on a grid of units over the longer side of the image."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -10,21 +11,34 @@ from tagmill.images.preprocess import PreprocessSpec, content_box, source_box
 from tagmill.records import Mask
 from tagmill.tasks.masks import decode_mask
 
-#: units along the longer side of an image
-UNITS = 256
-#: pixels of the model's input that a simplified outline may be off
-TOLERANCE = 0.7
+#: images from which on outlines are coarse: then their thumbnails are small, and a page must not grow too large
+COARSE_FROM = 3_000
 #: outlines of one mask, and the least share of the image that one encloses; the smaller ones are left out
 MOST, LEAST = 12, 0.0008
 
 
-def view_box(width: int, height: int) -> tuple[int, int]:
+@dataclass(frozen=True)
+class Detail:
+    """How exact outlines are."""
+
+    #: along the longer side of an image
+    units: int
+    #: pixels of the model's input that a simplified outline may be off
+    tolerance: float
+
+    @classmethod
+    def for_images(cls, images: int) -> "Detail":
+        """Return the detail of a page of so many images."""
+        return cls(256, 0.7) if images < COARSE_FROM else cls(128, 1.3)
+
+
+def view_box(width: int, height: int, detail: Detail) -> tuple[int, int]:
     """Return the size of an image in units."""
-    scale = UNITS / max(width, height)
+    scale = detail.units / max(width, height)
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def outline(mask: Mask, spec: PreprocessSpec, width: int, height: int) -> str:
+def outline(mask: Mask, spec: PreprocessSpec, width: int, height: int, detail: Detail) -> str:
     """Return the SVG path around a mask of a width x height image, "" for an empty one."""
     left, top, right, bottom = content_box(width, height, spec)
     inside = decode_mask(mask.rle, mask.height, mask.width)[top:bottom, left:right].astype(np.uint8)
@@ -33,10 +47,10 @@ def outline(mask: Mask, spec: PreprocessSpec, width: int, height: int) -> str:
     largest = sorted((one for one in contours if cv2.contourArea(one) >= least), key=len, reverse=True)[:MOST]
     source = source_box(width, height, spec)
     scale = np.array([(source[2] - source[0]) / spec.width, (source[3] - source[1]) / spec.height])
-    units = UNITS / max(width, height)
+    units = detail.units / max(width, height)
     paths = []
     for contour in largest:
-        simple = cv2.approxPolyDP(contour, TOLERANCE, closed=True)[:, 0].astype(np.float64)
+        simple = cv2.approxPolyDP(contour, detail.tolerance, closed=True)[:, 0].astype(np.float64)
         if len(simple) > 2:
             # The middle of a pixel; `source` is where the model's input begins in the image.
             points = (simple + np.array([left + 0.5, top + 0.5])) * scale + source[:2]

@@ -10,7 +10,7 @@ from tagmill.images.decode import decode
 from tagmill.images.image import DecodeLimits
 
 #: bytes of all thumbnails of a page together, before they become text
-TOTAL_BYTES = 15_000_000
+TOTAL_BYTES = 14_000_000
 #: (least bytes that an image may take, pixels of its longer side)
 SIDES = ((16_000, 400), (8_000, 288), (4_000, 208), (2_400, 160), (0, 112))
 #: qualities that are tried, the best first

@@ -115,7 +115,7 @@ const grid = {
       this.element.append(cell);
       this.cells.set(at, cell);
     }
-    byId('status').dataset.printed = some.length < this.shown.length ? `Printed are the first ${some.length}. ` : '';
+    byId('status').dataset.printed = some.length < this.shown.length ? `, of which the first ${some.length} are printed` : '';
   },
 
   unprint() {

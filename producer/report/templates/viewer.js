@@ -67,7 +67,7 @@ const viewer = {
   },
 
   facts(image) {
-    const pairs = [];
+    const pairs = [['key', isolated(image.key)]];
     if (image.truth.length) pairs.push(['truth', isolated(image.truth.join(', '))]);
     pairs.push(['outcome', isolated(image.code || image.status)]);
     if (image.detail) pairs.push(['detail', isolated(image.detail)]);

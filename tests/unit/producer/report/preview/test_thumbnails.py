@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from producer.report.preview.outlines import UNITS, outline, view_box
+from producer.report.preview.outlines import COARSE_FROM, Detail, outline, view_box
 from producer.report.preview.thumbnails import TOTAL_BYTES, ThumbnailSize, thumbnail
 from tagmill.images.image import DecodeLimits
 from tagmill.images.preprocess import Geometry, PreprocessSpec, content_box
@@ -38,10 +38,14 @@ def test_a_small_image_is_not_enlarged() -> None:
         assert image.size == (20, 30)
 
 
+@pytest.mark.parametrize("images", [1, COARSE_FROM], ids=["fine", "coarse"])
 @pytest.mark.parametrize("geometry", list(Geometry))
 @pytest.mark.parametrize("shape", [(100, 300), (300, 100), (64, 64)], ids=str)
-def test_an_outline_lies_where_the_mask_lies_in_the_image(geometry: Geometry, shape: tuple[int, int]) -> None:
+def test_an_outline_lies_where_the_mask_lies_in_the_image(
+    geometry: Geometry, shape: tuple[int, int], images: int
+) -> None:
     width, height = shape
+    detail = Detail.for_images(images)
     spec = PreprocessSpec(64, 64, geometry)
     left, top, right, bottom = content_box(width, height, spec)
     index = np.zeros((64, 64), dtype=np.uint8)
@@ -49,12 +53,12 @@ def test_an_outline_lies_where_the_mask_lies_in_the_image(geometry: Geometry, sh
     if geometry is not Geometry.CENTER_CROP:
         index[top:bottom, (left + right) // 2 :] = 0  # the left half of the image
     (mask,) = encode_masks(index, [0.0, 0.9], LABELS, "background", spec, width, height)
-    xs, ys = corners(outline(mask, spec, width, height))
-    scale = max(width, height) / UNITS
+    xs, ys = corners(outline(mask, spec, width, height, detail))
+    scale = max(width, height) / detail.units
     box = [min(xs) * scale, min(ys) * scale, max(xs) * scale, max(ys) * scale]
     # It runs through the middles of the pixels at the edge.
     assert box == pytest.approx(mask.box, abs=2.5 + max(width, height) / 64)
-    assert view_box(width, height)[width < height] == UNITS
+    assert view_box(width, height, detail)[width < height] == detail.units
 
 
 def corners(path: str) -> tuple[list[int], list[int]]:
