@@ -100,6 +100,10 @@ class Settings(BaseSettings):
     allow_private_hosts: Annotated[
         PrivateHosts, NoDecode, BeforeValidator(PrivateHosts.parse), PlainSerializer(str, when_used="json")
     ] = PrivateHosts()
+    #: requests to one host that all workers of the queue have under way together; 0 means no limit
+    per_host: int = Field(0, ge=0, le=10_000)
+    #: requests per second to one host of all workers of the queue together; 0 means no limit
+    per_host_rate: float = Field(0.0, ge=0, le=100_000)
     #: User-Agent of requests for images, with a contact; `{version}` stands for the version of Tagmill
     user_agent: str = "tagmill/{version}"
     #: bytes of one image file

@@ -16,6 +16,7 @@ from typing import Any
 from tagmill.broker.message import BatchMessage
 from tagmill.db.connection import connect
 from tagmill.errors import DeviceLostError, TagmillError, first_line
+from tagmill.fetch_options import HostLimits
 from tagmill.ledger.leases import Claim, Lease
 from tagmill.logs import log_fields
 from tagmill.records import BatchResult, Spent
@@ -34,7 +35,7 @@ from worker.pipeline.known import remember_files, skip_known, skip_unchanged
 from worker.pipeline.known_urls import recall_urls, remember_urls
 from worker.pipeline.repeated import take_first_outcomes
 from worker.pipeline.tagger import Tagger
-from worker.sources.terms import Traffic
+from worker.sources.terms import Terms
 from worker.spending import Spending
 from worker.supervision.memory import memory_limit
 from worker.supervision.process import process_name
@@ -79,11 +80,13 @@ class BatchProcessor:
         self._dropped = Tally(log, logging.INFO, "batch not free")
         self._waiting = Tally(log, logging.INFO, "batch waits for the entries that it repeats")
         self._refused = Tally(log, logging.ERROR, "message refused")
+        self._ceiling = HostLimits.of(settings.per_host, settings.per_host_rate)
         self._engine = connect(settings.database_url, worker=True)
         self._ledger = Ledger(self._engine, hooks.services)
         self._health = hooks.unfit and Health(settings, self._ledger.call, hooks.unfit, tagger.sessions.loaded)
         self._heartbeat = Heartbeat(self._engine, settings.lease_seconds, hooks.services)
         self._quarantine = Quarantine(settings, tagger.sessions.files)
+        tagger.pools.limiter.failed = partial(self._not_granted, hooks.services)
         self._watchdog = Watchdog(
             tagger.pools.watched,
             tagger.sessions,
@@ -116,19 +119,24 @@ class BatchProcessor:
         ):
             source, pools = tagger.fetcher(claimed.roots), tagger.pools
             started = decoded = time.perf_counter()
-            traffic, models = Traffic(), claimed.models
-            fetch = partial(source.fetch, traffic=traffic)
+            models, refetch, limits = claimed.models, claimed.fetching.refetch, claimed.fetching.limits
+            # Of two limits, those of the run and of the settings, the lower one counts.
+            terms = Terms(limits=limits.lower(self._ceiling) if limits else self._ceiling)
+            fetch = partial(source.fetch, terms=terms)
             images = [BatchImage(image.position, image.uri) for image in claimed.images]
             repeated, images = (images, []) if claimed.repeated else ([], images)
-            if not take_first_outcomes(repeated, claimed.repeated, partial(ledger.first_outcomes, claimed.run_id)):
+            first_outcomes = partial(ledger.first_outcomes, claimed.run_id)
+            if repeated and not take_first_outcomes(repeated, claimed.repeated, first_outcomes):
                 return self._wait(claimed)
-            images = skip_unchanged(images, source.status, pools.decode, partial(ledger.unchanged_files, models))
+            unchanged_files = None if refetch else partial(ledger.unchanged_files, models)
+            images = skip_unchanged(images, source.status, pools.decode, unchanged_files)
             if claimed.suspect:
-                images = self._quarantine.tag(claimed, images, traffic)
+                images = self._quarantine.tag(claimed, images, terms)
             elif not all(image.unchanged for image in images):
                 remote = not all(image.local for image in images)
-                images = recall_urls(images, partial(ledger.known_urls, models)) if remote else images
-                images = fetch_images(images, source, pools.decode, pools.fetch, pools.stores, traffic)
+                if remote:
+                    images = recall_urls(images, partial(ledger.known_urls, models), refetch=refetch)
+                images = fetch_images(images, source, pools.decode, pools.fetch, pools.stores, terms)
                 if not all(image.unchanged for image in images):  # else no bundle needs to be loaded
                     sessions = [tagger.sessions.get(sha256) for sha256 in models]
                     images = remember_urls(images) if remote else images
@@ -140,6 +148,7 @@ class BatchProcessor:
             inferred = time.perf_counter()
             if self._health and any(image.code in SUSPECT and image.local for image in images):
                 self._health.require_folders(claimed, images)
+            traffic = terms.traffic
             spent = Spent(traffic.requests, traffic.not_modified, traffic.bytes_fetched, *taken())
             result = to_result([*images, *repeated], spent)
             written = ledger.complete(claimed, result, self.name)
@@ -152,6 +161,13 @@ class BatchProcessor:
         self._ledger.close()
         self.tagger.close()
         self._engine.dispose()
+
+    def _not_granted(self, services: Services, error: Exception) -> None:
+        """Note that nobody says what hosts with limits may be asked. A process that is ending does not wait for it."""
+        if not services.note(error):
+            log.error("host limits failed", extra={"action": "host_limits_failed"}, exc_info=error)
+        if services.stopping():
+            self.tagger.pools.fetch.stop_waiting()
 
     def _drop(self, message: BatchMessage) -> dict[str, Any]:
         fields: dict[str, Any] = {"run": message.run, "batch": message.batch}

@@ -24,10 +24,12 @@ from producer.sources.options import ReadOptions
 from producer.submit import publish_run
 from tagmill.broker.app import make_app, require_shared_broker
 from tagmill.cli.console import open_console
+from tagmill.cli.fetch_options import fetch_options
 from tagmill.cli.param_types import AS_JSON, PRIORITY, Root
 from tagmill.cli.run_display import all_failed, ending, exit_code, progress_bar, watch
 from tagmill.db.migrate import open_database
 from tagmill.errors import ConfigurationError, ExitCode, ServiceDown, first_line
+from tagmill.fetch_options import FetchOptions
 from tagmill.images.file_names import SkippedFiles
 from tagmill.ledger.control import take_over_publishing
 from tagmill.ledger.progress import RunProgress, run_progress
@@ -67,6 +69,7 @@ from tagmill.text import legible
     help="Check the sources, list every problem, queue nothing. Needs no server and no model.",
 )
 @read_options
+@fetch_options
 @AS_JSON
 def submit(
     sources: tuple[str, ...],
@@ -80,6 +83,7 @@ def submit(
     wait: bool,
     dry_run: bool,
     read: ReadOptions,
+    fetching: FetchOptions,
     as_json: bool,
 ) -> int:
     """Enqueue folders, images and manifests as one run.
@@ -118,6 +122,7 @@ def submit(
             ),
             progress=lambda images: bar.update(task, completed=images),
             priority=Priority.parse(priority),
+            fetching=fetching,
         )
         submission.written(run_id)
         batches = _publish(settings, engine, run_id, max_queued, lambda note: bar.update(task, note=note))

@@ -26,6 +26,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from tagmill.db.any_of import any_of
 from tagmill.db.connection import epoch_now, reading
 from tagmill.db.schema import BatchStatus, RunState, batch, entry, model, run, run_model
+from tagmill.fetch_options import FetchOptions
 from tagmill.ledger.attempts import SUSPECT_CRASHES, attempts_left
 from tagmill.ledger.conditions import DUE, QUEUED, RUNNING, update_unlocked
 from tagmill.ledger.repeats.outcomes import first_positions
@@ -76,6 +77,8 @@ class Claim:
     repeated: Mapping[int, int] = field(default_factory=dict)
     #: how often the batch waited for first entries
     waits: int = 0
+    #: how its images are fetched
+    fetching: FetchOptions = field(default_factory=FetchOptions)
     #: sha256 of each of `pinned`
     models: tuple[str, ...] = field(init=False)
     #: the sorted names of `pinned`, as logs and Celery's events show them
@@ -125,13 +128,13 @@ def claim(engine: Engine, run_id: int, batch_id: int, queue: str, lease: Lease) 
             found: Sequence[Any] = connection.execute(_ALL_BETWEEN, between).all()
         else:
             found = connection.execute(_EACH_OF, {"run": run_id, "positions": row.positions}).all()
-    pinned, roots, has_repeats = _pinned(engine, run_id)
+    pinned, roots, has_repeats, fetching = _pinned(engine, run_id)
     images = tuple(PendingImage(*one) for one in found)
     repeated = _repeated(engine, run_id, images) if has_repeats else {}
     suspect = row.crashes >= SUSPECT_CRASHES
     return Claim(
         *(batch_id, run_id, lease.token, row.attempts, suspect, images, pinned, roots),
-        *(has_repeats, repeated, row.waits),
+        *(has_repeats, repeated, row.waits, fetching),
     )
 
 
@@ -141,8 +144,8 @@ def _repeated(engine: Engine, run_id: int, images: Iterable[PendingImage]) -> di
 
 
 @lru_cache(maxsize=64)
-def _pinned(engine: Engine, run_id: int) -> tuple[tuple[PinnedModel, ...], tuple[str, ...], bool]:
-    """Return the models and the roots of a run, and whether it has repeated entries, which never change."""
+def _pinned(engine: Engine, run_id: int) -> tuple[tuple[PinnedModel, ...], tuple[str, ...], bool, FetchOptions]:
+    """Return what never changes of a run: models, roots, whether it has repeated entries, and how it is fetched."""
     with reading(engine, snapshot=False) as connection:
         rows = connection.execute(_PINNED, {"run": run_id}).all()
     versions = [(row.name_id, row.version) for row in rows]
@@ -153,7 +156,8 @@ def _pinned(engine: Engine, run_id: int) -> tuple[tuple[PinnedModel, ...], tuple
     )
     ordered = tuple(sorted(pinned, key=lambda found: (found.name_id, found.place)))
     parameters = rows[0].parameters
-    return ordered, tuple(parameters["roots"]), bool(parameters.get("repeats"))
+    repeats, fetching = bool(parameters.get("repeats")), FetchOptions.from_json(parameters)
+    return ordered, tuple(parameters["roots"]), repeats, fetching
 
 
 @lru_cache(maxsize=16)

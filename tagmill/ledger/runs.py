@@ -23,6 +23,7 @@ from tagmill.db.schema import (
     run_model,
 )
 from tagmill.errors import InputError, NothingToDo
+from tagmill.fetch_options import FETCH_ALL, FetchOptions
 from tagmill.ledger.conditions import QUEUED_IN_RUN, has_status
 from tagmill.ledger.positions import positions_of
 from tagmill.ledger.publishing import PUBLISH_SECONDS
@@ -59,6 +60,7 @@ def create_run(
     queue: str,
     progress: Progress = lambda images: None,
     priority: Priority = Priority.NORMAL,
+    fetching: FetchOptions = FETCH_ALL,
 ) -> int:
     """Insert a run with its batches and images in one transaction; return its id.
 
@@ -69,7 +71,8 @@ def create_run(
     from tagmill.ledger.repeats.find import RepeatedEntries  # loads NumPy, see above
 
     with engine.begin() as connection, closing(RepeatedEntries()) as repeats:
-        run_id = _insert_run(connection, source, models, roots, batch_size, queue, priority)
+        parameters = _parameters(batch_size, roots) | fetching.to_json()
+        run_id = _insert_run(connection, source, models, parameters, queue, priority)
         images = 0
         for chunk in chunks(entries, ENTRY_CHUNK):
             rows = [(run_id, at, *found) for at, found in enumerate(chunk, images)]
@@ -81,11 +84,18 @@ def create_run(
             raise NothingToDo(f"{source}: no images in it")
         changes: dict[str, Any] = {}
         if insert_whole_run(connection, run_id, queue, priority, repeats, batch_size):
-            changes["parameters"] = _parameters(batch_size, roots) | {"repeats": True}
+            changes["parameters"] = parameters | {"repeats": True}
         # Other processes see the run from the commit on: reapers leave its publishing to the caller for a while.
         changes["publish_until"] = epoch_now() + PUBLISH_SECONDS
         connection.execute(update(run).where(run.c.id == run_id).values(**changes))
     return run_id
+
+
+def set_fetching(engine: Engine, run_id: int, fetching: FetchOptions) -> None:
+    """Have the images of a run fetched with these options from now on, by processes that have none of its batches."""
+    with engine.begin() as connection:
+        parameters = FetchOptions.without(_require(connection, run_id)) | fetching.to_json()
+        connection.execute(update(run).where(run.c.id == run_id).values(parameters=parameters))
 
 
 def cancel_run(engine: Engine, run_id: int) -> int:
@@ -137,14 +147,13 @@ def _insert_run(
     connection: Connection,
     source: str,
     models: "Sequence[Model]",
-    roots: Sequence[Path | str],
-    batch_size: int,
+    parameters: dict[str, Any],
     queue: str,
     priority: Priority,
 ) -> int:
     statement = insert(run).values(
         source=source,
-        parameters=_parameters(batch_size, roots),
+        parameters=parameters,
         queue=queue,
         priority=int(priority),
         state=RunState.OPEN,

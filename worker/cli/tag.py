@@ -10,8 +10,10 @@ from sqlalchemy.engine import make_url
 from producer.cli.read_options import read_options
 from producer.sources.options import READ_ALL, ReadOptions
 from tagmill.cli.console import open_console
+from tagmill.cli.fetch_options import fetch_options
 from tagmill.cli.param_types import AS_JSON, DATABASE, DEVICE, error_codes
 from tagmill.cli.run_display import exit_code, note, progress_bar, status_table
+from tagmill.fetch_options import FETCH_ALL, FetchOptions
 from tagmill.ledger.progress import RunProgress
 from tagmill.outcomes import ErrorCode
 from tagmill.settings import Settings, load_settings
@@ -28,6 +30,7 @@ from worker.local.tag import TaggedRun, local_settings, tag_locally
 @click.option("--retry-failed", is_flag=True, help="Tag only the failed images of the last run of the same command.")
 @error_codes("With --retry-failed: only images that failed with this code; may be repeated.")
 @read_options
+@fetch_options
 @AS_JSON
 def tag(
     sources: tuple[str, ...],
@@ -38,6 +41,7 @@ def tag(
     retry_failed: bool,
     codes: tuple[str, ...],
     read: ReadOptions,
+    fetching: FetchOptions,
     as_json: bool,
 ) -> int:
     """Tag folders and manifests in this process, with no servers.
@@ -48,7 +52,8 @@ def tag(
         raise click.UsageError("--code needs --retry-failed")
     retry = [ErrorCode(code) for code in codes] if retry_failed else None
     settings = load_settings(database_url=database_url, device=device)
-    done = tag_with_bar(local_settings(settings, settings.database_url), sources, bundles, batch_size, retry, read)
+    settings = local_settings(settings, settings.database_url)
+    done = tag_with_bar(settings, sources, bundles, batch_size, retry, read, fetching)
     if as_json:
         click.echo(json.dumps(done.progress.to_json() | done.skipped.to_json()))
     else:
@@ -77,6 +82,7 @@ def tag_with_bar(
     batch_size: int,
     retry: list[ErrorCode] | None = None,
     read: ReadOptions = READ_ALL,
+    fetching: FetchOptions = FETCH_ALL,
 ) -> TaggedRun:
     """Run `tag_locally` under a progress bar."""
     with progress_bar(open_console(stderr=True)) as bar:
@@ -85,4 +91,4 @@ def tag_with_bar(
         def show(progress: RunProgress) -> None:
             bar.update(shown, total=progress.images, completed=progress.images - progress.pending, note=note(progress))
 
-        return tag_locally(settings, sources, bundles, batch_size, show, retry, read)
+        return tag_locally(settings, sources, bundles, batch_size, show, retry, read, fetching)

@@ -21,9 +21,10 @@ from tagmill.broker.app import make_app
 from tagmill.db.connection import connect
 from tagmill.db.migrate import upgrade
 from tagmill.errors import NothingToDo
+from tagmill.fetch_options import FETCH_ALL, FetchOptions
 from tagmill.images.file_names import SkippedFiles
 from tagmill.ledger.progress import RunProgress, newest_run, run_progress, unfinished_run
-from tagmill.ledger.runs import LOCAL_QUEUE_PREFIX, create_run, requeue_images
+from tagmill.ledger.runs import LOCAL_QUEUE_PREFIX, create_run, requeue_images, set_fetching
 from tagmill.outcomes import ErrorCode
 from tagmill.records import Entry
 from tagmill.registry.models import Model, register
@@ -67,11 +68,12 @@ def tag_locally(
     progress: Callable[[RunProgress], None],
     retry: Sequence[ErrorCode] | None = None,
     read: ReadOptions = READ_ALL,
+    fetching: FetchOptions = FETCH_ALL,
 ) -> TaggedRun:
     """Tag `sources` in this process and return when every image has an outcome, or the run is cancelled.
 
     An interrupted run over the same entries and bundles is continued. Images that the bundles inferred before are not
-    inferred again. `progress` is called about ten times a second.
+    inferred again. `progress` is called about ten times a second. `fetching` counts for what is left of a run, too.
 
     With `retry`, only failed images of the newest run over the same entries and bundles are tagged again, in that run:
     those that failed with one of these codes, or all if there are none. Raise NothingToDo if there are no such images.
@@ -97,6 +99,7 @@ def tag_locally(
         run_id = unfinished or create_run(engine, source, entries, models, roots, batch_size, settings.queue)
     else:
         run_id = _requeue_failed(engine, settings.queue, unfinished, retry)
+    set_fetching(engine, run_id, fetching)
     app = make_app(settings)
     # This process is the user's command, and nothing restarts it: it must not end to be recycled.
     hooks = ProcessHooks(services, lambda reason: None, supervised=False)

@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Protocol
 
 from tagmill.locations import is_fetched, is_stored
@@ -14,7 +15,7 @@ from worker.pipeline.batch_image import BatchImage
 from worker.sources.download import Reader
 from worker.sources.fetcher import Fetched
 from worker.sources.host_pool import HostPool
-from worker.sources.terms import Terms, Traffic
+from worker.sources.terms import Terms
 from worker.sources.validators import Answer, Validators
 from worker.timeout_pool import TimeoutPool
 
@@ -31,12 +32,12 @@ class Source(Protocol):
     def remote(self) -> Reader:
         """The reader of everything that is not a file of this machine."""
 
-    def fetch(self, uri: str, traffic: Traffic) -> Fetched:
-        """Return the bytes at a location, and count the requests for them. Raise ImageFailure."""
+    def fetch(self, uri: str, terms: Terms) -> Fetched:
+        """Return the bytes at a location. Raise ImageFailure."""
 
 
 def fetch_images(
-    images: list[BatchImage], source: Source, files: TimeoutPool, urls: HostPool, stores: HostPool, traffic: Traffic
+    images: list[BatchImage], source: Source, files: TimeoutPool, urls: HostPool, stores: HostPool, terms: Terms
 ) -> list[BatchImage]:
     """Fetch every image that has no sha256 yet; each URL once. One that its server says is unchanged stays unread.
 
@@ -58,7 +59,7 @@ def fetch_images(
         return *((None, None) if answer.data is None else hashed(answer.data)), answer.validators
 
     def read(image: BatchImage) -> tuple[str, bytes | None, os.stat_result | None] | Exception:
-        found = source.fetch(image.uri, traffic)
+        found = source.fetch(image.uri, terms)
         return *hashed(found.data), found.status
 
     def failed(image: BatchImage, error: Exception) -> Exception:
@@ -70,8 +71,8 @@ def fetch_images(
     started: dict[str, Future[tuple[str | None, bytes | None, Validators]]] = {}
     for pool, is_theirs in ((urls, is_fetched), (stores, is_stored)):
         if found := [image for image in wanted if not image.local and is_theirs(image.uri)]:
-            terms = {image.uri: Terms(image.known, traffic) for image in found}
-            started |= zip(terms, pool.fetch(terms.items(), received, source.remote), strict=True)
+            asked = {image.uri: replace(terms, known=image.known) for image in found}
+            started |= zip(asked, pool.fetch(asked.items(), received, source.remote), strict=True)
             remote += found
     others = [image for image in wanted if image.uri not in started]
     for image, result in zip(others, files.run(read, failed, others), strict=True):

@@ -29,10 +29,11 @@ KnownInferences = Callable[[Iterable[str]], Collection[tuple[str, str]]]
 
 
 def skip_unchanged(
-    images: list[BatchImage], status: Status, pool: TimeoutPool, unchanged_files: UnchangedFiles
+    images: list[BatchImage], status: Status, pool: TimeoutPool, unchanged_files: UnchangedFiles | None
 ) -> list[BatchImage]:
     """Set the sha256 of local files that have not changed since they were hashed: they are neither read nor inferred.
 
+    Without `unchanged_files` every file counts as changed.
     A file whose status cannot be read is not skipped: fetching it reports the reason.
     """
     local = [image for image in images if image.local]
@@ -41,7 +42,7 @@ def skip_unchanged(
     ):
         image.identity = None if found is None else _identity(image.uri, found)
     identities = [image.identity for image in images if image.identity is not None]
-    hashed = unchanged_files(identities) if identities else {}
+    hashed = unchanged_files(identities) if identities and unchanged_files else {}
     for image in images:
         image.sha256 = hashed.get(image.identity or "")
         image.unchanged = image.sha256 is not None

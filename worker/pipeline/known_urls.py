@@ -17,15 +17,19 @@ from worker.sources.validators import Validators
 KnownUrls = Callable[[Iterable[str]], Iterable[tuple[SeenUrl, bool]]]
 
 
-def recall_urls(images: list[BatchImage], known_urls: KnownUrls) -> list[BatchImage]:
-    """Set what is known of each URL, and what its server is told of it if every model has a result."""
+def recall_urls(images: list[BatchImage], known_urls: KnownUrls, *, refetch: bool = False) -> list[BatchImage]:
+    """Set what is known of each URL, and what its server is told of it if every model has a result.
+
+    With `refetch`, its server is told nothing.
+    """
     remote = {image: _identity(image.uri) for image in images if not image.local}
     found = {seen.location: (seen, complete) for seen, complete in known_urls({*remote.values()})}
     for image, identity in remote.items():
         image.identity = identity
         if identity in found:
             image.seen, complete = found[identity]
-            image.known = Validators(image.seen.etag, image.seen.last_modified) if complete else image.known
+            if complete and not refetch:
+                image.known = Validators(image.seen.etag, image.seen.last_modified)
     return images
 
 

@@ -18,7 +18,9 @@ from worker.pipeline.infer import infer_images
 from worker.pipeline.known import skip_known
 from worker.sources.fetcher import Fetcher, FetchLimits
 from worker.sources.host_pool import HostPool
-from worker.sources.terms import Traffic
+from worker.sources.limits.grants import Grants, OwnGrants
+from worker.sources.limits.limiter import HostLimiter
+from worker.sources.terms import Terms
 from worker.timeout_pool import TimeoutPool
 
 #: returns the fetcher that may read these folders and those of the settings
@@ -37,6 +39,8 @@ class Pools:
     stores: HostPool
     #: run the inference calls of one batch in parallel, so that a last or only batch can use all cores
     infer: TimeoutPool
+    #: asks what hosts with limits may be asked
+    limiter: HostLimiter
 
     @property
     def watched(self) -> tuple[TimeoutPool, ...]:
@@ -47,6 +51,7 @@ class Pools:
         """End the threads once their queued tasks are done."""
         for pool in (self.decode, self.fetch, self.stores, self.infer):
             pool.shutdown()
+        self.limiter.close()
 
 
 class Tagger:
@@ -67,13 +72,13 @@ class Tagger:
         images: list[BatchImage],
         sessions: Sequence[Session],
         roots: tuple[str, ...],
-        traffic: Traffic | None = None,
+        terms: Terms | None = None,
     ) -> list[BatchImage]:
-        """Fetch, decode and infer images without known results. `traffic` counts their requests."""
-        counted = traffic or Traffic()
+        """Fetch, decode and infer images without known results. `terms` count and limit their requests."""
+        terms = terms or Terms()
         source, pools = self.fetcher(roots), self.pools
-        images = fetch_images(images, source, pools.decode, pools.fetch, pools.stores, counted)
-        fetch = partial(source.fetch, traffic=counted)
+        images = fetch_images(images, source, pools.decode, pools.fetch, pools.stores, terms)
+        fetch = partial(source.fetch, terms=terms)
         images = skip_known(images, sessions)
         images = decode_images(images, fetch, self.decode_limits, self.pools.decode, self.decoder)
         return infer_images(images, sessions, self.pools.infer)
@@ -95,14 +100,15 @@ def build_tagger(settings: Settings, files: BundleFiles) -> Tagger:
         settings.fetch_threads,
         settings.user_agent,
     )
-    http = limits.http_reader()
     allowed: list[Path | str] = [*settings.allowed_roots, *settings.allowed_locations]
+    http = limits.http_reader(HostLimiter(_grants(settings)))
     cores = usable_cores()
     pools = Pools(
         TimeoutPool(settings.decode_threads or cores),
         HostPool(settings.fetch_threads, http.paces),
         HostPool(settings.store_requests, http.paces),
         TimeoutPool(cores, "infer"),
+        http.paces.limiter,
     )
     return Tagger(
         SessionCache(settings, files),
@@ -111,6 +117,14 @@ def build_tagger(settings: Settings, files: BundleFiles) -> Tagger:
         _decoder(settings),
         lru_cache(maxsize=16)(lambda roots: Fetcher([*allowed, *roots], limits, http)),
     )
+
+
+def _grants(settings: Settings) -> Grants:
+    if settings.broker_url.startswith("memory:"):
+        return OwnGrants()
+    from worker.sources.limits.redis_grants import RedisGrants  # loads redis-py, which a local run does not need
+
+    return RedisGrants(settings.broker_url, settings.queue)
 
 
 def _decoder(settings: Settings) -> Decode:

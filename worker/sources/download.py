@@ -5,6 +5,8 @@ No thread waits inside a download. An attempt that has to wait raises `NotYet`, 
 
 import random
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -24,8 +26,10 @@ BACKOFF = 0.2
 MAX_REFUSALS = 10
 #: seconds before an image is asked for again of a host that is too busy and does not say when: doubled each time
 BUSY_BACKOFF, LONGEST_BUSY_BACKOFF = 0.5, 8.0
-#: seconds after which an image is given up, however the host answers
+#: seconds after which an image is given up, however the host answers, unless the limits of its run make it wait
 LONGEST_WAIT = 3600.0
+#: seconds between two looks of a thread that waits for a turn within the limits of a run
+TURN_POLL = 0.02
 
 
 class NotYet(Exception):
@@ -51,6 +55,10 @@ class Reader(Protocol):
         """Send one request: return the answer, or the URL that the answer redirects to. Raise ImageFailure."""
 
 
+class NoTurnYet(NotYet):
+    """No error: the limits of its run have a download wait, until its host's limiter says that it may begin."""
+
+
 class Download:
     """One URL to be read. It belongs to one thread at a time.
 
@@ -70,6 +78,8 @@ class Download:
         self._refusal: BusyFailure | None = None
         #: the host of the next request
         self.host = _host_of(self._url)
+        #: what its host may be asked
+        self.limits = self._terms.limits
         #: whether the turn of the next request was taken
         self.has_turn = False
 
@@ -77,7 +87,7 @@ class Download:
         """Return when it is to be given up, if its host goes on as it does."""
         tried = self._refusal is not None
         hopeless = self._reader.paces.hopeless_at(self.host, self._since, self._reader.timeout, tried=tried)
-        return min(hopeless, self._began + LONGEST_WAIT)
+        return hopeless if self.limits else min(hopeless, self._began + LONGEST_WAIT)
 
     def read(self) -> Answer:
         """Return the answer, and wait in this thread where it has to. Raise ImageFailure."""
@@ -85,6 +95,10 @@ class Download:
         while True:
             try:
                 return self.run()
+            except NoTurnYet:
+                with self._waiting_for_turn():
+                    time.sleep(TURN_POLL)
+                latest += TURN_POLL
             except NotYet as wait:
                 if wait.until > latest:
                     raise self._given_up() from None
@@ -104,8 +118,7 @@ class Download:
     def _follow(self, deadline: float) -> Answer:
         while True:
             self._take_turn()
-            terms = self._terms.without_date() if self._hops else self._terms
-            answer = self._reader.get(self._url, self.host, deadline, terms)
+            answer = self._get(deadline)
             if isinstance(answer, Answer):
                 return answer.without_date() if self._hops else answer
             self._hops += 1
@@ -114,13 +127,40 @@ class Download:
                 raise ImageFailure(ErrorCode.FETCH_FAILED, detail)
             self._go_to(answer)
 
+    def _get(self, deadline: float) -> Answer | str:
+        terms = self._terms.without_date() if self._hops else self._terms
+        try:
+            return self._reader.get(self._url, self.host, deadline, terms)
+        finally:
+            if self.limits:
+                self._reader.paces.limiter.end(self.host, self.limits)
+
+    def take_turn(self, now: float) -> bool:
+        """Take the turn of the next request. Return False if it may not begin now."""
+        paces, limits = self._reader.paces, self.limits
+        if paces.turn_at(self.host) > now or (limits and not paces.limiter.begin(self.host, limits, now)):
+            return False
+        self.has_turn = paces.take_turn(self.host, now)
+        if limits and not self.has_turn:
+            paces.limiter.end(self.host, limits)
+        return self.has_turn
+
+    @contextmanager
+    def _waiting_for_turn(self) -> Iterator[None]:
+        assert self.limits is not None, "without limits there is no such turn"
+        self._reader.paces.limiter.expect(self.host, self.limits)
+        try:
+            yield
+        finally:
+            self._reader.paces.limiter.leave(self.host, self.limits)
+
     def _take_turn(self) -> None:
         now = time.monotonic()
-        if not self.has_turn and not self._reader.paces.take_turn(self.host, now):
+        if not self.has_turn and not self.take_turn(now):
             turn = self._reader.paces.turn_at(self.host)
             if max(turn, now) >= self.hopeless_at():
                 raise self._given_up()
-            raise NotYet(turn)
+            raise NotYet(turn) if turn > now else NoTurnYet(now)
         self.has_turn = False
         if not self._reader.paces.is_refusing(self.host):
             self._since = now

@@ -15,8 +15,9 @@ from tagmill.private_hosts import PrivateHosts
 from tagmill.stores.allowed import AllowedLocations
 from worker.sources.download import Download
 from worker.sources.http_source import HttpReader
+from worker.sources.limits.limiter import HostLimiter
 from worker.sources.stores.remote_reader import RemoteReader
-from worker.sources.terms import Terms, Traffic
+from worker.sources.terms import Terms
 
 _CHUNK_BYTES = 2**20
 _NO_SUCH_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
@@ -37,10 +38,10 @@ class FetchLimits:
     #: User-Agent of requests; `{version}` stands for the version of Tagmill
     user_agent: str = "tagmill/{version}"
 
-    def http_reader(self) -> HttpReader:
-        """Return a reader of URLs with these limits."""
+    def http_reader(self, limiter: HostLimiter | None = None) -> HttpReader:
+        """Return a reader of URLs with these limits. `limiter` keeps those of runs."""
         private = PrivateHosts.parse(self.allow_private_hosts)
-        return HttpReader(self.max_bytes, self.timeout, self.connections, private, self.user_agent)
+        return HttpReader(self.max_bytes, self.timeout, self.connections, private, self.user_agent, limiter)
 
 
 @dataclass(frozen=True)
@@ -65,15 +66,15 @@ class Fetcher:
         #: reads everything that is not a file of this machine
         self.remote = RemoteReader(http or limits.http_reader(), limits.max_bytes, AllowedLocations(prefixes))
 
-    def fetch(self, uri: str, traffic: Traffic | None = None) -> Fetched:
-        """Return the bytes at a location, and count the requests for them. Raise ImageFailure if there are none."""
+    def fetch(self, uri: str, terms: Terms | None = None) -> Fetched:
+        """Return the bytes at a location, whatever is known of them. Raise ImageFailure if they cannot be read."""
         if uri.startswith(LOCAL):
             return self._read_file(uri)
         if scheme_of(uri) is None:
             detail = f"{printable(uri)}: is a relative path; producers write absolute ones"
             raise ImageFailure(ErrorCode.FORBIDDEN_LOCATION, detail)
-        answer = Download(uri, self.remote, Terms(traffic=traffic or Traffic())).read()
-        assert answer.data is not None, "they were asked for without conditions"
+        answer = Download(uri, self.remote, terms).read()
+        assert answer.data is not None, "these terms have no conditions"
         return Fetched(answer.data, None)
 
     def status(self, path: str) -> os.stat_result:

@@ -14,6 +14,7 @@ from heapq import heappop, heappush
 from itertools import count
 from typing import Any, TypeVar
 
+from tagmill.fetch_options import HostLimits
 from worker.connections.availability import StoppedError
 from worker.sources.download import Download, NotYet, Reader
 from worker.sources.pace import Paces
@@ -45,9 +46,11 @@ class _HostQueue:
     def __init__(self, paces: Paces, most: int) -> None:
         """`most` is how many requests may be under way to one host."""
         self._paces = paces
+        self._limiter = paces.limiter
+        self._limiter.granted.append(self._look_again)
         self._most = most
-        #: host -> heap of (when it may go on, number, job)
-        self._lines: dict[str, list[tuple[float, int, _Job]]] = {}
+        #: host, and what the run may ask of it -> heap of (when it may go on, number, job)
+        self._lines: dict[tuple[str, HostLimits | None], list[tuple[float, int, _Job]]] = {}
         self._under_way: Counter[str] = Counter()
         self._numbers = count()
         self._closing = self._stopped = False
@@ -69,7 +72,10 @@ class _HostQueue:
                 _end(jobs)
                 return
             for job in jobs:
-                heappush(self._lines.setdefault(job.download.host, []), (at, next(self._numbers), job))
+                host, limits = job.download.host, job.download.limits
+                if limits:
+                    self._limiter.expect(host, limits)
+                heappush(self._lines.setdefault((host, limits), []), (at, next(self._numbers), job))
             self._condition.notify_all()
 
     def stop(self) -> None:
@@ -77,6 +83,9 @@ class _HostQueue:
         with self._condition:
             self._stopped = True
             waiting = [job for line in self._lines.values() for *_, job in line]
+            for job in waiting:
+                if job.download.limits:
+                    self._limiter.leave(job.download.host, job.download.limits)
             self._lines.clear()
             self._condition.notify_all()
             _end(waiting)
@@ -100,16 +109,21 @@ class _HostQueue:
 
     def _next(self, now: float) -> tuple[_Job | None, float]:
         """Take the next job; if there is none yet, return when to look again."""
-        chosen, fewest, until = None, math.inf, math.inf
-        for host, line in self._lines.items():
+        chosen: tuple[str, HostLimits | None] | None = None
+        fewest, until = math.inf, math.inf
+        for (host, limits), line in self._lines.items():
             if self._under_way[host] >= self._most:
                 continue  # the thread that ends one of them looks again
-            at = max(line[0][0], self._paces.turn_at(host))
+            at, begins = max(line[0][0], self._paces.turn_at(host)), now
             hopeless = line[0][2].download.hopeless_at()
-            if at > now and hopeless > now and at < hopeless:
+            if limits:
+                begins = self._limiter.begins_at(host, now)
+            if begins > now and hopeless > now:
+                until = min(until, max(at, begins), hopeless)
+            elif at > now and hopeless > now and at < hopeless:
                 until = min(until, at)
             elif self._under_way[host] < fewest:
-                chosen, fewest = host, self._under_way[host]
+                chosen, fewest = (host, limits), self._under_way[host]
                 if not fewest:
                     break
         if chosen is None:
@@ -118,8 +132,14 @@ class _HostQueue:
         *_, job = heappop(line)
         if line:
             self._lines[chosen] = line  # at the end: the others are looked at first
-        job.download.has_turn = self._paces.take_turn(chosen, now)
+        job.download.take_turn(now)
+        if job.download.limits:
+            self._limiter.leave(job.download.host, job.download.limits)
         return job, until
+
+    def _look_again(self) -> None:
+        with self._condition:
+            self._condition.notify_all()
 
     def _attempt(self, job: _Job) -> Task:
         host = job.download.host

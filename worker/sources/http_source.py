@@ -20,6 +20,7 @@ from tagmill.outcomes import ErrorCode, ImageFailure
 from tagmill.private_hosts import PrivateHosts
 from worker.sources.content_coding import TooManyBytesError, UnreadableBodyError, unpack
 from worker.sources.http_failure import BusyFailure, TransientFailure, explain, without_secrets
+from worker.sources.limits.limiter import HostLimiter
 from worker.sources.pace import Paces
 from worker.sources.redirects import REDIRECTS, redirected
 from worker.sources.retry_after import seconds_to_wait
@@ -41,11 +42,17 @@ class HttpReader:
     """Sends requests through pooled connections, without proxies, cookies or netrc. One instance serves all threads."""
 
     def __init__(
-        self, max_bytes: int, timeout: float, connections: int, private: PrivateHosts, user_agent: str
+        self,
+        max_bytes: int,
+        timeout: float,
+        connections: int,
+        private: PrivateHosts,
+        user_agent: str,
+        limiter: HostLimiter | None = None,
     ) -> None:
         """`timeout` is in messages only. `connections` is how many may be open to one host."""
         self.timeout = timeout
-        self.paces = Paces()
+        self.paces = Paces(limiter)
         self._max_bytes = max_bytes
         # Images are compressed already.
         self._headers = {"Accept": _ACCEPT, "Accept-Encoding": "identity"}

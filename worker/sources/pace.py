@@ -10,6 +10,9 @@ import math
 import threading
 from dataclasses import dataclass
 
+from worker.sources.limits.grants import OwnGrants
+from worker.sources.limits.limiter import HostLimiter
+
 #: part of the rate that is left after a refusal, and after one near the rate of the last refusal
 DECREASE, SLIGHT_DECREASE = 0.7, 0.9
 #: requests per second: the least after the first refusal of a host, and after any
@@ -96,7 +99,9 @@ class _Host:
 class Paces:
     """The pace of each host, shared by all threads of a process."""
 
-    def __init__(self) -> None:
+    def __init__(self, limiter: HostLimiter | None = None) -> None:
+        """`limiter` is asked before each request of a run that has limits."""
+        self.limiter = limiter or HostLimiter(OwnGrants())
         self._hosts: dict[str, _Host] = {}
         self._lock = threading.Lock()
 

@@ -1,8 +1,9 @@
-"""On which terms a location is asked for: what is known of its bytes, and whose requests are counted."""
+"""On which terms a location is asked for: what is known of its bytes, who counts the requests, and what limits them."""
 
 import threading
 from dataclasses import dataclass, field, replace
 
+from tagmill.fetch_options import HostLimits
 from worker.sources.validators import Validators
 
 
@@ -33,6 +34,8 @@ class Terms:
     #: the bytes are wanted only if they do not have these
     known: Validators = field(default_factory=Validators)
     traffic: Traffic = field(default_factory=Traffic)
+    #: what its host may be asked
+    limits: HostLimits | None = None
 
     def without_date(self) -> "Terms":
         """Return the terms of a request after a redirect: only an ETag tells two files of the same time apart."""

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,7 +19,7 @@ from tagmill.outcomes import ErrorCode
 from tagmill.settings import Settings
 from worker.inference.session_cache import BundleFiles
 from worker.pipeline.batch_image import BatchImage
-from worker.sources.terms import Traffic
+from worker.sources.terms import Terms
 from worker.spending import counting_children
 from worker.supervision.process import ProcessEnd
 from worker.supervision.quarantine_process import take_outcome
@@ -40,8 +41,8 @@ class Quarantine:
         self._files = files
         self._lock = threading.Lock()
 
-    def tag(self, claimed: Claim, images: list[BatchImage], traffic: Traffic) -> list[BatchImage]:
-        """Tag the images of a claim that are not known, and count their requests.
+    def tag(self, claimed: Claim, images: list[BatchImage], terms: Terms) -> list[BatchImage]:
+        """Tag the images of a claim that are not known, and count and limit their requests.
 
         Raise BundleError if the models alone end the process.
         """
@@ -52,20 +53,18 @@ class Quarantine:
         log.warning("batch is suspect", extra={"action": "batch_quarantined", "batch": claimed.batch_id})
         with self._lock, counting_children():
             # First all images at once: a batch without a bad image passes as it would in the worker.
-            with _QuarantineProcess(self._settings, bundles, claimed.roots, traffic) as child:
+            with _QuarantineProcess(self._settings, bundles, claimed.roots, terms) as child:
                 done = child.tag(wanted)
             if not done:
-                self._one_by_one(claimed, wanted, bundles, traffic)
+                self._one_by_one(claimed, wanted, bundles, terms)
         return images
 
-    def _one_by_one(
-        self, claimed: Claim, images: Sequence[BatchImage], bundles: dict[str, Path], traffic: Traffic
-    ) -> None:
+    def _one_by_one(self, claimed: Claim, images: Sequence[BatchImage], bundles: dict[str, Path], terms: Terms) -> None:
         """Tag the images one by one, with a new process after each that dies."""
         left = deque(images)
         while left:
             first = left[0]
-            with _QuarantineProcess(self._settings, bundles, claimed.roots, traffic) as child:
+            with _QuarantineProcess(self._settings, bundles, claimed.roots, terms) as child:
                 while left and child.tag([left[0]]):
                     left.popleft()
                 # An earlier image, or the kernel, may be why the process died. So only the first image of a process is
@@ -77,8 +76,8 @@ class Quarantine:
 class _QuarantineProcess:
     """A running `worker.supervision.quarantine_process`; `with` ends it."""
 
-    def __init__(self, settings: Settings, bundles: dict[str, Path], roots: Sequence[str], traffic: Traffic) -> None:
-        self._traffic = traffic
+    def __init__(self, settings: Settings, bundles: dict[str, Path], roots: Sequence[str], terms: Terms) -> None:
+        self._traffic = terms.traffic
         command = [sys.executable, "-P", "-m", "worker.supervision.quarantine_process"]
         # A new session: Ctrl-C reaches only the worker, which ends this process.
         self._process = subprocess.Popen(
@@ -88,6 +87,7 @@ class _QuarantineProcess:
             "settings": settings.model_dump(mode="json"),
             "bundles": {sha256: str(path) for sha256, path in bundles.items()},
             "roots": list(roots),
+            "limits": None if terms.limits is None else asdict(terms.limits),
         }
         answer = self._ask(setup)
         if answer is None or "error" in answer:

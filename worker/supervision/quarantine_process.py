@@ -1,9 +1,9 @@
 """The process that tags suspect images: `python -m worker.supervision.quarantine_process`.
 
-It reads requests as JSON lines from stdin and answers on stdout. The first holds the settings, the bundle files and the
-folders that may be read; its answer is `{"ready": true}` or `{"error": reason}`. Each further request is a list of
-[position, uri]; its answer holds their outcomes as `images`, and the counts of their requests as `traffic`. If this
-process dies, the worker knows which images it had.
+It reads requests as JSON lines from stdin and answers on stdout. The first holds the settings, the bundle files, the
+folders that may be read and the limits of hosts; its answer is `{"ready": true}` or `{"error": reason}`. Each further
+request is a list of [position, uri]; its answer holds their outcomes as `images`, and the counts of their requests as
+`traffic`. If this process dies, the worker knows which images it had.
 """
 
 import json
@@ -17,13 +17,14 @@ from typing import Any
 
 from tagmill import logs
 from tagmill.errors import TagmillError
+from tagmill.fetch_options import HostLimits
 from tagmill.outcomes import ErrorCode
 from tagmill.records import ImageRow, InferenceRow, Mask
 from tagmill.settings import Settings
 from worker.inference.session_cache import NamedBundles
 from worker.pipeline.batch_image import BatchImage
 from worker.pipeline.tagger import build_tagger
-from worker.sources.terms import Traffic
+from worker.sources.terms import Terms
 from worker.supervision.memory import memory_limit
 from worker.supervision.process import ProcessEnd, end_with_parent
 from worker.supervision.watchdog import RecycleReason, Watchdog
@@ -73,8 +74,9 @@ def main() -> None:
     _answer(answers, {"ready": True})
     for line in sys.stdin:
         images = [BatchImage(*entry) for entry in json.loads(line)]
-        traffic = Traffic()
-        tagged = tagger.tag(images, sessions, tuple(setup["roots"]), traffic)
+        terms = Terms(limits=setup["limits"] and HostLimits(**setup["limits"]))
+        tagged = tagger.tag(images, sessions, tuple(setup["roots"]), terms)
+        traffic = terms.traffic
         counts = [traffic.requests, traffic.not_modified, traffic.bytes_fetched]
         _answer(answers, {"images": [outcome_of(image) for image in tagged], "traffic": counts})
     os._exit(0)  # without waiting for a thread that may be stuck

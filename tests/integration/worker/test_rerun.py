@@ -20,7 +20,7 @@ from tagmill.records import Entry
 from worker.inference.session_cache import SessionCache
 from worker.pipeline import known
 from worker.sources.fetcher import Fetched, Fetcher
-from worker.sources.terms import Traffic
+from worker.sources.terms import Terms
 
 
 @pytest.fixture
@@ -38,9 +38,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     read: list[str] = []
     fetch = Fetcher.fetch
 
-    def recording(self: Fetcher, uri: str, traffic: Traffic | None = None) -> Fetched:
+    def recording(self: Fetcher, uri: str, terms: Terms | None = None) -> Fetched:
         read.append(uri)
-        return fetch(self, uri, traffic)
+        return fetch(self, uri, terms)
 
     monkeypatch.setattr(Fetcher, "fetch", recording)
     return read
@@ -98,8 +98,8 @@ def test_a_file_that_changed_just_before_it_was_hashed_is_not_remembered(shop: S
 def test_a_long_batch_does_not_make_a_young_file_old(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     fetch = Fetcher.fetch
 
-    def slow(self: Fetcher, uri: str, traffic: Traffic | None = None) -> Fetched:
-        found = fetch(self, uri, traffic)
+    def slow(self: Fetcher, uri: str, terms: Terms | None = None) -> Fetched:
+        found = fetch(self, uri, terms)
         time.sleep(known.RACY_SECONDS + 0.2)
         return found
 

@@ -16,7 +16,7 @@ from worker.pipeline.fetch import fetch_images
 from worker.sources.fetcher import Fetched, FetchLimits
 from worker.sources.host_pool import HostPool
 from worker.sources.pace import Paces
-from worker.sources.terms import Traffic
+from worker.sources.terms import Terms
 from worker.timeout_pool import TimeoutPool
 
 TOGETHER = 8
@@ -30,7 +30,7 @@ class Source:
     read: Callable[[str], Fetched]
     remote: Any = None
 
-    def fetch(self, uri: str, traffic: Traffic) -> Fetched:
+    def fetch(self, uri: str, terms: Terms) -> Fetched:
         return self.read(uri)
 
 
@@ -59,7 +59,7 @@ def test_urls_are_fetched_together_though_one_thread_reads_files(site: Site) -> 
     web = HostPool(TOGETHER, http.paces)
     images = [BatchImage(number, f"{site.url}/{number}.jpg") for number in range(TOGETHER)]
     images += [BatchImage(TOGETHER, "/shop/a.jpg"), BatchImage(TOGETHER + 1, f"{site.url}/none.jpg")]
-    found = fetch_images(images, Source(fetch, http), files, web, web, Traffic())
+    found = fetch_images(images, Source(fetch, http), files, web, web, Terms())
     files.shutdown()
     web.shutdown()
     assert [image.data for image in found] == [
@@ -78,7 +78,7 @@ def test_an_unexpected_error_of_a_fetch_fails_its_image_alone() -> None:
 
     pool = TimeoutPool(2)
     images = [BatchImage(number, f"/{name}") for number, name in enumerate("abc")]
-    found = fetch_images(images, Source(fetch), pool, NO_POOL, NO_POOL, Traffic())
+    found = fetch_images(images, Source(fetch), pool, NO_POOL, NO_POOL, Terms())
     pool.shutdown()
     assert (found[1].code, found[1].detail) == (ErrorCode.FETCH_FAILED, "RuntimeError: a fault of ours")
     assert [image.sha256 is not None for image in found] == [True, False, True]
@@ -99,7 +99,7 @@ def test_a_thread_that_was_abandoned_changes_its_image_no_more() -> None:
     images = [BatchImage(0, "/stuck"), BatchImage(1, "/next")]
     watch = threading.Timer(0.3, pool.abandon_stuck, (0.1,))
     watch.start()
-    found = fetch_images(images, Source(fetch), pool, NO_POOL, NO_POOL, Traffic())
+    found = fetch_images(images, Source(fetch), pool, NO_POOL, NO_POOL, Terms())
     watch.join()
     pool.shutdown()
     assert [(image.code, image.sha256, image.data) for image in found[:1]] == [(ErrorCode.TIMED_OUT, None, None)]

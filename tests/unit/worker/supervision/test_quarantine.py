@@ -18,7 +18,7 @@ from tagmill.settings import Settings
 from worker.inference.session_cache import NamedBundles
 from worker.pipeline.batch_image import BatchImage, to_result
 from worker.pipeline.tagger import build_tagger
-from worker.sources.terms import Traffic
+from worker.sources.terms import Terms
 from worker.supervision.quarantine import Quarantine
 
 FAULTS = str(Path(faults.__file__).parent)
@@ -52,7 +52,7 @@ def quarantined(files: NamedBundles, folder: Path, *models: str, settings: Setti
     images = [BatchImage(number, str(path)) for number, path in enumerate(sorted(folder.iterdir()))]
     pinned = tuple(PinnedModel(number, f"{name}@1", name, number, 0) for number, name in enumerate(models, 1))
     claimed = Claim(1, 1, "token", 3, True, (), pinned, (str(folder),))
-    return to_result(Quarantine(settings or Settings(), files).tag(claimed, images, Traffic()))
+    return to_result(Quarantine(settings or Settings(), files).tag(claimed, images, Terms()))
 
 
 def failures(result: BatchResult) -> dict[int, ErrorCode]:
