@@ -1,12 +1,14 @@
 """A worker in this process, with a registered model and a folder of images."""
 
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Engine, text
 
 from producer.sources.open import open_sources
 from tagmill.broker.message import BatchMessage
 from tagmill.bundles.metadata import BundleSpec, sha256_of
+from tagmill.fetch_options import FETCH_ALL, FetchOptions
 from tagmill.ledger.progress import RunProgress, run_progress
 from tagmill.ledger.runs import create_run
 from tagmill.records import Entry
@@ -22,13 +24,15 @@ from worker.pipeline.tagger import build_tagger
 class Shop:
     """A folder of images, a registered model, and the batch processor of a worker, in this process."""
 
-    def __init__(self, engine: Engine, folder: Path, bundle: Path) -> None:
+    def __init__(self, engine: Engine, folder: Path, bundle: Path, **more: Any) -> None:
+        """`more` are settings."""
         self.engine = engine
         self.folder = folder
         self.model = self.register(bundle)
         url = engine.url.render_as_string(hide_password=False)
         store = self.folder.parent / "models"
-        settings = Settings(database_url=url, model_store=store, allow_private_hosts=True, max_image_pixels=10_000_000)
+        base: dict[str, Any] = {"database_url": url, "model_store": store, "allow_private_hosts": True}
+        settings = Settings(**base | {"max_image_pixels": 10_000_000} | more)
         hooks = ProcessHooks(Services(), lambda reason: None, supervised=False)
         self.batches = BatchProcessor(settings, build_tagger(settings, ModelStore(store)), hooks)
 
@@ -39,10 +43,11 @@ class Shop:
         ModelStore(self.folder.parent / "models").add(bundle, sha256_of(bundle))
         return register(self.engine, spec, session.sha256)
 
-    def tag(self, entries: list[Entry] | None = None, *roots: str) -> RunProgress:
+    def tag(self, entries: list[Entry] | None = None, *roots: str, fetching: FetchOptions = FETCH_ALL) -> RunProgress:
         """Run the folder, or these entries, through the worker in batches of 64. `roots` may be read, too."""
         given = list(open_sources([str(self.folder)])) if entries is None else entries
-        run_id = create_run(self.engine, "test", given, [self.model], [self.folder, *roots], 64, "tagmill")
+        run = (self.engine, "test", given, [self.model], [self.folder, *roots], 64, "tagmill")
+        run_id = create_run(*run, fetching=fetching)
         with self.engine.connect() as connection:
             ids = connection.execute(text(f"SELECT id FROM batch WHERE run_id = {run_id} ORDER BY seq")).scalars().all()
         for batch_id in ids:

@@ -10,9 +10,13 @@ from support.http_site import Site, reply, versioned
 from support.image_fixtures import write_image
 from support.shop import Shop
 
+from tagmill.fetch_options import FetchOptions
 from tagmill.records import Entry
 from worker.inference.session_cache import SessionCache
+from worker.pipeline import known
+from worker.sources.fetcher import Fetcher
 
+READ_FILE = Fetcher._read_file
 OLD, OLDER = "Mon, 30 Nov 2020 20:24:39 GMT", "Sun, 29 Nov 2020 20:24:39 GMT"
 FETCHED = "SELECT sum(requests), sum(not_modified), sum(bytes_fetched) FROM batch GROUP BY run_id ORDER BY run_id"
 
@@ -109,3 +113,20 @@ def test_a_url_that_is_twice_in_a_batch_is_asked_for_once(shop: Shop, site: Site
     entries = [Entry(key, f"{site.url}/a.png") for key in "abc"]
     assert [shop.tag(entries).tagged for _ in range(2)] == [3, 3]
     assert shop.rows(FETCHED) == [(1, 0, len(colors["red"])), (1, 1, 0)]
+
+
+def test_refetch_reads_files_and_urls_that_seem_unchanged(
+    shop: Shop, site: Site, colors: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known, "RACY_SECONDS", -1.0)
+    write_image(shop.folder / "file.png", "red")
+    site.replies["/a.png"] = versioned(colors["green"], ETag='"1"')
+    entries = [Entry("url", f"{site.url}/a.png"), Entry("file", str(shop.folder / "file.png"))]
+    shop.tag(entries)
+    site.replies["/a.png"] = versioned(colors["blue"], ETag='"1"')  # a server that is wrong
+    assert shop.tag(entries).inferences == 0
+    read: list[object] = []
+    monkeypatch.setattr(Fetcher, "_read_file", lambda self, path: (read.append(path), READ_FILE(self, path))[1])
+    assert shop.tag(entries, fetching=FetchOptions(refetch=True)).inferences == 1
+    assert labels(shop) == [("file", "red"), ("url", "blue")]
+    assert read == [str(shop.folder / "file.png")]
