@@ -30,6 +30,7 @@ BUSY_BACKOFF, LONGEST_BUSY_BACKOFF = 0.5, 8.0
 LONGEST_WAIT = 3600.0
 #: seconds between two looks of a thread that waits for a turn within the limits of a run
 TURN_POLL = 0.02
+_USUAL_PORTS = frozenset({("http", "80"), ("https", "443")})
 
 
 class NotYet(Exception):
@@ -202,11 +203,16 @@ class Download:
 
 
 def _host_of(url: str) -> str:
-    """Return the host and port of a URL, as written, or the bucket with its scheme; what has one name shares a pace."""
+    """Return the host of a URL, with its port if it is a special one, or the bucket with its scheme.
+
+    What has one name shares a pace and limits.
+    """
     if is_stored(url):
         scheme, _, rest = url.partition("://")
         return f"{scheme.lower()}://{rest.partition('/')[0]}"
     try:
-        return urlsplit(url).netloc.rpartition("@")[2].lower()
+        parts = urlsplit(url)
+        host, colon, port = parts.netloc.rpartition("@")[2].lower().rpartition(":")
+        return host if (parts.scheme, port) in _USUAL_PORTS else f"{host}{colon}{port}"
     except ValueError:
         return ""
