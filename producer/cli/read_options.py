@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from producer.sources.manifests.encoding import is_text_encoding
 from producer.sources.manifests.sql_query import is_query
+from producer.sources.manifests.text.encoding import is_text_encoding
 from producer.sources.options import FORMATS, ReadOptions
 from tagmill.cli.param_types import NonEmptyPath
 from tagmill.settings import load_settings

@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from producer.sources.base import Problem, Row, folder_of
-from producer.sources.manifests.compression import without_suffix
-from producer.sources.manifests.csv_manifest import read_csv, read_tsv
-from producer.sources.manifests.jsonl import read_jsonl
 from producer.sources.manifests.manifest import Manifest, ManifestReader
 from producer.sources.manifests.sql_query import is_query, read_query
 from producer.sources.manifests.standard_input import STANDARD_INPUT
+from producer.sources.manifests.text.compression import without_suffix
+from producer.sources.manifests.text.csv_manifest import read_csv, read_tsv
+from producer.sources.manifests.text.jsonl import read_jsonl
 from producer.sources.options import ReadOptions
 from tagmill.errors import ConfigurationError
 from tagmill.images.image import SUFFIXES
@@ -18,7 +18,7 @@ from tagmill.locations import is_stored
 
 def _read_parquet(manifest: Manifest) -> Iterator[Row | Problem]:
     try:
-        from producer.sources.manifests.parquet import read  # pyarrow is an extra, and large
+        from producer.sources.manifests.parquet_file.read import read  # pyarrow is an extra, and large
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "pyarrow":
             raise

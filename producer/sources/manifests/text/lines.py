@@ -4,10 +4,10 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from producer.sources.manifests.compression import DAMAGED, decompressed
-from producer.sources.manifests.encoding import is_utf8_name, likely_encoding, marked_encoding, to_utf8
 from producer.sources.manifests.manifest import Manifest, ManifestError
 from producer.sources.manifests.standard_input import open_manifest
+from producer.sources.manifests.text.compression import DAMAGED, decompressed
+from producer.sources.manifests.text.encoding import is_utf8_name, likely_encoding, marked_encoding, to_utf8
 
 #: bytes of one record with all its columns; also what an unclosed quote can swallow
 MAX_RECORD_BYTES = 2**20

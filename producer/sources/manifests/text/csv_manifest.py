@@ -9,10 +9,10 @@ from typing import cast
 
 from producer.sources.base import Problem, Row
 from producer.sources.manifests.columns import Columns, choose_columns
-from producer.sources.manifests.delimiter import DELIMITERS, find_delimiter
 from producer.sources.manifests.manifest import Manifest, ManifestError
 from producer.sources.manifests.rows import RowMaker
-from producer.sources.manifests.text_lines import MAX_RECORD_BYTES, TextLines, open_lines
+from producer.sources.manifests.text.delimiter import DELIMITERS, find_delimiter
+from producer.sources.manifests.text.lines import MAX_RECORD_BYTES, TextLines, open_lines
 from tagmill.csv_cells import cell_reader, is_of_results
 from tagmill.text import normalize
 
@@ -41,7 +41,12 @@ def _read(manifest: Manifest, delimiter: str | None) -> Iterator[Row | Problem]:
         if isinstance(names, Problem):
             yield names
         elif names is not None:
-            yield from _read_rows([normalize(name) for name in names], delimiter, records, lines, manifest)
+            try:
+                table = _Table([normalize(name) for name in names], delimiter, manifest)
+            except ManifestError as error:
+                yield manifest.problem(lines.record, str(error))
+                return
+            yield from table.read(records, lines)
 
 
 def _find_header(text: Iterator[str], manifest: Manifest, delimiter: str | None) -> tuple[str, str]:
@@ -50,38 +55,43 @@ def _find_header(text: Iterator[str], manifest: Manifest, delimiter: str | None)
         if found := _SEPARATOR_LINE.fullmatch(line):
             delimiter = found[1]
         elif line.strip():
-            return line, delimiter or find_delimiter(line, manifest)
+            return line, manifest.options.delimiter or delimiter or find_delimiter(line, manifest)
     return "", ","
 
 
-def _read_rows(
-    names: list[str],
-    delimiter: str,
-    records: Iterator[list[str] | Problem],
-    lines: TextLines,
-    manifest: Manifest,
-) -> Iterator[Row | Problem]:
-    try:
-        columns = choose_columns(names, manifest)
-    except ManifestError as error:
-        yield manifest.problem(lines.record, str(error))
-        return
-    maker, read_cell, make_extra = RowMaker(manifest), cell_reader(names), _extra_maker(names, columns)
-    key, first, width = columns.key, columns.uris[0], len(names)
-    several = len(columns.uris) > 1 or bool(manifest.options.split)
-    for record in records:
-        if isinstance(record, Problem):
-            yield record
-        elif len(record) != width:
-            mark = DELIMITERS.get(delimiter, repr(delimiter))
-            message = f"has {len(record)} fields, the header {width}; a field with a {mark} needs quotes"
-            yield manifest.problem(lines.record, message)
-        elif several or key is None or record[first].startswith("["):
-            image_key = None if key is None else read_cell(record[key])
-            uris = [read_cell(record[at]) for at in columns.uris]
-            yield from maker.make_all(lines.record, image_key, uris, make_extra(record))
-        elif item := maker.make(lines.record, read_cell(record[key]), read_cell(record[first]), make_extra(record)):
-            yield item
+class _Table:
+    """Makes rows of the records below a header."""
+
+    def __init__(self, names: list[str], delimiter: str, manifest: Manifest) -> None:
+        self._columns = choose_columns(names, manifest)
+        self._width = len(names)
+        self._delimiter = delimiter
+        self._manifest = manifest
+        self._maker = RowMaker(manifest)
+        self._cell = cell_reader(names)
+        self._extra = _extra_maker(names, self._columns)
+
+    def read(self, records: Iterator[list[str] | Problem], lines: TextLines) -> Iterator[Row | Problem]:
+        """Yield the rows of all records, and the problems among them."""
+        make, make_extra, read_cell, width = self._maker.make, self._extra, self._cell, self._width
+        key, first = self._columns.key, self._columns.uris[0]
+        single = self._maker.is_single if key is not None and len(self._columns.uris) == 1 else None
+        for record in records:
+            if isinstance(record, Problem):
+                yield record
+            elif len(record) != width:
+                yield self._manifest.problem(lines.record, self._wrong_width(record))
+            elif single and key is not None and single(record[first]):
+                if item := make(lines.record, read_cell(record[key]), read_cell(record[first]), make_extra(record)):
+                    yield item
+            else:
+                image_key = None if key is None else read_cell(record[key])
+                uris = [read_cell(record[at]) for at in self._columns.uris]
+                yield from self._maker.make_all(lines.record, image_key, uris, make_extra(record))
+
+    def _wrong_width(self, record: Sequence[str]) -> str:
+        mark = DELIMITERS.get(self._delimiter, repr(self._delimiter))
+        return f"has {len(record)} fields, the header {self._width}; a field with a {mark} needs quotes"
 
 
 def _read_records(reader: Iterator[list[str]], lines: TextLines, manifest: Manifest) -> Iterator[list[str] | Problem]:

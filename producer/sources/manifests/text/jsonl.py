@@ -10,7 +10,7 @@ from producer.sources.base import Problem, Row
 from producer.sources.manifests.columns import choose_columns
 from producer.sources.manifests.manifest import Manifest, ManifestError
 from producer.sources.manifests.rows import RowMaker
-from producer.sources.manifests.text_lines import TextLines, open_lines
+from producer.sources.manifests.text.lines import TextLines, open_lines
 from tagmill.extra import make_extra
 from tagmill.text import normalize
 from tagmill.where import Where

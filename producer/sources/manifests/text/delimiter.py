@@ -22,8 +22,6 @@ def find_delimiter(header: str, manifest: Manifest) -> str:
     If that is none or several of them, return the only one that the header holds, else a comma: the columns that an
     error lists are then those that the user sees.
     """
-    if manifest.options.delimiter:
-        return manifest.options.delimiter
     quiet = replace(manifest, options=replace(manifest.options, tell=lambda note: None))
     fitting = [delimiter for delimiter in DELIMITERS if _fits(header, delimiter, quiet)]
     held = fitting if len(fitting) == 1 else [delimiter for delimiter in DELIMITERS if delimiter in header]

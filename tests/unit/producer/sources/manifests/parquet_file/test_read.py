@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from support.sources import error_of
 
-from producer.sources.manifests.embedded import file_name
+from producer.sources.manifests.parquet_file.embedded import file_name
 from producer.sources.open import check, open_sources, roots_of
 from producer.sources.options import ReadOptions
 from tagmill.errors import ConfigurationError, InputError
@@ -153,8 +153,8 @@ def test_a_damaged_file_is_an_error(source: str, damage: Callable[[bytes], bytes
 def test_without_pyarrow_the_error_names_the_extra(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
     Path(source).touch()
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    monkeypatch.delitem(sys.modules, "producer.sources.manifests.parquet", raising=False)
-    monkeypatch.delitem(sys.modules, "producer.sources.manifests.arrow_json", raising=False)
+    monkeypatch.delitem(sys.modules, "producer.sources.manifests.parquet_file.read", raising=False)
+    monkeypatch.delitem(sys.modules, "producer.sources.manifests.parquet_file.arrow_json", raising=False)
     with pytest.raises(ConfigurationError, match=r"pip install 'tagmill\[parquet\]'"):
         read(source)
 

@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 from pyarrow import types
 
 from producer.sources.base import Problem, Row
-from producer.sources.manifests.arrow_json import is_embedded, is_kept, make_objects, texts_of
 from producer.sources.manifests.columns import Columns, choose_columns
-from producer.sources.manifests.embedded import Extractor, path_of
 from producer.sources.manifests.manifest import Manifest, ManifestError
+from producer.sources.manifests.parquet_file.arrow_json import is_embedded, is_kept, make_objects, texts_of
+from producer.sources.manifests.parquet_file.embedded import Extractor, path_of
 from producer.sources.manifests.rows import RowMaker
 from producer.sources.manifests.standard_input import open_manifest
 from tagmill.errors import first_line
@@ -83,7 +83,7 @@ class _BatchReader:
         for at, kind in zip(columns.uris, kinds, strict=True):
             if not (_is_text(kind) or _is_list(kind) or is_embedded(kind)):
                 raise ManifestError(f"its column {schema.names[at]!r} holds {kind}, not locations")
-        self._simple = columns.key is not None and len(kinds) == 1 and _is_text(kinds[0]) and not manifest.options.split
+        self._simple = columns.key is not None and len(kinds) == 1 and _is_text(kinds[0])
         self._extractor = Extractor(manifest) if any(map(is_embedded, kinds)) else None
 
     def read(self, batch: Any, number: int) -> Iterator[Row | Problem]:
@@ -105,7 +105,7 @@ class _BatchReader:
     ) -> Iterator[Row | Problem]:
         make = self._maker.make
         for at, (image_key, uri, extra) in enumerate(zip(keys, uris, extras, strict=True), number):
-            if uri is not None and uri[:1] == "[":
+            if uri is not None and not self._maker.is_single(uri):
                 yield from self._maker.make_all(at, image_key or "", [uri], extra)
             elif item := make(at, image_key or "", uri or "", extra):
                 yield item

@@ -1,0 +1,1 @@
+"""Parquet manifests, read column by column, and the images inside them."""
