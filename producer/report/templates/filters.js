@@ -118,6 +118,10 @@ function followLink(link) {
 }
 
 function startFilters() {
+  if (!images.length) {
+    byId('status').textContent = 'The page was written without images.';
+    return;
+  }
   form.hidden = false;
   fillFields();
   let pending = 0;

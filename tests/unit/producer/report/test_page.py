@@ -258,6 +258,15 @@ def test_paper_gets_the_images_and_no_controls(browser: Browser, page: Path) -> 
     assert browser.evaluate("getComputedStyle(document.querySelector('.cell')).position") == "absolute"
 
 
+def test_a_page_without_images_says_so_and_keeps_its_charts(browser: Browser, database: Engine, page: Path) -> None:
+    alone = page.with_name("alone.html")
+    report(database, 1, alone, images=0)
+    assert opened(browser, alone).problems == []
+    assert "without images" in browser.evaluate("document.getElementById('status').textContent")
+    assert not browser.evaluate("document.getElementById('filters').checkVisibility()")
+    assert browser.evaluate("document.querySelectorAll('.histogram').length") == 2
+
+
 @pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
 def test_two_thousand_images_scroll_with_few_elements(
     browser: Browser, large_page: Path, size: tuple[int, int]
