@@ -5,10 +5,10 @@ from pathlib import Path
 import click
 
 from producer.results.formats import WRITERS, Format
-from producer.results.output import STDOUT, for_people, is_folder, local_folder, write_file, write_shards
+from producer.results.output import write_results
 from producer.results.query import ResultQuery
 from producer.results.result_set import ResultSet, select_results
-from producer.results.writers.base import WriteOptions
+from producer.results.writers.base import MasksAs, WriteOptions
 from producer.results.writers.mask_png_writer import require_segmenter, write_masks
 from tagmill.cli.param_types import Finite
 from tagmill.db.migrate import open_database
@@ -24,7 +24,8 @@ MAX_RUN = 2**31 - 1
 @click.option(
     "--format", "format_name", type=click.Choice([form.value for form in Format]), default="csv", show_default=True
 )
-@click.option("-o", "--output", default="-", metavar="FILE|FOLDER/", help="Where to write; - is standard output.")
+@click.option("-o", "--output", default="-", metavar="FILE|FOLDER/",
+              help="A file, a folder, or both at s3://, gs:// or az://; - is standard output.")  # fmt: skip
 @click.option("--shard-rows", type=click.IntRange(1), metavar="N",
               help="Write files part-00000 and so on of N images each into the folder that -o names.")  # fmt: skip
 @click.option("--masks", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
@@ -40,6 +41,10 @@ MAX_RUN = 2**31 - 1
 @click.option("--where", "conditions", multiple=True, metavar="CONDITION",
               help=f"Only images of which this holds, such as brand=Acme; may be repeated. {SYNTAX}.")  # fmt: skip
 @click.option("--long", is_flag=True, help="csv: one row per label and mask.")
+@click.option("--masks-as", type=click.Choice([kind.value for kind in MasksAs]), default="brush", show_default=True,
+              help="label-studio: masks pixel by pixel, or as outlines to edit.")  # fmt: skip
+@click.option("--image-prefix", metavar="OLD=NEW",
+              help="coco, label-studio, fiftyone, hf: begin locations of images with NEW, not OLD.")  # fmt: skip
 @click.option("--full-urls", is_flag=True,
               help="Leave logins and signatures in URLs, so that other programs can fetch them.")  # fmt: skip
 def results(
@@ -56,6 +61,8 @@ def results(
     failed: bool,
     conditions: tuple[str, ...],
     long: bool,
+    masks_as: str,
+    image_prefix: str | None,
     full_urls: bool,
 ) -> None:
     """Write the labels and masks of runs or of the catalog.
@@ -74,22 +81,20 @@ def results(
         if len(about.runs) > 1:
             raise InputError("--masks takes one run, or none for the catalog: two runs may have the same image_key")
         require_segmenter(model for _, model in about.models)
-    count = _write(about, form, output, shard_rows, WriteOptions(long=long, for_people=for_people(output)))
+    options = WriteOptions(long=long, masks_as=MasksAs(masks_as), image_prefix=_prefix(image_prefix))
+    count = write_results(about, WRITERS[form], output, options, shard_rows)
     click.echo(f"{about.title}: {count} images", err=True)
     if masks is not None:
         _write_masks(about, masks)
 
 
-def _write(about: ResultSet, form: Format, output: str, shard_rows: int | None, options: WriteOptions) -> int:
-    if not output:
-        raise InputError("-o is empty; name a file or a folder")
-    writer = WRITERS[form]
-    if is_folder(output) or (shard_rows and output != STDOUT):
-        with local_folder(Path(output)) as folder:
-            return write_shards(about, writer, folder, options, shard_rows)
-    if shard_rows:
-        raise InputError("--shard-rows writes several files; name a folder: -o tags/")
-    return write_file(about, writer, output, options)
+def _prefix(text: str | None) -> tuple[str, str] | None:
+    if text is None:
+        return None
+    old, equals, new = text.partition("=")
+    if not old or not equals:
+        raise InputError(f"--image-prefix {text}: write OLD=NEW, such as /srv/catalog/=https://cdn.example/")
+    return old, new
 
 
 def _write_masks(about: ResultSet, folder: Path) -> None:

@@ -26,8 +26,9 @@ _ENDPOINTS = {
 _STATUS = re.compile(r"status code: ([0-9]{3})")
 _CODE = re.compile(r"<Code>([A-Za-z]{1,60})</Code>")
 _KIND = re.compile(r"kind: (Timeout|Connect)\b")
-#: how the message of a request for credentials begins: objects are asked for with GET, and not of these hosts
-_CREDENTIALS = re.compile(r"performing (?:PUT|POST) |//(?:169\.254\.1[67]\d\.\d+|metadata\.google\.internal)[:/]")
+#: hosts that give credentials, and how requests for credentials begin: those for objects to read are GETs
+_METADATA = re.compile(r"//(?:169\.254\.1[67]\d\.\d+|metadata\.google\.internal)[:/]")
+_CREDENTIALS = re.compile(rf"performing (?:PUT|POST) |{_METADATA.pattern}")
 
 
 class StoreFault(Enum):
@@ -73,8 +74,8 @@ def open_bucket(scheme: str, root: str, timeout: float, retries: int = 0) -> "Bu
         raise ConfigurationError(f"{scheme}://{root}/: {_needed(scheme, error)}") from None
 
 
-def explain(error: Exception) -> tuple[StoreFault, str]:
-    """Return what an error of obstore means, and in words.
+def explain(error: Exception, *, writing: bool = False) -> tuple[StoreFault, str]:
+    """Return what an error of obstore means, and in words. With `writing`, it came from writing objects.
 
     The text of the error may hold the id of an access key: only the status and the code of the answer are shown.
     """
@@ -89,7 +90,7 @@ def explain(error: Exception) -> tuple[StoreFault, str]:
         return StoreFault.CHANGED, "changed while it was read"
     if isinstance(error, FileNotFoundError) or status == "404":
         return StoreFault.NOT_FOUND, "no such bucket" if "Bucket" in code or "Container" in code else "no such object"
-    if _CREDENTIALS.search(text.partition("\n")[0]):
+    if (_METADATA if writing else _CREDENTIALS).search(text.partition("\n")[0]):
         return StoreFault.DENIED, "no usable credentials in the environment"
     denied = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)
     if isinstance(error, denied) or status in {"401", "403"} or code == "ExpiredToken":

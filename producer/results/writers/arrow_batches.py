@@ -7,8 +7,8 @@ from typing import Any
 import pyarrow as pa
 
 from producer.results.extra_columns import ExtraColumn, Kind, titles, typed
+from producer.results.full_size_masks import FullSizeMask, full_size_masks
 from producer.results.image_result import ImageResult
-from producer.results.writers.full_size_masks import FullSizeMask, full_size_masks
 from tagmill.extra import parse_extra
 
 #: images of a batch
@@ -31,14 +31,14 @@ FIELDS = (
 )
 #: of an image, the first of them
 _FACTS = ("image_key", "uri", "run_id", "status", "error_code", "error_detail", "sha256", "width", "height")
-_KINDS = {Kind.BOOLEAN: pa.bool_(), Kind.INTEGER: pa.int64(), Kind.NUMBER: pa.float64(), Kind.TEXT: pa.string()}
+KINDS = {Kind.BOOLEAN: pa.bool_(), Kind.INTEGER: pa.int64(), Kind.NUMBER: pa.float64(), Kind.TEXT: pa.string()}
 
 
 def schema_of(columns: Iterable[ExtraColumn]) -> pa.Schema:
     """Return the schema of results with these further columns of manifests."""
     columns = tuple(columns)
     titled = titles(columns, [name for name, _ in FIELDS])
-    return pa.schema([*FIELDS, *((titled[column.name], _KINDS[column.kind]) for column in columns)])
+    return pa.schema([*FIELDS, *((titled[column.name], KINDS[column.kind]) for column in columns)])
 
 
 def arrow_batches(results: Iterable[ImageResult], columns: tuple[ExtraColumn, ...]) -> Iterator[pa.RecordBatch]:

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import BinaryIO, Protocol
+from urllib.parse import quote
 
 from producer.results.image_result import ImageResult
 from producer.results.result_set import ResultSet
@@ -29,8 +30,18 @@ class WriteOptions:
     for_people: bool = False
     #: Label Studio
     masks_as: MasksAs = MasksAs.BRUSH
-    #: Label Studio: (prefix of locations, what replaces it)
-    image_url_prefix: tuple[str, str] | None = None
+    #: formats that name images: how locations begin, and how they begin for the program that reads the results
+    image_prefix: tuple[str, str] | None = None
+
+
+def image_location(uri: str, options: WriteOptions) -> str:
+    """Return where the program that reads the results finds an image. A path behind a URL is percent-encoded."""
+    old, new = options.image_prefix or ("", "")
+    if not old or not uri.startswith(old):
+        return uri
+    rest = uri[len(old) :]
+    is_path_in_url = "://" not in uri and ("://" in new or "?" in new)
+    return new + (quote(rest) if is_path_in_url else rest)
 
 
 class Folder(Protocol):
@@ -42,5 +53,5 @@ class Folder(Protocol):
 
 #: Writes images to a file. Returns their number.
 FileWriter = Callable[[Iterable[ImageResult], ResultSet, BinaryIO, WriteOptions], int]
-#: Writes images to a folder. Returns their number.
-FolderWriter = Callable[[Iterable[ImageResult], ResultSet, Folder, WriteOptions], int]
+#: Writes all images to a folder. Returns their number.
+FolderWriter = Callable[[ResultSet, Folder, WriteOptions], int]

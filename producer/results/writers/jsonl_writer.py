@@ -4,10 +4,10 @@ import json
 from collections.abc import Iterable
 from typing import Any, BinaryIO
 
+from producer.results.full_size_masks import full_size_masks
 from producer.results.image_result import ImageResult
 from producer.results.result_set import ResultSet
 from producer.results.writers.base import WriteOptions
-from producer.results.writers.full_size_masks import full_size_masks
 from tagmill.extra import parse_extra
 
 

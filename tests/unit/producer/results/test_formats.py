@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from support.results import EXTRA, FAILED, MASK, MASKS, MODELS, TAGGED
 
-from producer.results.formats import WRITERS, Format
+from producer.results.formats import WRITERS, FileFormat, Format
 from producer.results.image_result import ImageResult
 from producer.results.result_set import ResultSet
 from producer.results.writers.base import WriteOptions
@@ -20,8 +20,9 @@ from tagmill.tasks.masks import decode_mask
 
 def written(form: Format, images: Sequence[ImageResult] = (TAGGED, FAILED), **options: Any) -> str:
     about = ResultSet(MODELS, lambda: iter(images), runs=[7], find_columns=lambda: EXTRA)
-    out = io.BytesIO()
-    assert WRITERS[form].write(about, about, out, WriteOptions(**options)) == len(images)
+    out, writer = io.BytesIO(), WRITERS[form]
+    assert isinstance(writer, FileFormat)
+    assert writer.write(about, about, out, WriteOptions(**options)) == len(images)
     return out.getvalue().decode()
 
 

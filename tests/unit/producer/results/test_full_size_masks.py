@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco
 
-from producer.results.writers.full_size_masks import full_size, runs
+from producer.results.full_size_masks import full_size, runs
 from producer.results.writers.mask_png_writer import index_map
 from tagmill.images.preprocess import Geometry, PreprocessSpec
 from tagmill.registry.models import Model

@@ -16,9 +16,9 @@ from pycocotools import mask as coco
 from support.results import EXTRA, FAILED, MASK, MASKS, MODELS, SHIRTS, TAGGED
 
 from producer.results.extra_columns import ExtraColumn, Kind
-from producer.results.formats import WRITERS, Format
+from producer.results.formats import WRITERS, FileFormat, Format
 from producer.results.image_result import ImageResult
-from producer.results.output import local_folder, write_shards
+from producer.results.output import write_results
 from producer.results.result_set import ResultSet
 from producer.results.writers import parquet_writer
 from producer.results.writers.base import WriteOptions
@@ -33,6 +33,7 @@ def result_set(images: Sequence[ImageResult], columns: tuple[ExtraColumn, ...] =
 
 def write(images: Sequence[ImageResult], columns: tuple[ExtraColumn, ...] = EXTRA) -> pq.ParquetFile:
     about, out = result_set(images, columns), io.BytesIO()
+    assert isinstance(PARQUET, FileFormat)
     assert PARQUET.write(about, about, out, WriteOptions()) == len(images)
     return pq.ParquetFile(io.BytesIO(out.getvalue()))
 
@@ -101,8 +102,7 @@ def test_results_without_images_are_a_file_with_the_columns() -> None:
 def test_duckdb_and_polars_read_the_folder_of_shards(tmp_path: Path) -> None:
     folder = tmp_path / "tags"
     images = list(many(1000))
-    with local_folder(folder) as out:
-        assert write_shards(result_set(images), PARQUET, out, WriteOptions(), 300) == 1000
+    assert write_results(result_set(images), PARQUET, f"{folder}/", WriteOptions(), 300) == 1000
     assert sorted(path.name for path in folder.iterdir()) == [f"part-{at:05}.parquet" for at in range(4)]
     query = f"SELECT label, count(*) FROM '{folder}/*.parquet' WHERE score >= 0.5 GROUP BY label"
     assert duckdb.sql(query).fetchall() == [("red", 800)]
