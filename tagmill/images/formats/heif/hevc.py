@@ -22,19 +22,17 @@ _PARAMETERS = 32
 
 
 def decode_hevc(parts: Parts) -> Image.Image:
-    """Return mode L, LA, RGB or RGBA. Raises ImageFailure, and what pillow-heif raises."""
+    """Return mode L, RGB or RGBA. Raises ImageFailure, and what pillow-heif raises."""
     return _with_alpha(parts, 0, _joined(parts, 0))
 
 
 def _with_alpha(parts: Parts, index: int, image: Image.Image) -> Image.Image:
-    for alpha in parts.referring(b"auxl", index):
-        layer = _joined(parts, alpha).convert("L")
-        if layer.size != image.size:
-            raise ImageFailure(ErrorCode.CORRUPT, "the image's alpha has another size")
-        image = image.convert("RGB")
-        image.putalpha(layer)
-        if alpha in parts.referred(b"prem", index):
-            image = Image.frombuffer("RGBa", image.size, image.tobytes(), "raw", "RGBa", 0, 1).convert("RGBA")
+    if index not in parts.alphas:
+        return image
+    image = image.convert("RGB")
+    image.putalpha(_joined(parts, parts.alphas[index]).convert("L"))
+    if index in parts.premultiplied:
+        return Image.frombuffer("RGBa", image.size, image.tobytes(), "raw", "RGBa", 0, 1).convert("RGBA")
     return image
 
 
@@ -45,7 +43,7 @@ def _joined(parts: Parts, index: int) -> Image.Image:
         return _decoded(part, colors)
     columns = part.data[3] + 1
     canvas = None
-    for number, place in enumerate(parts.referred(b"dimg", index)):
+    for number, place in enumerate(parts.tiles[index]):
         tile = _with_alpha(parts, place, _decoded(parts.all[place], colors))
         canvas = canvas or Image.new(tile.mode, part.size)
         row, column = divmod(number, columns)

@@ -39,8 +39,8 @@ class Items:
     kinds: dict[int, bytes] = field(default_factory=dict)
     locations: dict[int, Location] = field(default_factory=dict)
     properties: dict[int, list[Property]] = field(default_factory=dict)
-    #: type, item that refers, items that it refers to
-    references: list[tuple[bytes, int, tuple[int, ...]]] = field(default_factory=list)
+    #: the items that an item refers to, by type of reference and item
+    references: dict[tuple[bytes, int], tuple[int, ...]] = field(default_factory=dict)
 
     def data(self, item: int) -> bytes:
         """Return the data of an item. Raises ImageFailure, with TRUNCATED if the file ends before it."""
@@ -58,10 +58,6 @@ class Items:
         if sum(len(part) for part in parts) > len(self.file):
             raise ImageFailure(ErrorCode.CORRUPT, "the pieces of an item overlap")
         return b"".join(parts)
-
-    def referred(self, kind: bytes, item: int) -> tuple[int, ...]:
-        """Return the items that `item` refers to."""
-        return next((targets for found, source, targets in self.references if (found, source) == (kind, item)), ())
 
 
 def read_items(meta: memoryview, file: memoryview) -> Items:
@@ -83,7 +79,7 @@ def read_items(meta: memoryview, file: memoryview) -> Items:
             size = 2 if version == 0 else 4
             reference = Fields(body)
             source, count = reference.uint(size), reference.uint(2)
-            items.references.append((kind, source, reference.uints(count, size)))
+            items.references.setdefault((kind, source), reference.uints(count, size))
     return items
 
 

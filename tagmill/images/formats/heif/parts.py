@@ -1,6 +1,7 @@
 """The parts of a file that pixels depend on, and a file of these parts alone, which is what the decoders get to see."""
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from tagmill.images.formats.heif.boxes import full_box, written
@@ -40,8 +41,12 @@ class Parts:
 
     #: the first is the image itself
     all: list[Part] = field(default_factory=list)
-    #: type (dimg, auxl, prem), index of the part that refers, indices of those that it refers to
-    references: list[tuple[bytes, int, tuple[int, ...]]] = field(default_factory=list)
+    #: the tiles of a grid, by its index
+    tiles: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    #: the alpha of a part, by the index of the part
+    alphas: dict[int, int] = field(default_factory=dict)
+    #: parts whose colors are multiplied by their alpha already
+    premultiplied: set[int] = field(default_factory=set)
 
     @property
     def codec(self) -> bytes:
@@ -50,17 +55,18 @@ class Parts:
 
     def colors(self, index: int) -> list[Property]:
         """Return the properties that name the colors of a part: its own, or those of its first tile."""
-        candidates = (index, *self.referred(b"dimg", index)[:1])
+        candidates = (index, *self.tiles.get(index, ())[:1])
         described = ([found for found in self.all[place].properties if found.kind == b"colr"] for place in candidates)
         return next(filter(None, described), [])
 
-    def referred(self, kind: bytes, index: int) -> tuple[int, ...]:
-        """Return the parts that one refers to."""
-        return next((targets for found, source, targets in self.references if (found, source) == (kind, index)), ())
-
-    def referring(self, kind: bytes, index: int) -> list[int]:
-        """Return the parts that refer to one."""
-        return [source for found, source, targets in self.references if found == kind and index in targets]
+    def references(self) -> Iterator[tuple[bytes, int, tuple[int, ...]]]:
+        """Yield type, index of the part that refers, and indices of those that it refers to."""
+        for index, tiles in self.tiles.items():
+            yield b"dimg", index, tiles
+        for index, alpha in self.alphas.items():
+            yield b"auxl", alpha, (index,)
+            if index in self.premultiplied:
+                yield b"prem", index, (alpha,)
 
 
 def write_file(parts: Parts) -> bytes:
@@ -87,7 +93,7 @@ def _meta(parts: Parts, offsets: dict[bytes, int], start: int) -> bytes:
     count = struct.pack(">H", len(parts.all))
     references = b"".join(
         written(kind, struct.pack(f">{2 + len(targets)}H", source + 1, len(targets), *(to + 1 for to in targets)))
-        for kind, source, targets in parts.references
+        for kind, source, targets in parts.references()
     )
     return written(
         b"meta",

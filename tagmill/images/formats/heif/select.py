@@ -14,6 +14,8 @@ _UNDERSTOOD = frozenset(
     {b"av1C", b"hvcC", b"ispe", b"pixi", b"auxC", b"a1op", b"a1lx", b"lsel", b"colr", b"irot", b"imir", b"clap"}
     | {b"pasp", b"clli", b"mdcv", b"cclv", b"amve", b"rloc", b"udes", b"altt", b"crtt", b"mdft"}
 )
+#: tiles of an image; 100,000,000 pixels in tiles of 256 are 1,526
+_MAX_TILES = 10_000
 _TRANSFORMS = frozenset({b"irot", b"imir", b"clap"})
 
 
@@ -47,19 +49,20 @@ class _Selection:
         self._bytes = 0
         assert items.primary is not None
         self._add_image(items.primary)
-        for kind, source, targets in items.references:
+        colors = dict(self._places)
+        for (kind, source), targets in items.references.items():
             if kind == b"auxl" and source not in self._places and self._is_alpha(source):
-                self._add_alpha(source, targets)
+                self._add_alpha(source, [(target, colors[target]) for target in targets if target in colors])
 
     def _add_image(self, item: int) -> int:
         """Add an item with the tiles that it is made of. Return its index."""
         index = self._add(item)
         if self.parts.all[index].kind != b"grid":
             return index
-        tiles = self._items.referred(b"dimg", item)
+        tiles = self._items.references.get((b"dimg", item), ())
         rows, columns = self._check_grid(self.parts.all[index], len(tiles))
         places = tuple(self._add_tile(tile) for tile in tiles)
-        self.parts.references.append((b"dimg", index, places))
+        self.parts.tiles[index] = places
         sizes = {(self.parts.all[place].kind, *self.parts.all[place].size) for place in places}
         if len(sizes) > 1:
             raise ImageFailure(ErrorCode.CORRUPT, "the tiles of the image differ in size or codec")
@@ -75,6 +78,8 @@ class _Selection:
         rows, columns = fields.uint(1) + 1, fields.uint(1) + 1
         if (fields.uint(field_size), fields.uint(field_size)) != grid.size:
             raise ImageFailure(ErrorCode.CORRUPT, "the image's grid has another size than the image")
+        if tiles > _MAX_TILES:
+            raise ImageFailure(ErrorCode.CORRUPT, f"the image has over {_MAX_TILES} tiles")
         if rows * columns != tiles:
             raise ImageFailure(ErrorCode.CORRUPT, f"the image has {tiles} of {rows * columns} tiles")
         return rows, columns
@@ -117,16 +122,16 @@ class _Selection:
         properties = self._items.properties.get(item, [])
         return any(found.kind == b"auxC" and bytes(found.body[4:]).startswith(_ALPHA) for found in properties)
 
-    def _add_alpha(self, item: int, targets: tuple[int, ...]) -> None:
-        """Add the alpha of parts that were added before."""
-        wanted = tuple(self._places[target] for target in targets if target in self._places)
-        if not wanted:
-            return
-        place = self._add_image(item)
-        self.parts.references.append((b"auxl", place, wanted))
-        for target in targets:
-            if target in self._places and item in self._items.referred(b"prem", target):
-                self.parts.references.append((b"prem", self._places[target], (place,)))
+    def _add_alpha(self, item: int, targets: list[tuple[int, int]]) -> None:
+        """Add an item as the alpha of parts (item, index) that have none yet."""
+        for target, index in targets:
+            if index in self.parts.alphas:
+                continue
+            self.parts.alphas[index] = place = self._add_image(item)
+            if self.parts.all[place].size != self.parts.all[index].size:
+                raise ImageFailure(ErrorCode.CORRUPT, "the image's alpha has another size")
+            if item in self._items.references.get((b"prem", target), ()):
+                self.parts.premultiplied.add(index)
 
 
 def _check_essential(part: Part) -> None:

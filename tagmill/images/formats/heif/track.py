@@ -45,7 +45,7 @@ def read_first_frame(moov: memoryview, file: bytes) -> Parts:
             alpha = _first_sample(track, file)
             if any(found.kind == b"auxC" for found in alpha.properties):
                 parts.all.append(alpha)
-                parts.references.append((b"auxl", 1, (0,)))
+                parts.alphas[0] = 1
                 break
     return parts
 

@@ -271,6 +271,30 @@ def test_alpha_is_placed_on_white_also_if_it_is_multiplied_already(form: str, pr
 
 
 @pytest.mark.parametrize("form", FORMS)
+def test_tiles_may_have_alphas_of_their_own(form: str) -> None:
+    color = lossless if form == "HEIF" else lossy_avif
+    image, alpha = color(Image.new("RGB", (64, 64), (240, 0, 0))), color(Image.new("L", (64, 64), 128))
+    ispe = (b"ispe", bytes(4) + struct.pack(">II", 100, 60), False)
+    tile = Item(image.kind, image.data, image.properties)
+    layer = Item(alpha.kind, alpha.data, [*alpha.properties, (b"auxC", ALPHA, True)])
+    items = [Item(b"grid", bytes([0, 0, 0, 1]) + struct.pack(">HH", 100, 60), [ispe]), tile, tile, layer, layer]
+    found = decoded(container(items, [(b"dimg", 1, (2, 3)), (b"auxl", 4, (2,)), (b"auxl", 5, (3,))]))
+    assert found.shape == (60, 100, 3)
+    assert np.abs(found - (247, 127, 127)).max() <= 2
+
+
+def test_an_alpha_of_another_size_and_further_alphas_cost_nothing() -> None:
+    image, large = PHOTO_HEVC, lossless(Image.new("L", (160, 128), 128))
+    color = Item(image.kind, image.data, image.properties)
+    alpha = Item(large.kind, large.data, [*large.properties, (b"auxC", ALPHA, True)])
+    assert failure(container([color, alpha], [(b"auxl", 2, (1,))])).code == ErrorCode.CORRUPT
+    opaque = lossless(Image.new("L", PHOTO.size, 255))
+    first = Item(opaque.kind, opaque.data, [*opaque.properties, (b"auxC", ALPHA, True)])
+    chain = [(b"auxl", 2, (1,)), *((b"auxl", number, (number - 1, 1)) for number in range(3, 1500))]
+    assert (decoded(container([color, first, *[alpha] * 1500], chain)) == np.asarray(PHOTO)).all()
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_the_first_frame_of_a_sequence_without_a_still_is_read_with_its_alpha(form: str) -> None:
     frame, later = CODED[form], (lossless if form == "HEIF" else lossy_avif)(PHOTO.rotate(180))
     assert (decoded(sequence([frame, later])) == decoded(still(frame))).all()
