@@ -1,32 +1,35 @@
 """Measure `tagmill submit` of large manifests to PostgreSQL and Redis: rows per second, and peak memory.
 
-`PYTHONPATH=tests python -m benchmarks.submit --rows 100000 10000000 [--format parquet csv] [--json FILE]` starts its
-own PostgreSQL, without fsync, and Redis. It writes each manifest below `--work`, submits it to a new database with the
-command, and removes both. No image is read.
+`PYTHONPATH=tests python -m benchmarks.submit --rows 100000 10000000 [--format parquet csv s3] [--json FILE]` starts its
+own PostgreSQL, without fsync, and Redis. It writes each manifest below `--work`, or as objects of 100,000 rows to moto's
+S3 server, submits it to a new database with the command, and removes both. No image is read.
 
 *rows/s* is over the whole command, from its start to its end. *write* is from the beginning of the run's transaction to
 the first batch that is published, *publish* from there to the last. *MB* is the peak resident size of the command's
-process alone, and *temporary, MB* the largest size of its temporary files. `--repeated 10` names
-each location ten times, far apart.
+process alone, and *temporary, MB* the largest size of its temporary files. `--repeated 10` names each location ten
+times, far apart.
 
 The largest manifest needs room for: itself, 16 (Parquet) or 60 (CSV) bytes a row; temporary files, 60; PostgreSQL with
-its write-ahead log, 300.
+its write-ahead log, 300. moto keeps its objects in memory.
 """
 
 import argparse
 import json
+import os
 import re
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlalchemy import func, select
+from support.s3_server import S3Server
 from support.services import PostgresServer, RedisServer, create_database, drop_database
 
 from benchmarks.scale import Site
@@ -82,7 +85,44 @@ def write_csv(path: Path, rows: int, repeated: int) -> None:
             out.writelines(f"{key},{uri}\n" for key, uri in zip(keys, uris, strict=True))
 
 
-WRITERS: dict[str, Callable[[Path, int, int], None]] = {"parquet": write_parquet, "csv": write_csv}
+def write_shards(folder: Path, rows: int, repeated: int) -> Iterator[Path]:
+    """Write Parquet files of `CHUNK` rows one after the other; each is removed when the next is asked for."""
+    for number, (keys, uris) in enumerate(rows_of(rows, repeated)):
+        path = folder / f"part-{number:05d}.parquet"
+        pq.write_table(pa.table({"image_key": keys, "uri": uris}), path)
+        yield path
+        path.unlink()
+
+
+@contextmanager
+def one_file(folder: Path, kind: str, rows: int, repeated: int) -> Iterator[str]:
+    """Yield a manifest in a file."""
+    path = folder / f"manifest.{kind}"
+    {"parquet": write_parquet, "csv": write_csv}[kind](path, rows, repeated)
+    yield str(path)
+    path.unlink()
+
+
+@contextmanager
+def objects(folder: Path, rows: int, repeated: int) -> Iterator[str]:
+    """Yield a manifest in Parquet files of an object store, whose server is named in the environment meanwhile."""
+    before = dict(os.environ)
+    with S3Server() as server:
+        for path in write_shards(folder, rows, repeated):
+            server.put("catalogs", {f"shop/{path.name}": path.read_bytes()})
+        os.environ.update(server.environment)
+        try:
+            yield "s3://catalogs/shop/*.parquet"
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+
+
+KINDS: dict[str, Callable[..., AbstractContextManager[str]]] = {
+    "parquet": partial(one_file, kind="parquet"),
+    "csv": partial(one_file, kind="csv"),
+    "s3": objects,
+}
 
 
 class Command(threading.Thread):
@@ -168,7 +208,7 @@ def main() -> None:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000])
-    parser.add_argument("--format", nargs="+", choices=sorted(WRITERS), default=list(WRITERS))
+    parser.add_argument("--format", nargs="+", choices=list(KINDS), default=list(KINDS))
     parser.add_argument("--repeated", type=int, default=1, help="rows of each location")
     parser.add_argument("--work", type=Path, help="folder for the manifests; a temporary one by default")
     parser.add_argument("--json", type=Path, help="file to write the numbers to")
@@ -195,16 +235,14 @@ def measure_manifest(server_url: str, folder: Path, kind: str, rows: int, repeat
     """Write a manifest, submit it to a new database, and return what was measured."""
     with ExitStack() as stack:
         tell(f"writing {rows:,} rows of {kind}")
-        manifest = folder / f"manifest.{kind}"
-        WRITERS[kind](manifest, rows, repeated)
-        stack.callback(manifest.unlink)
+        source = stack.enter_context(KINDS[kind](folder, rows=rows, repeated=repeated))
         broker = stack.enter_context(RedisServer())
         url = create_database(server_url)
         stack.callback(drop_database, server_url, url)
         site = Site(url, broker.url, folder)
         stack.callback(site.engine.dispose)
         stack.callback(site.redis.close)
-        return measure(site, str(manifest), kind, rows, repeated)
+        return measure(site, source, kind, rows, repeated)
 
 
 if __name__ == "__main__":

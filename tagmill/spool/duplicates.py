@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tagmill.spool.partitions import PARTS, Partitions
 
 #: records that are compared at a time
-PORTION = 2**17
+PORTION = 2**15
 #: 96 bits stand for a text. Python's hash of a text has a random key, so nobody can make two texts with the same one.
 #: The chance that two of ten million different texts share all bits is 1 in 10^15.
 _RECORD = np.dtype([("hash", np.uint64), ("check", np.uint32), ("number", np.uint32)])

@@ -66,3 +66,4 @@ def test_each_url_of_a_run_is_fetched_and_inferred_once_by_two_workers(site: Sit
         assert len({found[f"{number}-{row}"] for row in range(ROWS)}) == 1
     assert site.count("SELECT count(*) FROM catalog_entry") == (URLS - MISSING) * ROWS
     assert site.count("SELECT max(attempts) FROM batch") == 1
+    assert site.count("SELECT sum(requests) FROM batch") == URLS

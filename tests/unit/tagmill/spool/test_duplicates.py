@@ -1,6 +1,7 @@
 """Texts that come more than once, found in parts of a temporary file."""
 
 import tempfile
+import tracemalloc
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -33,7 +34,7 @@ def test_every_text_that_came_before_is_found_with_the_first(texts: list[str], b
     assert found(texts, block) == expected(texts)
 
 
-@pytest.mark.parametrize("portion", [50, 2**17])
+@pytest.mark.parametrize("portion", [50, 2**15])
 def test_texts_are_found_on_the_disk_and_over_several_portions(monkeypatch: pytest.MonkeyPatch, portion: int) -> None:
     monkeypatch.setattr(temporary_file, "KEPT_BYTES", 1000)
     monkeypatch.setattr(duplicates, "PORTION", portion)
@@ -54,6 +55,21 @@ def test_a_full_disk_is_one_line_that_says_where(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ConfigurationError, match=r"temporary files, .*/gone, cannot be written to: No such file") as it:
         found(["a", "b"], 1)
     assert "\n" not in str(it.value)
+
+
+def test_memory_does_not_grow_with_the_number_of_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates, "PORTION", 2**12)
+    monkeypatch.setattr(temporary_file, "KEPT_BYTES", 2**16)
+    peaks = []
+    for count in (40_000, 200_000):
+        tracemalloc.start()
+        with closing(Duplicates()) as seen:
+            for start in range(0, count, 4000):
+                seen.add([f"key-{at}" if at % 3 else "placeholder" for at in range(start, start + 4000)])
+            assert sum(len(repeats.numbers) for repeats in seen.find()) == count // 3
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0]
 
 
 def test_many_records_keep_their_order_in_a_part() -> None:
