@@ -1,8 +1,8 @@
 """Measure `tagmill submit` of large manifests to PostgreSQL and Redis: rows per second, and peak memory.
 
 `PYTHONPATH=tests python -m benchmarks.submit --rows 100000 10000000 [--format parquet csv s3] [--json FILE]` starts its
-own PostgreSQL, without fsync, and Redis. It writes each manifest below `--work`, or as objects of 100,000 rows to moto's
-S3 server, submits it to a new database with the command, and removes both. No image is read.
+own PostgreSQL, without fsync, and Redis. It writes each manifest below `--work`, or to moto's S3 server as objects of
+100,000 rows, submits it to a new database with the command, and removes both. No image is read.
 
 *rows/s* is over the whole command, from its start to its end. *write* is from the beginning of the run's transaction to
 the first batch that is published, *publish* from there to the last. *MB* is the peak resident size of the command's
