@@ -45,8 +45,8 @@ def _disk() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror or str(error)
+        folder, reason = tempfile.tempdir or "TMPDIR", error.strerror or str(error)
         raise ConfigurationError(
-            f"the folder for temporary files, {tempfile.tempdir}, cannot be written to: {reason}; "
+            f"the folder for temporary files, {folder}, cannot be written to: {reason}; "
             "free space there, or set TMPDIR to another folder"
         ) from error
