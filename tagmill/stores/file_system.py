@@ -4,6 +4,7 @@ Logins come from the environment alone, as fsspec reads it: `FSSPEC_SFTP_USERNAM
 Face, `HF_TOKEN`.
 """
 
+import ftplib
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -50,6 +51,8 @@ def path_of(location: StoredLocation) -> str:
 
 def words_for(error: Exception) -> str:
     """Return why a file system failed; messages of libraries may hold a login."""
+    if isinstance(error, ftplib.error_perm):
+        return "access denied"
     return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
 
 

@@ -86,4 +86,5 @@ class Application:
 
 if __name__ == "__main__":
     # Not moto's own server, which closes each connection.
-    waitress.serve(Application(float(sys.argv[2])), host="127.0.0.1", port=int(sys.argv[1]), threads=THREADS)
+    options = {"host": "127.0.0.1", "port": int(sys.argv[1]), "threads": THREADS, "connection_limit": 2 * THREADS}
+    waitress.serve(Application(float(sys.argv[2])), **options)

@@ -63,8 +63,10 @@ def _files(prefix: StoredLocation) -> Iterator[str]:
                 levels.append(_list_folder(files, path_of(prefix).rstrip("/"), item))
             else:
                 yield item
-    except (ConfigurationError, FileNotFoundError):
+    except ConfigurationError:
         raise
+    except FileNotFoundError:
+        raise FileNotFoundError("no such folder") from None
     except Exception as error:  # each library has errors of its own
         raise OSError(words_for(error)) from None
 

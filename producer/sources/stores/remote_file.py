@@ -37,8 +37,10 @@ def _opened_file(location: StoredLocation) -> Iterator[BinaryIO]:
     try:
         files = open_file_system(location.scheme, location.root)
         file = files.open(path_of(location), "rb")
-    except (ConfigurationError, FileNotFoundError):
+    except ConfigurationError:
         raise
+    except FileNotFoundError:
+        raise FileNotFoundError("no such file") from None
     except Exception as error:  # each library has errors of its own
         raise OSError(words_for(error)) from None
     with file:

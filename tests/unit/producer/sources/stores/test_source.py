@@ -16,6 +16,7 @@ from tagmill.errors import ConfigurationError, InputError
 from tagmill.records import Entry
 from tagmill.stores.object_store import open_bucket
 from tagmill.where import Where
+from worker.sources.fetcher import Fetcher, FetchLimits
 
 CSV = b"image_key,uri\n"
 
@@ -63,6 +64,17 @@ def test_a_parquet_manifest_is_read_from_a_bucket(s3_server: S3Server) -> None:
     pq.write_table(pa.table({"image_key": ["a", "b"], "uri": ["1.jpg", "2.jpg"]}), file)
     s3_server.put("shop", {"m.parquet": file.getvalue()})
     assert entries("s3://shop/m.parquet") == [("a", "s3://shop/1.jpg"), ("b", "s3://shop/2.jpg")]
+
+
+def test_google_cloud_storage_is_read_by_its_own_client(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Its XML interface is that of S3.
+    monkeypatch.setenv("GOOGLE_BASE_URL", s3_server.url)
+    monkeypatch.setenv("GOOGLE_SKIP_SIGNATURE", "true")
+    objects = {"in/m.csv": CSV + b"a,1 %20.jpg\n", "in/1 %20.jpg": b"picture"}
+    s3_server.put("shop", objects, ACL="public-read")
+    assert entries("gs://shop/in/*.jpg") == [("1 %20.jpg", "gs://shop/in/1 %20.jpg")]
+    assert entries("gs://shop/in/m.csv") == [("a", "gs://shop/in/1 %20.jpg")]
+    assert Fetcher(["gs://shop/"], FetchLimits(1000, 5.0)).fetch("gs://shop/in/1 %20.jpg").data == b"picture"
 
 
 def test_an_image_is_a_source_and_has_to_be_there(s3_server: S3Server) -> None:
