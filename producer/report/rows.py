@@ -27,6 +27,7 @@ def model_table(figures: ModelFigures) -> dict[str, Any]:
     return {
         "name": figures.name,
         "masks": masks,
+        "judged": figures.judged,
         "multilabel": figures.task.multilabel,
         "labels": [legible(label) for label in figures.model.labels],
         "colors": ["#{:02x}{:02x}{:02x}".format(*colors[n % 256]) for n in range(len(figures.model.labels))]

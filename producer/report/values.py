@@ -32,7 +32,9 @@ def page_values(
 ) -> dict[str, Any]:
     """Return the values of the template."""
     tasks = dict.fromkeys(found.model.task for found in figures.models)
-    judged = [(number, found) for number, found in enumerate(figures.models) if found.accuracy.share.of]
+    judged = [
+        (number, found) for number, found in enumerate(figures.models) if found.judged and found.accuracy.share.of
+    ]
     certainty = "; ".join(_CERTAINTY[task] for task in tasks if task in _CERTAINTY)
     return {
         "progress": progress,

@@ -1,7 +1,7 @@
 """The figures of a run from all of its images, in memory that does not grow with them."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from producer.report.measure.accuracy import Accuracy
@@ -35,10 +35,13 @@ class LabelFigures:
 class ModelFigures:
     """The labels that one model gave, and how often it is right."""
 
-    def __init__(self, name: str, model: Model) -> None:
+    def __init__(self, name: str, model: Model, true_labels: Collection[str]) -> None:
+        """`true_labels` are those of all images."""
         self.name, self.model = name, model
         self.task: Task = task_named(model.task)
         self.thresholds: dict[str, float] = model.spec.get("thresholds") or {}
+        #: whether the truth is about this model: it has one of the true labels
+        self.judged = not self.task.gives_masks and not set(true_labels).isdisjoint(model.labels)
         self.accuracy = Accuracy(model.labels, multilabel=self.task.multilabel)
         self.images = self.nothing = 0
         self._labels: dict[str, LabelFigures] = {}
@@ -55,7 +58,7 @@ class ModelFigures:
             found.scores += score
             found.above += score >= self.thresholds.get(label, 2.0)
             found.histogram[bin_of(score)] += 1
-        if not truth or self.task.gives_masks:
+        if not truth or not self.judged:
             return None
         return self.accuracy.add([label for label, _ in given], truth)
 
@@ -94,7 +97,8 @@ class RunFigures:
     """Everything that the page says of all images."""
 
     def __init__(self, names: Sequence[tuple[str, Model]], truth: Mapping[str, tuple[str, ...]]) -> None:
-        self.models = [ModelFigures(name, model) for name, model in names]
+        true_labels = {label for labels in truth.values() for label in labels}
+        self.models = [ModelFigures(name, model, true_labels) for name, model in names]
         self.images = 0
         self.statuses: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()

@@ -33,7 +33,7 @@ function answerOf(image, model) {
 // Return whether a model is right about an image; null if that is not known.
 function isRight(image, model) {
   const answer = image.answers[model];
-  if (!answer || !image.truth.length || tables.models[model].masks) return null;
+  if (!answer || !image.truth.length || !tables.models[model].judged) return null;
   const names = [];
   for (let at = 0; at < answer[1]; at++) names.push(tables.models[model].labels[answer[2][2 * at]]);
   if (!tables.models[model].multilabel) return names.length > 0 && image.truth.includes(names[0]);
