@@ -33,7 +33,7 @@ def read(manifest: Manifest) -> Iterator[Row | Problem]:
             # With a buffer, pages are read as they are needed, not whole row groups.
             with pq.ParquetFile(source, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file:
                 yield from _read_file(file, manifest)
-        except pa.ArrowException as error:
+        except (pa.ArrowException, UnicodeDecodeError) as error:
             raise ManifestError(f"is no Parquet file, or damaged: {first_line(error)}") from error
 
 
@@ -47,25 +47,17 @@ def _read_file(file: Any, manifest: Manifest) -> Iterator[Row | Problem]:
     reader = _BatchReader(columns, schema, manifest)
     wanted = [schema.names[at] for at in reader.positions]
     number = 1
-    for batch in file.iter_batches(_batch_rows(file.metadata, wanted), columns=wanted, use_threads=False):
+    for batch in file.iter_batches(_batch_rows(file.metadata), columns=wanted, use_threads=False):
         yield from reader.read(batch, number)
         number += batch.num_rows
 
 
-def _batch_rows(metadata: Any, wanted: Sequence[str]) -> int:
-    """Return how many rows are read at once: few if they are large in these columns."""
-    largest = 1.0
-    for at in range(min(metadata.num_row_groups, _GROUPS)):
-        group = metadata.row_group(at)
-        parts = [group.column(number) for number in range(group.num_columns)]
-        # A struct or list has columns such as image.bytes.
-        size = sum(part.total_uncompressed_size for part in parts if _top_of(part.path_in_schema, wanted))
-        largest = max(largest, size / max(1, group.num_rows))
-    return max(1, min(_BATCH_ROWS, int(_BATCH_BYTES / largest)))
-
-
-def _top_of(path: str, wanted: Sequence[str]) -> bool:
-    return any(path == name or path.startswith(f"{name}.") for name in wanted)
+def _batch_rows(metadata: Any) -> int:
+    """Return how many rows are read at once: few if those of a row group are large."""
+    # The sizes of single columns are not looked at: pyarrow ends the process if these are damaged.
+    groups = [metadata.row_group(at) for at in range(min(metadata.num_row_groups, _GROUPS))]
+    largest = max((group.total_byte_size / max(1, group.num_rows) for group in groups), default=1)
+    return max(1, min(_BATCH_ROWS, int(_BATCH_BYTES / max(1, largest))))
 
 
 class _BatchReader:

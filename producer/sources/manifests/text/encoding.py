@@ -3,6 +3,8 @@
 import codecs
 from collections.abc import Iterable, Iterator
 
+from producer.sources.manifests.manifest import ManifestError
+
 #: encodings by the byte order mark at the start of a file, longest first; Excel's "Unicode text" is UTF-16
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -42,11 +44,17 @@ def is_utf8_name(name: str) -> bool:
 
 
 def to_utf8(chunks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
-    """Yield the chunks in UTF-8. Bytes that the encoding does not have become bytes that are not UTF-8."""
+    """Yield the chunks in UTF-8. Bytes that the encoding does not have become bytes that are not UTF-8.
+
+    Raise ManifestError if it is UTF-16 or UTF-32 without a byte order mark.
+    """
     decoder = codecs.getincrementaldecoder(encoding)("tagmill-mark-bad")
-    for chunk in chunks:
-        yield decoder.decode(chunk).encode("utf-8", "surrogatepass")
-    yield decoder.decode(b"", final=True).encode("utf-8", "surrogatepass")
+    try:
+        for chunk in chunks:
+            yield decoder.decode(chunk).encode("utf-8", "surrogatepass")
+        yield decoder.decode(b"", final=True).encode("utf-8", "surrogatepass")
+    except UnicodeError as error:
+        raise ManifestError(f"is not {encoding} ({error}); write {encoding}-le or {encoding}-be") from error
 
 
 def likely_encoding(text: bytes) -> str | None:

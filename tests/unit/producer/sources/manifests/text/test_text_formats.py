@@ -50,6 +50,12 @@ def extras(source: str, **options: Any) -> list[object]:
     return [None if entry.extra is None else json.loads(entry.extra) for entry in found]
 
 
+def error_of_options(source: str, **options: Any) -> str:
+    with pytest.raises(InputError) as caught:
+        read(source, **options)
+    return str(caught.value)
+
+
 ROWS = "image_key,uri,brand\na,/a,Nike\nb,/b,\n"
 OBJECTS = '{"image_key":"a","uri":"/a","brand":"Nike"}\n\n{"uri":"/b","image_key":"b","brand":null}\n'
 
@@ -128,6 +134,12 @@ def test_bytes_that_a_named_encoding_lacks_are_reported_with_their_line(write: W
     report = check([source], ReadOptions(encoding="cp949"))
     assert [str(problem) for problem in report.problems] == [f"{source}:2: is not cp949 at character 4 of the line"]
     assert report.entries == 1
+
+
+def test_utf16_without_a_byte_order_mark_needs_its_order(write: Write) -> None:
+    source = write("a.csv", ROWS.encode("utf-16-le"))
+    assert "write utf-16-le or utf-16-be" in error_of_options(source, encoding="utf-16")
+    assert read(source, encoding="utf-16-le") == [("a", "/a"), ("b", "/b")]
 
 
 def test_a_damaged_zstd_file_is_an_error(write: Write) -> None:
