@@ -80,6 +80,8 @@ class _BatchReader:
 
     def read(self, batch: Any, number: int) -> Iterator[Row | Problem]:
         """Yield the rows of a batch whose first row has this number."""
+        if batch.num_columns != len(self.positions):
+            raise ManifestError("is damaged: its columns have other names than its schema says")
         # Columns are read in the order of the file.
         column = dict(zip(self.positions, batch.columns, strict=True))
         key = self._columns.key

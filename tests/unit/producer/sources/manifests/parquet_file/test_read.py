@@ -11,6 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support.sources import error_of
 
 from producer.sources.manifests.parquet_file.embedded import file_name
@@ -148,6 +150,20 @@ def test_a_damaged_file_is_an_error(source: str, damage: Callable[[bytes], bytes
     path = Path(source)
     path.write_bytes(damage(path.read_bytes()))
     assert "is no Parquet file, or damaged" in error_of(source)
+
+
+@settings(max_examples=30, deadline=None)
+@given(at=st.integers(0, 10_000), value=st.integers(0, 255))
+def test_any_changed_byte_gives_entries_or_problems_and_never_a_crash(
+    tmp_path_factory: pytest.TempPathFactory, at: int, value: int
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "changed.parquet"
+    write(str(path), {"id": [f"k{n}" for n in range(90)], "uri": ["/a"] * 90, "brand": ["Größe", "Nike", None] * 30})
+    data = bytearray(path.read_bytes())
+    data[at % len(data)] = value
+    path.write_bytes(data)
+    report = check([str(path)])
+    assert report.problem_count >= len(report.problems)
 
 
 def test_without_pyarrow_the_error_names_the_extra(source: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support.sources import error_of
 
 from producer.sources.manifests.standard_input import _copy_of_input
@@ -169,6 +171,17 @@ def test_a_mistake_in_json_lines_is_reported_with_its_line(write: Write, line: s
     assert str(problem).startswith(f"{source}:2: ")
     assert message in str(problem)
     assert report.entries == 2
+
+
+@settings(max_examples=100, deadline=None)
+@given(content=st.binary(max_size=200), encoding=st.sampled_from([None, "cp949", "utf-16", "utf-16-le"]))
+def test_any_bytes_give_entries_or_problems_and_never_a_crash(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, encoding: str | None
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.jsonl"
+    path.write_bytes(b'{"id":"a","uri":["/a"]}\n' + content)
+    report = check([str(path)], ReadOptions(encoding=encoding))
+    assert report.problem_count >= len(report.problems)
 
 
 def test_json_lines_keep_their_types_and_what_sql_cannot_store_is_cleaned(write: Write) -> None:
