@@ -39,9 +39,10 @@ def make_objects(columns: Sequence[tuple[str, Any]], rows: int) -> list[str | No
     ]
     if not parts:
         return [None] * rows
-    joined = pc.binary_join_element_wise(*parts, ",", null_handling="skip")
-    objects = texts_of(pc.binary_join_element_wise("{", joined, "}", ""), "replace")
-    return [None if text == "{}" else text for text in objects]
+    # The empty text in front leaves a comma before each value, and something in rows of nulls: Arrow drops rows that
+    # have nothing to join.
+    joined = pc.binary_join_element_wise(pa.scalar(""), *parts, ",", null_handling="skip")
+    return [f"{{{text[1:]}}}" if text else None for text in texts_of(joined, "replace")]
 
 
 def texts_of(values: Any, errors: str) -> list[Any]:

@@ -45,6 +45,11 @@ def test_keys_locations_and_further_columns_are_read_over_several_row_groups(sou
     assert read(source, keep_extra=False, where=Where.parse(["price>1", "image_key=3"])) == [Entry("3", "/3")]
 
 
+def test_rows_without_any_further_value_are_rows(source: str) -> None:
+    write(source, {"id": ["a", "b", "c"], "uri": ["/a", "/b", "/c"], "brand": [None, "Nike", None]})
+    assert read(source) == [Entry("a", "/a"), Entry("b", "/b", '{"brand":"Nike"}'), Entry("c", "/c")]
+
+
 def test_values_keep_their_types(source: str) -> None:
     texts = pa.array(['say "hi"\n\\', "plain", None])
     when = datetime(2026, 1, 2, 3, 4, 5, 600_000, UTC)
