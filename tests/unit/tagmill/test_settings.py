@@ -99,3 +99,11 @@ def test_an_env_file_in_another_encoding_is_refused(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigurationError, match=r"^\.env: is not UTF-8; save it as UTF-8$"):
         load_settings()
+
+
+def test_allowed_locations_are_prefixes_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAGMILL_ALLOWED_LOCATIONS", "s3://shop-images/, gs://other/2026/")
+    assert load_settings().allowed_locations == ("s3://shop-images/", "gs://other/2026/")
+    monkeypatch.setenv("TAGMILL_ALLOWED_LOCATIONS", "s3://AKIA:hunter2@shop/")
+    with pytest.raises(ConfigurationError, match="TAGMILL_ALLOWED_LOCATIONS: holds a s3:// prefix that holds a login"):
+        load_settings()

@@ -37,6 +37,8 @@ class RemoteReader:
         if not self._allowed.allows(location):
             detail = f"{printable(str(location))}: is below none of the allowed prefixes; see TAGMILL_ALLOWED_LOCATIONS"
             raise ImageFailure(ErrorCode.FORBIDDEN_LOCATION, detail)
+        if not location.is_file:
+            raise ImageFailure(ErrorCode.NOT_FOUND, f"{printable(str(location))}: names a folder")
         if SCHEMES[location.scheme] is Kind.OBJECT_STORE:
             return self._objects.get(location, host, terms)
         return self._files.get(location, deadline, terms.traffic)

@@ -8,6 +8,7 @@ from sqlalchemy import func, select
 from support.bundles import write_classifier, write_segmenter
 from support.http_site import Site, in_turn, reply
 from support.image_fixtures import write_folder
+from support.s3_server import S3Server
 
 from tagmill.db.connection import connect
 from tagmill.db.schema import model, run
@@ -66,6 +67,14 @@ def test_a_second_run_in_the_same_process_is_tagged_by_a_worker_of_its_own(sqlit
         write_folder(tmp_path / name, 3)
         done = tag_locally(settings, [str(tmp_path / name)], [bundle], 2, lambda progress: None)
         assert (done.progress.state, done.progress.tagged) == ("done", 3)
+
+
+def test_a_prefix_of_a_bucket_is_tagged_as_a_folder_is(sqlite_url: str, tmp_path: Path, s3_server: S3Server) -> None:
+    names = write_folder(tmp_path / "shop", 3)
+    s3_server.put("shop", {f"in/{name}": (tmp_path / "shop" / name).read_bytes() for name in names})
+    settings, bundle = local_settings(Settings(device="cpu"), sqlite_url), write_classifier(tmp_path / "c.onnx")
+    done = tag_locally(settings, ["s3://shop/in/"], [bundle], 2, lambda progress: None)
+    assert (done.progress.tagged, done.progress.source) == (3, "s3://shop/in/")
 
 
 def test_failed_images_are_retried_in_their_run(sqlite_url: str, tmp_path: Path, site: Site) -> None:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+from support.http_site import Site, reply
 from support.s3_server import KEY, KEY_ID, S3Server
 
 from tagmill.locations import parse_stored
@@ -52,6 +53,7 @@ def test_connections_are_kept(s3_server: S3Server, shop: Fetcher) -> None:
     ("uri", "code", "detail"),
     [
         ("s3://shop/none.jpg", ErrorCode.NOT_FOUND, "s3://shop/none.jpg: no such object"),
+        ("s3://shop/in/", ErrorCode.NOT_FOUND, "s3://shop/in/: names a folder"),
         ("s3://none/1.jpg", ErrorCode.NOT_FOUND, "s3://none/1.jpg: no such bucket"),
         ("s3://shop/large.jpg", ErrorCode.TOO_MANY_BYTES, "s3://shop/large.jpg: is larger than 1000 bytes"),
         ("s3://shop/packed.jpg", ErrorCode.TOO_MANY_BYTES, "s3://shop/packed.jpg: is larger than 1000 bytes"),
@@ -151,6 +153,20 @@ def test_no_connection_and_no_answer_have_codes(
     monkeypatch.setenv("AWS_ENDPOINT_URL", silent())
     failure = failure_of(Fetcher(["s3://shop/"], FetchLimits(1000, 0.3)), "s3://shop/1.jpg")
     assert (failure.code, failure.detail) == (ErrorCode.FETCH_TIMEOUT, "s3://shop/1.jpg: no complete answer in time")
+
+
+def test_an_answer_that_is_cut_off_is_no_image(
+    s3_server: S3Server, shop: Fetcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = Site()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", site.url)
+    dated = {"ETag": '"1"', "Last_Modified": "Mon, 30 Nov 2020 20:24:39 GMT"}
+    site.replies["/shop/1.jpg"] = reply(body=b"picture", Content_Length="70", Connection="close", **dated)
+    failure = failure_of(Fetcher(["s3://shop/"], FetchLimits(1000, 1.0)), "s3://shop/1.jpg")
+    assert failure.code in {ErrorCode.FETCH_FAILED, ErrorCode.FETCH_TIMEOUT}
+    site.replies["/shop/1.jpg"] = reply(body=b"picture", **dated)
+    assert shop.fetch("s3://shop/1.jpg").data == b"picture"
+    site.close()
 
 
 def test_an_image_without_credentials_fails_with_what_is_missing(
