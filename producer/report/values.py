@@ -78,8 +78,9 @@ def tiles(progress: RunProgress, cost: RunCost, figures: RunFigures) -> list[Hea
         speed = cost.overall_images_per_second
         found.append(Headline("took", duration(progress.seconds), "from the first batch to the last"))
         found.append(Headline("images/s", f"{speed:,.0f}" if speed >= 10 else f"{speed:.1f}", "over the whole run"))
-    if cost.price_per_1000_images is not None:
-        found.append(Headline("cost of 1,000 images", f"{cost.price_per_1000_images:.3g}", f"{cost.price:,.4g} in all"))
+    if cost.price is not None and cost.price_per_1000_images is not None:
+        whole = f"{_price(cost.price)} in all"
+        found.append(Headline("cost of 1,000 images", _price(cost.price_per_1000_images), whole))
     return found
 
 
@@ -144,6 +145,11 @@ def _failure(progress: RunProgress, figures: RunFigures, code: str, count: int) 
 def _each(counts: Any) -> str:
     """Return counts by word in one line, without those that are zero."""
     return ", ".join(f"{count:,} {word}" for word, count in counts.items() if count)
+
+
+def _price(value: float) -> str:
+    """Return a price with as many decimals as a small one needs."""
+    return f"{value:,.2f}" if value >= 1 else f"{value:.6f}".rstrip("0").rstrip(".")
 
 
 def _clock(seconds: float) -> str:

@@ -28,6 +28,7 @@ def test_the_wheel_holds_the_rooms_and_the_starter_bundles_and_nothing_else(whee
     assert tops == {"tagmill", "producer", "worker", "training", "export"}
     assert {"tagmill/starter/classifier.onnx", "tagmill/starter/segmenter.onnx"} <= set(names)
     assert "tagmill/db/migrations/versions/0001_first_tables.py" in names
+    assert {"tagmill/pages/base.css", "producer/report/templates/page.html.j2"} <= set(names)
 
 
 def test_an_installed_wheel_finds_its_starter_bundles(wheel: Path, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ const viewer = {
     frame.replaceChildren(...shotOf(image));
     const shown = frame.querySelector('img');
     if (shown) shown.alt = `Image ${image.key}`;
-    frame.style.setProperty('--ratio', image.size && shown ? image.size[2] / image.size[3] : 1);
+    frame.style.setProperty('--ratio', image.size && shown ? image.size[2] / image.size[3] : 2);
     const outlines = frame.querySelector('svg');
     if (outlines) outlines.style.display = field.outlines.checked ? '' : 'none';
     byId('viewer-facts').replaceChildren(...tables.models.flatMap((_, model) => this.answers(image, model, outlines)), ...this.facts(image));

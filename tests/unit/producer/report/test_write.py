@@ -15,6 +15,7 @@ from producer.cli.report import report as command
 from producer.report.advice import ADVICE, retry_command
 from producer.report.write import Report, ReportOptions, write_report
 from tagmill.errors import InputError
+from tagmill.ledger.cost import RunCost
 from tagmill.outcomes import ErrorCode
 from tagmill.settings import Settings
 
@@ -57,6 +58,15 @@ def test_a_part_of_the_images_is_shown_and_the_figures_are_of_all(
     assert "6 of 60 images could not be tagged" in said
     assert re.search(r"hat 24 44\.4%", said)
     assert re.search(r"shoe 30 55\.6%", said)
+    assert "cost of" not in said
+
+
+def test_the_cost_is_shown_if_the_settings_have_prices(
+    database: Engine, run: tuple[int, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("producer.report.write.run_cost", lambda *_: RunCost(60, 90.0, 0.0, 20.0, 0.00015))
+    _, page = written(database, run[0], tmp_path / "report.html", images=0)
+    assert "cost of 1,000 images 0.0025 0.00015 in all" in texts(page)
 
 
 def test_an_image_that_changed_or_is_gone_is_on_the_page_without_a_preview(
