@@ -20,7 +20,7 @@ from tagmill.ledger.leases import Claim, Lease
 from tagmill.ledger.repeats import outcomes, waiting
 from tagmill.outcomes import ErrorCode
 from tagmill.priority import Priority
-from tagmill.records import BatchResult, Entry, ImageRow, InferenceRow, Mask, Outcome, SeenFile
+from tagmill.records import BatchResult, Entry, ImageRow, InferenceRow, Mask, Outcome, SeenFile, SeenUrl
 from tagmill.registry import models as registry
 from tagmill.registry.models import Model
 
@@ -116,6 +116,7 @@ def working(catalog: Catalog) -> Iterator[tuple[str, Call]]:
     files = [digest(sha)[:32] for sha in shas]
     yield "known_inferences", lambda: known_results.known_inferences(engine, shas, [model.sha256])
     yield "unchanged_files", lambda: known_results.unchanged_files(engine, files, [model.sha256])
+    yield "known_urls", lambda: known_results.known_urls(engine, files, [model.sha256])
 
 
 def repeating(catalog: Catalog) -> Iterator[tuple[str, Call]]:
@@ -160,6 +161,7 @@ def result_of(claimed: Claim) -> BatchResult:
         [ImageRow(sha, 8, 8, "JPEG", 100) for sha in shas[:-1]],
         [InferenceRow(sha, claimed.models[0], "CPU", labels, masks) for sha in shas[:-1]],
         [SeenFile(digest(sha)[:32], sha) for sha in shas[:-1]],
+        [SeenUrl(digest(sha)[:32], sha, '"1"') for sha in shas[:-1]],
     )
 
 

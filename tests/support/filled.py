@@ -84,6 +84,10 @@ _FILES = """
 INSERT INTO known_file (identity, image_id)
 SELECT md5('file ' || image_id)::uuid, image_id FROM filled_image WHERE made_by = :run
 """
+_URLS = """
+INSERT INTO known_url (location, image_id, etag)
+SELECT md5('url ' || image_id)::uuid, image_id, '"' || image_id || '"' FROM filled_image WHERE made_by = :run
+"""
 _OUTCOMES = """
 INSERT INTO batch_outcome (batch_id, image_ids)
 SELECT :first_batch + (n - 1) / :size, array_agg(CASE WHEN n % :failing > 0 THEN image_id END ORDER BY n)
@@ -170,8 +174,8 @@ def add_tagged_run(
         _run(connection, _NAMES.format(table=table), names=LABELS)
     found = add_run(connection, model, images, batch_size)
     _run(connection, _SHOWN)
-    statements = [_NEW_SHOWN, _IMAGES, _IMAGE_SEQUENCE, _RESULTS, _FURTHER, _MASKS, _FILES, _OUTCOMES, _FAILURES]
-    statements += [_FAILURE_COUNTS, _DONE, _CATALOG]
+    statements = [_NEW_SHOWN, _IMAGES, _IMAGE_SEQUENCE, _RESULTS, _FURTHER, _MASKS, _FILES, _URLS, _OUTCOMES]
+    statements += [_FAILURES, _FAILURE_COUNTS, _DONE, _CATALOG]
     values = {"run": found.id, "first_batch": found.first_batch, "images": images, "size": batch_size}
     values |= {"model": model.id, "name": model.id, "every": changed, "failing": failing, "masks": masks}
     for statement in statements:

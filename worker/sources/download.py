@@ -5,8 +5,6 @@ No thread waits inside a download. An attempt that has to wait raises `NotYet`, 
 
 import random
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -97,9 +95,7 @@ class Download:
             try:
                 return self.run()
             except NoTurnYet:
-                with self._waiting_for_turn():
-                    time.sleep(TURN_POLL)
-                latest += TURN_POLL
+                latest += self._wait_for_turn()
             except NotYet as wait:
                 if wait.until > latest:
                     raise self._given_up() from None
@@ -136,24 +132,24 @@ class Download:
             if self.limits:
                 self._reader.paces.limiter.end(self.host, self.limits)
 
-    def take_turn(self, now: float) -> bool:
-        """Take the turn of the next request. Return False if it may not begin now."""
+    def take_turn(self, now: float, *, ahead: bool = False) -> bool:
+        """Take the turn of the next request, `ahead` of others that wait. Return False if it may not begin now."""
         paces, limits = self._reader.paces, self.limits
-        if paces.turn_at(self.host) > now or (limits and not paces.limiter.begin(self.host, limits, now)):
+        if paces.turn_at(self.host) > now or (limits and not paces.limiter.begin(self.host, limits, now, ahead=ahead)):
             return False
         self.has_turn = paces.take_turn(self.host, now)
         if limits and not self.has_turn:
             paces.limiter.end(self.host, limits)
         return self.has_turn
 
-    @contextmanager
-    def _waiting_for_turn(self) -> Iterator[None]:
+    def _wait_for_turn(self) -> float:
+        """Wait in this thread, which others may wait for, until the next request may begin; return the seconds."""
         assert self.limits is not None, "without limits there is no such turn"
-        self._reader.paces.limiter.expect(self.host, self.limits)
-        try:
-            yield
-        finally:
-            self._reader.paces.limiter.leave(self.host, self.limits)
+        started = time.monotonic()
+        with self._reader.paces.limiter.ahead(self.host, self.limits):
+            while not self.take_turn(time.monotonic(), ahead=True):
+                time.sleep(TURN_POLL)
+        return time.monotonic() - started
 
     def _take_turn(self) -> None:
         now = time.monotonic()

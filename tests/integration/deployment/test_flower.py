@@ -20,7 +20,10 @@ from support.services import ExternalRedis, RedisServer, free_port, http
 from tagmill.broker.app import make_app
 from tagmill.broker.message import TAG_BATCH
 from tagmill.broker.publish import publish
+from tagmill.fetch_options import HostLimits
 from tagmill.settings import Settings
+from worker.sources.limits.grants import Ask
+from worker.sources.limits.redis_grants import RedisGrants
 
 ROOT = Path(__file__).parents[3]
 LOGIN = "operator:not-a-secret"
@@ -154,6 +157,14 @@ def test_the_redis_users_of_the_operations_guide_may_do_no_harm(own_redis_server
             for command in forbidden:
                 with pytest.raises(redis.exceptions.NoPermissionError):
                     client.execute_command(*command.split())
+
+
+def test_the_redis_user_of_workers_may_split_the_limits_of_hosts(
+    own_redis_server: Callable[..., RedisServer],
+) -> None:
+    _, user = server_with_users(own_redis_server)
+    (grant,) = RedisGrants(user("tagmill-worker"), "tagmill").ask([Ask("host", HostLimits(2, 5.0), 0, 4, 4)])
+    assert (grant.slots, grant.turns) == (2, 4)
 
 
 def server_with_users(start: Callable[..., RedisServer]) -> tuple[RedisServer, Callable[[str], str]]:

@@ -30,7 +30,7 @@ FEW_QUEUED, MANY_QUEUED = 3_000, 100_000
 FACTOR, MORE_BLOCKS = 3, 40
 #: tables that must not be read as a whole
 LARGE = {"entry", "image_content", "result", "result_mask", "known_file", "catalog_entry", "batch", "batch_outcome"}
-LARGE |= {"repeated_entry", "repeated_image", "image_failure"}
+LARGE |= {"known_url", "repeated_entry", "repeated_image", "image_failure"}
 #: the batches in work: as many as the fleet has threads, however long the queue is
 BOUNDED_INDEXES = {"ix_batch_queue_lease_until"}
 

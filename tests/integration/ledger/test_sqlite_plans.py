@@ -13,7 +13,7 @@ from tagmill.ledger.runs import requeue_images
 #: tables that grow with the number of images
 GROWING = {
     *("entry", "batch", "batch_outcome", "image_failure", "batch_failure", "image_content"),
-    *("result", "further_label", "result_mask", "known_file", "catalog_entry"),
+    *("result", "further_label", "result_mask", "known_file", "known_url", "catalog_entry"),
 }
 
 

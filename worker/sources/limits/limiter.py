@@ -9,7 +9,8 @@ import math
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from tagmill.fetch_options import HostLimits
@@ -35,6 +36,8 @@ class _Host:
     #: limits -> requests that wait for it or are under way
     limits: Counter[HostLimits] = field(default_factory=Counter)
     waiting: int = 0
+    #: those of them whose threads wait, and which begin before the others
+    ahead: int = 0
     under_way: int = 0
     slots: int = 0
     #: until when they may be used
@@ -115,11 +118,26 @@ class HostLimiter:
             found.waiting -= 1
             self._forget(found, limits)
 
-    def begin(self, host: str, limits: HostLimits, now: float) -> bool:
+    @contextmanager
+    def ahead(self, host: str, limits: HostLimits) -> Iterator[None]:
+        """Note a request whose thread waits during the block: others begin after it."""
+        self.expect(host, limits)
+        with self._changed:
+            self._hosts[host].ahead += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._hosts[host].ahead -= 1
+            self.leave(host, limits)
+            for call in self.granted:
+                call()
+
+    def begin(self, host: str, limits: HostLimits, now: float, *, ahead: bool = False) -> bool:
         """Take a slot and a turn for a request that begins now. Return False if there is none."""
         with self._changed:
             found = self._hosts.get(host)
-            if found is None or self._begins_at(found, now) > now:
+            if found is None or self._begins_at(found, now, ahead) > now:
                 return False
             if found.lowest().rate:
                 found.turns.popleft()
@@ -138,7 +156,7 @@ class HostLimiter:
         """Return when a request may begin that waits; infinity if that is not known yet: `granted` is called then."""
         with self._changed:
             found = self._hosts.get(host)
-            return math.inf if found is None else self._begins_at(found, now)
+            return math.inf if found is None else self._begins_at(found, now, ahead=False)
 
     def close(self) -> None:
         """End the thread."""
@@ -146,7 +164,9 @@ class HostLimiter:
             self._closed = True
             self._changed.notify()
 
-    def _begins_at(self, found: _Host, now: float) -> float:
+    def _begins_at(self, found: _Host, now: float, ahead: bool) -> float:
+        if found.ahead and not ahead:
+            return math.inf
         if found.under_way >= found.slots or now >= found.ends:
             return math.inf
         if not found.lowest().rate:

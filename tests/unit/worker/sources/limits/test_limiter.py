@@ -4,14 +4,19 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 
 import pytest
+from support.http_site import Site, reply
 from support.services import ExternalRedis, RedisServer
 
 from tagmill.fetch_options import HostLimits
+from worker.sources.fetcher import Fetcher, FetchLimits
+from worker.sources.host_pool import HostPool
 from worker.sources.limits.grants import Ask, Grant, Grants, OwnGrants
 from worker.sources.limits.limiter import HostLimiter
 from worker.sources.limits.redis_grants import RedisGrants
+from worker.sources.terms import Terms
 
 NONE = HostLimits()
 
@@ -174,3 +179,19 @@ def test_nothing_begins_once_what_was_granted_has_ended(
     while not failures:
         time.sleep(0.01)
     assert found.begins_at("h", time.monotonic()) == math.inf
+
+
+def test_a_thread_that_waits_is_ahead_of_images_in_the_pool(limiter: Callable[[Grants], HostLimiter]) -> None:
+    with closing(Site()) as site:
+        site.replies["/a.jpg"] = reply(body=b"picture")
+        limits = FetchLimits(1000, 10.0, True)
+        http = limits.http_reader(limiter(OwnGrants()))
+        pool, terms = HostPool(4, http.paces), Terms(limits=HostLimits(1, 20.0))
+        reader = Fetcher([], limits, http)
+        waiting = pool.fetch(
+            ((f"{site.url}/a.jpg?{n}", terms) for n in range(40)), lambda answer: answer, reader.remote
+        )
+        assert reader.fetch(f"{site.url}/a.jpg", terms).data == b"picture"
+        assert sum(future.done() for future in waiting) < 40
+        assert [future.result(10).data for future in waiting] == [b"picture"] * 40
+        pool.shutdown()
