@@ -7,7 +7,7 @@ from pathlib import Path
 
 from producer.sources.base import Problem, Row, Skipped, folder_of, problem_with, reason_of
 from producer.sources.choose import choose
-from producer.sources.manifests.formats import is_file, label_of, manifest_reader
+from producer.sources.manifests.formats import MANIFEST_READERS, is_file, label_of, manifest_reader
 from producer.sources.options import READ_ALL, ReadOptions
 from producer.sources.parts import NO_SOURCE, on_disk, parts_of
 from producer.sources.seen_keys import SeenKeys
@@ -151,5 +151,7 @@ def _why_empty(source: str, skipped: SkippedFiles, options: ReadOptions) -> Prob
         return Problem(label_of(source), "the manifest holds no entries", empty=True)
     where = "there" if is_stored(source) else "in this folder"
     why = "; ".join((f"no images {where}; looked for {', '.join(SUFFIXES)}", *skipped.lines()))
+    if manifests := [suffix for suffix in MANIFEST_READERS if suffix in skipped]:
+        why += f"; if these are manifests, name them: {source.rstrip('/')}/*{manifests[0]}"
     # Names that must be corrected are a mistake, not an empty folder.
     return Problem(source, why, empty=NOT_UTF8 not in skipped)

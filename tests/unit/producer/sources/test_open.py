@@ -29,6 +29,12 @@ def test_a_source_of_an_unknown_kind_is_an_error_that_names_the_known_suffixes(t
     assert ".csv, .tsv, .txt, .jsonl, .ndjson, .parquet, .jpg" in error_of(tmp_path / "shop.xlsx")
 
 
+def test_a_folder_of_manifests_is_an_error_that_says_how_to_name_them(tmp_path: Path) -> None:
+    make_files(tmp_path, "part-00000.parquet", "_SUCCESS")
+    with pytest.raises(NothingToDo, match=r"if these are manifests, name them: .*/\*\.parquet$"):
+        image_keys(tmp_path)
+
+
 def test_several_sources_are_read_in_order(tmp_path: Path) -> None:
     make_files(tmp_path, "a/2.jpg", "b/1.jpg")
     assert image_keys(tmp_path / "a", tmp_path / "b") == ["2.jpg", "1.jpg"]
