@@ -10,11 +10,11 @@ ENV PATH=/opt/tagmill/bin:$PATH
 COPY . .
 
 FROM builder AS build-cpu
-RUN --mount=type=cache,target=/root/.cache/pip pip install --constraint constraints.txt '.[cpu,cloud,heif,postgres,ops]'
+RUN --mount=type=cache,target=/root/.cache/pip pip install --constraint constraints.txt '.[cpu,cloud,heif,parquet,postgres,ops]'
 
 FROM builder AS build-gpu
 # The extra installs CUDA and cuDNN as wheels; the host needs only the driver and the NVIDIA container toolkit.
-RUN --mount=type=cache,target=/root/.cache/pip pip install --constraint constraints.txt '.[gpu,gpu-decode,cloud,heif,postgres,ops]'
+RUN --mount=type=cache,target=/root/.cache/pip pip install --constraint constraints.txt '.[gpu,gpu-decode,cloud,heif,parquet,postgres,ops]'
 
 FROM python:${PYTHON_VERSION}-slim AS runtime
 RUN groupadd --gid 10001 tagmill \

@@ -252,7 +252,7 @@ def test_images_run_as_the_user_of_the_compose_file_and_install_tested_versions(
 
 def test_images_hold_no_torch() -> None:
     extras = re.findall(r"pip install .*'\.\[(.+)\]'", (ROOT / "Dockerfile").read_text())
-    assert sorted(extras) == ["cpu,cloud,heif,postgres,ops", "gpu,gpu-decode,cloud,heif,postgres,ops"]
+    assert sorted(extras) == ["cpu,cloud,heif,parquet,postgres,ops", "gpu,gpu-decode,cloud,heif,parquet,postgres,ops"]
     for chosen in extras:
         installed = closure("tagmill", frozenset(chosen.split(",")))
         assert {"celery", "flower", "psycopg", "redis"} <= installed
