@@ -88,10 +88,9 @@ def notes(progress: RunProgress, figures: RunFigures, chosen: Selected, seed: in
     """Return what a reader must know before the figures."""
     said = []
     if progress.pending:
-        said.append(
-            f"The run is {progress.state}: {count_images(progress.pending)} had no outcome when this page was written. "
-            "Write it again once the run is done."
-        )
+        advice = "Retry the run to tag them." if progress.ended else "Write it again once the run is done."
+        missing = f"{count_images(progress.pending)} had no outcome when this page was written"
+        said.append(f"The run is {progress.state}: {missing}. {advice}")
     if not chosen.everything:
         parts = [
             (chosen.failed, "that failed"),
@@ -104,9 +103,9 @@ def notes(progress: RunProgress, figures: RunFigures, chosen: Selected, seed: in
             f"Figures and charts are of all {figures.images:,} images. The grid shows {len(chosen.positions):,} of them"
             + (f": {listed}." if listed else ".")
         )
-    missing = figures.truths - figures.with_truth
-    if missing > 0:
-        said.append(f"Of the truth, {missing:,} {'key is' if missing == 1 else 'keys are'} not in this run.")
+    others = figures.truths - figures.with_truth
+    if others > 0:
+        said.append(f"Of the truth, {others:,} {'key is' if others == 1 else 'keys are'} not in this run.")
     return said
 
 

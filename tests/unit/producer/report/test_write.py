@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from sqlalchemy import Engine
+from support.ledger import new_model, new_run
 from support.reported import KINDS, Reported, add_reported_run
 
 from producer.cli.report import report as command
@@ -16,6 +17,7 @@ from producer.report.advice import ADVICE, retry_command
 from producer.report.write import Report, ReportOptions, write_report
 from tagmill.errors import InputError
 from tagmill.ledger.cost import RunCost
+from tagmill.ledger.runs import cancel_run
 from tagmill.outcomes import ErrorCode
 from tagmill.settings import Settings
 
@@ -67,6 +69,17 @@ def test_the_cost_is_shown_if_the_settings_have_prices(
     monkeypatch.setattr("producer.report.write.run_cost", lambda *_: RunCost(60, 90.0, 0.0, 20.0, 0.00015))
     _, page = written(database, run[0], tmp_path / "report.html", images=0)
     assert "cost of 1,000 images 0.0025 0.00015 in all" in texts(page)
+
+
+def test_a_run_without_results_is_a_page_that_says_so(database: Engine, tmp_path: Path) -> None:
+    run_id = new_run(database, new_model(database))
+    found, page = written(database, run_id, tmp_path / "report.html")
+    assert (found.images, found.shown, found.unreadable) == (3, 3, 0)
+    said = texts(page)
+    assert "The run is queued: 3 images had no outcome when this page was written. Write it again" in said
+    assert "This model gave no label to any image." in said
+    cancel_run(database, run_id)
+    assert "The run is cancelled: 3 images had no outcome" in texts(written(database, run_id, tmp_path / "b.html")[1])
 
 
 def test_an_image_that_changed_or_is_gone_is_on_the_page_without_a_preview(
