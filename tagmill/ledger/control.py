@@ -84,7 +84,7 @@ def take_over_publishing(engine: Engine, run_id: int) -> None:
             raise NothingToDo(f"run {run_id} was cancelled; queue the rest of it with: tagmill run retry {run_id}")
         if state == RunState.PAUSED:
             raise NothingToDo(f"run {run_id} is paused; go on with: tagmill run resume {run_id}")
-        left = select(batch.c.id).where(batch.c.run_id == run_id, UNPUBLISHED).limit(1)
+        left = select(batch.c.id).where(batch.c.run_id == run_id, UNPUBLISHED).order_by(batch.c.seq).limit(1)
         if connection.execute(left).one_or_none() is None:
             raise NothingToDo(f"run {run_id} is queued already; follow it with: tagmill run watch {run_id}")
         until = epoch_now() + PUBLISH_SECONDS
