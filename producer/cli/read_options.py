@@ -1,5 +1,6 @@
 """The options of `tagmill submit` and `tagmill tag` that say how sources are read."""
 
+import sys
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -101,4 +102,5 @@ class _Notes:
     def tell(self, note: str) -> None:
         if note not in self._shown:
             self._shown.add(note)
-            click.echo(legible(note), err=True)
+            # Not click.echo, which writes into the line of a progress bar.
+            sys.stderr.write(f"{legible(note)}\n")
