@@ -65,5 +65,7 @@ def _open(scheme: str, root: str) -> Any:
     except ImportError as error:
         raise ConfigurationError(f"{scheme}:// needs further packages; pip install {packages}") from error
     # Only the host is taken from the URL: chains of file systems, logins and options in URLs have no effect.
-    options = kind._get_kwargs_from_urls(f"{scheme}://{root}/") if scheme in _WITH_HOST else {}
-    return kind(**options, skip_instance_cache=True, use_listings_cache=False)
+    options: dict[str, Any] = kind._get_kwargs_from_urls(f"{scheme}://{root}/") if scheme in _WITH_HOST else {}
+    if scheme != "sftp":  # it keeps no listings, and passes what it does not know on to paramiko
+        options["use_listings_cache"] = False
+    return kind(**options, skip_instance_cache=True)

@@ -2,10 +2,13 @@
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import fsspec
 import pytest
+from support.ftp_server import FtpServer
 
+from producer.sources.open import open_sources
 from tagmill.locations import SCHEMES, Kind
 from tagmill.outcomes import ErrorCode, ImageFailure
 from tagmill.stores import file_system
@@ -83,6 +86,53 @@ def test_a_library_that_fails_is_named_without_its_message(
     monkeypatch.setattr(file_system, "_open", fail)
     failure = failure_of(shop, "memory://shop/in/1.jpg")
     assert (failure.code, failure.detail) == (ErrorCode.FETCH_FAILED, "memory://shop/in/1.jpg: EOFError")
+
+
+def test_a_real_ftp_server_is_listed_and_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("in/b.jpg", "in/a/1 %20#@2x.jpg", "in/.hidden.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+    (tmp_path / "in" / "m.csv").write_text("image_key,uri\nx,a/1 %20#@2x.jpg\n")
+    monkeypatch.setitem(fsspec.config.conf, "ftp", {"username": "anna", "password": "s3cret"})
+    server = FtpServer(tmp_path, "anna", "s3cret")
+    uris = [f"{server.url}/in/a/1 %20#@2x.jpg", f"{server.url}/in/b.jpg"]
+    assert [entry.uri for entry in open_sources([f"{server.url}/in/"])] == uris
+    assert [entry.uri for entry in open_sources([f"{server.url}/in/m.csv"])] == uris[:1]
+    shop = Fetcher([f"{server.url}/in/"], FetchLimits(1000, 5.0))
+    assert [shop.fetch(uri).data for uri in uris] == [b"in/a/1 %20#@2x.jpg", b"in/b.jpg"]
+    assert failure_of(shop, f"{server.url}/in/c.jpg").code == ErrorCode.NOT_FOUND
+    (tmp_path / "in" / "b.jpg").write_bytes(b"another picture")
+    assert shop.fetch(uris[1]).data == b"another picture"  # no listing is kept
+    forget_all()
+    monkeypatch.setitem(fsspec.config.conf, "ftp", {"username": "anna", "password": "wrong"})
+    assert failure_of(shop, uris[1]).detail == f"{uris[1]}: access denied"
+    server.close()
+
+
+def forget_all() -> None:
+    """Have this thread open new connections."""
+    file_system._opened.__dict__.clear()
+
+
+@pytest.mark.parametrize("scheme", sorted(scheme for scheme, kind in SCHEMES.items() if kind is Kind.FILE_SYSTEM))
+def test_only_the_host_of_a_location_reaches_its_file_system(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class FileSystem:
+        def __init__(self, **options: object) -> None:
+            self.options = options
+
+        @staticmethod
+        def _get_kwargs_from_urls(url: str) -> dict[str, object]:
+            return {"url": url}
+
+    monkeypatch.setattr(fsspec, "get_filesystem_class", lambda found: FileSystem)
+    forget_all()
+    options = file_system.open_file_system(scheme, "host:22").options
+    forget_all()
+    assert options.pop("skip_instance_cache") is True
+    # paramiko would get an option that it does not know.
+    assert options.pop("use_listings_cache", None) is (None if scheme == "sftp" else False)
+    assert options == ({} if scheme == "hf" else {"url": f"{scheme}://host:22/"})
+    assert scheme in fsspec.available_protocols()
 
 
 @pytest.mark.parametrize(
