@@ -12,7 +12,9 @@ from support.s3_server import S3Server
 
 from tagmill.db.connection import connect
 from tagmill.db.schema import model, run
+from tagmill.db.schema import run as run_table
 from tagmill.errors import BundleError, NothingToDo
+from tagmill.fetch_options import FetchOptions, HostLimits
 from tagmill.ledger.progress import RunProgress
 from tagmill.outcomes import ErrorCode
 from tagmill.records import Entry
@@ -122,3 +124,25 @@ def test_a_bundle_that_does_not_load_is_an_error_before_any_source_is_read(sqlit
             0,
         ]
     engine.dispose()
+
+
+def test_the_fetch_options_of_the_last_command_count_for_what_is_left_of_a_run(
+    sqlite_url: str, tmp_path: Path, site: Site
+) -> None:
+    manifest = tmp_path / "urls.csv"
+    manifest.write_text(f"image_key,uri\na,{site.url}/none.jpg\n")
+    bundle = write_classifier(tmp_path / "c.onnx")
+    settings = local_settings(Settings(device="cpu", allow_private_hosts="127.0.0.1"), sqlite_url)
+    stored = []
+    for limits, retry in ((HostLimits(2, 5.0), None), (HostLimits(3), []), (None, [])):
+        fetching = FetchOptions(limits=limits)
+        command = ([str(manifest)], [bundle], 2, lambda progress: None, retry)
+        run = tag_locally(settings, *command, fetching=fetching)
+        with run.engine.connect() as connection:
+            stored.append(connection.execute(select(run_table.c.parameters)).scalar_one())
+    names = ("per_host", "per_host_rate", "batch_size")
+    assert [[parameters.get(name) for name in names] for parameters in stored] == [
+        [2, 5, 2],
+        [3, 0, 2],
+        [None, None, 2],
+    ]
