@@ -14,6 +14,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+#: runs whose rest is kept for their next batch
+MOST_RUNS = 100
+
 
 class SharedClock:
     """Splits what a clock counts among those that use it at the same time, in equal parts."""
@@ -118,7 +121,12 @@ class Spending:
         finally:
             _current.reset(token)
             with self._lock:
-                self._add(self._left[run_id], account)
+                self._keep(run_id, account)
+
+    def _keep(self, run_id: int, account: Account) -> None:
+        self._add(self._left[run_id], account)
+        while len(self._left) > MOST_RUNS:  # the oldest: messages may name runs that there are none of
+            del self._left[next(iter(self._left))]
 
     def _add(self, account: Account, more: Account | None) -> None:
         if more is not None:

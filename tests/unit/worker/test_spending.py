@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from worker.spending import SharedClock, Spending, counting_children, current_account
+from worker.spending import MOST_RUNS, SharedClock, Spending, counting_children, current_account
 from worker.timeout_pool import TimeoutPool
 
 
@@ -81,3 +81,14 @@ def test_the_cpu_time_of_all_threads_and_of_child_processes_is_counted() -> None
         with counting_children():
             subprocess.run([sys.executable, "-c", "sum(range(3_000_000))"], check=True)
         assert taken()[0] > 0.02
+
+
+def test_runs_that_there_are_none_of_are_forgotten() -> None:
+    now = Clock()
+    spending = Spending(now)
+    for run_id in range(MOST_RUNS + 1):
+        with spending.of_batch(run_id):
+            now.now += 1
+    for run_id, left in ((0, 0.0), (MOST_RUNS, 1.0)):
+        with spending.of_batch(run_id) as taken:
+            assert taken() == (left, 0.0)
