@@ -15,13 +15,13 @@ from tagmill.tasks.base import task_named
 
 
 def write_fiftyone(about: ResultSet, folder: Folder, options: WriteOptions) -> int:
-    """Write MODEL/labels.json for each model. Return the number of images, each as often as a model tagged it."""
+    """Write MODEL/labels.json for each model. Return the number of images of the largest dataset."""
     count = 0
     for name, model in dict(about.models).items():
         chosen = of_one_model(about, name)
         with folder.open(f"{safe_folder(name)}/labels.json") as out:
             write = write_coco if task_named(model.task).gives_masks else _write_classification
-            count += write(chosen, chosen, out, options)
+            count = max(count, write(chosen, chosen, out, options))
     return count
 
 

@@ -40,15 +40,14 @@ _SEGMENTED = {"objects": _OBJECTS}
 def write_hf(about: ResultSet, folder: Folder, options: WriteOptions) -> int:
     """Write data/MODEL/train-00000.parquet and so on, and README.md, which lists the configurations.
 
-    Return the number of images, each as often as a model tagged it.
+    Return the number of images of the largest configuration.
     """
     configurations, count = [], 0
     for name, model in dict(about.models).items():
         place, write = f"data/{safe_folder(name)}", partial(_write_file, model)
         configurations.append({"config_name": safe_folder(name), "data_files": f"{place}/train-*.parquet"})
-        count += write_shards(
-            of_one_model(about, name), write, folder, place + "/train-{number}.parquet", _FILE, options
-        )
+        chosen, files = of_one_model(about, name), place + "/train-{number}.parquet"
+        count = max(count, write_shards(chosen, write, folder, files, _FILE, options))
     with folder.open("README.md") as out:
         # JSON is YAML, too.
         out.write(f"---\nconfigs: {json.dumps(configurations)}\n---\n\nTagmill results, {about.title}\n".encode())
