@@ -24,7 +24,7 @@ from support.services import PostgresServer, RedisServer, create_database
 
 from benchmarks.support.catalogs import write_set
 from benchmarks.support.machine import machine, tell
-from producer.submit import publish_run
+from producer.publish import publish_run
 from tagmill.broker.app import make_app
 from tagmill.db.connection import connect
 from tagmill.settings import Settings

@@ -31,7 +31,7 @@ from support.processes import environment
 from support.services import PostgresServer, RedisServer, create_database
 
 from benchmarks.support.machine import tell
-from producer.submit import publish_run
+from producer.publish import publish_run
 from tagmill.broker.app import make_app
 from tagmill.broker.message import BatchMessage
 from tagmill.bundles.metadata import BundleSpec

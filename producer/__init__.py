@@ -1,1 +1,50 @@
-"""Submit the images of a catalog as a run of batches, and write the results of a run."""
+"""Submit runs, and write their results: `from producer import submit, wait, status, results`."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from producer.api.results import Results, results
+    from producer.api.runs import Submitted, status, submit, wait
+    from producer.output.image_result import ImageResult
+    from producer.sources.options import ReadOptions
+    from tagmill.fetch_options import FetchOptions, HostLimits
+    from tagmill.ledger.progress import RunProgress
+    from tagmill.where import Where
+
+__all__ = [
+    "FetchOptions",
+    "HostLimits",
+    "ImageResult",
+    "ReadOptions",
+    "Results",
+    "RunProgress",
+    "Submitted",
+    "Where",
+    "results",
+    "status",
+    "submit",
+    "wait",
+]
+
+_MODULES = {
+    "FetchOptions": "tagmill.fetch_options",
+    "HostLimits": "tagmill.fetch_options",
+    "ImageResult": "producer.output.image_result",
+    "ReadOptions": "producer.sources.options",
+    "Results": "producer.api.results",
+    "RunProgress": "tagmill.ledger.progress",
+    "Submitted": "producer.api.runs",
+    "Where": "tagmill.where",
+    "results": "producer.api.results",
+    "status": "producer.api.runs",
+    "submit": "producer.api.runs",
+    "wait": "producer.api.runs",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for, and nothing before: commands import this package, too, and start in a moment."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)

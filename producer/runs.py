@@ -6,7 +6,7 @@ from functools import partial
 from celery import Celery
 from sqlalchemy import Engine
 
-from producer.submit import publish_run
+from producer.publish import publish_run
 from tagmill.broker.publish import publish
 from tagmill.broker.remove import remove_messages
 from tagmill.db.connection import database_time

@@ -19,7 +19,7 @@ from support.processes import Worker, environment, wait_until
 from support.services import PostgresServer, RedisServer, create_database
 
 from benchmarks.support.job import Job, Timed
-from producer.submit import publish_run
+from producer.publish import publish_run
 from tagmill.broker.app import make_app
 from tagmill.db.connection import connect
 from tagmill.db.migrate import upgrade

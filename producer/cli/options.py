@@ -5,9 +5,8 @@ from contextlib import contextmanager
 
 import click
 from click.core import ParameterSource
-from kombu.exceptions import OperationalError
 
-from tagmill.errors import BrokerRefusedError, ExitCode, OutputError, ServiceDown, first_line
+from tagmill.errors import ExitCode, OutputError
 from tagmill.ledger.rerun import Rerun
 
 MAX_QUEUED = click.option(
@@ -39,21 +38,6 @@ def require_nothing_else() -> None:
     given = {name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
     if given - _BESIDE_RESUME or context.params.get("sources"):
         raise click.UsageError("--resume goes with --max-queued, --wait and --json alone: the run is in SQL already.")
-
-
-@contextmanager
-def explain_broker_outage(run_id: int) -> Iterator[None]:
-    """Say, if the broker does not answer or refuses, that the run is in SQL: submitting again doubles it."""
-    advice = (
-        f"run {run_id} is in SQL, do not submit it again: "
-        "workers take it up once TAGMILL_BROKER_URL answers, or at once after `tagmill run reconcile`"
-    )
-    try:
-        yield
-    except OperationalError as error:
-        raise ServiceDown(f"the broker does not answer ({first_line(error)}); {advice}") from error
-    except BrokerRefusedError as error:
-        raise BrokerRefusedError(f"{error}; {advice}") from error
 
 
 @contextmanager

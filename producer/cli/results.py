@@ -4,12 +4,12 @@ from pathlib import Path
 
 import click
 
-from producer.results.formats import WRITERS, Format
-from producer.results.output import write_results
-from producer.results.query import ResultQuery
-from producer.results.result_set import ResultSet, select_results
-from producer.results.writers.base import MasksAs, WriteOptions
-from producer.results.writers.mask_png_writer import require_segmenter, write_masks
+from producer.output.formats import WRITERS, Format
+from producer.output.query import ResultQuery
+from producer.output.result_set import ResultSet, select_results
+from producer.output.write import write_results
+from producer.output.writers.base import MasksAs, WriteOptions
+from producer.output.writers.mask_png_writer import require_segmenter, write_masks
 from tagmill.cli.param_types import Finite
 from tagmill.db.migrate import open_database
 from tagmill.errors import InputError

@@ -5,7 +5,8 @@ import json
 import click
 from kombu.exceptions import OperationalError
 
-from producer.cli.options import explain_broker_outage, explain_interruption
+from producer.broker_outage import explain_broker_outage
+from producer.cli.options import explain_interruption
 from tagmill.cli.console import open_console
 from tagmill.cli.param_types import AS_JSON, PRIORITY, error_codes
 from tagmill.cli.run_display import exit_code, runs_table, status_table, watch

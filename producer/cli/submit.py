@@ -8,20 +8,21 @@ import click
 from sqlalchemy import Engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from producer.broker_outage import explain_broker_outage
 from producer.cli.interruption import interruptible
 from producer.cli.options import (
     MAX_QUEUED,
     RERUN,
     RESUME,
-    explain_broker_outage,
     explain_full_disk,
     explain_interruption,
     require_nothing_else,
 )
 from producer.cli.read_options import read_options
-from producer.sources.open import check, open_sources, roots_of
+from producer.publish import publish_run
+from producer.sources.open import check, roots_of
 from producer.sources.options import ReadOptions
-from producer.submit import publish_run
+from producer.submission import Submission, WrittenRun, write_run
 from tagmill.broker.app import make_app, require_shared_broker
 from tagmill.cli.console import open_console
 from tagmill.cli.fetch_options import fetch_options
@@ -33,8 +34,7 @@ from tagmill.fetch_options import FetchOptions
 from tagmill.images.file_names import SkippedFiles
 from tagmill.ledger.control import take_over_publishing
 from tagmill.ledger.progress import RunProgress, run_progress
-from tagmill.ledger.rerun import Chooser, Rerun
-from tagmill.ledger.runs import create_run
+from tagmill.ledger.rerun import Rerun
 from tagmill.priority import Priority
 from tagmill.registry.models import resolve
 from tagmill.settings import Settings, load_settings
@@ -105,28 +105,22 @@ def submit(
         raise click.UsageError("Missing option '--model'.")
     settings = require_shared_broker(load_settings())
     engine = open_database(settings.database_url)
-    chosen = list({found.sha256: found for found in (resolve(engine, wanted) for wanted in models)}.values())
-    skipped, chooser = SkippedFiles(), Chooser(engine, Rerun(rerun), chosen)
-    roots: list[Path | str] = [*roots_of(sources, read), *extra_roots]
+    wanted = Submission(
+        sources,
+        models,
+        batch_size=batch_size,
+        allow_roots=extra_roots,
+        priority=Priority.parse(priority),
+        rerun=Rerun(rerun),
+        read=read,
+        fetch=fetching,
+    )
     with interruptible(engine, max_queued) as submission, progress_bar(open_console(stderr=True)) as bar:
         task = bar.add_task("submit", total=None, note="writing to SQL")
-        run_id = create_run(
-            *(
-                engine,
-                " ".join(sources),
-                chooser.choose(open_sources(sources, skipped, read)),
-                chosen,
-                roots,
-                batch_size,
-                settings.queue,
-            ),
-            progress=lambda images: bar.update(task, completed=images),
-            priority=Priority.parse(priority),
-            fetching=fetching,
-        )
-        submission.written(run_id)
-        batches = _publish(settings, engine, run_id, max_queued, lambda note: bar.update(task, note=note))
-    return _show(engine, run_id, batches, skipped, chooser, wait, as_json)
+        written = write_run(engine, wanted, settings.queue, lambda images: bar.update(task, completed=images))
+        submission.written(written.run)
+        batches = _publish(settings, engine, written.run, max_queued, lambda note: bar.update(task, note=note))
+    return _show(engine, written, batches, wait, as_json)
 
 
 def _publish_rest(run_id: int, max_queued: int | None, wait: bool, as_json: bool) -> int:
@@ -138,7 +132,7 @@ def _publish_rest(run_id: int, max_queued: int | None, wait: bool, as_json: bool
         submission.written(run_id)
         task = bar.add_task("submit", total=None, note="")
         batches = _publish(settings, engine, run_id, max_queued, lambda note: bar.update(task, note=note))
-    return _show(engine, run_id, batches, SkippedFiles(), None, wait, as_json)
+    return _show(engine, WrittenRun(run_id, SkippedFiles(), 0, ""), batches, wait, as_json)
 
 
 def _publish(
@@ -157,27 +151,16 @@ def _publish(
     return batches
 
 
-def _show(
-    engine: Engine,
-    run_id: int,
-    batches: int,
-    skipped: SkippedFiles,
-    chooser: Chooser | None,
-    wait: bool,
-    as_json: bool,
-) -> int:
+def _show(engine: Engine, written: WrittenRun, batches: int, wait: bool, as_json: bool) -> int:
     """Show a run that is queued, or watch it to its end; return the exit code."""
-    with explain_interruption(run_id):
-        progress = watch(engine, run_id) if wait else run_progress(engine, run_id)
+    with explain_interruption(written.run):
+        progress = watch(engine, written.run) if wait else run_progress(engine, written.run)
         if as_json:
-            left_out = {"left_out": chooser.left_out} if chooser else {}
-            click.echo(json.dumps(progress.to_json() | skipped.to_json() | left_out))
+            click.echo(json.dumps(progress.to_json() | written.skipped.to_json() | {"left_out": written.left_out}))
         else:
-            for line in skipped.lines():
+            for line in (*written.skipped.lines(), *filter(None, [written.reason])):
                 click.echo(line)
-            if chooser and chooser.left_out:
-                click.echo(chooser.reason())
-            click.echo(f"run {run_id}: {progress.images} images in {batches} batches, {ending(progress)}")
+            click.echo(f"run {progress.run}: {progress.images} images in {batches} batches, {ending(progress)}")
             click.echo(_next_step(progress))
     return exit_code(progress)
 

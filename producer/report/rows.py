@@ -4,9 +4,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from producer.output.image_result import ImageResult
 from producer.report.measure.figures import ModelFigures
 from producer.report.preview.outlines import Detail, outline, view_box
-from producer.results.image_result import ImageResult
 from tagmill.extra import parse_extra, text_of
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.redact import shown_uri

@@ -8,6 +8,10 @@ from typing import Any
 
 from sqlalchemy import Engine
 
+from producer.output.image_result import ImageResult
+from producer.output.model_names import unique_names
+from producer.output.read.models import run_models
+from producer.output.read.runs import read_results
 from producer.report.measure.figures import BINS, ModelFigures, RunFigures
 from producer.report.measure.selection import Selected, Selection
 from producer.report.page import write_page
@@ -15,10 +19,6 @@ from producer.report.preview.previews import Preview, previews_of
 from producer.report.preview.thumbnails import ThumbnailSize
 from producer.report.rows import RowWriter, model_table
 from producer.report.values import page_values
-from producer.results.image_result import ImageResult
-from producer.results.model_names import unique_names
-from producer.results.read.models import run_models
-from producer.results.read.runs import read_results
 from tagmill.errors import InputError
 from tagmill.files import open_atomic
 from tagmill.ledger.cost import run_cost

@@ -39,7 +39,7 @@ def test_help_lists_every_command() -> None:
 
 def test_a_producer_loads_neither_torch_nor_onnxruntime() -> None:
     code = (
-        "import sys, producer.cli.submit, tagmill.cli.exit, tagmill.registry.models, producer.results.image_grid; "
+        "import sys, producer.cli.submit, tagmill.cli.exit, tagmill.registry.models, producer.output.image_grid; "
         "print(sorted({'torch', 'onnxruntime', 'onnx', 'matplotlib'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg
 from sqlalchemy import Engine
 
-from producer.results.read.runs import read_results
+from producer.output.read.runs import read_results
 from support.filled import FilledRun
 from support.ledger import QUEUE, digest
 from support.services import libpq_url

@@ -1,7 +1,7 @@
 """Results for tests of the formats: an image that a classifier and a segmenter tagged, and one that failed."""
 
-from producer.results.extra_columns import ExtraColumn, Kind
-from producer.results.image_result import ImageResult
+from producer.output.extra_columns import ExtraColumn, Kind
+from producer.output.image_result import ImageResult
 from support.image_fixtures import square
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.registry.models import Model

@@ -14,13 +14,13 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from producer.output.image_grid import Cell, draw_grid
+from producer.output.image_result import ImageResult
+from producer.output.model_names import unique_names
+from producer.output.read.runs import read_results
+from producer.output.writers.mask_png_writer import index_map, write_masks
 from producer.report.measure.truth import read_truth
 from producer.report.write import ReportOptions, write_report
-from producer.results.image_grid import Cell, draw_grid
-from producer.results.image_result import ImageResult
-from producer.results.model_names import unique_names
-from producer.results.read.runs import read_results
-from producer.results.writers.mask_png_writer import index_map, write_masks
 from tagmill.bundles.starter import starter_bundles
 from tagmill.cli.console import open_console
 from tagmill.cli.run_display import counting_bar

@@ -13,10 +13,10 @@ from pathlib import Path
 from celery import Celery
 from sqlalchemy import Engine
 
+from producer.publish import publish_run
 from producer.runs import reconcile
 from producer.sources.open import absolute_source, open_sources, roots_of
 from producer.sources.options import READ_ALL, ReadOptions
-from producer.submit import publish_run
 from tagmill.broker.app import make_app
 from tagmill.db.connection import connect
 from tagmill.db.migrate import upgrade

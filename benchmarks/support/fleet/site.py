@@ -6,7 +6,7 @@ from pathlib import Path
 from support.services import create_database, drop_database
 
 from benchmarks.support.fleet.load import Load, Place, Servers
-from producer.submit import publish_run
+from producer.publish import publish_run
 from tagmill.broker.app import make_app
 from tagmill.bundles.metadata import BundleSpec
 from tagmill.db.connection import connect

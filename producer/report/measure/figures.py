@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from producer.output.image_result import ImageResult
 from producer.report.measure.accuracy import Accuracy
-from producer.results.image_result import ImageResult
 from tagmill.redact import shown_uri
 from tagmill.registry.models import Model
 from tagmill.tasks.base import Task, task_named

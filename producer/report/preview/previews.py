@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+from producer.output.image_result import ImageResult
 from producer.report.preview.image_bytes import ImageReader
 from producer.report.preview.thumbnails import ThumbnailSize, thumbnail
 from producer.report.preview.unreadable import UnreadableError
 from producer.report.rows import RowWriter
-from producer.results.image_result import ImageResult
 from tagmill.images.image import DecodeLimits
 from tagmill.outcomes import ImageFailure
 from tagmill.settings import Settings

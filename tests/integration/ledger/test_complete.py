@@ -7,8 +7,8 @@ from dataclasses import replace
 from sqlalchemy import Engine, select, text
 from support.ledger import SHA, batches, count, digest, new_run, result_for, take
 
-from producer.results.read.models import run_models
-from producer.results.read.runs import read_results
+from producer.output.read.models import run_models
+from producer.output.read.runs import read_results
 from tagmill.db.schema import batch, batch_outcome, catalog_entry, image_content, image_failure, result_mask
 from tagmill.db.schema import result as result_table
 from tagmill.ledger import leases

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 from support.ledger import batches, digest, new_run, result_for, take
 
-from producer.results.read.runs import read_results
-from producer.results.read.texts import is_ascii
+from producer.output.read.runs import read_results
+from producer.output.read.texts import is_ascii
 from tagmill.db import rle_code
 from tagmill.db.schema import LABELS
 from tagmill.ledger.complete import complete

@@ -9,8 +9,8 @@ from sqlalchemy import Engine, select, text
 from support.catalog import CatalogRun, answer, claim, finish, new_version, submit, waiting_batches, work
 from support.ledger import QUEUE, digest
 
-from producer.results.read import pages as result_pages
-from producer.results.read.runs import read_results
+from producer.output.read import pages as result_pages
+from producer.output.read.runs import read_results
 from tagmill.db.schema import batch
 from tagmill.errors import NothingToDo
 from tagmill.ledger import leases, runs

@@ -8,11 +8,11 @@ from sqlalchemy import Engine, text
 from support.catalog import CatalogRun, answer, new_version, submit, work
 from support.ledger import QUEUE, digest
 
-from producer.results.extra_columns import ExtraColumn, Kind
-from producer.results.image_result import ImageResult
-from producer.results.query import ResultQuery
-from producer.results.read import pages
-from producer.results.result_set import select_results
+from producer.output.extra_columns import ExtraColumn, Kind
+from producer.output.image_result import ImageResult
+from producer.output.query import ResultQuery
+from producer.output.read import pages
+from producer.output.result_set import select_results
 from tagmill.errors import InputError
 from tagmill.extra import make_extra
 from tagmill.ledger.runs import create_run, requeue_images

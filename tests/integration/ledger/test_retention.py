@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Engine, text
 from support.ledger import digest
 
-from producer.results.read.runs import read_results
+from producer.output.read.runs import read_results
 from tagmill.bundles.metadata import BundleSpec
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.ledger import leases

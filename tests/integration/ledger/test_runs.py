@@ -13,9 +13,9 @@ from support.ledger import batches, count, new_run, take
 from support.processes import waiting
 from support.services import ExternalRedis, RedisServer
 
-from producer.results.read.runs import read_results
+from producer.output.read.runs import read_results
+from producer.publish import publish_run
 from producer.runs import reconcile, retry_run
-from producer.submit import publish_run
 from tagmill.broker.app import make_app
 from tagmill.broker.publish import publish
 from tagmill.bundles.metadata import BundleSpec

@@ -7,7 +7,7 @@ from sqlalchemy import Engine, event
 from support.catalog import new_version, submit, work
 from support.ledger import QUEUE
 
-from producer.results.read.runs import read_results
+from producer.output.read.runs import read_results
 from tagmill.ledger.runs import requeue_images
 
 #: tables that grow with the number of images

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, update
 from support.processes import waiting
 from support.services import RedisServer
 
-from producer.submit import publish_run
+from producer.publish import publish_run
 from tagmill.broker import message_loss
 from tagmill.broker.app import make_app
 from tagmill.broker.message_loss import recover_messages

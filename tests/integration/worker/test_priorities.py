@@ -9,8 +9,8 @@ from sqlalchemy import Engine, update
 from support.ledger import QUEUE, batches, fail, new_model, new_run, take
 from support.services import ExternalRedis, RedisServer
 
+from producer.publish import publish_run
 from producer.runs import change_priority, pause, reconcile, resume, retry_run
-from producer.submit import publish_run
 from tagmill.broker.app import make_app
 from tagmill.broker.message import BatchMessage
 from tagmill.broker.publish import publish

@@ -18,9 +18,9 @@ from support.ledger import QUEUE, batches, fail, new_model, new_run
 from support.processes import environment, tagmill, wait_until
 from support.services import ExternalRedis, RedisServer
 
-from producer import submit
+from producer import publish as publishing
+from producer.publish import publish_run
 from producer.runs import remove_cancelled, retry_run
-from producer.submit import publish_run
 from tagmill.broker import remove
 from tagmill.broker.app import make_app
 from tagmill.broker.publish import publish, shown_run
@@ -126,7 +126,7 @@ def test_between_two_chunks_a_reaper_publishes_what_lost_its_worker_and_nothing_
         assert one_pass(app, engine, redis_server) == 1
         assert take_messages(app) == batches(engine, old)
 
-    monkeypatch.setattr(submit, "publish", publish_and_reap)
+    monkeypatch.setattr(publishing, "publish", publish_and_reap)
     assert publish_run(app, engine, run_id) == 2 * PUBLISH_CHUNK + 5
     assert [len(chunk) for chunk in taken] == [PUBLISH_CHUNK, PUBLISH_CHUNK, 5]
     assert [number for chunk in taken for number in chunk] == batches(engine, run_id)
@@ -136,12 +136,12 @@ def test_between_two_chunks_a_reaper_publishes_what_lost_its_worker_and_nothing_
 #: a producer that gets a signal when it has sent half of its third chunk
 PRODUCER = f"""
 import os, sys
-from producer import submit
+from producer import publish as publishing
 from tagmill.broker.app import make_app
 from tagmill.db.connection import connect
 from tagmill.settings import load_settings
 
-chunks, publish = [], submit.publish
+chunks, publish = [], publishing.publish
 
 def publish_until_the_signal(app, batches, step, engine):
     chunks.append(batches)
@@ -150,9 +150,9 @@ def publish_until_the_signal(app, batches, step, engine):
         os.kill(os.getpid(), int(sys.argv[2]))
     publish(app, batches)
 
-submit.publish = publish_until_the_signal
+publishing.publish = publish_until_the_signal
 settings = load_settings()
-submit.publish_run(make_app(settings), connect(settings.database_url), int(sys.argv[1]))
+publishing.publish_run(make_app(settings), connect(settings.database_url), int(sys.argv[1]))
 """
 
 
@@ -231,7 +231,7 @@ def test_a_broker_that_goes_down_while_a_run_is_published_leaves_the_rest_to_the
         publish(app, found)
         redis.kill()
 
-    monkeypatch.setattr(submit, "publish", publish_and_kill)
+    monkeypatch.setattr(publishing, "publish", publish_and_kill)
     with pytest.raises(OperationalError):
         publish_run(app, engine, run_id)
     redis.start()
@@ -266,7 +266,7 @@ def test_a_run_that_is_cancelled_while_it_is_published_goes_on_with_a_retry(
         cancel_run(engine, run_id)
 
     with monkeypatch.context() as patch:
-        patch.setattr(submit, "publish", publish_and_cancel)
+        patch.setattr(publishing, "publish", publish_and_cancel)
         assert publish_run(app, engine, run_id) == PUBLISH_CHUNK == len(take_messages(app))
     assert abandoned_runs(engine, QUEUE) == []
     assert retry_run(app, engine, run_id, [], QUEUE) == 2 * PUBLISH_CHUNK

@@ -13,9 +13,9 @@ from support.ledger import QUEUE, new_model, new_run
 from support.processes import TAGMILL, tagmill, wait_until
 from support.services import ExternalRedis, RedisServer
 
-from producer import submit as publishing
+from producer import publish as publishing
 from producer.cli.interruption import interruptible
-from producer.submit import publish_run
+from producer.publish import publish_run
 from tagmill.broker.app import make_app
 from tagmill.db.schema import run
 from tagmill.errors import InputError, NothingToDo

@@ -8,8 +8,8 @@ from support.image_fixtures import write_folder
 from support.installation import Site
 from support.processes import Worker, wait_until
 
+from producer.publish import publish_run
 from producer.sources.open import open_sources
-from producer.submit import publish_run
 from tagmill.broker.app import make_app
 from tagmill.db.connection import connect
 from tagmill.ledger.cost import run_cost

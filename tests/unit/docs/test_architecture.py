@@ -7,6 +7,8 @@ reader fills in is in angle brackets, as in `tasks/<task>.py`.
 import ast
 import importlib
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -106,7 +108,18 @@ def test_a_package_says_in_one_sentence_what_it_is_for_and_imports_nothing(room:
         said = ast.get_docstring(module) or ""
         assert re.fullmatch(r"[A-Z`].*\.", said), f"{file.parent.relative_to(ROOT)}: {said}"
         assert ". " not in said, f"{file.parent.relative_to(ROOT)}: {said}"
-        assert len(module.body) == 1, f"{file.relative_to(ROOT)} is more than its docstring"
+        if file != ROOT / "producer" / "__init__.py":  # it names what Python programs import
+            assert len(module.body) == 1, f"{file.relative_to(ROOT)} is more than its docstring"
+
+
+def test_the_functions_for_python_programs_are_imported_when_they_are_used() -> None:
+    code = (
+        "import sys, producer; print(sorted(name for name in sys.modules if name.startswith(('producer.', 'tagmill'))))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    import producer
+
+    assert all(callable(getattr(producer, name)) for name in producer.__all__)
 
 
 def test_the_exit_codes_are_the_real_ones() -> None:

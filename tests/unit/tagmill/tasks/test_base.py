@@ -18,10 +18,10 @@ from PIL import Image
 from support.bundles import COLORS, write_box_finder
 
 import tagmill.tasks
-from producer.results.query import ResultQuery
-from producer.results.result_set import select_results
-from producer.results.writers.base import WriteOptions
-from producer.results.writers.csv_writer import write_csv
+from producer.output.query import ResultQuery
+from producer.output.result_set import select_results
+from producer.output.writers.base import WriteOptions
+from producer.output.writers.csv_writer import write_csv
 from tagmill.bundles.metadata import BundleSpec
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.records import Mask

@@ -12,10 +12,10 @@ from PIL import Image
 from pycocotools import mask as coco
 from support.image_fixtures import write_image
 
-from producer.results.image_result import ImageResult
-from producer.results.result_set import ResultSet
-from producer.results.writers.base import WriteOptions
-from producer.results.writers.csv_writer import write_csv
+from producer.output.image_result import ImageResult
+from producer.output.result_set import ResultSet
+from producer.output.writers.base import WriteOptions
+from producer.output.writers.csv_writer import write_csv
 from tagmill.errors import InputError, NothingToDo
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.registry.models import Model

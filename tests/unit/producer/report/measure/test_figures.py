@@ -2,8 +2,8 @@
 
 import pytest
 
+from producer.output.image_result import ImageResult
 from producer.report.measure.figures import BINS, RunFigures, bin_of
-from producer.results.image_result import ImageResult
 from tagmill.records import Mask
 from tagmill.registry.models import Model
 

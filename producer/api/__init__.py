@@ -1,0 +1,1 @@
+"""What Python programs import from `producer`: submit runs, wait for them, read their results."""

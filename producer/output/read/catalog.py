@@ -1,0 +1,93 @@
+"""Read what the catalog shows now, in the order of its keys, in flat memory."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Engine, and_, select
+
+from producer.output.image_result import ImageResult
+from producer.output.read import pages
+from producer.output.read.answers import AnswerReader, Answers
+from producer.output.read.pages import IMAGE, by_id, look_up_by_index
+from tagmill.db.any_of import any_of
+from tagmill.db.connection import reading
+from tagmill.db.schema import catalog_entry, entry
+from tagmill.outcomes import ImageStatus
+from tagmill.registry.models import Model
+
+_SHOWN = (
+    *(catalog_entry.c.image_key, catalog_entry.c.image_id, catalog_entry.c.model_id),
+    *(catalog_entry.c.run_id, catalog_entry.c.position, entry.c.uri, entry.c.extra),
+)
+_OF_ENTRY = and_(entry.c.run_id == catalog_entry.c.run_id, entry.c.position == catalog_entry.c.position)
+
+
+def read_catalog(
+    engine: Engine, models: Sequence[Model], names: Mapping[str, str], since: float | None = None
+) -> Iterator[ImageResult]:
+    """Yield what the catalog shows of some models, by key; `names` are those of the models in the results, by sha256.
+
+    A key has one image, unless its models last tagged different bytes: then it has one for each of the bytes, the
+    newest run first. With `since`, yield the keys of which something changed at that time or later, in Unix seconds.
+    """
+    # Two versions of a name never share an image here, but they may share its bytes with another key.
+    answering = AnswerReader(models, {found.sha256: found.title for found in models})
+    named = {found.id: (found.title, names[found.sha256]) for found in models}
+    last = ""
+    while True:
+        with reading(engine) as connection:
+            look_up_by_index(connection)
+            keys = _next_keys(connection, list(named), last, since)
+            if not keys:
+                return
+            last = keys[-1]
+            shown = _shown(connection, keys, list(named))
+            ids = {row.image_id for rows in shown.values() for row in rows}
+            images = by_id(connection, IMAGE, ids)
+            answers = answering.read(connection, list(ids))
+        for key in keys:
+            for rows in _by_image(shown[key]):
+                newest = rows[0]
+                image_id, sha256, width, height = images[newest.image_id]
+                found = _chosen(answers[image_id], [named[row.model_id] for row in rows])
+                facts = (sha256, width, height, *found, newest.run_id, newest.extra)
+                yield ImageResult(newest.position, key, newest.uri, ImageStatus.TAGGED, None, None, *facts)
+
+
+def _next_keys(connection: Connection, models: Sequence[int], last: str, since: float | None) -> list[str]:
+    key = catalog_entry.c.image_key
+    found = select(key).distinct().where(catalog_entry.c.model_id.in_(models), key > last)
+    if since is not None:
+        found = found.where(catalog_entry.c.changed_at >= since)
+    return list(connection.execute(found.order_by(key).limit(pages.PAGE)).scalars())
+
+
+def _shown(connection: Connection, keys: Sequence[str], models: Sequence[int]) -> Mapping[str, list[Any]]:
+    """Return the rows of the catalog of each key, the newest run first."""
+    chosen = select(*_SHOWN).join(entry, _OF_ENTRY)
+    chosen = chosen.where(any_of(catalog_entry.c.image_key, "keys"), catalog_entry.c.model_id.in_(models))
+    rows: dict[str, list[Any]] = defaultdict(list)
+    for row in connection.execute(chosen, {"keys": keys}):
+        rows[row.image_key].append(row)
+    for of_key in rows.values():
+        of_key.sort(key=lambda row: (-row.run_id, row.model_id))
+    return rows
+
+
+def _by_image(rows: Iterable[Any]) -> Iterable[list[Any]]:
+    """Return the rows of each image, in the order of the first."""
+    images: dict[int, list[Any]] = {}
+    for row in rows:
+        images.setdefault(row.image_id, []).append(row)
+    return images.values()
+
+
+def _chosen(found: Answers, names: Iterable[tuple[str, str]]) -> Answers:
+    """Return the answers of some models, under other names: pairs of the old and the new one."""
+    renamed = [(old, new) for old, new in names if old in found.models]
+    return Answers(
+        {new: found.labels[old] for old, new in renamed if old in found.labels},
+        {new: found.masks[old] for old, new in renamed if old in found.masks},
+        {new: found.models[old] for old, new in renamed},
+    )

@@ -1,0 +1,129 @@
+"""Read the images of a run, in the order of its manifest, in flat memory."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Engine, and_, func, select
+
+from producer.output.image_result import ImageResult
+from producer.output.model_names import unique_names
+from producer.output.read import pages
+from producer.output.read.answers import AnswerReader
+from producer.output.read.pages import IMAGE, by_id, look_up_by_index
+from tagmill.db.connection import reading
+from tagmill.db.schema import batch, batch_outcome, entry, image_failure
+from tagmill.ledger.positions import positions_of
+from tagmill.outcomes import ImageStatus
+from tagmill.registry.models import Model
+
+_ENTRY = (entry.c.position, entry.c.image_key, entry.c.uri, entry.c.extra)
+_FAILURE = (image_failure.c.position, image_failure.c.error_code, image_failure.c.error_detail)
+_FAILED_ENTRY = (*_FAILURE, entry.c.image_key, entry.c.uri, entry.c.extra)
+
+
+def read_results(
+    engine: Engine,
+    run_id: int,
+    models: Sequence[Model],
+    names: Mapping[str, str] | None = None,
+    since: float | None = None,
+) -> Iterator[ImageResult]:
+    """Yield every image of a run in the order of its manifest.
+
+    `names` are the names of the models by sha256, as of `unique_names`. With `since`, yield the images whose batch was
+    finished at that time or later, in Unix seconds.
+    """
+    last, batches = -1, _OpenBatches(run_id, since)
+    answering = AnswerReader(models, names or unique_names(models))
+    while True:
+        with reading(engine) as connection:
+            look_up_by_index(connection)
+            found = select(*_ENTRY).where(entry.c.run_id == run_id, entry.c.position > last)
+            page = connection.execute(found.order_by(entry.c.position).limit(pages.PAGE)).all()
+            if not page:
+                return
+            first, last = page[0].position, page[-1].position
+            tagged = batches.image_ids(connection, first, last)
+            failed = _failures(connection, run_id, first, last, since)
+            images = by_id(connection, IMAGE, tagged.values())
+            answers = answering.read(connection, list(images))
+        for position, image_key, uri, extra in page:
+            if image := images.get(tagged.get(position, -1)):
+                image_id, sha256, width, height = image
+                facts = (sha256, width, height, *answers[image_id], run_id, extra)
+                yield ImageResult(position, image_key, uri, ImageStatus.TAGGED, None, None, *facts)
+            elif failure := failed.get(position):
+                yield _failed(run_id, failure, image_key, uri, extra)
+            elif since is None:
+                yield ImageResult(
+                    *(position, image_key, uri, ImageStatus.PENDING, None, None, None, None, None),
+                    run_id=run_id,
+                    extra=extra,
+                )
+
+
+def read_failures(engine: Engine, run_id: int, since: float | None = None) -> Iterator[ImageResult]:
+    """Yield the failed images of a run in the order of its manifest; `since` as in `read_results`."""
+    last = -1
+    of_entry = and_(entry.c.run_id == image_failure.c.run_id, entry.c.position == image_failure.c.position)
+    mine = select(*_FAILED_ENTRY).join(entry, of_entry).where(image_failure.c.run_id == run_id)
+    if since is not None:
+        mine = mine.join(batch, batch.c.id == image_failure.c.batch_id).where(batch.c.finished_at >= since)
+    while True:
+        with reading(engine) as connection:
+            look_up_by_index(connection)
+            of_page = mine.where(image_failure.c.position > last).order_by(image_failure.c.position)
+            page = connection.execute(of_page.limit(pages.PAGE)).all()
+        if not page:
+            return
+        last = page[-1].position
+        for found in page:
+            yield _failed(run_id, found[:3], found.image_key, found.uri, found.extra)
+
+
+def _failed(run_id: int, failure: Any, image_key: str, uri: str, extra: str | None) -> ImageResult:
+    position, code, detail = failure
+    facts = (code, detail, None, None, None)
+    return ImageResult(position, image_key, uri, ImageStatus.FAILED, *facts, run_id=run_id, extra=extra)
+
+
+class _OpenBatches:
+    """The batches of a run whose entries are on the pages to come, read in the order of their first positions."""
+
+    def __init__(self, run_id: int, since: float | None) -> None:
+        self._chosen = batch.c.run_id == run_id
+        if since is not None:
+            self._chosen &= batch.c.finished_at >= since
+        self._run_id = run_id
+        #: batches up to this first position were read, up to this number
+        self._read_to, self._newest = -1, -1
+        self._open: list[Any] = []
+
+    def image_ids(self, connection: Connection, first: int, last: int) -> dict[int, int]:
+        """Return position -> image id of the images from `first` to `last` that were tagged."""
+        columns = (batch.c.id, batch.c.positions, batch.c.first_position, batch.c.last_position)
+        mine = select(*columns).where(self._chosen)
+        newest = select(func.max(batch.c.seq)).where(batch.c.run_id == self._run_id)
+        # A retry since the last page made further batches.
+        made_since = and_(batch.c.seq > self._newest, batch.c.first_position <= self._read_to)
+        self._open = [found for found in self._open if found.last_position >= first]
+        self._open += connection.execute(mine.where(batch.c.first_position.between(self._read_to + 1, last))).all()
+        self._open += connection.execute(mine.where(made_since)).all() if self._read_to >= 0 else []
+        self._newest = connection.execute(newest).scalar_one()
+        self._read_to = last
+        outcomes = by_id(connection, tuple(batch_outcome.c), [found.id for found in self._open])
+        return {
+            at: image
+            for found in self._open
+            if found.id in outcomes
+            for at, image in zip(positions_of(found), outcomes[found.id].image_ids, strict=True)
+            if image is not None and first <= at <= last
+        }
+
+
+def _failures(connection: Connection, run_id: int, first: int, last: int, since: float | None) -> dict[int, Any]:
+    """Return position -> position, code and detail of each failure from position `first` to `last`."""
+    mine = select(*_FAILURE).where(image_failure.c.run_id == run_id, image_failure.c.position.between(first, last))
+    if since is not None:
+        mine = mine.join(batch, batch.c.id == image_failure.c.batch_id).where(batch.c.finished_at >= since)
+    return {row[0]: row for row in connection.execute(mine).all()}

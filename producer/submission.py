@@ -1,0 +1,67 @@
+"""Write what was asked for as a run: what `tagmill submit` and `producer.submit` have in common."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Engine
+
+from producer.sources.open import open_sources, roots_of
+from producer.sources.options import READ_ALL, ReadOptions
+from tagmill.fetch_options import FETCH_ALL, FetchOptions
+from tagmill.images.file_names import SkippedFiles
+from tagmill.ledger.rerun import Chooser, Rerun
+from tagmill.ledger.runs import Progress, create_run
+from tagmill.priority import Priority
+from tagmill.registry.models import resolve
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What is to be tagged, with which models, and how."""
+
+    #: folders, images, manifests, prefixes of object stores, queries
+    sources: tuple[str, ...]
+    #: NAME or NAME@VERSION
+    models: tuple[str, ...]
+    #: images of a message
+    batch_size: int = 64
+    #: further folders and prefixes that the images may be in
+    allow_roots: tuple[str, ...] = ()
+    priority: Priority = Priority.NORMAL
+    rerun: Rerun = Rerun.ALL
+    read: ReadOptions = READ_ALL
+    fetch: FetchOptions = FETCH_ALL
+
+
+@dataclass(frozen=True)
+class WrittenRun:
+    """A run in SQL whose batches are not published yet."""
+
+    run: int
+    #: files of folders that are no entries
+    skipped: SkippedFiles
+    #: entries that `Submission.rerun` left out, and why, in words
+    left_out: int
+    reason: str
+
+
+def write_run(engine: Engine, wanted: Submission, queue: str, progress: Progress = lambda images: None) -> WrittenRun:
+    """Read the sources and write the run in one transaction: it is in SQL as a whole or not at all.
+
+    `progress` is told the number of images written so far. Raise InputError for the first entry or model that cannot be
+    used, and NothingToDo if no entry is left.
+    """
+    models = list({found.sha256: found for found in (resolve(engine, name) for name in wanted.models)}.values())
+    skipped, chooser = SkippedFiles(), Chooser(engine, wanted.rerun, models)
+    run_id = create_run(
+        engine,
+        " ".join(wanted.sources),
+        chooser.choose(open_sources(wanted.sources, skipped, wanted.read)),
+        models,
+        [*roots_of(wanted.sources, wanted.read), *wanted.allow_roots],
+        wanted.batch_size,
+        queue,
+        progress=progress,
+        priority=wanted.priority,
+        fetching=wanted.fetch,
+    )
+    return WrittenRun(run_id, skipped, chooser.left_out, chooser.reason() if chooser.left_out else "")
