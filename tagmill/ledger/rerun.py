@@ -54,8 +54,9 @@ _KEYS = select(entry.c.image_key).where(
     entry.c.run_id == bindparam("run"), entry.c.position.between(bindparam("first"), bindparam("last"))
 )
 _KEYS_AT = _KEYS.where(any_of(entry.c.position, "positions"))
-_LAST = select(func.max(entry.c.position)).where(entry.c.run_id == bindparam("run"))
+_LAST = select(entry.c.position).where(entry.c.run_id == bindparam("run")).order_by(entry.c.position.desc()).limit(1)
 _NEXT_FAILED = select(func.min(image_failure.c.run_id)).where(image_failure.c.run_id > bindparam("last"))
+#: in the order of the index over run and end, which is then the one that is used
 _UNFINISHED = (
     select(batch.c.id)
     .where(
@@ -63,6 +64,7 @@ _UNFINISHED = (
         batch.c.finished_at.is_(None),
         batch.c.status.in_((BatchStatus.QUEUED, BatchStatus.RUNNING)),
     )
+    .order_by(batch.c.finished_at)
     .limit(1)
 )
 
@@ -161,7 +163,7 @@ def _fill(connection: Connection) -> None:
             rows = [(key, run_id) for key in connection.execute(_KEYS_AT, between).scalars()]
             upsert_rows(connection, _failed_key, ("image_key", "run_id"), rows, _NEWEST)
     for run_id in _unfinished_runs(connection, failed_runs[0]) if failed_runs else ():
-        last = connection.execute(_LAST, {"run": run_id}).scalar_one()
+        last = connection.execute(_LAST, {"run": run_id}).scalar_one_or_none()
         for first in range(0, (-1 if last is None else last) + 1, PAGE):
             between = {"run": run_id, "first": first, "last": first + PAGE - 1}
             keys = connection.execute(_KEYS, between).scalars().all()

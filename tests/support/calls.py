@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,6 +14,7 @@ from producer.output.read.runs import read_results
 from support.filled import FilledRun
 from support.ledger import QUEUE, digest
 from support.services import libpq_url
+from tagmill.errors import NothingToDo
 from tagmill.ledger import control, faults, known_results, leases, progress, publishing, reaper, run_faults, runs
 from tagmill.ledger.complete import complete
 from tagmill.ledger.faults import FaultReason
@@ -196,13 +198,17 @@ def commanding(catalog: Catalog) -> Iterator[tuple[str, Call]]:
     yield "cancel_run", lambda: runs.cancel_run(engine, waiting)
     yield "requeue_images, cancelled", lambda: runs.requeue_images(engine, waiting, [], QUEUE)
     again = [Entry(f"sku-{number:09d}", f"/pictures/{number}.jpg") for number in range(1, 65)]
-    for which in (Rerun.MISSING, Rerun.FAILED):
-        name = f"rerun {which}"
-        yield name, lambda which=which: list(Chooser(engine, which, [model]).choose(again))
+    yield "rerun failed", lambda: choose(engine, Rerun.FAILED, model, again)
     yield "resolve", lambda: registry.resolve(engine, "shirts")
     yield "promote", lambda: registry.promote(engine, "shirts@1")
     yield "list_models", lambda: registry.list_models(engine)
     yield "models_by_sha256", lambda: registry.models_by_sha256(engine, [model.sha256])
+
+
+def choose(engine: Engine, which: Rerun, model: Model, entries: list[Entry]) -> None:
+    """Choose the entries that are to be tagged again, of which there may be none."""
+    with suppress(NothingToDo):
+        list(Chooser(engine, which, [model]).choose(entries))
 
 
 def claim_last(catalog: Catalog) -> None:
