@@ -10,7 +10,8 @@ from pathlib import Path
 import psycopg
 from sqlalchemy import Engine
 
-from producer.output.read.runs import read_results
+from producer.output.read.catalog import read_catalog
+from producer.output.read.runs import read_failures, read_results
 from support.filled import FilledRun
 from support.ledger import QUEUE, digest
 from support.services import libpq_url
@@ -188,6 +189,12 @@ def commanding(catalog: Catalog) -> Iterator[tuple[str, Call]]:
     yield "unfinished_run", lambda: progress.unfinished_run(engine, "embedded-1")
     yield "read_results", lambda: list(read_results(engine, small, [model]))
     yield "read_results, large run", lambda: list(islice(read_results(engine, catalog.tagged.id, [model]), 600))
+    yield "read_failures", lambda: list(read_failures(engine, small))
+    yield "read_failures, since", lambda: list(read_failures(engine, small, 1.0))
+    names = {model.sha256: model.name}
+    for since in (None, time.time() - 1000.0):
+        name = f"read_catalog, {'all' if since is None else 'since'}"
+        yield name, lambda since=since: list(islice(read_catalog(engine, [model], names, since), 600))
     yield "requeue_images by code", lambda: runs.requeue_images(engine, small, [ErrorCode.CORRUPT], QUEUE)
     yield "claim, positions", lambda: claim_last(catalog)
     yield "pause_run", lambda: control.pause_run(engine, waiting)

@@ -16,11 +16,13 @@ from tagmill.db.schema import catalog_entry, entry
 from tagmill.outcomes import ImageStatus
 from tagmill.registry.models import Model
 
+_OF_ENTRY = and_(entry.c.run_id == catalog_entry.c.run_id, entry.c.position == catalog_entry.c.position)
 _SHOWN = (
     *(catalog_entry.c.image_key, catalog_entry.c.image_id, catalog_entry.c.model_id),
-    *(catalog_entry.c.run_id, catalog_entry.c.position, entry.c.uri, entry.c.extra),
+    *(catalog_entry.c.run_id, catalog_entry.c.position),
+    # Not joined: PostgreSQL would read all entries of a run for a page of keys, in the order of their positions.
+    *(select(column).where(_OF_ENTRY).scalar_subquery().label(column.name) for column in (entry.c.uri, entry.c.extra)),
 )
-_OF_ENTRY = and_(entry.c.run_id == catalog_entry.c.run_id, entry.c.position == catalog_entry.c.position)
 
 
 def read_catalog(
@@ -65,8 +67,7 @@ def _next_keys(connection: Connection, models: Sequence[int], last: str, since: 
 
 def _shown(connection: Connection, keys: Sequence[str], models: Sequence[int]) -> Mapping[str, list[Any]]:
     """Return the rows of the catalog of each key, the newest run first."""
-    chosen = select(*_SHOWN).join(entry, _OF_ENTRY)
-    chosen = chosen.where(any_of(catalog_entry.c.image_key, "keys"), catalog_entry.c.model_id.in_(models))
+    chosen = select(*_SHOWN).where(any_of(catalog_entry.c.image_key, "keys"), catalog_entry.c.model_id.in_(models))
     rows: dict[str, list[Any]] = defaultdict(list)
     for row in connection.execute(chosen, {"keys": keys}):
         rows[row.image_key].append(row)
