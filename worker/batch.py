@@ -103,20 +103,16 @@ class BatchProcessor:
         database is down; raise StoppedError if the process has to end before it is back. Raise BatchFailedError if the
         attempt failed.
         """
+        settings, tagger, ledger, began = self.settings, self.tagger, self._ledger, time.time()
         if self._health and self._health.out:
             raise StoppedError  # another worker takes it
-        with self._spending.of_batch(message.run) as taken:
-            return self._tag(message, taken)
-
-    def _tag(self, message: BatchMessage, taken: Callable[[], tuple[float, float]]) -> dict[str, Any]:
-        """Claim the batch of a message, and do what `process` says. `taken` returns what it took up to now."""
-        settings, tagger, ledger, began = self.settings, self.tagger, self._ledger, time.time()
         lease = Lease(f"{self._process}:{uuid.uuid4().hex}", settings.lease_seconds, settings.max_attempts)
         claimed = ledger.claim(message, settings.queue, lease)
         if claimed is None:
             return self._drop(message)
         fields = log_fields(run=message.run, batch=message.batch, model=claimed.model)
-        with fields, self._heartbeat.holding(lease.token), self._released_on_error(claimed):
+        held = self._heartbeat.holding(lease.token)
+        with fields, self._spending.of_batch(claimed.run_id) as taken, held, self._released_on_error(claimed):
             source, pools = tagger.fetcher(claimed.roots), tagger.pools
             started = decoded = time.perf_counter()
             models, refetch, limits = claimed.models, claimed.fetching.refetch, claimed.fetching.limits
@@ -129,7 +125,7 @@ class BatchProcessor:
             if repeated and not take_first_outcomes(repeated, claimed.repeated, first_outcomes):
                 return self._wait(claimed)
             unchanged_files = None if refetch else partial(ledger.unchanged_files, models)
-            images = skip_unchanged(images, source.status, pools.decode, unchanged_files)
+            images = skip_unchanged(images, source.state, pools.decode, unchanged_files)
             if claimed.suspect:
                 images = self._quarantine.tag(claimed, images, terms)
             elif not all(image.unchanged for image in images):

@@ -9,7 +9,6 @@ work beside each other, the one that mostly waits for hosts pays for a part of t
 import resource
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -96,7 +95,8 @@ class Spending:
 
     def __init__(self, clock: Callable[[], float] = time.process_time) -> None:
         self._clock = SharedClock(clock)
-        self._left: dict[int, Account] = defaultdict(Account)
+        #: run -> accounts of its batches that ended
+        self._left: dict[int, list[Account]] = {}
         self._lock = threading.Lock()
 
     @contextmanager
@@ -106,9 +106,9 @@ class Spending:
         What it takes after that, such as the writing of its results or a failed attempt, is added to the next batch of
         its run.
         """
-        account = Account()
         with self._lock:
-            self._add(account, self._left.pop(run_id, None))
+            left = self._left.setdefault(run_id, [])
+            account = left.pop() if left else Account()
 
         def taken() -> tuple[float, float]:
             self._clock.settle()
@@ -121,18 +121,9 @@ class Spending:
         finally:
             _current.reset(token)
             with self._lock:
-                self._keep(run_id, account)
-
-    def _keep(self, run_id: int, account: Account) -> None:
-        self._add(self._left[run_id], account)
-        while len(self._left) > MOST_RUNS:  # the oldest: messages may name runs that there are none of
-            del self._left[next(iter(self._left))]
-
-    def _add(self, account: Account, more: Account | None) -> None:
-        if more is not None:
-            cpu, gpu = more.take()
-            account.add_cpu(cpu)
-            account.add_gpu(gpu)
+                self._left.setdefault(run_id, []).append(account)
+                while len(self._left) > MOST_RUNS:  # the oldest: messages may name runs that there are none of
+                    del self._left[next(iter(self._left))]
 
 
 @contextmanager

@@ -364,7 +364,7 @@ catalog_entry = Table(
 known_file = Table(
     "known_file",
     metadata,
-    #: hash of path, size, times and inode; see worker.pipeline.known
+    #: hash of path, size, times and inode; see worker.sources.fetcher
     Column("identity", Hash128, primary_key=True),
     Column("image_id", BigId, nullable=False),
 )

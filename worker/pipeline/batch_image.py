@@ -1,7 +1,6 @@
 """One image of a batch: every stage takes a list of these, fills in more fields, and returns the list."""
 
 import logging
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -11,6 +10,7 @@ from tagmill.locations import LOCAL
 from tagmill.outcomes import ErrorCode, ImageFailure
 from tagmill.records import BatchResult, ImageRow, InferenceRow, Outcome, SeenFile, SeenUrl, Spent
 from worker.inference.session import Session
+from worker.sources.fetcher import FileState
 from worker.sources.validators import Validators
 
 log = logging.getLogger(__name__)
@@ -40,8 +40,8 @@ class BatchImage:
     unchanged: bool = False
     #: its bytes until they are decoded; None if the batch already holds too many bytes: they are then fetched again
     data: bytes | None = None
-    #: for a local file: its status after it was read
-    status: os.stat_result | None = None
+    #: for a local file: its state after it was read
+    state: FileState | None = None
     #: whether its identity is stored, so that a later run recognizes the file or the URL
     remember: bool = False
     #: sessions whose result for these bytes is missing

@@ -1,19 +1,19 @@
 """Fetch the images of a batch, and compute the sha256 of each."""
 
 import hashlib
-import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeVar
 
 from tagmill.locations import is_fetched, is_stored
 from tagmill.outcomes import ErrorCode
 from worker.connections.availability import StoppedError
 from worker.pipeline.batch_image import BatchImage
 from worker.sources.download import Reader
-from worker.sources.fetcher import Fetched
+from worker.sources.fetcher import Fetched, FileState
 from worker.sources.host_pool import HostPool
 from worker.sources.terms import Terms
 from worker.sources.validators import Answer, Validators
@@ -23,6 +23,7 @@ from worker.timeout_pool import TimeoutPool
 KEPT_BYTES = 128 * 2**20
 
 Fetch = Callable[[str], Fetched]
+_Found = TypeVar("_Found", Fetched, Answer)
 
 
 class Source(Protocol):
@@ -47,20 +48,24 @@ def fetch_images(
     kept, lock = 0, threading.Lock()
 
     # These only return what they found: a thread that was abandoned, and goes on later, must change no image.
-    def hashed(data: bytes) -> tuple[str, bytes | None]:
+    def hashed(get: Callable[[], _Found]) -> tuple[str | None, bytes | None, _Found]:
         nonlocal kept
+        found = get()
+        if (data := found.data) is None:
+            return None, None, found
         sha256 = hashlib.sha256(data).hexdigest()
         with lock:
             keep = kept + len(data) <= KEPT_BYTES
             kept += len(data) if keep else 0
-        return sha256, data if keep else None
+        return sha256, data if keep else None, found
 
     def received(answer: Answer) -> tuple[str | None, bytes | None, Validators]:
-        return *((None, None) if answer.data is None else hashed(answer.data)), answer.validators
+        sha256, data, _ = hashed(lambda: answer)
+        return sha256, data, answer.validators
 
-    def read(image: BatchImage) -> tuple[str, bytes | None, os.stat_result | None] | Exception:
-        found = source.fetch(image.uri, terms)
-        return *hashed(found.data), found.status
+    def read(image: BatchImage) -> tuple[str | None, bytes | None, FileState | None] | Exception:
+        sha256, data, found = hashed(partial(source.fetch, image.uri, terms))
+        return sha256, data, found.state
 
     def failed(image: BatchImage, error: Exception) -> Exception:
         return error
@@ -79,7 +84,7 @@ def fetch_images(
         if isinstance(result, Exception):
             image.fail_with(result, ErrorCode.FETCH_FAILED)
         else:
-            image.sha256, image.data, image.status = result
+            image.sha256, image.data, image.state = result
     for image in remote:
         try:
             image.sha256, image.data, image.validators = started[image.uri].result()

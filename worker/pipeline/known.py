@@ -6,12 +6,11 @@ is detected. A file that changed less than `RACY_SECONDS` before it was hashed i
 the same tick of the file system's clock would not be detected (git calls such index entries racy).
 """
 
-import hashlib
-import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from worker.inference.session import Session
 from worker.pipeline.batch_image import BatchImage
+from worker.sources.fetcher import FileState
 from worker.timeout_pool import TimeoutPool
 
 #: least seconds between a file's last change and its hashing; otherwise it is not remembered
@@ -20,8 +19,8 @@ RACY_SECONDS = 2.0
 #: files per task of a thread: passing a single one to a thread takes longer than reading its status
 CHUNK = 16
 
-#: returns the status of a local file, or raises ImageFailure if the file may not be read
-Status = Callable[[str], os.stat_result | None]
+#: returns the state of a local file, or raises ImageFailure if the file may not be read
+State = Callable[[str], FileState]
 #: returns identity -> sha256 of the files that were hashed before and lack no result
 UnchangedFiles = Callable[[Iterable[str]], Mapping[str, str]]
 #: returns the (image sha256, model sha256) pairs that have a result
@@ -29,18 +28,17 @@ KnownInferences = Callable[[Iterable[str]], Collection[tuple[str, str]]]
 
 
 def skip_unchanged(
-    images: list[BatchImage], status: Status, pool: TimeoutPool, unchanged_files: UnchangedFiles | None
+    images: list[BatchImage], state: State, pool: TimeoutPool, unchanged_files: UnchangedFiles | None
 ) -> list[BatchImage]:
     """Set the sha256 of local files that have not changed since they were hashed: they are neither read nor inferred.
 
     Without `unchanged_files` every file counts as changed.
-    A file whose status cannot be read is not skipped: fetching it reports the reason.
+    A file whose state cannot be read is not skipped: fetching it reports the reason.
     """
     local = [image for image in images if image.local]
-    for image, found in zip(
-        local, pool.run(status, _unread, [image.uri for image in local], largest=CHUNK), strict=True
-    ):
-        image.identity = None if found is None else _identity(image.uri, found)
+    states = pool.run(state, _unread, [image.uri for image in local], largest=CHUNK)
+    for image, found in zip(local, states, strict=True):
+        image.identity = None if found is None else found.identity
     identities = [image.identity for image in images if image.identity is not None]
     hashed = unchanged_files(identities) if identities and unchanged_files else {}
     for image in images:
@@ -55,9 +53,9 @@ def remember_files(images: list[BatchImage], began: float) -> list[BatchImage]:
     `began` is the time at which the batch began, in Unix seconds, before any of its files was hashed.
     """
     for image in images:
-        if image.status is not None and image.identity is not None:
-            racy = max(image.status.st_mtime, image.status.st_ctime) > began - RACY_SECONDS
-            image.remember = not racy and _identity(image.uri, image.status) == image.identity
+        if image.state is not None and image.identity is not None:
+            racy = image.state.changed_at > began - RACY_SECONDS
+            image.remember = not racy and image.state.identity == image.identity
     return images
 
 
@@ -79,11 +77,5 @@ def skip_known(
     return images
 
 
-def _identity(path: str, status: os.stat_result) -> str:
-    """Return a hash of 32 hexadecimal digits of all that distinguishes a file from a changed one."""
-    facts = f"{path}\0{status.st_size}\0{status.st_ino}\0{status.st_mtime_ns}\0{status.st_ctime_ns}"
-    return hashlib.sha256(facts.encode()).hexdigest()[:32]
-
-
 def _unread(uri: str, error: Exception) -> None:
-    """Return None as the status of a file that cannot be read."""
+    """Return None as the state of a file that cannot be read."""

@@ -1,6 +1,7 @@
 """Read the bytes of one image from a location that is not trusted."""
 
 import errno
+import hashlib
 import os
 import stat
 import time
@@ -45,11 +46,21 @@ class FetchLimits:
 
 
 @dataclass(frozen=True)
+class FileState:
+    """What distinguishes a local file from a changed one, at the moment when its status was read."""
+
+    #: hash of its path, size, inode and times, in 32 hexadecimal digits
+    identity: str
+    #: when it was changed last, its content or anything else, in Unix seconds
+    changed_at: float
+
+
+@dataclass(frozen=True)
 class Fetched:
-    """The bytes of an image and, for a local file, its status after it was read."""
+    """The bytes of an image and, for a local file, its state after it was read."""
 
     data: bytes
-    status: os.stat_result | None
+    state: FileState | None
 
 
 class Fetcher:
@@ -77,12 +88,12 @@ class Fetcher:
         assert answer.data is not None, "these terms have no conditions"
         return Fetched(answer.data, None)
 
-    def status(self, path: str) -> os.stat_result:
-        """Return the status of a file below a root without opening it. Raise ImageFailure if it is not below a root."""
+    def state(self, path: str) -> FileState:
+        """Return the state of a file below a root without opening it. Raise ImageFailure if it is not below a root."""
         try:
             real = os.path.realpath(path)
             self._check_root(real, path)
-            return Path(real).lstat()
+            return _state(path, Path(real).lstat())
         except (OSError, ValueError) as error:
             raise _file_failure(error, path) from error
 
@@ -90,7 +101,7 @@ class Fetcher:
         deadline = time.monotonic() + self._limits.timeout
         with self._opened(path) as descriptor:
             data = self._read_descriptor(descriptor, path, deadline)
-            return Fetched(data, os.fstat(descriptor))
+            return Fetched(data, _state(path, os.fstat(descriptor)))
 
     @contextmanager
     def _opened(self, path: str) -> Iterator[int]:
@@ -155,3 +166,8 @@ def _file_failure(error: OSError | ValueError, path: str) -> ImageFailure:
     if error.errno in _NOT_A_PLAIN_FILE:
         return ImageFailure(ErrorCode.FORBIDDEN_LOCATION, f"{printable(path)}: is not a regular file")
     return ImageFailure(ErrorCode.FETCH_FAILED, f"{printable(path)}: {error.strerror or type(error).__name__}")
+
+
+def _state(path: str, status: os.stat_result) -> FileState:
+    facts = f"{path}\0{status.st_size}\0{status.st_ino}\0{status.st_mtime_ns}\0{status.st_ctime_ns}"
+    return FileState(hashlib.sha256(facts.encode()).hexdigest()[:32], max(status.st_mtime, status.st_ctime))

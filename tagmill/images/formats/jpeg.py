@@ -69,7 +69,7 @@ def read_jpeg(data: bytes, side: int, limits: DecodeLimits) -> DecodedImage:
     header = read_header(data)
     limits.check_size(header.width, header.height)
     # CMYK always needs a conversion, with or without a profile
-    plain = header.channels != 4 and not needs_conversion(header.icc)
+    plain = header.channels != 4 and (header.icc is None or not needs_conversion(header.icc))
     mode = "RGB" if plain else _MODES[header.channels]
     pixels = _read_pixels(data, header, side, _COLORSPACES[mode])
     rgb = pixels if plain else _to_srgb(pixels, mode, header.icc)

@@ -27,6 +27,7 @@ from worker.inference.session_cache import NamedBundles, SessionCache
 from worker.pipeline.batch_image import BatchImage, to_result
 from worker.pipeline.tagger import build_tagger
 from worker.sources.fetcher import Fetched
+from worker.sources.terms import Terms
 from worker.supervision.memory import memory_limit, resident_bytes
 from worker.supervision.process import ProcessEnd
 from worker.supervision.watchdog import RecycleReason, Watchdog
@@ -114,10 +115,10 @@ def test_a_stuck_image_fails_alone_and_the_process_asks_to_be_recycled(
     fetcher = tagger.fetcher((str(tmp_path),))
     read = fetcher.fetch
 
-    def fetch(uri: str) -> Fetched:
+    def fetch(uri: str, terms: Terms | None = None) -> Fetched:
         if uri.endswith("2.png"):
             release.wait()
-        return read(uri)
+        return read(uri, terms)
 
     fetcher.fetch = fetch  # type: ignore[method-assign]
     asked = watch(tagger.sessions, stall=0.3, pools=tagger.pools.watched)
