@@ -273,7 +273,7 @@ def test_an_unexpected_error_of_one_image_does_not_affect_the_others(pool: Timeo
     tagger = build_tagger(Settings(decode_threads=2), NamedBundles({"colors": write_classifier(tmp_path / "c.onnx")}))
     fetcher = tagger.fetcher((str(tmp_path),))
     read = fetcher.fetch
-    fetcher.fetch = lambda uri: read(uri) if "good" in uri else [][0]  # type: ignore[method-assign]
+    fetcher.fetch = lambda uri, terms=None: read(uri, terms) if "good" in uri else [][0]  # type: ignore[method-assign]
     images = [BatchImage(0, str(tmp_path / "good.png")), BatchImage(1, "bug")]
     tagged = tagger.tag(images, [tagger.sessions.get("colors")], (str(tmp_path),))
     good, failed = to_result(tagged).outcomes
