@@ -9,6 +9,7 @@ from typing import Any
 
 from producer.output.image_result import ImageResult
 from producer.output.query import ResultQuery
+from producer.output.shown import shown_extra
 from tagmill.errors import InputError
 from tagmill.records import Mask
 from tagmill.redact import shown_uri
@@ -91,7 +92,6 @@ def _with_label(labels: Container[str], results: Iterable[ImageResult]) -> Itera
 def _without_secrets(results: Iterable[ImageResult]) -> Iterator[ImageResult]:
     for found in results:
         # A path has no secrets.
-        if found.uri.startswith("/") or (shown := shown_uri(found.uri)) == found.uri:
-            yield found
-        else:
-            yield replace(found, uri=shown)
+        uri = found.uri if found.uri.startswith("/") else shown_uri(found.uri)
+        extra = shown_extra(found.extra)
+        yield found if (uri, extra) == (found.uri, found.extra) else replace(found, uri=uri, extra=extra)

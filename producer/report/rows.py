@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from producer.output.image_result import ImageResult
+from producer.output.shown import shown_extra
 from producer.report.measure.figures import ModelFigures
 from producer.report.preview.outlines import Detail, outline, view_box
 from tagmill.extra import parse_extra, text_of
@@ -88,7 +89,7 @@ class RowWriter:
     def _columns(self, result: ImageResult) -> list[list[str]]:
         """Return the further columns of the manifest as names and values, as many as there is room for."""
         found, room = [], self._of_columns
-        for name, value in parse_extra(result.extra).items():
+        for name, value in parse_extra(shown_extra(result.extra)).items():
             pair = [_cut(text, MOST_OF_VALUE) for text in (name, text_of(value))]
             room -= sum(map(len, pair))
             if room < 0:

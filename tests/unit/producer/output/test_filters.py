@@ -8,7 +8,9 @@ import pytest
 from producer.output.filters import require_thresholds, result_filter
 from producer.output.image_result import ImageResult
 from producer.output.query import ResultQuery, since_run, since_time
+from producer.output.shown import shown_extra
 from tagmill.errors import InputError
+from tagmill.extra import make_extra, parse_extra
 from tagmill.records import Mask
 from tagmill.registry.models import Model
 from tagmill.where import Where
@@ -85,6 +87,13 @@ def test_a_url_shows_no_login_and_no_signature_unless_it_is_asked_for() -> None:
     signed = "https://anna:s3cret@cdn.example/1.jpg?w=2&X-Amz-Signature=5ig"
     (found,) = kept(ResultQuery(), [image("a", uri=signed)])
     assert found.uri == "https://***@cdn.example/1.jpg?w=2&X-Amz-Signature=***"
+    plain = {"brand": "Acme", "page": "https://shop.example/1", "price": 5}
+    extra = make_extra(plain | {"more": [signed, "x"], "of": {"thumbnail": signed}})
+    shown = shown_extra(extra)
+    assert shown is not None
+    assert "5ig" not in shown
+    assert parse_extra(shown) == plain | {"more": [found.uri, "x"], "of": {"thumbnail": found.uri}}
+    assert shown_extra(make_extra(plain)) == make_extra(plain)
     (found,) = kept(ResultQuery(full_urls=True), [image("a", uri=signed)])
     assert found.uri == signed
 
