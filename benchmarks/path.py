@@ -29,7 +29,7 @@ from tagmill.bundles.starter import starter_bundles
 from tagmill.db.connection import connect
 from tagmill.db.migrate import upgrade
 from tagmill.db.schema import batch
-from tagmill.ledger.runs import create_run
+from tagmill.ledger.runs.create import create_run
 from tagmill.outcomes import ImageStatus
 from tagmill.records import Entry
 from tagmill.registry.models import register

@@ -39,7 +39,7 @@ from tagmill.images.preprocess import PreprocessSpec
 from tagmill.ledger import leases
 from tagmill.ledger.complete import complete
 from tagmill.ledger.leases import Claim, Lease
-from tagmill.ledger.progress import run_progress
+from tagmill.ledger.runs.progress import run_progress
 from tagmill.registry.models import register
 from tagmill.tasks.classify import CLASSIFY
 
@@ -71,7 +71,7 @@ class Measured:
     sql_bytes: float
     sql_bytes_without_masks: float
     claim_ms: float
-    #: `tagmill.ledger.progress.run_progress`
+    #: `tagmill.ledger.runs.progress.run_progress`
     status_ms: float
     #: `tagmill run status`; most of it is the start of Python
     status_command_ms: float

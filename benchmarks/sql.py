@@ -43,7 +43,7 @@ from tagmill.images.preprocess import PreprocessSpec
 from tagmill.ledger import leases
 from tagmill.ledger.complete import complete
 from tagmill.ledger.leases import Claim, Lease
-from tagmill.ledger.runs import create_run
+from tagmill.ledger.runs.create import create_run
 from tagmill.records import BatchResult, Entry, ImageRow, InferenceRow, Mask, Outcome, SeenFile
 from tagmill.registry.models import Model, register
 from tagmill.tasks.classify import CLASSIFY

@@ -41,7 +41,7 @@ from tagmill.db.schema import batch
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.ledger.conditions import QUEUED
 from tagmill.ledger.leases import Lease
-from tagmill.ledger.runs import create_run
+from tagmill.ledger.runs.create import create_run
 from tagmill.outcomes import ErrorCode
 from tagmill.records import BatchResult, Entry, Outcome
 from tagmill.registry.models import register, resolve

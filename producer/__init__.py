@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from producer.output.image_result import ImageResult
     from producer.sources.options import ReadOptions
     from tagmill.fetch_options import FetchOptions, HostLimits
-    from tagmill.ledger.progress import RunProgress
+    from tagmill.ledger.runs.progress import RunProgress
     from tagmill.where import Where
 
 __all__ = [
@@ -33,7 +33,7 @@ _MODULES = {
     "ImageResult": "producer.output.image_result",
     "ReadOptions": "producer.sources.options",
     "Results": "producer.api.results",
-    "RunProgress": "tagmill.ledger.progress",
+    "RunProgress": "tagmill.ledger.runs.progress",
     "Submitted": "producer.api.runs",
     "Where": "tagmill.where",
     "results": "producer.api.results",

@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tagmill.broker.message_loss import recover_messages
 from tagmill.broker.publish import open_channel, publish, queue_length
-from tagmill.ledger.publishing import (
+from tagmill.ledger.runs.publishing import (
     PUBLISH_CHUNK,
     hold_publishing,
     leave_publishing,

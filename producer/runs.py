@@ -10,10 +10,10 @@ from producer.publish import publish_run
 from tagmill.broker.publish import publish
 from tagmill.broker.remove import remove_messages
 from tagmill.db.connection import database_time
-from tagmill.ledger.control import pause_run, resume_run, set_priority, waiting_messages
-from tagmill.ledger.publishing import queue_of
 from tagmill.ledger.reaper import abandoned_runs, mark_dead, reclaim_before, reclaim_due, requeue_expired
-from tagmill.ledger.runs import cancelled_messages, requeue_images
+from tagmill.ledger.runs.control import pause_run, resume_run, set_priority, waiting_messages
+from tagmill.ledger.runs.create import cancelled_messages, requeue_images
+from tagmill.ledger.runs.publishing import queue_of
 from tagmill.outcomes import ErrorCode
 from tagmill.priority import Priority
 
@@ -30,8 +30,8 @@ def remove_cancelled(app: Celery, engine: Engine, run_id: int) -> int:
 def pause(app: Celery, engine: Engine, run_id: int) -> int | None:
     """Pause a run and take its messages off the queue; return how many were there, and None if it was paused already.
 
-    Workers drop what is left. Raise the errors of `tagmill.ledger.control.pause_run`, and kombu's OperationalError if
-    the broker is down: the run is paused then, too.
+    Workers drop what is left. Raise the errors of `tagmill.ledger.runs.control.pause_run`, and kombu's OperationalError
+    if the broker is down: the run is paused then, too.
     """
     if not pause_run(engine, run_id):
         return None
@@ -42,7 +42,7 @@ def pause(app: Celery, engine: Engine, run_id: int) -> int | None:
 def resume(app: Celery, engine: Engine, run_id: int) -> int | None:
     """Open a paused run and publish what waits; return how many messages were sent, and None if it was not paused.
 
-    Raise the errors of `tagmill.ledger.control.resume_run` and of `publish_run`.
+    Raise the errors of `tagmill.ledger.runs.control.resume_run` and of `publish_run`.
     """
     return publish_run(app, engine, run_id) if resume_run(engine, run_id) else None
 
@@ -51,7 +51,7 @@ def change_priority(app: Celery, engine: Engine, run_id: int, priority: Priority
     """Change the priority of a run, and publish its waiting batches again there.
 
     Return how many messages were sent, and None if it has that priority already. Raise the errors of
-    `tagmill.ledger.control.set_priority` and of `publish_run`.
+    `tagmill.ledger.runs.control.set_priority` and of `publish_run`.
     """
     before = set_priority(engine, run_id, priority)
     if before is priority:
@@ -66,7 +66,7 @@ def retry_run(
 ) -> int:
     """Requeue failed images, and images that a cancelled run left untagged; return their number.
 
-    See `tagmill.ledger.runs.requeue_images` for `codes`, `failed_only` and errors.
+    See `tagmill.ledger.runs.create.requeue_images` for `codes`, `failed_only` and errors.
     """
     images = requeue_images(engine, run_id, codes, queue, failed_only=failed_only)
     publish_run(app, engine, run_id)

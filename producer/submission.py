@@ -8,8 +8,8 @@ from producer.sources.open import open_sources, roots_of
 from producer.sources.options import READ_ALL, ReadOptions
 from tagmill.fetch_options import FETCH_ALL, FetchOptions
 from tagmill.images.file_names import SkippedFiles
-from tagmill.ledger.rerun import Chooser, Rerun
-from tagmill.ledger.runs import Progress, create_run
+from tagmill.ledger.runs.create import Progress, create_run
+from tagmill.ledger.runs.rerun import Chooser, Rerun
 from tagmill.priority import Priority
 from tagmill.registry.models import resolve
 

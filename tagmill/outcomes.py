@@ -21,7 +21,7 @@ class ErrorCode(StrEnum):
     NOT_FOUND = "not_found"
     #: the location is outside the allowed roots and prefixes, or a network address that is not allowed
     FORBIDDEN_LOCATION = "forbidden_location"
-    #: the uri is neither an absolute path nor of a scheme in `tagmill.locations.SCHEMES`
+    #: the uri is neither an absolute path nor of a scheme in `tagmill.locations.schemes.SCHEMES`
     UNSUPPORTED_LOCATION = "unsupported_location"
     #: the server refused or closed the connection, or the file could not be read
     FETCH_FAILED = "fetch_failed"

@@ -16,7 +16,7 @@ from sqlalchemy.exc import ArgumentError
 
 from tagmill.device import Device
 from tagmill.errors import ConfigurationError
-from tagmill.private_hosts import PrivateHosts
+from tagmill.locations.private_hosts import PrivateHosts
 from tagmill.stores.allowed import parse_prefixes
 
 #: upper limit, in seconds, of every setting that is a time

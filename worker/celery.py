@@ -18,7 +18,7 @@ from tagmill.broker.publish import require_login
 from tagmill.db.connection import connect
 from tagmill.db.migrate import open_database
 from tagmill.errors import ConfigurationError, ExitCode, TagmillError, first_line
-from tagmill.ledger.faults import Fault, FaultReason
+from tagmill.ledger.faults.workers import Fault, FaultReason
 from tagmill.registry.store import ModelStore
 from tagmill.settings import Settings, load_settings
 from worker.batch import BatchProcessor, ProcessHooks

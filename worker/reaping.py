@@ -10,7 +10,6 @@ from sqlalchemy import Engine
 from tagmill.broker.message_loss import recover_messages
 from tagmill.broker.publish import open_channel, publish, queue_length
 from tagmill.db.connection import terminate_silent
-from tagmill.ledger.publishing import leave_publishing, priority_of, take_unpublished
 from tagmill.ledger.reaper import (
     abandoned_runs,
     acquire_reaper_lock,
@@ -20,6 +19,7 @@ from tagmill.ledger.reaper import (
     reclaim_retries,
     requeue_expired,
 )
+from tagmill.ledger.runs.publishing import leave_publishing, priority_of, take_unpublished
 from tagmill.priority import STEPS, Priority
 from tagmill.settings import Settings
 from worker.connections.availability import Services

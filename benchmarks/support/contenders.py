@@ -23,8 +23,8 @@ from producer.publish import publish_run
 from tagmill.broker.app import make_app
 from tagmill.db.connection import connect
 from tagmill.db.migrate import upgrade
-from tagmill.ledger.runs import create_run
-from tagmill.locations import is_local
+from tagmill.ledger.runs.create import create_run
+from tagmill.locations.schemes import is_local
 from tagmill.records import Entry
 from tagmill.registry.models import register
 from tagmill.registry.store import ModelStore

@@ -14,8 +14,8 @@ from tagmill.broker.app import make_app, require_shared_broker
 from tagmill.errors import InputError
 from tagmill.fetch_options import FETCH_ALL, FetchOptions
 from tagmill.images.file_names import SkippedFiles
-from tagmill.ledger.progress import RunProgress, run_progress
-from tagmill.ledger.rerun import Rerun
+from tagmill.ledger.runs.progress import RunProgress, run_progress
+from tagmill.ledger.runs.rerun import Rerun
 from tagmill.priority import Priority
 from tagmill.settings import load_settings
 

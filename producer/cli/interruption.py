@@ -11,7 +11,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
 from tagmill.errors import ExitCode
-from tagmill.ledger.publishing import hold_publishing
+from tagmill.ledger.runs.publishing import hold_publishing
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

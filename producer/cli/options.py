@@ -7,7 +7,7 @@ import click
 from click.core import ParameterSource
 
 from tagmill.errors import ExitCode, OutputError
-from tagmill.ledger.rerun import Rerun
+from tagmill.ledger.runs.rerun import Rerun
 
 MAX_QUEUED = click.option(
     "--max-queued",

@@ -12,10 +12,10 @@ from tagmill.cli.param_types import AS_JSON, PRIORITY, error_codes
 from tagmill.cli.run_display import exit_code, runs_table, status_table, watch
 from tagmill.db.migrate import open_database
 from tagmill.errors import ExitCode, first_line
-from tagmill.ledger.control import is_paused
-from tagmill.ledger.cost import run_cost
-from tagmill.ledger.progress import RunProgress, list_runs, run_progress
-from tagmill.ledger.runs import cancel_run
+from tagmill.ledger.runs.control import is_paused
+from tagmill.ledger.runs.cost import run_cost
+from tagmill.ledger.runs.create import cancel_run
+from tagmill.ledger.runs.progress import RunProgress, list_runs, run_progress
 from tagmill.outcomes import ErrorCode
 from tagmill.priority import Priority
 from tagmill.settings import Settings, load_settings

@@ -32,9 +32,9 @@ from tagmill.db.migrate import open_database
 from tagmill.errors import ConfigurationError, ExitCode, ServiceDown, first_line
 from tagmill.fetch_options import FetchOptions
 from tagmill.images.file_names import SkippedFiles
-from tagmill.ledger.control import take_over_publishing
-from tagmill.ledger.progress import RunProgress, run_progress
-from tagmill.ledger.rerun import Rerun
+from tagmill.ledger.runs.control import take_over_publishing
+from tagmill.ledger.runs.progress import RunProgress, run_progress
+from tagmill.ledger.runs.rerun import Rerun
 from tagmill.priority import Priority
 from tagmill.registry.models import resolve
 from tagmill.settings import Settings, load_settings

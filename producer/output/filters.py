@@ -11,8 +11,8 @@ from producer.output.image_result import ImageResult
 from producer.output.query import ResultQuery
 from producer.output.shown import shown_extra
 from tagmill.errors import InputError
+from tagmill.locations.redact import shown_uri
 from tagmill.records import Mask
-from tagmill.redact import shown_uri
 from tagmill.registry.models import Model
 from tagmill.tasks.base import task_named
 from tagmill.text import normalize

@@ -3,7 +3,7 @@
 from typing import Any
 
 from tagmill.extra import make_extra, parse_extra
-from tagmill.redact import shown_uri
+from tagmill.locations.redact import shown_uri
 
 
 def shown_extra(extra: str | None) -> str | None:

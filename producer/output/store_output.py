@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from producer.output.local_output import SHARD
 from tagmill.errors import InputError, ServiceDown
-from tagmill.locations import SCHEMES, Kind, StoredLocation, parse_stored, url_scheme
+from tagmill.locations.schemes import SCHEMES, Kind, StoredLocation, parse_stored, url_scheme
 from tagmill.stores.object_store import StoreFault, explain, open_bucket
 
 if TYPE_CHECKING:

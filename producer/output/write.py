@@ -16,7 +16,7 @@ from producer.output.writers.base import Folder, WriteOptions
 from producer.output.writers.shards import write_shards
 from tagmill.errors import InputError
 from tagmill.files import open_atomic
-from tagmill.locations import is_stored
+from tagmill.locations.schemes import is_stored
 
 STDOUT = "-"
 

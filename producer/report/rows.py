@@ -10,7 +10,7 @@ from producer.report.measure.figures import ModelFigures
 from producer.report.preview.outlines import Detail, outline, view_box
 from tagmill.extra import parse_extra, text_of
 from tagmill.images.preprocess import PreprocessSpec
-from tagmill.redact import shown_uri
+from tagmill.locations.redact import shown_uri
 from tagmill.tasks.masks import figure_colors
 from tagmill.text import legible
 

@@ -10,11 +10,11 @@ from producer.report.measure.figures import RunFigures
 from producer.report.measure.selection import Selected
 from producer.report.page import CHUNK
 from tagmill.cli.run_display import taken
-from tagmill.ledger.cost import RunCost
-from tagmill.ledger.progress import RunProgress
+from tagmill.ledger.runs.cost import RunCost
+from tagmill.ledger.runs.progress import RunProgress
+from tagmill.locations.redact import shown_uri
 from tagmill.outcomes import ErrorCode
 from tagmill.pages.templating import count_images, duration
-from tagmill.redact import shown_uri
 from tagmill.tasks.base import Headline
 
 #: labels up to which a table shows all, and how many it shows of more

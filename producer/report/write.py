@@ -21,8 +21,8 @@ from producer.report.rows import RowWriter, model_table
 from producer.report.values import page_values
 from tagmill.errors import InputError
 from tagmill.files import open_atomic
-from tagmill.ledger.cost import run_cost
-from tagmill.ledger.progress import run_progress
+from tagmill.ledger.runs.cost import run_cost
+from tagmill.ledger.runs.progress import run_progress
 from tagmill.registry.models import Model
 from tagmill.settings import Settings
 

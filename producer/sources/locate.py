@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from tagmill.locations import is_stored, parse_stored
+from tagmill.locations.schemes import is_stored, parse_stored
 
 
 @contextmanager

@@ -5,8 +5,8 @@ import re
 from urllib.parse import urlsplit
 
 from producer.sources.base import Problem, Row, shorten
-from tagmill.disk_spelling import DiskSpelling
-from tagmill.locations import SCHEMES, is_local, is_stored, parse_stored, url_scheme
+from tagmill.locations.disk_spelling import DiskSpelling
+from tagmill.locations.schemes import SCHEMES, is_local, is_stored, parse_stored, url_scheme
 from tagmill.text import normalize, trim
 
 #: most URLs: nothing about them is wrong or changed, which takes a third of the time to tell

@@ -15,9 +15,9 @@ from producer.sources.stores.source import is_prefix, stored_root
 from tagmill.errors import InputError, NothingToDo
 from tagmill.images.file_names import NOT_UTF8, SkippedFiles
 from tagmill.images.image import SUFFIXES
-from tagmill.locations import is_stored, url_scheme
+from tagmill.locations.redact import shown_uri
+from tagmill.locations.schemes import is_stored, url_scheme
 from tagmill.records import Entry
-from tagmill.redact import shown_uri
 
 #: problems that `check` keeps; the others are counted
 MAX_PROBLEMS = 100

@@ -12,10 +12,10 @@ from producer.sources.manifests.manifest import ManifestError
 from producer.sources.metadata_folder import metadata_parts
 from producer.sources.options import ReadOptions
 from producer.sources.stores.source import stored_parts
-from tagmill.disk_spelling import DiskSpelling
 from tagmill.images.image import SUFFIXES
-from tagmill.locations import STORED, is_stored, url_scheme
-from tagmill.redact import shown_uri
+from tagmill.locations.disk_spelling import DiskSpelling
+from tagmill.locations.redact import shown_uri
+from tagmill.locations.schemes import STORED, is_stored, url_scheme
 
 #: why a URL is no source
 NO_SOURCE = f"cannot be a source; name a path, or one of {', '.join(f'{scheme}://' for scheme in sorted(STORED))}"

@@ -12,7 +12,7 @@ from tagmill.broker.app import make_app
 from tagmill.broker.message import TAG_BATCH, BatchMessage
 from tagmill.broker.refusal import broker_refusal
 from tagmill.errors import BrokerRefusedError
-from tagmill.ledger.describe import describe
+from tagmill.ledger.runs.describe import describe
 from tagmill.priority import Priority
 from tagmill.settings import Settings
 

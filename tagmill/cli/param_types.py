@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from tagmill.device import DEVICES
-from tagmill.locations import is_stored
+from tagmill.locations.schemes import is_stored
 from tagmill.outcomes import ErrorCode
 from tagmill.priority import Priority
 from tagmill.stores.allowed import AllowedLocations

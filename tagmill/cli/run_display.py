@@ -14,8 +14,8 @@ from sqlalchemy import Engine
 
 from tagmill.cli.console import open_console, text_column
 from tagmill.errors import ExitCode
-from tagmill.ledger.cost import RunCost
-from tagmill.ledger.progress import RunProgress, run_progress
+from tagmill.ledger.runs.cost import RunCost
+from tagmill.ledger.runs.progress import RunProgress, run_progress
 from tagmill.outcomes import ErrorCode
 
 #: characters of a reason that are shown

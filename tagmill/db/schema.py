@@ -389,14 +389,14 @@ reaper = Table(
     Column("next_look", Double, nullable=False),
 )
 
-#: A worker that is out: it takes no batches until its fault is gone. See `tagmill.ledger.faults`.
+#: A worker that is out: it takes no batches until its fault is gone. See `tagmill.ledger.faults.workers`.
 worker_fault = Table(
     "worker_fault",
     metadata,
     #: HOST:PID of what starts its processes: its supervisor, or another parent
     Column("worker", String(200), primary_key=True),
     Column("queue", String(100), nullable=False),
-    #: tagmill.ledger.faults.FaultReason
+    #: tagmill.ledger.faults.workers.FaultReason
     Column("reason", String(20), nullable=False),
     #: what is wrong and what to do
     Column("detail", Text, nullable=False),
@@ -405,14 +405,14 @@ worker_fault = Table(
     Column("seen_at", Double, nullable=False),
 )
 
-#: Something that a run needs and a worker lacked: a folder of its images, or a bundle. See `tagmill.ledger.run_faults`.
+#: What a run needs and a worker lacked: a folder of its images, or a bundle. See `tagmill.ledger.faults.runs`.
 run_fault = Table(
     "run_fault",
     metadata,
     Column("run_id", Integer, ForeignKey("run.id"), primary_key=True),
     #: sha256 of the bundle, or of the folder's path
     Column("subject", String(64), primary_key=True),
-    #: tagmill.ledger.faults.FaultReason
+    #: tagmill.ledger.faults.workers.FaultReason
     Column("reason", String(20), nullable=False),
     Column("detail", Text, nullable=False),
     #: a file that was not found below the folder

@@ -2,7 +2,7 @@
 
 import ipaddress
 
-from tagmill.private_hosts import PrivateHosts
+from tagmill.locations.private_hosts import PrivateHosts
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 

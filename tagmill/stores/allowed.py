@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from tagmill.locations import STORED, StoredLocation, is_stored, parse_stored
+from tagmill.locations.schemes import STORED, StoredLocation, is_stored, parse_stored
 
 
 class AllowedLocations:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tagmill.errors import ConfigurationError
-from tagmill.locations import StoredLocation
+from tagmill.locations.schemes import StoredLocation
 
 #: scheme -> the package that fsspec needs for it; None if it needs none
 PACKAGES: Mapping[str, str | None] = {

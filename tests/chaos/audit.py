@@ -10,7 +10,7 @@ from sqlalchemy import Engine, text
 
 from tagmill.db.connection import reading
 from tagmill.db.schema import BatchStatus
-from tagmill.ledger.progress import run_progress
+from tagmill.ledger.runs.progress import run_progress
 
 _ENTRIES = "SELECT count(*) FROM entry WHERE run_id = :run"
 #: what the catalog must show: for each key and name of a model, every version that the newest run with that name has

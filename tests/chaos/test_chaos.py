@@ -26,7 +26,7 @@ from tagmill.images.preprocess import PreprocessSpec
 from tagmill.ledger import leases
 from tagmill.ledger.complete import complete
 from tagmill.ledger.leases import Lease
-from tagmill.ledger.runs import create_run
+from tagmill.ledger.runs.create import create_run
 from tagmill.outcomes import ErrorCode
 from tagmill.records import BatchResult, Entry, ImageRow, InferenceRow, Outcome
 from tagmill.registry.models import register

@@ -14,7 +14,7 @@ from tagmill.bundles.metadata import BundleSpec, sha256_of
 from tagmill.bundles.onnx_file import read_metadata
 from tagmill.db.connection import connect
 from tagmill.db.migrate import upgrade
-from tagmill.ledger.progress import run_progress
+from tagmill.ledger.runs.progress import run_progress
 from tagmill.registry.models import register
 from tagmill.registry.store import ModelStore
 

@@ -10,8 +10,8 @@ from tagmill.db.schema import batch
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.ledger import leases
 from tagmill.ledger.leases import Claim, Lease
-from tagmill.ledger.publishing import take_unpublished
-from tagmill.ledger.runs import create_run
+from tagmill.ledger.runs.create import create_run
+from tagmill.ledger.runs.publishing import take_unpublished
 from tagmill.records import BatchResult, Entry, ImageRow, InferenceRow, Mask, Outcome
 from tagmill.registry.models import Model, register
 from tagmill.tasks.classify import CLASSIFY

@@ -14,7 +14,7 @@ from support.ledger import QUEUE
 from tagmill.bundles.metadata import BundleSpec
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.ledger.complete import complete
-from tagmill.ledger.runs import create_run
+from tagmill.ledger.runs.create import create_run
 from tagmill.outcomes import ErrorCode
 from tagmill.records import BatchResult, Entry, ImageRow, InferenceRow, Outcome
 from tagmill.registry.models import Model, register

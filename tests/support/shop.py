@@ -9,8 +9,8 @@ from producer.sources.open import open_sources
 from tagmill.broker.message import BatchMessage
 from tagmill.bundles.metadata import BundleSpec, sha256_of
 from tagmill.fetch_options import FETCH_ALL, FetchOptions
-from tagmill.ledger.progress import RunProgress, run_progress
-from tagmill.ledger.runs import create_run
+from tagmill.ledger.runs.create import create_run
+from tagmill.ledger.runs.progress import RunProgress, run_progress
 from tagmill.records import Entry
 from tagmill.registry.models import Model, register
 from tagmill.registry.store import ModelStore

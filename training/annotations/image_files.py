@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tagmill.disk_spelling import DiskSpelling
 from tagmill.errors import InputError
 from tagmill.images.file_names import HIDDEN, NOT_UTF8, SkippedFiles, is_hidden, skipped_kind
+from tagmill.locations.disk_spelling import DiskSpelling
 from tagmill.text import is_utf8, legible
 from training.annotations.types import Labels
 

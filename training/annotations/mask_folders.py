@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tagmill.disk_spelling import DiskSpelling
 from tagmill.errors import InputError
 from tagmill.images.file_names import SkippedFiles
+from tagmill.locations.disk_spelling import DiskSpelling
 from tagmill.tasks.masks import safe_name
 from tagmill.tasks.metrics import IGNORE
 from tagmill.text import normalize

@@ -14,7 +14,7 @@ from tagmill.cli.fetch_options import fetch_options
 from tagmill.cli.param_types import AS_JSON, DATABASE, DEVICE, error_codes
 from tagmill.cli.run_display import exit_code, note, progress_bar, status_table
 from tagmill.fetch_options import FETCH_ALL, FetchOptions
-from tagmill.ledger.progress import RunProgress
+from tagmill.ledger.runs.progress import RunProgress
 from tagmill.outcomes import ErrorCode
 from tagmill.settings import Settings, load_settings
 from worker.cli.options import BUNDLES

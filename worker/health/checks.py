@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from tagmill.device import Device
-from tagmill.ledger.faults import Fault, FaultReason
+from tagmill.ledger.faults.workers import Fault, FaultReason
 from tagmill.settings import Settings
 from worker.supervision.memory import memory_limit, resident_bytes
 

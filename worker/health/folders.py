@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tagmill.locations import LOCAL
+from tagmill.locations.schemes import LOCAL
 from tagmill.outcomes import ErrorCode
 from worker.health.time_limit import within
 

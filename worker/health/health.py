@@ -11,11 +11,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tagmill.db.connection import database_time
 from tagmill.errors import BundleError, ConfigurationError, DatabaseRefusedError, DeviceLostError, first_line
-from tagmill.ledger import run_faults
-from tagmill.ledger.faults import Fault, FaultReason, clear_fault, report_fault
+from tagmill.ledger.faults import runs as run_faults
+from tagmill.ledger.faults.runs import RunFault, Standing, subject_of
+from tagmill.ledger.faults.workers import Fault, FaultReason, clear_fault, report_fault
 from tagmill.ledger.leases import Claim
-from tagmill.ledger.run_faults import RunFault, Standing, subject_of
-from tagmill.locations import LOCAL
+from tagmill.locations.schemes import LOCAL
 from tagmill.outcomes import ErrorCode, printable
 from tagmill.registry.store import BundleUnavailableError, ModelStore
 from tagmill.settings import Settings

@@ -23,8 +23,8 @@ from tagmill.db.migrate import upgrade
 from tagmill.errors import NothingToDo
 from tagmill.fetch_options import FETCH_ALL, FetchOptions
 from tagmill.images.file_names import SkippedFiles
-from tagmill.ledger.progress import RunProgress, newest_run, run_progress, unfinished_run
-from tagmill.ledger.runs import LOCAL_QUEUE_PREFIX, create_run, requeue_images, set_fetching
+from tagmill.ledger.runs.create import LOCAL_QUEUE_PREFIX, create_run, requeue_images, set_fetching
+from tagmill.ledger.runs.progress import RunProgress, newest_run, run_progress, unfinished_run
 from tagmill.outcomes import ErrorCode
 from tagmill.records import Entry
 from tagmill.registry.models import Model, register

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from tagmill.images.image import Pixels
 from tagmill.images.preprocess import PreprocessSpec
-from tagmill.locations import LOCAL
+from tagmill.locations.schemes import LOCAL
 from tagmill.outcomes import ErrorCode, ImageFailure
 from tagmill.records import BatchResult, ImageRow, InferenceRow, Outcome, SeenFile, SeenUrl, Spent
 from worker.inference.session import Session

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Protocol, TypeVar
 
-from tagmill.locations import is_fetched, is_stored
+from tagmill.locations.schemes import is_fetched, is_stored
 from tagmill.outcomes import ErrorCode
 from worker.connections.availability import StoppedError
 from worker.pipeline.batch_image import BatchImage

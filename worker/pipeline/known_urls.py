@@ -7,8 +7,8 @@ bytes only if they are not those. A presigned URL is known again without its sig
 import hashlib
 from collections.abc import Callable, Iterable
 
-from tagmill.locations import FETCHED, scheme_of
-from tagmill.presigned import without_signature
+from tagmill.locations.presigned import without_signature
+from tagmill.locations.schemes import FETCHED, scheme_of
 from tagmill.records import SeenUrl
 from worker.pipeline.batch_image import BatchImage
 from worker.sources.validators import Validators

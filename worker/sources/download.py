@@ -8,7 +8,7 @@ import time
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from tagmill.locations import is_stored
+from tagmill.locations.schemes import is_stored
 from tagmill.outcomes import ErrorCode, ImageFailure
 from worker.sources.http_failure import BusyFailure, TransientFailure, without_secrets
 from worker.sources.pace import Paces

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tagmill.locations import LOCAL, is_stored, scheme_of
+from tagmill.locations.private_hosts import PrivateHosts
+from tagmill.locations.schemes import LOCAL, is_stored, scheme_of
 from tagmill.outcomes import ErrorCode, ImageFailure, printable
-from tagmill.private_hosts import PrivateHosts
 from tagmill.stores.allowed import AllowedLocations
 from worker.sources.download import Download
 from worker.sources.http_source import HttpReader

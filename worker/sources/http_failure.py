@@ -4,9 +4,9 @@ from urllib.parse import urlsplit
 
 from urllib3 import exceptions as http_errors
 
-from tagmill.locations import is_stored
+from tagmill.locations.redact import shown_uri
+from tagmill.locations.schemes import is_stored
 from tagmill.outcomes import ErrorCode, ImageFailure, printable
-from tagmill.redact import shown_uri
 
 
 class TransientFailure(ImageFailure):

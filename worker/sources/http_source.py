@@ -15,9 +15,9 @@ from urllib3.util import parse_url
 from tagmill.http.checked_connection import cut_after, pool_classes
 from tagmill.http.public_address import may_connect
 from tagmill.images.formats.signatures import media_types
-from tagmill.locations import FETCHED
+from tagmill.locations.private_hosts import PrivateHosts
+from tagmill.locations.schemes import FETCHED
 from tagmill.outcomes import ErrorCode, ImageFailure
-from tagmill.private_hosts import PrivateHosts
 from worker.sources.content_coding import TooManyBytesError, UnreadableBodyError, unpack
 from worker.sources.http_failure import BusyFailure, TransientFailure, explain, without_secrets
 from worker.sources.limits.limiter import HostLimiter

@@ -3,7 +3,7 @@
 import re
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
-from tagmill.locations import FETCHED
+from tagmill.locations.schemes import FETCHED
 
 #: statuses that lead elsewhere. The request is a GET, so they all mean the same
 REDIRECTS = frozenset({301, 302, 303, 307, 308})

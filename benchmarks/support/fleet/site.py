@@ -12,8 +12,8 @@ from tagmill.bundles.metadata import BundleSpec
 from tagmill.db.connection import connect
 from tagmill.db.migrate import upgrade
 from tagmill.images.preprocess import PreprocessSpec
-from tagmill.ledger.progress import run_progress
-from tagmill.ledger.runs import create_run
+from tagmill.ledger.runs.create import create_run
+from tagmill.ledger.runs.progress import run_progress
 from tagmill.records import Entry
 from tagmill.registry.models import register
 from tagmill.settings import Settings

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from producer.output.image_result import ImageResult
 from producer.report.measure.accuracy import Accuracy
-from tagmill.redact import shown_uri
+from tagmill.locations.redact import shown_uri
 from tagmill.registry.models import Model
 from tagmill.tasks.base import Task, task_named
 

@@ -14,7 +14,7 @@ from producer.report.preview.stored_bytes import read_stored
 from producer.report.preview.unreadable import UnreadableError
 from tagmill.http.checked_connection import cut_after, pool_classes
 from tagmill.http.public_address import may_connect
-from tagmill.locations import is_fetched, is_local, is_stored, scheme_of
+from tagmill.locations.schemes import is_fetched, is_local, is_stored, scheme_of
 from tagmill.outcomes import ImageFailure
 from tagmill.settings import Settings
 

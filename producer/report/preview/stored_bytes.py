@@ -2,7 +2,7 @@
 
 from producer.report.preview.unreadable import UnreadableError
 from tagmill.errors import ConfigurationError
-from tagmill.locations import SCHEMES, Kind, StoredLocation, parse_stored
+from tagmill.locations.schemes import SCHEMES, Kind, StoredLocation, parse_stored
 from tagmill.stores.file_system import forget_file_system, open_file_system, path_of, words_for
 from tagmill.stores.object_store import explain, open_bucket
 

@@ -13,7 +13,7 @@ from producer.sources.manifests.text.jsonl import read_jsonl
 from producer.sources.options import ReadOptions
 from tagmill.errors import ConfigurationError
 from tagmill.images.image import SUFFIXES
-from tagmill.locations import is_stored
+from tagmill.locations.schemes import is_stored
 
 
 def _read_parquet(manifest: Manifest) -> Iterator[Row | Problem]:

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from producer.sources.base import Problem, Row
 from producer.sources.manifest_row import check_manifest_row
 from producer.sources.manifests.manifest import Manifest
-from tagmill.disk_spelling import DiskSpelling
 from tagmill.extra import problem_with_extra
-from tagmill.locations import url_scheme
+from tagmill.locations.disk_spelling import DiskSpelling
+from tagmill.locations.schemes import url_scheme
 from tagmill.text import normalize, trim
 
 _SCHEME = "[A-Za-z][A-Za-z0-9+.-]*://"

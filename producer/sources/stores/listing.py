@@ -5,7 +5,7 @@ from typing import Any
 
 from tagmill.errors import ConfigurationError
 from tagmill.images.file_names import is_hidden
-from tagmill.locations import SCHEMES, Kind, StoredLocation
+from tagmill.locations.schemes import SCHEMES, Kind, StoredLocation
 from tagmill.stores.file_system import open_file_system, path_of, words_for
 from tagmill.stores.object_store import StoreFault, explain, open_bucket
 

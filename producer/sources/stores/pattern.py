@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from tagmill.locations import StoredLocation
+from tagmill.locations.schemes import StoredLocation
 
 _WILD = re.compile(r"[*?\[]")
 #: a set of characters; a `]` right after the bracket is one of them

@@ -6,7 +6,7 @@ from producer.sources.base import Problem, Row, Skipped
 from producer.sources.stores.listing import list_below
 from producer.sources.stores.pattern import Pattern
 from tagmill.images.file_names import HIDDEN, is_hidden, skipped_kind
-from tagmill.locations import parse_stored
+from tagmill.locations.schemes import parse_stored
 from tagmill.text import normalize
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar, cast
 
 from producer.sources.stores.listing import RETRIES, TIMEOUT
 from tagmill.errors import ConfigurationError
-from tagmill.locations import SCHEMES, Kind, StoredLocation
+from tagmill.locations.schemes import SCHEMES, Kind, StoredLocation
 from tagmill.stores.file_system import open_file_system, path_of, words_for
 from tagmill.stores.object_store import StoreFault, explain, open_bucket
 

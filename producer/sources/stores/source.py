@@ -13,8 +13,8 @@ from producer.sources.stores.prefix import hidden_part, read_prefix
 from producer.sources.stores.remote_file import open_remote
 from tagmill.errors import InputError
 from tagmill.images.image import SUFFIXES
-from tagmill.locations import StoredLocation, parse_stored
-from tagmill.redact import shown_uri
+from tagmill.locations.redact import shown_uri
+from tagmill.locations.schemes import StoredLocation, parse_stored
 from tagmill.text import normalize
 
 

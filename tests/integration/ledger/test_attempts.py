@@ -9,8 +9,8 @@ from tagmill.db.schema import batch
 from tagmill.ledger import leases
 from tagmill.ledger.attempts import FREE_CRASHES
 from tagmill.ledger.leases import Claim
-from tagmill.ledger.progress import run_progress
 from tagmill.ledger.reaper import mark_dead, requeue_expired, requeue_owned
+from tagmill.ledger.runs.progress import run_progress
 from tagmill.registry.models import Model
 
 

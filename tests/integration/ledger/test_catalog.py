@@ -29,7 +29,7 @@ from tagmill.db.schema import metadata
 from tagmill.errors import NothingToDo
 from tagmill.ledger.catalog import rebuild
 from tagmill.ledger.leases import Claim
-from tagmill.ledger.runs import cancel_run, requeue_images
+from tagmill.ledger.runs.create import cancel_run, requeue_images
 from tagmill.registry.models import Model, promote, resolve
 
 KEYS = ("a", "b", "c", "d")

@@ -14,7 +14,7 @@ from tagmill.db.schema import result as result_table
 from tagmill.ledger import leases
 from tagmill.ledger.complete import complete
 from tagmill.ledger.known_results import known_urls, unchanged_files
-from tagmill.ledger.progress import run_progress
+from tagmill.ledger.runs.progress import run_progress
 from tagmill.outcomes import ErrorCode
 from tagmill.records import BatchResult, ImageRow, InferenceRow, Outcome, SeenFile, SeenUrl, Spent
 from tagmill.registry.models import Model

@@ -23,7 +23,7 @@ from tagmill.images.preprocess import PreprocessSpec
 from tagmill.ledger import leases
 from tagmill.ledger.leases import Lease
 from tagmill.ledger.reaper import acquire_reaper_lock, requeue_expired
-from tagmill.ledger.runs import create_run
+from tagmill.ledger.runs.create import create_run
 from tagmill.records import Entry
 from tagmill.registry.models import register
 from tagmill.settings import Settings

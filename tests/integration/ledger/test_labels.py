@@ -13,7 +13,7 @@ from producer.output.read.texts import is_ascii
 from tagmill.db import rle_code
 from tagmill.db.schema import LABELS
 from tagmill.ledger.complete import complete
-from tagmill.ledger.runs import create_run
+from tagmill.ledger.runs.create import create_run
 from tagmill.records import BatchResult, Entry, ImageRow, InferenceRow, Mask, Outcome
 from tagmill.registry.models import Model
 

@@ -32,9 +32,9 @@ from tagmill.db.views import create_statements
 from tagmill.errors import ConfigurationError, DatabaseRefusedError
 from tagmill.ledger import catalog
 from tagmill.ledger.complete import complete
-from tagmill.ledger.progress import run_progress
-from tagmill.ledger.publishing import take_unpublished
 from tagmill.ledger.reaper import abandoned_runs
+from tagmill.ledger.runs.progress import run_progress
+from tagmill.ledger.runs.publishing import take_unpublished
 from tagmill.outcomes import ErrorCode
 from tagmill.records import BatchResult, Outcome
 

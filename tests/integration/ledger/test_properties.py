@@ -32,9 +32,9 @@ from tagmill.ledger.attempts import FREE_CRASHES
 from tagmill.ledger.complete import complete
 from tagmill.ledger.leases import Claim, Lease
 from tagmill.ledger.positions import positions_of
-from tagmill.ledger.progress import run_progress
 from tagmill.ledger.reaper import mark_dead, reclaim_due, reclaim_lost, requeue_expired, requeue_owned
-from tagmill.ledger.runs import cancel_run, create_run
+from tagmill.ledger.runs.create import cancel_run, create_run
+from tagmill.ledger.runs.progress import run_progress
 from tagmill.outcomes import ErrorCode, ImageStatus
 from tagmill.priority import Priority
 from tagmill.records import BatchResult, Entry, ImageRow, InferenceRow, Outcome

@@ -8,8 +8,6 @@ from support.ledger import QUEUE, batches, new_run, published_run, take
 
 from tagmill.db.schema import batch, run
 from tagmill.ledger.positions import stored_positions
-from tagmill.ledger.progress import run_progress
-from tagmill.ledger.publishing import PUBLISH_CHUNK, leave_publishing, take_unpublished
 from tagmill.ledger.reaper import (
     REAP_LIMIT,
     abandoned_runs,
@@ -23,7 +21,9 @@ from tagmill.ledger.reaper import (
     requeue_expired,
     requeue_owned,
 )
-from tagmill.ledger.runs import cancel_run
+from tagmill.ledger.runs.create import cancel_run
+from tagmill.ledger.runs.progress import run_progress
+from tagmill.ledger.runs.publishing import PUBLISH_CHUNK, leave_publishing, take_unpublished
 from tagmill.priority import Priority
 from tagmill.registry.models import Model
 

@@ -13,10 +13,10 @@ from tagmill.ledger.catalog import rebuild
 from tagmill.ledger.complete import complete
 from tagmill.ledger.leases import Claim, Lease
 from tagmill.ledger.positions import positions_of
-from tagmill.ledger.progress import run_progress
 from tagmill.ledger.repeats.outcomes import first_outcomes
 from tagmill.ledger.repeats.waiting import LONGEST_SECONDS, wait_for_firsts
-from tagmill.ledger.runs import cancel_run, create_run, requeue_images
+from tagmill.ledger.runs.create import cancel_run, create_run, requeue_images
+from tagmill.ledger.runs.progress import run_progress
 from tagmill.outcomes import ErrorCode
 from tagmill.records import BatchResult, Entry, Outcome
 from tagmill.registry.models import Model

@@ -11,10 +11,10 @@ from tagmill.bundles.metadata import BundleSpec
 from tagmill.db.schema import image_failure, run
 from tagmill.errors import NothingToDo
 from tagmill.images.preprocess import PreprocessSpec
-from tagmill.ledger import rerun
 from tagmill.ledger.complete import complete
-from tagmill.ledger.rerun import Chooser, Rerun
-from tagmill.ledger.runs import cancel_run, create_run, requeue_images
+from tagmill.ledger.runs import rerun
+from tagmill.ledger.runs.create import cancel_run, create_run, requeue_images
+from tagmill.ledger.runs.rerun import Chooser, Rerun
 from tagmill.outcomes import ErrorCode
 from tagmill.records import BatchResult, Entry, ImageRow, InferenceRow, Outcome
 from tagmill.registry.models import Model, register

@@ -15,7 +15,7 @@ from producer.output.read import pages
 from producer.output.result_set import select_results
 from tagmill.errors import InputError
 from tagmill.extra import make_extra
-from tagmill.ledger.runs import create_run, requeue_images
+from tagmill.ledger.runs.create import create_run, requeue_images
 from tagmill.records import Entry
 from tagmill.registry.models import Model
 

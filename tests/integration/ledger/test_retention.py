@@ -14,8 +14,8 @@ from tagmill.images.preprocess import PreprocessSpec
 from tagmill.ledger import leases
 from tagmill.ledger.complete import complete
 from tagmill.ledger.leases import Lease
-from tagmill.ledger.progress import run_progress
-from tagmill.ledger.runs import cancel_run, create_run, requeue_images
+from tagmill.ledger.runs.create import cancel_run, create_run, requeue_images
+from tagmill.ledger.runs.progress import run_progress
 from tagmill.outcomes import ErrorCode
 from tagmill.records import BatchResult, Entry, ImageRow, InferenceRow, Mask, Outcome
 from tagmill.registry.models import Model, register

@@ -27,9 +27,9 @@ from tagmill.images.preprocess import PreprocessSpec
 from tagmill.ledger import leases
 from tagmill.ledger.complete import complete
 from tagmill.ledger.leases import Claim, Lease
-from tagmill.ledger.progress import run_progress, unfinished_run
 from tagmill.ledger.reaper import reclaim_lost
-from tagmill.ledger.runs import cancel_run, create_run
+from tagmill.ledger.runs.create import cancel_run, create_run
+from tagmill.ledger.runs.progress import run_progress, unfinished_run
 from tagmill.outcomes import ErrorCode
 from tagmill.priority import Priority
 from tagmill.records import BatchResult, Entry, ImageRow, Outcome

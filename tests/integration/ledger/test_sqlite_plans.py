@@ -8,7 +8,7 @@ from support.catalog import new_version, submit, work
 from support.ledger import QUEUE
 
 from producer.output.read.runs import read_results
-from tagmill.ledger.runs import requeue_images
+from tagmill.ledger.runs.create import requeue_images
 
 #: tables that grow with the number of images
 GROWING = {

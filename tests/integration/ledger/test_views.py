@@ -7,7 +7,7 @@ from support.ledger import SHA, batches, new_run, result_for, take
 
 from tagmill.db.schema import batch
 from tagmill.ledger.complete import complete
-from tagmill.ledger.progress import run_progress
+from tagmill.ledger.runs.progress import run_progress
 from tagmill.registry.models import Model
 
 

@@ -12,7 +12,7 @@ from producer.sources.open import open_sources
 from producer.sources.options import ReadOptions
 from tagmill.db.schema import entry
 from tagmill.errors import ConfigurationError, InputError
-from tagmill.ledger.runs import create_run
+from tagmill.ledger.runs.create import create_run
 
 ROWS = 10_000
 

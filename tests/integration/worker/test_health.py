@@ -8,10 +8,10 @@ from sqlalchemy import Engine, text
 from support.ledger import QUEUE, new_model
 
 from tagmill.db.connection import connect
-from tagmill.ledger.faults import Fault, FaultReason
-from tagmill.ledger.publishing import take_unpublished
-from tagmill.ledger.run_faults import RunFault, Standing, report_run_fault, subject_of
-from tagmill.ledger.runs import create_run
+from tagmill.ledger.faults.runs import RunFault, Standing, report_run_fault, subject_of
+from tagmill.ledger.faults.workers import Fault, FaultReason
+from tagmill.ledger.runs.create import create_run
+from tagmill.ledger.runs.publishing import take_unpublished
 from tagmill.records import Entry
 from tagmill.registry.models import Model
 from tagmill.settings import Settings

@@ -14,7 +14,7 @@ from tagmill.broker.message import BatchMessage
 from tagmill.bundles.metadata import sha256_of
 from tagmill.bundles.starter import starter_bundles
 from tagmill.errors import ConfigurationError
-from tagmill.ledger.runs import create_run
+from tagmill.ledger.runs.create import create_run
 from tagmill.registry.models import register
 from tagmill.registry.store import ModelStore
 from tagmill.settings import Settings

@@ -23,7 +23,7 @@ from tagmill.images.preprocess import PreprocessSpec
 from tagmill.ledger import leases
 from tagmill.ledger.leases import Lease
 from tagmill.ledger.reaper import requeue_owned
-from tagmill.ledger.runs import create_run
+from tagmill.ledger.runs.create import create_run
 from tagmill.priority import Priority
 from tagmill.records import Entry
 from tagmill.registry.models import Model, register

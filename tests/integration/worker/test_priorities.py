@@ -16,10 +16,10 @@ from tagmill.broker.message import BatchMessage
 from tagmill.broker.publish import publish
 from tagmill.db.schema import batch
 from tagmill.errors import InputError, NothingToDo
-from tagmill.ledger.control import is_paused, set_priority
-from tagmill.ledger.progress import run_progress
-from tagmill.ledger.publishing import take_unpublished
-from tagmill.ledger.runs import LOCAL_QUEUE_PREFIX, cancel_run, create_run
+from tagmill.ledger.runs.control import is_paused, set_priority
+from tagmill.ledger.runs.create import LOCAL_QUEUE_PREFIX, cancel_run, create_run
+from tagmill.ledger.runs.progress import run_progress
+from tagmill.ledger.runs.publishing import take_unpublished
 from tagmill.priority import STEPS, Priority
 from tagmill.records import Entry
 from tagmill.registry.models import Model

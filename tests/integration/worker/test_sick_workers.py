@@ -12,7 +12,7 @@ from support.installation import Site
 from support.processes import Worker, tagmill, wait_until
 
 from tagmill.db.connection import connect
-from tagmill.ledger.progress import run_progress
+from tagmill.ledger.runs.progress import run_progress
 
 Status = Callable[[object], dict[str, Any]]
 Done = Callable[[object], dict[str, Any]]

@@ -12,9 +12,9 @@ from producer.publish import publish_run
 from producer.sources.open import open_sources
 from tagmill.broker.app import make_app
 from tagmill.db.connection import connect
-from tagmill.ledger.cost import run_cost
-from tagmill.ledger.progress import run_progress
-from tagmill.ledger.runs import create_run
+from tagmill.ledger.runs.cost import run_cost
+from tagmill.ledger.runs.create import create_run
+from tagmill.ledger.runs.progress import run_progress
 from tagmill.priority import Priority
 from tagmill.registry.models import resolve
 from tagmill.settings import Settings

@@ -4,7 +4,7 @@ import time
 from typing import BinaryIO
 
 from tagmill.errors import ConfigurationError
-from tagmill.locations import StoredLocation
+from tagmill.locations.schemes import StoredLocation
 from tagmill.outcomes import ErrorCode, ImageFailure, printable
 from tagmill.stores.file_system import forget_file_system, open_file_system, path_of, words_for
 from worker.sources.http_failure import TransientFailure

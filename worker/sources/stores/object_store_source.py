@@ -4,7 +4,7 @@ import time
 from typing import TYPE_CHECKING
 
 from tagmill.errors import ConfigurationError
-from tagmill.locations import StoredLocation
+from tagmill.locations.schemes import StoredLocation
 from tagmill.outcomes import ErrorCode, ImageFailure, printable
 from tagmill.stores.object_store import StoreFault, explain, open_bucket
 from worker.sources.content_coding import TooManyBytesError, UnreadableBodyError, unpack

@@ -1,8 +1,8 @@
 """What one run may read of other machines: URLs of hosts that may be connected to, and allowed locations of stores."""
 
-from tagmill.locations import SCHEMES, Kind, is_fetched, is_stored, parse_stored, scheme_of
+from tagmill.locations.redact import shown_uri
+from tagmill.locations.schemes import SCHEMES, Kind, is_fetched, is_stored, parse_stored, scheme_of
 from tagmill.outcomes import ErrorCode, ImageFailure, printable
-from tagmill.redact import shown_uri
 from tagmill.stores.allowed import AllowedLocations
 from worker.sources.http_source import HttpReader
 from worker.sources.stores.file_system_source import FileSystemReader

@@ -16,8 +16,8 @@ from producer.cli.report import report as command
 from producer.report.advice import ADVICE, retry_command
 from producer.report.write import Report, ReportOptions, write_report
 from tagmill.errors import InputError
-from tagmill.ledger.cost import RunCost
-from tagmill.ledger.runs import cancel_run
+from tagmill.ledger.runs.cost import RunCost
+from tagmill.ledger.runs.create import cancel_run
 from tagmill.outcomes import ErrorCode
 from tagmill.settings import Settings
 

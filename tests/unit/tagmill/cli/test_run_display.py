@@ -13,7 +13,7 @@ from tagmill.cli.console import open_console, text_column
 from tagmill.cli.progress import Display
 from tagmill.cli.run_display import ending, exit_code, runs_table, status_table
 from tagmill.errors import ExitCode
-from tagmill.ledger.progress import BatchErrors, RunProgress
+from tagmill.ledger.runs.progress import BatchErrors, RunProgress
 from worker.cli.tag import how_to_read
 from worker.local.tag import NamedBundles, local_queue
 

@@ -5,7 +5,7 @@ import ipaddress
 import pytest
 
 from tagmill.http.public_address import is_public, may_connect
-from tagmill.private_hosts import PrivateHosts
+from tagmill.locations.private_hosts import PrivateHosts
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from tagmill.errors import ConfigurationError
-from tagmill.ledger.cost import run_cost
-from tagmill.ledger.progress import RunProgress
+from tagmill.ledger.runs.cost import run_cost
+from tagmill.ledger.runs.progress import RunProgress
 from tagmill.settings import Settings, load_settings
 
 RUN = RunProgress(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tagmill.locations import parse_stored
+from tagmill.locations.schemes import parse_stored
 from tagmill.stores.allowed import AllowedLocations, parse_prefixes
 
 

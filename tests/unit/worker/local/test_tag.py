@@ -15,7 +15,7 @@ from tagmill.db.schema import model, run
 from tagmill.db.schema import run as run_table
 from tagmill.errors import BundleError, NothingToDo
 from tagmill.fetch_options import FetchOptions, HostLimits
-from tagmill.ledger.progress import RunProgress
+from tagmill.ledger.runs.progress import RunProgress
 from tagmill.outcomes import ErrorCode
 from tagmill.records import Entry
 from tagmill.settings import Settings

@@ -18,8 +18,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.http_site import Reply, Site, in_turn, raw, reply
 
+from tagmill.locations.private_hosts import PrivateHosts
 from tagmill.outcomes import ErrorCode, ImageFailure
-from tagmill.private_hosts import PrivateHosts
 from worker.sources.fetcher import Fetcher, FetchLimits
 from worker.sources.http_failure import without_secrets
 

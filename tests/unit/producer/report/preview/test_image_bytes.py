@@ -10,7 +10,7 @@ from support.http_site import Site, reply
 
 from producer.report.preview.image_bytes import ImageReader
 from producer.report.preview.unreadable import UnreadableError
-from tagmill.private_hosts import PrivateHosts
+from tagmill.locations.private_hosts import PrivateHosts
 from tagmill.settings import Settings
 
 DATA = b"some bytes"

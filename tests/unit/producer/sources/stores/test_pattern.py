@@ -3,7 +3,7 @@
 import pytest
 
 from producer.sources.stores.pattern import is_pattern, pattern_of
-from tagmill.locations import parse_stored
+from tagmill.locations.schemes import parse_stored
 
 
 @pytest.mark.parametrize(

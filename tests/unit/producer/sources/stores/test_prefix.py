@@ -12,7 +12,7 @@ from producer.sources.folder import read_folder
 from producer.sources.stores import listing
 from producer.sources.stores.pattern import pattern_of
 from producer.sources.stores.prefix import read_prefix
-from tagmill.locations import SCHEMES, Kind, parse_stored
+from tagmill.locations.schemes import SCHEMES, Kind, parse_stored
 from tagmill.stores.file_system import forget_file_system
 
 NAMES = (

@@ -9,7 +9,7 @@ import pytest
 from support.ftp_server import FtpServer
 
 from producer.sources.open import open_sources
-from tagmill.locations import SCHEMES, Kind
+from tagmill.locations.schemes import SCHEMES, Kind
 from tagmill.outcomes import ErrorCode, ImageFailure
 from tagmill.stores import file_system
 from worker.sources.fetcher import Fetcher, FetchLimits

@@ -8,7 +8,7 @@ import pytest
 from support.http_site import Site, reply
 from support.s3_server import KEY, KEY_ID, S3Server
 
-from tagmill.locations import parse_stored
+from tagmill.locations.schemes import parse_stored
 from tagmill.outcomes import ErrorCode, ImageFailure
 from tagmill.stores.object_store import open_bucket
 from worker.sources.fetcher import Fetcher, FetchLimits

@@ -10,9 +10,9 @@ from tagmill.db.connection import WORKER, epoch_now, reading
 from tagmill.db.schema import BatchStatus, RunState, batch, batch_failure, model, run, run_model
 from tagmill.errors import InputError
 from tagmill.ledger.conditions import UNPUBLISHED
-from tagmill.ledger.faults import unfit_workers
-from tagmill.ledger.run_faults import waits_for
-from tagmill.ledger.runs import LOCAL_QUEUE_PREFIX
+from tagmill.ledger.faults.runs import waits_for
+from tagmill.ledger.faults.workers import unfit_workers
+from tagmill.ledger.runs.create import LOCAL_QUEUE_PREFIX
 from tagmill.priority import Priority
 
 #: seconds of work over which `images_per_second` is measured
@@ -82,9 +82,9 @@ class RunProgress:
     images_per_second: float
     #: statements of workers that PostgreSQL has not answered for `WAITING_SECONDS` or longer
     workers_waiting: int
-    #: workers of its queue that are out, see `tagmill.ledger.faults.unfit_workers`
+    #: workers of its queue that are out, see `tagmill.ledger.faults.workers.unfit_workers`
     unfit_workers: Sequence[Mapping[str, Any]] = ()
-    #: what no worker has that it needs, or not every one, see `tagmill.ledger.run_faults.waits_for`
+    #: what no worker has that it needs, or not every one, see `tagmill.ledger.faults.runs.waits_for`
     waits_for: Sequence[Mapping[str, Any]] = ()
     paused: bool = False
     #: batches that nobody publishes, because their submit was interrupted

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tagmill.locations import FETCHED, is_local, parse_stored, scheme_of, url_scheme
+from tagmill.locations.schemes import FETCHED, is_local, parse_stored, scheme_of, url_scheme
 
 
 @pytest.mark.parametrize(

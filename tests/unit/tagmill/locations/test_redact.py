@@ -2,7 +2,7 @@
 
 import pytest
 
-from tagmill.redact import shown_uri
+from tagmill.locations.redact import shown_uri
 
 AMAZON = (
     "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={}&X-Amz-Date=20261130T0Z&X-Amz-Expires=60&X-Amz-Signature={}"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tagmill.presigned import without_signature
+from tagmill.locations.presigned import without_signature
 
 AMAZON = "X-Amz-Algorithm=A&X-Amz-Credential=B&X-Amz-Date=C&X-Amz-Expires=60&X-Amz-SignedHeaders=host&X-Amz-Signature=D"
 

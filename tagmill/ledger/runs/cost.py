@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from tagmill.ledger.progress import RunProgress
+from tagmill.ledger.runs.progress import RunProgress
 from tagmill.settings import Settings
 
 HOUR = 3600.0

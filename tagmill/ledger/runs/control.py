@@ -8,8 +8,8 @@ from tagmill.db.connection import epoch_now, reading
 from tagmill.db.schema import BatchStatus, RunState, batch, run
 from tagmill.errors import InputError, NothingToDo
 from tagmill.ledger.conditions import QUEUED_IN_RUN, UNPUBLISHED, has_status
-from tagmill.ledger.publishing import PUBLISH_SECONDS
-from tagmill.ledger.runs import LOCAL_QUEUE_PREFIX
+from tagmill.ledger.runs.create import LOCAL_QUEUE_PREFIX
+from tagmill.ledger.runs.publishing import PUBLISH_SECONDS
 from tagmill.priority import Priority
 
 #: batches of a run that are in work, found by the index over run and end

@@ -26,8 +26,8 @@ from tagmill.errors import InputError, NothingToDo
 from tagmill.fetch_options import FETCH_ALL, FetchOptions
 from tagmill.ledger.conditions import QUEUED_IN_RUN, has_status
 from tagmill.ledger.positions import positions_of
-from tagmill.ledger.publishing import PUBLISH_SECONDS
 from tagmill.ledger.repeats.batches import chunks, insert_again, insert_whole_run
+from tagmill.ledger.runs.publishing import PUBLISH_SECONDS
 from tagmill.outcomes import ErrorCode
 from tagmill.priority import Priority
 from tagmill.records import Entry

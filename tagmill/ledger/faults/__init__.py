@@ -1,0 +1,1 @@
+"""What workers lack, and what runs wait for."""

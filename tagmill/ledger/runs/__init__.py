@@ -1,0 +1,1 @@
+"""The rows of runs: create, retry, publish, control and count them."""

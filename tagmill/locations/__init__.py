@@ -1,0 +1,1 @@
+"""Where images and manifests may be, and what of a location is shown."""
