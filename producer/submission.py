@@ -1,6 +1,7 @@
 """Write what was asked for as a run: what `tagmill submit` and `producer.submit` have in common."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from sqlalchemy import Engine
 
@@ -11,7 +12,7 @@ from tagmill.images.file_names import SkippedFiles
 from tagmill.ledger.runs.create import Progress, create_run
 from tagmill.ledger.runs.rerun import Chooser, Rerun
 from tagmill.priority import Priority
-from tagmill.registry.models import resolve
+from tagmill.registry.models import Model, resolve
 
 
 @dataclass(frozen=True)
@@ -44,20 +45,35 @@ class WrittenRun:
     reason: str
 
 
-def write_run(engine: Engine, wanted: Submission, queue: str, progress: Progress = lambda images: None) -> WrittenRun:
+@dataclass(frozen=True)
+class Targets:
+    """The models of a submission, and the folders and prefixes that its images may be in."""
+
+    models: tuple[Model, ...]
+    roots: tuple[Path | str, ...]
+
+
+def find_targets(engine: Engine, wanted: Submission) -> Targets:
+    """Look the models and sources up. Raise InputError if there is no such model, or no such source."""
+    models = {found.sha256: found for found in (resolve(engine, name) for name in wanted.models)}
+    return Targets(tuple(models.values()), (*roots_of(wanted.sources, wanted.read), *wanted.allow_roots))
+
+
+def write_run(
+    engine: Engine, wanted: Submission, targets: Targets, queue: str, progress: Progress = lambda images: None
+) -> WrittenRun:
     """Read the sources and write the run in one transaction: it is in SQL as a whole or not at all.
 
-    `progress` is told the number of images written so far. Raise InputError for the first entry or model that cannot be
-    used, and NothingToDo if no entry is left.
+    `progress` is told the number of images written so far. Raise InputError for the first entry that cannot be used,
+    and NothingToDo if no entry is left.
     """
-    models = list({found.sha256: found for found in (resolve(engine, name) for name in wanted.models)}.values())
-    skipped, chooser = SkippedFiles(), Chooser(engine, wanted.rerun, models)
+    skipped, chooser = SkippedFiles(), Chooser(engine, wanted.rerun, targets.models)
     run_id = create_run(
         engine,
         " ".join(wanted.sources),
         chooser.choose(open_sources(wanted.sources, skipped, wanted.read)),
-        models,
-        [*roots_of(wanted.sources, wanted.read), *wanted.allow_roots],
+        targets.models,
+        targets.roots,
         wanted.batch_size,
         queue,
         progress=progress,

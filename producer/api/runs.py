@@ -9,7 +9,7 @@ from producer.api.database import database, one_of
 from producer.broker_outage import explain_broker_outage
 from producer.publish import publish_run
 from producer.sources.options import READ_ALL, ReadOptions
-from producer.submission import Submission, write_run
+from producer.submission import Submission, find_targets, write_run
 from tagmill.broker.app import make_app, require_shared_broker
 from tagmill.errors import InputError
 from tagmill.fetch_options import FETCH_ALL, FetchOptions
@@ -72,7 +72,7 @@ def submit(
     )
     settings = require_shared_broker(load_settings())
     with database() as engine:
-        written = write_run(engine, wanted, settings.queue)
+        written = write_run(engine, wanted, find_targets(engine, wanted), settings.queue)
         with explain_broker_outage(written.run):
             batches = publish_run(make_app(settings), engine, written.run, max_queued)
     return Submitted(written.run, batches, written.left_out, written.skipped)

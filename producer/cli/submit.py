@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
@@ -22,7 +23,7 @@ from producer.cli.read_options import read_options
 from producer.publish import publish_run
 from producer.sources.open import check, roots_of
 from producer.sources.options import ReadOptions
-from producer.submission import Submission, WrittenRun, write_run
+from producer.submission import Submission, WrittenRun, find_targets, write_run
 from tagmill.broker.app import make_app, require_shared_broker
 from tagmill.cli.console import open_console
 from tagmill.cli.fetch_options import fetch_options
@@ -115,11 +116,13 @@ def submit(
         read=read,
         fetch=fetching,
     )
+    targets = find_targets(engine, wanted)
     with interruptible(engine, max_queued) as submission, progress_bar(open_console(stderr=True)) as bar:
         task = bar.add_task("submit", total=None, note="writing to SQL")
-        written = write_run(engine, wanted, settings.queue, lambda images: bar.update(task, completed=images))
+        shown = partial(bar.update, task)
+        written = write_run(engine, wanted, targets, settings.queue, lambda images: shown(completed=images))
         submission.written(written.run)
-        batches = _publish(settings, engine, written.run, max_queued, lambda note: bar.update(task, note=note))
+        batches = _publish(settings, engine, written.run, max_queued, lambda note: shown(note=note))
     return _show(engine, written, batches, wait, as_json)
 
 

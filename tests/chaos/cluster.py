@@ -177,7 +177,9 @@ class Cluster:
         self.workers: list[SupervisedWorker] = []
         self._names = [f"worker{number}" for number in range(1, workers + 1)]
         preload = os.pathsep.join(map(str, PRELOAD))
-        self._worker_env = self.env | {"PYTHONPATH": preload, SECONDS: str(delay_per_image)}
+        # Celery sets a title of its process where setproctitle is installed. Without the variable, that is written over
+        # the environment in /proc, which `SupervisedWorker.child` reads.
+        self._worker_env = self.env | {"PYTHONPATH": preload, SECONDS: str(delay_per_image), "SPT_NOENV": "1"}
 
     def __enter__(self) -> Self:
         self.services.redis.flush()
