@@ -352,7 +352,12 @@ def test_workers_of_the_old_version_lose_nothing_while_the_upgrade_copies(
     assert errors == []
     assert len(chunks) > 10
     assert len(seen[-1]["runs"]) > 11, "the writers wrote meanwhile"
-    assert state_of(old_engine) == seen[-1]
+    after = state_of(old_engine)
+    # A heartbeat or a release that waited for the upgrade changes the row of its batch after it.
+    held = {row[0] for row in seen[-1]["batches"] if row[3] == "running"}
+    for found in (after, seen[-1]):
+        found["batches"] = [row[:1] if row[0] in held else row for row in found["batches"]]
+    assert after == seen[-1]
     with old_engine.connect() as connection:
         shown = connection.execute(text("SELECT * FROM catalog_entry ORDER BY image_key, name_id, place")).all()
     catalog.rebuild(old_engine)
