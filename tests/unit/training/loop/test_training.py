@@ -111,7 +111,9 @@ def test_a_state_with_other_content_is_refused_by_name(tmp_path: Path, content: 
 
 def test_ctrl_c_is_one_line_that_says_how_to_resume(tmp_path: Path) -> None:
     data, run = draw_noisy(tmp_path / "train", each=4), tmp_path / "run"
-    command = [TAGMILL, "train", "mlp", "--data", str(data), "--out", str(run), "--epochs", "100000"]
+    # With so small a rate it does not diverge, however many epochs a busy machine has before the signal comes.
+    endless = ("--epochs", "100000", "--lr", "1e-6")
+    command = [TAGMILL, "train", "mlp", "--data", str(data), "--out", str(run), *endless]
     with (tmp_path / "stderr").open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, env=environment() | {"OMP_NUM_THREADS": "1"})
         wait_until((run / STATE).exists, 120, "the first epoch")
