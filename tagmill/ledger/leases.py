@@ -211,20 +211,7 @@ def renew(engine: Engine, tokens: Iterable[str], lease_seconds: float) -> None:
 
 def release(engine: Engine, claimed: Claim, error: str, delay_seconds: float) -> None:
     """Requeue a batch after a failed attempt; it may be claimed again after the delay."""
-    statement = (
-        update(batch)
-        .where(batch.c.id == claimed.batch_id, batch.c.owner == claimed.token)  # only a running batch has an owner
-        .values(
-            status=BatchStatus.QUEUED,
-            owner=None,
-            lease_until=None,
-            not_before=epoch_now() + delay_seconds,
-            published_at=None,
-            error=printable(error),
-        )
-    )
-    with engine.begin() as connection:
-        connection.execute(statement)
+    requeue(engine, claimed, epoch_now() + delay_seconds, error=printable(error))
 
 
 def give_back(
@@ -236,17 +223,21 @@ def give_back(
     a crash: it is not certain that the batch is not to blame, see `tagmill.ledger.attempts`.
     """
     counts = {"crashes": batch.c.crashes + 1} if crashed else {"attempts": batch.c.attempts - 1}
+    requeue(engine, claimed, epoch_now() if not_before is None else not_before, error=printable(reason), **counts)
+
+
+def requeue(engine: Engine, claimed: Claim, not_before: float | ColumnElement[float], **changes: Any) -> None:
+    """Set a batch back to queued, with further changes of its row, if it is still owned by this claim."""
     statement = (
         update(batch)
-        .where(batch.c.id == claimed.batch_id, batch.c.owner == claimed.token)
+        .where(batch.c.id == claimed.batch_id, batch.c.owner == claimed.token)  # only a running batch has an owner
         .values(
             status=BatchStatus.QUEUED,
             owner=None,
             lease_until=None,
-            not_before=epoch_now() if not_before is None else not_before,
+            not_before=not_before,
             published_at=None,
-            error=printable(reason),
-            **counts,
+            **changes,
         )
     )
     with engine.begin() as connection:

@@ -1,10 +1,10 @@
 """Give a batch back until the entries that its own repeat have an outcome."""
 
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine
 
 from tagmill.db.connection import epoch_now
-from tagmill.db.schema import BatchStatus, batch
-from tagmill.ledger.leases import Claim
+from tagmill.db.schema import batch
+from tagmill.ledger.leases import Claim, requeue
 
 #: seconds of the first wait; each further one is twice as long, up to the longest
 FIRST_SECONDS, LONGEST_SECONDS = 0.5, 60.0
@@ -15,18 +15,5 @@ MOST_WAITS = 100
 def wait_for_firsts(engine: Engine, claimed: Claim) -> None:
     """Requeue a batch that repeats entries without an outcome: it costs no attempt, and comes back later each time."""
     seconds = min(LONGEST_SECONDS, FIRST_SECONDS * 2**claimed.waits)
-    statement = (
-        update(batch)
-        .where(batch.c.id == claimed.batch_id, batch.c.owner == claimed.token)
-        .values(
-            status=BatchStatus.QUEUED,
-            owner=None,
-            lease_until=None,
-            not_before=epoch_now() + seconds,
-            published_at=None,
-            attempts=batch.c.attempts - 1,
-            waits=min(claimed.waits + 1, MOST_WAITS),
-        )
-    )
-    with engine.begin() as connection:
-        connection.execute(statement)
+    waits = min(claimed.waits + 1, MOST_WAITS)
+    requeue(engine, claimed, epoch_now() + seconds, attempts=batch.c.attempts - 1, waits=waits)
