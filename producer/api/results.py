@@ -6,13 +6,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from producer.api.database import database, one_of
+from producer.needs_pyarrow import needs_pyarrow
 from producer.output.formats import WRITERS, Format
 from producer.output.image_result import ImageResult
 from producer.output.query import ResultQuery
 from producer.output.result_set import ResultSet, select_results
 from producer.output.write import write_results
 from producer.output.writers.base import WriteOptions
-from tagmill.errors import ConfigurationError
 from tagmill.where import Where
 
 if TYPE_CHECKING:
@@ -42,12 +42,10 @@ class Results:
 
         Raise ConfigurationError if pyarrow, the extra `parquet`, is not installed.
         """
-        try:
+        with needs_pyarrow("Arrow"):
             import pyarrow as pa
 
             from producer.output.writers.arrow_batches import arrow_batches, schema_of
-        except ModuleNotFoundError as error:
-            raise ConfigurationError("Arrow needs pyarrow; run: pip install 'tagmill[parquet]'") from error
 
         def batches() -> Iterator[pa.RecordBatch]:
             with self._opened() as found:

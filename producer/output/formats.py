@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import BinaryIO
 
+from producer.needs_pyarrow import needs_pyarrow
 from producer.output.image_result import ImageResult
 from producer.output.result_set import ResultSet
 from producer.output.writers.base import FileWriter, Folder, FolderWriter, WriteOptions
@@ -13,7 +14,6 @@ from producer.output.writers.csv_writer import write_csv
 from producer.output.writers.fiftyone_writer import write_fiftyone
 from producer.output.writers.jsonl_writer import write_jsonl
 from producer.output.writers.label_studio.label_studio_writer import labeling_configuration, write_label_studio
-from tagmill.errors import ConfigurationError
 
 
 class Format(StrEnum):
@@ -59,25 +59,15 @@ class FolderFormat:
 
 
 def _write_parquet(results: Iterable[ImageResult], about: ResultSet, out: BinaryIO, options: WriteOptions) -> int:
-    try:
-        from producer.output.writers.parquet_writer import write_parquet  # pyarrow is an extra, and large
-    except ModuleNotFoundError as error:
-        raise _without_pyarrow(error, Format.PARQUET) from error
+    with needs_pyarrow(f"--format {Format.PARQUET}"):
+        from producer.output.writers.parquet_writer import write_parquet
     return write_parquet(results, about, out, options)
 
 
 def _write_hf(about: ResultSet, folder: Folder, options: WriteOptions) -> int:
-    try:
+    with needs_pyarrow(f"--format {Format.HF}"):
         from producer.output.writers.hf_writer import write_hf
-    except ModuleNotFoundError as error:
-        raise _without_pyarrow(error, Format.HF) from error
     return write_hf(about, folder, options)
-
-
-def _without_pyarrow(error: ModuleNotFoundError, form: Format) -> Exception:
-    if (error.name or "").partition(".")[0] != "pyarrow":
-        return error
-    return ConfigurationError(f"--format {form} needs pyarrow; run: pip install 'tagmill[parquet]'")
 
 
 #: A new format is a module, a value above and a line here.

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from producer.needs_pyarrow import needs_pyarrow
 from producer.sources.base import Problem, Row, folder_of
 from producer.sources.manifests.manifest import Manifest, ManifestReader
 from producer.sources.manifests.sql_query import is_query, read_query
@@ -11,20 +12,13 @@ from producer.sources.manifests.text.compression import without_suffix
 from producer.sources.manifests.text.csv_manifest import read_csv, read_tsv
 from producer.sources.manifests.text.jsonl import read_jsonl
 from producer.sources.options import ReadOptions
-from tagmill.errors import ConfigurationError
 from tagmill.images.image import SUFFIXES
 from tagmill.locations.schemes import is_stored
 
 
 def _read_parquet(manifest: Manifest) -> Iterator[Row | Problem]:
-    try:
-        from producer.sources.manifests.parquet_file.read import read  # pyarrow is an extra, and large
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "pyarrow":
-            raise
-        raise ConfigurationError(
-            f"{manifest.label}: Parquet needs pyarrow; run: pip install 'tagmill[parquet]'"
-        ) from error
+    with needs_pyarrow(f"{manifest.label}: Parquet"):
+        from producer.sources.manifests.parquet_file.read import read
     yield from read(manifest)
 
 
