@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from sqlalchemy import Engine, select
-from support.bundles import write_classifier, write_fussy_classifier
+from support.bundles import write_fussy_classifier
 from support.image_fixtures import write_folder, write_image
 from support.shop import Shop
 
@@ -21,14 +21,6 @@ from worker.inference.session_cache import SessionCache
 from worker.pipeline import known
 from worker.sources.fetcher import Fetched, Fetcher
 from worker.sources.terms import Terms
-
-
-@pytest.fixture
-def shop(engine: Engine, tmp_path: Path) -> Iterator[Shop]:
-    (tmp_path / "shop").mkdir()
-    shop = Shop(engine, tmp_path / "shop", write_classifier(tmp_path / "colors.onnx"))
-    yield shop
-    shop.batches.close()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
 from support.bundles import write_classifier
 from support.http_site import Site, reply, versioned
 from support.image_fixtures import write_image
@@ -19,14 +18,6 @@ from worker.sources.fetcher import Fetcher
 READ_FILE = Fetcher._read_file
 OLD, OLDER = "Mon, 30 Nov 2020 20:24:39 GMT", "Sun, 29 Nov 2020 20:24:39 GMT"
 FETCHED = "SELECT sum(requests), sum(not_modified), sum(bytes_fetched) FROM batch GROUP BY run_id ORDER BY run_id"
-
-
-@pytest.fixture
-def shop(engine: Engine, tmp_path: Path) -> Iterator[Shop]:
-    (tmp_path / "shop").mkdir()
-    shop = Shop(engine, tmp_path / "shop", write_classifier(tmp_path / "colors.onnx"))
-    yield shop
-    shop.batches.close()
 
 
 @pytest.fixture
