@@ -98,12 +98,17 @@ def save(checkpoint: Checkpoint, run: Path) -> Path:
 
 
 def write(values: dict[str, Any], path: Path) -> Path:
-    """Write tensors and plain values atomically. Raise ConfigurationError if the disk is full or not writable."""
+    """Write tensors and plain values atomically.
+
+    Raise ConfigurationError if the disk is full or not writable, and KeyboardInterrupt on Ctrl-C.
+    """
     try:
         # torch writes the name of a path into the file, but not that of a file object.
         with atomic_write(path) as temporary, temporary.open("wb") as out:
             torch.save(values, out)
     except (OSError, RuntimeError) as error:  # torch's zip writer raises RuntimeError on a full disk
+        if isinstance(error.__context__, KeyboardInterrupt):  # and where Ctrl-C comes while it writes
+            raise error.__context__ from None
         reason = getattr(error, "strerror", None) or "the file could not be written whole; is the disk full?"
         raise ConfigurationError(f"{path}: {reason}; make room, then the same command with --resume goes on") from error
     return path

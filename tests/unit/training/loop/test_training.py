@@ -1,5 +1,6 @@
 """What the trainings of all recipes share: resuming, early stopping, EMA, the log, and a full disk."""
 
+import io
 import json
 import os
 import signal
@@ -18,7 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tagmill.errors import ConfigurationError, ExitCode, InputError, NothingToDo
 from training import checkpoint as checkpoint_module
 from training.annotations.folders import Folders
-from training.checkpoint import FILE, STATE, load, write
+from training.checkpoint import FILE, STATE, load, read, write
 from training.cli.train import train
 from training.loop.augment import Augmentation
 from training.loop.ema import EMA
@@ -222,6 +223,21 @@ def test_a_full_disk_is_one_line_that_says_how_to_resume(tmp_path: Path, monkeyp
     with pytest.raises(ConfigurationError, match="No space left on device; make room, then the same command"):
         write({}, tmp_path / FILE)
     assert not list(tmp_path.iterdir())
+
+
+def test_ctrl_c_while_the_state_is_written_is_no_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class InterruptedFile(io.BytesIO):
+        def write(self, data: object) -> int:
+            signal.raise_signal(signal.SIGINT)
+            raise AssertionError("not interrupted")
+
+    write({"epoch": 1}, tmp_path / STATE)
+    save = torch.save
+    monkeypatch.setattr(checkpoint_module.torch, "save", lambda values, out: save(values, InterruptedFile()))
+    with pytest.raises(KeyboardInterrupt):
+        write({"epoch": 2}, tmp_path / STATE)
+    assert read(tmp_path / STATE) == {"epoch": 1}
+    assert [path.name for path in tmp_path.iterdir()] == [STATE]
 
 
 def test_the_mlp_is_trained_on_gray_images_by_its_own_command(tmp_path: Path) -> None:
