@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -227,9 +228,10 @@ def test_a_full_disk_is_one_line_that_says_how_to_resume(tmp_path: Path, monkeyp
 
 def test_ctrl_c_while_the_state_is_written_is_no_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class InterruptedFile(io.BytesIO):
-        def write(self, data: object) -> int:
-            signal.raise_signal(signal.SIGINT)
-            raise AssertionError("not interrupted")
+        def write(self, data: Any) -> int:
+            if self.tell():  # torch raises RuntimeError only if it has written something
+                signal.raise_signal(signal.SIGINT)
+            return super().write(data)
 
     write({"epoch": 1}, tmp_path / STATE)
     save = torch.save
