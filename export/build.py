@@ -9,13 +9,14 @@ import onnx
 import onnxruntime
 from torch import nn
 
+from export.graph.embedding import Projection, fit_projection
 from export.graph.svm_graph import build_svc_graph
 from export.graph.torch_graph import OPSET, build_graph
 from export.precision.reduce import Comparison, OpenSession, reduce_precision
 from export.proof.golden import golden_samples
-from export.proof.parity import Parity, compare, torch_reference
-from export.proof.sample_images import labeled_images, sample_images
-from tagmill.bundles.metadata import GOLDEN, BundleSpec, Precision, check_name
+from export.proof.parity import Parity, check_embedding, compare, torch_reference
+from export.proof.sample_images import labeled_images, sample_images, training_images
+from tagmill.bundles.metadata import GOLDEN, WIDEST, BundleSpec, Precision, check_name
 from tagmill.cli.progress import Display
 from tagmill.errors import BundleError, InputError
 from tagmill.files import atomic_write
@@ -44,27 +45,35 @@ def export_bundle(
     samples: Path | None = None,
     precision: Precision = Precision.FP32,
     top_k: int = 0,
+    embedding: int = 0,
     display: Display | None = None,
 ) -> ExportResult:
     """Write the checkpoint of `run` as the bundle `out`, proven on real images. Write nothing if a proof fails.
 
-    `samples` is a folder of images to use instead of the run's own. Raise InputError for options that the run does not
-    allow, and BundleError if the graph differs from torch or a lower precision loses too much.
+    `samples` is a folder of images to use instead of the run's own; `embedding` is the width of the output of that
+    name, 0 for none. Raise InputError for options that the run does not allow, and BundleError if the graph differs
+    from torch or a lower precision loses too much.
     """
     checkpoint = load(run)
     _check_destination(out)
     check_name(name or out.stem)
     _check_top_k(checkpoint, top_k)
     _check_precision(checkpoint, precision)
+    _check_embedding(checkpoint, embedding)
     images = sample_images(checkpoint, samples)
-    spec = describe(checkpoint, name or out.stem)
+    spec = replace(describe(checkpoint, name or out.stem), embedding=embedding)
     network = checkpoint.network()
-    fp32_graph = _build_graph(network, spec, top_k)
+    projection = None
+    if embedding:
+        projection = fit_projection(network, training_images(checkpoint, samples), embedding, checkpoint.seed)
+    fp32_graph = _build_graph(network, spec, top_k, projection)
     reference = torch_reference(network, spec)
     with tempfile.TemporaryDirectory() as folder:
         open_session = _session_opener(spec, Path(folder) / out.name)
         parity = compare(open_session(fp32_graph, Precision.FP32), reference, images)
         parity.check()
+        if projection:
+            check_embedding(open_session(fp32_graph, Precision.FP32), network, projection, images)
         graph, comparison = fp32_graph, None
         if precision is not Precision.FP32:
             data = labeled_images(checkpoint, display or Display())
@@ -79,10 +88,10 @@ def export_bundle(
     return ExportResult(proven, parity, comparison, ratio)
 
 
-def _build_graph(network: nn.Module, spec: BundleSpec, top_k: int) -> onnx.ModelProto:
+def _build_graph(network: nn.Module, spec: BundleSpec, top_k: int, embedding: Projection | None) -> onnx.ModelProto:
     if isinstance(network, SupportVectors):
         return build_svc_graph(network, spec, top_k)
-    return build_graph(network, spec, top_k)
+    return build_graph(network, spec, top_k, embedding)
 
 
 def describe(checkpoint: Checkpoint, name: str) -> BundleSpec:
@@ -154,6 +163,13 @@ def _check_destination(out: Path) -> None:
 def _check_precision(checkpoint: Checkpoint, precision: Precision) -> None:
     if checkpoint.recipe == "svc" and precision is not Precision.FP32:
         raise InputError(f"--precision {precision}: a run of `train svc` is exported in fp32 alone")
+
+
+def _check_embedding(checkpoint: Checkpoint, width: int) -> None:
+    if width and (checkpoint.task.gives_masks or checkpoint.recipe == "svc"):
+        raise InputError("--embedding is what a classifier's last linear layer reads; a segmenter and an SVC have none")
+    if width > WIDEST:
+        raise InputError(f"--embedding {width}: at most {WIDEST} numbers are stored")
 
 
 def _check_top_k(checkpoint: Checkpoint, top_k: int) -> None:

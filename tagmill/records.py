@@ -5,9 +5,13 @@ writes to SQL: the outcomes, facts of the images, and the models' results.
 """
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tagmill.outcomes import ErrorCode
+
+if TYPE_CHECKING:  # a producer needs no NumPy to submit
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,8 @@ class InferenceRow:
     provider: str
     labels: tuple[tuple[str, float], ...]
     masks: tuple[Mask, ...]
+    #: float32 [D] of unit length, of a bundle that gives one
+    embedding: "NDArray[np.float32] | None" = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,12 @@ from export.cli.options import FILE, FOLDER
 @click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), default="fp32", show_default=True,
               help="Precision of the weights; the loss is measured.")  # fmt: skip
 @click.option("--top-k", type=click.IntRange(1), help="Let the graph pick the best K labels of each image.")
-def export(run: Path, out: Path, name: str | None, samples: Path | None, precision: str, top_k: int | None) -> None:
+@click.option("--embedding", type=click.IntRange(1), metavar="WIDTH",
+              help="Also give an embedding of each image: so many numbers, for `tagmill similar`.")  # fmt: skip
+def export(
+    run: Path, out: Path, name: str | None, samples: Path | None, precision: str, top_k: int | None,
+    embedding: int | None,
+) -> None:  # fmt: skip
     """Make a bundle out of a training run.
 
     RUN is the folder that `tagmill train` wrote. The bundle is compared with torch on up to 200 images,
@@ -25,7 +30,7 @@ def export(run: Path, out: Path, name: str | None, samples: Path | None, precisi
     from export.build import export_bundle
     from tagmill.bundles.metadata import Precision
 
-    done = export_bundle(run, out, name, samples, Precision(precision), top_k or 0)
+    done = export_bundle(run, out, name, samples, Precision(precision), top_k or 0, embedding or 0)
     spec, parity = done.spec, done.parity
     masks = "" if parity.mask_difference is None else f", masks by {parity.mask_difference:.4%} of the pixels"
     click.echo(

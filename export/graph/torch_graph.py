@@ -7,9 +7,10 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from export.graph.embedding import Embedded, Projection
 from tagmill.bundles.metadata import INPUT, BundleSpec
 from tagmill.errors import BundleError
-from tagmill.tasks.base import MASK, SCORES, TOP_LABELS, TOP_SCORES, Task
+from tagmill.tasks.base import EMBEDDING, MASK, SCORES, TOP_LABELS, TOP_SCORES, Task
 
 #: opset of the graph; ONNX Runtime 1.23 and newer read it
 OPSET = 20
@@ -24,20 +25,29 @@ def pixels(images: Tensor) -> Tensor:
 
 
 class ClassifyGraph(nn.Module):
-    """From images to softmax or sigmoid scores at the bundle's temperature; with `top_k` also the best labels."""
+    """From images to softmax or sigmoid scores at the bundle's temperature.
 
-    def __init__(self, network: nn.Module, task: Task, temperature: float, top_k: int) -> None:
+    With `top_k` it also gives the best labels, with `embedding` an embedding.
+    """
+
+    def __init__(
+        self, network: nn.Module, task: Task, temperature: float, top_k: int, embedding: Projection | None
+    ) -> None:
         super().__init__()
-        self.network = network
+        self.network = Embedded(network, embedding) if embedding else network
+        self.embeds = embedding is not None
         self.multilabel = task.multilabel
         self.temperature = temperature
         self.top_k = top_k
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        logits: Tensor = self.network(pixels(images)) / self.temperature
+        found = self.network(pixels(images))
+        logits, *further = found if self.embeds else (found,)
+        logits = logits / self.temperature
         scores = logits.sigmoid() if self.multilabel else logits.softmax(1)
         # ONNX's TopK puts the first of equal scores first, as a stable sort does.
-        return (scores, *scores.topk(self.top_k)) if self.top_k else (scores,)
+        best = scores.topk(self.top_k) if self.top_k else ()
+        return (scores, *best, *further)
 
 
 class SegmentGraph(nn.Module):
@@ -62,14 +72,19 @@ class SegmentGraph(nn.Module):
         return mask.to(torch.uint8), sums / areas.clamp_min(1.0)
 
 
-def build_graph(network: nn.Module, spec: BundleSpec, top_k: int = 0) -> onnx.ModelProto:
-    """Return the graph, with a free batch size. The same weights give the same bytes."""
+def build_graph(
+    network: nn.Module, spec: BundleSpec, top_k: int = 0, embedding: Projection | None = None
+) -> onnx.ModelProto:
+    """Return the graph, with a free batch size. The same weights give the same bytes.
+
+    `embedding` gives a classifier's graph the output of that name.
+    """
     if spec.task.gives_masks:
         graph: nn.Module = SegmentGraph(network, len(spec.labels), spec.temperature)
         outputs = [MASK, SCORES]
     else:
-        graph = ClassifyGraph(network, spec.task, spec.temperature, top_k)
-        outputs = [SCORES, TOP_SCORES, TOP_LABELS] if top_k else [SCORES]
+        graph = ClassifyGraph(network, spec.task, spec.temperature, top_k, embedding)
+        outputs = [SCORES, *([TOP_SCORES, TOP_LABELS] if top_k else []), *([EMBEDDING] if embedding else [])]
     # In training mode batch normalization would use the statistics of the example.
     graph.eval()
     # torch.export would take an example batch of 1 for a fixed size.

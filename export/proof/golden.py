@@ -42,7 +42,8 @@ def _reduce_colors(image: NDArray[np.uint8], colors: int) -> NDArray[np.uint8]:
 
 def _with_predictions(session: Session, images: NDArray[np.uint8]) -> GoldenSamples:
     prediction = session.run(images)
-    return GoldenSamples(images, prediction.scores, prediction.mask)
+    embedding = None if prediction.embedding is None else prediction.embedding.astype(np.float16)
+    return GoldenSamples(images, prediction.scores, prediction.mask, embedding)
 
 
 def _choose(prediction: Prediction, task: Task) -> list[int]:
@@ -50,6 +51,8 @@ def _choose(prediction: Prediction, task: Task) -> list[int]:
 
     The least certain image shows a deviation most clearly. The label of an image is that of `Task.main_labels`.
     """
+    if not prediction.scores.shape[1]:  # it gives no labels
+        return [int(place) for place in np.unique(np.linspace(0, len(prediction.scores) - 1, SAMPLES).round())]
     labels = task.main_labels(prediction)
     least_certain_first = np.argsort(prediction.scores[np.arange(len(labels)), labels], kind="stable").tolist()
     present = np.unique(labels)

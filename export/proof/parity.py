@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from export.graph.embedding import FeatureTap, Projection
+from export.proof.predict import predict
 from tagmill.bundles.metadata import BundleSpec
 from tagmill.errors import BundleError
 from tagmill.tasks.base import Prediction
@@ -85,6 +87,25 @@ def compare(session: Session, reference: Reference, images: NDArray[np.uint8]) -
     if pixels:
         return Parity(len(images), largest, mask_difference=different_pixels / pixels)
     return Parity(len(images), largest, label_agreement=same_labels / len(images))
+
+
+def check_embedding(session: Session, network: nn.Module, projection: Projection, images: NDArray[np.uint8]) -> None:
+    """Raise BundleError if the embeddings of uint8 [N, H, W, 3] differ from those that torch and NumPy give."""
+    tap = FeatureTap(network)
+    try:
+        features = np.concatenate([tap.take().numpy() for _ in logits(network, images)])
+    finally:
+        tap.close()
+    expected = (features - projection.mean) @ projection.components
+    expected /= np.maximum(np.linalg.norm(expected, axis=1, keepdims=True), 1e-12)
+    found = predict(session, images).embedding
+    assert found is not None, "the bundle says that it gives one"
+    difference = float(np.abs(expected - found).max())
+    if not difference <= SCORE_TOLERANCE:
+        raise BundleError(
+            f"the exported graph differs from torch by {difference:.2g} in an embedding ({SCORE_TOLERANCE:g} allowed, "
+            f"{len(images)} images): no bundle written"
+        )
 
 
 def _check_top_k(full: Prediction, best: Prediction) -> None:

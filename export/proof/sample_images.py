@@ -18,6 +18,8 @@ from training.data.read import read_data
 
 #: most images on which a bundle is compared with torch
 SAMPLES = 200
+#: most images that an embedding's components are chosen on
+TRAINING_SAMPLES = 2000
 
 _ONLY_FP32 = "fewer bits are measured on them, so only --precision fp32 is possible"
 
@@ -33,6 +35,17 @@ def sample_images(checkpoint: Checkpoint, samples: Path | None = None) -> NDArra
         if folders := [Path(folder) for folder in checkpoint.data.get(use, []) if Path(folder).exists()]:
             return _read_some(folders, checkpoint.preprocess)
     raise InputError(f"{_missing(checkpoint)}; name a folder of images with --samples")
+
+
+def training_images(checkpoint: Checkpoint, samples: Path | None = None) -> NDArray[np.uint8]:
+    """Return up to 2,000 images that the run was trained on, or those of `samples`, uint8 [N, H, W, 3].
+
+    Raise InputError if none can be read.
+    """
+    folders = [Path(folder) for folder in checkpoint.data.get("train", [])] if samples is None else [samples]
+    if not folders:
+        raise InputError(f"{_missing(checkpoint)}; name a folder of images with --samples")
+    return _read_some(folders, checkpoint.preprocess, TRAINING_SAMPLES)
 
 
 def labeled_images(checkpoint: Checkpoint, display: Display) -> LabeledSet:
@@ -57,9 +70,9 @@ def _missing(checkpoint: Checkpoint) -> str:
     return f"the images of this run are gone ({named})" if named else "the checkpoint of this run names no images"
 
 
-def _read_some(folders: list[Path], spec: PreprocessSpec) -> NDArray[np.uint8]:
+def _read_some(folders: list[Path], spec: PreprocessSpec, most: int = SAMPLES) -> NDArray[np.uint8]:
     found: list[Path] = []
-    share = -(-SAMPLES // len(folders))
+    share = -(-most // len(folders))
     for folder in folders:
         if not folder.exists():
             raise InputError(f"{folder}: is not a folder; name a folder of images with --samples")

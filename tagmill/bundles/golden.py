@@ -33,20 +33,25 @@ class GoldenSamples:
     scores: NDArray[np.float32]
     #: uint8 [N, height, width] for a segmenter, else None
     mask: NDArray[np.uint8] | None
+    #: float16 [N, D] of a bundle that gives an embedding, else None
+    embedding: NDArray[np.float16] | None = None
 
     @property
     def expected(self) -> Prediction:
         """The outputs of the graph when the bundle was made."""
-        return Prediction(self.scores, self.mask)
+        embedding = None if self.embedding is None else self.embedding.astype(np.float32)
+        return Prediction(self.scores, self.mask, embedding=embedding)
 
     def to_text(self) -> str:
         """Return JSON with the images as PNG, which is lossless: every bit stays the same."""
         masks = self.mask if self.mask is not None else [None] * len(self.images)
+        embeddings = self.embedding if self.embedding is not None else [None] * len(self.images)
         return json.dumps(
             [
                 {"image": _encode_png(image), "scores": [round(float(score), DIGITS) for score in scores]}
                 | ({} if mask is None else {"mask": _encode_png(mask)})
-                for image, scores, mask in zip(self.images, self.scores, masks, strict=True)
+                | ({} if embedding is None else {"embedding": _encode_halves(embedding)})
+                for image, scores, mask, embedding in zip(self.images, self.scores, masks, embeddings, strict=True)
             ],
             separators=(",", ":"),
         )
@@ -60,6 +65,8 @@ class GoldenSamples:
             scores = np.array([sample["scores"] for sample in samples], dtype=np.float32)
             masks = spec.task.gives_masks
             mask = np.stack([_decode_png(sample["mask"], "L") for sample in samples]) if masks else None
+            width = spec.embedding
+            embedding = np.stack([_decode_halves(sample["embedding"], width) for sample in samples]) if width else None
             size = (len(samples), spec.preprocess.height, spec.preprocess.width)
             if images.shape != (*size, 3) or scores.shape != (len(samples), len(spec.labels)):
                 raise ValueError(f"images {images.shape}, scores {scores.shape}")
@@ -67,7 +74,7 @@ class GoldenSamples:
                 raise ValueError(f"masks {mask.shape}")
         except (KeyError, IndexError, TypeError, ValueError, OSError, SyntaxError) as error:
             raise BundleError(f"its golden samples are not understood: {error!r}") from error
-        return cls(images, scores, mask)
+        return cls(images, scores, mask, embedding)
 
 
 def _encode_png(pixels: NDArray[np.uint8]) -> str:
@@ -80,6 +87,17 @@ def _encode_png(pixels: NDArray[np.uint8]) -> str:
     file = io.BytesIO()
     image.save(file, "PNG", optimize=True)
     return base64.b64encode(file.getvalue()).decode("ascii")
+
+
+def _encode_halves(values: NDArray[np.float16]) -> str:
+    return base64.b64encode(values.astype("<f2").tobytes()).decode("ascii")
+
+
+def _decode_halves(text: Any, width: int) -> NDArray[np.float16]:
+    values = np.frombuffer(base64.b64decode(text, validate=True), "<f2")
+    if values.shape != (width,):
+        raise ValueError(f"an embedding of {values.size} numbers")
+    return values
 
 
 def _decode_png(text: Any, mode: str) -> NDArray[np.uint8]:

@@ -23,6 +23,8 @@ GOLDEN = "golden"
 
 #: most characters of a label and of a model's name, in SQL
 LONGEST = 200
+#: most numbers of an embedding
+WIDEST = 512
 _MISFIT = f"longer than {LONGEST} characters or holds one that SQL cannot store; rename it"
 
 #: name of the graph's input: uint8 [N, height, width, 3], RGB
@@ -59,6 +61,8 @@ class BundleSpec:
     #: how it was made: recipe, command, data, seed, versions
     provenance: dict[str, Any] = field(default_factory=dict)
     precision: Precision = Precision.FP32
+    #: width of the graph's output `embedding`; 0: it has none
+    embedding: int = 0
 
     def __post_init__(self) -> None:
         # Labels in their one spelling, whatever graph they come from: an exported one, or one that was made elsewhere.
@@ -71,12 +75,14 @@ class BundleSpec:
         for label in self.labels:
             if not _fits(label):
                 raise BundleError(f"bundle {self.name}: label {_short(label)} is {_MISFIT}")
-        if not self.labels or len(set(self.labels)) != len(self.labels):
+        if len(self.labels) < self.task.least_labels or len(set(self.labels)) != len(self.labels):
             raise BundleError(
                 f"bundle {self.name}: labels must be named, and each only once; labels that look the same are the same"
             )
         if self.task.most_labels is not None and len(self.labels) > self.task.most_labels:
             raise BundleError(f"bundle {self.name}: a mask is uint8 and holds at most {self.task.most_labels} labels")
+        if not 0 <= self.embedding <= WIDEST:
+            raise BundleError(f"bundle {self.name}: its embedding has {self.embedding} numbers; at most {WIDEST} fit")
         if self.background is not None and self.background not in self.labels:
             raise BundleError(f"bundle {self.name}: background {self.background!r} is not one of its labels")
 
@@ -94,6 +100,7 @@ class BundleSpec:
             "metrics": self.metrics,
             "provenance": self.provenance,
             "precision": self.precision,
+            "embedding": self.embedding,
         }
         return {"tagmill": LAYOUT} | {key: json.dumps(value, sort_keys=True) for key, value in values.items()}
 
@@ -116,6 +123,7 @@ class BundleSpec:
                 provenance=dict(value["provenance"]),
                 # Older bundles lack it: they are float32.
                 precision=Precision(value.get("precision", Precision.FP32)),
+                embedding=int(value.get("embedding", 0)),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BundleError(f"bundle metadata is not understood: {error!r}") from error

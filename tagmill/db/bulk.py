@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Column, Connection, Double, Integer, LargeBinary, SmallInteger, String, Table
 from sqlalchemy.exc import DBAPIError
 
-from tagmill.db.types import Converter, Hash128, Integers, Rle, Sha256, SmallType
+from tagmill.db.types import Converter, Hash128, Integers, Rle, Sha256, SmallType, Vector
 
 Rows = Sequence[tuple[Any, ...]]
 
@@ -28,7 +28,7 @@ _TYPES = (
     (Integer, "int4"),
     (Double, "float8"),
     (Hash128, "uuid"),
-    ((LargeBinary, Sha256, Rle), "bytea"),
+    ((LargeBinary, Sha256, Rle, Vector), "bytea"),
     (String, "text"),
 )
 
@@ -83,7 +83,7 @@ def insert_new_returning(
     if connection.dialect.name == "postgresql":
         return [tuple(row) for row in connection.exec_driver_sql(statement, parameters)]
     # An executemany returns no rows.
-    with _driver_cursor(connection, statement) as cursor:
+    with driver_cursor(connection, statement) as cursor:
         return [row for values in parameters for row in cursor.execute(statement, values)]
 
 
@@ -137,7 +137,7 @@ def _type(column: Column[Any]) -> str:
 
 def _copy(connection: Connection, table: Table, columns: Sequence[str], rows: Rows) -> None:
     statement = f"COPY {table.name} ({', '.join(columns)}) FROM STDIN (FORMAT BINARY)"
-    with _driver_cursor(connection, statement) as cursor, cursor.copy(statement) as copy:
+    with driver_cursor(connection, statement) as cursor, cursor.copy(statement) as copy:
         copy.set_types([_type(table.c[name]) for name in columns])
         if any(_converters("postgresql", table, tuple(columns))):
             rows = list(zip(*_columns("postgresql", table, columns, rows), strict=True))
@@ -146,7 +146,7 @@ def _copy(connection: Connection, table: Table, columns: Sequence[str], rows: Ro
 
 
 @contextmanager
-def _driver_cursor(connection: Connection, statement: str) -> Iterator[Any]:
+def driver_cursor(connection: Connection, statement: str) -> Iterator[Any]:
     """Open a cursor of the driver, for what SQLAlchemy cannot do.
 
     Errors are raised as SQLAlchemy raises them, so that `is_outage` recognizes them.

@@ -34,6 +34,7 @@ _COMPLETED = {
     "result": "INSERT",
     "further_label": "INSERT",
     "result_mask": "INSERT",
+    "embedding": "INSERT",
     "known_file": "INSERT",
     "known_url": "INSERT, UPDATE",
     "repeated_image": "INSERT",

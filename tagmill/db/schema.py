@@ -27,7 +27,7 @@ from sqlalchemy import (
     text,
 )
 
-from tagmill.db.types import BigId, Hash128, Integers, Rle, Sha256, hash_head
+from tagmill.db.types import BigId, Hash128, Integers, Rle, Sha256, Vector, hash_head
 
 metadata = MetaData(
     naming_convention={
@@ -335,6 +335,16 @@ result_mask = Table(
     Column("rle", Rle, nullable=False),
     # The masks of an image share one entry of this index; a result's labels differ, so nothing else keeps them unique.
     Index(None, "image_id"),
+)
+
+#: Where an image lies among others for a model: what its bundle's output `embedding` gave for it.
+embedding = Table(
+    "embedding",
+    metadata,
+    Column("image_id", BigId, primary_key=True, autoincrement=False),
+    Column("model_id", Integer, primary_key=True, autoincrement=False),
+    #: of unit length; all of a model have the same width
+    Column("vector", Vector, nullable=False),
 )
 
 #: What the catalog shows for a key and the name of a model: the newest run that tagged the key. See

@@ -12,7 +12,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from tagmill.db import rle_code
+from tagmill.db import rle_code, vector_code
 
 #: turns a value of Python into what the driver of a database takes
 Converter = Callable[[Any], Any]
@@ -102,6 +102,22 @@ class Rle(SmallType):
 
     def from_driver(self, value: Any) -> str:
         return value if isinstance(value, str) else rle_code.unpack(bytes(value))
+
+
+class Vector(SmallType):
+    """An embedding: float32 [D] in Python, bytes in SQL (see `vector_code`), pgvector's `halfvec` where it is there.
+
+    Read it with `tagmill.db.vectors`: the driver has no type for a `halfvec`.
+    """
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def to_driver(self, dialect: str) -> Converter:
+        return vector_code.pack_halves if dialect == "postgresql" else vector_code.pack_floats
+
+    def from_driver(self, value: Any) -> Any:
+        return vector_code.unpack_floats([bytes(value)])[0]
 
 
 class hash_head(FunctionElement[str]):  # noqa: N801 - reads like an SQL function

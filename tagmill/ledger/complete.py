@@ -18,6 +18,7 @@ from tagmill.db.schema import (
     batch_failure,
     batch_outcome,
     catalog_entry,
+    embedding,
     further_label,
     image_content,
     image_failure,
@@ -72,6 +73,7 @@ _MASK = (
     *("image_id", "model_id", "label_id", "rle", "height", "width"),
     *("area_share", "box_left", "box_top", "box_right", "box_bottom", "score"),
 )
+_VECTOR = ("image_id", "model_id", "vector")
 _FAILURE = ("run_id", "position", "batch_id", "error_code", "error_detail")
 _COUNT = ("run_id", "batch_id", "error_code", "images")
 
@@ -113,6 +115,8 @@ def complete(engine: Engine, claimed: Claim, result: BatchResult, worker: str) -
         insert_rows(connection, further_label, _LABEL, further)
         masks = [(*at, *values) for key, at in written.items() for values in rows.masks.get(key, ())]
         insert_rows(connection, result_mask, _MASK, masks)
+        vectors = [(*at, rows.vectors[key]) for key, at in written.items() if key in rows.vectors]
+        insert_rows(connection, embedding, _VECTOR, vectors)
         files = sorted({file.identity: ids[file.sha256] for file in result.files}.items())
         insert_new(connection, known_file, _FILE, files)
         urls = {url.location: (ids[url.sha256], url.etag, url.last_modified) for url in result.urls}
@@ -156,9 +160,10 @@ class _Rows:
         self.images = sorted({(row.sha256, row.width, row.height, row.format, row.bytes) for row in result.images})
         #: (image sha256, model id) -> values of `_RESULT` from its fifth on
         self.answers: dict[tuple[str, int], tuple[Any, ...]] = {}
-        #: the same key -> values of `_LABEL` and `_MASK` from their third on
+        #: the same key -> values of `_LABEL`, `_MASK` and `_VECTOR` from their third on
         self.further: dict[tuple[str, int], list[tuple[Any, ...]]] = {}
         self.masks: dict[tuple[str, int], list[tuple[Any, ...]]] = {}
+        self.vectors: dict[tuple[str, int], Any] = {}
         for row in result.inferences:
             key, best = (row.image_sha256, models[row.model_sha256]), row.labels[:LABELS]
             empty = _NO_LABELS[len(best) :]
@@ -167,6 +172,8 @@ class _Rows:
             if row.labels[LABELS:]:
                 ranked = enumerate(row.labels[LABELS:], LABELS + 1)
                 self.further[key] = [(rank, labels[text], score) for rank, (text, score) in ranked]
+            if row.embedding is not None:
+                self.vectors[key] = row.embedding
             if row.masks:
                 self.masks[key] = [
                     (labels[m.label], m.rle, m.height, m.width, m.area_share, *m.box, m.score) for m in row.masks

@@ -109,6 +109,7 @@ def _insert(connection: Connection, spec: BundleSpec, sha256: str, name: str) ->
             "background": spec.background,
             "precision": spec.precision,
             "thresholds": spec.thresholds,
+            "embedding": spec.embedding,
         },
         "metrics": spec.metrics,
         "stage": CANDIDATE,

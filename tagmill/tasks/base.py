@@ -22,6 +22,7 @@ SCORES = "scores"  # float32 [N, labels]
 MASK = "mask"  # uint8 [N, height, width], index into labels
 TOP_SCORES = "top_scores"  # float32 [N, K], best first; only if exported with --top-k
 TOP_LABELS = "top_labels"  # int64 [N, K], index into labels
+EMBEDDING = "embedding"  # float32 [N, D] of unit length; only of a bundle that gives one
 
 Labels = tuple[tuple[str, float], ...]
 
@@ -30,12 +31,14 @@ Labels = tuple[tuple[str, float], ...]
 class Prediction:
     """The outputs of a graph for N images. `scores`: float32 [N, labels]; `mask`: uint8 [N, height, width] or None.
 
-    With `labels`, int64 [N, K], `scores` holds the best K alone, best first, each of the label beside it.
+    With `labels`, int64 [N, K], `scores` holds the best K alone, best first, each of the label beside it. `embedding`,
+    float32 [N, D], is of unit length.
     """
 
     scores: NDArray[np.float32]
     mask: NDArray[np.uint8] | None = None
     labels: NDArray[np.int64] | None = None
+    embedding: NDArray[np.float32] | None = None
 
     @classmethod
     def join(cls, parts: Sequence[Self]) -> Self:
@@ -45,13 +48,15 @@ class Prediction:
             found = [getattr(part, name) for part in parts]
             return None if found[0] is None else np.concatenate(found)
 
-        return cls(joined("scores"), joined("mask"), joined("labels"))
+        return cls(joined("scores"), joined("mask"), joined("labels"), joined("embedding"))
 
     def at(self, chosen: "slice | NDArray[np.int64]") -> "Prediction":
         """Return the predictions of some of the images."""
-        mask = None if self.mask is None else self.mask[chosen]
-        labels = None if self.labels is None else self.labels[chosen]
-        return Prediction(self.scores[chosen], mask, labels)
+
+        def part(of: Any) -> Any:
+            return None if of is None else of[chosen]
+
+        return Prediction(self.scores[chosen], part(self.mask), part(self.labels), part(self.embedding))
 
 
 @dataclass(frozen=True)
@@ -115,7 +120,8 @@ class Task(ABC):
     gives_masks: ClassVar[bool] = False
     #: whether an image may have any number of labels; its scores are sigmoids, else a softmax
     multilabel: ClassVar[bool] = False
-    #: most labels of a bundle; None: any number
+    #: least and most labels of a bundle; None: any number
+    least_labels: ClassVar[int] = 1
     most_labels: ClassVar[int | None] = None
     #: the figure that decides: which epoch is kept, and what fewer bits may cost
     headline: ClassVar[str]

@@ -12,8 +12,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tagmill.bundles.metadata import INPUT, BundleSpec
 from tagmill.images.preprocess import Geometry, PreprocessSpec
-from tagmill.tasks.base import MASK, SCORES, Task
+from tagmill.tasks.base import EMBEDDING, MASK, SCORES, Task
 from tagmill.tasks.classify import CLASSIFY
+from tagmill.tasks.embed import EMBED
 from tagmill.tasks.multilabel import MULTILABEL
 from tagmill.tasks.segment import SEGMENT
 
@@ -23,9 +24,17 @@ BOX = ("left", "top", "right", "bottom")
 
 
 def write_classifier(
-    path: Path, size: int = 16, name: str = "colors", sharpness: float = 20.0, temperature: float = 1.0
+    path: Path,
+    size: int = 16,
+    name: str = "colors",
+    sharpness: float = 20.0,
+    temperature: float = 1.0,
+    embedding: bool = False,
 ) -> Path:
-    """Write a classifier of the three colors. Another `sharpness` or `temperature` gives another bundle."""
+    """Write a classifier of the three colors. Another `sharpness` or `temperature` gives another bundle.
+
+    Its embedding is the mean color, scaled to unit length.
+    """
     nodes = [
         helper.make_node("Cast", [INPUT], ["float"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["float", "axes"], ["mean"], keepdims=0),
@@ -36,8 +45,25 @@ def write_classifier(
         "axes": np.array([1, 2], dtype=np.int64),
         "scale": np.array(sharpness / temperature / 255, dtype=np.float32),
     }
-    spec = BundleSpec(name, CLASSIFY, COLORS, PreprocessSpec(size, size), temperature=temperature)
-    return _write(path, spec, nodes, constants, {SCORES: (TensorProto.FLOAT, ["n", 3])})
+    outputs: dict[str, tuple[int, list[str | int]]] = {SCORES: (TensorProto.FLOAT, ["n", 3])}
+    if embedding:
+        nodes.append(helper.make_node("LpNormalization", ["mean"], [EMBEDDING], axis=1))
+        outputs[EMBEDDING] = (TensorProto.FLOAT, ["n", 3])
+    width = 3 if embedding else 0
+    spec = BundleSpec(name, CLASSIFY, COLORS, PreprocessSpec(size, size), temperature=temperature, embedding=width)
+    return _write(path, spec, nodes, constants, outputs)
+
+
+def write_image_tower(path: Path, size: int = 16) -> Path:
+    """Write a model without labels, whose embedding is the mean color, scaled to unit length."""
+    nodes = [
+        helper.make_node("Cast", [INPUT], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["float", "axes"], ["mean"], keepdims=0),
+        helper.make_node("LpNormalization", ["mean"], [EMBEDDING], axis=1),
+    ]
+    constants = {"axes": np.array([1, 2], dtype=np.int64)}
+    spec = BundleSpec("tower", EMBED, (), PreprocessSpec(size, size), embedding=3)
+    return _write(path, spec, nodes, constants, {EMBEDDING: (TensorProto.FLOAT, ["n", 3])})
 
 
 def write_logits(path: Path, factor: float = 1.0, size: int = 16) -> Path:

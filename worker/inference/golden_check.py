@@ -35,6 +35,8 @@ SEVEN_BITS = Tolerance(0.08, 0.02)
 EIGHT_BITS = Tolerance(0.1, 0.03)
 
 
+#: how far a golden sample's embedding, which is stored in float16, may be from what was computed
+HALF_STEP = 2.0**-11
 #: how far a score may be below 0 or above 1: a mean of probabilities in bfloat16 is
 SLACK = 0.01
 
@@ -79,4 +81,11 @@ def check_answers(
             f"{path}: on {provider} its golden samples differ by {difference:.2g} {what} ({limit:g} allowed): this "
             "machine would tag wrongly; choose another --device, or export the bundle again"
         )
+    if golden.expected.embedding is not None and found.embedding is not None:
+        gap = float(np.nan_to_num(np.abs(golden.expected.embedding - found.embedding), nan=1.0).max())
+        if gap > allowed.score + HALF_STEP:
+            raise BundleError(
+                f"{path}: on {provider} the embeddings of its golden samples differ by {gap:.2g} ({allowed.score:g} "
+                "allowed): choose another --device, or export the bundle again"
+            )
     return difference

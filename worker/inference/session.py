@@ -13,10 +13,10 @@ from tagmill.bundles.metadata import GOLDEN, INPUT, BundleSpec, Precision, sha25
 from tagmill.bundles.onnx_file import read_metadata
 from tagmill.device import Device
 from tagmill.errors import BundleError
-from tagmill.tasks.base import SCORES, TOP_LABELS, TOP_SCORES, Prediction
+from tagmill.tasks.base import EMBEDDING, SCORES, TOP_LABELS, TOP_SCORES, Prediction
 from worker.devices.provider_options import CPU, CUDA, TENSORRT, GpuOptions
 from worker.devices.resolve import resolve_device
-from worker.inference.backend import Backend, library_error
+from worker.inference.backend import Backend, Port, library_error
 from worker.inference.call_tracker import CallTracker
 from worker.inference.dynamic_batching import DynamicBatcher
 from worker.inference.golden_check import check_answers, check_scores, probe_images, tolerance
@@ -77,8 +77,9 @@ class Session:
         )
         #: least side in pixels that decoding may shrink an image to
         self.decode_side = self.spec.preprocess.decode_side
-        self._outputs = self.spec.task.wanted_outputs(0)
-        self._best_outputs = self.spec.task.wanted_outputs(self.top_k)
+        further = [EMBEDDING] if self.spec.embedding else []
+        self._outputs = [*self.spec.task.wanted_outputs(0), *further]
+        self._best_outputs = [*self.spec.task.wanted_outputs(self.top_k), *further]
         #: most images of one call, once a larger one ran out of memory
         self.largest_call: int | None = None
         #: a golden sample, uint8 [1, height, width, 3], which this device infers; None if the bundle has none
@@ -92,8 +93,9 @@ class Session:
         Raise StalledCallError if the call was cancelled through `calls`, and what the library raises.
         """
         names = self._best_outputs if best_only else self._outputs
-        found = self._backend.run(names, images, self.calls)
-        return self.spec.task.prediction(dict(zip(names, found, strict=True)))
+        found = dict(zip(names, self._backend.run(names, images, self.calls), strict=True))
+        prediction = self.spec.task.prediction(found)
+        return replace(prediction, embedding=found[EMBEDDING]) if EMBEDDING in found else prediction
 
     def require_scores(self) -> None:
         """Raise BundleError if the scores of black, white and noise are not from 0 to 1.
@@ -145,6 +147,11 @@ def open_backend(path: Path, device: Device, threads: int, gpu: GpuOptions) -> B
     return OnnxRuntimeBackend(path, device, threads, gpu)
 
 
+def _check_embedding(port: Port | None, width: int, path: Path) -> None:
+    if port is None or port.dtype != "float32" or port.shape[1:] not in {(None,), (width,)}:
+        raise BundleError(f"{path}: its graph gives no embedding of {width} numbers; export it again")
+
+
 def _check_graph(backend: Backend, spec: BundleSpec, path: Path) -> int:
     """Return how many top labels the graph returns, or 0. Raise BundleError if its ports do not match `spec`."""
     shape = (spec.preprocess.height, spec.preprocess.width, 3)
@@ -157,7 +164,9 @@ def _check_graph(backend: Backend, spec: BundleSpec, path: Path) -> int:
         needed.add(TOP_LABELS)
     if missing := needed - set(outputs):
         raise BundleError(f"{path}: the graph has no output {', '.join(sorted(missing))}; export it again")
-    scores = outputs[SCORES].shape  # () if the graph does not declare it
+    if spec.embedding:
+        _check_embedding(outputs.get(EMBEDDING), spec.embedding, path)
+    scores = outputs[SCORES].shape if SCORES in outputs else ()  # () if the graph does not declare it
     if scores and scores[1:] not in {(None,), (len(spec.labels),)}:
         raise BundleError(f"{path}: its scores are not one for each of its {len(spec.labels)} labels; export it again")
     return int(outputs[TOP_SCORES].shape[1] or 0) if TOP_SCORES in outputs else 0

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from typing import Any
 
 import numpy as np
 
@@ -87,15 +88,21 @@ def _infer_call(session: Session, images: Sequence[BatchImage], largest: int) ->
         for start in range(0, len(images), size):
             _infer_call(session, images[start : start + size], size)
         return
+    embeddings: Sequence[Any] = [None] * len(images) if prediction.embedding is None else list(prediction.embedding)
     valid = (prediction.scores >= -SLACK) & (prediction.scores <= 1 + SLACK)  # false for what is not a number
     for number, image in enumerate(images):
         if not valid[number].all():
             image.fail(ErrorCode.INFERENCE_FAILED, f"{session.spec.name}: a score is not a number from 0 to 1")
             continue
+        embedding = embeddings[number]
+        if embedding is not None and not np.isfinite(embedding).all():
+            image.fail(ErrorCode.INFERENCE_FAILED, f"{session.spec.name}: its embedding holds what is not a number")
+            continue
         facts = image.facts
         assert facts is not None, "it was decoded"
         labels, masks = session.spec.task.rows(session.spec, prediction, number, facts.width, facts.height)
-        image.answers.append(InferenceRow(facts.sha256, session.sha256, session.provider, labels, masks))
+        row = InferenceRow(facts.sha256, session.sha256, session.provider, labels, masks, embedding)
+        image.answers.append(row)
 
 
 def _require_device(session: Session) -> None:

@@ -27,12 +27,13 @@ names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 specs = st.builds(
     BundleSpec,
     name=st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=20),
-    task=st.sampled_from(task_names()).map(task_named),
+    task=st.sampled_from([task_named(name) for name in task_names() if task_named(name).least_labels]),
     labels=st.lists(names, min_size=1, max_size=9, unique=True).map(tuple),
     preprocess=st.builds(PreprocessSpec, st.integers(1, 4096), st.integers(1, 4096), st.sampled_from(Geometry)),
     temperature=st.floats(0.05, 20),
     thresholds=st.dictionaries(names, st.floats(0, 1)),
     precision=st.sampled_from(Precision),
+    embedding=st.integers(0, 512),
     metrics=st.dictionaries(names, st.floats(0, 1)),
     provenance=st.dictionaries(names, names),
 )
@@ -55,6 +56,8 @@ def test_metadata_survives_a_round_trip_through_strings(spec: BundleSpec) -> Non
         {"background": '"sky"'},
         {"temperature": '"warm"'},
         {"precision": '"int4"'},
+        {"embedding": "513"},
+        {"embedding": "-1"},
     ],
 )
 def test_unknown_metadata_raises(change: dict[str, str]) -> None:
@@ -68,7 +71,7 @@ def test_a_figure_that_there_is_none_of_is_none_which_sql_can_store() -> None:
 
 
 def test_missing_metadata_raises() -> None:
-    for key in set(SPEC.to_metadata()) - {"precision"}:
+    for key in set(SPEC.to_metadata()) - {"precision", "embedding"}:
         with pytest.raises(BundleError):
             BundleSpec.from_metadata({name: text for name, text in SPEC.to_metadata().items() if name != key})
 

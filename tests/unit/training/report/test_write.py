@@ -42,7 +42,7 @@ from training.report.image_grids import (
 from training.report.write import write_report
 
 COLORS = ("blue", "green", "red")
-TASKS = [task_named(name) for name in task_names()]
+TASKS = [task for name in task_names() if (task := task_named(name)).least_labels]
 CLASSIFIER = {"training_images", "curves", "per_class", "confusion", "confused_pairs", "predictions", "reliability"}
 
 
