@@ -17,6 +17,7 @@ from support.services import (
     RedisServer,
     create_database,
     drop_database,
+    find_pgvector,
 )
 
 from tagmill.stores.object_store import open_bucket
@@ -91,6 +92,21 @@ def postgres_url(postgres_server_url: str) -> Iterator[str]:
     url = create_database(postgres_server_url)
     yield url
     drop_database(postgres_server_url, url)
+
+
+@pytest.fixture(scope="session")
+def pgvector_server_url() -> Iterator[str]:
+    """The URL of a maintenance database on a PostgreSQL that has the extension pgvector, whatever the session's has."""
+    with PostgresServer(find_pgvector()) as server:
+        yield server.url
+
+
+@pytest.fixture
+def pgvector_url(pgvector_server_url: str) -> Iterator[str]:
+    """The SQLAlchemy URL of a new, empty PostgreSQL database that may create the extension pgvector."""
+    url = create_database(pgvector_server_url)
+    yield url
+    drop_database(pgvector_server_url, url)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 from support.installation import Site, new_site
 from support.services import ExternalRedis, RedisServer
 
@@ -26,3 +26,16 @@ def site(request: pytest.FixtureRequest, redis_server: RedisServer | ExternalRed
     """An installation on PostgreSQL, or on the database that a test's parameter names."""
     database_url = request.getfixturevalue(getattr(request, "param", "postgres_url"))
     return new_site(tmp_path, database_url, redis_server.url)
+
+
+@pytest.fixture(params=["sqlite", "halfvec", "bytea"])
+def stored(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """An engine on a new database with each kind of column that embeddings are stored in."""
+    kinds = {"sqlite": "sqlite_url", "halfvec": "pgvector_url", "bytea": "postgres_url"}
+    engine = connect(request.getfixturevalue(kinds[request.param]))
+    upgrade(engine)
+    if request.param == "bytea":  # as in a database without pgvector, which this one may have
+        with engine.begin() as connection:
+            connection.execute(text("ALTER TABLE embedding ALTER COLUMN vector TYPE bytea USING NULL::bytea"))
+    yield engine
+    engine.dispose()

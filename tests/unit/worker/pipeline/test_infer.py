@@ -3,14 +3,24 @@
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from support.bundles import BAD_RED, write_endless_classifier, write_fussy_classifier, write_hungry_classifier
+from support.bundles import (
+    BAD_RED,
+    write_classifier,
+    write_endless_classifier,
+    write_fussy_classifier,
+    write_hungry_classifier,
+    write_image_tower,
+)
 
+from tagmill.images.image import Pixels
 from tagmill.outcomes import ErrorCode
 from tagmill.records import ImageRow
+from tagmill.tasks.base import Prediction
 from worker.inference.call_tracker import StalledCallError
 from worker.inference.error_codes import error_code_of
 from worker.inference.session import Session
@@ -139,3 +149,37 @@ def test_images_of_several_arrays_or_parts_of_rows_are_copied() -> None:
         found = together(images)
         assert np.array_equal(found, np.stack(images))
         assert not np.shares_memory(found, array)
+
+
+def test_an_embedding_comes_with_the_labels(tmp_path: Path) -> None:
+    session = Session(write_classifier(tmp_path / "colors.onnx", embedding=True), "cpu", 1)
+    (image,) = infer_images(decoded(session, 1), [session])
+    (row,) = image.answers
+    assert row.labels[0][0] == "blue"
+    assert row.embedding == pytest.approx([0, 0, 1])
+
+
+def test_a_model_without_labels_gives_an_embedding_alone(tmp_path: Path) -> None:
+    session = Session(write_image_tower(tmp_path / "tower.onnx"), "cpu", 1)
+    (row,) = infer_images(decoded(session, 1), [session])[0].answers
+    assert (row.labels, row.masks) == ((), ())
+    assert row.embedding == pytest.approx([0, 0, 1])
+
+
+def test_an_embedding_that_is_not_a_number_fails_its_image_alone(tmp_path: Path) -> None:
+    session = Session(write_classifier(tmp_path / "colors.onnx", embedding=True), "cpu", 1)
+    images = decoded(session, 3)
+    run = session.run
+
+    def broken(pixels: Pixels, best_only: bool = False) -> Prediction:
+        found = run(pixels, best_only)
+        assert found.embedding is not None
+        damaged = found.embedding.copy()
+        damaged[1, 0] = np.nan
+        return replace(found, embedding=damaged)
+
+    session.run = broken  # type: ignore[method-assign]
+    tagged = infer_images(images, [session])
+    assert failures(tagged) == {1: ErrorCode.INFERENCE_FAILED}
+    assert "embedding" in str(tagged[1].detail)
+    assert answered(tagged) == 2
