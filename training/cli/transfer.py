@@ -7,7 +7,17 @@ import click
 
 from tagmill.cli.param_types import Finite
 from tagmill.errors import InputError
-from training.cli.options import AUGMENT, GEOMETRY, LABELED, MULTILABEL, check_device, find_folders, override, shared
+from training.cli.options import (
+    AUGMENT,
+    DEFAULT_IN_DOCS,
+    GEOMETRY,
+    LABELED,
+    MULTILABEL,
+    check_device,
+    find_folders,
+    override,
+    shared,
+)
 from training.cli.result import print_result, training_run
 
 
@@ -18,16 +28,31 @@ from training.cli.result import print_result, training_run
     "--weights",
     required=True,
     metavar="imagenet|none|PATH",
-    help="Where to start: torchvision's ImageNet weights, random ones, a run folder or a file of weights.",
+    help="Where to start: ImageNet weights, random ones, a run folder or a file of weights.",
 )
-@click.option("--backbone", help="The network: resnet18, vgg16, any of torchvision's  [default: that of the run]")
+@click.option(
+    "--backbone",
+    help="The network: efficientnet_lite0, resnet18, vgg16, any of torchvision's and timm's  "
+    "[default: that of the run]",
+)
 @click.option("--head", type=click.IntRange(0), help="Width of a dense layer before the labels, 0: none  [default: 0]")
 @click.option("--head-epochs", type=click.IntRange(0), help="Epochs of the head on the frozen backbone  [default: 10]")
 @click.option("--fine-tune-epochs", "epochs", type=click.IntRange(0), help="Epochs of all of it  [default: 20]")
 @click.option("--head-lr", type=Finite(0, min_open=True), help="Highest rate of the head alone  [default: 0.003]")
 @click.option("--lr-decay", type=Finite(0, 1), help="Rate of a stage: its share of the one above  [default: 0.8]")
+@click.option("--frozen", type=click.IntRange(0), help=f"First stages that are not fine-tuned  {DEFAULT_IN_DOCS}")
+@click.option(
+    "--mirror/--no-mirror",
+    default=None,
+    help=f"Take the mean over an image and its mirror image, at twice the work  {DEFAULT_IN_DOCS}",
+)
 @AUGMENT
-@click.option("--size", type=click.IntRange(17, 512), help="Pixels of both sides  [default: 96]")
+@click.option("--size", type=click.IntRange(17, 512), help=f"Pixels of both sides  {DEFAULT_IN_DOCS}")
+@click.option(
+    "--train-size",
+    type=click.IntRange(17, 512),
+    help=f"Pixels of both sides in fine-tuning, less than --size  {DEFAULT_IN_DOCS}",
+)
 @GEOMETRY
 @MULTILABEL
 def transfer(

@@ -51,11 +51,14 @@ STRENGTHS = {
 
 
 def augment(
-    pixels: Tensor, masks: Tensor | None, strength: Augmentation, generator: torch.Generator
+    pixels: Tensor, masks: Tensor | None, strength: Augmentation, generator: torch.Generator, size: int = 0
 ) -> tuple[Tensor, Tensor | None]:
-    """Change float32 [N, 3, H, W] of 0..255 and uint8 [N, H, W]; the same generator state gives the same result."""
+    """Change float32 [N, 3, H, W] of 0..255 and uint8 [N, H, W]; the same generator state gives the same result.
+
+    With `size`, images that are zoomed or rotated come out with so many pixels on both sides.
+    """
     if strength.zoom or strength.angle:
-        pixels, masks = _warp(pixels, masks, strength, generator)
+        pixels, masks = _warp(pixels, masks, strength, generator, size)
     else:
         pixels, masks = _flip_and_shift(pixels, masks, strength, generator)
     if strength.color:
@@ -96,7 +99,7 @@ def _shifted(length: int, shift: Tensor) -> Tensor:
 
 
 def _warp(
-    pixels: Tensor, masks: Tensor | None, strength: Augmentation, generator: torch.Generator
+    pixels: Tensor, masks: Tensor | None, strength: Augmentation, generator: torch.Generator, size: int
 ) -> tuple[Tensor, Tensor | None]:
     """Rotate, zoom, shift and flip in one resampling; masks take the nearest pixel, and IGNORE outside the image."""
     count, device = len(pixels), pixels.device
@@ -110,7 +113,8 @@ def _warp(
     matrix = torch.stack(
         [torch.stack([cosine * sign, -sine, across], 1), torch.stack([sine * sign, cosine, down], 1)], 1
     )
-    grid = F.affine_grid(matrix, list(pixels.shape), align_corners=False)
+    height, width = (size, size) if size else pixels.shape[2:]
+    grid = F.affine_grid(matrix, [count, 3, height, width], align_corners=False)
     moved = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
     if masks is None:
         return moved, None

@@ -1,12 +1,14 @@
 """Classifiers of a pretrained backbone and a new head."""
 
 from collections.abc import Sequence
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 from training.models.classifiers import BUILDERS, Normalize
 from training.models.segmenters import SegmentArch
+from training.models.timm_backbones import build_timm, is_timm
 
 #: normalization of torchvision's weights (ImageNet), in levels of 0..255
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -19,10 +21,17 @@ INCEPTIONS = ("googlenet", "inception_v3")
 
 
 class Transfer(nn.Module):
-    """A backbone that returns features [N, F], and a head that returns logits."""
+    """A backbone that returns features [N, F], and a head that returns logits.
 
-    def __init__(self, normalize: Normalize, backbone: nn.Module, features: int, labels: int, head: int) -> None:
+    With `mirror` the logits are in evaluation mode the mean over the image and its mirror image, at twice the work.
+    """
+
+    def __init__(
+        self, normalize: Normalize, backbone: nn.Module, features: int, labels: int, head: int, mirror: bool = False
+    ) -> None:
         super().__init__()
+        self.mirror = mirror
+        self._frozen: list[nn.Module] = []
         self.normalize = normalize
         self.backbone = backbone
         self.head: nn.Module = nn.Linear(features, labels)
@@ -36,27 +45,48 @@ class Transfer(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         logits: Tensor = self.head(self.features(pixels))
+        if self.mirror and not self.training:
+            logits = (logits + self.head(self.features(pixels.flip(3)))) / 2
         return logits
 
+    def freeze(self, stages: int) -> None:
+        """Keep the first `stages` of the backbone as they are, their batch statistics included.
+
+        They see edges and colors, which few images teach no better than ImageNet, at the resolutions that cost most.
+        """
+        self._frozen = list(self._layers())[:stages]
+        for layer in self._frozen:
+            layer.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of all layers but the frozen ones, which stay in evaluation mode."""
+        super().train(mode)
+        for layer in self._frozen:
+            layer.eval()
+        return self
+
     def stages(self) -> list[list[nn.Parameter]]:
-        """Return the parameters of each layer of the backbone that has any, in order."""
-        return [learned for layer in self._layers() if (learned := list(layer.parameters()))]
+        """Return the parameters of each layer of the backbone that learns any, in order."""
+        learned = ([given for given in layer.parameters() if given.requires_grad] for layer in self._layers())
+        return [found for found in learned if found]
 
     def _layers(self) -> Sequence[nn.Module]:
         layers = list(self.backbone.children())
         while len(layers) == 1:
             layers = list(layers[0].children())
-        return layers
+        # timm's EfficientNets have all stages in one layer.
+        blocks = getattr(self.backbone, "blocks", None)
+        return [inner for layer in layers for inner in (layer if layer is blocks else [layer])]
 
 
-def build_transfer(arch: str, size: int, labels: int, head: int) -> Transfer:
-    """Return a backbone of Tagmill or torchvision with random weights, and a head.
+def build_transfer(arch: str, size: int, labels: int, head: int, mirror: bool = False) -> Transfer:
+    """Return a backbone of Tagmill, torchvision or timm with random weights, and a head.
 
     `head` is the width of a dense layer between features and logits, 0 for none. VGG's features are flattened, not
     averaged, as in the tutorial: with `head` 256 it is the tutorial's network. Raise ValueError for an unknown name or
     a size that is too small.
     """
-    normalize, backbone = _tagmill(arch, size) if arch in BUILDERS else _torchvision(arch)
+    normalize, backbone = _backbone(arch, size)
     backbone.eval()
     try:
         with torch.no_grad():
@@ -65,7 +95,13 @@ def build_transfer(arch: str, size: int, labels: int, head: int) -> Transfer:
         only = getattr(backbone, "image_size", None)  # vision transformers assert it
         hint = f", only of {only}" if only else ""
         raise ValueError(f"{arch} cannot take images of {size} pixels{hint}") from error
-    return Transfer(normalize, backbone.train(), features, labels, head)
+    return Transfer(normalize, backbone.train(), features, labels, head, mirror)
+
+
+def _backbone(arch: str, size: int) -> tuple[Normalize, nn.Module]:
+    if arch in BUILDERS:
+        return _tagmill(arch, size)
+    return _torchvision(arch) if is_torchvision(arch) else build_timm(arch)
 
 
 def _tagmill(arch: str, size: int) -> tuple[Normalize, nn.Module]:
@@ -75,23 +111,29 @@ def _tagmill(arch: str, size: int) -> tuple[Normalize, nn.Module]:
 
 
 def require_classifier(arch: str) -> None:
-    """Raise ValueError for a name that is no classifier of Tagmill or torchvision."""
-    if arch in BUILDERS:
+    """Raise ValueError for a name that is no classifier of Tagmill, torchvision or timm."""
+    if arch in BUILDERS or is_torchvision(arch) or is_timm(arch):
         return
     from torchvision import models
 
-    if arch in models.list_models(module=models):
-        return
-    known = "torchvision's resnet18, vgg16, mobilenet_v3_small, …"
+    known = (
+        "efficientnet_lite0, torchvision's resnet18, vgg16, mobilenet_v3_small, …, and timm's with the extra pretrained"
+    )
     if arch in (*models.list_models(), *SegmentArch, "svc"):
         raise ValueError(f"{arch} does not serve as backbone; take a plain classifier of images: {known}")
     raise ValueError(f"no network is called {arch}; known are {known}")
 
 
+def is_torchvision(arch: str) -> bool:
+    """Return whether torchvision has a classifier of this name."""
+    from torchvision import models
+
+    return arch in models.list_models(module=models)
+
+
 def _torchvision(arch: str) -> tuple[Normalize, nn.Module]:
     from torchvision.models import get_model
 
-    require_classifier(arch)
     options = {"aux_logits": False, "init_weights": False} if arch in INCEPTIONS else {}
     network = get_model(arch, weights=None, **options)
     normalize = Normalize()
@@ -142,7 +184,8 @@ def parameter_groups(network: Transfer, lr: float, decay: float) -> list[dict[st
     """
     stages = network.stages()
     known = {id(parameter) for stage in stages for parameter in stage}
-    if rest := [parameter for parameter in network.backbone.parameters() if id(parameter) not in known]:
+    learned = (parameter for parameter in network.backbone.parameters() if parameter.requires_grad)
+    if rest := [parameter for parameter in learned if id(parameter) not in known]:
         stages.insert(0, rest)
     groups: list[dict[str, object]] = [{"params": list(network.head.parameters()), "lr": lr}]
     return groups + [

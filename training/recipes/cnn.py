@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional as F  # noqa: N812  # the usual name in torch code
 
 from tagmill.cli.progress import Display
 from tagmill.errors import InputError
@@ -152,15 +153,20 @@ def train_cnn(
 
 def fit(
     training: Training, train: Arrays, validation: Arrays, augmentation: Augmentation | None, label_smoothing: float,
-    device: torch.device,
+    device: torch.device, size: int = 0,
 ) -> None:  # fmt: skip
-    """Train on `train` for all epochs, and validate after each."""
+    """Train on `train` for all epochs, and validate after each.
+
+    With `size`, training images are scaled to so many pixels on both sides after they were augmented.
+    """
     pixels, targets = DeviceTensor(train.pixels, device), DeviceTensor(train.targets, device)
     for epoch in training.epochs():
         for chosen in training.batches():
             batch, truth = to_pixels(pixels.take(chosen), device), targets.take(chosen)
             if augmentation:
-                batch, _ = augment(batch, None, augmentation, training.generator)
+                batch, _ = augment(batch, None, augmentation, training.generator, size)
+            if size and batch.shape[2] != size:
+                batch = F.interpolate(batch, (size, size), mode="bilinear", antialias=True)
             logits = training.forward(batch)
             loss = label_loss(logits.float(), truth, label_smoothing)
             training.step(loss, len(chosen), accuracy=count_correct(logits, truth))

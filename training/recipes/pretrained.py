@@ -9,8 +9,9 @@ from torch import Tensor
 
 from tagmill.errors import InputError
 from training.checkpoint import FILE, load, read
-from training.models.backbones import require_classifier
+from training.models.backbones import is_torchvision, require_classifier
 from training.models.classifiers import BUILDERS
+from training.models.timm_backbones import imagenet_weights
 
 #: start from random weights
 NONE = "none"
@@ -63,10 +64,12 @@ def _check(arch: str, place: str) -> None:
 
 
 def _download(backbone: str) -> dict[str, Tensor]:
-    from torchvision.models import get_model_weights
-
     if backbone in BUILDERS:
         raise InputError(f"{backbone} is Tagmill's own: there are no ImageNet weights; name a run of `train cnn`")
+    if not is_torchvision(backbone):
+        return imagenet_weights(backbone)
+    from torchvision.models import get_model_weights
+
     try:
         state: dict[str, Tensor] = get_model_weights(backbone).DEFAULT.get_state_dict(progress=True, check_hash=True)
     except (URLError, OSError, RuntimeError) as error:

@@ -54,6 +54,8 @@ class TransferHyperparameters:
     head_epochs: int
     #: pixels of both sides
     size: int
+    #: pixels of both sides while all layers are fine-tuned, 0 for the same
+    train_size: int
     geometry: Geometry
     #: width of a dense layer in the head, 0 for none
     head: int
@@ -63,6 +65,10 @@ class TransferHyperparameters:
     lr: float
     #: learning rate of each stage of the backbone, as a share of that of the stage above
     lr_decay: float
+    #: first stages of the backbone that are not fine-tuned
+    frozen: int
+    #: whether the logits are the mean over the image and its mirror image
+    mirror: bool
     weight_decay: float
     label_smoothing: float
     augmentation: Augmentation | None
@@ -72,11 +78,14 @@ DEFAULTS = TransferHyperparameters(
     LoopConfig(epochs=20, batch_size=64, seed=0, average=0.998),
     head_epochs=10,
     size=96,
+    train_size=0,
     geometry=Geometry.LETTERBOX,
     head=0,
     head_lr=3e-3,
     lr=3e-3,
     lr_decay=0.8,
+    frozen=0,
+    mirror=False,
     weight_decay=0.02,
     label_smoothing=0.1,
     augmentation=STRENGTHS[Strength.STRONG],
@@ -119,7 +128,7 @@ def train_transfer(
         recipe="transfer",
         task=MULTILABEL if multilabel else CLASSIFY,
         arch=pretrained.arch,
-        options={"head": hyper.head},
+        options={"head": hyper.head, "mirror": hyper.mirror},
         labels=data.labels,
         preprocess=spec,
         hyperparameters=plain(asdict(hyper)) | {"weights": origin},
@@ -144,10 +153,11 @@ def train_transfer(
         fit_head(training, network, data, hyper, device, display)
         draft = training.finish()
     if hyper.loop.epochs or stage == FINE_TUNE:
+        network.freeze(hyper.frozen)
         groups = parameter_groups(network, hyper.lr, hyper.lr_decay)
         optimizer = torch.optim.Adam(groups, weight_decay=hyper.weight_decay, decoupled_weight_decay=True, fused=True)
         training = new(optimizer=optimizer, config=hyper.loop, draft=draft, stage=FINE_TUNE, before=training)
-        fit(training, data.train, data.validation, hyper.augmentation, hyper.label_smoothing, device)
+        fit(training, data.train, data.validation, hyper.augmentation, hyper.label_smoothing, device, hyper.train_size)
     assert training is not None
     checkpoint = training.finish()
     cost = TrainingCost(training.seconds, parameters(network), str(device), training.history)
@@ -190,7 +200,7 @@ def fit_head(
 def new_network(pretrained: Pretrained, hyper: TransferHyperparameters, data: LabeledSet) -> Transfer:
     """Return the backbone with its weights and a new head. Raise InputError if the weights do not fit the backbone."""
     try:
-        network = build_transfer(pretrained.arch, hyper.size, len(data.labels), hyper.head)
+        network = build_transfer(pretrained.arch, hyper.size, len(data.labels), hyper.head, hyper.mirror)
         if pretrained.state is not None:
             weights = matching_weights(network, pretrained.state, pretrained.arch)
             network.load_state_dict(network.state_dict() | weights)
