@@ -71,7 +71,11 @@ def test_a_transfer_trains_first_the_head_and_then_all_layers(tmp_path: Path, tr
     assert [entry["epoch"] for entry in report["history"]] == list(range(1, 9))
     assert report["accuracy"] >= 0.5
     checkpoint = load(tmp_path / "run")
-    assert (checkpoint.recipe, checkpoint.arch, checkpoint.options) == ("transfer", "resnet", {"head": 0})
+    assert (checkpoint.recipe, checkpoint.arch, checkpoint.options) == (
+        "transfer",
+        "resnet",
+        {"head": 0, "mirror": False},
+    )
     assert checkpoint.hyperparameters["weights"] == short_name(trained)  # no path of the machine it was trained on
     assert str(trained.parent) not in json.dumps(describe(checkpoint, "x").to_metadata())
 
