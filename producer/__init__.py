@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from producer.api.results import Results, results
     from producer.api.runs import Submitted, status, submit, wait
+    from producer.api.similar import similar
     from producer.output.image_result import ImageResult
     from producer.sources.options import ReadOptions
     from tagmill.fetch_options import FetchOptions, HostLimits
     from tagmill.ledger.runs.progress import RunProgress
+    from tagmill.search.similar import SimilarImage
     from tagmill.where import Where
 
 __all__ = [
@@ -19,9 +21,11 @@ __all__ = [
     "ReadOptions",
     "Results",
     "RunProgress",
+    "SimilarImage",
     "Submitted",
     "Where",
     "results",
+    "similar",
     "status",
     "submit",
     "wait",
@@ -34,9 +38,11 @@ _MODULES = {
     "ReadOptions": "producer.sources.options",
     "Results": "producer.api.results",
     "RunProgress": "tagmill.ledger.runs.progress",
+    "SimilarImage": "tagmill.search.similar",
     "Submitted": "producer.api.runs",
     "Where": "tagmill.where",
     "results": "producer.api.results",
+    "similar": "producer.api.similar",
     "status": "producer.api.runs",
     "submit": "producer.api.runs",
     "wait": "producer.api.runs",

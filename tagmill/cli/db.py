@@ -1,7 +1,7 @@
 """`tagmill db`: create and check the SQL tables."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import click
@@ -17,6 +17,8 @@ from tagmill.db.migrations.compact.prepare import Progress as Copied
 from tagmill.db.migrations.compact.prepare import Report
 from tagmill.db.roles import Kind, grant_role
 from tagmill.ledger import catalog
+from tagmill.search.hnsw import Build, create_index, drop_index
+from tagmill.search.models import embedding_model
 from tagmill.settings import load_settings
 
 #: seconds of copying after which an upgrade says how long it will take
@@ -76,6 +78,39 @@ def rebuild_catalog(database_url: str | None) -> None:
     """
     engine = open_database(load_settings(database_url=database_url).database_url)
     click.echo(f"the catalog has {catalog.rebuild(engine):,} rows")
+
+
+@db.command("index-embeddings")
+@click.argument("model", metavar="NAME[@VERSION]")
+@click.option("--drop", is_flag=True, help="Remove the index.")
+@click.option("--memory", metavar="SIZE", help="Memory of the build, such as 2GB; about 1 GB per million images.")
+@click.option("--workers", type=click.IntRange(0, 64), help="Processes of PostgreSQL beside the first one.")
+@DATABASE
+def index_embeddings(model: str, drop: bool, memory: str | None, workers: int | None, database_url: str | None) -> None:
+    """Make the index that finds similar images among very many in milliseconds. PostgreSQL with pgvector alone.
+
+    Workers go on meanwhile. Afterwards each new embedding takes longer to store: make it once most images are
+    tagged.
+    """
+    engine = open_database(load_settings(database_url=database_url).database_url)
+    found = embedding_model(engine, model)
+    if drop:
+        removed = drop_index(engine, found)
+        click.echo(f"{found.title}: {'its index is removed' if removed else 'has no index'}")
+        return
+    with _index_bar(open_console(stderr=True, highlight=False)) as report:
+        built = create_index(engine, found, Build(memory, workers), report)
+    click.echo(f"{found.title}: {'its embeddings have an index now' if built else 'its index is there already'}")
+
+
+@contextmanager
+def _index_bar(console: Console) -> Iterator[Callable[[int, int], None]]:
+    columns = (text_column("building the index"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(
+        *columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal, transient=True
+    ) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from tagmill.db.schema import metadata
 from tagmill.errors import ConfigurationError
 
 #: what people read
-READ_VIEWS = ("catalog_labels", "catalog_masks", "catalog_changes", "run_image", "run_cost")
+READ_VIEWS = ("catalog_labels", "catalog_masks", "catalog_changes", "catalog_embeddings", "run_image", "run_cost")
 #: what only submitting and registering writes
 _SUBMITTED = {
     "run_model": "INSERT",

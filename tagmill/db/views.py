@@ -6,7 +6,16 @@ from tagmill.db import rle_code
 from tagmill.db.schema import LABELS
 
 #: every view, in the order in which they can be dropped
-VIEWS = ("catalog_changes", "catalog_masks", "catalog_labels", "run_image", "run_cost", "tagged_entry", "result_label")
+VIEWS = (
+    "catalog_embeddings",
+    "catalog_changes",
+    "catalog_masks",
+    "catalog_labels",
+    "run_image",
+    "run_cost",
+    "tagged_entry",
+    "result_label",
+)
 
 #: What `tagmill.db.rle_code` packed, as text.
 _RLE_FUNCTION = """
@@ -59,6 +68,15 @@ CREATE VIEW catalog_changes AS
 SELECT shown.image_key, model.name AS model, model.version, shown.run_id, shown.changed_at
 FROM catalog_entry AS shown
 JOIN model ON model.id = shown.model_id
+"""
+# For joins; `tagmill similar` reads the table, whose index an order by this column can use, too.
+_EMBEDDINGS = """
+CREATE VIEW catalog_embeddings AS
+SELECT shown.image_key, shown.run_id, model.name AS model, model.version, model.id AS model_id, found.image_id,
+    found.vector AS embedding
+FROM catalog_entry AS shown
+JOIN model ON model.id = shown.model_id
+JOIN embedding AS found ON found.image_id = shown.image_id AND found.model_id = shown.model_id
 """
 
 _TAGGED_POSTGRESQL = """
@@ -130,6 +148,7 @@ def create_statements(dialect: str) -> Iterator[str]:
     yield f"CREATE VIEW catalog_labels AS {labels}"
     yield _MASKS.format(rle="tagmill_rle(found.rle)" if postgresql else "found.rle", **words)
     yield _CHANGES
+    yield _EMBEDDINGS
     yield _TAGGED_POSTGRESQL if postgresql else _TAGGED_SQLITE
     yield _RUN_COST
     yield _RUN_IMAGE.format(sha256=sha256, extra="entry.extra::json" if postgresql else "entry.extra")

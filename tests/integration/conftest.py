@@ -36,6 +36,7 @@ def stored(request: pytest.FixtureRequest) -> Iterator[Engine]:
     upgrade(engine)
     if request.param == "bytea":  # as in a database without pgvector, which this one may have
         with engine.begin() as connection:
+            connection.execute(text("DROP VIEW catalog_embeddings"))
             connection.execute(text("ALTER TABLE embedding ALTER COLUMN vector TYPE bytea USING NULL::bytea"))
     yield engine
     engine.dispose()

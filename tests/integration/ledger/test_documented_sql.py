@@ -3,8 +3,10 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sqlalchemy import Connection, Engine, text
+from support.embeddings import embedding_model, store, unit
 from support.ledger import batches, new_run, result_for, take
 
 from tagmill.db.roles import Kind, grant_role
@@ -16,8 +18,9 @@ ROOT = Path(__file__).parents[3]
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 
 
-def statements() -> list[str]:
-    blocks = [block for path in DOCUMENTS for block in re.findall(r"```sql\n(.*?)```", path.read_text(), flags=re.S)]
+def statements(language: str = "sql") -> list[str]:
+    pattern = rf"```{language}\n(.*?)```"
+    blocks = [block for path in DOCUMENTS for block in re.findall(pattern, path.read_text(), flags=re.S)]
     return [one.strip() for block in blocks for one in block.split(";") if one.strip()]
 
 
@@ -37,6 +40,18 @@ def test_every_statement_runs(engine: Engine, model: Model) -> None:
                 # Roles are of the whole server, and other tests create them, too.
                 connection.execute(text(re.sub(r"(?<=CREATE ROLE )", "documented_", statement)))
         connection.rollback()
+
+
+@pytest.mark.parametrize("stored", ["halfvec"], indirect=True)
+def test_every_statement_for_pgvector_finds_what_it_looks_for(stored: Engine) -> None:
+    model = embedding_model(stored, 256, "shop")
+    vectors = unit(np.random.default_rng(0).normal(size=(3, 256)))
+    store(stored, model, dict(zip(("shoe-17", "shoe-18", "shoe-19"), vectors, strict=True)))
+    found = [one.replace("model_id = 7", f"model_id = {model.id}") for one in statements("postgresql")]
+    assert len(found) >= 2
+    with stored.connect() as connection:
+        for statement in found:
+            assert connection.execute(text(statement)).all(), statement
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)

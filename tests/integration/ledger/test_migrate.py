@@ -549,7 +549,7 @@ def test_a_sqlite_file_in_a_read_only_folder_is_refused_with_the_reason(
 
 def back_to_0006(connection: Connection) -> None:
     """Take from the schema what 0007 and 0008 added."""
-    for view in ("run_image", "run_cost"):
+    for view in ("run_image", "run_cost", "catalog_embeddings"):
         connection.execute(text(f"DROP VIEW {view}"))
     for table in ("known_url", "repeated_image", "repeated_entry", "embedding"):
         connection.execute(text(f"DROP TABLE {table}"))

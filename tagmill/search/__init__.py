@@ -1,0 +1,1 @@
+"""Finding images by their embeddings and hashes: the most similar ones, and duplicates."""
