@@ -22,28 +22,45 @@ from training.cli.result import print_result, training_run
             "unet",
             "context-unet",
             "simple-unet",
+            "pyramid",
             "lraspp_mobilenet_v3_large",
             "deeplabv3_mobilenet_v3_large",
             "deeplabv3_resnet50",
         ]
     ),
-    default="unet",
-    show_default=True,
-    help="The network.",
+    help="The network  [default: unet; pyramid with --backbone or --weights]",
 )
-@click.option("--start", type=PATH, help="Start from a run of the same network or of `train cnn --arch resnet`.")
+@click.option("--backbone", help="Body of the pyramid: efficientnet_lite0, 1 or 2, or another EfficientNet of timm")
+@click.option(
+    "--weights",
+    metavar="imagenet|none|PATH",
+    help="Where the body starts: ImageNet weights, random ones, a run of `train transfer` or a file of weights.",
+)
+@click.option(
+    "--start",
+    type=PATH,
+    help="Start from a run of the same network; unets also from one of `train cnn --arch resnet`, the pyramid from one "
+    "of `train transfer`.",
+)
 @AUGMENT
 @click.option("--size", type=click.IntRange(64, 1024), help="Pixels of both sides  [default: 256]")
 @click.option(
-    "--shrink", type=click.IntRange(1, 4), help="The unets work at this part of the size  [default: 2; context-unet 1]"
+    "--shrink",
+    type=click.IntRange(1, 4),
+    help="Unets and pyramid work at this part of the size  [default: 2; context-unet and pyramid 1]",
 )
-@click.option("--epochs", type=click.IntRange(1), help="[default: 20; context-unet 90]")
+@click.option(
+    "--scales", type=click.IntRange(1, 4), help="The pyramid takes this many scales of its body  [default: 4]"
+)
+@click.option("--epochs", type=click.IntRange(1), help="[default: 20; context-unet 90, pyramid 30]")
 def segment(
     data: tuple[Path, ...],
     validation: tuple[Path, ...],
     test: tuple[Path, ...],
     out: Path,
-    arch: str,
+    arch: str | None,
+    backbone: str | None,
+    weights: str | None,
     start: Path | None,
     device: str,
     resume: bool,
@@ -53,7 +70,13 @@ def segment(
     check_device(device)
     from training.recipes.segment import defaults, train_segment
 
+    arch = arch or ("pyramid" if backbone or weights else "unet")
     hyper = override(defaults(arch), given)
     folders = find_folders(data, validation, test)
     with training_run(out):
-        print_result(out, train_segment(folders, out, arch, hyper, device, start=start, resume=resume))
+        print_result(
+            out,
+            train_segment(
+                folders, out, arch, hyper, device, start=start, resume=resume, backbone=backbone, weights=weights
+            ),
+        )

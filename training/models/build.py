@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import nn
 
-from training.models import backbones, classifiers, segmenters
+from training.models import backbones, classifiers, pyramid, segmenters
 
 
 def build(arch: str, size: int, labels: int, **options: Any) -> nn.Module:
@@ -20,6 +20,8 @@ def build(arch: str, size: int, labels: int, **options: Any) -> nn.Module:
         return backbones.build_transfer(arch, size, labels, **options)
     if arch in classifiers.BUILDERS:
         return classifiers.BUILDERS[arch](size, labels)
+    if arch == segmenters.SegmentArch.PYRAMID:
+        return pyramid.build_pyramid(size, labels, **options)
     if arch in (*segmenters.SegmentArch, *segmenters.TORCHVISION):
         return segmenters.build_segmenter(arch, size, labels, **options)
     raise ValueError(f"no network is called {arch}")

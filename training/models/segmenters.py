@@ -19,6 +19,8 @@ class SegmentArch(StrEnum):
     CONTEXT_UNET = "context-unet"
     #: the tutorial's stages of 64, 128, 256, 512 and 512 channels, with skips and a decoder
     SIMPLE_UNET = "simple-unet"
+    #: a feature pyramid on the body of a pretrained classifier
+    PYRAMID = "pyramid"
 
 
 class UNet(nn.Module):
@@ -63,7 +65,7 @@ class UNet(nn.Module):
         top = skips.pop()
         for lateral, decode in zip(reversed(self.lateral), reversed(self.decoder), strict=True):
             # The 1x1 convolution comes before the upscaling: the same result at a quarter of the work.
-            top = decode(skips.pop() + _doubled(lateral(top)))
+            top = decode(skips.pop() + doubled(lateral(top)))
         logits: Tensor = self.head(top)
         return logits
 
@@ -113,12 +115,13 @@ class ContextUNet(UNet):
             reversed(self.lateral), reversed(self.decoder), [*reversed(self.coarse[:-1]), self.head], strict=True
         )
         for lateral, decode, head in stages:
-            top = decode(skips.pop() + _doubled(lateral(top)))
-            logits = head(top) + _doubled(logits)
+            top = decode(skips.pop() + doubled(lateral(top)))
+            logits = head(top) + doubled(logits)
         return logits
 
 
-def _doubled(features: Tensor) -> Tensor:
+def doubled(features: Tensor) -> Tensor:
+    """Return features [N, C, H, W] at twice the size."""
     return F.interpolate(features, scale_factor=2.0, mode="bilinear")
 
 
@@ -153,7 +156,7 @@ class SimpleUNet(nn.Module):
             skips.append(top)
         skips.pop()
         for merge in reversed(self.up):
-            top = merge(torch.cat([skips.pop(), _doubled(top)], dim=1))
+            top = merge(torch.cat([skips.pop(), doubled(top)], dim=1))
         logits: Tensor = self.head(top)
         return logits
 
@@ -184,7 +187,7 @@ TORCHVISION = ("lraspp_mobilenet_v3_large", "deeplabv3_mobilenet_v3_large", "dee
 
 
 def build_segmenter(arch: str, size: int, labels: int, shrink: int = 2) -> Segmenter:
-    """Return a new network. Raise ValueError for a size that it cannot take."""
+    """Return a new network other than the pyramid. Raise ValueError for a size that it cannot take."""
     if arch in UNETS:
         if size % (32 * shrink):
             raise ValueError(f"the {arch} needs a size that {32 * shrink} divides, not {size}")

@@ -24,6 +24,8 @@ from training.report.write import Evaluation, write_report
 Logits = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 #: from uint8 [N, H, W, 3] to the label of each pixel, uint8 [N, H, W]
 Masks = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+#: from images to the logits of some of their pixels, float32 [P, labels], and the true labels, int64 [P]
+SampledPixels = Callable[[Arrays], tuple[NDArray[np.float32], NDArray[np.int64]]]
 
 
 @dataclass(frozen=True)
@@ -63,21 +65,35 @@ def finish_classifier(
 
 
 def finish_segmenter(
-    checkpoint: Checkpoint, masks: Masks, data: LabeledSet, folders: Folders, cost: TrainingCost, run: Path
+    checkpoint: Checkpoint,
+    masks: Masks,
+    pixels: SampledPixels,
+    data: LabeledSet,
+    folders: Folders,
+    cost: TrainingCost,
+    run: Path,
 ) -> dict[str, Any]:
-    """Measure on test, write the run folder; return the metrics."""
+    """Fit the temperature on validation, measure on test, write the run folder; return the metrics."""
     task, labels = checkpoint.task, data.labels
+    temperature = fit_temperature(*pixels(data.validation))
+    checkpoint = replace(checkpoint, temperature=temperature)
     measured = data.test or data.validation
     predicted = masks(measured.pixels)
     # Without scores: a mask is measured by its pixels.
     prediction = Prediction(np.empty((len(predicted), len(labels)), dtype=np.float32), predicted)
-    figures = _figures(task, prediction, measured, labels)
+    figures = _figures(task, prediction, measured, labels) | _pixel_calibration(*pixels(measured), temperature)
     if data.test:
         figures |= _by_folder(folders.test, task, prediction, data.test, labels)
     else:
         figures = _validation(figures)
     evaluation = Evaluation("test" if data.test else "validation", measured, None, None, predicted)
     return _write(replace(checkpoint, metrics=checkpoint.metrics | figures), data, cost, run, evaluation)
+
+
+def _pixel_calibration(logits: NDArray[np.float32], true: NDArray[np.int64], temperature: float) -> dict[str, float]:
+    """Return the calibration error of the pixels' scores, with the temperature and without."""
+    scores = {"pixel_ece": temperature, "pixel_ece_uncalibrated": 1.0}
+    return {name: rounded(calibration_error(probabilities(logits, divisor), true)) for name, divisor in scores.items()}
 
 
 def _write(

@@ -19,22 +19,33 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  # the usual name in torch code
 
 from tagmill.cli.progress import Display
-from tagmill.errors import InputError
 from tagmill.images.preprocess import Geometry, PreprocessSpec
 from tagmill.tasks.metrics import IGNORE, mask_confusion, segmentation
 from tagmill.tasks.segment import SEGMENT
 from training.annotations.folders import Folders, short_name
-from training.checkpoint import Checkpoint, claim_run, load, plain, versions
+from training.checkpoint import Checkpoint, claim_run, plain, versions
 from training.data.arrays import Arrays, spread
 from training.data.segmentation import pixels_per_value, read_masked
+from training.evaluation.pixel_scores import sampled_pixels
 from training.evaluation.predict import device_for, predict_masks, to_pixels
 from training.loop.augment import Augmentation, augment
 from training.loop.device_tensor import DeviceTensor
 from training.loop.optimizers import Optimizer, new_optimizer
 from training.loop.training import LoopConfig, Training
-from training.models.classifiers import Arch, fit_to_pixels, parameters
-from training.models.segmenters import UNETS, SegmentArch, Segmenter, UNet, build_segmenter
+from training.models.classifiers import parameters
+from training.models.pyramid import Pyramid
+from training.models.segmenters import SegmentArch
 from training.recipes.finish import TrainingCost, finish_segmenter
+from training.recipes.pretrained import IMAGENET, NONE
+from training.recipes.segment_network import (
+    MEASURED_ON,
+    AnySegmenter,
+    Origin,
+    find_origin,
+    new_network,
+    options_of,
+    pyramid_optimizer,
+)
 
 
 @dataclass(frozen=True)
@@ -55,6 +66,12 @@ class SegmentHyperparameters:
     #: exponent of 1 / (a label's share of the pixels) in its weight in the cross-entropy; 0 weighs all labels alike
     rarity: float
     augmentation: Augmentation | None
+    #: number of scales that a pyramid takes from its body, from 1/4 of the size on
+    scales: int = 4
+    #: highest learning rate of a pyramid's body, as a share of `lr`
+    body_lr: float = 1.0
+    #: stages of a pyramid's body that are not trained
+    frozen: int = 0
 
 
 _GEOMETRIC = Augmentation(flip=0.5, shift=0.06, zoom=0.2, angle=10.0, color=0.3)
@@ -81,13 +98,24 @@ CONTEXT_DEFAULTS = replace(
     augmentation=replace(_GEOMETRIC, paste=0.75),
 )
 
-#: number of images that the normalization and the label weights are measured on
-MEASURED_ON = 500
+#: the settings of the pyramid, tuned on street photos
+PYRAMID_DEFAULTS = replace(
+    DEFAULTS,
+    loop=LoopConfig(epochs=30, batch_size=8, seed=0, average=0.998),
+    shrink=1,
+    lr=5e-3,
+    weight_decay=0.05,
+    rarity=0.1,
+    augmentation=replace(_GEOMETRIC, paste=0.75),
+    body_lr=0.3,
+    frozen=2,
+)
+_DEFAULTS = {SegmentArch.CONTEXT_UNET: CONTEXT_DEFAULTS, SegmentArch.PYRAMID: PYRAMID_DEFAULTS}
 
 
 def defaults(arch: str) -> SegmentHyperparameters:
     """Return the default settings of a network."""
-    return CONTEXT_DEFAULTS if arch == SegmentArch.CONTEXT_UNET else DEFAULTS
+    return _DEFAULTS.get(arch, DEFAULTS)  # type: ignore[call-overload,no-any-return]  # a StrEnum is a str
 
 
 def train_segment(
@@ -99,35 +127,40 @@ def train_segment(
     display: Display | None = None,
     start: Path | None = None,
     resume: bool = False,
+    backbone: str | None = None,
+    weights: str | None = None,
 ) -> dict[str, Any]:
     """Write the run folder `out` (checkpoint, figures, report); return the metrics.
 
-    `start` is a run to start from: of a resnet classifier, whose body the unet copies, or of the same network.
+    `start` is a run to start from: of the same network, of a resnet classifier, whose body the unet copies, or of
+    `train transfer` on the body of a pyramid. `backbone` and `weights` name the body of a pyramid as `find_weights`
+    takes them.
     """
     display = display or Display()
     device = device_for(device_name)
-    started_from = load(start) if start else None
+    origin = find_origin(arch, start, backbone, weights)
+    options = options_of(arch, hyper.shrink, hyper.scales, origin)
     spec = PreprocessSpec(hyper.size, hyper.size, hyper.geometry)
     claim_run(out, folders, resume)
     data = read_masked(folders, spec, hyper.loop.seed, display)
 
     torch.manual_seed(hyper.loop.seed)
-    network = new_network(arch, hyper, len(data.labels), data.train, started_from)
+    network = new_network(arch, hyper.size, options, len(data.labels), data.train, origin)
     network = network.to(memory_format=torch.channels_last).to(device)
     display.say(f"{arch}: {parameters(network):,} parameters, {data.summary()}; {device}")
     training = Training(
         network,
-        new_optimizer(Optimizer.ADAM, network, hyper.lr, hyper.weight_decay),
+        _optimizer(network, hyper),
         hyper.loop,
         len(data.train),
         Checkpoint(
             recipe="segment",
             task=SEGMENT,
             arch=arch,
-            options={"shrink": hyper.shrink} if arch in UNETS else {},
+            options=options,
             labels=data.labels,
             preprocess=spec,
-            hyperparameters=plain(asdict(hyper)) | {"start": short_name(start) if start else None},
+            hyperparameters=plain(asdict(hyper)) | _named(start, weights, origin),
             data=folders.to_dict(),
             versions=versions(),
         ),
@@ -140,11 +173,34 @@ def train_segment(
     fit(training, network, data.train, data.validation, len(data.labels), hyper, device)
     checkpoint = training.finish()
     cost = TrainingCost(training.seconds, parameters(network), str(device), training.history)
-    return finish_segmenter(checkpoint, lambda p: predict_masks(network, p, device), data, folders, cost, out)
+    return finish_segmenter(
+        checkpoint,
+        lambda pixels: predict_masks(network, pixels, device),
+        lambda arrays: sampled_pixels(network, arrays, device, hyper.loop.seed),
+        data,
+        folders,
+        cost,
+        out,
+    )
+
+
+def _optimizer(network: AnySegmenter, hyper: SegmentHyperparameters) -> torch.optim.Optimizer:
+    if not isinstance(network, Pyramid):
+        return new_optimizer(Optimizer.ADAM, network, hyper.lr, hyper.weight_decay)
+    network.freeze(hyper.frozen)
+    return pyramid_optimizer(network, hyper.lr, hyper.body_lr, hyper.weight_decay)
+
+
+def _named(start: Path | None, weights: str | None, origin: Origin) -> dict[str, str | None]:
+    """Return what the network starts from, as the checkpoint stores it: without the folders of this machine."""
+    named = {"start": short_name(start) if start else None}
+    if origin.body is None or start is not None:
+        return named
+    return named | {"weights": weights if weights in {NONE, IMAGENET} else short_name(Path(weights or IMAGENET))}
 
 
 def fit(
-    training: Training, network: Segmenter, train: Arrays, validation: Arrays, labels: int,
+    training: Training, network: AnySegmenter, train: Arrays, validation: Arrays, labels: int,
     hyper: SegmentHyperparameters, device: torch.device,
 ) -> None:  # fmt: skip
     """Train on `train` for all epochs, and validate after each."""
@@ -203,29 +259,3 @@ def _subsampled(masks: Tensor, stride: int, generator: torch.Generator) -> Tenso
     """
     down, across = torch.randint(0, stride, (2,), generator=generator).tolist()
     return masks[:, down::stride, across::stride].long()
-
-
-def new_network(
-    arch: str, hyper: SegmentHyperparameters, labels: int, train: Arrays, start: Checkpoint | None
-) -> Segmenter:
-    """Return a network with random weights, or with those of `start`. Raise InputError for a size it cannot take."""
-    try:
-        network = build_segmenter(arch, hyper.size, labels, hyper.shrink)
-    except ValueError as error:
-        raise InputError(f"{error}; choose another --size") from error
-    if start is None:
-        fit_to_pixels(network, to_pixels(spread(train.pixels, MEASURED_ON)))
-    elif start.arch == arch:
-        state = network.state_dict()
-        matching = {
-            name: value for name, value in start.state.items() if name in state and state[name].shape == value.shape
-        }
-        network.load_state_dict(state | matching)
-    elif isinstance(network, UNet) and start.arch == Arch.RESNET and start.recipe == "cnn":
-        network.take_body(start.state)
-    else:
-        raise InputError(
-            f"--start holds a {start.arch}; a {arch} starts from a run of the same network"
-            + (", or from one of `train cnn --arch resnet`" if arch in UNETS else "")
-        )
-    return network

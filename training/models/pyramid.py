@@ -1,0 +1,131 @@
+"""A segmenter on the body of a pretrained classifier: a feature pyramid, with logits at every scale."""
+
+from itertools import pairwise
+from typing import Self
+
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812  # the usual name in torch code
+
+from training.models.backbones import build_transfer, matching_weights
+from training.models.classifiers import Normalize, convolution
+from training.models.segmenters import doubled
+
+#: channels of the pyramid at 1/4, 1/8, 1/16 and 1/32 of the size
+WIDTHS = (64, 96, 128, 160)
+#: probability that a channel of the coarsest scale is dropped in a training step
+DROPOUT = 0.2
+
+
+class Pyramid(nn.Module):
+    """A feature pyramid network (Lin et al., arXiv 1612.03144) on a backbone of timm.
+
+    Each scale of the backbone has a lateral 1x1 convolution; from the coarsest to the finest, the scale above is scaled
+    up and added. As in the context-unet, the mean over the image is added to the coarsest scale (ParseNet, arXiv
+    1506.04579), the logits of all scales are summed (FCN, arXiv 1411.4038), and in evaluation mode the result is the
+    mean over the image and its mirror image.
+    """
+
+    #: scale of the finest logits
+    FINEST = 4
+
+    def __init__(self, normalize: Normalize, backbone: nn.Module, labels: int, shrink: int, scales: int) -> None:
+        """Use the `scales` of the backbone from 1/4 of the size on, 1 to 4; what only coarser ones need is removed.
+
+        The image is first downscaled to `1 / shrink` of its size. Raise ValueError for a backbone without these scales.
+        """
+        super().__init__()
+        self.shrink = shrink
+        #: pixels of the image per logit, in each direction
+        self.stride = self.FINEST * shrink
+        self.normalize, self.backbone = normalize, backbone
+        self._taken, channels = _scales_of(backbone, scales)
+        widths = WIDTHS[:scales]
+        self.lateral = nn.ModuleList(
+            [
+                nn.Sequential(nn.Conv2d(inputs, width, 1, bias=False), nn.BatchNorm2d(width))
+                for inputs, width in zip(channels, widths, strict=True)
+            ]
+        )
+        self.down = nn.ModuleList([nn.Conv2d(above, width, 1, bias=False) for width, above in pairwise(widths)])
+        self.merge = nn.ModuleList([convolution(width, width) for width in widths])
+        self.overall = nn.Linear(widths[-1], widths[-1])
+        self.drop = nn.Dropout2d(DROPOUT)
+        self.heads = nn.ModuleList([nn.Conv2d(width, labels, 1) for width in widths])
+        self._frozen: list[nn.Module] = []
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return logits at the size of the image; in training mode at `1 / stride` of it, for the loss."""
+        small = F.avg_pool2d(pixels, self.shrink) if self.shrink > 1 else pixels
+        logits = self._coarse_logits(small)
+        if self.training:
+            return logits
+        logits = (logits + self._coarse_logits(small.flip(3)).flip(3)) / 2
+        return F.interpolate(logits.float(), scale_factor=float(self.stride), mode="bilinear")
+
+    def _coarse_logits(self, pixels: Tensor) -> Tensor:
+        features = self.backbone.forward_intermediates(  # type: ignore[operator]  # a method of timm's networks
+            self.normalize(pixels), indices=self._taken, intermediates_only=True
+        )
+        top = self.merge[-1](F.relu(self.lateral[-1](features[-1])))
+        top = self.drop(top + self.overall(top.mean((2, 3)))[:, :, None, None])
+        logits: Tensor = self.heads[-1](top)
+        for scale in reversed(range(len(self.down))):
+            # The 1x1 convolution comes before the upscaling: the same result at a quarter of the work.
+            above = doubled(self.down[scale](top))
+            top = self.merge[scale](F.relu(self.lateral[scale](features[scale]) + above))
+            logits = self.heads[scale](top) + doubled(logits)
+        return logits
+
+    def freeze(self, stages: int) -> None:
+        """Keep the stem and the first `stages` of the backbone as they are, their batch statistics included.
+
+        They see edges and colors, which few images teach no better than ImageNet, at the resolutions that cost most.
+        """
+        if not stages:
+            return
+        self._frozen = [self.backbone.conv_stem, self.backbone.bn1, *self.backbone.blocks[:stages]]  # type: ignore[list-item,index]
+        for module in self._frozen:
+            module.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of all layers but the frozen ones, which stay in evaluation mode."""
+        super().train(mode)
+        for module in self._frozen:
+            module.eval()
+        return self
+
+
+def build_pyramid(
+    size: int, labels: int, backbone: str, shrink: int = 1, scales: int = 4, weights: dict[str, Tensor] | None = None
+) -> Pyramid:
+    """Return a pyramid on a backbone, which gets `weights` if there are any, in a layout of `matching_weights`.
+
+    Raise ValueError for a backbone that is no EfficientNet of timm, for other weights, and for a size that it cannot
+    take.
+    """
+    divisor = 2 ** (scales + 1) * shrink
+    if size % divisor:
+        raise ValueError(f"the pyramid needs a size that {divisor} divides, not {size}")
+    classifier = build_transfer(backbone, size // shrink, 2, 0)
+    if weights is not None:
+        classifier.load_state_dict(classifier.state_dict() | matching_weights(classifier, weights, backbone))
+    return Pyramid(classifier.normalize, classifier.backbone, labels, shrink, scales)
+
+
+def _scales_of(backbone: nn.Module, scales: int) -> tuple[list[int], list[int]]:
+    """Return the positions and the channels of the features at 1/4 of the size and below; remove what follows them."""
+    if not all(hasattr(backbone, name) for name in ("conv_stem", "bn1", "blocks", "feature_info")):
+        raise ValueError("only EfficientNets of timm serve as body of a segmenter, such as efficientnet_lite0")
+    info = list(enumerate(backbone.feature_info))  # type: ignore[arg-type]
+    chosen = [(position, stage) for position, stage in info if stage["reduction"] >= Pyramid.FINEST][:scales]
+    taken = [position for position, _ in chosen]
+    backbone.prune_intermediate_layers(taken)  # type: ignore[operator]
+    return taken, [stage["num_chs"] for _, stage in chosen]
+
+
+def parameter_groups(network: Pyramid, lr: float, body_lr: float) -> list[dict[str, object]]:
+    """Return optimizer groups: the pyramid at `lr`, the backbone at `body_lr` times it, and nothing that is frozen."""
+    body = [parameter for parameter in network.backbone.parameters() if parameter.requires_grad]
+    known = {id(parameter) for parameter in network.backbone.parameters()}
+    rest = [parameter for parameter in network.parameters() if id(parameter) not in known]
+    return [{"params": rest, "lr": lr}, {"params": body, "lr": lr * body_lr}]
