@@ -8,6 +8,9 @@ import click
 from training.cli.options import AUGMENT, PATH, check_device, find_folders, override, shared
 from training.cli.result import print_result, training_run
 
+#: scales that a body has
+SCALES = click.Choice([2, 4, 8, 16, 32])
+
 
 @click.command()
 @click.option(
@@ -49,10 +52,12 @@ from training.cli.result import print_result, training_run
     type=click.IntRange(1, 4),
     help="Unets and pyramid work at this part of the size  [default: 2; context-unet and pyramid 1]",
 )
+@click.option("--finest", type=SCALES, help="A pyramid's finest scale: 1/2 of that size and so on  [default: 4]")
+@click.option("--coarsest", type=SCALES, help="Its coarsest scale; 16 makes it small  [default: 32]")
 @click.option(
-    "--scales", type=click.IntRange(1, 4), help="The pyramid takes this many scales of its body  [default: 4]"
+    "--mirror/--no-mirror", default=None, help="Whether it also looks at the mirror image  [default: --mirror]"
 )
-@click.option("--epochs", type=click.IntRange(1), help="[default: 20; context-unet 90, pyramid 30]")
+@click.option("--epochs", type=click.IntRange(1), help="[default: 20; context-unet 90, pyramid 40]")
 def segment(
     data: tuple[Path, ...],
     validation: tuple[Path, ...],

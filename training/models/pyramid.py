@@ -1,5 +1,6 @@
 """A segmenter on the body of a pretrained classifier: a feature pyramid, with logits at every scale."""
 
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Self
 
@@ -10,10 +11,18 @@ from training.models.backbones import build_transfer, matching_weights
 from training.models.classifiers import Normalize, convolution
 from training.models.segmenters import doubled
 
-#: channels of the pyramid at 1/4, 1/8, 1/16 and 1/32 of the size
-WIDTHS = (64, 96, 128, 160)
+#: channels of the pyramid at each scale: at 1/2 of the size, at 1/4 and so on
+WIDTHS = {2: 32, 4: 64, 8: 96, 16: 128, 32: 160}
 #: probability that a channel of the coarsest scale is dropped in a training step
 DROPOUT = 0.2
+
+
+@dataclass(frozen=True)
+class Scales:
+    """The scales of a backbone's features: 1 / `finest` to 1 / `coarsest` of its size, both powers of two."""
+
+    finest: int
+    coarsest: int
 
 
 class Pyramid(nn.Module):
@@ -21,25 +30,23 @@ class Pyramid(nn.Module):
 
     Each scale of the backbone has a lateral 1x1 convolution; from the coarsest to the finest, the scale above is scaled
     up and added. As in the context-unet, the mean over the image is added to the coarsest scale (ParseNet, arXiv
-    1506.04579), the logits of all scales are summed (FCN, arXiv 1411.4038), and in evaluation mode the result is the
-    mean over the image and its mirror image.
+    1506.04579), the logits of all scales are summed (FCN, arXiv 1411.4038), and with `mirror` the result in evaluation
+    mode is the mean over the image and its mirror image.
     """
 
-    #: scale of the finest logits
-    FINEST = 4
-
-    def __init__(self, normalize: Normalize, backbone: nn.Module, labels: int, shrink: int, scales: int) -> None:
-        """Use the `scales` of the backbone from 1/4 of the size on, 1 to 4; what only coarser ones need is removed.
+    def __init__(
+        self, normalize: Normalize, backbone: nn.Module, labels: int, scales: Scales, shrink: int, mirror: bool
+    ) -> None:
+        """Put a pyramid on the backbone; the layers that only coarser scales need are removed.
 
         The image is first downscaled to `1 / shrink` of its size. Raise ValueError for a backbone without these scales.
         """
         super().__init__()
-        self.shrink = shrink
+        self.shrink, self.mirror = shrink, mirror
         #: pixels of the image per logit, in each direction
-        self.stride = self.FINEST * shrink
+        self.stride = scales.finest * shrink
         self.normalize, self.backbone = normalize, backbone
-        self._taken, channels = _scales_of(backbone, scales)
-        widths = WIDTHS[:scales]
+        self._taken, channels, widths = _features_of(backbone, scales)
         self.lateral = nn.ModuleList(
             [
                 nn.Sequential(nn.Conv2d(inputs, width, 1, bias=False), nn.BatchNorm2d(width))
@@ -59,7 +66,8 @@ class Pyramid(nn.Module):
         logits = self._coarse_logits(small)
         if self.training:
             return logits
-        logits = (logits + self._coarse_logits(small.flip(3)).flip(3)) / 2
+        if self.mirror:
+            logits = (logits + self._coarse_logits(small.flip(3)).flip(3)) / 2
         return F.interpolate(logits.float(), scale_factor=float(self.stride), mode="bilinear")
 
     def _coarse_logits(self, pixels: Tensor) -> Tensor:
@@ -96,31 +104,45 @@ class Pyramid(nn.Module):
 
 
 def build_pyramid(
-    size: int, labels: int, backbone: str, shrink: int = 1, scales: int = 4, weights: dict[str, Tensor] | None = None
+    size: int,
+    labels: int,
+    backbone: str,
+    *,
+    shrink: int = 1,
+    finest: int = 4,
+    coarsest: int = 32,
+    mirror: bool = True,
+    weights: dict[str, Tensor] | None = None,
 ) -> Pyramid:
     """Return a pyramid on a backbone, which gets `weights` if there are any, in a layout of `matching_weights`.
 
     Raise ValueError for a backbone that is no EfficientNet of timm, for other weights, and for a size that it cannot
     take.
     """
-    divisor = 2 ** (scales + 1) * shrink
-    if size % divisor:
-        raise ValueError(f"the pyramid needs a size that {divisor} divides, not {size}")
+    if finest > coarsest:
+        raise ValueError(f"the finest scale, {finest}, is coarser than the coarsest, {coarsest}")
+    if size % (coarsest * shrink):
+        raise ValueError(f"the pyramid needs a size that {coarsest * shrink} divides, not {size}")
     classifier = build_transfer(backbone, size // shrink, 2, 0)
     if weights is not None:
         classifier.load_state_dict(classifier.state_dict() | matching_weights(classifier, weights, backbone))
-    return Pyramid(classifier.normalize, classifier.backbone, labels, shrink, scales)
+    return Pyramid(
+        classifier.normalize, classifier.backbone, labels, Scales(finest, coarsest), shrink=shrink, mirror=mirror
+    )
 
 
-def _scales_of(backbone: nn.Module, scales: int) -> tuple[list[int], list[int]]:
-    """Return the positions and the channels of the features at 1/4 of the size and below; remove what follows them."""
+def _features_of(backbone: nn.Module, scales: Scales) -> tuple[list[int], list[int], list[int]]:
+    """Return position and channels of the backbone's features, and the pyramid's channels, at each of the scales."""
     if not all(hasattr(backbone, name) for name in ("conv_stem", "bn1", "blocks", "feature_info")):
         raise ValueError("only EfficientNets of timm serve as body of a segmenter, such as efficientnet_lite0")
-    info = list(enumerate(backbone.feature_info))  # type: ignore[arg-type]
-    chosen = [(position, stage) for position, stage in info if stage["reduction"] >= Pyramid.FINEST][:scales]
-    taken = [position for position, _ in chosen]
-    backbone.prune_intermediate_layers(taken)  # type: ignore[operator]
-    return taken, [stage["num_chs"] for _, stage in chosen]
+    found = [
+        (position, stage["num_chs"], WIDTHS[stage["reduction"]])
+        for position, stage in enumerate(backbone.feature_info)  # type: ignore[arg-type]
+        if scales.finest <= stage["reduction"] <= scales.coarsest
+    ]
+    taken, channels, widths = (list(column) for column in zip(*found, strict=True))
+    backbone.prune_intermediate_layers(taken)  # type: ignore[operator]  # a method of timm's networks
+    return taken, channels, widths
 
 
 def parameter_groups(network: Pyramid, lr: float, body_lr: float) -> list[dict[str, object]]:

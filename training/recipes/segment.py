@@ -41,6 +41,7 @@ from training.recipes.segment_network import (
     MEASURED_ON,
     AnySegmenter,
     Origin,
+    PyramidShape,
     find_origin,
     new_network,
     options_of,
@@ -66,8 +67,11 @@ class SegmentHyperparameters:
     #: exponent of 1 / (a label's share of the pixels) in its weight in the cross-entropy; 0 weighs all labels alike
     rarity: float
     augmentation: Augmentation | None
-    #: number of scales that a pyramid takes from its body, from 1/4 of the size on
-    scales: int = 4
+    #: scales of a pyramid: from 1 / `finest` to 1 / `coarsest` of the size that it works at
+    finest: int = 4
+    coarsest: int = 32
+    #: whether the masks of a pyramid are the mean over the image and its mirror image
+    mirror: bool = True
     #: highest learning rate of a pyramid's body, as a share of `lr`
     body_lr: float = 1.0
     #: stages of a pyramid's body that are not trained
@@ -101,7 +105,7 @@ CONTEXT_DEFAULTS = replace(
 #: the settings of the pyramid, tuned on street photos
 PYRAMID_DEFAULTS = replace(
     DEFAULTS,
-    loop=LoopConfig(epochs=30, batch_size=8, seed=0, average=0.998),
+    loop=LoopConfig(epochs=40, batch_size=16, seed=0, average=0.995),
     shrink=1,
     lr=5e-3,
     weight_decay=0.05,
@@ -139,7 +143,7 @@ def train_segment(
     display = display or Display()
     device = device_for(device_name)
     origin = find_origin(arch, start, backbone, weights)
-    options = options_of(arch, hyper.shrink, hyper.scales, origin)
+    options = options_of(arch, hyper.shrink, PyramidShape(hyper.finest, hyper.coarsest, hyper.mirror), origin)
     spec = PreprocessSpec(hyper.size, hyper.size, hyper.geometry)
     claim_run(out, folders, resume)
     data = read_masked(folders, spec, hyper.loop.seed, display)

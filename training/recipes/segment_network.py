@@ -1,7 +1,8 @@
 """Build the network of a segmenter with the weights that it starts from."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -21,6 +22,16 @@ DEFAULT_BACKBONE = "efficientnet_lite0"
 MEASURED_ON = 500
 
 AnySegmenter = Segmenter | Pyramid
+
+
+@dataclass(frozen=True)
+class PyramidShape:
+    """The scales of a pyramid: 1 / `finest` to 1 / `coarsest` of the size that it works at."""
+
+    finest: int = 4
+    coarsest: int = 32
+    #: whether the masks are the mean over the image and its mirror image
+    mirror: bool = True
 
 
 @dataclass(frozen=True)
@@ -54,20 +65,20 @@ def find_origin(arch: str, start: Path | None, backbone: str | None, weights: st
     return Origin(None, find_weights(weights, backbone or (DEFAULT_BACKBONE if by_name else None)))
 
 
-def options_of(arch: str, shrink: int, scales: int, origin: Origin) -> dict[str, int | str]:
+def options_of(arch: str, shrink: int, pyramid: PyramidShape, origin: Origin) -> dict[str, Any]:
     """Return the arguments that the network is built with, as the checkpoint stores them."""
     if origin.body is not None:
-        return {"backbone": origin.body.arch, "shrink": shrink, "scales": scales}
+        return {"backbone": origin.body.arch, "shrink": shrink} | asdict(pyramid)
     return {"shrink": shrink} if arch in UNETS else {}
 
 
 def new_network(
-    arch: str, size: int, options: dict[str, int | str], labels: int, train: Arrays, origin: Origin
+    arch: str, size: int, options: dict[str, Any], labels: int, train: Arrays, origin: Origin
 ) -> AnySegmenter:
     """Return a network with the weights of its origin. Raise InputError for a size that it cannot take."""
     try:
         if origin.body is not None:
-            network: AnySegmenter = build_pyramid(size, labels, weights=origin.body.state, **options)  # type: ignore[arg-type]
+            network: AnySegmenter = build_pyramid(size, labels, weights=origin.body.state, **options)
         else:
             network = build(arch, size, labels, **options)  # type: ignore[assignment]  # it is a segmenter's name
     except ValueError as error:

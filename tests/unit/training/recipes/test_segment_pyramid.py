@@ -28,7 +28,7 @@ torch.set_num_threads(1)
 
 LITE = "efficientnet_lite0"
 PYRAMID = SegmentArch.PYRAMID
-SMALL = short(PYRAMID_DEFAULTS, size=64, epochs=4, batch_size=4, lr=1e-2, average=0.0, scales=2)
+SMALL = short(PYRAMID_DEFAULTS, size=64, epochs=4, batch_size=4, lr=1e-2, average=0.0, coarsest=8)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_pyramid_learns_shapes_from_imagenet_weights(trained: Path) -> None:
     checkpoint = load(trained)
     assert checkpoint.metrics["mean_iou"] > 0.6
-    assert checkpoint.options == {"backbone": LITE, "shrink": 1, "scales": 2}
+    assert checkpoint.options == {"backbone": LITE, "shrink": 1, "finest": 4, "coarsest": 8, "mirror": True}
     assert checkpoint.hyperparameters["weights"] == "imagenet"
 
 
@@ -57,7 +57,7 @@ def test_the_pixels_scores_are_calibrated(trained: Path) -> None:
 def test_the_first_stages_of_the_body_stay_as_they_were_and_the_others_learn(trained: Path) -> None:
     state, imagenet = load(trained).state, find_weights("imagenet", LITE).state
     assert imagenet is not None
-    start = build_pyramid(64, 3, LITE, scales=2, weights=imagenet).state_dict()
+    start = build_pyramid(64, 3, LITE, coarsest=8, weights=imagenet).state_dict()
     same = {name for name in start if name.startswith("backbone.") and torch.equal(start[name], state[name])}
     frozen = ("backbone.conv_stem", "backbone.bn1", "backbone.blocks.0", "backbone.blocks.1")
     assert {name for name in start if name.startswith(frozen)} <= same
@@ -104,11 +104,11 @@ def test_a_pyramid_gives_a_mirrored_image_the_mirrored_logits() -> None:
         assert torch.allclose(network(pixels.flip(3)), logits.flip(3), atol=1e-4)
 
 
-def test_a_pyramid_of_few_scales_has_no_layers_for_the_others() -> None:
-    whole, cut = (build_pyramid(128, 5, LITE, shrink=2, scales=scales) for scales in (4, 3))
+def test_a_pyramid_that_ends_early_has_no_layers_for_coarser_scales() -> None:
+    whole, cut = (build_pyramid(128, 5, LITE, shrink=2, finest=2, coarsest=coarsest) for coarsest in (32, 16))
     assert not [name for name in cut.state_dict() if name.startswith(("backbone.blocks.5", "backbone.conv_head"))]
     assert sum(p.numel() for p in cut.parameters()) < 0.3 * sum(p.numel() for p in whole.parameters())
-    assert cut.train()(torch.zeros(1, 3, 128, 128)).shape == (1, 5, 16, 16)
+    assert cut.train()(torch.zeros(1, 3, 128, 128)).shape == (1, 5, 32, 32)
 
 
 def test_the_optimizer_gets_each_trained_parameter_once_and_no_frozen_one() -> None:
@@ -130,6 +130,7 @@ def test_the_optimizer_gets_each_trained_parameter_once_and_no_frozen_one() -> N
         ({"backbone": LITE, "start": "run", "weights": "none"}, "--start and --weights both say what to start from"),
         ({"backbone": "efficientnet_lite1", "start": "run"}, f"--start holds a pyramid on {LITE}"),
         ({"start": "unet"}, "unet"),
+        ({"finest": 16, "coarsest": 8}, "the finest scale, 16, is coarser than the coarsest, 8"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(
@@ -141,18 +142,21 @@ def test_options_that_contradict_each_other_are_refused(
         values["start"] = trained
     elif values.get("start") == "unet":
         values["start"] = write_segmenter_run(tmp_path / "unet", Folders((data,)))
-    hyper = short(SMALL, epochs=1, size=values.pop("size"))
+    shape = {name: values.pop(name) for name in ("size", "finest", "coarsest") if name in values}
+    hyper = short(SMALL, epochs=1, **shape)
     with pytest.raises(InputError, match=message):
         train_segment(Folders((data,)), tmp_path / "out", str(values.pop("arch")), hyper, **values)  # type: ignore[arg-type]
 
 
 def test_the_command_takes_a_backbone_for_a_pyramid(tmp_path: Path) -> None:
     data, run = draw_shapes(tmp_path / "train", 4), tmp_path / "run"
-    words = ["segment", "--data", str(data), "--out", str(run), "--size", "64", "--epochs", "1", "--scales", "1"]
-    done = CliRunner().invoke(train, [*words, "--backbone", LITE, "--weights", "none", "--batch-size", "3"])
+    words = ["segment", "--data", str(data), "--out", str(run), "--size", "64", "--epochs", "1", "--coarsest", "4"]
+    done = CliRunner().invoke(
+        train, [*words, "--backbone", LITE, "--weights", "none", "--batch-size", "3", "--no-mirror"]
+    )
     assert done.exit_code == 0, done.output
     checkpoint = load(run)
-    assert (checkpoint.arch, checkpoint.options["scales"]) == (PYRAMID, 1)
+    assert (checkpoint.arch, checkpoint.options["coarsest"], checkpoint.options["mirror"]) == (PYRAMID, 4, False)
     assert isinstance(checkpoint.network(), Pyramid)
 
 
