@@ -154,7 +154,7 @@ def train_segment(
     display.say(f"{arch}: {parameters(network):,} parameters, {data.summary()}; {device}")
     training = Training(
         network,
-        _optimizer(network, hyper),
+        _optimizer(network, hyper, origin),
         hyper.loop,
         len(data.train),
         Checkpoint(
@@ -188,8 +188,8 @@ def train_segment(
     )
 
 
-def _optimizer(network: AnySegmenter, hyper: SegmentHyperparameters) -> torch.optim.Optimizer:
-    if not isinstance(network, Pyramid):
+def _optimizer(network: AnySegmenter, hyper: SegmentHyperparameters, origin: Origin) -> torch.optim.Optimizer:
+    if not isinstance(network, Pyramid) or not origin.trained:
         return new_optimizer(Optimizer.ADAM, network, hyper.lr, hyper.weight_decay)
     network.freeze(hyper.frozen)
     return pyramid_optimizer(network, hyper.lr, hyper.body_lr, hyper.weight_decay)

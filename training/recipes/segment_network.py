@@ -43,6 +43,11 @@ class Origin:
     #: the body of a pyramid
     body: Pretrained | None = None
 
+    @property
+    def trained(self) -> bool:
+        """Whether the body of a pyramid has learned weights."""
+        return self.run is not None or (self.body is not None and self.body.state is not None)
+
 
 def find_origin(arch: str, start: Path | None, backbone: str | None, weights: str | None) -> Origin:
     """Read what the options of a training name. Raise InputError if they contradict each other or cannot be read."""

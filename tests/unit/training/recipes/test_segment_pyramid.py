@@ -157,7 +157,9 @@ def test_the_command_takes_a_backbone_for_a_pyramid(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     checkpoint = load(run)
     assert (checkpoint.arch, checkpoint.options["coarsest"], checkpoint.options["mirror"]) == (PYRAMID, 4, False)
-    assert isinstance(checkpoint.network(), Pyramid)
+    network = checkpoint.network()
+    assert isinstance(network, Pyramid)
+    assert network.backbone.bn1.num_batches_tracked > 0  # random weights are not frozen
 
 
 def test_sampled_pixels_leave_out_what_is_ignored() -> None:
