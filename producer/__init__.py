@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from producer.api.duplicates import duplicates
     from producer.api.results import Results, results
     from producer.api.runs import Submitted, status, submit, wait
     from producer.api.similar import similar
@@ -11,10 +12,12 @@ if TYPE_CHECKING:
     from producer.sources.options import ReadOptions
     from tagmill.fetch_options import FetchOptions, HostLimits
     from tagmill.ledger.runs.progress import RunProgress
+    from tagmill.search.duplicates.read import DuplicateGroup
     from tagmill.search.similar import SimilarImage
     from tagmill.where import Where
 
 __all__ = [
+    "DuplicateGroup",
     "FetchOptions",
     "HostLimits",
     "ImageResult",
@@ -24,6 +27,7 @@ __all__ = [
     "SimilarImage",
     "Submitted",
     "Where",
+    "duplicates",
     "results",
     "similar",
     "status",
@@ -32,6 +36,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "DuplicateGroup": "tagmill.search.duplicates.read",
     "FetchOptions": "tagmill.fetch_options",
     "HostLimits": "tagmill.fetch_options",
     "ImageResult": "producer.output.image_result",
@@ -41,6 +46,7 @@ _MODULES = {
     "SimilarImage": "tagmill.search.similar",
     "Submitted": "producer.api.runs",
     "Where": "tagmill.where",
+    "duplicates": "producer.api.duplicates",
     "results": "producer.api.results",
     "similar": "producer.api.similar",
     "status": "producer.api.runs",

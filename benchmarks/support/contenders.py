@@ -35,8 +35,8 @@ from worker.inference.session import Session
 BATCH_SIZE = 64
 #: tables that are emptied before each round, so that no image has a result
 RESULTS = (
-    "result_mask, further_label, result, known_file, known_url, catalog_entry, image_failure, batch_outcome, "
-    "batch_failure, entry, image_content, batch, run_model, run"
+    "result_mask, further_label, embedding, result, known_file, known_url, catalog_entry, image_failure, "
+    "batch_outcome, batch_failure, entry, image_content, batch, run_model, run"
 )
 
 

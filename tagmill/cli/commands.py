@@ -28,6 +28,7 @@ COMMANDS = {
     "results": CommandEntry("producer.cli.results", "", "Write the labels and masks of runs or of the catalog."),
     "report": CommandEntry("producer.cli.report", "report", "Write a page about a run, with its images and charts."),
     "similar": CommandEntry("worker.cli.similar", "", "Find the images that look most like one."),
+    "duplicates": CommandEntry("producer.cli.duplicates", "", "Find images that show the same, and look-alikes."),
     "worker": CommandEntry("worker.cli.worker", "cpu", "Start a supervised worker."),
     "celery": CommandEntry("worker.cli.celery", "cpu", "Run Flower, or another command of Celery, on the workers."),
     "predict": CommandEntry("worker.cli.predict", "cpu", "Tag single images with no queue and no database."),

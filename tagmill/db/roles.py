@@ -10,7 +10,10 @@ from tagmill.db.schema import metadata
 from tagmill.errors import ConfigurationError
 
 #: what people read
-READ_VIEWS = ("catalog_labels", "catalog_masks", "catalog_changes", "catalog_embeddings", "run_image", "run_cost")
+READ_VIEWS = (
+    *("catalog_labels", "catalog_masks", "catalog_changes", "catalog_embeddings", "catalog_duplicates"),
+    *("run_image", "run_cost", "run_duplicates"),
+)
 #: what only submitting and registering writes
 _SUBMITTED = {
     "run_model": "INSERT",
@@ -18,6 +21,7 @@ _SUBMITTED = {
     "repeated_entry": "INSERT",
     "model": "INSERT, UPDATE",
     "label_name": "INSERT",
+    "duplicate_image": "INSERT, DELETE",
 }
 #: what `tagmill run` changes, and the reaper, which does the same
 _CHANGED = {

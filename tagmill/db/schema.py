@@ -347,6 +347,23 @@ embedding = Table(
     Column("vector", Vector, nullable=False),
 )
 
+#: The groups that `tagmill duplicates` found last, in the catalog and in runs.
+duplicate_image = Table(
+    "duplicate_image",
+    metadata,
+    #: the run whose images were compared; 0: those that the catalog showed
+    Column("run_id", Integer, primary_key=True, autoincrement=False),
+    Column("group_id", Integer, primary_key=True, autoincrement=False),
+    Column("image_id", BigId, primary_key=True, autoincrement=False),
+    #: tagmill.search.duplicates.pairs.Kind
+    Column("kind", String(12), nullable=False),
+    #: bits by which its perceptual hash differs from that of the first image of the group, and cosine of the embeddings
+    Column("distance", SmallInteger),
+    Column("similarity", Double),
+    Column("found_at", Double, nullable=False),
+    Index(None, "image_id"),
+)
+
 #: What the catalog shows for a key and the name of a model: the newest run that tagged the key. See
 #: `tagmill.ledger.catalog`.
 catalog_entry = Table(

@@ -7,6 +7,8 @@ from tagmill.db.schema import LABELS
 
 #: every view, in the order in which they can be dropped
 VIEWS = (
+    "catalog_duplicates",
+    "run_duplicates",
     "catalog_embeddings",
     "catalog_changes",
     "catalog_masks",
@@ -77,6 +79,43 @@ SELECT shown.image_key, shown.run_id, model.name AS model, model.version, model.
 FROM catalog_entry AS shown
 JOIN model ON model.id = shown.model_id
 JOIN embedding AS found ON found.image_id = shown.image_id AND found.model_id = shown.model_id
+"""
+
+# Of an image that several keys or entries show, all but the first one show the same bytes.
+_DUPLICATE = """
+    CASE WHEN found.kind = 'first' AND found.number > 1 THEN 'bytes' ELSE found.kind END AS kind,
+    CASE WHEN found.kind = 'first' AND found.number > 1 THEN 0 ELSE found.distance END AS distance,
+    CASE WHEN found.kind = 'first' AND found.number > 1 THEN 1.0 ELSE found.similarity END AS similarity,
+    (SELECT {sha256} FROM image_content WHERE image_content.id = found.image_id) AS sha256, found.found_at
+"""
+_CATALOG_DUPLICATES = f"""
+CREATE VIEW catalog_duplicates AS
+SELECT found.group_id, found.image_key,
+    (SELECT entry.uri FROM catalog_entry AS shown
+     JOIN entry ON entry.run_id = shown.run_id AND entry.position = shown.position
+     WHERE shown.image_key = found.image_key AND shown.image_id = found.image_id LIMIT 1) AS uri,
+    {_DUPLICATE}
+FROM (
+    SELECT DISTINCT duplicate_image.*, shown.image_key,
+        dense_rank() OVER (PARTITION BY group_id, duplicate_image.image_id ORDER BY shown.image_key) AS number
+    FROM duplicate_image
+    JOIN catalog_entry AS shown ON shown.image_id = duplicate_image.image_id
+    WHERE duplicate_image.run_id = 0
+) AS found
+"""
+_RUN_DUPLICATES = f"""
+CREATE VIEW run_duplicates AS
+SELECT found.run_id, found.group_id, entry.image_key, entry.uri, {_DUPLICATE}
+FROM (
+    SELECT duplicate_image.*, tagged.position,
+        row_number() OVER (
+            PARTITION BY duplicate_image.run_id, group_id, duplicate_image.image_id ORDER BY tagged.position
+        ) AS number
+    FROM duplicate_image
+    JOIN tagged_entry AS tagged
+        ON tagged.run_id = duplicate_image.run_id AND tagged.image_id = duplicate_image.image_id
+) AS found
+JOIN entry ON entry.run_id = found.run_id AND entry.position = found.position
 """
 
 _TAGGED_POSTGRESQL = """
@@ -150,6 +189,8 @@ def create_statements(dialect: str) -> Iterator[str]:
     yield _CHANGES
     yield _EMBEDDINGS
     yield _TAGGED_POSTGRESQL if postgresql else _TAGGED_SQLITE
+    for duplicates in (_CATALOG_DUPLICATES, _RUN_DUPLICATES):
+        yield duplicates.format(sha256=sha256)
     yield _RUN_COST
     yield _RUN_IMAGE.format(sha256=sha256, extra="entry.extra::json" if postgresql else "entry.extra")
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, text
 
 from support.ledger import QUEUE, batches, digest
 from tagmill.bundles.metadata import BundleSpec
@@ -51,3 +51,15 @@ def store(
     with engine.connect() as connection:
         ids = {row.sha256: row.id for row in connection.execute(select(image_content))}
     return {key: ids[sha[key]] for key in vectors}
+
+
+def store_hashes(engine: Engine, hashes: Mapping[int, tuple[int, int]]) -> None:
+    """Store the hash of each image and that of the mirrored picture, as `submit --measure pictures` does."""
+    with engine.begin() as connection:
+        columns = "image_id BIGINT PRIMARY KEY, phash BIGINT, phash_mirrored BIGINT"
+        connection.execute(text(f"CREATE TABLE IF NOT EXISTS picture ({columns})"))
+        for image, (plain, mirrored) in hashes.items():
+            signed = [int(np.uint64(value).astype(np.int64)) for value in (plain, mirrored)]
+            statement = "INSERT INTO picture (image_id, phash, phash_mirrored) VALUES (:image, :plain, :mirrored)"
+            values = {"image": image, "plain": signed[0], "mirrored": signed[1]}
+            connection.execute(text(statement), values)

@@ -28,6 +28,18 @@ def upgrade() -> None:
     if op.get_bind().dialect.name == "postgresql" and _has_halfvec():
         # The table is empty, so no value is converted.
         op.execute("ALTER TABLE embedding ALTER COLUMN vector TYPE halfvec USING NULL::halfvec")
+    op.create_table(
+        "duplicate_image",
+        sa.Column("run_id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("group_id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("image_id", BigId, autoincrement=False, nullable=False),
+        sa.Column("kind", sa.String(length=12), nullable=False),
+        sa.Column("distance", sa.SmallInteger()),
+        sa.Column("similarity", sa.Double()),
+        sa.Column("found_at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("run_id", "group_id", "image_id", name=op.f("pk_duplicate_image")),
+    )
+    op.create_index(op.f("ix_duplicate_image_image_id"), "duplicate_image", ["image_id"])
 
 
 def downgrade() -> None:
