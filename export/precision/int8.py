@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir
 from onnx import TensorProto, numpy_helper
+from onnx_ir.passes.common import DeduplicateInitializersPass
 from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.calibrate import TensorData, TensorsData, save_tensors_data
 from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -18,6 +20,9 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from export.graph.torch_graph import anonymous
 from export.precision.calibration import Range
 from export.precision.quantizable import quantizable_nodes, weight_layers
+
+#: weights of one layer, in values, above which equal ones are not looked for; no layer has so many
+LARGEST = 2**31
 
 
 def prepare(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -30,7 +35,18 @@ def prepare(model: onnx.ModelProto) -> onnx.ModelProto:
         quant_pre_process(source, out, skip_symbolic_shape=True)
         prepared = onnx.load(out)
     _widen_constants(prepared)
-    return prepared
+    return _with_shared_weights(prepared)
+
+
+def _with_shared_weights(prepared: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the graph with equal weights stored once.
+
+    A network that looks at an image and its mirror image has every layer twice. Folding batch normalization gives each
+    of the two a copy of its weights, which would double the file.
+    """
+    shared = onnx_ir.from_proto(prepared)
+    DeduplicateInitializersPass(size_limit=LARGEST)(shared)
+    return onnx_ir.to_proto(shared)
 
 
 def _widen_constants(prepared: onnx.ModelProto) -> None:

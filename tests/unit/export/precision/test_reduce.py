@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from click.testing import CliRunner
 from onnx import TensorProto
 from support.checkpoints import write_classifier_run, write_segmenter_run
 from support.image_fixtures import draw_noisy, draw_shapes
+from torch import nn
 
 from export.build import export_bundle
 from export.cli.export import export
@@ -33,6 +35,7 @@ from tagmill.tasks.classify import CLASSIFY
 from tagmill.tasks.multilabel import MULTILABEL
 from training.annotations.folders import Folders
 from training.checkpoint import load, save
+from training.models.backbones import build_transfer
 from training.models.build import build
 from training.models.classifiers import Arch
 from worker.inference.session import Session
@@ -75,6 +78,21 @@ def test_everything_from_the_first_to_the_last_layer_with_weights_is_quantizable
     outside = Counter(node.op_type for node in graph.graph.node if node.name not in quantizable)
     assert outside == {"Transpose": 1, "Cast": 1, "Sub": 1, "Div": 2, "Softmax": 1}
     assert {node.op_type for node in weight_layers(graph)} == {"Conv", "Gemm"}
+
+
+def test_a_network_that_looks_at_the_mirror_image_too_stores_its_weights_once_in_int8() -> None:
+    torch.manual_seed(0)
+    network = build_transfer("resnet", 32, 3, 0, mirror=True).eval()
+    prepared = prepare(build_graph(network, SPEC))
+    assert len(weight_layers(prepared)) == 2 * len(layer_weights(network))
+    quantized = quantize(prepared, dict.fromkeys(activation_names(prepared), (-4.0, 4.0)))
+    stored = [entry for entry in quantized.graph.initializer if entry.data_type == TensorProto.INT8]
+    values = sum(prod(entry.dims) for entry in stored if len(entry.dims) > 1)
+    assert values == sum(weight.numel() for weight in layer_weights(network))
+
+
+def layer_weights(network: nn.Module) -> list[torch.Tensor]:
+    return [weight for weight in network.parameters() if weight.ndim > 1]
 
 
 def test_float16_takes_half_the_space_and_keeps_the_types_of_input_and_scores(graph: onnx.ModelProto) -> None:
