@@ -1,13 +1,15 @@
-"""Submit runs, and write their results: `from producer import submit, wait, status, results`."""
+"""Submit runs, and write their results: `from producer import submit, wait, status, results, drift`."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from producer.api.drift import drift
     from producer.api.duplicates import duplicates
     from producer.api.results import Results, results
     from producer.api.runs import Submitted, status, submit, wait
     from producer.api.similar import similar
+    from producer.monitoring.figures import RunDrift
     from producer.output.image_result import ImageResult
     from producer.sources.options import ReadOptions
     from tagmill.fetch_options import FetchOptions, HostLimits
@@ -23,10 +25,12 @@ __all__ = [
     "ImageResult",
     "ReadOptions",
     "Results",
+    "RunDrift",
     "RunProgress",
     "SimilarImage",
     "Submitted",
     "Where",
+    "drift",
     "duplicates",
     "results",
     "similar",
@@ -42,10 +46,12 @@ _MODULES = {
     "ImageResult": "producer.output.image_result",
     "ReadOptions": "producer.sources.options",
     "Results": "producer.api.results",
+    "RunDrift": "producer.monitoring.figures",
     "RunProgress": "tagmill.ledger.runs.progress",
     "SimilarImage": "tagmill.search.similar",
     "Submitted": "producer.api.runs",
     "Where": "tagmill.where",
+    "drift": "producer.api.drift",
     "duplicates": "producer.api.duplicates",
     "results": "producer.api.results",
     "similar": "producer.api.similar",

@@ -12,6 +12,8 @@ class ExitCode(IntEnum):
     FAILED_IMAGES = 3
     #: the input holds no work, for example an empty folder
     NOTHING_TO_DO = 4
+    #: a run is further from its reference than a threshold allows
+    DRIFTED = 5
     #: broker or database is down: try again later
     SERVICE_DOWN = 75
     #: a setting, the installation or a bundle must be corrected

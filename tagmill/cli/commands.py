@@ -27,6 +27,7 @@ COMMANDS = {
     "run": CommandEntry("producer.cli.run", "", "List runs, watch, cancel and retry them."),
     "results": CommandEntry("producer.cli.results", "", "Write the labels and masks of runs or of the catalog."),
     "report": CommandEntry("producer.cli.report", "report", "Write a page about a run, with its images and charts."),
+    "drift": CommandEntry("producer.cli.drift", "", "Compare the labels, scores and embeddings of two runs."),
     "similar": CommandEntry("worker.cli.similar", "", "Find the images that look most like one."),
     "duplicates": CommandEntry("producer.cli.duplicates", "", "Find images that show the same, and look-alikes."),
     "worker": CommandEntry("worker.cli.worker", "cpu", "Start a supervised worker."),

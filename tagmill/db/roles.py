@@ -12,7 +12,7 @@ from tagmill.errors import ConfigurationError
 #: what people read
 READ_VIEWS = (
     *("catalog_labels", "catalog_masks", "catalog_changes", "catalog_embeddings", "catalog_duplicates"),
-    *("run_image", "run_cost", "run_duplicates"),
+    *("run_image", "run_cost", "run_drift", "run_duplicates"),
 )
 #: what only submitting and registering writes
 _SUBMITTED = {
@@ -22,6 +22,7 @@ _SUBMITTED = {
     "model": "INSERT, UPDATE",
     "label_name": "INSERT",
     "duplicate_image": "INSERT, DELETE",
+    "drift": "INSERT, DELETE",
 }
 #: what `tagmill run` changes, and the reaper, which does the same
 _CHANGED = {

@@ -364,6 +364,51 @@ duplicate_image = Table(
     Index(None, "image_id"),
 )
 
+#: How far the results of a run are from those of a reference run, for a model and a group of images; see
+#: `tagmill.ledger.drift`.
+drift = Table(
+    "drift",
+    metadata,
+    Column("run_id", Integer, ForeignKey("run.id"), primary_key=True),
+    Column("reference_id", Integer, ForeignKey("run.id"), primary_key=True),
+    Column("model_name", String(200), primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("reference_version", Integer, primary_key=True, autoincrement=False),
+    #: in the order in which they are shown; 0 are all images
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    #: all, label or column
+    Column("kind", String(10), nullable=False),
+    #: the further column of a group of the kind column
+    Column("column_name", Text),
+    #: the label, or the value of the column; None of all images, and of those without a value
+    Column("group_value", Text),
+    #: images that were tagged, and that failed; of a label, how often it was given
+    Column("images", BigInteger, nullable=False),
+    Column("reference_images", BigInteger, nullable=False),
+    Column("failed", BigInteger),
+    Column("reference_failed", BigInteger),
+    #: shares of 0 to 1: images whose label is `unknown`, and of a label among all labels that were given
+    Column("unknown_share", Double),
+    Column("reference_unknown_share", Double),
+    Column("label_share", Double),
+    Column("reference_label_share", Double),
+    #: population stability indexes, each with what chance alone exceeds once in 1,000 times
+    Column("label_psi", Double),
+    Column("label_chance", Double),
+    Column("score_psi", Double),
+    Column("score_chance", Double),
+    Column("failed_psi", Double),
+    Column("failed_chance", Double),
+    #: cosine distance of the mean embeddings, and its mean by chance
+    Column("distance", Double),
+    Column("distance_chance", Double),
+    #: limits, and the names of the figures above them, separated by commas; None if there were too few images
+    Column("threshold", Double, nullable=False),
+    Column("max_distance", Double),
+    Column("above", Text),
+    Column("created_at", Double, nullable=False),
+)
+
 #: What the catalog shows for a key and the name of a model: the newest run that tagged the key. See
 #: `tagmill.ledger.catalog`.
 catalog_entry = Table(

@@ -7,6 +7,7 @@ from tagmill.db.schema import LABELS
 
 #: every view, in the order in which they can be dropped
 VIEWS = (
+    "run_drift",
     "catalog_duplicates",
     "run_duplicates",
     "catalog_embeddings",
@@ -167,6 +168,15 @@ FROM batch
 GROUP BY batch.run_id
 """
 
+_RUN_DRIFT = """
+CREATE VIEW run_drift AS
+SELECT run_id, reference_id, model_name AS model, version, reference_version, number, kind, column_name, group_value,
+    images, reference_images, failed, reference_failed, unknown_share, reference_unknown_share,
+    label_share, reference_label_share, label_psi, label_chance, score_psi, score_chance, failed_psi, failed_chance,
+    distance, distance_chance, threshold, max_distance, above, above <> '' AS drifted, created_at
+FROM drift
+"""
+
 
 def create_statements(dialect: str) -> Iterator[str]:
     """Yield the statements that create the views, for PostgreSQL or SQLite."""
@@ -192,6 +202,7 @@ def create_statements(dialect: str) -> Iterator[str]:
     for duplicates in (_CATALOG_DUPLICATES, _RUN_DUPLICATES):
         yield duplicates.format(sha256=sha256)
     yield _RUN_COST
+    yield _RUN_DRIFT
     yield _RUN_IMAGE.format(sha256=sha256, extra="entry.extra::json" if postgresql else "entry.extra")
 
 

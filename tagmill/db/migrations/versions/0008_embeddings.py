@@ -1,4 +1,4 @@
-"""Embeddings.
+"""Embeddings, and how far a run is from another one.
 
 It only adds tables, which takes no time. Workers of the version before go on.
 """
@@ -25,6 +25,7 @@ def upgrade() -> None:
         sa.Column("vector", Vector(), nullable=False),
         sa.PrimaryKeyConstraint("image_id", "model_id", name=op.f("pk_embedding")),
     )
+    _create_drift()
     if op.get_bind().dialect.name == "postgresql" and _has_halfvec():
         # The table is empty, so no value is converted.
         op.execute("ALTER TABLE embedding ALTER COLUMN vector TYPE halfvec USING NULL::halfvec")
@@ -40,6 +41,42 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("run_id", "group_id", "image_id", name=op.f("pk_duplicate_image")),
     )
     op.create_index(op.f("ix_duplicate_image_image_id"), "duplicate_image", ["image_id"])
+
+
+def _create_drift() -> None:
+    """Add the table of comparisons."""
+    figures = (
+        *("unknown_share", "reference_unknown_share", "label_share", "reference_label_share"),
+        *("label_psi", "label_chance", "score_psi", "score_chance", "failed_psi", "failed_chance"),
+        *("distance", "distance_chance"),
+    )
+    op.create_table(
+        "drift",
+        sa.Column("run_id", sa.Integer(), nullable=False),
+        sa.Column("reference_id", sa.Integer(), nullable=False),
+        sa.Column("model_name", sa.String(200), nullable=False),
+        sa.Column("version", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("reference_version", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("kind", sa.String(10), nullable=False),
+        sa.Column("column_name", sa.Text()),
+        sa.Column("group_value", sa.Text()),
+        sa.Column("images", sa.BigInteger(), nullable=False),
+        sa.Column("reference_images", sa.BigInteger(), nullable=False),
+        sa.Column("failed", sa.BigInteger()),
+        sa.Column("reference_failed", sa.BigInteger()),
+        *(sa.Column(name, sa.Double()) for name in figures),
+        sa.Column("threshold", sa.Double(), nullable=False),
+        sa.Column("max_distance", sa.Double()),
+        sa.Column("above", sa.Text()),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.ForeignKeyConstraint(["run_id"], ["run.id"], name=op.f("fk_drift_run_id")),
+        sa.ForeignKeyConstraint(["reference_id"], ["run.id"], name=op.f("fk_drift_reference_id")),
+        sa.PrimaryKeyConstraint(
+            *("run_id", "reference_id", "model_name", "version", "reference_version", "number"),
+            name=op.f("pk_drift"),
+        ),
+    )
 
 
 def downgrade() -> None:

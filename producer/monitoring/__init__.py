@@ -1,0 +1,1 @@
+"""How far the results of a run are from those of a reference run."""

@@ -1,0 +1,1 @@
+"""Count what a run gave, in SQL: labels, scores and embeddings of all its images, or of groups of them."""
