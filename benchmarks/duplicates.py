@@ -22,25 +22,22 @@ from pathlib import Path
 
 import imagehash
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from sklearn.decomposition import PCA
 from support.embeddings import embedding_model, store
 from support.embeddings import store_hashes as store_hashes_of
-from torch import nn
 
 from benchmarks.support.copies import COPIES, shuffled, write_copies
 from benchmarks.support.machine import machine, tell
+from benchmarks.support.pretrained import Features, open_photo
 from tagmill.db.connection import connect
 from tagmill.db.migrate import upgrade
-from tagmill.images.resize import resize
 from tagmill.search.duplicates.find import Search, find_duplicates
 from tagmill.search.duplicates.hashes import distances
 from tagmill.search.duplicates.pairs import PER_BIT
-from training.models.timm_backbones import build_timm, imagenet_weights
 
-WIDTH, SIZE = 256, 224
+WIDTH = 256
 ORIGINAL = "original"
 
 
@@ -57,36 +54,18 @@ class Photos:
     hashes: NDArray[np.uint64]
 
 
-class Features:
-    """The network without its head."""
-
-    def __init__(self) -> None:
-        normalize, network = build_timm("efficientnet_lite0")
-        weights = imagenet_weights("efficientnet_lite0")
-        network.load_state_dict({name: weights[name] for name in network.state_dict()})
-        self._network = nn.Sequential(normalize, network).eval()
-
-    def of(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Return float32 [N, F] of uint8 [224, 224, 3]."""
-        with torch.inference_mode():
-            found: NDArray[np.float32] = self._network(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)).numpy()
-        return found
-
-
 def read(paths: Sequence[Path], copied: int, features: Features, folder: Path) -> Photos:
     """Return photos with four copies of the first `copied`."""
     listed = [(number, ORIGINAL, path) for number, path in enumerate(paths)]
     listed += list(write_copies(paths[:copied], folder))
     found, hashes = [], np.zeros((len(listed), 2), np.uint64)
     for start in range(0, len(listed), 16):
-        pixels = []
+        images = []
         for row, (_, _, path) in enumerate(listed[start : start + 16], start):
-            with Image.open(path) as opened:
-                image = ImageOps.exif_transpose(opened).convert("RGB")
+            image = open_photo(path)
             hashes[row] = picture_hash(image), picture_hash(ImageOps.mirror(image))
-            pixels.append(np.empty((SIZE, SIZE, 3), np.uint8))
-            resize(np.asarray(image), pixels[-1])
-        found.append(features.of(pixels))
+            images.append(image)
+        found.append(features.of(images))
         if start % 1600 == 0:
             tell(f"{start:,} of {len(listed):,} images")
     shows, kinds = np.array([row[0] for row in listed]), np.array([row[1] for row in listed])

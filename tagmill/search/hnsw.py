@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, text
 from tagmill.errors import ConfigurationError, InputError
 from tagmill.registry.models import Model
 from tagmill.search.models import width_of
-from tagmill.search.storage import Storage, storage_of
+from tagmill.search.storage import Storage, abilities_of
 
 #: seconds between two looks at how far a build is
 LOOK_SECONDS = 1.0
@@ -52,7 +52,7 @@ def index_name(model: Model) -> str:
 
 def has_index(connection: Connection, model: Model) -> bool:
     """Return whether there is a complete index of the model's embeddings."""
-    if storage_of(connection) is not Storage.HALFVEC:
+    if abilities_of(connection).storage is not Storage.HALFVEC:
         return False
     return connection.execute(_STATE, {"name": index_name(model)}).scalar_one_or_none() is True
 
@@ -95,7 +95,7 @@ def _outside_transaction(engine: Engine) -> Iterator[Connection]:
 
 
 def _require_halfvec(connection: Connection) -> None:
-    if storage_of(connection) is not Storage.HALFVEC:
+    if abilities_of(connection).storage is not Storage.HALFVEC:
         raise ConfigurationError(
             "this database stores embeddings as plain bytes: pgvector 0.7 or newer was not there when its tables were "
             "made; docs/similar.md says how to change that"

@@ -13,17 +13,17 @@ from tagmill.locations.redact import shown_uri
 MOST_KEYS = 10
 
 _SHOWN = """
-SELECT found.image_id, found.image_key, found.keys, (
+SELECT image_content.id AS image_id, image_content.sha256, found.image_key, found.keys, (
     SELECT entry.uri FROM catalog_entry AS shown
     JOIN entry ON entry.run_id = shown.run_id AND entry.position = shown.position
     WHERE shown.image_key = found.image_key AND shown.image_id = found.image_id LIMIT 1
 ) AS uri
-FROM (
+FROM image_content LEFT JOIN (
     SELECT image_id, image_key, row_number() OVER (PARTITION BY image_id ORDER BY image_key) AS number,
         count(*) OVER (PARTITION BY image_id) AS keys
     FROM (SELECT DISTINCT image_id, image_key FROM catalog_entry WHERE image_id IN ({images})) AS shown
-) AS found
-WHERE found.number <= :most ORDER BY found.image_id, found.number
+) AS found ON found.image_id = image_content.id AND found.number <= :most
+WHERE image_content.id IN ({images}) ORDER BY image_content.id, found.number
 """
 _BATCHES = """
 SELECT result.image_id, batch.run_id, batch.positions, batch.first_position, batch.last_position,
@@ -48,6 +48,7 @@ class ShownKey:
 class ImageKeys:
     """What shows an image, or showed it."""
 
+    sha256: str = ""
     #: the first ten, by key
     keys: list[ShownKey] = field(default_factory=list)
     #: how many keys of the catalog show it now
@@ -61,8 +62,10 @@ def keys_of(connection: Connection, images: Iterable[int], full_urls: bool = Fal
         statement = text(_SHOWN.format(images=_listed(found)))
         for row in connection.execute(statement, {"most": MOST_KEYS}):
             of_image = found[row.image_id]
-            of_image.count = row.keys
-            of_image.keys.append(ShownKey(row.image_key, row.uri if full_urls else shown_uri(row.uri)))
+            of_image.sha256 = bytes(row.sha256).hex()
+            if row.image_key is not None:
+                of_image.count = row.keys
+                of_image.keys.append(ShownKey(row.image_key, row.uri if full_urls else shown_uri(row.uri)))
     return found
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, text
 from tagmill.db.vector_code import pack_floats
 from tagmill.db.vectors import read_vectors
 from tagmill.search.sqlite_vec import load_sqlite_vec
-from tagmill.search.storage import Storage, scans_are_iterative, storage_of
+from tagmill.search.storage import Storage, abilities_of
 
 #: candidates that a scan of the index keeps, at least; more find more of the true neighbors, and take longer
 LEAST_CANDIDATES = 120
@@ -26,6 +26,9 @@ CHUNK = 65_536
 #: (image id, cosine similarity)
 Neighbor = tuple[int, float]
 
+# As SET LOCAL, in one round trip.
+_SCAN = text("SELECT set_config('hnsw.ef_search', :candidates, true)")
+_SCAN_ON = text(f"{_SCAN.text}, set_config('hnsw.iterative_scan', 'strict_order', true)")
 _SHOWN_IDS = text("SELECT DISTINCT image_id FROM catalog_entry ORDER BY image_id")
 #: In this form, PostgreSQL tests it row by row, as they come from the index, and never joins the tables instead.
 _SHOWN_BY_ROW = "(SELECT true FROM catalog_entry WHERE catalog_entry.image_id = embedding.image_id LIMIT 1)"
@@ -48,7 +51,7 @@ class Query:
 
 def nearest(connection: Connection, query: Query) -> list[Neighbor]:
     """Return up to `k` images, the most similar first."""
-    storage = storage_of(connection)
+    storage = abilities_of(connection).storage
     if storage is Storage.HALFVEC:
         return _in_postgresql(connection, query)
     if storage is Storage.SQLITE and load_sqlite_vec(connection):
@@ -70,9 +73,8 @@ def distance(width: int, exact: bool, other: str = ":vector") -> str:
 def prepare_scan(connection: Connection, k: int) -> None:
     """Have the index scans of this transaction find `k` neighbors reliably."""
     candidates = min(MOST_CANDIDATES, max(LEAST_CANDIDATES, 3 * k))
-    connection.execute(text(f"SET LOCAL hnsw.ef_search = {candidates:d}"))
-    if scans_are_iterative(connection):
-        connection.execute(text("SET LOCAL hnsw.iterative_scan = strict_order"))
+    iterative = abilities_of(connection).iterative
+    connection.execute(_SCAN_ON if iterative else _SCAN, {"candidates": str(candidates)})
 
 
 def postgresql_statement(query: Query) -> str:

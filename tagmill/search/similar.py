@@ -18,9 +18,9 @@ from tagmill.text import normalize
 # The key's image of the model that is asked, before those that other models of the catalog saw.
 _IMAGES_OF_KEY = text("""
     SELECT image_id FROM catalog_entry WHERE image_key = :key
-    ORDER BY CASE WHEN model_id = :model THEN 0 WHEN name_id = :name THEN 1 ELSE 2 END, place, name_id
+    ORDER BY CASE WHEN model_id = :model THEN 0
+                  WHEN name_id = (SELECT name_id FROM model WHERE id = :model) THEN 1 ELSE 2 END, place, name_id
 """)
-_NAME_ID = text("SELECT name_id FROM model WHERE id = :model")
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,7 @@ class Choice:
 def is_known(engine: Engine, key: str) -> bool:
     """Return whether the catalog shows an image for this key."""
     with reading(engine, snapshot=False) as connection:
-        values = {"key": normalize(key), "model": 0, "name": 0}
-        return connection.execute(_IMAGES_OF_KEY, values).first() is not None
+        return connection.execute(_IMAGES_OF_KEY, {"key": normalize(key), "model": 0}).first() is not None
 
 
 def similar_to_key(engine: Engine, model: Model, key: str, choice: Choice) -> list[SimilarImage]:
@@ -81,9 +80,7 @@ def similar_to_vector(engine: Engine, model: Model, vector: NDArray[np.float32],
 
 
 def _vector_of_key(connection: Connection, model: Model, key: str) -> NDArray[np.float32]:
-    name_id = connection.execute(_NAME_ID, {"model": model.id}).scalar_one()
-    values = {"key": key, "model": model.id, "name": name_id}
-    images = connection.execute(_IMAGES_OF_KEY, values).scalars().all()
+    images = connection.execute(_IMAGES_OF_KEY, {"key": key, "model": model.id}).scalars().all()
     if not images:
         raise InputError(f"{key}: the catalog shows no image of this key, and there is no such file")
     for image in images:
@@ -104,11 +101,8 @@ def _find(
     keys = keys_of(connection, images, choice.full_urls)
     if choice.everything:
         add_former_keys(connection, model.id, keys, choice.full_urls)
-    listed = ", ".join(f"{image:d}" for image in images)
-    rows = connection.execute(text(f"SELECT id, sha256 FROM image_content WHERE id IN ({listed})"))
-    shas = {row.id: bytes(row.sha256).hex() for row in rows}
     return [
-        SimilarImage(min(1.0, near), shas[image], tuple(keys[image].keys), keys[image].count)
+        SimilarImage(min(1.0, near), keys[image].sha256, tuple(keys[image].keys), keys[image].count)
         for image, near in neighbors
     ]
 

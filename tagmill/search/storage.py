@@ -1,13 +1,16 @@
 """How a database holds embeddings, which decides how they are compared."""
 
+from dataclasses import dataclass
 from enum import StrEnum
+from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Engine, text
 
 _COLUMN = text("""
-    SELECT format_type(atttypid, NULL) FROM pg_attribute WHERE attrelid = 'embedding'::regclass AND attname = 'vector'
+    SELECT format_type(atttypid, NULL) AS type,
+        (SELECT extversion FROM pg_extension WHERE extname = 'vector') AS version
+    FROM pg_attribute WHERE attrelid = 'embedding'::regclass AND attname = 'vector'
 """)
-_EXTENSION = text("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
 
 #: first version of pgvector whose index scans go on until enough rows fulfill a condition
 _ITERATIVE = (0, 8)
@@ -24,15 +27,29 @@ class Storage(StrEnum):
     SQLITE = "sqlite"
 
 
-def storage_of(connection: Connection) -> Storage:
-    """Return how this database holds embeddings."""
+@dataclass(frozen=True)
+class Abilities:
+    """What a database can do with embeddings."""
+
+    storage: Storage
+    #: whether this pgvector has `hnsw.iterative_scan`
+    iterative: bool = False
+
+
+#: A search is a few statements of a millisecond: each is asked for once in a process.
+_known: WeakKeyDictionary[Engine, Abilities] = WeakKeyDictionary()
+
+
+def abilities_of(connection: Connection) -> Abilities:
+    """Return what this database can do with embeddings."""
     if connection.dialect.name != "postgresql":
-        return Storage.SQLITE
-    found = str(connection.execute(_COLUMN).scalar_one())
-    return Storage.HALFVEC if found.endswith("halfvec") else Storage.BYTES
-
-
-def scans_are_iterative(connection: Connection) -> bool:
-    """Return whether this pgvector has `hnsw.iterative_scan`."""
-    version = str(connection.execute(_EXTENSION).scalar_one())
-    return tuple(map(int, version.split(".")[:2])) >= _ITERATIVE
+        return Abilities(Storage.SQLITE)
+    if (found := _known.get(connection.engine)) is None:
+        row = connection.execute(_COLUMN).one()
+        if row.type.endswith("halfvec"):
+            version = tuple(map(int, row.version.split(".")[:2]))
+            found = Abilities(Storage.HALFVEC, version >= _ITERATIVE)
+        else:
+            found = Abilities(Storage.BYTES)
+        _known[connection.engine] = found
+    return found
