@@ -21,17 +21,18 @@ NETWORKS: dict[str, tuple[Task, str, int, int, dict[str, int]]] = {
 }
 
 
-def make_bundle(name: str, folder: Path, images: Path) -> Path:
+def make_bundle(name: str, folder: Path, images: Path, embedding: int = 0) -> Path:
     """Return the bundle of a network, and export it first if it does not exist.
 
-    `images` is the folder of images that the export is checked on.
+    `images` is the folder of images that the export is checked on, `embedding` the width of its output of that name.
     """
     out = folder / f"{name}.onnx"
     if not out.exists():
         run = folder / f"{name}-run"
         run.mkdir(parents=True, exist_ok=True)
         save(untrained(out), run)
-        export_bundle(run, out, samples=images, top_k=5 if NETWORKS[name][0] is CLASSIFY else 0)
+        top_k = 5 if NETWORKS[name][0] is CLASSIFY else 0
+        export_bundle(run, out, samples=images, top_k=top_k, embedding=embedding)
     return out
 
 

@@ -89,8 +89,17 @@ class Script(Contender):
 class Tagmill(Contender):
     """A Tagmill worker on Redis and PostgreSQL, started before the first round."""
 
-    def __init__(self, name: str, bundles: list[str], batch_size: int = BATCH_SIZE, **settings: object) -> None:
+    def __init__(
+        self,
+        name: str,
+        bundles: list[str],
+        batch_size: int = BATCH_SIZE,
+        postgres: Path | None = None,
+        **settings: object,
+    ) -> None:
+        """`postgres`: a folder of the server's programs; None: the first one that is found."""
         super().__init__(name)
+        self._postgres = postgres
         self._bundles = bundles
         self._batch_size = batch_size
         self._settings = settings
@@ -98,7 +107,7 @@ class Tagmill(Contender):
     def start(self) -> None:
         """Start Redis, PostgreSQL and `tagmill worker start`."""
         broker = self._stack.enter_context(RedisServer())
-        postgres = self._stack.enter_context(PostgresServer())
+        postgres = self._stack.enter_context(PostgresServer(self._postgres))
         folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
         url = create_database(postgres.url)
         given = {"database_url": url, "broker_url": broker.url, "model_store": folder / "models", **self._settings}

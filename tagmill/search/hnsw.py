@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine, text
 
 from tagmill.errors import ConfigurationError, InputError
 from tagmill.registry.models import Model
+from tagmill.search.halfvec import store_as_halfvec
 from tagmill.search.models import width_of
 from tagmill.search.storage import Storage, abilities_of
 
@@ -60,8 +61,11 @@ def has_index(connection: Connection, model: Model) -> bool:
 def create_index(engine: Engine, model: Model, build: Build, report: Report) -> bool:
     """Build the index of a model's embeddings; return False if it is there. Workers go on writing meanwhile.
 
-    What an interrupted build left is removed first. Raise ConfigurationError without pgvector's `halfvec`.
+    Embeddings that are plain bytes become pgvector's `halfvec` first, for which workers wait. What an interrupted build
+    left is removed. Raise ConfigurationError without pgvector.
     """
+    if engine.dialect.name == "postgresql":
+        store_as_halfvec(engine)
     with _outside_transaction(engine) as connection:
         _require_halfvec(connection)
         if has_index(connection, model):
@@ -97,8 +101,8 @@ def _outside_transaction(engine: Engine) -> Iterator[Connection]:
 def _require_halfvec(connection: Connection) -> None:
     if abilities_of(connection).storage is not Storage.HALFVEC:
         raise ConfigurationError(
-            "this database stores embeddings as plain bytes: pgvector 0.7 or newer was not there when its tables were "
-            "made; docs/similar.md says how to change that"
+            "this database has no pgvector 0.7 or newer; install it on the server, and let its administrator run: "
+            "CREATE EXTENSION vector"
         )
 
 

@@ -40,6 +40,11 @@ class Abilities:
 _known: WeakKeyDictionary[Engine, Abilities] = WeakKeyDictionary()
 
 
+def forget_abilities(engine: Engine) -> None:
+    """Ask the database again: it was changed."""
+    _known.pop(engine, None)
+
+
 def abilities_of(connection: Connection) -> Abilities:
     """Return what this database can do with embeddings."""
     if connection.dialect.name != "postgresql":

@@ -20,9 +20,11 @@ from tagmill.bundles.onnx_file import read_metadata
 from tagmill.cli.commands import cli
 from tagmill.db.connection import connect, reading
 from tagmill.db.migrate import upgrade
+from tagmill.db.migrations.rights import rights_on
 from tagmill.errors import ConfigurationError, InputError
 from tagmill.registry.models import Model, register
 from tagmill.registry.store import ModelStore
+from tagmill.search import halfvec as halfvec_module
 from tagmill.search import nearest as nearest_module
 from tagmill.search.hnsw import Build, create_index, drop_index, has_index
 from tagmill.search.models import embedding_model as choose_model
@@ -177,11 +179,43 @@ def test_an_index_that_an_interrupted_build_left_is_made_again(stored: Engine) -
         assert has_index(connection, model)
 
 
-@pytest.mark.parametrize("stored", ["sqlite", "bytea"], indirect=True)
-def test_a_database_without_pgvector_says_that_it_has_no_index(stored: Engine) -> None:
+def test_sqlite_says_that_it_has_no_index(sqlite_url: str) -> None:
+    engine = connect(sqlite_url)
+    upgrade(engine)
+    with pytest.raises(ConfigurationError, match="SQLite has no such index"):
+        create_index(engine, stored_angles(engine), Build(), lambda done, total: None)
+    engine.dispose()
+
+
+@pytest.mark.parametrize("stored", ["bytea"], indirect=True)
+def test_a_postgresql_without_pgvector_says_what_to_do(stored: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(halfvec_module, "create_pgvector", lambda connection: False)  # this server may have it
     model = stored_angles(stored)
-    with pytest.raises(ConfigurationError, match=r"SQLite has no such index|pgvector 0\.7 or newer was not there"):
+    with pytest.raises(ConfigurationError, match="let its administrator run: CREATE EXTENSION vector"):
         create_index(stored, model, Build(), lambda done, total: None)
+
+
+def test_plain_bytes_become_halfvec_once_pgvector_is_there(pgvector_url: str) -> None:
+    engine = connect(pgvector_url)
+    upgrade(engine)
+    model = embedding_model(engine, WIDTH)
+    with engine.begin() as connection:  # as in a database that had no pgvector when its tables were made
+        connection.execute(text("DROP VIEW catalog_embeddings"))
+        connection.execute(text("ALTER TABLE embedding ALTER COLUMN vector TYPE bytea USING NULL::bytea"))
+        connection.execute(text("CREATE VIEW catalog_embeddings AS SELECT vector AS embedding FROM embedding"))
+        connection.execute(text("GRANT SELECT ON catalog_embeddings TO PUBLIC"))
+    store(engine, model, {key: at(degrees) for key, degrees in ANGLES.items()})
+    before = similar_to_key(engine, model, "a", Choice())
+    assert create_index(engine, model, Build(), lambda done, total: None)
+    after = similar_to_key(engine, model, "a", Choice())
+    assert keys(after) == keys(before) == ["b", "c", "d", "e"]
+    with engine.connect() as connection:
+        assert connection.execute(
+            text("SELECT pg_typeof(embedding)::text FROM catalog_embeddings")
+        ).scalars().all() == ["halfvec"] * len(ANGLES)
+        (granted,) = rights_on(connection, ["catalog_embeddings"])
+        assert granted.grantee == "PUBLIC"
+    engine.dispose()
 
 
 @pytest.mark.parametrize("stored", ["halfvec"], indirect=True)

@@ -5,15 +5,12 @@ It only adds tables, which takes no time. Workers of the version before go on.
 
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.exc import DBAPIError
 
+from tagmill.db.pgvector import create_pgvector
 from tagmill.db.types import BigId, Vector
 
 revision = "0008"
 down_revision = "0007"
-
-#: first version of pgvector with the type halfvec
-_PGVECTOR = (0, 7)
 
 
 def upgrade() -> None:
@@ -26,7 +23,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("image_id", "model_id", name=op.f("pk_embedding")),
     )
     _create_drift()
-    if op.get_bind().dialect.name == "postgresql" and _has_halfvec():
+    if op.get_bind().dialect.name == "postgresql" and create_pgvector(op.get_bind()):
         # The table is empty, so no value is converted.
         op.execute("ALTER TABLE embedding ALTER COLUMN vector TYPE halfvec USING NULL::halfvec")
     op.create_table(
@@ -82,19 +79,3 @@ def _create_drift() -> None:
 def downgrade() -> None:
     """Refuse: embeddings would be lost."""
     raise NotImplementedError("schema 0008 cannot be downgraded; restore the backup")
-
-
-def _has_halfvec() -> bool:
-    """Return whether the database has pgvector's type halfvec, after trying to create the extension."""
-    connection = op.get_bind()
-    found = connection.execute(
-        sa.text("SELECT default_version FROM pg_available_extensions WHERE name = 'vector'")
-    ).scalar_one_or_none()
-    if found is None or tuple(map(int, found.split(".")[:2])) < _PGVECTOR:
-        return False
-    try:
-        with connection.begin_nested():
-            connection.exec_driver_sql("CREATE EXTENSION IF NOT EXISTS vector")
-    except DBAPIError:
-        return False  # only a superuser may create it here
-    return connection.execute(sa.text("SELECT to_regtype('halfvec') IS NOT NULL")).scalar_one() is True
