@@ -9,6 +9,7 @@ from tagmill.cli.param_types import Finite
 from tagmill.errors import InputError
 from training.cli.options import (
     AUGMENT,
+    BALANCE,
     DEFAULT_IN_DOCS,
     GEOMETRY,
     LABELED,
@@ -36,10 +37,12 @@ from training.cli.result import print_result, training_run
     "[default: that of the run]",
 )
 @click.option("--head", type=click.IntRange(0), help="Width of a dense layer before the labels, 0: none  [default: 0]")
-@click.option("--head-epochs", type=click.IntRange(0), help="Epochs of the head on the frozen backbone  [default: 10]")
-@click.option("--fine-tune-epochs", "epochs", type=click.IntRange(0), help="Epochs of all of it  [default: 20]")
+@click.option(
+    "--head-epochs", type=click.IntRange(0), help=f"Epochs of the head on the frozen backbone  {DEFAULT_IN_DOCS}"
+)
+@click.option("--fine-tune-epochs", "epochs", type=click.IntRange(0), help=f"Epochs of all of it  {DEFAULT_IN_DOCS}")
 @click.option("--head-lr", type=Finite(0, min_open=True), help="Highest rate of the head alone  [default: 0.003]")
-@click.option("--lr-decay", type=Finite(0, 1), help="Rate of a stage: its share of the one above  [default: 0.8]")
+@click.option("--lr-decay", type=Finite(0, 1), help=f"Rate of a stage: its share of the one above  {DEFAULT_IN_DOCS}")
 @click.option("--frozen", type=click.IntRange(0), help=f"First stages that are not fine-tuned  {DEFAULT_IN_DOCS}")
 @click.option(
     "--mirror/--no-mirror",
@@ -55,6 +58,7 @@ from training.cli.result import print_result, training_run
 )
 @GEOMETRY
 @MULTILABEL
+@BALANCE
 def transfer(
     data: tuple[Path, ...],
     validation: tuple[Path, ...],
@@ -69,14 +73,16 @@ def transfer(
 ) -> None:
     """Train a classifier out of a network that was trained before."""
     check_device(device)
-    from training.recipes.pretrained import NONE
-    from training.recipes.transfer import DEFAULTS, train_transfer
+    from training.recipes.pretrained import NONE, arch_of
+    from training.recipes.transfer import defaults_for, train_transfer
 
     for name in ("head_epochs", "head_lr"):
         if weights == NONE and given[name]:
             option = f"--{name.replace('_', '-')}"
             raise InputError(f"{option} needs trained weights below the head, not --weights {NONE}; leave it out")
-    hyper = override(DEFAULTS, given)
+    hyper = override(defaults_for(arch_of(weights, backbone) or "", given["size"]), given)
+    if hyper.train_size > hyper.size:
+        raise InputError(f"--train-size {hyper.train_size}: must not be above --size, which is {hyper.size}")
     folders = find_folders(data, validation, test)
     with training_run(out):
         print_result(

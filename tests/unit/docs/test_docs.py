@@ -155,9 +155,10 @@ def test_the_documented_options_of_the_recipes_are_what_the_networks_are_trained
     networks = [
         *(cnn.DEFAULTS[arch] for arch in (Arch.MLP, Arch.SIMPLE_CNN, Arch.RESNET, Arch.AIRBENCH)),
         transfer.DEFAULTS,
+        transfer.LITE_DEFAULTS,
     ]
     networks += [segment.DEFAULTS, segment.CONTEXT_DEFAULTS, segment.PYRAMID_DEFAULTS]  # type: ignore[list-item]  # all have what is asked for
-    assert len(table) == 10
+    assert len(table) == 14
     for name, cells in table.items():
         for hyper, cell in zip(networks, map(str.strip, cells), strict=True):
             attribute = name.replace("-", "_")

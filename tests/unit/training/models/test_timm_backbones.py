@@ -15,7 +15,8 @@ from training.checkpoint import load
 from training.cli.train import train
 from training.models import timm_backbones
 from training.models.backbones import build_transfer, matching_weights
-from training.recipes.pretrained import IMAGENET, find_weights
+from training.recipes.pretrained import IMAGENET, arch_of, find_weights
+from training.recipes.transfer import DEFAULTS, LITE_DEFAULTS, defaults_for
 
 torch.set_num_threads(1)
 
@@ -125,13 +126,28 @@ def test_weights_that_cannot_be_downloaded_are_one_line(monkeypatch: pytest.Monk
         timm_backbones.imagenet_weights("mobilenetv4_conv_small")
 
 
+def test_a_lite_backbone_is_fine_tuned_with_its_own_settings_at_a_lower_resolution_of_the_same_share() -> None:
+    assert defaults_for("resnet18") == DEFAULTS
+    assert defaults_for("efficientnet_lite1") == LITE_DEFAULTS
+    larger = defaults_for("efficientnet_lite2", 256)
+    assert (larger.size, larger.train_size) == (256, 192)
+
+
+def test_fine_tuning_at_a_higher_resolution_than_the_networks_own_is_refused(tmp_path: Path) -> None:
+    words = ["transfer", "--backbone", "efficientnet_lite0", "--weights", "imagenet", "--data", str(tmp_path)]
+    done = CliRunner().invoke(train, [*words, "--out", str(tmp_path / "run"), "--size", "64", "--train-size", "96"])
+    assert str(done.exception) == "--train-size 96: must not be above --size, which is 64"
+
+
 def test_a_classifier_is_trained_and_loaded_again_on_a_frozen_mirroring_lite_backbone(tmp_path: Path) -> None:
     data, run = draw_noisy(tmp_path / "train", each=4), tmp_path / "run"
     words = ["transfer", "--backbone", "efficientnet_lite0", "--weights", "imagenet", "--data", str(data),
              "--out", str(run), "--size", "64", "--train-size", "48", "--frozen", "4", "--mirror",
-             "--fine-tune-epochs", "1", "--head-epochs", "1", "--batch-size", "4"]  # fmt: skip
+             "--fine-tune-epochs", "1", "--head-epochs", "1", "--batch-size", "4", "--balance"]  # fmt: skip
     done = CliRunner().invoke(train, words)
     assert done.exit_code == 0, done.output
     found = load(run)
     assert (found.options, found.preprocess.width) == ({"head": 0, "mirror": True}, 64)
     assert found.network().mirror
+    assert found.hyperparameters["balance"] is True
+    assert arch_of(str(run), None) == "efficientnet_lite0"
