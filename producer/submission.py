@@ -12,7 +12,7 @@ from tagmill.images.file_names import SkippedFiles
 from tagmill.ledger.runs.create import Progress, create_run
 from tagmill.ledger.runs.rerun import Chooser, Rerun
 from tagmill.priority import Priority
-from tagmill.registry.models import Model, resolve
+from tagmill.registry.models import Model, resolve_bundle
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Targets:
 
 def find_targets(engine: Engine, wanted: Submission) -> Targets:
     """Look the models and sources up. Raise InputError if there is no such model, or no such source."""
-    models = {found.sha256: found for found in (resolve(engine, name) for name in wanted.models)}
+    models = {found.sha256: found for found in (resolve_bundle(engine, name) for name in wanted.models)}
     return Targets(tuple(models.values()), (*roots_of(wanted.sources, wanted.read), *wanted.allow_roots))
 
 

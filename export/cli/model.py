@@ -12,7 +12,7 @@ from tagmill.bundles.metadata import check_name
 from tagmill.cli.console import open_console
 from tagmill.cli.param_types import AS_JSON, DEVICE
 from tagmill.db.migrate import open_database
-from tagmill.registry.models import Model, list_models, models_by_sha256, promote, register, resolve
+from tagmill.registry.models import Model, list_models, models_by_sha256, promote, register, resolve, resolve_bundle
 from tagmill.registry.store import ModelStore
 from tagmill.settings import load_settings
 from tagmill.text import normalize
@@ -75,7 +75,7 @@ def show(wanted: str) -> None:
 def verify(wanted: str, device: str | None) -> None:
     """Check a model's file in the store, and its golden samples on this machine."""
     settings = load_settings(device=device)
-    found = resolve(_open(), wanted)
+    found = resolve_bundle(_open(), wanted)
     session = SessionCache(settings, ModelStore(settings.model_store)).get(found.sha256)
     if session.golden_difference is None:
         samples = "it has no golden samples; a bundle that is exported again has some"

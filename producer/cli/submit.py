@@ -37,7 +37,7 @@ from tagmill.ledger.runs.control import take_over_publishing
 from tagmill.ledger.runs.progress import RunProgress, run_progress
 from tagmill.ledger.runs.rerun import Rerun
 from tagmill.priority import Priority
-from tagmill.registry.models import resolve
+from tagmill.registry.models import resolve_bundle
 from tagmill.settings import Settings, load_settings
 from tagmill.text import legible
 
@@ -183,7 +183,7 @@ def _check_models(models: tuple[str, ...]) -> None:
     try:
         engine = _existing_database()
         for wanted in models:
-            resolve(engine, wanted)
+            resolve_bundle(engine, wanted)
     except (ConfigurationError, ServiceDown, SQLAlchemyError) as error:
         click.echo(f"the models were not checked: {first_line(error)}", err=True)
 

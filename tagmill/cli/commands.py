@@ -38,6 +38,9 @@ COMMANDS = {
     "export": CommandEntry("export.cli.export", "train", "Make a bundle out of a training run."),
     "evaluate": CommandEntry("export.cli.evaluate", "cpu", "Measure a bundle on labeled images."),
     "model": CommandEntry("export.cli.model", "cpu", "Register bundles and choose the one in production."),
+    "labelset": CommandEntry(
+        "export.cli.labelset", "cpu", "Label what has embeddings by a few examples of each label."
+    ),
     "db": CommandEntry("tagmill.cli.db", "", "Create or check the SQL tables."),
 }
 

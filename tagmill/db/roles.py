@@ -24,6 +24,15 @@ _SUBMITTED = {
     "duplicate_image": "INSERT, DELETE",
     "drift": "INSERT, DELETE",
 }
+#: what `tagmill labelset` writes
+_LABELED = {
+    "label_set": "INSERT",
+    "label_set_run": "INSERT, UPDATE, DELETE",
+    "result": "INSERT",
+    "catalog_entry": "INSERT, UPDATE",
+    "provider": "INSERT",
+    "worker": "INSERT",
+}
 #: what `tagmill run` changes, and the reaper, which does the same
 _CHANGED = {
     "run": "INSERT, UPDATE",
@@ -57,7 +66,7 @@ class Kind(StrEnum):
 
     #: takes batches and writes their results
     WORKER = "worker"
-    #: registers models, submits and changes runs, reads results
+    #: registers models and label sets, submits and changes runs, reads results
     PRODUCER = "producer"
     #: reads the views
     READER = "reader"
@@ -66,7 +75,7 @@ class Kind(StrEnum):
 #: the rights of a role beside reading all tables
 _WRITES = {
     Kind.WORKER: _CHANGED | {"run": "UPDATE", "batch": "UPDATE"} | _COMPLETED,
-    Kind.PRODUCER: _CHANGED | _SUBMITTED,
+    Kind.PRODUCER: _CHANGED | _SUBMITTED | _LABELED,
 }
 
 

@@ -17,6 +17,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
     SmallInteger,
@@ -77,7 +78,7 @@ def _partial(*columns: Any, where: str, name: str | None = None) -> Index:
     return Index(name, *columns, postgresql_where=text(where), sqlite_where=text(where))
 
 
-#: A registered bundle.
+#: A registered bundle, or a label set.
 model = Table(
     "model",
     metadata,
@@ -407,6 +408,26 @@ drift = Table(
     Column("max_distance", Double),
     Column("above", Text),
     Column("created_at", Double, nullable=False),
+)
+
+#: A label set: a model that labels by the embeddings of another one. See `tagmill.ledger.labels.apply`.
+label_set = Table(
+    "label_set",
+    metadata,
+    Column("model_id", Integer, ForeignKey("model.id"), primary_key=True),
+    #: the model whose embeddings it labels
+    Column("base_id", Integer, ForeignKey("model.id"), nullable=False),
+    #: tagmill.labelsets.label_set.LabelSet as bytes; their sha256 is that of the model
+    Column("content", LargeBinary, nullable=False),
+)
+
+#: The label sets that runs show, one version of a name each. They are no models of the run: workers would load these.
+label_set_run = Table(
+    "label_set_run",
+    metadata,
+    Column("run_id", Integer, ForeignKey("run.id"), primary_key=True),
+    Column("model_id", Integer, ForeignKey("model.id"), primary_key=True),
+    Column("applied_at", Double, nullable=False),
 )
 
 #: What the catalog shows for a key and the name of a model: the newest run that tagged the key. See

@@ -38,6 +38,13 @@ def vectors_of(connection: Connection, model_id: int, image_ids: Sequence[int]) 
     return _read(connection, model_id, f"image_id IN ({listed})", "ORDER BY image_id")
 
 
+def sample_vectors(connection: Connection, model_id: int, most: int) -> NDArray[np.float32]:
+    """Return up to `most` embeddings of a model, spread over all of them, float32 [N, D]."""
+    count = connection.exec_driver_sql(f"SELECT count(*) FROM embedding WHERE model_id = {model_id:d}").scalar_one()
+    step = -(-int(count) // most) or 1
+    return _read(connection, model_id, f"image_id % {step:d} = 0", f"ORDER BY image_id LIMIT {most:d}")[1]
+
+
 def _read(connection: Connection, model_id: int, which: str, order: str) -> Vectors:
     """Return what a condition holds for; it is made of numbers alone, because COPY takes no parameters."""
     statement = f"SELECT image_id, vector FROM embedding WHERE model_id = {model_id:d} AND {which} {order}"

@@ -59,6 +59,23 @@ SELECT image_key, name_id, place, run_id, position, image_id, model_id, changed_
 ) AS found WHERE age = 1
 """)
 
+# What a label set labeled is shown by the same rule.
+_REBUILD_LABEL_SETS = text("""
+INSERT INTO catalog_entry (image_key, name_id, place, run_id, position, image_id, model_id, changed_at)
+SELECT image_key, name_id, 0, run_id, position, image_id, model_id, changed_at FROM (
+    SELECT entry.image_key, model.name_id, entry.run_id, entry.position, tagged.image_id, model.id AS model_id,
+        coalesce(same.changed_at, :now) AS changed_at,
+        rank() OVER (PARTITION BY entry.image_key, model.name_id ORDER BY entry.run_id DESC) AS age
+    FROM label_set_run AS applied
+    JOIN model ON model.id = applied.model_id
+    JOIN tagged_entry AS tagged ON tagged.run_id = applied.run_id
+    JOIN entry ON entry.run_id = tagged.run_id AND entry.position = tagged.position
+    JOIN result ON result.image_id = tagged.image_id AND result.model_id = applied.model_id
+    LEFT JOIN shown_before AS same ON same.image_key = entry.image_key AND same.name_id = model.name_id
+        AND same.place = 0 AND same.image_id = tagged.image_id AND same.model_id = model.id
+) AS found WHERE age = 1
+""")
+
 
 def rebuild(engine: Engine) -> int:
     """Make the table again from the runs, and return the number of its rows.
@@ -71,6 +88,8 @@ def rebuild(engine: Engine) -> int:
         now = connection.execute(select(epoch_now())).scalar_one()
         connection.execute(text("CREATE TEMPORARY TABLE shown_before AS SELECT * FROM catalog_entry"))
         connection.execute(delete(catalog_entry))
-        rows = connection.execute(_REBUILD, {"now": math.ceil(now)}).rowcount
+        rows = sum(
+            connection.execute(made, {"now": math.ceil(now)}).rowcount for made in (_REBUILD, _REBUILD_LABEL_SETS)
+        )
         connection.execute(text("DROP TABLE shown_before"))
     return int(rows)

@@ -1,7 +1,9 @@
 """The registered models in SQL: add, find, promote and list them."""
 
 import unicodedata
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Connection, Engine, func, select, update
@@ -14,6 +16,8 @@ from tagmill.text import normalize
 
 CANDIDATE = "candidate"
 PRODUCTION = "production"
+#: key in the spec of a label set, with NAME@VERSION of the model whose embeddings it labels
+LABEL_SET = "label_set"
 
 #: Attempts to insert the next version of a name. When processes register at the same time, one succeeds per attempt.
 _MAX_TRIES = 100
@@ -21,7 +25,7 @@ _MAX_TRIES = 100
 
 @dataclass(frozen=True)
 class Model:
-    """A registered bundle."""
+    """A registered bundle, or a label set."""
 
     id: int
     sha256: str
@@ -38,19 +42,45 @@ class Model:
         """Return NAME@VERSION."""
         return f"{self.name}@{self.version}"
 
+    @property
+    def is_label_set(self) -> bool:
+        """Return whether it is a label set: it labels by the embeddings of another model, and has no bundle."""
+        return LABEL_SET in self.spec
+
 
 def register(engine: Engine, spec: BundleSpec, sha256: str, name: str | None = None) -> Model:
-    """Insert a bundle as the next version of its name, or return the existing model with the same bytes."""
-    name = normalize(name or spec.name)
+    """Insert a bundle as the next version of its name, or return the existing model with the same bytes.
+
+    Raise InputError for a name that is not plain, or that belongs to label sets.
+    """
+    return add_version(engine, spec, sha256, name or spec.name)
+
+
+def add_version(
+    engine: Engine,
+    spec: BundleSpec,
+    sha256: str,
+    name: str,
+    further: Mapping[str, Any] = MappingProxyType({}),
+    finish: Callable[[Connection, Model], object] = lambda connection, added: None,
+) -> Model:
+    """Insert the next version of a name, or return the existing model with this sha256.
+
+    `further` goes into its spec, and `finish` is called in the same transaction if the model is new.
+    """
+    name = normalize(name)
     for _ in range(_MAX_TRIES):
         with engine.begin() as connection:
             if found := _select_newest(connection, model.c.sha256 == sha256):
                 return found
             check_name(name)
-            _insert(connection, spec, sha256, name)
-            connection.execute(insert_ignore(connection, label_name), [{"name": label} for label in spec.labels])
+            _require_kind(connection, name, label_set=LABEL_SET in further)
+            _insert(connection, spec, sha256, name, further)
+            if spec.labels:
+                connection.execute(insert_ignore(connection, label_name), [{"name": label} for label in spec.labels])
             # None if another process took the version first: PostgreSQL waited for it and skipped our row.
             if registered := _select_newest(connection, model.c.sha256 == sha256):
+                finish(connection, registered)
                 return registered
     raise ServiceDown(f"model {name}: too many register it at once; try again later")
 
@@ -75,6 +105,17 @@ def resolve(engine: Engine, wanted: str) -> Model:
     return found
 
 
+def resolve_bundle(engine: Engine, wanted: str) -> Model:
+    """Return the model that `resolve` returns. Raise InputError also for a label set: there is nothing to load."""
+    found = resolve(engine, wanted)
+    if found.is_label_set:
+        raise InputError(
+            f"{found.title} is a label set, which no worker runs; tag with --model {found.spec[LABEL_SET]}, then run "
+            f"`tagmill labelset apply {found.name}`"
+        )
+    return found
+
+
 def promote(engine: Engine, wanted: str) -> Model:
     """Put NAME@VERSION into production; the previous version becomes a candidate."""
     chosen = resolve(engine, wanted)
@@ -96,7 +137,16 @@ def models_by_sha256(engine: Engine, shas: list[str]) -> dict[str, Model]:
         return {row.sha256: _model(row) for row in connection.execute(select(model).where(model.c.sha256.in_(shas)))}
 
 
-def _insert(connection: Connection, spec: BundleSpec, sha256: str, name: str) -> None:
+def _require_kind(connection: Connection, name: str, *, label_set: bool) -> None:
+    """Raise InputError if a name belongs to models of the other kind: bundles, or label sets."""
+    found = _select_newest(connection, model.c.name == name)
+    if found is None or found.is_label_set == label_set:
+        return
+    kind = "a label set" if found.is_label_set else "a model with a bundle"
+    raise InputError(f"{name} is the name of {kind}; choose another name")
+
+
+def _insert(connection: Connection, spec: BundleSpec, sha256: str, name: str, further: Mapping[str, Any]) -> None:
     newest = select(func.coalesce(func.max(model.c.version), 0)).where(model.c.name == name)
     row = {
         "sha256": sha256,
@@ -110,6 +160,7 @@ def _insert(connection: Connection, spec: BundleSpec, sha256: str, name: str) ->
             "precision": spec.precision,
             "thresholds": spec.thresholds,
             "embedding": spec.embedding,
+            **further,
         },
         "metrics": spec.metrics,
         "stage": CANDIDATE,

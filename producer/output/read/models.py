@@ -5,17 +5,25 @@ from collections.abc import Iterable
 from sqlalchemy import Engine, select
 
 from tagmill.db.connection import reading
-from tagmill.db.schema import catalog_entry, model, run, run_model
+from tagmill.db.schema import catalog_entry, label_set_run, model, run, run_model
 from tagmill.errors import InputError
 from tagmill.registry.models import Model, models_by_sha256
 
 
 def run_models(engine: Engine, run_id: int) -> list[Model]:
-    """Return the models pinned for a run, sorted by name and version. Raise InputError if there is no such run."""
+    """Return the models of a run and the label sets applied to it, sorted by name and version.
+
+    Raise InputError if there is no such run.
+    """
     run_created_at(engine, run_id)
-    pinned = select(model.c.sha256).join(run_model, run_model.c.model_id == model.c.id)
     with reading(engine) as connection:
-        chosen = list(connection.execute(pinned.where(run_model.c.run_id == run_id)).scalars())
+        chosen = [
+            sha256
+            for table in (run_model, label_set_run)
+            for sha256 in connection.execute(
+                select(model.c.sha256).join(table, table.c.model_id == model.c.id).where(table.c.run_id == run_id)
+            ).scalars()
+        ]
     return sorted_models(models_by_sha256(engine, chosen).values())
 
 

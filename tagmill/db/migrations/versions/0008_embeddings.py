@@ -1,4 +1,4 @@
-"""Embeddings, and how far a run is from another one.
+"""Embeddings, label sets, and how far a run is from another one.
 
 It only adds tables, which takes no time. Workers of the version before go on.
 """
@@ -23,6 +23,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("image_id", "model_id", name=op.f("pk_embedding")),
     )
     _create_drift()
+    _create_label_sets()
     if op.get_bind().dialect.name == "postgresql" and create_pgvector(op.get_bind()):
         # The table is empty, so no value is converted.
         op.execute("ALTER TABLE embedding ALTER COLUMN vector TYPE halfvec USING NULL::halfvec")
@@ -73,6 +74,27 @@ def _create_drift() -> None:
             *("run_id", "reference_id", "model_name", "version", "reference_version", "number"),
             name=op.f("pk_drift"),
         ),
+    )
+
+
+def _create_label_sets() -> None:
+    op.create_table(
+        "label_set",
+        sa.Column("model_id", sa.Integer(), nullable=False),
+        sa.Column("base_id", sa.Integer(), nullable=False),
+        sa.Column("content", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(["model_id"], ["model.id"], name=op.f("fk_label_set_model_id")),
+        sa.ForeignKeyConstraint(["base_id"], ["model.id"], name=op.f("fk_label_set_base_id")),
+        sa.PrimaryKeyConstraint("model_id", name=op.f("pk_label_set")),
+    )
+    op.create_table(
+        "label_set_run",
+        sa.Column("run_id", sa.Integer(), nullable=False),
+        sa.Column("model_id", sa.Integer(), nullable=False),
+        sa.Column("applied_at", sa.Double(), nullable=False),
+        sa.ForeignKeyConstraint(["run_id"], ["run.id"], name=op.f("fk_label_set_run_run_id")),
+        sa.ForeignKeyConstraint(["model_id"], ["model.id"], name=op.f("fk_label_set_run_model_id")),
+        sa.PrimaryKeyConstraint("run_id", "model_id", name=op.f("pk_label_set_run")),
     )
 
 

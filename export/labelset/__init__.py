@@ -1,0 +1,1 @@
+"""Create label sets of example images, of keys of the catalog, or of vectors."""

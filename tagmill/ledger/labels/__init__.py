@@ -1,0 +1,1 @@
+"""Label the images that have embeddings with label sets."""
