@@ -4,10 +4,12 @@
 images each, of one classifier with 40 labels, and runs the command as a user does. One of a hundred images failed, and
 the entries have one of 30 sellers. With `--width N` each image has an embedding of N numbers. With `--sqlite`, which is
 for runs without embeddings, the rows are copied to a SQLite file, and the command is run on it, too. The time is that
-of the whole command, with its start.
+of the whole command, with its start. On a machine that does other work, too, look at the CPU seconds of command and
+server: the time cannot be less than those, divided by the cores.
 """
 
 import argparse
+import os
 import platform
 import sqlite3
 import statistics
@@ -64,6 +66,20 @@ def fill(engine: Engine, images: int, width: int) -> None:
         connection.execute(text("VACUUM ANALYZE"))
 
 
+def server_cpu(server: PostgresServer) -> float:
+    """Return the CPU seconds of the server's processes that have ended, such as those of connections."""
+    pid = (server.folder / "data" / "postmaster.pid").read_text().split()[0]
+    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, words[13:15])) / os.sysconf("SC_CLK_TCK")
+
+
+def measured(server: PostgresServer, url: str, words: tuple[object, ...]) -> tuple[float, ...]:
+    """Run the command; return its seconds, its CPU seconds, those of the server, and the most memory that it held."""
+    before = server_cpu(server)
+    seconds, cpu, memory = measure(environment(database_url=url), *words)
+    return seconds, cpu, server_cpu(server) - before, memory
+
+
 def main() -> None:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -91,15 +107,17 @@ def main() -> None:
             f"{sqlalchemy.__version__}, psycopg {psycopg.__version__}, PostgreSQL {server.version}, SQLite "
             f"{sqlite3.sqlite_version}; median of n = {options.repeats}"
         )
-        print("| command | database | images of each run | embedding | seconds | its CPU s | peak memory, MiB |")
-        print("|---|---|---|---|---|---|---|")
+        print(
+            "| command | database | images | embedding | seconds | its CPU s | CPU s of PostgreSQL | peak memory, MiB |"
+        )
+        print("|---|---|---|---|---|---|---|---|")
         for database, url in urls.items():
             for more in ((), ("--by", "seller")):
                 words = ("drift", 2, "--reference", 1, *more)
-                found = [measure(environment(database_url=url), *words) for _ in range(options.repeats)]
-                seconds, cpu, memory = (statistics.median(values) for values in zip(*found, strict=True))
+                found = [measured(server, url, words) for _ in range(options.repeats)]
+                seconds, cpu, of_server, memory = (statistics.median(values) for values in zip(*found, strict=True))
                 line = f"| `{' '.join(map(str, words))}` | {database} | {options.images:,} | {options.width or '–'} "
-                print(f"{line}| {seconds:.1f} | {cpu:.1f} | {memory:.0f} |", flush=True)
+                print(f"{line}| {seconds:.1f} | {cpu:.1f} | {of_server:.1f} | {memory:.0f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -22,13 +22,15 @@ from tagmill.settings import load_settings
               help="Most images on the page. Figures and charts are always of all images.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True,
               help="Chooses the images of a run that has more.")  # fmt: skip
-def report(run_id: int, output: Path, truth: Path | None, images: int, seed: int) -> None:
+@click.option("--reference", type=click.IntRange(1, 2**31 - 1), metavar="RUN",
+              help="An earlier run: adds how far labels and scores are from it, as `tagmill drift` says.")  # fmt: skip
+def report(run_id: int, output: Path, truth: Path | None, images: int, seed: int, reference: int | None) -> None:
     """Write one self-contained HTML page about a run: figures, charts, failures, and images to search and filter."""
     settings = load_settings()
     if not output.absolute().parent.is_dir():
         raise InputError(f"{output.parent}: no such folder; make it, or name another file with -o")
     engine = open_database(settings.database_url)
-    options = ReportOptions(images, seed, read_truth(truth) if truth else {})
+    options = ReportOptions(images, seed, read_truth(truth) if truth else {}, reference)
     written = write_report(engine, run_id, output, settings, options, counting_bar)
     shown = "" if written.shown == written.images else f", {written.shown:,} of them shown"
     click.echo(f"{output}: run {run_id}, {written.images:,} images{shown}, {output.stat().st_size / 1e6:.1f} MB")

@@ -13,7 +13,7 @@ from producer.monitoring.models import Pair, compared_models
 from producer.output.read.drift.centroids import Sums, VectorSum, sum_embeddings
 from producer.output.read.drift.counts import Counts, count_labels, score_edges
 from producer.output.read.drift.groups import Outcomes, outcomes
-from producer.output.read.drift.relations import Column
+from producer.output.read.drift.relations import Column, look_each_image_up
 from tagmill.db.connection import reading
 from tagmill.errors import InputError, NothingToDo
 from tagmill.ledger.runs.progress import RunProgress, run_progress
@@ -56,6 +56,7 @@ def compare_runs(engine: Engine, wanted: Comparison) -> RunDrift:
             raise NothingToDo(f"run {progress.run} is {progress.state} and has no tagged image: nothing to compare")
     pairs, said = compared_models(engine, wanted.run, wanted.reference, wanted.models)
     with reading(engine) as connection:
+        look_each_image_up(connection)
         sides = _read_sides(connection, wanted, runs)
         models = tuple(_compare_model(connection, wanted, sides, pair) for pair in pairs)
     said = [*notes.of_runs(runs), *said, *notes.of_models(models, wanted.limits)]

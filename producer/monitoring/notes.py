@@ -28,13 +28,15 @@ def of_models(models: Sequence[ModelDrift], limits: Limits) -> list[str]:
     for found in models:
         for column, count in found.left_out.items():
             what = "labels" if column is None else f"values of {column}"
-            said.append(f"{found.name}: {count:,} less frequent {what} are not shown; --groups N shows more")
+            said.append(
+                f"{found.name}: {count:,} less frequent {what} are not shown; tagmill drift --groups N shows more"
+            )
         small = [one for one in found.groups if not one.judged]
         if small:
             few = "group has" if len(small) == 1 else "groups have"
             said.append(
                 f"{found.name}: {len(small):,} {few} fewer than {limits.least_images:,} images in one of the runs "
-                "and no verdict; --least-images N changes that"
+                "and no verdict; tagmill drift --least-images N changes that"
             )
     return said
 
@@ -55,7 +57,7 @@ def lines(model: ModelDrift, limits: Limits) -> list[str]:
     if model.whole.labels is not None and "labels" in model.whole.above:
         moved = [found for found in model.movers if found.kind is Kind.LABEL][:3]
         shares = ", ".join(
-            f"{found.title} {_share(found.before.label_share)} → {_share(found.now.label_share)}" for found in moved
+            f"{found.title} {_share(found.before.label_share)} to {_share(found.now.label_share)}" for found in moved
         )
         said.append(f"{model.name}: the labels that moved most are {shares}")
     return said

@@ -12,6 +12,7 @@ from producer.output.image_result import ImageResult
 from producer.output.model_names import unique_names
 from producer.output.read.models import run_models
 from producer.output.read.runs import read_results
+from producer.report.drift import drift_values
 from producer.report.measure.figures import BINS, ModelFigures, RunFigures
 from producer.report.measure.selection import Selected, Selection
 from producer.report.page import write_page
@@ -40,6 +41,8 @@ class ReportOptions:
     seed: int = 0
     #: image key -> its true labels
     truth: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    #: the run that it is compared with
+    reference: int | None = None
 
 
 @dataclass(frozen=True)
@@ -60,10 +63,11 @@ def write_report(
     models = run_models(engine, run_id)
     names = unique_names(models)
     progress = run_progress(engine, run_id)
+    drift = drift_values(engine, run_id, options.reference)
     figures = RunFigures([(names[model.sha256], model) for model in models], options.truth)
     with bar("reading results", progress.images) as advance:
         chosen = _measure(engine, run_id, models, figures, options, advance)
-    values = page_values(progress, run_cost(progress, settings), figures, chosen, options.seed)
+    values = page_values(progress, run_cost(progress, settings), figures, chosen, options.seed) | drift
     results = (one for one in read_results(engine, run_id, models) if one.position in chosen.positions)
     shown = len(chosen.positions)
     rows = RowWriter(figures.models, options.truth, shown)

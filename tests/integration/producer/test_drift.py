@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,19 @@ from sqlalchemy import Engine, text
 from support.drifting import Tagged, classifier, drifting_run
 from support.ledger import new_run
 
+from producer import drift
 from producer.cli.drift import drift as command
 from producer.monitoring.compare import Comparison, compare_runs
 from producer.monitoring.figures import GroupDrift, Kind, Limits, ModelDrift
+from producer.report.write import ReportOptions, write_report
 from tagmill.errors import InputError, NothingToDo
 from tagmill.ledger.runs.control import pause_run
+from tagmill.settings import Settings
 from tagmill.tasks.multilabel import MULTILABEL
 from tagmill.tasks.segment import SEGMENT
+
+#: what does not depend on the database
+ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 def alike(count: int, label: str, score: float = 0.9, seller: object = None, **more: Any) -> Tagged:
@@ -137,6 +145,7 @@ def test_models_of_several_labels_and_of_masks_are_counted_by_what_they_give(eng
         assert found.whole.distance.value == pytest.approx(1 - 4 / math.sqrt(20), abs=1e-6)
 
 
+@ON_SQLITE
 def test_small_groups_get_no_verdict_and_the_largest_are_shown(engine: Engine) -> None:
     model = classifier(engine)
     before = drifting_run(engine, [model], [*BEFORE, *(alike(1, "hat", seller=f"s{at}") for at in range(5))])
@@ -150,6 +159,7 @@ def test_small_groups_get_no_verdict_and_the_largest_are_shown(engine: Engine) -
     assert any("fewer than 100 images in one of the runs" in note for note in found.notes)
 
 
+@ON_SQLITE
 def test_other_versions_and_unfinished_runs_are_said(engine: Engine) -> None:
     old, new, other = classifier(engine), classifier(engine), classifier(engine, "others")
     before = drifting_run(engine, [old, other], BEFORE)
@@ -234,8 +244,41 @@ def test_the_command_ends_with_5_above_the_threshold_and_stores_what_it_found(
     assert "the mean embedding moved by 0.0" in far.stdout
 
 
+@ON_SQLITE
 def test_metrics_need_a_name_that_the_collector_reads(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     run = drifting_run(engine, [classifier(engine)], [alike(3, "hat")])
     done = invoke(engine, monkeypatch, run, "--reference", run, "--prometheus", "drift.txt")
     assert isinstance(done.exception, InputError)
     assert "names end in .prom" in str(done.exception)
+
+
+@ON_SQLITE
+def test_the_report_of_a_run_shows_the_shares_of_both_runs(engine: Engine, tmp_path: Path) -> None:
+    model = classifier(engine)
+    before, now = drifting_run(engine, [model], BEFORE), drifting_run(engine, [model], NOW)
+    out = tmp_path / "report.html"
+    for reference, said in ((before, True), (None, False)):
+        options = ReportOptions(images=0, reference=reference)
+        write_report(engine, now, out, Settings(), options, lambda *_: nullcontext(lambda: None))
+        page = out.read_text(encoding="utf-8")
+        assert ('id="drift"' in page) is said
+        said_of_drift = " ".join(re.sub(r"<[^>]+>", " ", page).split())
+        assert (f"Run {now} has drifted from run {before}." in said_of_drift) is said
+        assert ("hat 60.0% 70.0% 0.015" in said_of_drift) is said
+        assert ("kinds, all images: PSI of scores is" in said_of_drift) is said
+    with pytest.raises(InputError, match="no run 999"):
+        write_report(engine, now, out, Settings(), ReportOptions(reference=999), lambda *_: nullcontext(lambda: None))
+
+
+@ON_SQLITE
+def test_a_program_gets_the_figures_and_stores_them(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = classifier(engine)
+    before, now = drifting_run(engine, [model], BEFORE), drifting_run(engine, [model], NOW)
+    monkeypatch.setenv("TAGMILL_DATABASE_URL", engine.url.render_as_string(hide_password=False))
+    found = drift(now, before, by=["seller"], threshold=0.5)
+    assert found.drifted
+    assert [group.title for group in found.models[0].drifted] == ["hat", "seller=b"]
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM run_drift WHERE drifted")).scalar_one() == 2
+    with pytest.raises(InputError, match="as lists"):
+        drift(now, before, by="seller")

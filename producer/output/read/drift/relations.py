@@ -6,7 +6,7 @@ Every query reads the view `tagged_entry`, so an image counts as often as the ma
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import TextClause, bindparam, text
+from sqlalchemy import Connection, TextClause, bindparam, text
 
 from tagmill.registry.models import Model
 from tagmill.tasks.base import Task, task_named
@@ -37,6 +37,18 @@ _SEVERAL = f"""
 LEFT JOIN result_label AS found
 ON found.image_id = tagged.image_id AND found.model_id = :model AND found.score >= {GIVEN}
 """
+
+_WITHOUT_MEMOIZE = "SELECT set_config(name, 'off', true) FROM pg_settings WHERE name = 'enable_memoize'"
+
+
+def look_each_image_up(connection: Connection) -> None:
+    """Let PostgreSQL keep nothing of what it looks up until the end of the transaction.
+
+    It does not know that the images of a run differ, and expects to find most of them in its memory: counting a run of
+    a million took 1.8 s of CPU with it, and 0.9 s without.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(_WITHOUT_MEMOIZE)
 
 
 @dataclass(frozen=True)
