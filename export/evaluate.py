@@ -131,6 +131,8 @@ class BundleTally:
     def figures(self) -> dict[str, Any]:
         """Return the figures of all images added; at least one must have been."""
         figures = self._tally.measured().figures
+        if "ece_by_chance" in figures:
+            figures["ece_over_chance"] = rounded(figures["ece"] - figures["ece_by_chance"])
         if self._calibrated:
             error = calibration_error(np.concatenate(self._uncalibrated), np.concatenate(self._targets))
             figures["ece_uncalibrated"] = rounded(error)

@@ -13,7 +13,7 @@ from tagmill.cli.param_types import DEVICE
 #: figures of a report that are printed, in this order
 FIGURES = (
     *("accuracy", "top5", "mean_ap", "macro_f1", "mean_iou", "pixel_accuracy"),
-    *("ece", "ece_by_chance", "ece_uncalibrated"),
+    *("ece", "ece_by_chance", "ece_over_chance", "ece_uncalibrated"),
 )
 #: figures of each label, with their names in words
 PER_CLASS = {"per_class": "accuracy", "per_class_ap": "average precision", "per_class_iou": "IoU"}

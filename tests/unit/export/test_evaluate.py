@@ -125,6 +125,7 @@ def test_a_calibrated_bundle_is_measured_with_and_without_its_temperature(tmp_pa
     assert tempered["accuracy"] == plain["accuracy"] == 0.8
     assert tempered["ece_uncalibrated"] == pytest.approx(plain["ece"], abs=1e-4)
     assert plain["ece"] == pytest.approx(0.2, abs=1e-3)
+    assert plain["ece_over_chance"] == pytest.approx(plain["ece"] - plain["ece_by_chance"], abs=1e-4)
     assert tempered["ece"] < plain["ece"]
 
 
