@@ -49,7 +49,8 @@ def test_every_command_and_option_a_document_names_exists(document: Path) -> Non
         command, rest = resolve(words)
         if command.context_settings.get("ignore_unknown_options"):
             continue  # they are of the program that it runs
-        known = {option for parameter in command.params for option in parameter.opts} | {"--help", "-h", "--version"}
+        options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+        known = options | {"--help", "-h", "--version"}
         for word in rest:
             if word.startswith("-") and word != "-":
                 assert word.partition("=")[0] in known, f"{document.name}: tagmill {' '.join(words)}: no option {word}"
