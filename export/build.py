@@ -16,10 +16,10 @@ from export.precision.reduce import Comparison, OpenSession, reduce_precision
 from export.proof.golden import golden_samples
 from export.proof.parity import Parity, check_embedding, compare, torch_reference
 from export.proof.sample_images import labeled_images, sample_images, training_images
+from export.write import check_destination, write, write_checked
 from tagmill.bundles.metadata import GOLDEN, WIDEST, BundleSpec, Precision, check_name
 from tagmill.cli.progress import Display
-from tagmill.errors import BundleError, InputError
-from tagmill.files import atomic_write
+from tagmill.errors import InputError
 from training.annotations.folders import short_name
 from training.checkpoint import Checkpoint, load
 from training.models.svm import SupportVectors
@@ -55,7 +55,7 @@ def export_bundle(
     from torch or a lower precision loses too much.
     """
     checkpoint = load(run)
-    _check_destination(out)
+    check_destination(out)
     check_name(name or out.stem)
     _check_top_k(checkpoint, top_k)
     _check_precision(checkpoint, precision)
@@ -84,7 +84,7 @@ def export_bundle(
     metadata_bytes = len(golden) + sum(map(len, spec.to_metadata().values()))
     ratio = round((graph.ByteSize() + metadata_bytes) / (fp32_graph.ByteSize() + metadata_bytes), 3)
     proven = _with_proof(spec, parity, comparison, ratio)
-    _write_checked(graph, proven.to_metadata() | {GOLDEN: golden}, out)
+    write_checked(graph, proven.to_metadata() | {GOLDEN: golden}, out)
     return ExportResult(proven, parity, comparison, ratio)
 
 
@@ -129,35 +129,10 @@ def _session_opener(spec: BundleSpec, path: Path) -> OpenSession:
     """Return a function that writes a graph to `path` as a bundle and loads it as a worker does, on the CPU."""
 
     def open_session(model: onnx.ModelProto, precision: Precision) -> Session:
-        _write(model, replace(spec, precision=precision).to_metadata(), path)
+        write(model, replace(spec, precision=precision).to_metadata(), path)
         return Session(path, device="cpu")
 
     return open_session
-
-
-def _write_checked(graph: onnx.ModelProto, metadata: dict[str, str], out: Path) -> None:
-    """Write a bundle that a session has loaded; keep the old file until then."""
-    with atomic_write(out) as temporary:
-        _write(graph, metadata, temporary)
-        # `out` is replaced only by a file that the production session has opened and checked.
-        Session(temporary, device="cpu")
-
-
-def _write(model: onnx.ModelProto, metadata: dict[str, str], path: Path) -> None:
-    onnx.helper.set_model_props(model, metadata)
-    try:
-        path.write_bytes(model.SerializeToString(deterministic=True))
-    except OSError as error:
-        raise BundleError(f"{path.parent}: {error.strerror or error}; name another -o") from error
-
-
-def _check_destination(out: Path) -> None:
-    if out.suffix != ".onnx":
-        raise InputError(f"{out}: a bundle's name ends in .onnx")
-    if out.is_dir():
-        raise InputError(f"{out}: is a folder; name the file to write with -o, or remove the folder")
-    if not out.parent.is_dir():
-        raise InputError(f"{out.parent}: is not a folder; create it or name another -o")
 
 
 def _check_precision(checkpoint: Checkpoint, precision: Precision) -> None:

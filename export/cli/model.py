@@ -8,6 +8,7 @@ import click
 from rich.table import Table
 from sqlalchemy import Engine
 
+from export.cli.model_import import import_command
 from tagmill.bundles.metadata import check_name
 from tagmill.cli.console import open_console
 from tagmill.cli.param_types import AS_JSON, DEVICE
@@ -90,6 +91,9 @@ def promote_command(wanted: str) -> None:
     """Make this version the one that NAME alone means; queued runs keep their version."""
     chosen: Model = promote(_open(), wanted)
     click.echo(f"{chosen.title} is in production")
+
+
+model.add_command(import_command)
 
 
 def _open() -> Engine:

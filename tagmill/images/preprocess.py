@@ -22,7 +22,7 @@ class Geometry(StrEnum):
     STRETCH = "stretch"
     #: scaled to fit inside; the rest is white
     LETTERBOX = "letterbox"
-    #: scaled until the short side fits; the center is kept
+    #: scaled until the short side fits; the center is kept, or a `crop` of it
     CENTER_CROP = "center_crop"
 
 
@@ -33,23 +33,28 @@ class PreprocessSpec:
     height: int
     width: int
     geometry: Geometry = Geometry.STRETCH
+    #: share of the short side that a center crop keeps: 0.875 if 224 of 256 pixels are cropped
+    crop: float = 1.0
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
         """Parse the JSON values of a bundle. Raise BundleError for unknown fields and values."""
         try:
-            spec = cls(int(data["height"]), int(data["width"]), Geometry(data["geometry"]))
+            crop = float(data.get("crop", 1.0))
+            spec = cls(int(data["height"]), int(data["width"]), Geometry(data["geometry"]), crop)
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(f"preprocessing spec {data!r} is not understood: {error}") from error
         if unknown := set(data) - set(asdict(spec)):
             raise BundleError(f"preprocessing spec has unknown fields: {', '.join(sorted(unknown))}")
         if not (1 <= spec.height <= 4096 and 1 <= spec.width <= 4096):
             raise BundleError(f"preprocessing size {spec.height}x{spec.width} is outside 1..4096")
+        if not 0 < spec.crop <= 1 or (spec.crop < 1 and spec.geometry is not Geometry.CENTER_CROP):
+            raise BundleError(f"preprocessing crop {spec.crop:g} is not a share of the short side of a center crop")
         return spec
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON values."""
-        return asdict(self)
+        """Return JSON values; without `crop` if it is 1, as in earlier bundles."""
+        return {name: value for name, value in asdict(self).items() if (name, value) != ("crop", 1.0)}
 
     @property
     def decode_side(self) -> int:
@@ -86,7 +91,7 @@ def source_box(width: int, height: int, spec: PreprocessSpec) -> Box:
     if spec.geometry is Geometry.STRETCH:
         return (0.0, 0.0, float(width), float(height))
     if spec.geometry is Geometry.CENTER_CROP:
-        scale = min(width / spec.width, height / spec.height)
+        scale = min(width / spec.width, height / spec.height) * spec.crop
         left, top = (width - spec.width * scale) / 2, (height - spec.height * scale) / 2
         return (left, top, left + spec.width * scale, top + spec.height * scale)
     left_px, top_px, right_px, bottom_px = _letterbox(width, height, spec)

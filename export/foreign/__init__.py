@@ -1,0 +1,1 @@
+"""Make a bundle of a graph that another tool exported."""

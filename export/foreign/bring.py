@@ -1,0 +1,209 @@
+"""Make a bundle of a foreign graph: decide, wrap, prove, write."""
+
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from export.foreign.batch import fixed_batch, freed
+from export.foreign.choices import Activation, Choices, Options, choose
+from export.foreign.graph_facts import GraphFacts, Layout, last_operator, load_graph, read_facts
+from export.foreign.pictures import pictures
+from export.foreign.reference import Original, Values, activation_of, mask_of, prepared, scores_of
+from export.foreign.wrap import wrap
+from export.proof.golden import golden_samples
+from export.proof.predict import predict
+from export.write import check_destination, write, write_checked
+from tagmill.bundles.metadata import GOLDEN, WIDEST, BundleSpec, Precision, check_name
+from tagmill.errors import BundleError, InputError
+from tagmill.tasks.base import Prediction
+from worker.inference.golden_check import EIGHT_BITS, EXACT, TEN_BITS
+from worker.inference.session import Session
+
+#: largest difference of a score, and share of mask pixels, by precision
+TOLERANCES = {Precision.FP32: EXACT, Precision.FP16: TEN_BITS, Precision.INT8: EIGHT_BITS}
+#: most bytes of a file that protobuf reads
+LARGEST = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Imported:
+    """The written bundle, how it was understood, and how far it is from the original graph."""
+
+    spec: BundleSpec
+    #: what was read or guessed, in words
+    notes: tuple[str, ...]
+    #: pictures that both were compared on
+    pictures: int
+    #: largest difference of one score or number of an embedding
+    difference: float
+    #: share of mask pixels with another label; None for a model without masks
+    mask_difference: float | None
+
+
+def import_bundle(
+    graph: Path, out: Path, given: Options, name: str | None = None, samples: Path | None = None
+) -> Imported:
+    """Write the bundle `out`, which answers as the graph does on pictures. Write nothing if it does not.
+
+    Raise InputError for a graph or options that cannot be used, and BundleError if the bundle answers otherwise.
+    """
+    check_destination(out)
+    check_name(name or out.stem)
+    model = load_graph(graph)
+    facts = read_facts(model, graph)
+    choices = choose(facts, given, graph)
+    images = pictures(samples, choices.preprocess)
+    answers = _answers(model, facts, choices, images, graph)
+    notes = list(choices.guesses)
+    activation = Activation.NONE
+    if choices.output is not None:
+        activation = choices.activation or _activation(model, choices, answers, notes)
+    model = _with_free_batch(model, facts, choices, images, notes)
+    wrapped = wrap(model, facts, choices, activation)
+    spec = _describe(name or out.stem, graph, model, choices, answers, activation)
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder) / out.name
+        write(wrapped, spec.to_metadata(), scratch)
+        session = Session(scratch, device="cpu")
+        found = predict(session, images)
+        difference, mask_difference = _compare(choices, answers, activation, found)
+        _require(difference, mask_difference, spec.precision, len(images))
+        golden = golden_samples(session, images, wrapped.ByteSize()).to_text()
+    proof = {"images": len(images), "max_difference": difference, "mask_difference": mask_difference}
+    spec = replace(spec, provenance=spec.provenance | {"parity": proof})
+    write_checked(wrapped, spec.to_metadata() | {GOLDEN: golden}, out)
+    return Imported(spec, tuple(notes), len(images), difference, mask_difference)
+
+
+def _answers(
+    model: onnx.ModelProto, facts: GraphFacts, choices: Choices, images: NDArray[np.uint8], graph: Path
+) -> Values:
+    try:
+        return Original(model, facts, choices).run(images)
+    except Exception as error:  # ONNX Runtime's exceptions have no common base
+        reason = str(error).strip().partition("\n")[0][:300]
+        raise InputError(f"{graph}: ONNX Runtime {onnxruntime.__version__} does not run it: {reason}") from error
+
+
+def _activation(model: onnx.ModelProto, choices: Choices, answers: Values, notes: list[str]) -> Activation:
+    raw = answers[str(choices.output)]
+    if choices.task.gives_masks and raw.ndim == 3:
+        return Activation.NONE  # a label for each pixel
+    axis = _channels(choices, raw)
+    found, why = activation_of(raw, last_operator(model, str(choices.output)), choices.task.multilabel, axis)
+    notes.append(f"{why}; --activation says otherwise")
+    return found
+
+
+def _channels(choices: Choices, raw: NDArray[Any]) -> int:
+    """Return the axis of the labels in an output."""
+    return raw.ndim - 1 if choices.task.gives_masks and choices.layout is Layout.NHWC else 1
+
+
+def _with_free_batch(
+    model: onnx.ModelProto, facts: GraphFacts, choices: Choices, images: NDArray[np.uint8], notes: list[str]
+) -> onnx.ModelProto:
+    fixed = fixed_batch(model, facts.image.name)
+    if not fixed:
+        return model
+    free = freed(model, facts.image.name, prepared(images[:1], facts, choices))
+    if free is not None:
+        notes.append(f"it was exported for {fixed} image{'s' if fixed > 1 else ''} at a time, and takes any number now")
+        return free
+    notes.append(f"it takes {fixed} image{'s' if fixed > 1 else ''} at a time: smaller calls are filled up")
+    return model
+
+
+def _describe(
+    name: str, graph: Path, model: onnx.ModelProto, choices: Choices, answers: Values, activation: Activation
+) -> BundleSpec:
+    for wanted, found in ((choices.output, len(choices.labels)), (choices.embedding, None)):
+        if wanted is not None and found is not None:
+            raw = answers[wanted]
+            width = raw.shape[_channels(choices, raw)] if raw.ndim != 3 else found
+            if width != found:
+                raise InputError(f"--labels names {found}, but the output {wanted} has {width} values for each image")
+    width = 0
+    if choices.embedding is not None:
+        width = int(np.prod(answers[choices.embedding].shape[1:]))
+        if width > WIDEST:
+            raise InputError(
+                f"--embedding {choices.embedding}: has {width} numbers, and at most {WIDEST} are stored; name a "
+                "narrower output, such as one behind a projection"
+            )
+    how = {
+        "layout": str(choices.layout),
+        "scale": choices.scale,
+        "mean": list(choices.mean),
+        "std": list(choices.std),
+        "bgr": choices.bgr,
+        "activation": str(activation),
+        "output": choices.output,
+        "embedding": choices.embedding,
+    }
+    return BundleSpec(
+        name=name,
+        task=choices.task,
+        labels=choices.labels,
+        preprocess=choices.preprocess,
+        background=choices.task.background(choices.labels),
+        precision=_precision(model),
+        embedding=width,
+        provenance={
+            "recipe": "import",
+            "arch": graph.name,
+            "imported_as": how,
+            "exported_with": {"producer": f"{model.producer_name} {model.producer_version}".strip(),
+                              "onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__},
+        },
+    )  # fmt: skip
+
+
+def _precision(model: onnx.ModelProto) -> Precision:
+    if any(
+        node.op_type in {"QuantizeLinear", "DynamicQuantizeLinear", "DequantizeLinear"} for node in model.graph.node
+    ):
+        return Precision.INT8
+    half = any(entry.data_type == TensorProto.FLOAT16 for entry in model.graph.initializer)
+    return Precision.FP16 if half else Precision.FP32
+
+
+def _compare(
+    choices: Choices, answers: Values, activation: Activation, found: Prediction
+) -> tuple[float, float | None]:
+    """Return the largest difference of a score or number, and the share of mask pixels that differ."""
+    largest, mask_difference = 0.0, None
+    if choices.output is not None and not choices.task.gives_masks:
+        raw = answers[choices.output]
+        expected = scores_of(raw.reshape(len(raw), -1), activation)
+        largest = float(np.nan_to_num(np.abs(expected - found.scores), nan=np.inf).max())
+    if choices.output is not None and choices.task.gives_masks:
+        assert found.mask is not None
+        mask_difference = float((mask_of(answers[choices.output], choices) != found.mask).mean())
+    if choices.embedding is not None:
+        assert found.embedding is not None
+        raw = answers[choices.embedding].reshape(len(found.embedding), -1).astype(np.float64)
+        expected = raw / np.maximum(np.linalg.norm(raw, axis=1, keepdims=True), 1e-12)
+        largest = max(largest, float(np.nan_to_num(np.abs(expected - found.embedding), nan=np.inf).max()))
+    return largest, mask_difference
+
+
+def _require(difference: float, mask_difference: float | None, precision: Precision, images: int) -> None:
+    allowed = TOLERANCES[precision]
+    if not difference <= allowed.score:
+        raise BundleError(
+            f"the bundle differs from the graph by {difference:.2g} in a score ({allowed.score:g} allowed, {images} "
+            "pictures), or its outputs are no numbers: no bundle written"
+        )
+    if mask_difference is not None and mask_difference > allowed.mask:
+        raise BundleError(
+            f"the bundle gives another label than the graph to {mask_difference:.2%} of the pixels ({allowed.mask:.1%} "
+            f"allowed, {images} pictures): no bundle written"
+        )

@@ -1,0 +1,270 @@
+"""Decide how a foreign graph is used: what it says itself, what its tool wrote beside it, what the user says."""
+
+import json
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from export.foreign.graph_facts import INPUT_TYPES, GraphFacts, Layout, Value
+from export.foreign.labels import labels_of, names_in_metadata
+from tagmill.errors import InputError
+from tagmill.images.preprocess import Geometry, PreprocessSpec
+from tagmill.tasks.base import Task
+from tagmill.tasks.classify import CLASSIFY
+from tagmill.tasks.embed import EMBED
+from tagmill.tasks.multilabel import MULTILABEL
+from tagmill.tasks.segment import SEGMENT
+
+#: share of the short side that the evaluation of torchvision and timm keeps
+CROP = 0.875
+#: how most of torchvision's and timm's networks were trained: mean and standard deviation of pixels from 0 to 1
+IMAGENET = "--mean 0.485,0.456,0.406 --std 0.229,0.224,0.225"
+#: files that tools write beside a graph
+SIDECARS = ("preprocessor_config.json", "config.json")
+
+
+class Activation(StrEnum):
+    """What turns the graph's output into scores from 0 to 1."""
+
+    SOFTMAX = "softmax"
+    SIGMOID = "sigmoid"
+    #: the output is scores already
+    NONE = "none"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user says; None and () for what is to be read or guessed."""
+
+    labels: tuple[str, ...] = ()
+    size: tuple[int, int] | None = None
+    layout: Layout | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    scale: float | None = None
+    bgr: bool | None = None
+    geometry: Geometry | None = None
+    crop: float | None = None
+    activation: Activation | None = None
+    task: Task | None = None
+    output: str | None = None
+    embedding: str | None = None
+
+
+@dataclass(frozen=True)
+class Choices:
+    """How a graph is used."""
+
+    task: Task
+    labels: tuple[str, ...]
+    preprocess: PreprocessSpec
+    layout: Layout
+    #: pixels of 0..255 are multiplied by it, then the mean is taken off, and the rest is divided by the deviation
+    scale: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    bgr: bool
+    #: the output with the scores; None for the task `embed`
+    output: str | None
+    #: None: decided by the values of the output
+    activation: Activation | None
+    #: the output, or inner value, with the embedding; None: there is none
+    embedding: str | None
+    #: what was guessed, in words
+    guesses: tuple[str, ...]
+
+
+def choose(facts: GraphFacts, given: Options, path: Path) -> Choices:
+    """Return how the graph is used. Raise InputError, which names the option, for what only the user knows."""
+    guesses: list[str] = []
+    given, said = _with_sidecars(given, path.parent)
+    guesses += said
+    labels = given.labels or names_in_metadata(facts.metadata)
+    ultralytics = facts.metadata.get("task", "") if names_in_metadata(facts.metadata) else ""
+    if ultralytics not in {"", "classify"}:
+        raise InputError(f"{path}: is an Ultralytics model for {ultralytics}; only those for classify can be imported")
+    layout = given.layout or facts.layout
+    if layout is None:
+        raise InputError(f"{path}: its shape does not show where the channels are; give --layout nchw or nhwc")
+    task, output = _task_and_output(facts, given, labels, layout, path)
+    if task.least_labels and not labels:
+        raise InputError(f"{path}: does not name its labels; give --labels FILE with a label a line, in its order")
+    geometry, crop = _geometry(given, layout, bool(ultralytics), guesses)
+    height, width = _size(facts, given, layout, path)
+    scale, mean, std = _normalization(facts, given, bool(ultralytics), path, guesses)
+    return Choices(
+        task=task,
+        labels=labels,
+        preprocess=PreprocessSpec(height, width, geometry, crop),
+        layout=layout,
+        scale=scale,
+        mean=mean,
+        std=std,
+        bgr=facts.bgr if given.bgr is None else given.bgr,
+        output=output,
+        activation=given.activation,
+        embedding=given.embedding,
+        guesses=tuple(guesses),
+    )
+
+
+def _task_and_output(
+    facts: GraphFacts, given: Options, labels: tuple[str, ...], layout: Layout, path: Path
+) -> tuple[Task, str | None]:
+    if given.task is EMBED:
+        if not given.embedding:
+            raise InputError("--task embed needs --embedding OUTPUT; outputs are " + _named(facts.outputs))
+        return EMBED, None
+    outputs = [value for value in facts.outputs if value.name != given.embedding]
+    if given.output is not None:
+        chosen = next((value for value in outputs if value.name == given.output), None)
+        if chosen is None:
+            raise InputError(f"--output {given.output}: the graph has {_named(facts.outputs)}")
+    else:
+        fitting = [value for value in outputs if _fits(value, len(labels), given.task)]
+        if len(fitting) != 1:
+            wanted = f"{len(labels)} labels" if labels else "labels"
+            raise InputError(
+                f"{path}: {len(fitting) or 'none'} of its outputs fits {wanted}; name one with --output: it has "
+                f"{_named(facts.outputs)}"
+            )
+        (chosen,) = fitting
+    if given.task is not None:
+        return given.task, chosen.name
+    if chosen.shape is not None and len(chosen.shape) >= 3 and not _is_vector(chosen):
+        return SEGMENT, chosen.name
+    return (MULTILABEL if given.activation is Activation.SIGMOID else CLASSIFY), chosen.name
+
+
+def _fits(value: Value, labels: int, task: Task | None) -> bool:
+    """Return whether an output may be the scores of the labels, or a mask of them."""
+    if value.shape is None:
+        return True
+    if task is not None and task.gives_masks != (len(value.shape) > 2 and not _is_vector(value)):
+        return False
+    if len(value.shape) == 3:
+        return True  # a label for each pixel
+    channels = (value.shape[1],) if len(value.shape) == 2 or _is_vector(value) else (value.shape[1], value.shape[-1])
+    return len(value.shape) in {2, 4} and (not labels or None in channels or labels in channels)
+
+
+def _is_vector(value: Value) -> bool:
+    """Return whether the shape is [N, C, 1, 1]."""
+    return value.shape is not None and len(value.shape) == 4 and value.shape[2:] == (1, 1)
+
+
+def _named(values: tuple[Value, ...]) -> str:
+    return ", ".join(f"{value.name} {list(value.shape or ())}".replace("None", "?") for value in values)
+
+
+def _size(facts: GraphFacts, given: Options, layout: Layout, path: Path) -> tuple[int, int]:
+    shape = facts.image.shape or ()
+    sides = shape[1:3] if layout is Layout.NHWC else shape[2:4]
+    fixed = (sides[0], sides[1]) if sides[0] and sides[1] else None
+    size = given.size or fixed or facts.size
+    if size is None:
+        raise InputError(f"{path}: takes images of any size; give the one it was trained for with --input-size 224")
+    if fixed and size != fixed:
+        raise InputError(f"--input-size {size[0]}x{size[1]}: the graph takes {fixed[0]}x{fixed[1]} alone")
+    return size
+
+
+def _geometry(given: Options, layout: Layout, ultralytics: bool, guesses: list[str]) -> tuple[Geometry, float]:
+    if given.geometry is not None:
+        return given.geometry, (given.crop or 1.0) if given.geometry is Geometry.CENTER_CROP else 1.0
+    if ultralytics:
+        return Geometry.CENTER_CROP, 1.0
+    if layout is Layout.NHWC:
+        guesses.append("images are stretched to its size, as Keras does; --resize says otherwise")
+        return Geometry.STRETCH, 1.0
+    crop = given.crop or CROP
+    guesses.append(f"the center of an image is cropped, {crop:g} of its short side, as torchvision and timm do; "
+                   "--resize says otherwise")  # fmt: skip
+    return Geometry.CENTER_CROP, crop
+
+
+def _normalization(
+    facts: GraphFacts, given: Options, ultralytics: bool, path: Path, guesses: list[str]
+) -> tuple[float, tuple[float, ...], tuple[float, ...]]:
+    if given.mean is not None or given.std is not None or given.scale is not None:
+        scale = given.scale if given.scale is not None else _usual_scale(given)
+        return scale, _three(given.mean, 0.0), _three(given.std, 1.0)
+    if facts.range is not None:
+        scale, mean, std = facts.range
+        return scale, (mean,) * 3, (std,) * 3
+    if ultralytics:
+        return 1 / 255, (0.0,) * 3, (1.0,) * 3
+    if INPUT_TYPES[facts.image.kind] == "uint8":
+        return 1.0, (0.0,) * 3, (1.0,) * 3
+    if facts.first_arithmetic:
+        guesses.append(
+            f"the graph begins with {facts.first_arithmetic} of a constant: it normalizes pixels itself, and gets "
+            "levels of 0 to 255; --scale, --mean and --std say otherwise"
+        )
+        return 1.0, (0.0,) * 3, (1.0,) * 3
+    raise InputError(
+        f"{path}: does not say how pixels are normalized; give {IMAGENET} (torchvision, most of timm), "
+        "--mean 0.5 --std 0.5, or --scale 1 for levels of 0 to 255"
+    )
+
+
+def _usual_scale(given: Options) -> float:
+    """Return the scale that fits a mean and a deviation: none above 1 are shares, else levels of 0 to 255."""
+    return 1.0 if max((*(given.mean or ()), *(given.std or ())), default=0.0) > 1.0 else 1 / 255
+
+
+def _three(values: tuple[float, ...] | None, default: float) -> tuple[float, ...]:
+    found = values or (default,)
+    return tuple(found) * 3 if len(found) == 1 else tuple(found)
+
+
+def _with_sidecars(given: Options, folder: Path) -> tuple[Options, list[str]]:
+    """Fill in what Hugging Face's and timm's files beside the graph say, and say so."""
+    said = []
+    for name in SIDECARS:
+        try:
+            content: Any = json.loads((folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if not isinstance(content, dict):
+            continue
+        before, given = given, _filled(given, content)
+        if given != before:
+            said.append(f"{name} beside the graph says how images are prepared or what labels are called")
+    return given, said
+
+
+def _filled(given: Options, content: dict[str, Any]) -> Options:
+    found: dict[str, Any] = {}
+    if not given.labels:
+        try:
+            found["labels"] = labels_of(content if "id2label" in content or "label_names" in content else None)
+        except ValueError:
+            pass
+    if given.mean is None and given.std is None and given.scale is None:
+        config = content.get("pretrained_cfg", content)  # timm's config.json
+        mean, std = config.get("image_mean", config.get("mean")), config.get("image_std", config.get("std"))
+        if isinstance(mean, list) and isinstance(std, list):
+            found |= {"mean": tuple(map(float, mean)), "std": tuple(map(float, std))}
+            found["scale"] = float(content.get("rescale_factor", 1 / 255))
+    if given.geometry is None:
+        crop = _crop(content)
+        if crop is not None:
+            found |= {"geometry": Geometry.CENTER_CROP, "crop": given.crop or crop}
+        elif content.get("do_resize"):
+            found["geometry"] = Geometry.STRETCH
+    return replace(given, **found)
+
+
+def _crop(content: dict[str, Any]) -> float | None:
+    """Return the share of the short side that Hugging Face's or timm's evaluation keeps; None without a crop."""
+    timm = content.get("pretrained_cfg")
+    if isinstance(timm, dict) and "crop_pct" in timm:
+        return min(1.0, float(timm["crop_pct"]))
+    if not content.get("do_center_crop"):
+        return None
+    try:
+        return min(1.0, float(content["crop_size"]["height"] / content["size"]["shortest_edge"]))
+    except (KeyError, TypeError, ZeroDivisionError):
+        return 1.0
