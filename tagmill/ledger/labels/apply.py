@@ -8,6 +8,7 @@ label set is never a model of a run: workers would look for its bundle. The runs
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,7 @@ from tagmill.db.schema import embedding, run, run_model
 from tagmill.db.vectors import vectors_of
 from tagmill.errors import InputError, NothingToDo
 from tagmill.ledger import catalog
-from tagmill.ledger.labels.rows import ResultWriter
+from tagmill.ledger.labels.rows import Answers, ResultWriter
 from tagmill.registry.label_sets import RegisteredLabelSet
 
 #: images of a transaction
@@ -93,8 +94,9 @@ def apply_label_set(
     total = _count(engine, found) if of_runs is None else len(of_runs)
     writing = ResultWriter(engine, found, writer)
     done = Applied()
-    for ids in _chunks(engine, found, of_runs):
-        _apply_chunk(engine, found, writing, ids, runs, done)
+    labeled = ((ids, _labeled(engine, found, writing, ids)) for ids in _chunks(engine, found, of_runs))
+    for ids, answers in _made_ahead(labeled):
+        _write(engine, found, writing, ids, answers, runs, done)
         done.images += len(ids)
         progress(done.images, total)
     if not done.images:
@@ -105,13 +107,24 @@ def apply_label_set(
     return done
 
 
-def _apply_chunk(
-    engine: Engine, found: RegisteredLabelSet, writing: ResultWriter, ids: Ids, runs: Sequence[int], done: Applied
-) -> None:
+def _labeled(engine: Engine, found: RegisteredLabelSet, writing: ResultWriter, ids: Ids) -> Answers:
+    """Return the results that some images lack."""
     with reading(engine, snapshot=False) as connection:
         missing, batches = writing.missing(connection, ids)
         images, vectors = vectors_of(connection, found.base_id, missing.tolist())
-    answers = writing.answers(images, vectors, batches)
+    return writing.answers(images, vectors, batches)
+
+
+def _write(
+    engine: Engine,
+    found: RegisteredLabelSet,
+    writing: ResultWriter,
+    ids: Ids,
+    answers: Answers,
+    runs: Sequence[int],
+    done: Applied,
+) -> None:
+    """Write results and what the catalog shows of some images in one transaction, and count them in `done`."""
     try:
         with engine.begin() as connection:
             written = writing.write_new(connection, answers)
@@ -123,6 +136,15 @@ def _apply_chunk(
     done.labeled += written
     done.unknown += answers.unknown
     done.shown += shown
+
+
+def _made_ahead(items: Iterator[tuple[Ids, Answers]]) -> Iterator[tuple[Ids, Answers]]:
+    """Yield items while a thread makes the next one: the database writes some images while it reads others."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(next, items, None)
+        while (item := waiting.result()) is not None:
+            waiting = pool.submit(next, items, None)
+            yield item
 
 
 def _show(connection: Connection, found: RegisteredLabelSet, ids: Ids, runs: Sequence[int]) -> int:
