@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Engine
 
 from export.labelset.key_csv import KEYS, read_key_csv
+from tagmill.cli.commands import missing_extra
 from tagmill.cli.progress import Display
 from tagmill.errors import InputError
 from tagmill.labelsets.fit import CLIP_TEMPERATURE, fit_examples, use_vectors
@@ -41,8 +42,10 @@ def from_examples(
     if _names_keys(source):
         words, vectors = _embedded_keys(engine, base, source)
     else:
-        from export.labelset.pictures import embed_pictures  # loads ONNX Runtime, which keys do not need
-
+        try:
+            from export.labelset.pictures import embed_pictures
+        except ModuleNotFoundError as error:  # without ONNX Runtime, keys are still examples
+            raise missing_extra("labelset create", error, "cpu") from error
         words, vectors = embed_pictures(settings, base, bundle, source, display)
     labels = tuple(sorted(set(words)))
     _check_labels(source, labels)

@@ -1,17 +1,21 @@
 """Label sets over embeddings in SQL: results and catalog as of any model, again and again, by several at once."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from threading import Barrier, Thread
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, make_url, text
 from support.embeddings import embedding_model, store, unit
 
 from producer.output.query import ResultQuery
 from producer.output.read.models import run_models
 from producer.output.result_set import select_results
+from tagmill.db.connection import connect
+from tagmill.db.migrate import upgrade
+from tagmill.db.roles import Kind, grant_role
 from tagmill.errors import InputError, NothingToDo
 from tagmill.labelsets.label_set import LabelSet, Threshold
 from tagmill.ledger.catalog import rebuild
@@ -177,6 +181,31 @@ def test_two_calls_at_the_same_time_write_each_result_once(stored: Engine, monke
     assert [one.images for one in done] == [500, 500]
     assert sum(one.labeled for one in done) == 500
     assert len(shown(stored)) == 500
+
+
+@pytest.fixture
+def producer(postgres_url: str) -> Iterator[Engine]:
+    """An engine of a role that may do what a producer may, on a database with a model and two images."""
+    owner = connect(postgres_url)
+    upgrade(owner)
+    store(owner, embedding_model(owner, WIDTH), {"a": near(0), "b": near(1)})
+    with owner.begin() as connection:
+        connection.execute(text("CREATE ROLE labeler LOGIN"))
+        grant_role(connection, Kind.PRODUCER, "labeler")
+    engine = connect(make_url(postgres_url).set(username="labeler").render_as_string())
+    yield engine
+    engine.dispose()
+    with owner.begin() as connection:
+        connection.execute(text("DROP OWNED BY labeler"))
+        connection.execute(text("DROP ROLE labeler"))
+    owner.dispose()
+
+
+def test_the_role_of_producers_creates_and_applies_label_sets(producer: Engine) -> None:
+    base = base_model(producer, "looks")
+    for labels in (("hat", "shoe"), ("cap", "boot")):
+        assert apply(producer, label_set(producer, base, labels)).shown == 2
+    assert shown(producer) == {"a": ("cap", 2, 1), "b": ("boot", 2, 1)}
 
 
 def test_a_label_set_is_no_model_for_workers(engine: Engine) -> None:
