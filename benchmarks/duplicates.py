@@ -35,7 +35,7 @@ from tagmill.db.connection import connect
 from tagmill.db.migrate import upgrade
 from tagmill.search.duplicates.find import Search, find_duplicates
 from tagmill.search.duplicates.hashes import distances
-from tagmill.search.duplicates.pairs import PER_BIT
+from tagmill.search.duplicates.pairs import COPY_SCORE, PER_BIT
 
 WIDTH = 256
 ORIGINAL = "original"
@@ -143,7 +143,11 @@ def main() -> None:
         choosing = read([Path(path) for path in chosen], min(200, len(chosen)), features, Path(one))
         projection = PCA(WIDTH, random_state=options.seed).fit(choosing.features[choosing.kind == ORIGINAL])
         reached = np.quantile(scores(choosing, embedded(projection, choosing)), 0.02)
-        print(f"98 % of the copies of {min(200, len(chosen))} of {len(chosen):,} other photos reach {reached:.3f}")
+        share = (scores(choosing, embedded(projection, choosing)) >= COPY_SCORE).mean()
+        print(
+            f"98 % of the copies of {min(200, len(chosen))} of {len(chosen):,} other photos reach {reached:.3f}, "
+            f"and {share:.1%} the {COPY_SCORE:g} of the command"
+        )
         photos = read(measured, options.copied, features, Path(other))
         print(report(photos, search(photos, embedded(projection, photos), Path(other))))
 

@@ -142,13 +142,13 @@ class Tagmill(Contender):
         with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             left = text("SELECT count(*) FROM batch WHERE status <> 'done'")
             wait_until(lambda: connection.execute(left).scalar_one() == 0, 900, "the run to be done")
-            ended = connection.execute(text("SELECT max(finished_at) FROM batch")).scalar_one()
+            ended, cpu = connection.execute(text("SELECT max(finished_at), sum(cpu_seconds) FROM batch")).one()
             tagged = connection.execute(text("SELECT count(*) FROM run_image WHERE status = 'tagged'")).scalar_one()
         if tagged != len(job.files):
             raise RuntimeError(
                 f"{self.name}: {tagged} of {len(job.files)} images were tagged:\n{self.worker.log[-2000:]}"
             )
-        return Timed(tagged, ended - started)
+        return Timed(tagged, ended - started, cpu)
 
 
 class NaiveCelery(Contender):

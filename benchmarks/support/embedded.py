@@ -21,10 +21,11 @@ def measure(job: Job) -> Timed:
             settings, [str(manifest)], [Path(bundle) for bundle in job.bundles], 64, lambda progress: None
         )
         with done.engine.connect() as connection:
-            first, last = connection.execute(text("SELECT min(started_at), max(finished_at) FROM batch")).one()
+            spans = "SELECT min(started_at), max(finished_at), sum(cpu_seconds) FROM batch"
+            first, last, cpu = connection.execute(text(spans)).one()
             images = connection.execute(text("SELECT count(*) FROM run_image WHERE status = 'tagged'")).scalar_one()
         done.engine.dispose()
-        return Timed(images, last - first)
+        return Timed(images, last - first, cpu)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,8 @@ class Timed:
 
     images: int
     seconds: float
+    #: seconds of all cores that the worker took for the batches; 0: not known
+    cpu_seconds: float = 0.0
 
 
 def main(work: Callable[[Job], Timed]) -> None:

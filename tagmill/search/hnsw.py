@@ -31,7 +31,7 @@ _STATE = text("""
     WHERE pg_class.relname = :name AND pg_index.indrelid = 'embedding'::regclass
 """)
 _PROGRESS = text("""
-    SELECT tuples_done, tuples_total FROM pg_stat_progress_create_index WHERE relid = 'embedding'::regclass
+    SELECT tuples_done FROM pg_stat_progress_create_index WHERE relid = 'embedding'::regclass
 """)
 
 
@@ -71,12 +71,14 @@ def create_index(engine: Engine, model: Model, build: Build, report: Report) -> 
         if has_index(connection, model):
             return False
         connection.execute(text(f"DROP INDEX CONCURRENTLY IF EXISTS {index_name(model)}"))
+        rows = text("SELECT count(*) FROM embedding WHERE model_id = :model")
+        total = connection.execute(rows, {"model": model.id}).scalar_one()
         statement = text(f"""
             CREATE INDEX CONCURRENTLY {index_name(model)} ON embedding
             USING hnsw ((vector::halfvec({width_of(model):d})) halfvec_cosine_ops)
             WITH (m = {M}, ef_construction = {EF_CONSTRUCTION}) WHERE model_id = {model.id:d}
         """)
-        with _settings(connection, build), _watched(engine, report):
+        with _settings(connection, build), _watched(engine, total, report):
             connection.execute(statement)
     return True
 
@@ -124,16 +126,15 @@ def _settings(connection: Connection, build: Build) -> Iterator[None]:
 
 
 @contextmanager
-def _watched(engine: Engine, report: Report) -> Iterator[None]:
-    """Tell how far the build is, from another connection."""
+def _watched(engine: Engine, total: int, report: Report) -> Iterator[None]:
+    """Tell how far the build is, from another connection. pgvector does not say how many rows there are."""
     ended = threading.Event()
 
     def look() -> None:
         with _outside_transaction(engine) as connection:
             while not ended.wait(LOOK_SECONDS):
-                row = connection.execute(_PROGRESS).first()
-                if row is not None and row.tuples_total:
-                    report(row.tuples_done, row.tuples_total)
+                if (done := connection.execute(_PROGRESS).scalar()) is not None:
+                    report(min(done, total), total)
 
     thread = threading.Thread(target=look, daemon=True)
     thread.start()
