@@ -29,17 +29,21 @@ def compared_models(engine: Engine, run_id: int, reference: int, wanted: Sequenc
         wanted = sorted(common)
     else:
         notes = []
-    pairs = [(_chosen(engine, sides[0], name), _chosen(engine, sides[1], name)) for name in dict.fromkeys(wanted)]
-    for name, pair in zip(dict.fromkeys(wanted), pairs, strict=True):
-        notes += _versions(name, pair, sides, (run_id, reference))
-        _check_alike(pair)
-    return pairs, notes
+    pairs: dict[tuple[int, int], Pair] = {}
+    for name in wanted:
+        pair = (_chosen(engine, sides[0], name), _chosen(engine, sides[1], name))
+        ids = (pair[0].id, pair[1].id)
+        if ids not in pairs:  # NAME and NAME@VERSION may be the same model
+            _check_alike(pair)
+            pairs[ids] = pair
+            notes += _versions(name, pair, sides, (run_id, reference))
+    return list(pairs.values()), notes
 
 
 def _chosen(engine: Engine, pinned: Sequence[Model], wanted: str) -> Model:
     """Return the newest of the pinned models that fits.
 
-    A model that the run was not submitted with may have results for its images, too: label sets are applied later.
+    Another model, which the run was not submitted with, may have results for its images, too.
     """
     fitting = [found for found in pinned if normalize(wanted) in (found.name, found.title)]
     return fitting[-1] if fitting else resolve(engine, wanted)

@@ -66,9 +66,10 @@ def test_every_command_runs_with_its_role(
             assert trouble not in process.log
     assert sum(row["status"] == "tagged" for row in site.rows(done["run"])) == 11
     assert tagmill_json("run", "status", cancelled, env=producer)["tagged"] == 11
+    tagmill("drift", done["run"], "--reference", cancelled, env=producer)
     tagmill("db", "rebuild", env=owner)
     with psycopg.connect(libpq_url(login(owner_url, "t_reader"))) as connection:
-        for view in ("catalog_labels", "catalog_masks", "catalog_changes", "run_image"):
+        for view in ("catalog_labels", "catalog_masks", "catalog_changes", "run_image", "run_drift"):
             assert connection.execute(f"SELECT * FROM {view} LIMIT 1".encode()).fetchone(), view
 
 

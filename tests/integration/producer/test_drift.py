@@ -102,7 +102,8 @@ def test_identical_runs_are_at_zero_and_a_run_is_at_zero_from_itself(engine: Eng
     model = classifier(engine)
     runs = [drifting_run(engine, [model], BEFORE) for _ in range(2)]
     for reference in runs:
-        found = compare_runs(engine, Comparison(runs[1], reference, by=("seller",)))
+        found = compare_runs(engine, Comparison(runs[1], reference, ("kinds", "kinds@1"), by=("seller",)))
+        assert len(found.models) == 1
         assert not found.drifted
         assert found.notes == ()
         for group in found.models[0].groups:
