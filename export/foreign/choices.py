@@ -1,13 +1,14 @@
 """Decide how a foreign graph is used: what it says itself, what its tool wrote beside it, what the user says."""
 
-import json
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+
+from onnx import TensorProto
 
 from export.foreign.graph_facts import INPUT_TYPES, GraphFacts, Layout, Value
-from export.foreign.labels import labels_of, names_in_metadata
+from export.foreign.labels import names_in_metadata
+from export.foreign.sidecars import Beside, read_sidecars
 from tagmill.errors import InputError
 from tagmill.images.preprocess import Geometry, PreprocessSpec
 from tagmill.tasks.base import Task
@@ -20,8 +21,8 @@ from tagmill.tasks.segment import SEGMENT
 CROP = 0.875
 #: how most of torchvision's and timm's networks were trained: mean and standard deviation of pixels from 0 to 1
 IMAGENET = "--mean 0.485,0.456,0.406 --std 0.229,0.224,0.225"
-#: files that tools write beside a graph
-SIDECARS = ("preprocessor_config.json", "config.json")
+#: element types of labels
+WHOLE = {TensorProto.INT64, TensorProto.INT32, TensorProto.UINT8}
 
 
 class Activation(StrEnum):
@@ -78,8 +79,9 @@ class Choices:
 def choose(facts: GraphFacts, given: Options, path: Path) -> Choices:
     """Return how the graph is used. Raise InputError, which names the option, for what only the user knows."""
     guesses: list[str] = []
-    given, said = _with_sidecars(given, path.parent)
-    guesses += said
+    _check_options(facts, given)
+    beside = read_sidecars(path.parent)
+    given = _completed(given, beside, guesses)
     labels = given.labels or names_in_metadata(facts.metadata)
     ultralytics = facts.metadata.get("task", "") if names_in_metadata(facts.metadata) else ""
     if ultralytics not in {"", "classify"}:
@@ -91,7 +93,7 @@ def choose(facts: GraphFacts, given: Options, path: Path) -> Choices:
     if task.least_labels and not labels:
         raise InputError(f"{path}: does not name its labels; give --labels FILE with a label a line, in its order")
     geometry, crop = _geometry(given, layout, bool(ultralytics), guesses)
-    height, width = _size(facts, given, layout, path)
+    height, width = _size(facts, given, layout, beside.size, path)
     scale, mean, std = _normalization(facts, given, bool(ultralytics), path, guesses)
     return Choices(
         task=task,
@@ -107,6 +109,28 @@ def choose(facts: GraphFacts, given: Options, path: Path) -> Choices:
         embedding=given.embedding,
         guesses=tuple(guesses),
     )
+
+
+def _check_options(facts: GraphFacts, given: Options) -> None:
+    """Raise InputError for options that would change nothing."""
+    if given.crop and given.geometry not in {None, Geometry.CENTER_CROP}:
+        raise InputError(f"--crop {given.crop:g}: only --resize center-crop crops; leave one of them out")
+    if INPUT_TYPES[facts.image.kind] == "uint8" and (given.mean or given.std or given.scale is not None):
+        raise InputError("--mean, --std and --scale: the graph takes pixels of 0 to 255 as uint8; leave them out")
+
+
+def _completed(given: Options, beside: Beside, guesses: list[str]) -> Options:
+    """Fill in what files beside the graph say and the user does not, and say so."""
+    found = replace(given, labels=given.labels or beside.labels, bgr=beside.bgr if given.bgr is None else given.bgr)
+    if given.mean is None and given.std is None and given.scale is None and beside.scale is not None:
+        found = replace(found, mean=beside.mean, std=beside.std, scale=beside.scale)
+    if given.geometry is None and beside.geometry is not None and not (given.crop and beside.crop is None):
+        found = replace(found, geometry=beside.geometry, crop=given.crop or beside.crop)
+    if found != given or beside.size:
+        guesses.append(
+            f"{' and '.join(beside.files)} beside the graph: labels and how images are prepared are read there"
+        )
+    return found
 
 
 def _task_and_output(
@@ -144,7 +168,7 @@ def _fits(value: Value, labels: int, task: Task | None) -> bool:
     if task is not None and task.gives_masks != (len(value.shape) > 2 and not _is_vector(value)):
         return False
     if len(value.shape) == 3:
-        return True  # a label for each pixel
+        return value.kind in WHOLE or (task is not None and task.gives_masks)  # a label for each pixel
     channels = (value.shape[1],) if len(value.shape) == 2 or _is_vector(value) else (value.shape[1], value.shape[-1])
     return len(value.shape) in {2, 4} and (not labels or None in channels or labels in channels)
 
@@ -158,11 +182,13 @@ def _named(values: tuple[Value, ...]) -> str:
     return ", ".join(f"{value.name} {list(value.shape or ())}".replace("None", "?") for value in values)
 
 
-def _size(facts: GraphFacts, given: Options, layout: Layout, path: Path) -> tuple[int, int]:
+def _size(
+    facts: GraphFacts, given: Options, layout: Layout, beside: tuple[int, int] | None, path: Path
+) -> tuple[int, int]:
     shape = facts.image.shape or ()
     sides = shape[1:3] if layout is Layout.NHWC else shape[2:4]
     fixed = (sides[0], sides[1]) if sides[0] and sides[1] else None
-    size = given.size or fixed or facts.size
+    size = given.size or fixed or facts.size or beside
     if size is None:
         raise InputError(f"{path}: takes images of any size; give the one it was trained for with --input-size 224")
     if fixed and size != fixed:
@@ -172,10 +198,10 @@ def _size(facts: GraphFacts, given: Options, layout: Layout, path: Path) -> tupl
 
 def _geometry(given: Options, layout: Layout, ultralytics: bool, guesses: list[str]) -> tuple[Geometry, float]:
     if given.geometry is not None:
-        return given.geometry, (given.crop or 1.0) if given.geometry is Geometry.CENTER_CROP else 1.0
+        return given.geometry, (given.crop or CROP) if given.geometry is Geometry.CENTER_CROP else 1.0
     if ultralytics:
-        return Geometry.CENTER_CROP, 1.0
-    if layout is Layout.NHWC:
+        return Geometry.CENTER_CROP, given.crop or 1.0
+    if layout is Layout.NHWC and not given.crop:
         guesses.append("images are stretched to its size, as Keras does; --resize says otherwise")
         return Geometry.STRETCH, 1.0
     crop = given.crop or CROP
@@ -188,7 +214,11 @@ def _normalization(
     facts: GraphFacts, given: Options, ultralytics: bool, path: Path, guesses: list[str]
 ) -> tuple[float, tuple[float, ...], tuple[float, ...]]:
     if given.mean is not None or given.std is not None or given.scale is not None:
-        scale = given.scale if given.scale is not None else _usual_scale(given)
+        scale = given.scale
+        if scale is None:
+            scale = _usual_scale(given)
+            levels = "0 to 1" if scale < 1 else "0 to 255"
+            guesses.append(f"--mean and --std are of pixels from {levels}; --scale says otherwise")
         return scale, _three(given.mean, 0.0), _three(given.std, 1.0)
     if facts.range is not None:
         scale, mean, std = facts.range
@@ -217,54 +247,3 @@ def _usual_scale(given: Options) -> float:
 def _three(values: tuple[float, ...] | None, default: float) -> tuple[float, ...]:
     found = values or (default,)
     return tuple(found) * 3 if len(found) == 1 else tuple(found)
-
-
-def _with_sidecars(given: Options, folder: Path) -> tuple[Options, list[str]]:
-    """Fill in what Hugging Face's and timm's files beside the graph say, and say so."""
-    said = []
-    for name in SIDECARS:
-        try:
-            content: Any = json.loads((folder / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        if not isinstance(content, dict):
-            continue
-        before, given = given, _filled(given, content)
-        if given != before:
-            said.append(f"{name} beside the graph says how images are prepared or what labels are called")
-    return given, said
-
-
-def _filled(given: Options, content: dict[str, Any]) -> Options:
-    found: dict[str, Any] = {}
-    if not given.labels:
-        try:
-            found["labels"] = labels_of(content if "id2label" in content or "label_names" in content else None)
-        except ValueError:
-            pass
-    if given.mean is None and given.std is None and given.scale is None:
-        config = content.get("pretrained_cfg", content)  # timm's config.json
-        mean, std = config.get("image_mean", config.get("mean")), config.get("image_std", config.get("std"))
-        if isinstance(mean, list) and isinstance(std, list):
-            found |= {"mean": tuple(map(float, mean)), "std": tuple(map(float, std))}
-            found["scale"] = float(content.get("rescale_factor", 1 / 255))
-    if given.geometry is None:
-        crop = _crop(content)
-        if crop is not None:
-            found |= {"geometry": Geometry.CENTER_CROP, "crop": given.crop or crop}
-        elif content.get("do_resize"):
-            found["geometry"] = Geometry.STRETCH
-    return replace(given, **found)
-
-
-def _crop(content: dict[str, Any]) -> float | None:
-    """Return the share of the short side that Hugging Face's or timm's evaluation keeps; None without a crop."""
-    timm = content.get("pretrained_cfg")
-    if isinstance(timm, dict) and "crop_pct" in timm:
-        return min(1.0, float(timm["crop_pct"]))
-    if not content.get("do_center_crop"):
-        return None
-    try:
-        return min(1.0, float(content["crop_size"]["height"] / content["size"]["shortest_edge"]))
-    except (KeyError, TypeError, ZeroDivisionError):
-        return 1.0

@@ -19,6 +19,8 @@ RANGES = {
     "Normalized_0_1": (1 / 255, 0.0, 1.0),
     "Normalized_1_1": (1 / 255, 0.5, 0.5),
 }
+#: operators that leave pixels where they are
+_SAME_SHAPE = {"Identity", "Cast", "Sub", "Div", "Mul", "Add", "BatchNormalization"}
 
 
 class Layout(StrEnum):
@@ -89,7 +91,7 @@ def read_facts(model: onnx.ModelProto, path: Path) -> GraphFacts:
             "uint8 of four dimensions"
         )
     metadata = {entry.key: entry.value for entry in model.metadata_props}
-    layout = _layout(model, image.shape)
+    layout = _layout(model, image.name, image.shape)
     return GraphFacts(
         image=image,
         outputs=tuple(_value(entry) for entry in model.graph.output),
@@ -120,15 +122,37 @@ def _value(entry: onnx.ValueInfoProto) -> Value:
     return Value(entry.name, tensor.elem_type, shape)
 
 
-def _layout(model: onnx.ModelProto, shape: tuple[int | None, ...]) -> Layout | None:
+def _layout(model: onnx.ModelProto, image: str, shape: tuple[int | None, ...]) -> Layout | None:
     dims = next(entry for entry in model.graph.input if len(entry.type.tensor_type.shape.dim) == 4)
     denoted = [dim.denotation for dim in dims.type.tensor_type.shape.dim]
     if "DATA_CHANNEL" in denoted:
         return Layout.NCHW if denoted.index("DATA_CHANNEL") == 1 else Layout.NHWC
     first, last = shape[1] == 3, shape[3] == 3
     if first == last:
-        return None
+        return _layout_of_first_convolution(model, image)
     return Layout.NCHW if first else Layout.NHWC
+
+
+def _layout_of_first_convolution(model: onnx.ModelProto, name: str) -> Layout | None:
+    """Return the layout of pixels that reach a convolution, which reads NCHW (onnx/docs/Operators.md), or None.
+
+    Hugging Face's graphs leave all sides free, the channels, too.
+    """
+    layout = Layout.NCHW
+    for node in model.graph.node:  # in the order in which they run
+        if name not in node.input:
+            continue
+        if node.op_type == "Conv":
+            return layout
+        if node.op_type == "Transpose":
+            perm = next((list(entry.ints) for entry in node.attribute if entry.name == "perm"), [])
+            if perm != [0, 3, 1, 2] or layout is Layout.NHWC:
+                return None
+            layout = Layout.NHWC
+        elif node.op_type not in _SAME_SHAPE:
+            continue
+        name = node.output[0]
+    return None
 
 
 def _size(shape: tuple[int | None, ...], layout: Layout | None, metadata: dict[str, str]) -> tuple[int, int] | None:

@@ -6,14 +6,31 @@ from pathlib import Path
 from typing import Any
 
 from tagmill.errors import InputError
+from tagmill.text import normalize
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
-    """Return the labels of a file in the order of the graph's outputs.
+    """Return the labels of a file in the order of the graph's outputs, each in its one spelling.
 
     It holds a label a line, a JSON list, a JSON object from number to label, or such an object under `id2label` or
-    `label_names`, as Hugging Face's config.json does. Raise InputError for anything else.
+    `label_names`, as Hugging Face's config.json does. Raise InputError for anything else, and for a label that is
+    there twice.
     """
+    found = tuple(map(normalize, _read(path)))
+    if not found:
+        raise InputError(f"--labels {path}: is empty; write a label a line, in the order of the graph's outputs")
+    places: dict[str, int] = {}
+    for number, label in enumerate(found):
+        if label in places:
+            raise InputError(
+                f"--labels {path}: label {label!r} is there twice, as number {places[label]} and {number} from 0; each "
+                "may be there only once, so give one another name"
+            )
+        places[label] = number
+    return found
+
+
+def _read(path: Path) -> tuple[str, ...]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

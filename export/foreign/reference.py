@@ -12,6 +12,8 @@ from export.foreign.choices import Activation, Choices
 from export.foreign.graph_facts import INPUT_TYPES, GraphFacts, Layout
 
 Values = Mapping[str, NDArray[Any]]
+#: images of one call: 200 at once would need gigabytes
+BATCH = 16
 
 
 def prepared(images: NDArray[np.uint8], facts: GraphFacts, choices: Choices) -> NDArray[Any]:
@@ -40,10 +42,11 @@ class Original:
         """Return the outputs for uint8 [N, H, W, 3] RGB, N of any size."""
         pixels, parts = prepared(images, self._facts, self._choices), []
         names = [entry.name for entry in self._session.get_outputs()]
-        size = self._fixed or len(pixels)
+        size = self._fixed or BATCH
         for start in range(0, len(pixels), size):
             part = pixels[start : start + size]
-            padded = np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])
+            missing = self._fixed - len(part) if self._fixed else 0
+            padded = np.concatenate([part, np.repeat(part[-1:], missing, axis=0)])
             parts.append([found[: len(part)] for found in self._session.run(names, {self._facts.image.name: padded})])
         return {name: np.concatenate(found) for name, found in zip(names, zip(*parts, strict=True), strict=True)}
 
@@ -74,21 +77,34 @@ def activation_of(raw: NDArray[Any], operator: str, multilabel: bool, axis: int 
     return chosen, f"its outputs are logits ({values.min():.3g} to {values.max():.3g}), so they get a {chosen}"
 
 
-def mask_of(raw: NDArray[Any], choices: Choices) -> NDArray[np.uint8]:
-    """Return the label of each pixel, uint8 [N, height, width], for a segmenter's output.
+def pixels_of(
+    raw: NDArray[Any], choices: Choices, activation: Activation
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Return the label of each pixel, uint8 [N, height, width], and each label's mean score over its own, [N, labels].
 
-    It is scaled up by OpenCV, bilinear from pixel centers.
+    Scores of pixels are scaled up by OpenCV, bilinear from pixel centers, one image after the other. A label of an
+    output that is labels already has the score 1.
     """
-    if raw.ndim == 3:
-        return raw.astype(np.uint8)
+    masks, means = [], []
+    for image in raw:
+        if image.ndim == 2:
+            mask, best = image.astype(np.int64), np.ones(image.shape)
+        else:
+            mask, best = _best_label(image, choices, activation)
+        areas = np.bincount(mask.ravel(), minlength=len(choices.labels))
+        sums = np.bincount(mask.ravel(), best.ravel(), minlength=len(choices.labels))
+        masks.append(mask.astype(np.uint8))
+        means.append(sums / np.maximum(areas, 1))
+    return np.stack(masks), np.stack(means)
+
+
+def _best_label(
+    image: NDArray[Any], choices: Choices, activation: Activation
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the best label of each pixel and its score, both [height, width]."""
     import cv2
 
-    planes = raw if choices.layout is Layout.NHWC else raw.transpose(0, 2, 3, 1)
+    planes = image.transpose(2, 0, 1) if choices.layout is Layout.NHWC else image
     size = (choices.preprocess.width, choices.preprocess.height)
-    channels = np.ascontiguousarray(planes, np.float32)
-    scaled = [
-        np.stack([cv2.resize(image[..., label], size, interpolation=cv2.INTER_LINEAR)
-                  for label in range(image.shape[2])], axis=2)
-        for image in channels
-    ]  # fmt: skip
-    return np.asarray(np.stack(scaled).argmax(axis=3).astype(np.uint8))
+    scaled = np.stack([cv2.resize(np.ascontiguousarray(plane, np.float32), size) for plane in planes])
+    return np.asarray(scaled.argmax(axis=0)), scores_of(scaled, activation, axis=0).max(axis=0)

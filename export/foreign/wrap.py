@@ -33,14 +33,10 @@ def wrap(model: onnx.ModelProto, facts: GraphFacts, choices: Choices, activation
     converted = _converted(model) if choices.task.gives_masks else model
     wrapped = onnx.compose.add_prefix(converted, THEIRS)
     image = f"{THEIRS}{facts.image.name}"
-    builder = _Builder(wrapped)
+    builder = _Builder(wrapped, image)
     before = builder.preprocess(facts, choices)
     nodes = [*before, *wrapped.graph.node]
     del wrapped.graph.node[:], wrapped.graph.output[:], wrapped.graph.value_info[:]
-    for node in nodes[len(before) :]:
-        for place, name in enumerate(node.input):
-            if name == image:
-                node.input[place] = builder.renamed
     height, width = choices.preprocess.height, choices.preprocess.width
     kept = [entry for entry in wrapped.graph.input if entry.name != image]
     del wrapped.graph.input[:]
@@ -56,18 +52,18 @@ def wrap(model: onnx.ModelProto, facts: GraphFacts, choices: Choices, activation
     if choices.embedding is not None:
         after += builder.embedding(f"{THEIRS}{choices.embedding}")
     wrapped.graph.node.extend([*nodes, *after])
-    del wrapped.metadata_props[:]
+    _forget_machine(wrapped)
     return wrapped
 
 
 class _Builder:
     """Makes nodes, constants and outputs of one graph."""
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, image: str) -> None:
         self._graph = model.graph
         self._opset = next(entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"})
-        #: the value that takes the place of the graph's own input
-        self.renamed = f"{OWN}input"
+        #: the graph's own input, which becomes an inner value, so that graphs inside the graph find it, too
+        self._image = image
 
     def preprocess(self, facts: GraphFacts, choices: Choices) -> list[onnx.NodeProto]:
         """Return the nodes from uint8 RGB of 0..255 to what the graph takes."""
@@ -87,9 +83,11 @@ class _Builder:
         if choices.layout is Layout.NCHW:
             nodes.append(self._node("Transpose", [value], "planes", perm=[0, 3, 1, 2]))
             value = nodes[-1].output[0]
-        to = TensorProto.FLOAT16 if kind == "float16" else None
-        nodes.append(self._node("Cast", [value], "input", to=to) if to else self._node("Identity", [value], "input"))
-        return nodes
+        if kind == "float16":
+            last = helper.make_node("Cast", [value], [self._image], name=f"{OWN}input", to=TensorProto.FLOAT16)
+        else:
+            last = helper.make_node("Identity", [value], [self._image], name=f"{OWN}input")
+        return [*nodes, last]
 
     def scores(self, output: str, labels: int, activation: Activation) -> list[onnx.NodeProto]:
         """Return the nodes from the graph's output to scores [N, labels]."""
@@ -139,7 +137,8 @@ class _Builder:
             axis = {"axis": 1} if activation is Activation.SOFTMAX else {}
             probable = self._node(operator, [resized.output[0]], "probabilities", **axis)
             nodes.append(probable)
-        best = self._node("ArgMax", [probable.output[0]], "best", axis=1, keepdims=0)
+        # Of the logits: large ones have the same sigmoid, 1.
+        best = self._node("ArgMax", [resized.output[0]], "best", axis=1, keepdims=0)
         mask = helper.make_node("Cast", [best.output[0]], [MASK], name=f"{OWN}mask", to=TensorProto.UINT8)
         onehot = self._own_pixels(best.output[0], labels)
         kept = self._node("Mul", [onehot.output[0], probable.output[0]], "own_scores")
@@ -192,6 +191,17 @@ class _Builder:
 
     def _output(self, name: str, kind: int, shape: list[str | int | None]) -> None:
         self._graph.output.append(helper.make_tensor_value_info(name, kind, shape))
+
+
+def _forget_machine(model: onnx.ModelProto) -> None:
+    """Remove what may name the machine of the export, such as the stack traces that PyTorch stores with each node."""
+    del model.metadata_props[:]
+    del model.graph.metadata_props[:]
+    model.doc_string = model.graph.doc_string = ""
+    entries = [*model.graph.node, *model.graph.initializer, *model.graph.input, *model.graph.output, *model.functions]
+    for entry in [*entries, *(node for function in model.functions for node in function.node)]:
+        entry.doc_string = ""
+        del entry.metadata_props[:]
 
 
 def _converted(model: onnx.ModelProto) -> onnx.ModelProto:
