@@ -9,12 +9,13 @@ import onnx
 import onnxruntime
 from torch import nn
 
+from export.graph.activation_map import FeatureMap, find_feature_map
 from export.graph.embedding import Projection, fit_projection
 from export.graph.svm_graph import build_svc_graph
 from export.graph.torch_graph import OPSET, build_graph
 from export.precision.reduce import Comparison, OpenSession, reduce_precision
 from export.proof.golden import golden_samples
-from export.proof.parity import Parity, check_embedding, compare, torch_reference
+from export.proof.parity import Parity, check_activation_map, check_embedding, compare, torch_reference
 from export.proof.sample_images import labeled_images, sample_images, training_images
 from export.write import check_destination, write, write_checked
 from tagmill.bundles.metadata import GOLDEN, WIDEST, BundleSpec, Precision, check_name
@@ -24,6 +25,9 @@ from training.annotations.folders import short_name
 from training.checkpoint import Checkpoint, load
 from training.models.svm import SupportVectors
 from worker.inference.session import Session
+
+#: images that show where a network averages its features
+PROBED = 4
 
 
 @dataclass(frozen=True)
@@ -46,13 +50,14 @@ def export_bundle(
     precision: Precision = Precision.FP32,
     top_k: int = 0,
     embedding: int = 0,
+    activation_map: bool = False,
     display: Display | None = None,
 ) -> ExportResult:
     """Write the checkpoint of `run` as the bundle `out`, proven on real images. Write nothing if a proof fails.
 
     `samples` is a folder of images to use instead of the run's own; `embedding` is the width of the output of that
-    name, 0 for none. Raise InputError for options that the run does not allow, and BundleError if the graph differs
-    from torch or a lower precision loses too much.
+    name, 0 for none; `activation_map` adds that output. Raise InputError for options that the run does not allow, and
+    BundleError if the graph differs from torch or a lower precision loses too much.
     """
     checkpoint = load(run)
     check_destination(out)
@@ -60,13 +65,15 @@ def export_bundle(
     _check_top_k(checkpoint, top_k)
     _check_precision(checkpoint, precision)
     _check_embedding(checkpoint, embedding)
+    _check_activation_map(checkpoint, activation_map)
     images = sample_images(checkpoint, samples)
-    spec = replace(describe(checkpoint, name or out.stem), embedding=embedding)
+    spec = replace(describe(checkpoint, name or out.stem), embedding=embedding, activation_map=activation_map)
     network = checkpoint.network()
     projection = None
     if embedding:
         projection = fit_projection(network, training_images(checkpoint, samples), embedding, checkpoint.seed)
-    fp32_graph = _build_graph(network, spec, top_k, projection)
+    place = find_feature_map(network, images[:PROBED]) if activation_map else None
+    fp32_graph = _build_graph(network, spec, top_k, projection, place)
     reference = torch_reference(network, spec)
     with tempfile.TemporaryDirectory() as folder:
         open_session = _session_opener(spec, Path(folder) / out.name)
@@ -74,6 +81,8 @@ def export_bundle(
         parity.check()
         if projection:
             check_embedding(open_session(fp32_graph, Precision.FP32), network, projection, images)
+        if place:
+            check_activation_map(open_session(fp32_graph, Precision.FP32), network, place, images)
         graph, comparison = fp32_graph, None
         if precision is not Precision.FP32:
             data = labeled_images(checkpoint, display or Display())
@@ -88,10 +97,12 @@ def export_bundle(
     return ExportResult(proven, parity, comparison, ratio)
 
 
-def _build_graph(network: nn.Module, spec: BundleSpec, top_k: int, embedding: Projection | None) -> onnx.ModelProto:
+def _build_graph(
+    network: nn.Module, spec: BundleSpec, top_k: int, embedding: Projection | None, place: FeatureMap | None
+) -> onnx.ModelProto:
     if isinstance(network, SupportVectors):
         return build_svc_graph(network, spec, top_k)
-    return build_graph(network, spec, top_k, embedding)
+    return build_graph(network, spec, top_k, embedding, place)
 
 
 def describe(checkpoint: Checkpoint, name: str) -> BundleSpec:
@@ -145,6 +156,11 @@ def _check_embedding(checkpoint: Checkpoint, width: int) -> None:
         raise InputError("--embedding is what a classifier's last linear layer reads; a segmenter and an SVC have none")
     if width > WIDEST:
         raise InputError(f"--embedding {width}: at most {WIDEST} numbers are stored")
+
+
+def _check_activation_map(checkpoint: Checkpoint, wanted: bool) -> None:
+    if wanted and (checkpoint.task.gives_masks or checkpoint.recipe == "svc"):
+        raise InputError("--activation-map is of a classifier's last feature map; a segmenter and an SVC have none")
 
 
 def _check_top_k(checkpoint: Checkpoint, top_k: int) -> None:

@@ -52,6 +52,17 @@ class Mask:
 
 
 @dataclass(frozen=True)
+class ActivationMap:
+    """Where in the part of an image that a model saw the evidence for its best label is."""
+
+    #: in cells
+    height: int
+    width: int
+    #: a byte for each cell, row by row: 0 none, 255 the strongest evidence in the image
+    levels: bytes
+
+
+@dataclass(frozen=True)
 class InferenceRow:
     """One model's result for one image's bytes."""
 
@@ -62,6 +73,8 @@ class InferenceRow:
     masks: tuple[Mask, ...]
     #: float32 [D] of unit length, of a bundle that gives one
     embedding: "NDArray[np.float32] | None" = field(default=None, compare=False)
+    #: uint8 [h, w]: where its best label comes from, of a bundle that says so
+    activation_map: "NDArray[np.uint8] | None" = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

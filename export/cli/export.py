@@ -17,9 +17,10 @@ from export.cli.options import FILE, FOLDER
 @click.option("--top-k", type=click.IntRange(1), help="Let the graph pick the best K labels of each image.")
 @click.option("--embedding", type=click.IntRange(1), metavar="WIDTH",
               help="Also give an embedding of each image: so many numbers, for `tagmill similar`.")  # fmt: skip
+@click.option("--activation-map", is_flag=True, help="Also give a small map of where the best label comes from.")
 def export(
     run: Path, out: Path, name: str | None, samples: Path | None, precision: str, top_k: int | None,
-    embedding: int | None,
+    embedding: int | None, activation_map: bool,
 ) -> None:  # fmt: skip
     """Make a bundle out of a training run.
 
@@ -30,7 +31,8 @@ def export(
     from export.build import export_bundle
     from tagmill.bundles.metadata import Precision
 
-    done = export_bundle(run, out, name, samples, Precision(precision), top_k or 0, embedding or 0)
+    options = (Precision(precision), top_k or 0, embedding or 0, activation_map)
+    done = export_bundle(run, out, name, samples, *options)
     spec, parity = done.spec, done.parity
     masks = "" if parity.mask_difference is None else f", masks by {parity.mask_difference:.4%} of the pixels"
     click.echo(

@@ -7,10 +7,11 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from export.graph.activation_map import FeatureMap, Localized
 from export.graph.embedding import Embedded, Projection
 from tagmill.bundles.metadata import INPUT, BundleSpec
 from tagmill.errors import BundleError
-from tagmill.tasks.base import EMBEDDING, MASK, SCORES, TOP_LABELS, TOP_SCORES, Task
+from tagmill.tasks.base import ACTIVATION_MAP, EMBEDDING, MASK, SCORES, TOP_LABELS, TOP_SCORES, Task
 
 #: opset of the graph; ONNX Runtime 1.23 and newer read it
 OPSET = 20
@@ -27,22 +28,28 @@ def pixels(images: Tensor) -> Tensor:
 class ClassifyGraph(nn.Module):
     """From images to softmax or sigmoid scores at the bundle's temperature.
 
-    With `top_k` it also gives the best labels, with `embedding` an embedding.
+    With `top_k` it also gives the best labels, with `embedding` an embedding, with `place` an activation map.
     """
 
     def __init__(
-        self, network: nn.Module, task: Task, temperature: float, top_k: int, embedding: Projection | None
+        self,
+        network: nn.Module,
+        task: Task,
+        temperature: float,
+        top_k: int,
+        embedding: Projection | None,
+        place: FeatureMap | None,
     ) -> None:
         super().__init__()
-        self.network = Embedded(network, embedding) if embedding else network
-        self.embeds = embedding is not None
+        embedded = Embedded(network, embedding) if embedding else network
+        self.network = Localized(embedded, place) if place else embedded
         self.multilabel = task.multilabel
         self.temperature = temperature
         self.top_k = top_k
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         found = self.network(pixels(images))
-        logits, *further = found if self.embeds else (found,)
+        logits, *further = found if isinstance(found, tuple) else (found,)
         logits = logits / self.temperature
         scores = logits.sigmoid() if self.multilabel else logits.softmax(1)
         # ONNX's TopK puts the first of equal scores first, as a stable sort does.
@@ -73,18 +80,23 @@ class SegmentGraph(nn.Module):
 
 
 def build_graph(
-    network: nn.Module, spec: BundleSpec, top_k: int = 0, embedding: Projection | None = None
+    network: nn.Module,
+    spec: BundleSpec,
+    top_k: int = 0,
+    embedding: Projection | None = None,
+    place: FeatureMap | None = None,
 ) -> onnx.ModelProto:
     """Return the graph, with a free batch size. The same weights give the same bytes.
 
-    `embedding` gives a classifier's graph the output of that name.
+    `embedding` gives a classifier's graph the output of that name, and `place` an activation map.
     """
     if spec.task.gives_masks:
         graph: nn.Module = SegmentGraph(network, len(spec.labels), spec.temperature)
         outputs = [MASK, SCORES]
     else:
-        graph = ClassifyGraph(network, spec.task, spec.temperature, top_k, embedding)
-        outputs = [SCORES, *([TOP_SCORES, TOP_LABELS] if top_k else []), *([EMBEDDING] if embedding else [])]
+        graph = ClassifyGraph(network, spec.task, spec.temperature, top_k, embedding, place)
+        outputs = [SCORES, *([TOP_SCORES, TOP_LABELS] if top_k else [])]
+        outputs += [*([EMBEDDING] if embedding else []), *([ACTIVATION_MAP] if place else [])]
     # In training mode batch normalization would use the statistics of the example.
     graph.eval()
     # torch.export would take an example batch of 1 for a fixed size.

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from export.graph.activation_map import LEVELS, FeatureMap, MapTap
 from export.graph.embedding import FeatureTap, Projection
 from export.proof.predict import predict
 from tagmill.bundles.metadata import BundleSpec
@@ -19,6 +20,8 @@ from worker.inference.session import Session
 SCORE_TOLERANCE = 1e-4
 #: largest share of mask pixels that may differ: those where two labels are about equally likely
 MASK_TOLERANCE = 1e-3
+#: levels of 255 that a cell of an activation map may be off
+LEVEL_TOLERANCE = 2
 #: images of one call; a smaller last call shows that the batch size is free
 BATCH = 16
 
@@ -105,6 +108,31 @@ def check_embedding(session: Session, network: nn.Module, projection: Projection
         raise BundleError(
             f"the exported graph differs from torch by {difference:.2g} in an embedding ({SCORE_TOLERANCE:g} allowed, "
             f"{len(images)} images): no bundle written"
+        )
+
+
+def check_activation_map(session: Session, network: nn.Module, place: FeatureMap, images: NDArray[np.uint8]) -> None:
+    """Raise BundleError if the activation maps of uint8 [N, H, W, 3] differ from those that torch and NumPy give.
+
+    They are compared where both have the same best label: one of two labels that are equally likely has another map.
+    """
+    tap = MapTap(place)
+    try:
+        found = [(part.argmax(1).numpy(), tap.take().numpy()) for part in logits(network, images)]
+    finally:
+        tap.close()
+    best, features = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    weights = place.head.weight.detach().numpy()[best]
+    evidence = np.maximum(np.einsum("nf,nfhw->nhw", weights, features), 0)
+    expected = np.rint(LEVELS * evidence / np.maximum(evidence.max((1, 2), keepdims=True), 1e-12))
+    answered = predict(session, images)
+    assert answered.activation_map is not None, "the bundle says that it gives one"
+    same = answered.scores.argmax(1) == best
+    off = np.abs(expected - answered.activation_map)[same] > LEVEL_TOLERANCE
+    if off.size and off.mean() > MASK_TOLERANCE:
+        raise BundleError(
+            f"the exported graph differs from torch in {off.mean():.2%} of the cells of its activation maps "
+            f"({MASK_TOLERANCE:.1%} allowed, {len(images)} images): no bundle written"
         )
 
 

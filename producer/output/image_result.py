@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tagmill.records import Mask
+from tagmill.records import ActivationMap, Mask
 from tagmill.registry.models import Model
 
 
@@ -29,3 +29,5 @@ class ImageResult:
     run_id: int = 0
     #: the further columns of its manifest, as the text of a JSON object
     extra: str | None = None
+    #: of the best label, by model name; only where they are asked for
+    maps: Mapping[str, ActivationMap] = field(default_factory=dict)

@@ -7,6 +7,7 @@ from typing import Any
 from producer.output.image_result import ImageResult
 from producer.output.shown import shown_extra
 from producer.report.measure.figures import ModelFigures
+from producer.report.preview.activation_maps import shown_map
 from producer.report.preview.outlines import Detail, outline, view_box
 from tagmill.extra import parse_extra, text_of
 from tagmill.images.preprocess import PreprocessSpec
@@ -28,6 +29,7 @@ def model_table(figures: ModelFigures) -> dict[str, Any]:
     return {
         "name": figures.name,
         "masks": masks,
+        "maps": bool(figures.model.spec.get("activation_map")),
         "judged": figures.judged,
         "multilabel": figures.task.multilabel,
         "labels": [legible(label) for label in figures.model.labels],
@@ -71,7 +73,7 @@ class RowWriter:
         ]
 
     def _answer(self, number: int, result: ImageResult) -> list[Any]:
-        """Return certainty, number of labels given, labels with scores, and outlines, of one model."""
+        """Return certainty, number of labels given, labels with scores, outlines, areas and map, of one model."""
         figures, numbers = self._models[number], self._numbers[number]
         labels, masks = result.labels.get(figures.name, []), result.masks.get(figures.name, [])
         certainty = figures.task.certainty(labels, masks)
@@ -84,6 +86,9 @@ class RowWriter:
                 [outline(found, self._specs[number], result.width, result.height, self._detail) for found in masks]
             )
             answer.append([_thousandths(found.area_share) for found in masks])
+        elif (found_map := result.maps.get(figures.name)) and result.width and result.height:
+            size = (result.width, result.height)
+            answer += [[], [], shown_map(found_map, self._specs[number], *size, self._detail)]
         return answer
 
     def _columns(self, result: ImageResult) -> list[list[str]]:

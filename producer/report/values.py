@@ -51,6 +51,7 @@ def page_values(
         "chunk": CHUNK,
         "certainty_said": f"How certain a model is: {certainty}." if certainty else "",
         "has_masks": any(found.task.gives_masks for found in figures.models),
+        "has_maps": any(found.model.spec.get("activation_map") for found in figures.models),
         "read": _clock(progress.read_at),
         "version": version("tagmill"),
     }

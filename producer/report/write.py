@@ -68,7 +68,9 @@ def write_report(
     with bar("reading results", progress.images) as advance:
         chosen = _measure(engine, run_id, models, figures, options, advance)
     values = page_values(progress, run_cost(progress, settings), figures, chosen, options.seed) | drift
-    results = (one for one in read_results(engine, run_id, models) if one.position in chosen.positions)
+    with_maps = any(found.model.spec.get("activation_map") for found in figures.models)
+    read = read_results(engine, run_id, models, with_maps=with_maps)
+    results = (one for one in read if one.position in chosen.positions)
     shown = len(chosen.positions)
     rows = RowWriter(figures.models, options.truth, shown)
     with bar("making thumbnails", shown) as advance:

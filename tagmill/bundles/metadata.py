@@ -63,6 +63,8 @@ class BundleSpec:
     precision: Precision = Precision.FP32
     #: width of the graph's output `embedding`; 0: it has none
     embedding: int = 0
+    #: whether the graph has the output `activation_map`
+    activation_map: bool = False
 
     def __post_init__(self) -> None:
         # Labels in their one spelling, whatever graph they come from: an exported one, or one that was made elsewhere.
@@ -101,6 +103,7 @@ class BundleSpec:
             "provenance": self.provenance,
             "precision": self.precision,
             "embedding": self.embedding,
+            "activation_map": self.activation_map,
         }
         return {"tagmill": LAYOUT} | {key: json.dumps(value, sort_keys=True) for key, value in values.items()}
 
@@ -124,6 +127,7 @@ class BundleSpec:
                 # Older bundles lack it: they are float32.
                 precision=Precision(value.get("precision", Precision.FP32)),
                 embedding=int(value.get("embedding", 0)),
+                activation_map=bool(value.get("activation_map", False)),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BundleError(f"bundle metadata is not understood: {error!r}") from error

@@ -49,6 +49,7 @@ _COMPLETED = {
     "further_label": "INSERT",
     "result_mask": "INSERT",
     "embedding": "INSERT",
+    "activation_map": "INSERT",
     "known_file": "INSERT",
     "known_url": "INSERT, UPDATE",
     "repeated_image": "INSERT",

@@ -348,6 +348,19 @@ embedding = Table(
     Column("vector", Vector, nullable=False),
 )
 
+#: Where in an image the evidence for its best label is: what its bundle's output `activation_map` gave for it.
+activation_map = Table(
+    "activation_map",
+    metadata,
+    Column("image_id", BigId, primary_key=True, autoincrement=False),
+    Column("model_id", Integer, primary_key=True, autoincrement=False),
+    #: in cells; the map covers what the model saw of the image
+    Column("height", SmallInteger, nullable=False),
+    Column("width", SmallInteger, nullable=False),
+    #: a byte for each cell, row by row: 0 none, 255 the strongest evidence in the image
+    Column("levels", LargeBinary, nullable=False),
+)
+
 #: The groups that `tagmill duplicates` found last, in the catalog and in runs.
 duplicate_image = Table(
     "duplicate_image",

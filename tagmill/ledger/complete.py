@@ -14,6 +14,7 @@ from tagmill.db.names import ids_of
 from tagmill.db.schema import (
     LABELS,
     BatchStatus,
+    activation_map,
     batch,
     batch_failure,
     batch_outcome,
@@ -74,6 +75,7 @@ _MASK = (
     *("area_share", "box_left", "box_top", "box_right", "box_bottom", "score"),
 )
 _VECTOR = ("image_id", "model_id", "vector")
+_MAP = ("image_id", "model_id", "height", "width", "levels")
 _FAILURE = ("run_id", "position", "batch_id", "error_code", "error_detail")
 _COUNT = ("run_id", "batch_id", "error_code", "images")
 
@@ -117,6 +119,8 @@ def complete(engine: Engine, claimed: Claim, result: BatchResult, worker: str) -
         insert_rows(connection, result_mask, _MASK, masks)
         vectors = [(*at, rows.vectors[key]) for key, at in written.items() if key in rows.vectors]
         insert_rows(connection, embedding, _VECTOR, vectors)
+        maps = [(*at, *rows.maps[key]) for key, at in written.items() if key in rows.maps]
+        insert_rows(connection, activation_map, _MAP, maps)
         files = sorted({file.identity: ids[file.sha256] for file in result.files}.items())
         insert_new(connection, known_file, _FILE, files)
         urls = {url.location: (ids[url.sha256], url.etag, url.last_modified) for url in result.urls}
@@ -160,10 +164,11 @@ class _Rows:
         self.images = sorted({(row.sha256, row.width, row.height, row.format, row.bytes) for row in result.images})
         #: (image sha256, model id) -> values of `_RESULT` from its fifth on
         self.answers: dict[tuple[str, int], tuple[Any, ...]] = {}
-        #: the same key -> values of `_LABEL`, `_MASK` and `_VECTOR` from their third on
+        #: the same key -> values of `_LABEL`, `_MASK`, `_VECTOR` and `_MAP` from their third on
         self.further: dict[tuple[str, int], list[tuple[Any, ...]]] = {}
         self.masks: dict[tuple[str, int], list[tuple[Any, ...]]] = {}
         self.vectors: dict[tuple[str, int], Any] = {}
+        self.maps: dict[tuple[str, int], tuple[int, int, bytes]] = {}
         for row in result.inferences:
             key, best = (row.image_sha256, models[row.model_sha256]), row.labels[:LABELS]
             empty = _NO_LABELS[len(best) :]
@@ -174,6 +179,8 @@ class _Rows:
                 self.further[key] = [(rank, labels[text], score) for rank, (text, score) in ranked]
             if row.embedding is not None:
                 self.vectors[key] = row.embedding
+            if row.activation_map is not None:
+                self.maps[key] = (*row.activation_map.shape, row.activation_map.tobytes())
             if row.masks:
                 self.masks[key] = [
                     (labels[m.label], m.rle, m.height, m.width, m.area_share, *m.box, m.score) for m in row.masks

@@ -160,6 +160,7 @@ def _insert(connection: Connection, spec: BundleSpec, sha256: str, name: str, fu
             "precision": spec.precision,
             "thresholds": spec.thresholds,
             "embedding": spec.embedding,
+            "activation_map": spec.activation_map,
             **further,
         },
         "metrics": spec.metrics,

@@ -23,6 +23,7 @@ MASK = "mask"  # uint8 [N, height, width], index into labels
 TOP_SCORES = "top_scores"  # float32 [N, K], best first; only if exported with --top-k
 TOP_LABELS = "top_labels"  # int64 [N, K], index into labels
 EMBEDDING = "embedding"  # float32 [N, D] of unit length; only of a bundle that gives one
+ACTIVATION_MAP = "activation_map"  # uint8 [N, h, w] of the best label; only of a bundle that gives one
 
 Labels = tuple[tuple[str, float], ...]
 
@@ -32,13 +33,14 @@ class Prediction:
     """The outputs of a graph for N images. `scores`: float32 [N, labels]; `mask`: uint8 [N, height, width] or None.
 
     With `labels`, int64 [N, K], `scores` holds the best K alone, best first, each of the label beside it. `embedding`,
-    float32 [N, D], is of unit length.
+    float32 [N, D], is of unit length. `activation_map`, uint8 [N, h, w], says where the best label comes from.
     """
 
     scores: NDArray[np.float32]
     mask: NDArray[np.uint8] | None = None
     labels: NDArray[np.int64] | None = None
     embedding: NDArray[np.float32] | None = None
+    activation_map: NDArray[np.uint8] | None = None
 
     @classmethod
     def join(cls, parts: Sequence[Self]) -> Self:
@@ -48,7 +50,7 @@ class Prediction:
             found = [getattr(part, name) for part in parts]
             return None if found[0] is None else np.concatenate(found)
 
-        return cls(joined("scores"), joined("mask"), joined("labels"), joined("embedding"))
+        return cls(joined("scores"), joined("mask"), joined("labels"), joined("embedding"), joined("activation_map"))
 
     def at(self, chosen: "slice | NDArray[np.int64]") -> "Prediction":
         """Return the predictions of some of the images."""
@@ -56,7 +58,8 @@ class Prediction:
         def part(of: Any) -> Any:
             return None if of is None else of[chosen]
 
-        return Prediction(self.scores[chosen], part(self.mask), part(self.labels), part(self.embedding))
+        further = (self.mask, self.labels, self.embedding, self.activation_map)
+        return Prediction(self.scores[chosen], *map(part, further))
 
 
 @dataclass(frozen=True)

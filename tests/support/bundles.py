@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tagmill.bundles.metadata import INPUT, BundleSpec
 from tagmill.images.preprocess import Geometry, PreprocessSpec
-from tagmill.tasks.base import EMBEDDING, MASK, SCORES, Task
+from tagmill.tasks.base import ACTIVATION_MAP, EMBEDDING, MASK, SCORES, Task
 from tagmill.tasks.classify import CLASSIFY
 from tagmill.tasks.embed import EMBED
 from tagmill.tasks.multilabel import MULTILABEL
@@ -30,10 +30,11 @@ def write_classifier(
     sharpness: float = 20.0,
     temperature: float = 1.0,
     embedding: bool = False,
+    activation_map: bool = False,
 ) -> Path:
     """Write a classifier of the three colors. Another `sharpness` or `temperature` gives another bundle.
 
-    Its embedding is the mean color, scaled to unit length.
+    Its embedding is the mean color, scaled to unit length, and its activation map the red of each pixel.
     """
     nodes = [
         helper.make_node("Cast", [INPUT], ["float"], to=TensorProto.FLOAT),
@@ -49,8 +50,16 @@ def write_classifier(
     if embedding:
         nodes.append(helper.make_node("LpNormalization", ["mean"], [EMBEDDING], axis=1))
         outputs[EMBEDDING] = (TensorProto.FLOAT, ["n", 3])
-    width = 3 if embedding else 0
-    spec = BundleSpec(name, CLASSIFY, COLORS, PreprocessSpec(size, size), temperature=temperature, embedding=width)
+    if activation_map:
+        constants["first"] = np.array(0, dtype=np.int64)
+        nodes.append(helper.make_node("Gather", [INPUT, "first"], [ACTIVATION_MAP], axis=3))
+        outputs[ACTIVATION_MAP] = (TensorProto.UINT8, ["n", size, size])
+    spec = BundleSpec(
+        *(name, CLASSIFY, COLORS, PreprocessSpec(size, size)),
+        temperature=temperature,
+        embedding=3 if embedding else 0,
+        activation_map=activation_map,
+    )
     return _write(path, spec, nodes, constants, outputs)
 
 

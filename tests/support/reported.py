@@ -25,6 +25,8 @@ from tagmill.tasks.segment import SEGMENT
 KINDS = ("hat", "shoe", "</script><b>dress</b>")
 PARTS = ("background", "cloth", "sole")
 INPUT = PreprocessSpec(32, 32)
+#: strongest at the right of the upper row
+MAP = np.array([[0, 128, 255], [0, 0, 64]], dtype=np.uint8)
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Reported:
 
 def models_of(engine: Engine) -> tuple[Model, Model]:
     """Register a classifier with thresholds and a segmenter."""
-    kinds = BundleSpec("kinds", CLASSIFY, KINDS, INPUT, thresholds={"hat": 0.75})
+    kinds = BundleSpec("kinds", CLASSIFY, KINDS, INPUT, thresholds={"hat": 0.75}, activation_map=True)
     parts = BundleSpec("parts", SEGMENT, PARTS, INPUT, background="background")
     return register(engine, kinds, "1" * 64), register(engine, parts, "2" * 64)
 
@@ -89,6 +91,6 @@ def _answers(sha256: str, found: Reported, models: Sequence[Model]) -> list[Infe
         masks = encode_masks(index, [0.0, 0.8, 0.6], PARTS, "background", INPUT, 48, 64)
     labels = ((found.label, found.score), *rest)
     return [
-        InferenceRow(sha256, models[0].sha256, "CPU", labels, ()),
+        InferenceRow(sha256, models[0].sha256, "CPU", labels, (), activation_map=MAP),
         InferenceRow(sha256, models[1].sha256, "CPU", (), masks),
     ]

@@ -13,7 +13,7 @@ from tagmill.bundles.metadata import GOLDEN, INPUT, BundleSpec, Precision, sha25
 from tagmill.bundles.onnx_file import read_metadata
 from tagmill.device import Device
 from tagmill.errors import BundleError
-from tagmill.tasks.base import EMBEDDING, SCORES, TOP_LABELS, TOP_SCORES, Prediction
+from tagmill.tasks.base import ACTIVATION_MAP, EMBEDDING, SCORES, TOP_LABELS, TOP_SCORES, Prediction
 from worker.devices.provider_options import CPU, CUDA, TENSORRT, GpuOptions
 from worker.devices.resolve import resolve_device
 from worker.inference.backend import Backend, Port, library_error
@@ -77,7 +77,8 @@ class Session:
         )
         #: least side in pixels that decoding may shrink an image to
         self.decode_side = self.spec.preprocess.decode_side
-        further = [EMBEDDING] if self.spec.embedding else []
+        given = {EMBEDDING: self.spec.embedding, ACTIVATION_MAP: self.spec.activation_map}
+        further = [name for name, wanted in given.items() if wanted]
         self._outputs = [*self.spec.task.wanted_outputs(0), *further]
         self._best_outputs = [*self.spec.task.wanted_outputs(self.top_k), *further]
         #: most images of one call, once a larger one ran out of memory
@@ -95,7 +96,9 @@ class Session:
         names = self._best_outputs if best_only else self._outputs
         found = dict(zip(names, self._backend.run(names, images, self.calls), strict=True))
         prediction = self.spec.task.prediction(found)
-        return replace(prediction, embedding=found[EMBEDDING]) if EMBEDDING in found else prediction
+        if not (EMBEDDING in found or ACTIVATION_MAP in found):
+            return prediction
+        return replace(prediction, embedding=found.get(EMBEDDING), activation_map=found.get(ACTIVATION_MAP))
 
     def require_scores(self) -> None:
         """Raise BundleError if the scores of black, white and noise are not from 0 to 1.
@@ -152,6 +155,11 @@ def _check_embedding(port: Port | None, width: int, path: Path) -> None:
         raise BundleError(f"{path}: its graph gives no embedding of {width} numbers; export it again")
 
 
+def _check_activation_map(port: Port | None, path: Path) -> None:
+    if port is None or port.dtype != "uint8" or len(port.shape) != 3:
+        raise BundleError(f"{path}: its graph gives no activation map uint8 [N, height, width]; export it again")
+
+
 def _check_graph(backend: Backend, spec: BundleSpec, path: Path) -> int:
     """Return how many top labels the graph returns, or 0. Raise BundleError if its ports do not match `spec`."""
     shape = (spec.preprocess.height, spec.preprocess.width, 3)
@@ -166,6 +174,8 @@ def _check_graph(backend: Backend, spec: BundleSpec, path: Path) -> int:
         raise BundleError(f"{path}: the graph has no output {', '.join(sorted(missing))}; export it again")
     if spec.embedding:
         _check_embedding(outputs.get(EMBEDDING), spec.embedding, path)
+    if spec.activation_map:
+        _check_activation_map(outputs.get(ACTIVATION_MAP), path)
     scores = outputs[SCORES].shape if SCORES in outputs else ()  # () if the graph does not declare it
     if scores and scores[1:] not in {(None,), (len(spec.labels),)}:
         raise BundleError(f"{path}: its scores are not one for each of its {len(spec.labels)} labels; export it again")

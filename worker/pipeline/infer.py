@@ -88,7 +88,9 @@ def _infer_call(session: Session, images: Sequence[BatchImage], largest: int) ->
         for start in range(0, len(images), size):
             _infer_call(session, images[start : start + size], size)
         return
-    embeddings: Sequence[Any] = [None] * len(images) if prediction.embedding is None else list(prediction.embedding)
+    nothing: Sequence[Any] = [None] * len(images)
+    embeddings = nothing if prediction.embedding is None else prediction.embedding
+    maps = nothing if prediction.activation_map is None else prediction.activation_map
     valid = (prediction.scores >= -SLACK) & (prediction.scores <= 1 + SLACK)  # false for what is not a number
     for number, image in enumerate(images):
         if not valid[number].all():
@@ -101,7 +103,7 @@ def _infer_call(session: Session, images: Sequence[BatchImage], largest: int) ->
         facts = image.facts
         assert facts is not None, "it was decoded"
         labels, masks = session.spec.task.rows(session.spec, prediction, number, facts.width, facts.height)
-        row = InferenceRow(facts.sha256, session.sha256, session.provider, labels, masks, embedding)
+        row = InferenceRow(facts.sha256, session.sha256, session.provider, labels, masks, embedding, maps[number])
         image.answers.append(row)
 
 

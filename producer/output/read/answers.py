@@ -9,8 +9,8 @@ from sqlalchemy import Connection, Select, select
 
 from producer.output.read.pages import Columns, by_id
 from tagmill.db.any_of import any_of
-from tagmill.db.schema import LABELS, further_label, label_name, result, result_mask
-from tagmill.records import Mask
+from tagmill.db.schema import LABELS, activation_map, further_label, label_name, result, result_mask
+from tagmill.records import ActivationMap, Mask
 from tagmill.registry.models import Model
 from tagmill.text import normalize
 
@@ -56,6 +56,15 @@ class AnswerReader:
         if masks:
             self._add_masks(answers, masks)
         return answers
+
+    def read_maps(self, connection: Connection, images: Sequence[int]) -> dict[int, dict[str, ActivationMap]]:
+        """Return the activation maps of each image that has any, by image id and model name."""
+        of_these = {"images": images, "models": list(self._models)}
+        maps: dict[int, dict[str, ActivationMap]] = defaultdict(dict)
+        for row in connection.execute(_of_images(tuple(activation_map.c)), of_these):
+            found = ActivationMap(row.height, row.width, bytes(row.levels))
+            maps[row.image_id][self._names[row.model_id]] = found
+        return maps
 
     def _read_words(self, connection: Connection, results: Iterable[Any], further: Iterable[Any], masks: Any) -> None:
         numbers = chain(

@@ -27,11 +27,13 @@ def read_results(
     models: Sequence[Model],
     names: Mapping[str, str] | None = None,
     since: float | None = None,
+    *,
+    with_maps: bool = False,
 ) -> Iterator[ImageResult]:
     """Yield every image of a run in the order of its manifest.
 
     `names` are the names of the models by sha256, as of `unique_names`. With `since`, yield the images whose batch was
-    finished at that time or later, in Unix seconds.
+    finished at that time or later, in Unix seconds. `with_maps` adds their activation maps.
     """
     last, batches = -1, _OpenBatches(run_id, since)
     answering = AnswerReader(models, names or unique_names(models))
@@ -47,11 +49,13 @@ def read_results(
             failed = _failures(connection, run_id, first, last, since)
             images = by_id(connection, IMAGE, tagged.values())
             answers = answering.read(connection, list(images))
+            maps = answering.read_maps(connection, list(images)) if with_maps else {}
         for position, image_key, uri, extra in page:
             if image := images.get(tagged.get(position, -1)):
                 image_id, sha256, width, height = image
                 facts = (sha256, width, height, *answers[image_id], run_id, extra)
-                yield ImageResult(position, image_key, uri, ImageStatus.TAGGED, None, None, *facts)
+                of_image = maps.get(image_id, {})
+                yield ImageResult(position, image_key, uri, ImageStatus.TAGGED, None, None, *facts, maps=of_image)
             elif failure := failed.get(position):
                 yield _failed(run_id, failure, image_key, uri, extra)
             elif since is None:

@@ -17,13 +17,13 @@ function outlinesOf(image) {
   return drawing.childElementCount ? drawing : null;
 }
 
-// Return the thumbnail with outlines, or why there is none.
-function shotOf(image) {
+// Return the thumbnail with the maps of these models and outlines, or why there is none.
+function shotOf(image, mapped = []) {
   const source = thumbnail(image);
   if (source) {
     const shown = element('img', { src: source, alt: '', decoding: 'async', draggable: 'false' });
     const outlines = outlinesOf(image);
-    return outlines ? [shown, outlines] : [shown];
+    return [shown, ...mapped.map(model => mapOf(image, model)), outlines].filter(Boolean);
   }
   const [title, why] = image.status === 'failed' ? [image.code, image.detail] : image.status === 'pending'
     ? ['pending', 'has no outcome yet'] : ['no preview', image.note];
@@ -53,6 +53,6 @@ function cellOf(image, model) {
   said.append(element('span', { class: 'key', title: image.key }, isolated(image.key)));
   const spoken = [title, score === null ? '' : score.toFixed(2), right === false ? `wrong, is ${image.truth.join(', ')}` : '', image.key];
   const button = element('button', { type: 'button', tabindex: '-1', 'aria-label': spoken.filter(Boolean).join(', ') },
-    element('span', { class: 'shot' }, ...shotOf(image)), said);
+    element('span', { class: 'shot' }, ...shotOf(image, field.maps.checked ? [model] : [])), said);
   return element('div', { class: right === false ? 'cell is-wrong' : 'cell', role: 'listitem' }, button);
 }

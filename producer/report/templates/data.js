@@ -24,10 +24,10 @@ function thumbnail(image) {
 function answerOf(image, model) {
   const answer = image.answers[model];
   if (!answer) return null;
-  const [certainty, given, flat, outlines = [], areas = []] = answer;
+  const [certainty, given, flat, outlines = [], areas = [], map = null] = answer;
   const labels = [];
   for (let at = 0; at < flat.length; at += 2) labels.push({ label: flat[at], score: flat[at + 1] / 1000 });
-  return { certainty, given, labels, outlines, areas };
+  return { certainty, given, labels, outlines, areas, map };
 }
 
 // Return whether a model is right about an image; null if that is not known.

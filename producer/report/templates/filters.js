@@ -1,6 +1,6 @@
 // Search, filters and order.
 
-const field = Object.fromEntries(['search', 'model', 'label', 'truth', 'least', 'most', 'outcome', 'order', 'outlines'].map(id => [id, byId(id)]));
+const field = Object.fromEntries(['search', 'model', 'label', 'truth', 'least', 'most', 'outcome', 'order', 'outlines', 'maps'].map(id => [id, byId(id)]));
 const form = byId('filters');
 for (const image of images) image.lower = image.key.toLowerCase();
 
@@ -37,6 +37,7 @@ function fillFields() {
   const orders = [['uncertain', 'least certain'], ['certain', 'most certain'], ['manifest', 'manifest']];
   options(field.order, tables.truth ? [['wrong', 'wrong first'], ...orders] : orders);
   byId('outlines-field').hidden = !tables.models.some(model => model.masks);
+  byId('maps-field').hidden = !tables.models.some(model => model.maps);
   labelOptions();
 }
 
@@ -97,7 +98,7 @@ function apply() {
 // Set every field to what it was at first.
 function clearFields() {
   for (const one of Object.values(field)) {
-    if (one.type === 'checkbox') one.checked = true;
+    if (one.type === 'checkbox') one.checked = one.defaultChecked;
     else if (one.tagName === 'SELECT') one.selectedIndex = 0;
     else one.value = '';
   }
@@ -127,6 +128,10 @@ function startFilters() {
   let pending = 0;
   form.addEventListener('input', event => {
     if (event.target === field.outlines) return grid.element.classList.toggle('without-outlines', !field.outlines.checked);
+    if (event.target === field.maps) {
+      grid.clear();
+      return grid.draw();
+    }
     if (event.target === field.model) labelOptions();
     cancelAnimationFrame(pending);
     pending = requestAnimationFrame(apply);

@@ -25,14 +25,30 @@ const viewer = {
     byId('previous').disabled = this.at === 0;
     byId('next').disabled = this.at === grid.shown.length - 1;
     const frame = byId('viewer-image');
-    frame.replaceChildren(...shotOf(image));
+    const mapped = tables.models.flatMap((model, number) => (model.maps ? [number] : []));
+    frame.replaceChildren(...shotOf(image, mapped));
+    for (const map of frame.querySelectorAll('.map')) this.showMap(map, field.maps.checked && Number(map.dataset.model) === grid.model);
     const shown = frame.querySelector('img');
     if (shown) shown.alt = `Image ${image.key}`;
     frame.style.setProperty('--ratio', image.size && shown ? image.size[2] / image.size[3] : 2);
-    const outlines = frame.querySelector('svg');
+    const outlines = frame.querySelector('svg:not(.map, .map *)');
     if (outlines) outlines.style.display = field.outlines.checked ? '' : 'none';
     byId('viewer-facts').replaceChildren(...tables.models.flatMap((_, model) => this.answers(image, model, outlines)), ...this.facts(image));
     byId('viewer-facts').parentElement.scrollTop = 0;
+  },
+
+  showMap(map, shown) {
+    map.style.display = shown ? '' : 'none';
+  },
+
+  // Return a switch for the map of a model; null if the image has none.
+  mapSwitch(model) {
+    const map = byId('viewer-image').querySelector(`.map[data-model="${model}"]`);
+    if (!map) return null;
+    const box = element('input', { type: 'checkbox' });
+    box.checked = map.style.display !== 'none';
+    box.addEventListener('change', () => this.showMap(map, box.checked));
+    return element('label', { class: 'switch map-switch' }, box, 'Where the best label comes from');
   },
 
   answers(image, model, outlines) {
@@ -63,7 +79,7 @@ const viewer = {
         list.append(element('li', {}, isolated(labels[one.label]), bar, score));
       }
     });
-    return [title, list];
+    return [title, list, this.mapSwitch(model)].filter(Boolean);
   },
 
   facts(image) {

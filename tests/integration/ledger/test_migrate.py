@@ -551,7 +551,15 @@ def back_to_0006(connection: Connection) -> None:
     """Take from the schema what 0007 and 0008 added."""
     for view in ("run_image", "run_cost", "run_drift", "catalog_embeddings", "catalog_duplicates", "run_duplicates"):
         connection.execute(text(f"DROP VIEW {view}"))
-    for table in ("known_url", "repeated_image", "repeated_entry", "embedding", "duplicate_image", "drift"):
+    for table in (
+        "known_url",
+        "repeated_image",
+        "repeated_entry",
+        "embedding",
+        "activation_map",
+        "duplicate_image",
+        "drift",
+    ):
         connection.execute(text(f"DROP TABLE {table}"))
     connection.execute(text("ALTER TABLE entry DROP COLUMN extra"))
     connection.execute(text("ALTER TABLE run DROP COLUMN priority"))

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,8 +20,10 @@ from torch import nn
 from export import build as build_module
 from export.build import ExportResult, describe, export_bundle
 from export.cli.export import export
+from export.graph.activation_map import FeatureMap
 from export.graph.embedding import Projection
 from export.graph.torch_graph import build_graph
+from export.precision.float16 import to_float16
 from export.proof.parity import Parity, compare, torch_reference
 from export.proof.sample_images import sample_images
 from tagmill.bundles.metadata import BundleSpec, Precision
@@ -337,8 +340,8 @@ def test_top_k_must_be_below_the_number_of_labels_and_is_not_for_masks(
 def test_top_k_labels_that_do_not_have_the_best_scores_are_refused(
     classifier: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def smallest_first(network: nn.Module, spec: BundleSpec, top_k: int, embedding: None) -> onnx.ModelProto:
-        model = build_graph(network, spec, top_k, embedding)
+    def smallest_first(network: nn.Module, spec: BundleSpec, top_k: int, *further: Any) -> onnx.ModelProto:
+        model = build_graph(network, spec, top_k, *further)
         node = next(node for node in model.graph.node if node.op_type == "TopK")
         next(attribute for attribute in node.attribute if attribute.name == "largest").i = 0
         return model
@@ -410,10 +413,12 @@ def test_an_embedding_that_differs_from_torch_writes_no_bundle(
 ) -> None:
     real = build_module._build_graph
 
-    def turned(network: nn.Module, spec: BundleSpec, top_k: int, projection: Projection | None) -> onnx.ModelProto:
+    def turned(
+        network: nn.Module, spec: BundleSpec, top_k: int, projection: Projection | None, place: None
+    ) -> onnx.ModelProto:
         assert projection is not None
         other = replace(projection, components=projection.components[:, ::-1].copy())
-        return real(network, spec, top_k, other)
+        return real(network, spec, top_k, other, place)
 
     monkeypatch.setattr(build_module, "_build_graph", turned)
     with pytest.raises(BundleError, match="in an embedding"):
@@ -431,4 +436,62 @@ def test_an_embedding_that_the_run_cannot_give_is_refused(
     ):
         with pytest.raises(InputError, match=said):
             export_bundle(run, tmp_path / "looks.onnx", embedding=width)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def pooled_run(classifier_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the run of an untrained residual network, which averages its last feature map."""
+    run = tmp_path_factory.mktemp("pooled")
+    known, network = load(classifier_run), build(Arch.RESNET, 64, 3)
+    fields = vars(known) | {"arch": Arch.RESNET, "preprocess": PreprocessSpec(64, 64), "state": network.state_dict()}
+    save(Checkpoint(**fields), run)
+    return run
+
+
+def test_an_activation_map_comes_beside_the_other_outputs_and_survives_float16(
+    pooled_run: Path, tmp_path: Path
+) -> None:
+    bundle, half = tmp_path / "why.onnx", tmp_path / "half.onnx"
+    options = [str(pooled_run), "-o", str(bundle), "--top-k", "2", "--embedding", "4", "--activation-map"]
+    done = CliRunner().invoke(export, options)
+    assert done.exit_code == 0, done.output
+    session = Session(bundle, device="cpu")
+    images = sample_images(load(pooled_run))
+    found = session.run(images, best_only=True)
+    assert found.embedding is not None
+    assert found.activation_map is not None
+    assert found.activation_map.dtype == np.uint8
+    assert found.activation_map.shape[0] == 18
+    assert min(found.activation_map.shape) > 1
+    assert set(found.activation_map.max((1, 2)).tolist()) <= {0, 255}
+    assert np.array_equal(found.at(slice(3, 5)).activation_map, found.activation_map[3:5])
+    reduced = to_float16(onnx.load(bundle))
+    onnx.helper.set_model_props(reduced, replace(session.spec, precision=Precision.FP16).to_metadata())
+    onnx.save(reduced, half)
+    again = Session(half, device="cpu").run(images).activation_map
+    assert again is not None
+    assert again.shape == found.activation_map.shape
+
+
+def test_an_activation_map_that_differs_from_torch_writes_no_bundle(
+    pooled_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def turned(network: nn.Module, spec: BundleSpec, top_k: int, embedding: None, place: FeatureMap) -> onnx.ModelProto:
+        head = nn.Linear(place.head.in_features, place.head.out_features)
+        head.weight = nn.Parameter(-place.head.weight)
+        return build_graph(network, spec, top_k, embedding, replace(place, head=head))
+
+    monkeypatch.setattr(build_module, "_build_graph", turned)
+    with pytest.raises(BundleError, match="of the cells of its activation maps"):
+        export_bundle(pooled_run, tmp_path / "why.onnx", activation_map=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_activation_map_that_the_run_cannot_give_is_refused(
+    classifier_run: Path, segmenter_run: Path, tmp_path: Path
+) -> None:
+    for run, said in ((classifier_run, "averages its last feature map"), (segmenter_run, "a segmenter and an SVC")):
+        with pytest.raises(InputError, match=said):
+            export_bundle(run, tmp_path / "why.onnx", activation_map=True)
     assert list(tmp_path.iterdir()) == []

@@ -22,6 +22,15 @@ def upgrade() -> None:
         sa.Column("vector", Vector(), nullable=False),
         sa.PrimaryKeyConstraint("image_id", "model_id", name=op.f("pk_embedding")),
     )
+    op.create_table(
+        "activation_map",
+        sa.Column("image_id", BigId, autoincrement=False, nullable=False),
+        sa.Column("model_id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("height", sa.SmallInteger(), nullable=False),
+        sa.Column("width", sa.SmallInteger(), nullable=False),
+        sa.Column("levels", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("image_id", "model_id", name=op.f("pk_activation_map")),
+    )
     _create_drift()
     _create_label_sets()
     if op.get_bind().dialect.name == "postgresql" and create_pgvector(op.get_bind()):

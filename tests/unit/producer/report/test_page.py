@@ -196,6 +196,38 @@ def test_outlines_are_switched_off_and_single_masks_in_the_larger_view(browser: 
     assert browser.evaluate(shapes) == [False, True]
 
 
+def test_activation_maps_are_switched_on_in_the_grid_and_in_the_larger_view(browser: Browser, page: Path) -> None:
+    opened(browser, page)
+    shown = "[...document.querySelectorAll('{where} .map image')].filter(e => e.checkVisibility()).length"
+    in_grid, in_viewer = shown.format(where=".cell"), shown.format(where="#viewer-image")
+    assert browser.evaluate(in_grid) == 0
+    browser.evaluate("document.getElementById('maps').click()")
+    drawn(browser)
+    assert browser.evaluate(in_grid) == browser.evaluate("document.querySelectorAll('.cell img').length") > 0
+    # It covers the picture, which is 48 x 64 pixels in a square cell, and nothing beside it.
+    box = "document.querySelector('.cell {0}').getBoundingClientRect().{1}"
+    ratio = browser.evaluate(f"{box.format('.map image', 'width')} / {box.format('.map image', 'height')}")
+    assert ratio == pytest.approx(0.75, abs=0.02)
+    assert browser.evaluate(box.format(".map image", "height")) == pytest.approx(
+        browser.evaluate(box.format(".shot", "height")), abs=1
+    )
+    alpha = """(async () => {
+        const image = new Image(); image.src = document.querySelector('.cell .map image').getAttribute('href');
+        await image.decode();
+        const canvas = document.createElement('canvas'); canvas.width = image.width; canvas.height = image.height;
+        const drawing = canvas.getContext('2d'); drawing.drawImage(image, 0, 0);
+        const alphaAt = (x, y) => drawing.getImageData(x * image.width, y * image.height, 1, 1).data[3];
+        return [alphaAt(0.02, 0.9), alphaAt(0.98, 0.1)];
+    })()"""
+    weakest, strongest = browser.evaluate(alpha)
+    assert weakest == 0
+    assert 100 < strongest < 200
+    browser.evaluate("document.querySelector('.cell button').click()")
+    assert browser.evaluate(in_viewer) == 1
+    browser.evaluate("document.querySelector('.map-switch input').click()")
+    assert browser.evaluate(in_viewer) == 0
+
+
 def test_the_grid_and_the_larger_view_work_by_keyboard(browser: Browser, page: Path) -> None:
     opened(browser, page)
     focused = "document.activeElement.querySelector('.key[title]')?.title"

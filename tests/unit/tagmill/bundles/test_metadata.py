@@ -34,6 +34,7 @@ specs = st.builds(
     thresholds=st.dictionaries(names, st.floats(0, 1)),
     precision=st.sampled_from(Precision),
     embedding=st.integers(0, 512),
+    activation_map=st.booleans(),
     metrics=st.dictionaries(names, st.floats(0, 1)),
     provenance=st.dictionaries(names, names),
 )
@@ -71,7 +72,7 @@ def test_a_figure_that_there_is_none_of_is_none_which_sql_can_store() -> None:
 
 
 def test_missing_metadata_raises() -> None:
-    for key in set(SPEC.to_metadata()) - {"precision", "embedding"}:
+    for key in set(SPEC.to_metadata()) - {"precision", "embedding", "activation_map"}:
         with pytest.raises(BundleError):
             BundleSpec.from_metadata({name: text for name, text in SPEC.to_metadata().items() if name != key})
 

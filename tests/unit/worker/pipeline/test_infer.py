@@ -159,6 +159,15 @@ def test_an_embedding_comes_with_the_labels(tmp_path: Path) -> None:
     assert row.embedding == pytest.approx([0, 0, 1])
 
 
+def test_an_activation_map_comes_with_the_labels(tmp_path: Path) -> None:
+    session = Session(write_classifier(tmp_path / "colors.onnx", activation_map=True), "cpu", 1)
+    images = decoded(session, 3)
+    for number, image in enumerate(infer_images(images, [session])):
+        (row,) = image.answers
+        assert row.activation_map is not None
+        assert np.array_equal(row.activation_map, images[number].inputs[session.spec.preprocess][:, :, 0])
+
+
 def test_a_model_without_labels_gives_an_embedding_alone(tmp_path: Path) -> None:
     session = Session(write_image_tower(tmp_path / "tower.onnx"), "cpu", 1)
     (row,) = infer_images(decoded(session, 1), [session])[0].answers
