@@ -23,7 +23,7 @@ def shown_map(found: ActivationMap, spec: PreprocessSpec, width: int, height: in
     most = min(MOST_CELLS, detail.units // 16)
     rows, columns = min(found.height, most), min(found.width, most)
     if (rows, columns) != levels.shape:
-        levels = cv2.resize(levels, (columns, rows), interpolation=cv2.INTER_AREA)
+        levels = np.asarray(cv2.resize(levels, (columns, rows), interpolation=cv2.INTER_AREA), np.uint8)
     left, top, right, bottom = (value * detail.units / max(width, height) for value in source_box(width, height, spec))
     box = [round(value) for value in (left, top, right - left, bottom - top)]
     return [base64.b64encode(levels.tobytes()).decode(), columns, rows, *box]
