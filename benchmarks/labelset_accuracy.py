@@ -113,7 +113,8 @@ def _views(path: Path, crops: int) -> Iterator[NDArray[np.uint8]]:
 
 def _embedded(features: Vectors, mean: Vectors, components: Vectors) -> Vectors:
     found = (features - mean) @ components
-    return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float16).astype(np.float32)
+    lengths = np.linalg.norm(found, axis=1, keepdims=True)
+    return np.asarray((found / lengths).astype(np.float16), np.float32)
 
 
 def _draws(vectors: Vectors, targets: NDArray[np.int64], count: int) -> Iterator[Examples]:

@@ -133,8 +133,8 @@ def _write(
         with engine.begin() as connection:
             written = writing.write_missing(connection, answers)
             shown = _show(connection, found, ids, runs)
-    done.labeled += written
-    done.unknown += answers.unknown
+    done.labeled += written.labeled
+    done.unknown += written.unknown
     done.shown += shown
 
 

@@ -32,9 +32,17 @@ _RESULTS = select(result.c.image_id, result.c.model_id, result.c.batch_id).where
 
 @dataclass(frozen=True)
 class Answers:
-    """Rows of `result`, and how many of them are `unknown`."""
+    """Rows of `result`, and the images of those that are `unknown`."""
 
     rows: list[tuple[Any, ...]]
+    unknown: frozenset[int]
+
+
+@dataclass(frozen=True)
+class Written:
+    """How many rows were written, and how many of them are `unknown`."""
+
+    labeled: int
     unknown: int
 
 
@@ -70,7 +78,7 @@ class ResultWriter:
     def answers(self, images: NDArray[np.int64], vectors: NDArray[np.float32], batches: dict[int, int]) -> Answers:
         """Return the rows for embeddings float32 [N, D] of images int64 [N]."""
         if not len(images):
-            return Answers([], 0)
+            return Answers([], frozenset())
         found = self._found.content.label(vectors, LABELS)
         labels, scores = self._labels[found.labels], found.scores.tolist()
         for number in np.flatnonzero(found.labels[:, -1] < 0):
@@ -80,13 +88,15 @@ class ResultWriter:
             (image, batches.get(image, 0), *names, *empty, *values, *empty, *self._same)
             for image, names, values in zip(images.tolist(), labels.tolist(), scores, strict=True)
         ]
-        return Answers(rows, int((found.labels[:, 0] == len(self._found.content.labels)).sum()))
+        unknown = images[found.labels[:, 0] == len(self._found.content.labels)]
+        return Answers(rows, frozenset(unknown.tolist()))
 
-    def write_new(self, connection: Connection, answers: Answers) -> int:
+    def write_new(self, connection: Connection, answers: Answers) -> Written:
         """Write rows that are certainly new. Raise IntegrityError if one is not."""
         insert_rows(connection, result, self.columns, answers.rows)
-        return len(answers.rows)
+        return Written(len(answers.rows), len(answers.unknown))
 
-    def write_missing(self, connection: Connection, answers: Answers) -> int:
-        """Write those rows that are not there yet; return their number."""
-        return len(insert_new_returning(connection, result, self.columns, answers.rows, ("image_id",)))
+    def write_missing(self, connection: Connection, answers: Answers) -> Written:
+        """Write those rows that are not there yet."""
+        new = insert_new_returning(connection, result, self.columns, answers.rows, ("image_id",))
+        return Written(len(new), sum(image in answers.unknown for (image,) in new))

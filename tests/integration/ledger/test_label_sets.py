@@ -22,6 +22,7 @@ from tagmill.ledger.catalog import rebuild
 from tagmill.ledger.labels import apply as applying
 from tagmill.ledger.labels.apply import Applied, apply_label_set
 from tagmill.ledger.labels.examples import catalog_sample, embeddings_of_keys
+from tagmill.ledger.labels.rows import ResultWriter
 from tagmill.registry.label_sets import RegisteredLabelSet, base_model, load_label_set, register_label_set
 from tagmill.registry.models import Model, promote, resolve_bundle
 
@@ -181,6 +182,18 @@ def test_two_calls_at_the_same_time_write_each_result_once(stored: Engine, monke
     assert [one.images for one in done] == [500, 500]
     assert sum(one.labeled for one in done) == 500
     assert len(shown(stored)) == 500
+
+
+def test_a_result_that_another_call_wrote_meanwhile_stays(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = embedding_model(engine, WIDTH)
+    store(engine, base, {"a": near(0), "b": near(5)})
+    goods = label_set(engine, base)
+    apply(engine, goods)
+    store(engine, base, {"c": near(6)})
+    # Both calls found the same images without a result.
+    monkeypatch.setattr(ResultWriter, "missing", lambda self, connection, ids: (ids, {}))
+    assert apply(engine, goods) == Applied(images=3, labeled=1, unknown=1, shown=1)
+    assert len(shown(engine)) == 3
 
 
 @pytest.fixture
