@@ -92,7 +92,8 @@ def _evidence(image: DuplicateImage) -> str:
 def _summarize(found: Found, search: Search) -> None:
     alike = sum(any(member.kind == "look_alike" for member in group) for group in found.groups)
     click.echo(
-        f"{found.images:,} images: {len(found.groups) - alike:,} groups of copies, {alike:,} of look-alikes", err=True
+        f"images: {found.images:,}; groups of copies: {len(found.groups) - alike:,}, of look-alikes: {alike:,}",
+        err=True,
     )
     if found.images and not found.hashed:
         click.echo("no image has a hash; `tagmill submit --measure pictures` adds them", err=True)

@@ -12,10 +12,10 @@ from sqlalchemy import Engine
 from tagmill.cli.commands import missing_extra
 from tagmill.cli.param_types import AS_JSON, DATABASE, DEVICE
 from tagmill.db.migrate import open_database
-from tagmill.errors import ExitCode, InputError
+from tagmill.errors import BundleError, ExitCode, InputError
 from tagmill.locations.schemes import url_scheme
 from tagmill.registry.models import Model
-from tagmill.registry.store import ModelStore
+from tagmill.registry.store import BundleUnavailableError, ModelStore
 from tagmill.search.models import embedding_model
 from tagmill.search.similar import Choice, SimilarImage, is_known, similar_to_key, similar_to_vector
 from tagmill.settings import Settings, load_settings
@@ -80,7 +80,10 @@ def _embedded(settings: Settings, model: Model, image: str, bundle: Path | None)
     files = ModelStore(settings.model_store) if bundle is None else NamedBundles.of([bundle])
     if isinstance(files, NamedBundles) and model.sha256 not in files.files:
         raise InputError(f"{bundle}: is not the bundle of {model.title}, whose sha256 is {model.sha256[:12]}...")
-    return embed_image(settings, files, model.sha256, image)
+    try:
+        return embed_image(settings, files, model.sha256, image)
+    except BundleUnavailableError as error:
+        raise BundleError(f"{error}; or name its file with --bundle") from error
 
 
 def _show(found: list[SimilarImage], as_json: bool) -> None:

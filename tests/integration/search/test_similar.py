@@ -21,7 +21,7 @@ from tagmill.cli.commands import cli
 from tagmill.db.connection import connect, reading
 from tagmill.db.migrate import upgrade
 from tagmill.db.migrations.rights import rights_on
-from tagmill.errors import ConfigurationError, InputError
+from tagmill.errors import BundleError, ConfigurationError, InputError
 from tagmill.registry.models import Model, register
 from tagmill.registry.store import ModelStore
 from tagmill.search import halfvec as halfvec_module
@@ -272,3 +272,7 @@ def test_what_is_neither_key_nor_image_says_so(colors: Path) -> None:
     ):
         with pytest.raises(InputError, match=said):
             similar(*arguments)
+    next((colors / "models").iterdir()).unlink()
+    with pytest.raises(BundleError, match=r"is missing; .*; or name its file with --bundle"):
+        similar(colors / "new.png", "--device", "cpu")
+    assert similar(colors / "new.png", "--device", "cpu", "--bundle", colors / "colors.onnx")[0] == 0
