@@ -11,6 +11,7 @@ from tagmill.fetch_options import FETCH_ALL, FetchOptions
 from tagmill.images.file_names import SkippedFiles
 from tagmill.ledger.runs.create import Progress, create_run
 from tagmill.ledger.runs.rerun import Chooser, Rerun
+from tagmill.measuring import Measuring
 from tagmill.priority import Priority
 from tagmill.registry.models import Model, resolve_bundle
 
@@ -31,6 +32,8 @@ class Submission:
     rerun: Rerun = Rerun.ALL
     read: ReadOptions = READ_ALL
     fetch: FetchOptions = FETCH_ALL
+    #: what is measured on the pictures
+    measure: Measuring | None = None
 
 
 @dataclass(frozen=True)
@@ -79,5 +82,6 @@ def write_run(
         progress=progress,
         priority=wanted.priority,
         fetching=wanted.fetch,
+        measuring=wanted.measure,
     )
     return WrittenRun(run_id, skipped, chooser.left_out, chooser.reason() if chooser.left_out else "")

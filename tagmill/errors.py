@@ -8,7 +8,7 @@ class ExitCode(IntEnum):
 
     DONE = 0
     USAGE = 2
-    #: the run finished, and some of its images failed
+    #: the run finished, and some of its images failed; or pictures break a rule that is an error
     FAILED_IMAGES = 3
     #: the input holds no work, for example an empty folder
     NOTHING_TO_DO = 4

@@ -89,6 +89,42 @@ class ImageRow:
 
 
 @dataclass(frozen=True)
+class PictureRow:
+    """What was measured on one picture; see docs/picture-rules.md. Shares are 0 to 1, None is unknown."""
+
+    image_sha256: str
+    #: perceptual hash of 64 bits as a signed number, and that of the mirrored picture
+    phash: int
+    phash_mirrored: int
+    #: what the product's pixels are: mask, background (what differs from a plain one) or frame (the whole picture)
+    product_from: str
+    #: of the pixels along the edge, those that are white
+    white_border: float
+    #: of the picture, what the product's pixels take
+    product_area: float | None
+    #: of the width or height, whichever is more, what the product's bounding box takes
+    product_extent: float | None
+    #: bounding box of the product, in pixels of the image
+    box_left: float | None
+    box_top: float | None
+    box_right: float | None
+    box_bottom: float | None
+    #: standard deviation of the Laplacian of the luma, in levels of 0 to 255, at 256 pixels
+    sharpness: float
+    #: luma that 99 % of the pixels do not exceed
+    brightness: float
+    #: that less the luma that 1 % of the pixels do not exceed
+    contrast: float
+    #: of the shorter side, the width of the widest frame or bar around the picture
+    frame: float
+    #: of the picture, what text takes; None if it was not looked for
+    text_share: float | None = None
+    text_boxes: int | None = None
+    #: (attribute, value, score)
+    attributes: tuple[tuple[str, str, float], ...] = ()
+
+
+@dataclass(frozen=True)
 class SeenFile:
     """A local file as it was when its bytes were hashed; see the table `file_seen`."""
 
@@ -132,6 +168,7 @@ class BatchResult:
     files: list[SeenFile] = field(default_factory=list)
     urls: list[SeenUrl] = field(default_factory=list)
     spent: Spent = Spent()
+    pictures: list[PictureRow] = field(default_factory=list)
 
 
 class Entry(NamedTuple):

@@ -27,12 +27,14 @@ from worker.connections.tally import Tally
 from worker.health.folders import SUSPECT
 from worker.health.health import Health
 from worker.heartbeat import Heartbeat
+from worker.pictures.text_detector import DETECTOR, is_loaded
 from worker.pipeline.batch_image import BatchImage, to_result
-from worker.pipeline.decode import decode_images
+from worker.pipeline.decode import NO_SPECS, decode_images
 from worker.pipeline.fetch import fetch_images
 from worker.pipeline.infer import infer_images
 from worker.pipeline.known import remember_files, skip_known, skip_unchanged
 from worker.pipeline.known_urls import recall_urls, remember_urls
+from worker.pipeline.measure import measure_images, specs_of
 from worker.pipeline.repeated import take_first_outcomes
 from worker.pipeline.tagger import Tagger
 from worker.sources.terms import Terms
@@ -83,7 +85,7 @@ class BatchProcessor:
         self._ceiling = HostLimits.of(settings.per_host, settings.per_host_rate)
         self._engine = connect(settings.database_url, worker=True)
         self._ledger = Ledger(self._engine, hooks.services)
-        self._health = hooks.unfit and Health(settings, self._ledger.call, hooks.unfit, tagger.sessions.loaded)
+        self._health = hooks.unfit and Health(settings, self._ledger.call, hooks.unfit, self._loaded)
         self._heartbeat = Heartbeat(self._engine, settings.lease_seconds, hooks.services)
         self._quarantine = Quarantine(settings, tagger.sessions.files)
         tagger.pools.limiter.failed = partial(self._not_granted, hooks.services)
@@ -116,6 +118,7 @@ class BatchProcessor:
             source, pools = tagger.fetcher(claimed.roots), tagger.pools
             started = decoded = time.perf_counter()
             models, refetch, limits = claimed.models, claimed.fetching.refetch, claimed.fetching.limits
+            measuring = claimed.measuring
             # Of two limits, those of the run and of the settings, the lower one counts.
             terms = Terms(limits=limits.lower(self._ceiling) if limits else self._ceiling)
             fetch = partial(source.fetch, terms=terms)
@@ -124,23 +127,29 @@ class BatchProcessor:
             first_outcomes = partial(ledger.first_outcomes, claimed.run_id)
             if repeated and not take_first_outcomes(repeated, claimed.repeated, first_outcomes):
                 return self._wait(claimed)
-            unchanged_files = None if refetch else partial(ledger.unchanged_files, models)
+            unchanged_files = None if refetch else partial(ledger.unchanged_files, models, measuring=measuring)
             images = skip_unchanged(images, source.state, pools.decode, unchanged_files)
             if claimed.suspect:
                 images = self._quarantine.tag(claimed, images, terms)
             elif not all(image.unchanged for image in images):
                 remote = not all(image.local for image in images)
                 if remote:
-                    images = recall_urls(images, partial(ledger.known_urls, models), refetch=refetch)
+                    known_urls = partial(ledger.known_urls, models, measuring=measuring)
+                    images = recall_urls(images, known_urls, refetch=refetch)
                 images = fetch_images(images, source, pools.decode, pools.fetch, pools.stores, terms)
                 if not all(image.unchanged for image in images):  # else no bundle needs to be loaded
                     sessions = [tagger.sessions.get(sha256) for sha256 in models]
                     images = remember_urls(images) if remote else images
                     images = remember_files(images, began)
-                    images = skip_known(images, sessions, partial(ledger.known_inferences, models))
-                    images = decode_images(images, fetch, tagger.decode_limits, pools.decode, tagger.decoder)
+                    specs = specs_of(measuring) if measuring else NO_SPECS
+                    measured = partial(ledger.measured_images, measuring) if measuring else None
+                    images = skip_known(images, sessions, partial(ledger.known_inferences, models), measured)
+                    images = decode_images(images, fetch, tagger.decode_limits, pools.decode, tagger.decoder, specs)
                     decoded = time.perf_counter()
                     images = infer_images(images, sessions, pools.infer)
+                    if measuring:
+                        stored_masks = partial(ledger.stored_masks, models)
+                        images = measure_images(images, sessions, measuring, pools.decode, stored_masks)
             inferred = time.perf_counter()
             if self._health and any(image.code in SUSPECT and image.local for image in images):
                 self._health.require_folders(claimed, images)
@@ -157,6 +166,10 @@ class BatchProcessor:
         self._ledger.close()
         self.tagger.close()
         self._engine.dispose()
+
+    def _loaded(self) -> frozenset[str]:
+        """Return what this process has loaded, of what other workers may lack: bundles, and the detector of text."""
+        return self.tagger.sessions.loaded() | ({DETECTOR} if is_loaded() else frozenset())
 
     def _not_granted(self, services: Services, error: Exception) -> None:
         """Note that nobody says what hosts with limits may be asked. A process that is ending does not wait for it."""

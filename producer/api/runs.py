@@ -16,6 +16,7 @@ from tagmill.fetch_options import FETCH_ALL, FetchOptions
 from tagmill.images.file_names import SkippedFiles
 from tagmill.ledger.runs.progress import RunProgress, run_progress
 from tagmill.ledger.runs.rerun import Rerun
+from tagmill.measuring import Measuring
 from tagmill.priority import Priority
 from tagmill.settings import load_settings
 
@@ -49,12 +50,14 @@ def submit(
     max_queued: int | None = None,
     read: ReadOptions = READ_ALL,
     fetch: FetchOptions = FETCH_ALL,
+    measure: Sequence[str] = (),
 ) -> Submitted:
     """Queue sources as one run, as `tagmill submit` does, and return once all of its batches are queued.
 
     `models` are NAME or NAME@VERSION. `priority` is urgent, normal or backfill; `rerun` is all, missing or failed. With
-    `max_queued`, batches are sent only while fewer wait. If an entry or a model is wrong, raise InputError, and queue
-    nothing. ServiceDown says whether the run is in SQL: workers then take it up without another call.
+    `max_queued`, batches are sent only while fewer wait. `measure` holds pictures or text, as --measure takes them.
+    If an entry or a model is wrong, raise InputError, and queue nothing. ServiceDown says whether the run is in SQL:
+    workers then take it up without another call.
     """
     if not sources or not models or isinstance(models, str):
         raise InputError("submit takes sources, and models as a list: submit('catalog.csv', models=['clothing'])")
@@ -69,6 +72,7 @@ def submit(
         rerun=Rerun(one_of("rerun", rerun, [found.value for found in Rerun])),
         read=read,
         fetch=fetch,
+        measure=Measuring.parse([measure] if isinstance(measure, str) else measure),
     )
     settings = require_shared_broker(load_settings())
     with database() as engine:

@@ -27,7 +27,7 @@ from producer.submission import Submission, WrittenRun, find_targets, write_run
 from tagmill.broker.app import make_app, require_shared_broker
 from tagmill.cli.console import open_console
 from tagmill.cli.fetch_options import fetch_options
-from tagmill.cli.param_types import AS_JSON, PRIORITY, Root
+from tagmill.cli.param_types import AS_JSON, MEASURE, PRIORITY, Root
 from tagmill.cli.run_display import all_failed, ending, exit_code, progress_bar, watch
 from tagmill.db.migrate import open_database
 from tagmill.errors import ConfigurationError, ExitCode, ServiceDown, first_line
@@ -36,6 +36,7 @@ from tagmill.images.file_names import SkippedFiles
 from tagmill.ledger.runs.control import take_over_publishing
 from tagmill.ledger.runs.progress import RunProgress, run_progress
 from tagmill.ledger.runs.rerun import Rerun
+from tagmill.measuring import Measuring
 from tagmill.priority import Priority
 from tagmill.registry.models import resolve_bundle
 from tagmill.settings import Settings, load_settings
@@ -60,6 +61,7 @@ from tagmill.text import legible
     show_default=True,
     help="Whose batches are taken first: an urgent run overtakes the others, a backfill waits for them.",
 )
+@MEASURE
 @RERUN
 @MAX_QUEUED
 @RESUME
@@ -78,6 +80,7 @@ def submit(
     batch_size: int,
     extra_roots: tuple[str, ...],
     priority: str,
+    measure: tuple[str, ...],
     rerun: str,
     max_queued: int | None,
     resume: int | None,
@@ -97,6 +100,7 @@ def submit(
         return _publish_rest(resume, max_queued, wait, as_json)
     if not sources:
         raise click.UsageError("Missing argument 'SOURCE...'.")
+    measuring = Measuring.parse(measure)
     if dry_run:
         if rerun != Rerun.ALL:
             raise click.UsageError("--dry-run checks every entry: leave --rerun out.")
@@ -115,6 +119,7 @@ def submit(
         rerun=Rerun(rerun),
         read=read,
         fetch=fetching,
+        measure=measuring,
     )
     targets = find_targets(engine, wanted)
     with interruptible(engine, max_queued) as submission, progress_bar(open_console(stderr=True)) as bar:

@@ -26,6 +26,7 @@ COMMANDS = {
     "submit": CommandEntry("producer.cli.submit", "", "Enqueue folders and manifests as a run."),
     "run": CommandEntry("producer.cli.run", "", "List runs, watch, cancel and retry them."),
     "results": CommandEntry("producer.cli.results", "", "Write the labels and masks of runs or of the catalog."),
+    "check": CommandEntry("worker.cli.check", "", "Check pictures against the rules of marketplaces or of the shop."),
     "report": CommandEntry("producer.cli.report", "report", "Write a page about a run, with its images and charts."),
     "drift": CommandEntry("producer.cli.drift", "", "Compare the labels, scores and embeddings of two runs."),
     "similar": CommandEntry("worker.cli.similar", "", "Find the images that look most like one."),

@@ -17,6 +17,12 @@ FC = TypeVar("FC", bound=Callable[..., Any] | click.Command)
 
 DEVICE = click.option("--device", metavar=DEVICES, help="Where inference runs.  [default: auto]")
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+MEASURE = click.option(
+    "--measure",
+    multiple=True,
+    metavar="pictures|text",
+    help="Also measure the pictures, for `tagmill check`: pictures, or text, which includes it and finds text on them.",
+)
 DATABASE = click.option("--db", "database_url", metavar="URL", help="Instead of TAGMILL_DATABASE_URL.")
 
 

@@ -12,6 +12,7 @@ from tagmill.errors import ConfigurationError
 #: what people read
 READ_VIEWS = (
     *("catalog_labels", "catalog_masks", "catalog_changes", "catalog_embeddings", "catalog_duplicates"),
+    *("catalog_pictures", "catalog_attributes", "catalog_violations", "run_pictures", "run_violations"),
     *("run_image", "run_cost", "run_drift", "run_duplicates"),
 )
 #: what only submitting and registering writes
@@ -20,6 +21,7 @@ _SUBMITTED = {
     "entry": "INSERT",
     "repeated_entry": "INSERT",
     "model": "INSERT, UPDATE",
+    "picture_rule": "INSERT, UPDATE, DELETE",
     "label_name": "INSERT",
     "duplicate_image": "INSERT, DELETE",
     "drift": "INSERT, DELETE",
@@ -50,6 +52,8 @@ _COMPLETED = {
     "result_mask": "INSERT",
     "embedding": "INSERT",
     "activation_map": "INSERT",
+    "picture": "INSERT, UPDATE",
+    "picture_attribute": "INSERT, DELETE",
     "known_file": "INSERT",
     "known_url": "INSERT, UPDATE",
     "repeated_image": "INSERT",

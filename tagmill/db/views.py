@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 
-from tagmill.db import rle_code
+from tagmill.db import picture_views, rle_code
 from tagmill.db.schema import LABELS
 
 #: every view, in the order in which they can be dropped
 VIEWS = (
+    *picture_views.PICTURE_VIEWS,
     "run_drift",
     "catalog_duplicates",
     "run_duplicates",
@@ -201,6 +202,7 @@ def create_statements(dialect: str) -> Iterator[str]:
     yield _TAGGED_POSTGRESQL if postgresql else _TAGGED_SQLITE
     for duplicates in (_CATALOG_DUPLICATES, _RUN_DUPLICATES):
         yield duplicates.format(sha256=sha256)
+    yield from picture_views.create_statements(dialect, sha256)
     yield _RUN_COST
     yield _RUN_DRIFT
     yield _RUN_IMAGE.format(sha256=sha256, extra="entry.extra::json" if postgresql else "entry.extra")

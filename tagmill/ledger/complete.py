@@ -34,6 +34,7 @@ from tagmill.db.schema import worker as worker_name
 from tagmill.db.types import hash_head
 from tagmill.ledger import catalog
 from tagmill.ledger.leases import Claim
+from tagmill.ledger.pictures import attribute_ids, store_pictures
 from tagmill.ledger.repeats.outcomes import store_images
 from tagmill.outcomes import printable
 from tagmill.records import BatchResult, Spent
@@ -121,6 +122,8 @@ def complete(engine: Engine, claimed: Claim, result: BatchResult, worker: str) -
         insert_rows(connection, embedding, _VECTOR, vectors)
         maps = [(*at, *rows.maps[key]) for key, at in written.items() if key in rows.maps]
         insert_rows(connection, activation_map, _MAP, maps)
+        if rows.pictures:
+            store_pictures(connection, rows.pictures, ids)
         files = sorted({file.identity: ids[file.sha256] for file in result.files}.items())
         insert_new(connection, known_file, _FILE, files)
         urls = {url.location: (ids[url.sha256], url.etag, url.last_modified) for url in result.urls}
@@ -185,6 +188,8 @@ class _Rows:
                 self.masks[key] = [
                     (labels[m.label], m.rle, m.height, m.width, m.area_share, *m.box, m.score) for m in row.masks
                 ]
+        #: what was measured, with numbers for the names of attributes
+        self.pictures = [(row, attribute_ids(labels, row)) for row in result.pictures]
         #: the images that need an id
         self.shas = {*self.tagged.values(), *(sha256 for sha256, _ in self.answers)}
         failed = [outcome for outcome in result.outcomes if outcome.error_code]

@@ -10,6 +10,8 @@ from tagmill.db.any_of import any_of
 from tagmill.db.connection import reading
 from tagmill.db.schema import image_content, known_file, known_url, model, result
 from tagmill.db.types import hash_head
+from tagmill.ledger.pictures import measured_ids
+from tagmill.measuring import Measuring
 from tagmill.records import SeenUrl
 
 # Built once: building a statement takes as long as running it. Each is a lookup by one key: a join of new, growing
@@ -33,24 +35,36 @@ def known_inferences(engine: Engine, shas: Iterable[str], models: Sequence[str])
         return {(images[image], by_id[found]) for image, found in _results(connection, images, by_id)}
 
 
-def unchanged_files(engine: Engine, identities: Iterable[str], models: Sequence[str]) -> dict[str, str]:
-    """Return identity -> sha256 of the files that were hashed before and have a result of each of `models`."""
+def unchanged_files(
+    engine: Engine, identities: Iterable[str], models: Sequence[str], measuring: Measuring | None = None
+) -> dict[str, str]:
+    """Return identity -> sha256 of the files that were hashed before and have a result of each of `models`.
+
+    With `measuring`, their pictures were measured, too.
+    """
     by_id = _models(engine, models)
     with reading(engine, snapshot=False) as connection:
         found = connection.execute(_FILES, {"identities": list(identities)})
         hashed = {row.identity: row.image_id for row in found}
         complete = _complete(connection, set(hashed.values()), by_id, len(models))
+        complete = measured_ids(connection, complete, measuring) if measuring else complete
         shas = _shas(connection, complete)
     return {identity: shas[image] for identity, image in hashed.items() if image in shas}
 
 
-def known_urls(engine: Engine, locations: Iterable[str], models: Sequence[str]) -> list[tuple[SeenUrl, bool]]:
-    """Return the locations whose bytes were hashed before, each with whether it has a result of each of `models`."""
+def known_urls(
+    engine: Engine, locations: Iterable[str], models: Sequence[str], measuring: Measuring | None = None
+) -> list[tuple[SeenUrl, bool]]:
+    """Return the locations whose bytes were hashed before, each with whether it has a result of each of `models`.
+
+    With `measuring`, its picture was measured, too.
+    """
     by_id = _models(engine, models)
     with reading(engine, snapshot=False) as connection:
         found = connection.execute(_URLS, {"locations": list(locations)}).all()
         images = {row.image_id for row in found}
         complete = _complete(connection, images, by_id, len(models))
+        complete = measured_ids(connection, complete, measuring) if measuring else complete
         shas = _shas(connection, images)
     return [
         (SeenUrl(row.location, shas[row.image_id], row.etag, row.last_modified), row.image_id in complete)

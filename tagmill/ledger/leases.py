@@ -30,6 +30,7 @@ from tagmill.fetch_options import FetchOptions
 from tagmill.ledger.attempts import SUSPECT_CRASHES, attempts_left
 from tagmill.ledger.conditions import DUE, QUEUED, RUNNING, update_unlocked
 from tagmill.ledger.repeats.outcomes import first_positions
+from tagmill.measuring import Measuring
 from tagmill.outcomes import printable
 from tagmill.records import PendingImage
 
@@ -79,6 +80,8 @@ class Claim:
     waits: int = 0
     #: how its images are fetched
     fetching: FetchOptions = field(default_factory=FetchOptions)
+    #: what is measured on its pictures
+    measuring: Measuring | None = None
     #: sha256 of each of `pinned`
     models: tuple[str, ...] = field(init=False)
     #: the sorted names of `pinned`, as logs and Celery's events show them
@@ -128,13 +131,13 @@ def claim(engine: Engine, run_id: int, batch_id: int, queue: str, lease: Lease) 
             found: Sequence[Any] = connection.execute(_ALL_BETWEEN, between).all()
         else:
             found = connection.execute(_EACH_OF, {"run": run_id, "positions": row.positions}).all()
-    pinned, roots, has_repeats, fetching = _pinned(engine, run_id)
+    pinned, roots, has_repeats, fetching, measuring = _pinned(engine, run_id)
     images = tuple(PendingImage(*one) for one in found)
     repeated = _repeated(engine, run_id, images) if has_repeats else {}
     suspect = row.crashes >= SUSPECT_CRASHES
     return Claim(
         *(batch_id, run_id, lease.token, row.attempts, suspect, images, pinned, roots),
-        *(has_repeats, repeated, row.waits, fetching),
+        *(has_repeats, repeated, row.waits, fetching, measuring),
     )
 
 
@@ -144,8 +147,10 @@ def _repeated(engine: Engine, run_id: int, images: Iterable[PendingImage]) -> di
 
 
 @lru_cache(maxsize=64)
-def _pinned(engine: Engine, run_id: int) -> tuple[tuple[PinnedModel, ...], tuple[str, ...], bool, FetchOptions]:
-    """Return what never changes of a run: models, roots, whether it has repeated entries, and how it is fetched."""
+def _pinned(
+    engine: Engine, run_id: int
+) -> tuple[tuple[PinnedModel, ...], tuple[str, ...], bool, FetchOptions, Measuring | None]:
+    """Return what never changes of a run: models, roots, whether it has repeats, how it is fetched and measured."""
     with reading(engine, snapshot=False) as connection:
         rows = connection.execute(_PINNED, {"run": run_id}).all()
     versions = [(row.name_id, row.version) for row in rows]
@@ -157,7 +162,8 @@ def _pinned(engine: Engine, run_id: int) -> tuple[tuple[PinnedModel, ...], tuple
     ordered = tuple(sorted(pinned, key=lambda found: (found.name_id, found.place)))
     parameters = rows[0].parameters
     repeats, fetching = bool(parameters.get("repeats")), FetchOptions.from_json(parameters)
-    return ordered, tuple(parameters["roots"]), repeats, fetching
+    measuring = Measuring.from_json(parameters) if "measure" in parameters else None
+    return ordered, tuple(parameters["roots"]), repeats, fetching, measuring
 
 
 @lru_cache(maxsize=16)

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sqlalchemy import Engine, select, text
+from sqlalchemy import Engine, insert, select
 
 from support.ledger import QUEUE, batches, digest
 from tagmill.bundles.metadata import BundleSpec
-from tagmill.db.schema import image_content
+from tagmill.db.schema import image_content, picture
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.ledger import leases
 from tagmill.ledger.complete import complete
@@ -56,10 +56,8 @@ def store(
 def store_hashes(engine: Engine, hashes: Mapping[int, tuple[int, int]]) -> None:
     """Store the hash of each image and that of the mirrored picture, as `submit --measure pictures` does."""
     with engine.begin() as connection:
-        columns = "image_id BIGINT PRIMARY KEY, phash BIGINT, phash_mirrored BIGINT"
-        connection.execute(text(f"CREATE TABLE IF NOT EXISTS picture ({columns})"))
         for image, (plain, mirrored) in hashes.items():
             signed = [int(np.uint64(value).astype(np.int64)) for value in (plain, mirrored)]
-            statement = "INSERT INTO picture (image_id, phash, phash_mirrored) VALUES (:image, :plain, :mirrored)"
-            values = {"image": image, "plain": signed[0], "mirrored": signed[1]}
-            connection.execute(text(statement), values)
+            others = dict.fromkeys(("white_border", "sharpness", "brightness", "contrast", "frame"), 0.5)
+            values = {"image_id": image, "phash": signed[0], "phash_mirrored": signed[1], "version": 1}
+            connection.execute(insert(picture).values(values | others | {"product_from": "frame"}))

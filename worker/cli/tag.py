@@ -11,14 +11,16 @@ from producer.cli.read_options import read_options
 from producer.sources.options import READ_ALL, ReadOptions
 from tagmill.cli.console import open_console
 from tagmill.cli.fetch_options import fetch_options
-from tagmill.cli.param_types import AS_JSON, DATABASE, DEVICE, error_codes
+from tagmill.cli.param_types import AS_JSON, DATABASE, DEVICE, MEASURE, error_codes
 from tagmill.cli.run_display import exit_code, note, progress_bar, status_table
 from tagmill.fetch_options import FETCH_ALL, FetchOptions
 from tagmill.ledger.runs.progress import RunProgress
+from tagmill.measuring import Measuring
 from tagmill.outcomes import ErrorCode
 from tagmill.settings import Settings, load_settings
 from worker.cli.options import BUNDLES
 from worker.local.tag import TaggedRun, local_settings, tag_locally
+from worker.pictures.text_detector import require_measuring
 
 
 @click.command()
@@ -27,6 +29,7 @@ from worker.local.tag import TaggedRun, local_settings, tag_locally
 @DATABASE
 @click.option("--batch-size", default=64, show_default=True, type=click.IntRange(1, 4096), help="Images a batch.")
 @DEVICE
+@MEASURE
 @click.option("--retry-failed", is_flag=True, help="Tag only the failed images of the last run of the same command.")
 @error_codes("With --retry-failed: only images that failed with this code; may be repeated.")
 @read_options
@@ -38,6 +41,7 @@ def tag(
     database_url: str | None,
     batch_size: int,
     device: str | None,
+    measure: tuple[str, ...],
     retry_failed: bool,
     codes: tuple[str, ...],
     read: ReadOptions,
@@ -53,7 +57,10 @@ def tag(
     retry = [ErrorCode(code) for code in codes] if retry_failed else None
     settings = load_settings(database_url=database_url, device=device)
     settings = local_settings(settings, settings.database_url)
-    done = tag_with_bar(settings, sources, bundles, batch_size, retry, read, fetching)
+    measuring = Measuring.parse(measure)
+    if measuring:
+        require_measuring(measuring)
+    done = tag_with_bar(settings, sources, bundles, batch_size, retry, read, fetching, measuring)
     if as_json:
         click.echo(json.dumps(done.progress.to_json() | done.skipped.to_json()))
     else:
@@ -83,6 +90,7 @@ def tag_with_bar(
     retry: list[ErrorCode] | None = None,
     read: ReadOptions = READ_ALL,
     fetching: FetchOptions = FETCH_ALL,
+    measuring: Measuring | None = None,
 ) -> TaggedRun:
     """Run `tag_locally` under a progress bar."""
     with progress_bar(open_console(stderr=True)) as bar:
@@ -91,4 +99,4 @@ def tag_with_bar(
         def show(progress: RunProgress) -> None:
             bar.update(shown, total=progress.images, completed=progress.images - progress.pending, note=note(progress))
 
-        return tag_locally(settings, sources, bundles, batch_size, show, retry, read, fetching)
+        return tag_locally(settings, sources, bundles, batch_size, show, retry, read, fetching, measuring)

@@ -10,10 +10,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tagmill.broker.message import BatchMessage
 from tagmill.errors import DatabaseRefusedError
-from tagmill.ledger import complete, known_results, leases
+from tagmill.ledger import complete, known_results, leases, pictures
 from tagmill.ledger.leases import Claim, Lease
 from tagmill.ledger.repeats import outcomes, waiting
-from tagmill.records import BatchResult, Outcome, SeenUrl
+from tagmill.measuring import Measuring
+from tagmill.records import BatchResult, Mask, Outcome, SeenUrl
 from worker.connections.availability import Services, StoppedError
 from worker.connections.slow_calls import SlowCalls
 
@@ -47,13 +48,25 @@ class Ledger:
         """Return whether the batch of a message is in SQL."""
         return self.call(leases.exists, message.run, message.batch, queue)
 
-    def unchanged_files(self, models: tuple[str, ...], identities: Iterable[str]) -> dict[str, str]:
+    def unchanged_files(
+        self, models: tuple[str, ...], identities: Iterable[str], measuring: Measuring | None = None
+    ) -> dict[str, str]:
         """Return identity -> sha256 of the files that were hashed before, and lack no result of these models."""
-        return self.call(known_results.unchanged_files, identities, models)
+        return self.call(known_results.unchanged_files, identities, models, measuring)
 
-    def known_urls(self, models: tuple[str, ...], locations: Iterable[str]) -> list[tuple[SeenUrl, bool]]:
+    def known_urls(
+        self, models: tuple[str, ...], locations: Iterable[str], measuring: Measuring | None = None
+    ) -> list[tuple[SeenUrl, bool]]:
         """Return the URLs that were hashed before, and whether they lack no result of these models."""
-        return self.call(known_results.known_urls, locations, models)
+        return self.call(known_results.known_urls, locations, models, measuring)
+
+    def measured_images(self, measuring: Measuring, shas: Iterable[str]) -> set[str]:
+        """Return the sha256 of those images that lack no measure."""
+        return self.call(pictures.measured_images, shas, measuring)
+
+    def stored_masks(self, models: tuple[str, ...], shas: Iterable[str]) -> dict[tuple[str, str], list[Mask]]:
+        """Return (image sha256, model sha256) -> masks that are stored."""
+        return self.call(pictures.stored_masks, shas, models)
 
     def known_inferences(self, models: tuple[str, ...], shas: Iterable[str]) -> set[tuple[str, str]]:
         """Return the (image sha256, model sha256) pairs that have a result."""

@@ -25,6 +25,7 @@ from tagmill.fetch_options import FETCH_ALL, FetchOptions
 from tagmill.images.file_names import SkippedFiles
 from tagmill.ledger.runs.create import LOCAL_QUEUE_PREFIX, create_run, requeue_images, set_fetching
 from tagmill.ledger.runs.progress import RunProgress, newest_run, run_progress, unfinished_run
+from tagmill.measuring import Measuring
 from tagmill.outcomes import ErrorCode
 from tagmill.records import Entry
 from tagmill.registry.models import Model, register
@@ -69,6 +70,7 @@ def tag_locally(
     retry: Sequence[ErrorCode] | None = None,
     read: ReadOptions = READ_ALL,
     fetching: FetchOptions = FETCH_ALL,
+    measuring: Measuring | None = None,
 ) -> TaggedRun:
     """Tag `sources` in this process and return when every image has an outcome, or the run is cancelled.
 
@@ -89,14 +91,16 @@ def tag_locally(
     roots = roots_of(sources, read)
     source = " ".join(map(absolute_source, sources))
     skipped = SkippedFiles()
-    queue = local_queue(open_sources(sources, skipped, read), batch_size, files)
+    queue = local_queue(open_sources(sources, skipped, read), batch_size, files, measuring)
     settings = settings.model_copy(update={"queue": queue})
     stopping = threading.Event()
     services = Services(stopping.is_set)
     unfinished = unfinished_run(engine, settings.queue)
     if retry is None:
         entries = open_sources(sources, options=read)
-        run_id = unfinished or create_run(engine, source, entries, models, roots, batch_size, settings.queue)
+        run_id = unfinished or create_run(
+            *(engine, source, entries, models, roots, batch_size, settings.queue), measuring=measuring
+        )
     else:
         run_id = _requeue_failed(engine, settings.queue, unfinished, retry)
     set_fetching(engine, run_id, fetching)
@@ -132,9 +136,12 @@ def _requeue_failed(engine: Engine, queue: str, unfinished: int | None, codes: S
     return run_id
 
 
-def local_queue(entries: Iterable[Entry], batch_size: int, files: NamedBundles) -> str:
+def local_queue(
+    entries: Iterable[Entry], batch_size: int, files: NamedBundles, measuring: Measuring | None = None
+) -> str:
     """Name a queue for these entries and bundles. No worker serves it, and the same command finds its run again."""
-    named = hashlib.sha256(json.dumps([batch_size, sorted(files.files)]).encode())
+    asked = [measuring.to_json()] if measuring else []
+    named = hashlib.sha256(json.dumps([batch_size, sorted(files.files), *asked]).encode())
     for entry in entries:
         named.update(json.dumps([entry.image_key, entry.uri, *([entry.extra] if entry.extra else ())]).encode())
     return f"{LOCAL_QUEUE_PREFIX}{named.hexdigest()[:16]}"

@@ -8,7 +8,7 @@ from tagmill.images.image import Pixels
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.locations.schemes import LOCAL
 from tagmill.outcomes import ErrorCode, ImageFailure
-from tagmill.records import BatchResult, ImageRow, InferenceRow, Outcome, SeenFile, SeenUrl, Spent
+from tagmill.records import BatchResult, ImageRow, InferenceRow, Outcome, PictureRow, SeenFile, SeenUrl, Spent
 from worker.inference.session import Session
 from worker.sources.fetcher import FileState
 from worker.sources.validators import Validators
@@ -52,6 +52,9 @@ class BatchImage:
     facts: ImageRow | None = None
     #: uint8 [height, width, 3] for each distinct preprocessing of the missing sessions
     inputs: dict[PreprocessSpec, Pixels] = field(default_factory=dict)
+    #: whether its picture is to be measured, and what was measured
+    measure: bool = False
+    picture: PictureRow | None = None
     #: the results of the missing sessions
     answers: list[InferenceRow] = field(default_factory=list)
     #: why it failed
@@ -88,6 +91,8 @@ def to_result(images: Iterable[BatchImage], spent: Spent | None = None) -> Batch
         result.inferences.extend(image.answers)
         if image.facts is not None:
             result.images.append(image.facts)
+        if image.picture is not None:
+            result.pictures.append(image.picture)
         if image.remember and image.identity is not None and sha256 is not None:
             if image.local:
                 result.files.append(SeenFile(image.identity, sha256))

@@ -2,13 +2,14 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import numpy as np
 
 from tagmill.images.decode import decode
 from tagmill.images.image import DecodedImage, DecodeLimits
-from tagmill.images.preprocess import fit
+from tagmill.images.preprocess import PreprocessSpec, fit
 from tagmill.outcomes import ErrorCode, ImageFailure
 from tagmill.records import ImageRow
 from worker.pipeline.batch_image import BatchImage
@@ -17,35 +18,49 @@ from worker.timeout_pool import TimeoutPool
 
 #: the signature of `tagmill.images.decode.decode` and of `GpuJpegDecoder.decode`
 Decode = Callable[[bytes, int, DecodeLimits], DecodedImage]
+#: nothing is measured
+NO_SPECS: Mapping[PreprocessSpec, int] = MappingProxyType({})
 
 
 def decode_images(
-    images: list[BatchImage], fetch: Fetch, limits: DecodeLimits, pool: TimeoutPool, decoder: Decode = decode
+    images: list[BatchImage],
+    fetch: Fetch,
+    limits: DecodeLimits,
+    pool: TimeoutPool,
+    decoder: Decode = decode,
+    measured: Mapping[PreprocessSpec, int] = NO_SPECS,
 ) -> list[BatchImage]:
-    """Decode every image for which a session lacks a result, into its `inputs`.
+    """Decode every image for which a session lacks a result, or that is to be measured, into its `inputs`.
 
+    Measures are made on the preprocessings in `measured`, each with the side that decoding it must not shrink below.
     These hold uint8 [height, width, 3] per distinct preprocessing. The inputs of one preprocessing are the rows of one
     array, in the order of `images`, so that an inference call needs no copy. An image that cannot be decoded fails;
     nothing is raised for it.
     """
+
+    def sides_of(image: BatchImage) -> dict[PreprocessSpec, int]:
+        sides = {session.spec.preprocess: session.decode_side for session in image.missing}
+        return {**sides, **measured} if image.measure else sides
 
     # It only returns what it found: a thread that was abandoned, and goes on later, must change no image.
     def decode_one(image: BatchImage) -> ImageRow | Exception:
         data = image.data if image.data is not None else fetch(image.uri).data
         if image.data is None and hashlib.sha256(data).hexdigest() != image.sha256:
             raise ImageFailure(ErrorCode.FETCH_FAILED, "the file changed while it was read")
-        for side in sorted({session.decode_side for session in image.missing}):
+        sides = sides_of(image)
+        for side in sorted({*sides.values()}):
             decoded = decoder(data, side, limits)
-            for spec in {session.spec.preprocess for session in image.missing if session.decode_side == side}:
-                fit(decoded.rgb, spec, image.inputs[spec])
+            for spec, pixels in image.inputs.items():
+                if sides[spec] == side:
+                    fit(decoded.rgb, spec, pixels)
         assert image.sha256 is not None, "it was fetched"
         return ImageRow(image.sha256, decoded.width, decoded.height, decoded.format, len(data))
 
     def failed(image: BatchImage, error: Exception) -> Exception:
         return error
 
-    wanted = [image for image in images if image.missing and image.code is None]
-    specs = [{session.spec.preprocess for session in image.missing} for image in wanted]
+    wanted = [image for image in images if (image.missing or image.measure) and image.code is None]
+    specs = [sides_of(image).keys() for image in wanted]
     counts = Counter(spec for each in specs for spec in each)
     rows = {spec: iter(np.empty((n, spec.height, spec.width, 3), np.uint8)) for spec, n in counts.items()}
     for image, each in zip(wanted, specs, strict=True):

@@ -25,6 +25,8 @@ State = Callable[[str], FileState]
 UnchangedFiles = Callable[[Iterable[str]], Mapping[str, str]]
 #: returns the (image sha256, model sha256) pairs that have a result
 KnownInferences = Callable[[Iterable[str]], Collection[tuple[str, str]]]
+#: returns the sha256 of the images that were measured
+MeasuredImages = Callable[[Iterable[str]], Collection[str]]
 
 
 def skip_unchanged(
@@ -60,10 +62,14 @@ def remember_files(images: list[BatchImage], began: float) -> list[BatchImage]:
 
 
 def skip_known(
-    images: list[BatchImage], sessions: Sequence[Session], known_inferences: KnownInferences | None = None
+    images: list[BatchImage],
+    sessions: Sequence[Session],
+    known_inferences: KnownInferences | None = None,
+    measured_images: MeasuredImages | None = None,
 ) -> list[BatchImage]:
     """Set which sessions lack a result for each fetched image; all of them without `known_inferences`.
 
+    With `measured_images`, also set whether the picture is to be measured.
     The first of several images with the same bytes stands for the others, which get it as their twin.
     """
     first: dict[str, BatchImage] = {}
@@ -74,6 +80,10 @@ def skip_known(
     known = known_inferences(first) if known_inferences and first else ()
     for sha256, image in first.items():
         image.missing = [session for session in sessions if (sha256, session.sha256) not in known]
+    if measured_images and first:
+        measured = measured_images(first)
+        for sha256, image in first.items():
+            image.measure = sha256 not in measured
     return images
 
 

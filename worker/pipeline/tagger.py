@@ -8,6 +8,7 @@ from pathlib import Path
 from tagmill.images.decode import decode
 from tagmill.images.image import DecodeLimits
 from tagmill.machine import usable_cores
+from tagmill.measuring import Measuring
 from tagmill.settings import Settings
 from worker.inference.session import Session
 from worker.inference.session_cache import BundleFiles, SessionCache
@@ -16,6 +17,7 @@ from worker.pipeline.decode import Decode, decode_images
 from worker.pipeline.fetch import fetch_images
 from worker.pipeline.infer import infer_images
 from worker.pipeline.known import skip_known
+from worker.pipeline.measure import measure_images, specs_of
 from worker.sources.fetcher import Fetcher, FetchLimits
 from worker.sources.host_pool import HostPool
 from worker.sources.limits.grants import Grants, OwnGrants
@@ -82,6 +84,15 @@ class Tagger:
         images = skip_known(images, sessions)
         images = decode_images(images, fetch, self.decode_limits, self.pools.decode, self.decoder)
         return infer_images(images, sessions, self.pools.infer)
+
+    def measure(self, images: list[BatchImage], roots: tuple[str, ...], measuring: Measuring) -> list[BatchImage]:
+        """Fetch, decode and measure images, without any model."""
+        source, pools, terms = self.fetcher(roots), self.pools, Terms()
+        images = fetch_images(images, source, pools.decode, pools.fetch, pools.stores, terms)
+        images = skip_known(images, [], measured_images=lambda shas: ())
+        fetch = partial(source.fetch, terms=terms)
+        images = decode_images(images, fetch, self.decode_limits, pools.decode, self.decoder, specs_of(measuring))
+        return measure_images(images, [], measuring, pools.decode, lambda shas: {})
 
     def close(self) -> None:
         """End the threads."""

@@ -28,6 +28,7 @@ from tagmill.ledger.conditions import QUEUED_IN_RUN, has_status
 from tagmill.ledger.positions import positions_of
 from tagmill.ledger.repeats.batches import chunks, insert_again, insert_whole_run
 from tagmill.ledger.runs.publishing import PUBLISH_SECONDS
+from tagmill.measuring import Measuring
 from tagmill.outcomes import ErrorCode
 from tagmill.priority import Priority
 from tagmill.records import Entry
@@ -61,6 +62,7 @@ def create_run(
     progress: Progress = lambda images: None,
     priority: Priority = Priority.NORMAL,
     fetching: FetchOptions = FETCH_ALL,
+    measuring: Measuring | None = None,
 ) -> int:
     """Insert a run with its batches and images in one transaction; return its id.
 
@@ -71,7 +73,7 @@ def create_run(
     from tagmill.ledger.repeats.find import RepeatedEntries  # loads NumPy, see above
 
     with engine.begin() as connection, closing(RepeatedEntries()) as repeats:
-        parameters = _parameters(batch_size, roots) | fetching.to_json()
+        parameters = _parameters(batch_size, roots) | fetching.to_json() | (measuring.to_json() if measuring else {})
         run_id = _insert_run(connection, source, models, parameters, queue, priority)
         images = 0
         for chunk in chunks(entries, ENTRY_CHUNK):

@@ -1,13 +1,17 @@
-"""Embeddings, label sets, and how far a run is from another one.
+"""Embeddings, duplicates, label sets, what is measured on pictures, and how far a run is from another one.
 
 It only adds tables, which takes no time. Workers of the version before go on.
 """
+
+from dataclasses import asdict, fields
 
 import sqlalchemy as sa
 from alembic import op
 
 from tagmill.db.pgvector import create_pgvector
 from tagmill.db.types import BigId, Vector
+from tagmill.rules.read import built_in, read_rules
+from tagmill.rules.rule import Rule
 
 revision = "0008"
 down_revision = "0007"
@@ -48,6 +52,49 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("run_id", "group_id", "image_id", name=op.f("pk_duplicate_image")),
     )
     op.create_index(op.f("ix_duplicate_image_image_id"), "duplicate_image", ["image_id"])
+    _add_pictures()
+
+
+def _add_pictures() -> None:
+    needed = ("white_border", "sharpness", "brightness", "contrast", "frame")
+    optional = ("product_area", "product_extent", "box_left", "box_top", "box_right", "box_bottom", "text_share")
+    op.create_table(
+        "picture",
+        sa.Column("image_id", BigId, autoincrement=False, nullable=False),
+        sa.Column("phash", sa.BigInteger(), nullable=False),
+        sa.Column("phash_mirrored", sa.BigInteger(), nullable=False),
+        *(sa.Column(name, sa.Double(), nullable=False) for name in needed),
+        *(sa.Column(name, sa.Double()) for name in optional),
+        sa.Column("text_boxes", sa.Integer()),
+        sa.Column("version", sa.SmallInteger(), nullable=False),
+        sa.Column("product_from", sa.String(length=12), nullable=False),
+        sa.PrimaryKeyConstraint("image_id", name=op.f("pk_picture")),
+    )
+    op.create_index(op.f("ix_picture_phash"), "picture", ["phash"])
+    op.create_table(
+        "picture_attribute",
+        sa.Column("image_id", BigId, autoincrement=False, nullable=False),
+        sa.Column("attribute_id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("value_id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("score", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("image_id", "attribute_id", "value_id", name=op.f("pk_picture_attribute")),
+    )
+    op.create_index(op.f("ix_picture_attribute_value_id_score"), "picture_attribute", ["value_id", "score"])
+    op.create_table(
+        "picture_rule",
+        sa.Column("rule_set", sa.String(length=100), nullable=False),
+        sa.Column("rule", sa.String(length=100), nullable=False),
+        sa.Column("severity", sa.String(length=10), nullable=False),
+        sa.Column("measure", sa.String(length=40), nullable=False),
+        sa.Column("comparison", sa.String(length=10), nullable=False),
+        sa.Column("bound", sa.Double(), nullable=False),
+        sa.Column("product", sa.String(length=200)),
+        sa.Column("detail", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("rule_set", "rule", name=op.f("pk_picture_rule")),
+    )
+    # `catalog_violations` knows the built-in sets from the beginning; `tagmill check --save` replaces them.
+    rules = sa.table("picture_rule", *(sa.column(field.name) for field in fields(Rule)))
+    op.bulk_insert(rules, [asdict(rule) for name in built_in() for rule in read_rules(name).rules])
 
 
 def _create_drift() -> None:

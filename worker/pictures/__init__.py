@@ -1,0 +1,1 @@
+"""Measure pictures: hash, background, product, sharpness, colors, pattern and text."""
