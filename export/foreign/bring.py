@@ -72,14 +72,14 @@ def import_bundle(
     activation = Activation.NONE
     if choices.output is not None:
         activation = choices.activation or _activation(model, choices, answers, notes)
-    model = _with_free_batch(model, facts, choices, images, notes)
+    model = _with_free_batch(model, facts, choices, images, notes, graph)
     wrapped = wrap(model, facts, choices, activation)
     spec = _describe(name or out.stem, graph, model, choices, answers, activation)
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder) / out.name
         write(wrapped, spec.to_metadata(), scratch)
         session = Session(scratch, device="cpu")
-        found = predict(session, images)
+        found = _predict(session, images)
         difference, mask_difference = _compare(choices, answers, activation, found)
         _require(difference, mask_difference, spec.precision, len(images))
         golden = golden_samples(session, images, wrapped.ByteSize()).to_text()
@@ -97,6 +97,14 @@ def _answers(
     except Exception as error:  # ONNX Runtime's exceptions have no common base
         reason = str(error).strip().partition("\n")[0][:300]
         raise InputError(f"{graph}: ONNX Runtime {onnxruntime.__version__} does not run it: {reason}") from error
+
+
+def _predict(session: Session, images: NDArray[np.uint8]) -> Prediction:
+    try:
+        return predict(session, images)
+    except Exception as error:  # ONNX Runtime's exceptions have no common base
+        reason = str(error).strip().partition("\n")[0][:300]
+        raise BundleError(f"the bundle of the graph does not run: {reason}: no bundle written") from error
 
 
 def _activation(model: onnx.ModelProto, choices: Choices, answers: Values, notes: list[str]) -> Activation:
@@ -133,28 +141,45 @@ def _channels(choices: Choices, raw: NDArray[Any]) -> int:
 
 
 def _with_free_batch(
-    model: onnx.ModelProto, facts: GraphFacts, choices: Choices, images: NDArray[np.uint8], notes: list[str]
+    model: onnx.ModelProto,
+    facts: GraphFacts,
+    choices: Choices,
+    images: NDArray[np.uint8],
+    notes: list[str],
+    graph: Path,
 ) -> onnx.ModelProto:
     fixed = fixed_batch(model, facts.image.name)
     if not fixed:
         return model
     free = freed(model, facts.image.name, prepared(images[:1], facts, choices))
-    if free is not None:
-        notes.append(f"it was exported for {fixed} image{'s' if fixed > 1 else ''} at a time, and takes any number now")
-        return free
-    notes.append(f"it takes {fixed} image{'s' if fixed > 1 else ''} at a time: smaller calls are filled up")
-    return model
+    count = f"{fixed} image{'s' if fixed > 1 else ''} at a time"
+    if free is None:
+        raise InputError(
+            f"{graph}: was exported for {count}, and its layers allow no other number; export it again with a free "
+            "first side (dynamic_axes or dynamic_shapes of torch.onnx.export)"
+        )
+    notes.append(f"it was exported for {count}, and takes any number now")
+    return free
+
+
+def _check_width(choices: Choices, raw: NDArray[Any]) -> None:
+    """Raise InputError if an output does not have one value for each label."""
+    labels = len(choices.labels)
+    if not choices.task.gives_masks:
+        width, of = int(np.prod(raw.shape[1:])), "image"
+    elif raw.ndim == 4:
+        width, of = raw.shape[_channels(choices, raw)], "pixel"
+    else:
+        return  # labels of pixels
+    if width != labels:
+        raise InputError(f"--labels names {labels}, but the output {choices.output} has {width} values for each {of}")
 
 
 def _describe(
     name: str, graph: Path, model: onnx.ModelProto, choices: Choices, answers: Values, activation: Activation
 ) -> BundleSpec:
-    for wanted, found in ((choices.output, len(choices.labels)), (choices.embedding, None)):
-        if wanted is not None and found is not None:
-            raw = answers[wanted]
-            width = raw.shape[_channels(choices, raw)] if raw.ndim != 3 else found
-            if width != found:
-                raise InputError(f"--labels names {found}, but the output {wanted} has {width} values for each image")
+    if choices.output is not None:
+        _check_width(choices, answers[choices.output])
     width = 0
     if choices.embedding is not None:
         width = int(np.prod(answers[choices.embedding].shape[1:]))
@@ -196,7 +221,9 @@ def _precision(model: onnx.ModelProto) -> Precision:
         node.op_type in {"QuantizeLinear", "DynamicQuantizeLinear", "DequantizeLinear"} for node in model.graph.node
     ):
         return Precision.INT8
-    half = any(entry.data_type == TensorProto.FLOAT16 for entry in model.graph.initializer)
+    kinds = {entry.data_type for entry in model.graph.initializer}
+    kinds |= {entry.type.tensor_type.elem_type for entry in [*model.graph.input, *model.graph.output]}
+    half = TensorProto.FLOAT16 in kinds
     return Precision.FP16 if half else Precision.FP32
 
 

@@ -89,6 +89,7 @@ def choose(facts: GraphFacts, given: Options, path: Path) -> Choices:
     layout = given.layout or facts.layout
     if layout is None:
         raise InputError(f"{path}: its shape does not show where the channels are; give --layout nchw or nhwc")
+    _check_channels(facts, layout, path)
     task, output = _task_and_output(facts, given, labels, layout, path)
     if task.least_labels and not labels:
         raise InputError(f"{path}: does not name its labels; give --labels FILE with a label a line, in its order")
@@ -117,6 +118,16 @@ def _check_options(facts: GraphFacts, given: Options) -> None:
         raise InputError(f"--crop {given.crop:g}: only --resize center-crop crops; leave one of them out")
     if INPUT_TYPES[facts.image.kind] == "uint8" and (given.mean or given.std or given.scale is not None):
         raise InputError("--mean, --std and --scale: the graph takes pixels of 0 to 255 as uint8; leave them out")
+
+
+def _check_channels(facts: GraphFacts, layout: Layout, path: Path) -> None:
+    shape = facts.image.shape or ()
+    channels = shape[1 if layout is Layout.NCHW else 3]
+    if channels not in {3, None}:
+        raise InputError(
+            f"{path}: its input {_named((facts.image,))} has {channels} channels in the layout {layout}; only "
+            "graphs of three can be imported"
+        )
 
 
 def _completed(given: Options, beside: Beside, guesses: list[str]) -> Options:
@@ -149,12 +160,12 @@ def _task_and_output(
         fitting = [value for value in outputs if _fits(value, len(labels), given.task)]
         if len(fitting) != 1:
             wanted = f"{len(labels)} labels" if labels else "labels"
-            raise InputError(
-                f"{path}: {len(fitting) or 'none'} of its outputs fits {wanted}; name one with --output: it has "
-                f"{_named(facts.outputs)}"
-            )
+            fit = f"{len(fitting)} of its outputs fit" if fitting else "none of its outputs fits"
+            raise InputError(f"{path}: {fit} {wanted}; name one with --output: it has {_named(facts.outputs)}")
         (chosen,) = fitting
     if given.task is not None:
+        if given.task.gives_masks and chosen.shape is not None and len(chosen.shape) not in {3, 4}:
+            raise InputError(f"--task {given.task}: the output {_named((chosen,))} is not of pixels")
         return given.task, chosen.name
     if chosen.shape is not None and len(chosen.shape) >= 3 and not _is_vector(chosen):
         return SEGMENT, chosen.name

@@ -19,6 +19,7 @@ from torch import nn
 from export.cli.model import model as command
 from export.foreign.bring import import_bundle
 from export.foreign.choices import Options
+from export.foreign.labels import read_labels
 from tagmill.bundles.golden import GoldenSamples
 from tagmill.bundles.metadata import GOLDEN, Precision
 from tagmill.bundles.onnx_file import read_metadata
@@ -392,6 +393,50 @@ def test_options_that_would_change_nothing_are_refused() -> None:
     assert "only --resize center-crop crops" in refused(*words, "--resize", "stretch")
 
 
+def test_a_fixed_batch_that_cannot_be_freed_is_refused() -> None:
+    graph = helper.make_graph(
+        [
+            helper.make_node("GlobalAveragePool", ["pixels"], ["pooled"]),
+            helper.make_node("Reshape", ["pooled", "shape"], ["token"]),
+            helper.make_node("Concat", ["first", "token"], ["tokens"], axis=1),  # of one image, as in a transformer
+            helper.make_node("ReduceMax", ["tokens"], ["scores"], axes=[1], keepdims=0),
+        ],
+        "theirs",
+        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, [1, 3, SIZE, SIZE])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, 3])],
+        [
+            numpy_helper.from_array(np.array([1, 1, 3]), "shape"),
+            numpy_helper.from_array(np.full((1, 1, 3), -9, np.float32), "first"),
+        ],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), "theirs.onnx")
+    assert "was exported for 1 image at a time, and its layers allow no other" in refused(
+        "--labels", "labels.txt", *NORMALIZED
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ('["red", "green", "blue"]', LABELS),
+        ('{"0": "red", "2": "blue", "1": "green"}', LABELS),
+        ("red\r\n  green \n\nblue", LABELS),
+        ('{"0": "red", "2": "blue"}', "its numbers are not 0 to 1"),
+        ('{"red": 0}', "its keys are not the numbers of labels"),
+        ('["red", 7]', "neither a list of labels nor an object"),
+        ("\n", "is empty"),
+        ("caf\u00e9\ncafe\u0301\n", "is there twice, as number 0 and 1"),
+    ],
+)
+def test_labels_are_read_from_lines_and_json(content: str, found: tuple[str, ...] | str) -> None:
+    Path("names").write_text(content, encoding="utf-8")
+    if isinstance(found, tuple):
+        assert read_labels(Path("names")) == found
+    else:
+        with pytest.raises(InputError, match=found):
+            read_labels(Path("names"))
+
+
 def test_stack_traces_of_the_export_are_not_in_the_bundle() -> None:
     model = onnx.load(write_graph(Path("theirs.onnx")))
     model.graph.node[0].metadata_props.add(key="pkg.torch.onnx.stack_trace", value="File /home/someone/secret.py")
@@ -482,6 +527,8 @@ def test_an_imported_bundle_answers_alike_on_openvino() -> None:
         ({}, ("--labels", "two.txt", *NORMALIZED), "none of its outputs fits 2 labels"),
         ({}, ("--labels", "twice.txt", *NORMALIZED), "label 'red' is there twice, as number 0 and 1"),
         ({}, (*NORMALIZED, "--task", "embed"), "needs --embedding OUTPUT"),
+        ({}, ("--labels", "labels.txt", *NORMALIZED, "--task", "segment", "--output", "scores"), "is not of pixels"),
+        ({}, ("--labels", "labels.txt", *NORMALIZED, "--layout", "nhwc"), "has 16 channels in the layout nhwc"),
         ({}, ("--labels", "labels.txt", *NORMALIZED, "--embedding", "nose"), "does not run it"),
         ({}, ("--labels", "labels.txt", "--mean", "0", "--std", "0"), "no number may be 0"),
         ({}, ("--labels", "labels.txt", *NORMALIZED, "--samples", "nowhere"), "is not a folder"),
