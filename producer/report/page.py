@@ -16,7 +16,17 @@ CHUNK = 250
 
 _FOLDER = Path(__file__).parent / "templates"
 #: the parts of the script, in their order
-_SCRIPTS = ("data.js", "maps.js", "cell.js", "grid.js", "filters.js", "viewer.js", "charts.js", "start.js")
+_SCRIPTS = (
+    "data.js",
+    "maps.js",
+    "cell.js",
+    "grid.js",
+    "filters.js",
+    "viewer.js",
+    "duplicates.js",
+    "charts.js",
+    "start.js",
+)
 
 
 def write_page(out: BinaryIO, values: Mapping[str, Any], tables: Mapping[str, Any], images: Iterable[Preview]) -> None:

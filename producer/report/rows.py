@@ -59,7 +59,7 @@ class RowWriter:
         box = view_box(result.width, result.height, self._detail) if result.width and result.height else None
         truth = self._truth.get(result.image_key, ())
         return [
-            _cut(result.image_key),
+            shown_key(result.image_key),
             _cut(shown_uri(result.uri)),
             int(result.uri == shown_uri(result.uri)),
             result.status,
@@ -102,6 +102,11 @@ class RowWriter:
                 break
             found.append(pair)
         return found
+
+
+def shown_key(key: str) -> str:
+    """Return the key of an image as the page has it."""
+    return _cut(key)
 
 
 def in_script(value: Any) -> str:

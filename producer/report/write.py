@@ -13,6 +13,7 @@ from producer.output.model_names import unique_names
 from producer.output.read.models import run_models
 from producer.output.read.runs import read_results
 from producer.report.drift import drift_values
+from producer.report.duplicates import duplicate_values
 from producer.report.measure.figures import BINS, ModelFigures, RunFigures
 from producer.report.measure.selection import Selected, Selection
 from producer.report.page import write_page
@@ -67,7 +68,8 @@ def write_report(
     figures = RunFigures([(names[model.sha256], model) for model in models], options.truth)
     with bar("reading results", progress.images) as advance:
         chosen = _measure(engine, run_id, models, figures, options, advance)
-    values = page_values(progress, run_cost(progress, settings), figures, chosen, options.seed) | drift
+    values = page_values(progress, run_cost(progress, settings), figures, chosen, options.seed)
+    values |= drift | duplicate_values(engine, run_id)
     with_maps = any(found.model.spec.get("activation_map") for found in figures.models)
     read = read_results(engine, run_id, models, with_maps=with_maps)
     results = (one for one in read if one.position in chosen.positions)

@@ -4,4 +4,5 @@ grid.start();
 viewer.start();
 startCharts();
 startFilters();
+startDuplicates();
 document.documentElement.dataset.ready = 'yes';

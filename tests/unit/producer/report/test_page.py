@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, insert, text
 from support.browser import Browser, PageLoad
 from support.contrast import CONTRASTS
 from support.reported import KINDS, Reported, add_reported_run
 
 from producer.report.write import Report, ReportOptions, write_report
+from tagmill.db.schema import duplicate_image
 from tagmill.settings import Settings
 
 WIDE, PHONE = (1280, 900), (390, 844)
@@ -54,8 +55,20 @@ def browser() -> Iterator[Browser]:
 def page(database: Engine, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("few")
     run_id = add_reported_run(database, folder / "images", IMAGES)
+    add_copies(database, run_id)
     report(database, run_id, folder / "report.html", truth=TRUTH)
     return folder / "report.html"
+
+
+def add_copies(engine: Engine, run_id: int) -> None:
+    """Say that the first two images of a run are one picture, as `tagmill duplicates` says it."""
+    with engine.begin() as connection:
+        ids = connection.execute(
+            text("SELECT image_id FROM tagged_entry WHERE run_id = :run ORDER BY position LIMIT 2"), {"run": run_id}
+        ).scalars()
+        for image_id, (kind, bits) in zip(ids, (("first", None), ("picture", 3)), strict=True):
+            row = {"run_id": run_id, "group_id": 1, "image_id": image_id, "kind": kind, "found_at": 0.0}
+            connection.execute(insert(duplicate_image).values(**row, distance=bits, similarity=bits and 0.97))
 
 
 @pytest.fixture(scope="module")
@@ -226,6 +239,17 @@ def test_activation_maps_are_switched_on_in_the_grid_and_in_the_larger_view(brow
     assert browser.evaluate(in_viewer) == 1
     browser.evaluate("document.querySelector('.map-switch input').click()")
     assert browser.evaluate(in_viewer) == 0
+
+
+def test_groups_of_copies_are_shown_with_their_evidence_and_in_the_grid(browser: Browser, page: Path) -> None:
+    opened(browser, page)
+    assert browser.evaluate("[...document.querySelectorAll('.members img')].map(i => i.naturalWidth)") == [48, 48]
+    said = browser.evaluate("document.querySelector('.group').innerText")
+    assert "2 images" in said
+    assert "same picture\n3 of 64 bits differ, similarity 0.970" in said
+    browser.evaluate("document.querySelector('.group a').click()")
+    drawn(browser)
+    assert keys(browser) == ["sure hat", "unsure hat"]
 
 
 def test_the_grid_and_the_larger_view_work_by_keyboard(browser: Browser, page: Path) -> None:
