@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, text
 
 from tagmill.db.vectors import read_vectors
 from tagmill.registry.models import Model
@@ -21,7 +21,10 @@ _OF_RUN = text("""
     SELECT image_id, CASE WHEN count(*) > 1 THEN 1 ELSE 0 END AS shared
     FROM tagged_entry WHERE run_id = :run GROUP BY image_id ORDER BY image_id
 """)
-_HASHES = text("SELECT image_id, phash, phash_mirrored FROM picture WHERE phash IS NOT NULL ORDER BY image_id")
+# The hash of a picture of one color is that of any other: its bits are signs of nothing.
+_HASHES = text("SELECT image_id, phash, phash_mirrored FROM picture WHERE contrast >= :least ORDER BY image_id")
+#: least contrast, 0 to 1, of a picture whose hash says something
+_LEAST_CONTRAST = 0.05
 
 
 @dataclass(frozen=True)
@@ -68,8 +71,8 @@ def read_images(connection: Connection, run_id: int | None) -> Images:
         np.zeros(count, np.uint64),
         np.zeros(count, np.uint64),
     )
-    if count and inspect(connection).has_table("picture"):
-        for part in connection.execute(_HASHES).partitions(CHUNK):
+    if count:
+        for part in connection.execute(_HASHES, {"least": _LEAST_CONTRAST}).partitions(CHUNK):
             values = np.array([tuple(row) for row in part], np.int64)
             places, among = found.places_of(values[:, 0])
             places = places[among]

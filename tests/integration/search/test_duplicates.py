@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from numpy.typing import NDArray
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 from support.embeddings import embedding_model, store, store_hashes, unit
 
 from producer import duplicates as duplicates_in_python
@@ -22,6 +22,8 @@ from tagmill.search.duplicates.read import DuplicateGroup, read_duplicates
 from tagmill.search.hnsw import Build, create_index
 
 WIDTH = 8
+#: how an embedding is stored changes nothing beyond reading it
+BOTH = pytest.mark.parametrize("stored", ["sqlite", "halfvec"], indirect=True)
 
 
 def at(degrees: float) -> NDArray[np.float32]:
@@ -77,13 +79,18 @@ def test_copies_and_look_alikes_are_grouped_with_their_evidence(stored: Engine) 
     assert shown(find(stored, model)) == shown([copies, shoes, hats])
 
 
+@BOTH
 def test_without_embeddings_hashes_alone_find_copies(stored: Engine) -> None:
     catalog_of_copies(stored)
     (group,) = find(stored, None)
     assert [image.key for image in group.images] == ["shoe", "twin", "small", "turned"]
     assert group.images[2].similarity is None
+    with stored.begin() as connection:  # pictures of one color, whose hashes say nothing
+        connection.execute(text("UPDATE picture SET contrast = 0.01"))
+    assert shown(find(stored, None)) == [[("shoe", "first"), ("twin", "bytes")]]
 
 
+@BOTH
 def test_a_run_is_searched_alone(stored: Engine) -> None:
     model = embedding_model(stored, WIDTH)
     store(stored, model, {"a": at(0), "b": at(0)})
@@ -95,6 +102,7 @@ def test_a_run_is_searched_alone(stored: Engine) -> None:
         find(stored, model, run=9)
 
 
+@BOTH
 def test_keys_that_show_something_else_now_are_left_out_until_the_next_search(stored: Engine) -> None:
     model = embedding_model(stored, WIDTH)
     store(stored, model, {"a": at(0), "b": at(0), "c": at(0)})
@@ -106,6 +114,7 @@ def test_keys_that_show_something_else_now_are_left_out_until_the_next_search(st
     assert shown(find(stored, None)) == [[("b", "first"), ("c", "bytes")]]
 
 
+@BOTH
 def test_a_chain_of_look_alikes_is_no_group_of_all(stored: Engine) -> None:
     model = embedding_model(stored, WIDTH)
     store(stored, model, {f"{angle:02d}": at(angle) for angle in range(0, 90, 15)})

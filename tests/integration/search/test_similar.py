@@ -64,6 +64,7 @@ def test_the_nearest_images_come_first_with_their_cosine(stored: Engine) -> None
     assert keys(similar_to_key(stored, model, "a", Choice(k=99))) == ["b", "c", "d", "e"]
 
 
+@pytest.mark.parametrize("stored", ["sqlite", "halfvec"], indirect=True)
 def test_other_keys_of_the_same_bytes_are_found_and_the_key_itself_is_not(stored: Engine) -> None:
     model = embedding_model(stored, WIDTH)
     store(stored, model, {"a": at(0), "twin": at(0), "b": at(10)})
@@ -73,6 +74,7 @@ def test_other_keys_of_the_same_bytes_are_found_and_the_key_itself_is_not(stored
     assert keys([other]) == ["b"]
 
 
+@pytest.mark.parametrize("stored", ["sqlite", "halfvec"], indirect=True)
 def test_an_image_that_the_catalog_no_longer_shows_is_found_only_on_request(stored: Engine) -> None:
     model = stored_angles(stored)
     store(stored, model, {"b": at(45)})  # a newer run tagged other bytes of this key
@@ -86,6 +88,7 @@ def test_an_image_that_the_catalog_no_longer_shows_is_found_only_on_request(stor
     assert (gone.keys, gone.shown_by) == ((), 0)
 
 
+@pytest.mark.parametrize("stored", ["sqlite", "halfvec"], indirect=True)
 def test_a_key_without_an_embedding_says_what_to_do(stored: Engine) -> None:
     stored_angles(stored)
     other = embedding_model(stored, WIDTH, "other")
@@ -113,6 +116,7 @@ def test_a_model_must_be_named_only_if_several_give_embeddings(engine: Engine) -
         choose_model(engine)
 
 
+@pytest.mark.parametrize("stored", ["bytea"], indirect=True)
 def test_chunks_are_merged(stored: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nearest_module, "CHUNK", 2)
     model = stored_angles(stored)
