@@ -1,9 +1,11 @@
 """Measure the pictures of a file or folder in this process, and apply rules to them, with no database."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from producer.sources.open import open_sources, roots_of
+from tagmill.errors import NothingToDo
 from tagmill.locations.redact import shown_uri
 from tagmill.measuring import Measuring
 from tagmill.records import Entry
@@ -39,10 +41,14 @@ class Checked:
 
 
 def check_pictures(settings: Settings, source: str, rules: Sequence[Rule], with_text: bool) -> Checked:
-    """Measure the images of a source, and apply the rules. Raise the errors of sources and of a missing extra."""
+    """Measure the images of a source, and apply the rules. Raise NothingToDo if there are none, and the
+    errors of sources and of a missing extra.
+    """
     measuring = Measuring(with_text)
     require_measuring(measuring)
     entries = list(open_sources([source]))
+    if not entries:
+        raise NothingToDo(f"{source}: no images in it")
     roots = tuple(str(root) for root in roots_of([source]))
     tagger = build_tagger(settings.model_copy(update={"broker_url": "memory://localhost/"}), NamedBundles({}))
     done, hashes = Checked(), dict[str, int]()
@@ -60,11 +66,11 @@ def check_pictures(settings: Settings, source: str, rules: Sequence[Rule], with_
                 values[entry.image_key] = _values(shown)
     finally:
         tagger.close()
-    done.measured = len(values)
+    done.measured, copies = len(values), _copies(hashes)
     for entry in entries:
         if entry.image_key in values:
-            copies = _copies(entry, hashes)
-            done.violations += _violations(entry, values[entry.image_key] | {PRODUCT_COPIES: copies}, rules)
+            known = values[entry.image_key] | {PRODUCT_COPIES: copies[entry.image_key]}
+            done.violations += _violations(entry, known, rules)
     return done
 
 
@@ -89,15 +95,11 @@ _OF_PICTURE = (
 )
 
 
-def _copies(entry: Entry, hashes: dict[str, int]) -> int:
-    """Return how many other keys in the same folder of keys show the same picture."""
-    folder = entry.image_key.rpartition("/")[0]
-    mine = hashes[entry.image_key]
-    return sum(
-        1
-        for key, other in hashes.items()
-        if folder and other == mine and key != entry.image_key and key.rpartition("/")[0] == folder
-    )
+def _copies(hashes: Mapping[str, int]) -> dict[str, int]:
+    """Return how many other keys in the same folder of keys show the same picture; `hashes` is by key."""
+    groups = {key: (key.rpartition("/")[0], found) for key, found in hashes.items()}
+    sizes = Counter(groups.values())
+    return {key: sizes[group] - 1 if group[0] else 0 for key, group in groups.items()}
 
 
 def _violations(entry: Entry, values: dict[str, float | None], rules: Sequence[Rule]) -> list[Violation]:
