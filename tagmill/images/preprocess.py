@@ -1,5 +1,6 @@
 """The preprocessing shared by training, export and worker: from decoded pixels to the input of a model."""
 
+import math
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Self
@@ -58,11 +59,11 @@ class PreprocessSpec:
 
     @property
     def decode_side(self) -> int:
-        """Pixels below which decoding must shrink no side: 256, or the longer side of a larger input.
+        """Pixels below which decoding must shrink no side: 256, or the longer side of a larger input before cropping.
 
         It depends only on the spec, so a result never depends on the other models of the run.
         """
-        return max(_SHARED_SIDE, self.height, self.width)
+        return max(_SHARED_SIDE, math.ceil(max(self.height, self.width) / self.crop))
 
 
 def fit(rgb: Pixels, spec: PreprocessSpec, out: Pixels | None = None) -> Pixels:

@@ -133,11 +133,31 @@ def test_a_center_crop_shows_the_middle() -> None:
     assert source_box(90, 30, PreprocessSpec(30, 30, Geometry.CENTER_CROP)) == (30.0, 0.0, 60.0, 30.0)
 
 
+@pytest.mark.parametrize("size", [(80, 40), (40, 80), (600, 400)])
+def test_a_center_crop_may_keep_a_share_of_the_short_side(size: tuple[int, int]) -> None:
+    # As torchvision's evaluation: the short side is scaled to 32 pixels, then the middle 28 by 28 are cropped.
+    spec = PreprocessSpec(28, 28, Geometry.CENTER_CROP, 0.875)
+    left, top, right, bottom = source_box(*size, spec)
+    assert right - left == bottom - top == 0.875 * min(size)
+    assert (left + right, top + bottom) == size
+    image = Image.new("RGB", size, "white")
+    image.paste((0, 0, 0), (round(left), round(top), round(right), round(bottom)))
+    assert fit(np.asarray(image), spec).max() == 0
+    assert PreprocessSpec.from_dict(spec.to_dict()) == spec
+
+
+def test_decoding_leaves_what_is_cropped_the_pixels_of_the_input() -> None:
+    assert PreprocessSpec(384, 384, Geometry.CENTER_CROP, 0.75).decode_side == 512
+    assert PreprocessSpec(224, 224, Geometry.CENTER_CROP, 0.875).decode_side == 256
+
+
 @pytest.mark.parametrize(
     "data",
     [
         {"height": 32, "width": 32},
         {"height": 32, "width": 32, "geometry": "squash"},
+        {"height": 32, "width": 32, "geometry": "stretch", "crop": 0.5},
+        {"height": 32, "width": 32, "geometry": "center_crop", "crop": 0},
         {"height": 0, "width": 32, "geometry": "stretch"},
         {"height": 32, "width": 32, "geometry": "stretch", "mean": [0.5]},
     ],

@@ -42,6 +42,17 @@ def test_the_box_of_a_center_crop_is_in_the_middle() -> None:
     assert row.box == (64.0, 0.0, 128.0, 64.0)
 
 
+def test_the_mask_of_a_crop_covers_the_middle_of_the_image_alone() -> None:
+    spec = PreprocessSpec(64, 64, Geometry.CENTER_CROP, 0.5)
+    (row,) = encode_masks(np.ones((64, 64), dtype=np.uint8), SCORES, LABELS, "background", spec, 120, 80)
+    assert row.box == (40.0, 20.0, 80.0, 60.0)
+    back = to_image_size(np.ones((64, 64), dtype=np.uint8), spec, 120, 80, fill=7)
+    inside = np.zeros((80, 120), dtype=bool)
+    inside[20:60, 40:80] = True
+    assert (back[inside] == 1).all()
+    assert (back[~inside] == 7).all()
+
+
 @pytest.mark.parametrize("geometry", list(Geometry))
 def test_an_index_map_is_scaled_to_the_size_of_the_image(geometry: Geometry) -> None:
     back = to_image_size(square(20, 20, 44, 44, 2), PreprocessSpec(64, 64, geometry), 300, 200)
