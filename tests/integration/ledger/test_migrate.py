@@ -27,6 +27,7 @@ from tagmill.db import schema
 from tagmill.db.connection import connect, reading
 from tagmill.db.migrate import newest_version, open_database, require_schema, schema_version, upgrade
 from tagmill.db.migrations.compact.prepare import Pace, Progress
+from tagmill.db.picture_views import PICTURE_VIEWS
 from tagmill.db.schema import metadata
 from tagmill.db.views import create_statements
 from tagmill.errors import ConfigurationError, DatabaseRefusedError
@@ -549,7 +550,8 @@ def test_a_sqlite_file_in_a_read_only_folder_is_refused_with_the_reason(
 
 def back_to_0006(connection: Connection) -> None:
     """Take from the schema what 0007 and 0008 added."""
-    for view in ("run_image", "run_cost", "run_drift", "catalog_embeddings", "catalog_duplicates", "run_duplicates"):
+    added = ("run_image", "run_cost", "run_drift", "catalog_embeddings", "catalog_duplicates", "run_duplicates")
+    for view in (*PICTURE_VIEWS, *added):
         connection.execute(text(f"DROP VIEW {view}"))
     for table in (
         "known_url",
@@ -558,6 +560,11 @@ def back_to_0006(connection: Connection) -> None:
         "embedding",
         "activation_map",
         "duplicate_image",
+        "picture",
+        "picture_attribute",
+        "picture_rule",
+        "label_set_run",
+        "label_set",
         "drift",
     ):
         connection.execute(text(f"DROP TABLE {table}"))
