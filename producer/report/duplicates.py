@@ -4,11 +4,10 @@ from collections import Counter
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from sqlalchemy import Engine, select, text
+from sqlalchemy import Engine
 
+from producer.output.read.found import duplicate_members
 from producer.report.rows import shown_key
-from tagmill.db.connection import reading
-from tagmill.db.schema import duplicate_image
 
 #: groups on the page, the largest ones, and images of each
 MOST_GROUPS, MOST_IMAGES = 50, 24
@@ -21,10 +20,6 @@ _SAID = {
     "mirrored": "mirrored",
     "look_alike": "looks alike",
 }
-_MEMBERS = text("""
-    SELECT group_id, image_key, kind, distance, similarity FROM run_duplicates WHERE run_id = :run
-    ORDER BY group_id, image_key
-""")
 
 
 class Member(NamedTuple):
@@ -46,9 +41,7 @@ class Group(NamedTuple):
 
 def duplicate_values(engine: Engine, run_id: int) -> dict[str, Any]:
     """Return the values of the section's template; without groups there is no section."""
-    found = select(duplicate_image.c.run_id).where(duplicate_image.c.run_id == run_id).limit(1)
-    with reading(engine) as connection:
-        rows = connection.execute(_MEMBERS, {"run": run_id}).all() if connection.execute(found).first() else []
+    rows = duplicate_members(engine, run_id)
     groups = [_group(list(members)) for _, members in groupby(rows, key=lambda row: row.group_id)]
     kinds = Counter(row.kind for row in rows if row.kind != "first")
     return {

@@ -20,6 +20,7 @@ from producer.report.page import write_page
 from producer.report.preview.previews import Preview, previews_of
 from producer.report.preview.thumbnails import ThumbnailSize
 from producer.report.rows import RowWriter, model_table
+from producer.report.rules import rule_values
 from producer.report.values import page_values
 from tagmill.errors import InputError
 from tagmill.files import open_atomic
@@ -69,7 +70,7 @@ def write_report(
     with bar("reading results", progress.images) as advance:
         chosen = _measure(engine, run_id, models, figures, options, advance)
     values = page_values(progress, run_cost(progress, settings), figures, chosen, options.seed)
-    values |= drift | duplicate_values(engine, run_id)
+    values |= drift | duplicate_values(engine, run_id) | rule_values(engine, run_id)
     with_maps = any(found.model.spec.get("activation_map") for found in figures.models)
     read = read_results(engine, run_id, models, with_maps=with_maps)
     results = (one for one in read if one.position in chosen.positions)

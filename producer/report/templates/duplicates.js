@@ -1,4 +1,4 @@
-// Thumbnails of the images in groups of copies; those that the page does not show have none.
+// Thumbnails of the images in groups of copies and of broken rules; those that the page does not show have none.
 
 function startDuplicates() {
   const places = document.querySelectorAll('.members li');
@@ -17,8 +17,8 @@ function startDuplicates() {
     link.addEventListener('click', () => {
       clearFields();
       grid.show(shown, Number(field.model.value));
-      byId('status').textContent = `${counted(shown.length)} of ${plural(images.length, 'image', 'images')}: a group of copies and look-alikes`;
+      byId('status').textContent = `${counted(shown.length)} of ${plural(images.length, 'image', 'images')}, chosen above`;
     });
-    group.querySelector('h3').after(element('p', {}, link));
+    group.querySelector('.members').before(element('p', {}, link));
   }
 }

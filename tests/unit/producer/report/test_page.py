@@ -14,7 +14,7 @@ from support.contrast import CONTRASTS
 from support.reported import KINDS, Reported, add_reported_run
 
 from producer.report.write import Report, ReportOptions, write_report
-from tagmill.db.schema import duplicate_image
+from tagmill.db.schema import duplicate_image, picture
 from tagmill.settings import Settings
 
 WIDE, PHONE = (1280, 900), (390, 844)
@@ -69,6 +69,9 @@ def add_copies(engine: Engine, run_id: int) -> None:
         for image_id, (kind, bits) in zip(ids, (("first", None), ("picture", 3)), strict=True):
             row = {"run_id": run_id, "group_id": 1, "image_id": image_id, "kind": kind, "found_at": 0.0}
             connection.execute(insert(duplicate_image).values(**row, distance=bits, similarity=bits and 0.97))
+            measures = dict.fromkeys(("phash", "phash_mirrored", "frame", "white_border"), 0)
+            measures |= {"sharpness": 50, "brightness": 0.9, "contrast": 0.8, "version": 1}
+            connection.execute(insert(picture).values(image_id=image_id, product_from="frame", **measures))
 
 
 @pytest.fixture(scope="module")
@@ -243,13 +246,25 @@ def test_activation_maps_are_switched_on_in_the_grid_and_in_the_larger_view(brow
 
 def test_groups_of_copies_are_shown_with_their_evidence_and_in_the_grid(browser: Browser, page: Path) -> None:
     opened(browser, page)
-    assert browser.evaluate("[...document.querySelectorAll('.members img')].map(i => i.naturalWidth)") == [48, 48]
-    said = browser.evaluate("document.querySelector('.group').innerText")
+    assert browser.evaluate("[...document.querySelectorAll('article .members img')].map(i => i.naturalWidth)") == [
+        48,
+        48,
+    ]
+    said = browser.evaluate("document.querySelector('article.group').innerText")
     assert "2 images" in said
     assert "same picture\n3 of 64 bits differ, similarity 0.970" in said
-    browser.evaluate("document.querySelector('.group a').click()")
+    browser.evaluate("document.querySelector('article.group a').click()")
     drawn(browser)
     assert keys(browser) == ["sure hat", "unsure hat"]
+
+
+def test_broken_rules_are_shown_with_examples(browser: Browser, page: Path) -> None:
+    opened(browser, page)
+    said = browser.evaluate("[...document.querySelectorAll('#rules summary')].map(e => e.textContent)")
+    assert "2 images (100.0%): the background is not pure white (RGB 255, 255, 255)" in said
+    browser.evaluate("document.querySelector('#rules details').open = true")
+    shown = "[...document.querySelectorAll('#rules details[open] .members .key')].map(e => e.textContent)"
+    assert browser.evaluate(shown) == ["sure hat", "unsure hat"]
 
 
 def test_the_grid_and_the_larger_view_work_by_keyboard(browser: Browser, page: Path) -> None:
