@@ -3,7 +3,6 @@
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -13,9 +12,10 @@ from onnx import TensorProto
 
 from export.foreign.batch import fixed_batch, freed
 from export.foreign.choices import Activation, Choices, Options, choose
-from export.foreign.graph_facts import GraphFacts, Layout, last_operator, load_graph, read_facts
+from export.foreign.compare import channels_of, check_labels_of_pixels, check_width, compare, require_alike
+from export.foreign.graph_facts import GraphFacts, last_operator, load_graph, read_facts
 from export.foreign.pictures import pictures
-from export.foreign.reference import Original, Values, activation_of, pixels_of, prepared, scores_of
+from export.foreign.reference import Original, Values, activation_of, prepared
 from export.foreign.wrap import wrap
 from export.proof.golden import golden_samples
 from export.proof.predict import predict
@@ -23,11 +23,8 @@ from export.write import check_destination, write, write_checked
 from tagmill.bundles.metadata import GOLDEN, WIDEST, BundleSpec, Precision, check_name
 from tagmill.errors import BundleError, InputError
 from tagmill.tasks.base import Prediction
-from worker.inference.golden_check import EIGHT_BITS, EXACT, TEN_BITS
 from worker.inference.session import Session
 
-#: largest difference of a score, and share of mask pixels, by precision
-TOLERANCES = {Precision.FP32: EXACT, Precision.FP16: TEN_BITS, Precision.INT8: EIGHT_BITS}
 #: most bytes of the original's answers that are kept to compare with, and the least pictures nevertheless
 MEMORY, LEAST = 2**29, 4
 
@@ -67,7 +64,7 @@ def import_bundle(
     one = _answers(model, facts, choices, images[:1], graph)
     images = images[: max(LEAST, MEMORY // sum(values.nbytes for values in one.values()))]
     answers = _answers(model, facts, choices, images, graph)
-    _check_labels_of_pixels(choices, answers)
+    check_labels_of_pixels(choices, answers)
     notes = list(choices.guesses)
     activation = Activation.NONE
     if choices.output is not None:
@@ -80,8 +77,8 @@ def import_bundle(
         write(wrapped, spec.to_metadata(), scratch)
         session = Session(scratch, device="cpu")
         found = _predict(session, images)
-        difference, mask_difference = _compare(choices, answers, activation, found)
-        _require(difference, mask_difference, spec.precision, len(images))
+        difference, mask_difference = compare(choices, answers, activation, found)
+        require_alike(difference, mask_difference, spec.precision, len(images))
         golden = golden_samples(session, images, wrapped.ByteSize()).to_text()
     proof = {"images": len(images), "max_difference": difference, "mask_difference": mask_difference}
     spec = replace(spec, provenance=spec.provenance | {"parity": proof})
@@ -111,33 +108,10 @@ def _activation(model: onnx.ModelProto, choices: Choices, answers: Values, notes
     raw = answers[str(choices.output)]
     if choices.task.gives_masks and raw.ndim == 3:
         return Activation.NONE  # a label for each pixel
-    axis = _channels(choices, raw)
+    axis = channels_of(choices, raw)
     found, why = activation_of(raw, last_operator(model, str(choices.output)), choices.task.multilabel, axis)
     notes.append(f"{why}; --activation says otherwise")
     return found
-
-
-def _check_labels_of_pixels(choices: Choices, answers: Values) -> None:
-    """Raise InputError if a graph that gives a label for each pixel gives others than there are, or not each pixel."""
-    if not choices.task.gives_masks or answers[str(choices.output)].ndim != 3:
-        return
-    raw = answers[str(choices.output)]
-    wanted = (choices.preprocess.height, choices.preprocess.width)
-    if raw.shape[1:] != wanted:
-        raise InputError(
-            f"the output {choices.output} has {raw.shape[1]}x{raw.shape[2]} labels for {wanted[0]}x{wanted[1]} pixels; "
-            "export the graph with its scores of each label, which are scaled up"
-        )
-    if raw.min() < 0 or raw.max() >= len(choices.labels):
-        raise InputError(
-            f"--labels names {len(choices.labels)}, but the output {choices.output} gives pixels the labels "
-            f"{int(raw.min())} to {int(raw.max())}"
-        )
-
-
-def _channels(choices: Choices, raw: NDArray[Any]) -> int:
-    """Return the axis of the labels in an output."""
-    return raw.ndim - 1 if choices.task.gives_masks and choices.layout is Layout.NHWC else 1
 
 
 def _with_free_batch(
@@ -162,24 +136,11 @@ def _with_free_batch(
     return free
 
 
-def _check_width(choices: Choices, raw: NDArray[Any]) -> None:
-    """Raise InputError if an output does not have one value for each label."""
-    labels = len(choices.labels)
-    if not choices.task.gives_masks:
-        width, of = int(np.prod(raw.shape[1:])), "image"
-    elif raw.ndim == 4:
-        width, of = raw.shape[_channels(choices, raw)], "pixel"
-    else:
-        return  # labels of pixels
-    if width != labels:
-        raise InputError(f"--labels names {labels}, but the output {choices.output} has {width} values for each {of}")
-
-
 def _describe(
     name: str, graph: Path, model: onnx.ModelProto, choices: Choices, answers: Values, activation: Activation
 ) -> BundleSpec:
     if choices.output is not None:
-        _check_width(choices, answers[choices.output])
+        check_width(choices, answers[choices.output])
     width = 0
     if choices.embedding is not None:
         width = int(np.prod(answers[choices.embedding].shape[1:]))
@@ -225,42 +186,3 @@ def _precision(model: onnx.ModelProto) -> Precision:
     kinds |= {entry.type.tensor_type.elem_type for entry in [*model.graph.input, *model.graph.output]}
     half = TensorProto.FLOAT16 in kinds
     return Precision.FP16 if half else Precision.FP32
-
-
-def _compare(
-    choices: Choices, answers: Values, activation: Activation, found: Prediction
-) -> tuple[float, float | None]:
-    """Return the largest difference of a score or number, and the share of mask pixels that differ."""
-    largest, mask_difference = 0.0, None
-    if choices.output is not None and not choices.task.gives_masks:
-        raw = answers[choices.output]
-        expected = scores_of(raw.reshape(len(raw), -1), activation)
-        largest = float(np.nan_to_num(np.abs(expected - found.scores), nan=np.inf).max())
-    if choices.output is not None and choices.task.gives_masks:
-        assert found.mask is not None
-        mask, scores = pixels_of(answers[choices.output], choices, activation)
-        mask_difference = float((mask != found.mask).mean())
-        # A pixel between two labels changes the mean of a small label far more than rounding does.
-        same = (mask == found.mask).all(axis=(1, 2))
-        apart = np.abs(scores - found.scores)[same]
-        largest = float(np.nan_to_num(apart, nan=np.inf).max(initial=0.0))
-    if choices.embedding is not None:
-        assert found.embedding is not None
-        raw = answers[choices.embedding].reshape(len(found.embedding), -1).astype(np.float64)
-        expected = raw / np.maximum(np.linalg.norm(raw, axis=1, keepdims=True), 1e-12)
-        largest = max(largest, float(np.nan_to_num(np.abs(expected - found.embedding), nan=np.inf).max()))
-    return largest, mask_difference
-
-
-def _require(difference: float, mask_difference: float | None, precision: Precision, images: int) -> None:
-    allowed = TOLERANCES[precision]
-    if not difference <= allowed.score:
-        raise BundleError(
-            f"the bundle differs from the graph by {difference:.2g} in a score ({allowed.score:g} allowed, {images} "
-            "pictures), or its outputs are no numbers: no bundle written"
-        )
-    if mask_difference is not None and mask_difference > allowed.mask:
-        raise BundleError(
-            f"the bundle gives another label than the graph to {mask_difference:.2%} of the pixels ({allowed.mask:.1%} "
-            f"allowed, {images} pictures): no bundle written"
-        )

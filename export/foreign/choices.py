@@ -4,10 +4,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from onnx import TensorProto
-
-from export.foreign.graph_facts import INPUT_TYPES, GraphFacts, Layout, Value
+from export.foreign.graph_facts import INPUT_TYPES, GraphFacts, Layout
 from export.foreign.labels import names_in_metadata
+from export.foreign.outputs import fits, is_vector, named
 from export.foreign.sidecars import Beside, read_sidecars
 from tagmill.errors import InputError
 from tagmill.images.preprocess import Geometry, PreprocessSpec
@@ -21,8 +20,6 @@ from tagmill.tasks.segment import SEGMENT
 CROP = 0.875
 #: how most of torchvision's and timm's networks were trained: mean and standard deviation of pixels from 0 to 1
 IMAGENET = "--mean 0.485,0.456,0.406 --std 0.229,0.224,0.225"
-#: element types of labels
-WHOLE = {TensorProto.INT64, TensorProto.INT32, TensorProto.UINT8}
 
 
 class Activation(StrEnum):
@@ -125,7 +122,7 @@ def _check_channels(facts: GraphFacts, layout: Layout, path: Path) -> None:
     channels = shape[1 if layout is Layout.NCHW else 3]
     if channels not in {3, None}:
         raise InputError(
-            f"{path}: its input {_named((facts.image,))} has {channels} channels in the layout {layout}; only "
+            f"{path}: its input {named((facts.image,))} has {channels} channels in the layout {layout}; only "
             "graphs of three can be imported"
         )
 
@@ -149,48 +146,27 @@ def _task_and_output(
 ) -> tuple[Task, str | None]:
     if given.task is EMBED:
         if not given.embedding:
-            raise InputError("--task embed needs --embedding OUTPUT; outputs are " + _named(facts.outputs))
+            raise InputError("--task embed needs --embedding OUTPUT; outputs are " + named(facts.outputs))
         return EMBED, None
     outputs = [value for value in facts.outputs if value.name != given.embedding]
     if given.output is not None:
         chosen = next((value for value in outputs if value.name == given.output), None)
         if chosen is None:
-            raise InputError(f"--output {given.output}: the graph has {_named(facts.outputs)}")
+            raise InputError(f"--output {given.output}: the graph has {named(facts.outputs)}")
     else:
-        fitting = [value for value in outputs if _fits(value, len(labels), given.task)]
+        fitting = [value for value in outputs if fits(value, len(labels), given.task)]
         if len(fitting) != 1:
             wanted = f"{len(labels)} labels" if labels else "labels"
             fit = f"{len(fitting)} of its outputs fit" if fitting else "none of its outputs fits"
-            raise InputError(f"{path}: {fit} {wanted}; name one with --output: it has {_named(facts.outputs)}")
+            raise InputError(f"{path}: {fit} {wanted}; name one with --output: it has {named(facts.outputs)}")
         (chosen,) = fitting
     if given.task is not None:
         if given.task.gives_masks and chosen.shape is not None and len(chosen.shape) not in {3, 4}:
-            raise InputError(f"--task {given.task}: the output {_named((chosen,))} is not of pixels")
+            raise InputError(f"--task {given.task}: the output {named((chosen,))} is not of pixels")
         return given.task, chosen.name
-    if chosen.shape is not None and len(chosen.shape) >= 3 and not _is_vector(chosen):
+    if chosen.shape is not None and len(chosen.shape) >= 3 and not is_vector(chosen):
         return SEGMENT, chosen.name
     return (MULTILABEL if given.activation is Activation.SIGMOID else CLASSIFY), chosen.name
-
-
-def _fits(value: Value, labels: int, task: Task | None) -> bool:
-    """Return whether an output may be the scores of the labels, or a mask of them."""
-    if value.shape is None:
-        return True
-    if task is not None and task.gives_masks != (len(value.shape) > 2 and not _is_vector(value)):
-        return False
-    if len(value.shape) == 3:
-        return value.kind in WHOLE or (task is not None and task.gives_masks)  # a label for each pixel
-    channels = (value.shape[1],) if len(value.shape) == 2 or _is_vector(value) else (value.shape[1], value.shape[-1])
-    return len(value.shape) in {2, 4} and (not labels or None in channels or labels in channels)
-
-
-def _is_vector(value: Value) -> bool:
-    """Return whether the shape is [N, C, 1, 1]."""
-    return value.shape is not None and len(value.shape) == 4 and value.shape[2:] == (1, 1)
-
-
-def _named(values: tuple[Value, ...]) -> str:
-    return ", ".join(f"{value.name} {list(value.shape or ())}".replace("None", "?") for value in values)
 
 
 def _size(
