@@ -34,7 +34,7 @@ from benchmarks.support.machine import machine, tell
 from tagmill.db.bulk import driver_cursor
 from tagmill.db.connection import connect
 from tagmill.db.migrate import upgrade
-from tagmill.db.vector_code import pack_halves
+from tagmill.db.vectors.vector_code import pack_halves
 from tagmill.registry.models import Model
 from tagmill.search.hnsw import Build, create_index, index_name
 from tagmill.search.similar import Choice, SimilarImage, similar_to_key

@@ -12,7 +12,8 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from tagmill.db import rle_code, vector_code
+from tagmill.db import rle_code
+from tagmill.db.vectors import vector_code
 
 #: turns a value of Python into what the driver of a database takes
 Converter = Callable[[Any], Any]
@@ -107,7 +108,7 @@ class Rle(SmallType):
 class Vector(SmallType):
     """An embedding: float32 [D] in Python, bytes in SQL (see `vector_code`), pgvector's `halfvec` where it is there.
 
-    Read it with `tagmill.db.vectors`: the driver has no type for a `halfvec`.
+    Read it with `tagmill.db.vectors.read`: the driver has no type for a `halfvec`.
     """
 
     impl = LargeBinary

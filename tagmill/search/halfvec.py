@@ -4,7 +4,7 @@ from sqlalchemy import Connection, Engine, text
 
 from tagmill.db.bulk import driver_cursor
 from tagmill.db.migrations.rights import grant, rights_on
-from tagmill.db.pgvector import create_pgvector
+from tagmill.db.vectors.pgvector import create_pgvector
 from tagmill.db.views import create_statements
 from tagmill.search.storage import Storage, abilities_of, forget_abilities
 
@@ -40,7 +40,7 @@ def store_as_halfvec(engine: Engine) -> bool:
 
 
 def _move(reader: Connection, writer: Connection) -> None:
-    """Copy all rows. Their bytes are those of a `halfvec` already (`tagmill.db.vector_code`): nothing is decoded."""
+    """Copy all rows. Nothing is decoded: their bytes are those of a `halfvec` already."""
     out, into = (
         f"COPY embedding ({_ROWS}) TO STDOUT (FORMAT BINARY)",
         f"COPY moved ({_ROWS}) FROM STDIN (FORMAT BINARY)",

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, text
 
-from tagmill.db.vector_code import pack_floats
-from tagmill.db.vectors import read_vectors
+from tagmill.db.vectors.read import read_vectors
+from tagmill.db.vectors.vector_code import pack_floats
 from tagmill.search.sqlite_vec import load_sqlite_vec
 from tagmill.search.storage import Storage, abilities_of
 

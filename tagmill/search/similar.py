@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine, text
 
 from tagmill.db.connection import reading
-from tagmill.db.vectors import vectors_of
+from tagmill.db.vectors.read import vectors_of
 from tagmill.errors import InputError
 from tagmill.registry.models import Model
 from tagmill.search.keys import ShownKey, add_former_keys, keys_of

@@ -19,7 +19,7 @@ from sqlalchemy.exc import IntegrityError
 from tagmill.db.any_of import any_of
 from tagmill.db.connection import epoch_now, reading
 from tagmill.db.schema import embedding, run, run_model
-from tagmill.db.vectors import vectors_of
+from tagmill.db.vectors.read import vectors_of
 from tagmill.errors import InputError, NothingToDo
 from tagmill.ledger import catalog
 from tagmill.ledger.labels.rows import Answers, ResultWriter

@@ -9,7 +9,7 @@ from sqlalchemy import Engine, bindparam, select
 from tagmill.db.any_of import any_of
 from tagmill.db.connection import reading
 from tagmill.db.schema import catalog_entry
-from tagmill.db.vectors import sample_vectors, vectors_of
+from tagmill.db.vectors.read import sample_vectors, vectors_of
 
 #: most embeddings of the catalog that a label set is fitted with
 SAMPLE = 4096

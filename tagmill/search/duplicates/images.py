@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, text
 
-from tagmill.db.vectors import read_vectors
+from tagmill.db.vectors.read import read_vectors
 from tagmill.registry.models import Model
 from tagmill.search.duplicates.hashes import Hashes, distances
 from tagmill.search.duplicates.pairs import UNKNOWN

@@ -10,7 +10,7 @@ from support.embeddings import embedding_model, store, unit
 from support.ledger import SHA, batches, count, new_run, result_for, take
 
 from tagmill.db.schema import embedding, result
-from tagmill.db.vectors import read_vectors, vectors_of
+from tagmill.db.vectors.read import read_vectors, vectors_of
 from tagmill.ledger.complete import complete
 from tagmill.registry.models import Model
 

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from producer.output.read.drift.counts import label_words
 from producer.output.read.drift.relations import TAGGED, Column, Grouping, given, grouping
-from tagmill.db import vector_code
+from tagmill.db.vectors import vector_code
 from tagmill.registry.models import Model
 from tagmill.tasks.base import task_named
 

@@ -8,8 +8,8 @@ from dataclasses import asdict, fields
 import sqlalchemy as sa
 from alembic import op
 
-from tagmill.db.pgvector import create_pgvector
 from tagmill.db.types import BigId, Vector
+from tagmill.db.vectors.pgvector import create_pgvector
 from tagmill.rules.read import built_in, read_rules
 from tagmill.rules.rule import Rule
 

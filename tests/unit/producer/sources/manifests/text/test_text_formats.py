@@ -66,7 +66,7 @@ OBJECTS = '{"image_key":"a","uri":"/a","brand":"Nike"}\n\n{"uri":"/b","image_key
     ("name", "content"),
     [
         ("a.csv", ROWS.encode()),
-        ("a.CSV.GZ", gzip.compress(ROWS.encode())),
+        ("a.CSV.GZ", gzip.compress(ROWS.encode(), mtime=0)),
         ("a.csv.zst", zstd.compress(ROWS.encode())),
         ("hidden.csv", zstd.compress(ROWS.encode())),
         ("semicolons.csv", ROWS.replace(",", ";").encode()),
@@ -76,7 +76,7 @@ OBJECTS = '{"image_key":"a","uri":"/a","brand":"Nike"}\n\n{"uri":"/b","image_key
         ("unicode text.txt", ROWS.replace(",", "\t").encode("utf-16")),
         ("empty lines.csv", (ROWS + ",,\n\n,,\n").encode()),
         ("a.jsonl", OBJECTS.encode()),
-        ("a.ndjson.gz", gzip.compress(OBJECTS.encode())),
+        ("a.ndjson.gz", gzip.compress(OBJECTS.encode(), mtime=0)),
         ("a.jsonl.zst", zstd.compress(OBJECTS.encode())),
         ("marked.jsonl", OBJECTS.encode("utf-8-sig")),
         ("google.txt", b"id\timage link\tbrand\na\t/a\tNike\nb\t/b\t\n"),

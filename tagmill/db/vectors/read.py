@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
-from tagmill.db import vector_code
 from tagmill.db.bulk import driver_cursor
+from tagmill.db.vectors import vector_code
 
 #: int64 [N], the ids of images, and float32 [N, D], their embeddings
 Vectors = tuple[NDArray[np.int64], NDArray[np.float32]]

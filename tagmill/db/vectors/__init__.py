@@ -1,0 +1,1 @@
+"""Embeddings in SQL: how they are stored and read, and what pgvector offers."""
