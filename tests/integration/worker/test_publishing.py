@@ -99,13 +99,16 @@ def test_a_reaper_that_looks_all_the_time_publishes_nothing_of_a_run_that_is_bei
     threads = [threading.Thread(target=look) for _ in range(2)]
     for thread in threads:
         thread.start()
+    wait_until(lambda: len(by_reapers) > 5, 60, "some looks")
+    before = len(by_reapers)
     sent = publish_run(app, engine, run_id)
+    during = len(by_reapers) - before
     ended.set()
     for thread in threads:
         thread.join()
     taken += take_messages(app)
     assert sum(by_reapers) == 0
-    assert len(by_reapers) > 5
+    assert during
     assert sent == BATCHES
     assert sorted(taken) == batches(engine, run_id)
 
