@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from tagmill.errors import InputError
 from training.cli.options import AUGMENT, PATH, check_device, find_folders, override, shared
 from training.cli.result import print_result, training_run
 
@@ -76,6 +77,9 @@ def segment(
     from training.recipes.segment import defaults, train_segment
 
     arch = arch or ("pyramid" if backbone or weights else "unet")
+    for name in ("finest", "coarsest", "mirror"):
+        if given[name] is not None and arch != "pyramid":
+            raise InputError(f"--{name} is for --arch pyramid, not for a {arch}; leave it out")
     hyper = override(defaults(arch), given)
     folders = find_folders(data, validation, test)
     with training_run(out):

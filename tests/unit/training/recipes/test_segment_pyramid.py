@@ -162,6 +162,13 @@ def test_the_command_takes_a_backbone_for_a_pyramid(tmp_path: Path) -> None:
     assert network.backbone.bn1.num_batches_tracked > 0  # random weights are not frozen
 
 
+def test_scales_are_refused_for_other_networks(tmp_path: Path) -> None:
+    words = ["segment", "--data", str(draw_shapes(tmp_path / "train", 4)), "--out", str(tmp_path / "run")]
+    done = CliRunner().invoke(train, [*words, "--finest", "2"])
+    assert isinstance(done.exception, InputError)
+    assert str(done.exception) == "--finest is for --arch pyramid, not for a unet; leave it out"
+
+
 def test_sampled_pixels_leave_out_what_is_ignored() -> None:
     class Position(torch.nn.Module):
         """Gives each pixel its red level as logit of label 0."""
