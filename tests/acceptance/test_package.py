@@ -42,8 +42,8 @@ def test_an_installed_wheel_finds_its_starter_bundles(wheel: Path, tmp_path: Pat
     assert all(line.startswith(str(target)) for line in found.stdout.split())
 
 
-def test_the_starter_bundles_are_together_under_8_mib() -> None:
-    assert sum(path.stat().st_size for path in (ROOT / "starter").glob("*.onnx")) < 8 * 2**20
+def test_the_starter_bundles_are_together_under_12_mib() -> None:
+    assert sum(path.stat().st_size for path in (ROOT / "starter").glob("*.onnx")) <= 12 * 2**20
 
 
 @pytest.mark.parametrize(

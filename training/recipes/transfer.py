@@ -99,12 +99,12 @@ DEFAULTS = TransferHyperparameters(
 #: things look larger there than they will be (FixRes, Touvron et al. 2019, arXiv 1906.06423)
 LITE_DEFAULTS = replace(
     DEFAULTS,
-    loop=LoopConfig(epochs=5, batch_size=32, seed=0, average=0.99),
+    loop=LoopConfig(epochs=8, batch_size=32, seed=0, average=0.99),
     head_epochs=6,
     size=192,
-    train_size=144,
-    lr=2e-3,
-    lr_decay=0.75,
+    train_size=160,
+    lr=1e-3,
+    lr_decay=0.85,
     frozen=4,
     mirror=True,
     weight_decay=0.05,

@@ -130,7 +130,7 @@ def test_a_lite_backbone_is_fine_tuned_with_its_own_settings_at_a_lower_resoluti
     assert defaults_for("resnet18") == DEFAULTS
     assert defaults_for("efficientnet_lite1") == LITE_DEFAULTS
     larger = defaults_for("efficientnet_lite2", 256)
-    assert (larger.size, larger.train_size) == (256, 192)
+    assert (larger.size, larger.train_size) == (256, 213)
 
 
 def test_fine_tuning_at_a_higher_resolution_than_the_networks_own_is_refused(tmp_path: Path) -> None:
