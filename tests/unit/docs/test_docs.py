@@ -140,6 +140,13 @@ def test_the_readme_and_the_start_page_of_the_site_lead_to_every_document() -> N
         assert set(ALL_DOCUMENTS) - {ROOT / "docs" / "index.md", ROOT / "README.md"} <= linked, start.name
 
 
+def test_the_menu_of_the_site_has_every_document() -> None:
+    start = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    menu = " ".join(re.findall(r"```\{toctree\}(.*?)```", start, flags=re.S)).split()
+    documents = {path.stem for path in (ROOT / "docs").glob("*.md")} - {"index"}
+    assert documents - set(menu) == set()
+
+
 def test_the_page_of_commands_has_every_command_once() -> None:
     page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
     shown = re.findall(r"^\.\. click:: ([\w.]+):(\w+)\n   :prog: tagmill (\w+)$", page, flags=re.M)
