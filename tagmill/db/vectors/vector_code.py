@@ -6,7 +6,8 @@ significant byte first (pgvector's src/halfvec.c). So there is one way to write 
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from operator import methodcaller
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # most commands need no NumPy
@@ -15,15 +16,14 @@ if TYPE_CHECKING:  # most commands need no NumPy
 
 _HEADER = struct.Struct(">HH")
 
+#: float32 [D] -> what SQLite stores of it: its 4 D bytes, in the order of the machine. It is called for each image, and
+#: enters no module.
+pack_floats: "Callable[[NDArray[np.float32]], bytes]" = methodcaller("tobytes")
+
 
 def pack_halves(vector: "NDArray[np.float32]") -> bytes:
     """Return float32 [D] as PostgreSQL stores it: 4 + 2 D bytes."""
     return _HEADER.pack(len(vector), 0) + vector.astype(">f2").tobytes()
-
-
-def pack_floats(vector: "NDArray[np.float32]") -> bytes:
-    """Return float32 [D] as SQLite stores it: 4 D bytes, least significant byte first."""
-    return vector.astype("<f4").tobytes()
 
 
 def unpack_halves(rows: Sequence[bytes]) -> "NDArray[np.float32]":
