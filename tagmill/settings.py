@@ -29,8 +29,9 @@ _TLS_PARAMETERS = frozenset(
 )
 
 PREFIX = "tagmill_"
-#: variables that users set besides settings: the log level, and the folder that docker-compose.yml mounts as /catalog
-_OTHERS = ("log_level", "catalog")
+#: variables that users set besides settings: the log level, who a command acts for (`tagmill.db.audit`), and the folder
+#: that docker-compose.yml mounts as /catalog
+_OTHERS = ("log_level", "user", "catalog")
 #: variable that a supervisor sets for its process, see `worker.supervision.process`
 _PROCESS = "process"
 #: prefix of the variables that the tests read

@@ -14,6 +14,7 @@ READ_VIEWS = (
     *("catalog_labels", "catalog_masks", "catalog_changes", "catalog_embeddings", "catalog_duplicates"),
     *("catalog_pictures", "catalog_attributes", "catalog_violations", "run_pictures", "run_violations"),
     *("run_image", "run_cost", "run_drift", "run_duplicates"),
+    *("audit_log", "model_production"),
 )
 #: what only submitting and registering writes
 _SUBMITTED = {
@@ -25,6 +26,9 @@ _SUBMITTED = {
     "label_name": "INSERT",
     "duplicate_image": "INSERT, DELETE",
     "drift": "INSERT, DELETE",
+    "rollout": "INSERT, UPDATE, DELETE",
+    "shown_instead": "INSERT, UPDATE, DELETE",
+    "worker_state": "UPDATE",
 }
 #: what `tagmill labelset` writes
 _LABELED = {
@@ -42,6 +46,7 @@ _CHANGED = {
     "batch_failure": "INSERT, UPDATE, DELETE",
     "image_failure": "INSERT, DELETE",
     "run_fault": "INSERT, UPDATE, DELETE",
+    "audit_event": "INSERT",
 }
 #: what only the results of a batch, and the state of workers, are written to
 _COMPLETED = {
@@ -63,6 +68,8 @@ _COMPLETED = {
     "worker": "INSERT",
     "reaper": "INSERT, UPDATE",
     "worker_fault": "INSERT, UPDATE, DELETE",
+    "worker_state": "INSERT, UPDATE, DELETE",
+    "canary_entry": "INSERT, DELETE",
 }
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     Double,
     ForeignKey,
@@ -25,6 +26,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 
@@ -93,7 +95,8 @@ model = Table(
     #: tagmill.images.preprocess.PreprocessSpec, background label, precision, suggested threshold of each label
     Column("spec", JSON, nullable=False),
     Column("metrics", JSON, nullable=False),
-    #: candidate or production; NAME without @VERSION means the version in production, else the newest
+    #: tagmill.registry.models.Stage: candidate, production or retired; NAME without @VERSION means the version in
+    #: production, else the newest
     Column("stage", String(20), nullable=False),
     Column("created_at", Double, nullable=False),
     UniqueConstraint("name", "version"),
@@ -134,7 +137,10 @@ run = Table(
     Column("publish_until", Double),
     #: tagmill.priority.Priority of its batches
     Column("priority", SmallInteger, nullable=False, server_default="6"),
+    #: what its producer calls it (`tagmill submit --id`), so that a job that is repeated does not double it
+    Column("submission", String(200)),
     _partial("publish_until", where="publish_until IS NOT NULL"),
+    Index("uq_run_submission", "submission", unique=True),
 )
 
 #: The models of a run, pinned at submit.
@@ -583,4 +589,92 @@ run_fault = Table(
     Column("found_at", Double),
     #: no worker has it: until then the batches that need it wait. After that, they fail.
     Column("held_until", Double),
+)
+
+#: A version of a model that is tried beside the one in production. See `tagmill.registry.rollout`.
+rollout = Table(
+    "rollout",
+    metadata,
+    #: `model.name_id`
+    Column("name_id", Integer, primary_key=True, autoincrement=False),
+    #: shadow: its results are stored and not shown; canary: they are shown
+    Column("kind", String(10), primary_key=True),
+    Column("model_id", Integer, ForeignKey("model.id"), nullable=False),
+    #: 0 to 1, of all products or keys
+    Column("share", Double, nullable=False),
+    Column("since", Double, nullable=False),
+)
+
+#: Which version the catalog shows instead of another one, for images that have a result of both: a promotion or a
+#: rollback changes this table and no row of `catalog_entry`.
+shown_instead = Table(
+    "shown_instead",
+    metadata,
+    Column("model_id", Integer, ForeignKey("model.id"), primary_key=True),
+    Column("shown_id", Integer, ForeignKey("model.id"), nullable=False),
+)
+
+#: An entry of a run that a canary tagged, too, and that shows its result instead of that of the run's own version.
+canary_entry = Table(
+    "canary_entry",
+    metadata,
+    Column("run_id", Integer, primary_key=True, autoincrement=False),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    #: the canary
+    Column("model_id", Integer, primary_key=True, autoincrement=False),
+)
+
+#: What a person or a job did to runs and models. Rows are only added. See `tagmill.db.audit`.
+audit_event = Table(
+    "audit_event",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("at", Double, nullable=False),
+    #: tagmill.db.audit.Action
+    Column("action", String(20), nullable=False),
+    #: who did it: the user of the operating system, or TAGMILL_USER, and the machine
+    Column("user_name", String(200), nullable=False),
+    Column("host", String(200), nullable=False),
+    Column("run_id", Integer),
+    #: of a model: `model.name_id`, and the versions before and after
+    Column("name_id", Integer),
+    Column("from_id", Integer),
+    Column("to_id", Integer),
+    Column("reason", Text),
+    #: what else is known of it, as a JSON object
+    Column("details", JSON),
+    Index(None, "at"),
+    _partial("run_id", where="run_id IS NOT NULL"),
+    _partial("name_id", "at", where="name_id IS NOT NULL"),
+)
+
+#: A worker that runs or ran: what `tagmill worker list` shows. See `tagmill.ledger.workers`.
+worker_state = Table(
+    "worker_state",
+    metadata,
+    #: HOST:PID as in `worker_fault`
+    Column("worker", String(200), primary_key=True),
+    #: NAME@HOST, as Flower shows it
+    Column("name", String(200), nullable=False),
+    Column("queue", String(100), nullable=False),
+    #: TAGMILL_DEVICE, and what ONNX Runtime or OpenVINO run on it, once a bundle is loaded
+    Column("device", String(40), nullable=False),
+    Column("provider", String(200)),
+    #: NAME@VERSION of the bundles that are loaded, as a JSON list
+    Column("models", JSON, nullable=False),
+    #: of Tagmill
+    Column("version", String(40), nullable=False),
+    #: tagmill.ledger.workers.WorkerState: starting, ready, draining, out, stopped
+    Column("state", String(12), nullable=False),
+    #: whether `tagmill worker drain` asked it to take no more batches and to end
+    Column("drain", Boolean, nullable=False, server_default=false()),
+    Column("started_at", Double, nullable=False),
+    Column("seen_at", Double, nullable=False),
+    Column("last_batch_at", Double),
+    #: since it started
+    Column("batches", Integer, nullable=False, server_default="0"),
+    Column("images", BigInteger, nullable=False, server_default="0"),
+    #: images per second of the last minute
+    Column("rate", Double, nullable=False, server_default="0"),
+    Index(None, "queue", "seen_at"),
 )

@@ -8,6 +8,8 @@ from tagmill.db.schema import LABELS
 #: every view, in the order in which they can be dropped
 VIEWS = (
     *picture_views.PICTURE_VIEWS,
+    "model_production",
+    "audit_log",
     "run_drift",
     "catalog_duplicates",
     "run_duplicates",
@@ -178,6 +180,27 @@ SELECT run_id, reference_id, model_name AS model, version, reference_version, nu
 FROM drift
 """
 
+_AUDIT_LOG = """
+CREATE VIEW audit_log AS
+SELECT event.id, event.at, event.action, event.user_name, event.host, event.run_id,
+    (SELECT model.name FROM model WHERE model.id = event.name_id) AS model,
+    (SELECT model.version FROM model WHERE model.id = event.from_id) AS from_version,
+    (SELECT model.version FROM model WHERE model.id = event.to_id) AS to_version,
+    event.reason, event.details
+FROM audit_event AS event
+"""
+
+# From each promotion or rollback until the next one of the same name.
+_MODEL_PRODUCTION = """
+CREATE VIEW model_production AS
+SELECT model.name AS model, model.version, event.at AS since,
+    lead(event.at) OVER (PARTITION BY event.name_id ORDER BY event.at, event.id) AS until,
+    event.user_name, event.host, event.reason
+FROM audit_event AS event
+JOIN model ON model.id = event.to_id
+WHERE event.action IN ('promote', 'rollback')
+"""
+
 
 def create_statements(dialect: str) -> Iterator[str]:
     """Yield the statements that create the views, for PostgreSQL or SQLite."""
@@ -205,6 +228,8 @@ def create_statements(dialect: str) -> Iterator[str]:
     yield from picture_views.create_statements(dialect, sha256)
     yield _RUN_COST
     yield _RUN_DRIFT
+    yield _AUDIT_LOG
+    yield _MODEL_PRODUCTION
     yield _RUN_IMAGE.format(sha256=sha256, extra="entry.extra::json" if postgresql else "entry.extra")
 
 

@@ -549,11 +549,16 @@ def test_a_sqlite_file_in_a_read_only_folder_is_refused_with_the_reason(
 
 
 def back_to_0006(connection: Connection) -> None:
-    """Take from the schema what 0007 and 0008 added."""
+    """Take from the schema what 0007 to 0009 added."""
     added = ("run_image", "run_cost", "run_drift", "catalog_embeddings", "catalog_duplicates", "run_duplicates")
-    for view in (*PICTURE_VIEWS, *added):
+    for view in (*PICTURE_VIEWS, "model_production", "audit_log", *added):
         connection.execute(text(f"DROP VIEW {view}"))
     for table in (
+        "rollout",
+        "shown_instead",
+        "canary_entry",
+        "audit_event",
+        "worker_state",
         "known_url",
         "repeated_image",
         "repeated_entry",
@@ -569,7 +574,9 @@ def back_to_0006(connection: Connection) -> None:
     ):
         connection.execute(text(f"DROP TABLE {table}"))
     connection.execute(text("ALTER TABLE entry DROP COLUMN extra"))
-    connection.execute(text("ALTER TABLE run DROP COLUMN priority"))
+    connection.execute(text("DROP INDEX uq_run_submission"))
+    for name in ("priority", "submission"):
+        connection.execute(text(f"ALTER TABLE run DROP COLUMN {name}"))
     waiting = {"published_at": "", "not_before": " AND not_before IS NOT NULL"}
     for name, more in waiting.items():
         connection.execute(text(f"DROP INDEX ix_batch_queue_priority_{name}"))
