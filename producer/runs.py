@@ -27,33 +27,35 @@ def remove_cancelled(app: Celery, engine: Engine, run_id: int) -> int:
     return remove_messages(app, queue, run_id, messages)
 
 
-def pause(app: Celery, engine: Engine, run_id: int) -> int | None:
+def pause(app: Celery, engine: Engine, run_id: int, reason: str | None = None) -> int | None:
     """Pause a run and take its messages off the queue; return how many were there, and None if it was paused already.
 
     Workers drop what is left. Raise the errors of `tagmill.ledger.runs.control.pause_run`, and kombu's OperationalError
     if the broker is down: the run is paused then, too.
     """
-    if not pause_run(engine, run_id):
+    if not pause_run(engine, run_id, reason):
         return None
     queue, messages = waiting_messages(engine, run_id)
     return remove_messages(app, queue, run_id, messages)
 
 
-def resume(app: Celery, engine: Engine, run_id: int) -> int | None:
+def resume(app: Celery, engine: Engine, run_id: int, reason: str | None = None) -> int | None:
     """Open a paused run and publish what waits; return how many messages were sent, and None if it was not paused.
 
     Raise the errors of `tagmill.ledger.runs.control.resume_run` and of `publish_run`.
     """
-    return publish_run(app, engine, run_id) if resume_run(engine, run_id) else None
+    return publish_run(app, engine, run_id) if resume_run(engine, run_id, reason) else None
 
 
-def change_priority(app: Celery, engine: Engine, run_id: int, priority: Priority) -> int | None:
+def change_priority(
+    app: Celery, engine: Engine, run_id: int, priority: Priority, reason: str | None = None
+) -> int | None:
     """Change the priority of a run, and publish its waiting batches again there.
 
     Return how many messages were sent, and None if it has that priority already. Raise the errors of
     `tagmill.ledger.runs.control.set_priority` and of `publish_run`.
     """
-    before = set_priority(engine, run_id, priority)
+    before = set_priority(engine, run_id, priority, reason)
     if before is priority:
         return None
     # What stays on a list that is served sooner would be taken at the old priority.
@@ -62,13 +64,20 @@ def change_priority(app: Celery, engine: Engine, run_id: int, priority: Priority
 
 
 def retry_run(
-    app: Celery, engine: Engine, run_id: int, codes: Sequence[ErrorCode], queue: str, *, failed_only: bool = False
+    app: Celery,
+    engine: Engine,
+    run_id: int,
+    codes: Sequence[ErrorCode],
+    queue: str,
+    *,
+    failed_only: bool = False,
+    reason: str | None = None,
 ) -> int:
     """Requeue failed images, and images that a cancelled run left untagged; return their number.
 
     See `tagmill.ledger.runs.create.requeue_images` for `codes`, `failed_only` and errors.
     """
-    images = requeue_images(engine, run_id, codes, queue, failed_only=failed_only)
+    images = requeue_images(engine, run_id, codes, queue, failed_only=failed_only, reason=reason)
     publish_run(app, engine, run_id)
     return images
 

@@ -11,6 +11,7 @@ from tagmill.fetch_options import FETCH_ALL, FetchOptions
 from tagmill.images.file_names import SkippedFiles
 from tagmill.ledger.runs.create import Progress, create_run
 from tagmill.ledger.runs.rerun import Chooser, Rerun
+from tagmill.ledger.runs.submissions import SubmittedBefore, check_id, find_submission, require_same
 from tagmill.measuring import Measuring
 from tagmill.priority import Priority
 from tagmill.registry.models import Model, resolve_bundle
@@ -34,6 +35,8 @@ class Submission:
     fetch: FetchOptions = FETCH_ALL
     #: what is measured on the pictures
     measure: Measuring | None = None
+    #: what the run is found by if the same submission comes again, which then queues nothing twice
+    id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ class WrittenRun:
     #: entries that `Submission.rerun` left out, and why, in words
     left_out: int
     reason: str
+    #: whether it was submitted before under the same id, so that nothing was written now
+    repeated: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,8 +73,28 @@ def write_run(
     """Read the sources and write the run in one transaction: it is in SQL as a whole or not at all.
 
     `progress` is told the number of images written so far. Raise InputError for the first entry that cannot be used,
-    and NothingToDo if no entry is left.
+    and NothingToDo if no entry is left. A submission whose id has a run already writes nothing and returns that run.
+    Raise InputError if that run has other sources or models.
     """
+    if earlier := _earlier(engine, wanted, targets):
+        return earlier
+    try:
+        return _write_new(engine, wanted, targets, queue, progress)
+    except SubmittedBefore:  # meanwhile, by another process
+        earlier = _earlier(engine, wanted, targets)
+        assert earlier is not None, "it was committed, and nothing deletes it so soon"
+        return earlier
+
+
+def _earlier(engine: Engine, wanted: Submission, targets: Targets) -> WrittenRun | None:
+    found = None if wanted.id is None else find_submission(engine, check_id(wanted.id))
+    if found is None:
+        return None
+    require_same(found, str(wanted.id), " ".join(wanted.sources), [model.name for model in targets.models])
+    return WrittenRun(found.run, SkippedFiles(), 0, "", repeated=True)
+
+
+def _write_new(engine: Engine, wanted: Submission, targets: Targets, queue: str, progress: Progress) -> WrittenRun:
     skipped, chooser = SkippedFiles(), Chooser(engine, wanted.rerun, targets.models)
     run_id = create_run(
         engine,
@@ -83,5 +108,6 @@ def write_run(
         priority=wanted.priority,
         fetching=wanted.fetch,
         measuring=wanted.measure,
+        submission=wanted.id,
     )
     return WrittenRun(run_id, skipped, chooser.left_out, chooser.reason() if chooser.left_out else "")

@@ -38,6 +38,8 @@ class Submitted:
     left_out: int
     #: files of folders that are no entries
     skipped: SkippedFiles
+    #: whether the run was submitted before under the same id; then only batches that were left out are queued
+    repeated: bool = False
 
 
 def submit(
@@ -51,11 +53,13 @@ def submit(
     read: ReadOptions = READ_ALL,
     fetch: FetchOptions = FETCH_ALL,
     measure: Sequence[str] = (),
+    id: str | None = None,  # noqa: A002 - the name of the option
 ) -> Submitted:
     """Queue sources as one run, as `tagmill submit` does, and return once all of its batches are queued.
 
     `models` are NAME or NAME@VERSION. `priority` is urgent, normal or backfill; `rerun` is all, missing or failed. With
     `max_queued`, batches are sent only while fewer wait. `measure` holds pictures or text, as --measure takes them.
+    With an `id`, a repeated call finds the run of the first one and queues nothing twice.
     If an entry or a model is wrong, raise InputError, and queue nothing. ServiceDown says whether the run is in SQL:
     workers then take it up without another call.
     """
@@ -73,13 +77,14 @@ def submit(
         read=read,
         fetch=fetch,
         measure=Measuring.parse([measure] if isinstance(measure, str) else measure),
+        id=id,
     )
     settings = require_shared_broker(load_settings())
     with database() as engine:
         written = write_run(engine, wanted, find_targets(engine, wanted), settings.queue)
         with explain_broker_outage(written.run):
             batches = publish_run(make_app(settings), engine, written.run, max_queued)
-    return Submitted(written.run, batches, written.left_out, written.skipped)
+    return Submitted(written.run, batches, written.left_out, written.skipped, written.repeated)
 
 
 def status(run: int) -> RunProgress:

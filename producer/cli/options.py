@@ -28,6 +28,7 @@ RESUME = click.option(
     metavar="RUN",
     help="Queue the rest of a run whose submit was interrupted. Takes no SOURCE and no --model.",
 )
+REASON = click.option("--reason", metavar="TEXT", help="Why; `tagmill audit` shows it.")
 #: what may be given beside --resume
 _BESIDE_RESUME = {"resume", "max_queued", "wait", "as_json"}
 

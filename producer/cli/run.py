@@ -6,7 +6,7 @@ import click
 from kombu.exceptions import OperationalError
 
 from producer.broker_outage import explain_broker_outage
-from producer.cli.options import explain_interruption
+from producer.cli.options import REASON, explain_interruption
 from tagmill.cli.console import open_console
 from tagmill.cli.param_types import AS_JSON, PRIORITY, error_codes
 from tagmill.cli.run_display import exit_code, runs_table, status_table, watch
@@ -63,11 +63,12 @@ def watch_command(run_id: int, as_json: bool) -> int:
 
 @run.command("cancel")
 @click.argument("run_id", type=click.IntRange(1, 2**31 - 1), metavar="RUN")
-def cancel_command(run_id: int) -> None:
+@REASON
+def cancel_command(run_id: int, reason: str | None) -> None:
     """Cancel the waiting batches of a run. Batches in work finish, results stay; `retry` queues the rest again."""
     settings = load_settings()
     engine = open_database(settings.database_url)
-    cancelled = cancel_run(engine, run_id)
+    cancelled = cancel_run(engine, run_id, reason)
     click.echo(f"run {run_id}: {cancelled} waiting batches cancelled")
     # Imported here: Celery takes longer to import than `run status` takes.
     from producer.runs import remove_cancelled
@@ -85,7 +86,8 @@ def cancel_command(run_id: int) -> None:
 
 @run.command("pause")
 @click.argument("run_id", type=click.IntRange(1, 2**31 - 1), metavar="RUN")
-def pause_command(run_id: int) -> None:
+@REASON
+def pause_command(run_id: int, reason: str | None) -> None:
     """Let workers take no further batches of a run. Batches in work finish; `resume` goes on."""
     from producer.runs import pause
     from tagmill.broker.app import make_app
@@ -93,7 +95,7 @@ def pause_command(run_id: int) -> None:
     settings = load_settings()
     engine = open_database(settings.database_url)
     try:
-        removed = pause(make_app(settings), engine, run_id)
+        removed = pause(make_app(settings), engine, run_id, reason)
     except OperationalError as error:
         removed = 0
         reason = f"the broker does not answer ({first_line(error)})"
@@ -106,7 +108,8 @@ def pause_command(run_id: int) -> None:
 
 @run.command("resume")
 @click.argument("run_id", type=click.IntRange(1, 2**31 - 1), metavar="RUN")
-def resume_command(run_id: int) -> None:
+@REASON
+def resume_command(run_id: int, reason: str | None) -> None:
     """Go on with a paused run: its waiting batches are queued again."""
     from producer.runs import resume
     from tagmill.broker.app import make_app, require_shared_broker
@@ -114,14 +117,15 @@ def resume_command(run_id: int) -> None:
     settings = require_shared_broker(load_settings())
     engine = open_database(settings.database_url)
     with explain_interruption(run_id), explain_broker_outage(run_id):
-        batches = resume(make_app(settings), engine, run_id)
+        batches = resume(make_app(settings), engine, run_id, reason)
     click.echo(f"run {run_id} is not paused" if batches is None else f"run {run_id}: {batches} batches queued again")
 
 
 @run.command("priority")
 @click.argument("run_id", type=click.IntRange(1, 2**31 - 1), metavar="RUN")
 @click.argument("priority", type=PRIORITY)
-def priority_command(run_id: int, priority: str) -> None:
+@REASON
+def priority_command(run_id: int, priority: str, reason: str | None) -> None:
     """Change the priority of a run. Its waiting batches are queued again, before or behind those of other runs."""
     from producer.runs import change_priority
     from tagmill.broker.app import make_app, require_shared_broker
@@ -129,7 +133,7 @@ def priority_command(run_id: int, priority: str) -> None:
     settings = require_shared_broker(load_settings())
     engine = open_database(settings.database_url)
     with explain_interruption(run_id), explain_broker_outage(run_id):
-        batches = change_priority(make_app(settings), engine, run_id, Priority.parse(priority))
+        batches = change_priority(make_app(settings), engine, run_id, Priority.parse(priority), reason)
     if batches is None:
         click.echo(f"run {run_id} is {priority} already")
     else:
@@ -141,7 +145,8 @@ def priority_command(run_id: int, priority: str) -> None:
 @error_codes("Only images that failed with this code; may be repeated.")
 @click.option("--failed", "failed_only", is_flag=True, help="Only failed images, not what a cancelled run left.")
 @click.option("--wait", is_flag=True, help="Watch until the run is done; exit code 3 if images failed.")
-def retry_command(run_id: int, codes: tuple[str, ...], failed_only: bool, wait: bool) -> int:
+@REASON
+def retry_command(run_id: int, codes: tuple[str, ...], failed_only: bool, wait: bool, reason: str | None) -> int:
     """Queue the failed images of a run again, and what a cancelled run left."""
     # Imported here: Celery takes longer to import than `run status` takes.
     from producer.runs import retry_run
@@ -151,7 +156,8 @@ def retry_command(run_id: int, codes: tuple[str, ...], failed_only: bool, wait: 
     engine = open_database(settings.database_url)
     chosen = [ErrorCode(code) for code in codes]
     with explain_broker_outage(run_id):
-        images = retry_run(make_app(settings), engine, run_id, chosen, settings.queue, failed_only=failed_only)
+        app, queue = make_app(settings), settings.queue
+        images = retry_run(app, engine, run_id, chosen, queue, failed_only=failed_only, reason=reason)
     with explain_interruption(run_id):
         click.echo(f"run {run_id}: {images} images queued again")
         if is_paused(engine, run_id):

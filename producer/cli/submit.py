@@ -65,6 +65,12 @@ from tagmill.text import legible
 @RERUN
 @MAX_QUEUED
 @RESUME
+@click.option(
+    "--id",
+    "submission_id",
+    metavar="TEXT",
+    help="What the run is found by if this command is repeated: it then queues nothing twice.",
+)
 @click.option("--wait", is_flag=True, help="Watch until the run is done; exit code 3 if images failed.")
 @click.option(
     "--dry-run",
@@ -84,6 +90,7 @@ def submit(
     rerun: str,
     max_queued: int | None,
     resume: int | None,
+    submission_id: str | None,
     wait: bool,
     dry_run: bool,
     read: ReadOptions,
@@ -120,6 +127,7 @@ def submit(
         read=read,
         fetch=fetching,
         measure=measuring,
+        id=submission_id,
     )
     targets = find_targets(engine, wanted)
     with interruptible(engine, max_queued) as submission, progress_bar(open_console(stderr=True)) as bar:
@@ -164,11 +172,15 @@ def _show(engine: Engine, written: WrittenRun, batches: int, wait: bool, as_json
     with explain_interruption(written.run):
         progress = watch(engine, written.run) if wait else run_progress(engine, written.run)
         if as_json:
-            click.echo(json.dumps(progress.to_json() | written.skipped.to_json() | {"left_out": written.left_out}))
+            further = {"left_out": written.left_out, "repeated": written.repeated}
+            click.echo(json.dumps(progress.to_json() | written.skipped.to_json() | further))
         else:
+            if written.repeated:
+                click.echo(f"run {written.run} was submitted before under this id; nothing is queued twice")
             for line in (*written.skipped.lines(), *filter(None, [written.reason])):
                 click.echo(line)
-            click.echo(f"run {progress.run}: {progress.images} images in {batches} batches, {ending(progress)}")
+            queued = "" if written.repeated and not batches else f" in {batches} batches"
+            click.echo(f"run {progress.run}: {progress.images} images{queued}, {ending(progress)}")
             click.echo(_next_step(progress))
     return exit_code(progress)
 

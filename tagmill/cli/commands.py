@@ -42,6 +42,7 @@ COMMANDS = {
     "labelset": CommandEntry(
         "export.cli.labelset", "cpu", "Label what has embeddings by a few examples of each label."
     ),
+    "audit": CommandEntry("tagmill.cli.audit", "", "Show who did what to runs and models."),
     "db": CommandEntry("tagmill.cli.db", "", "Create or check the SQL tables."),
 }
 

@@ -103,6 +103,8 @@ def status_table(progress: RunProgress, cost: RunCost | None = None) -> Table:
     title = "failed, no image was tagged" if all_failed(progress) else progress.state
     table = Table(title=f"run {progress.run}: {title}", show_header=False, title_justify="left")
     table.add_row("source", progress.source)
+    if progress.submission is not None:
+        table.add_row("id", progress.submission)
     if not progress.is_local:
         table.add_row("queue", progress.queue)
         table.add_row("priority", progress.priority.word)

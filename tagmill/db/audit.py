@@ -8,13 +8,14 @@ import getpass
 import os
 import socket
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, insert, null
+from sqlalchemy import Connection, Engine, insert, null, select
 
-from tagmill.db.connection import epoch_now
-from tagmill.db.schema import audit_event
+from tagmill.db.connection import epoch_now, reading
+from tagmill.db.schema import audit_event, model
 from tagmill.outcomes import printable
 
 #: who is named instead of the user of the operating system: a job, or the person behind a shared account
@@ -64,6 +65,46 @@ def record(
     row |= {"reason": reason and printable(reason), "details": dict(details) if details else null()}
     who = {"user_name": user_name(), "host": socket.gethostname()[:_LONGEST]}
     connection.execute(insert(audit_event).values(at=epoch_now(), action=action, **who, **row))
+
+
+@dataclass(frozen=True)
+class AuditEvent:
+    """What was done, by whom and when: a row of the view `audit_log`. Times are Unix seconds."""
+
+    at: float
+    action: str
+    user_name: str
+    host: str
+    run_id: int | None
+    model: str | None
+    from_version: int | None
+    to_version: int | None
+    reason: str | None
+    details: dict[str, Any] | None
+
+
+def read_events(
+    engine: Engine, limit: int, run_id: int | None = None, model_name: str | None = None
+) -> list[AuditEvent]:
+    """Return the newest events, of one run or of one name of models if one is given, the newest first."""
+    name, before, after = (model.alias() for _ in range(3))
+    event = audit_event.c
+    versions = (before.c.version.label("from_version"), after.c.version.label("to_version"))
+    found = (
+        select(event.at, event.action, event.user_name, event.host, event.run_id, name.c.name.label("model"))
+        .add_columns(*versions, event.reason, event.details)
+        .outerjoin(name, name.c.id == event.name_id)
+        .outerjoin(before, before.c.id == event.from_id)
+        .outerjoin(after, after.c.id == event.to_id)
+        .order_by(event.at.desc(), event.id.desc())
+        .limit(limit)
+    )
+    if run_id is not None:
+        found = found.where(event.run_id == run_id)
+    if model_name is not None:
+        found = found.where(name.c.name == model_name)
+    with reading(engine) as connection:
+        return [AuditEvent(**row) for row in connection.execute(found).mappings()]
 
 
 def user_name() -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, func, select, update
 
 from tagmill.bundles.metadata import BundleSpec, check_name
+from tagmill.db.audit import Action, record
 from tagmill.db.connection import epoch_now, insert_ignore, reading
 from tagmill.db.schema import label_name, model
 from tagmill.errors import InputError, ServiceDown
@@ -81,6 +82,7 @@ def add_version(
             # None if another process took the version first: PostgreSQL waited for it and skipped our row.
             if registered := _select_newest(connection, model.c.sha256 == sha256):
                 finish(connection, registered)
+                record(connection, Action.ADD, name_id=_name_id(connection, registered), to_id=registered.id)
                 return registered
     raise ServiceDown(f"model {name}: too many register it at once; try again later")
 
@@ -172,6 +174,10 @@ def _insert(connection: Connection, spec: BundleSpec, sha256: str, name: str, fu
     connection.execute(inserted)
     own = update(model).where(model.c.name == name, model.c.name_id == 0).values(name_id=model.c.id)
     connection.execute(own)
+
+
+def _name_id(connection: Connection, found: Model) -> int:
+    return int(connection.execute(select(model.c.name_id).where(model.c.id == found.id)).scalar_one())
 
 
 def _select_newest(connection: Connection, condition: Any) -> Model | None:

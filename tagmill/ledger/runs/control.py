@@ -4,6 +4,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, func, or_, select, update
 
+from tagmill.db.audit import Action, record
 from tagmill.db.connection import epoch_now, reading
 from tagmill.db.schema import BatchStatus, RunState, batch, run
 from tagmill.errors import InputError, NothingToDo
@@ -20,7 +21,7 @@ _UNFINISHED_IN_RUN = and_(
 )
 
 
-def pause_run(engine: Engine, run_id: int) -> bool:
+def pause_run(engine: Engine, run_id: int, reason: str | None = None) -> bool:
     """Let no worker claim the queued batches of a run. Return False if it was paused already.
 
     Batches in work finish. Raise NothingToDo if nothing of the run is left to do, InputError if there is no such run.
@@ -31,10 +32,11 @@ def pause_run(engine: Engine, run_id: int) -> bool:
             return False
         _require_unfinished(connection, found)
         connection.execute(update(run).where(run.c.id == run_id).values(state=RunState.PAUSED))
+        record(connection, Action.PAUSE, run_id=run_id, reason=reason)
     return True
 
 
-def resume_run(engine: Engine, run_id: int) -> bool:
+def resume_run(engine: Engine, run_id: int, reason: str | None = None) -> bool:
     """Open a paused run again; the caller publishes its queued batches. Return False if it was not paused.
 
     Raise NothingToDo if the run was cancelled, and InputError if there is no such run.
@@ -49,10 +51,11 @@ def resume_run(engine: Engine, run_id: int) -> bool:
         connection.execute(update(batch).where(_published_of(run_id)).values(published_at=None))
         opened = {"state": RunState.OPEN, "publish_until": epoch_now() + PUBLISH_SECONDS}
         connection.execute(update(run).where(run.c.id == run_id).values(**opened))
+        record(connection, Action.RESUME, run_id=run_id, reason=reason)
     return True
 
 
-def set_priority(engine: Engine, run_id: int, priority: Priority) -> Priority:
+def set_priority(engine: Engine, run_id: int, priority: Priority, reason: str | None = None) -> Priority:
     """Change the priority of a run; the caller publishes its queued batches again. Return the priority that it had.
 
     Raise NothingToDo if nothing of the run is left to do, and InputError if there is no such run.
@@ -70,6 +73,8 @@ def set_priority(engine: Engine, run_id: int, priority: Priority) -> Priority:
         of_run = batch.c.run_id == run_id
         connection.execute(update(batch).where(of_run, QUEUED_IN_RUN).values(**changed, published_at=None))
         connection.execute(update(batch).where(of_run, _RUNNING_IN_RUN).values(**changed))
+        words = {"from": before.word, "to": priority.word}
+        record(connection, Action.PRIORITY, run_id=run_id, reason=reason, details=words)
     return before
 
 

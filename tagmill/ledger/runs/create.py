@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, and_, case, delete, func, insert, select, update
 
+from tagmill.db.audit import Action, record
 from tagmill.db.bulk import insert_rows
-from tagmill.db.connection import epoch_now, reading
+from tagmill.db.connection import epoch_now, insert_ignore, reading
 from tagmill.db.schema import (
     BatchStatus,
     RunState,
@@ -28,6 +29,7 @@ from tagmill.ledger.conditions import QUEUED_IN_RUN, has_status
 from tagmill.ledger.positions import positions_of
 from tagmill.ledger.repeats.batches import chunks, insert_again, insert_whole_run
 from tagmill.ledger.runs.publishing import PUBLISH_SECONDS
+from tagmill.ledger.runs.submissions import SubmittedBefore
 from tagmill.measuring import Measuring
 from tagmill.outcomes import ErrorCode
 from tagmill.priority import Priority
@@ -63,9 +65,11 @@ def create_run(
     priority: Priority = Priority.NORMAL,
     fetching: FetchOptions = FETCH_ALL,
     measuring: Measuring | None = None,
+    submission: str | None = None,
 ) -> int:
     """Insert a run with its batches and images in one transaction; return its id.
 
+    Raise SubmittedBefore if another transaction wrote a run of this `submission`; nothing is written then.
     Entries that repeat the uri of an earlier one are in batches of their own, behind the others: a worker gives them
     the outcome of the first. If `entries` raises, nothing is written. Raise NothingToDo if there are no entries. Memory
     does not depend on their number.
@@ -74,7 +78,7 @@ def create_run(
 
     with engine.begin() as connection, closing(RepeatedEntries()) as repeats:
         parameters = _parameters(batch_size, roots) | fetching.to_json() | (measuring.to_json() if measuring else {})
-        run_id = _insert_run(connection, source, models, parameters, queue, priority)
+        run_id = _insert_run(connection, source, models, parameters, queue, priority, submission)
         images = 0
         for chunk in chunks(entries, ENTRY_CHUNK):
             rows = [(run_id, at, *found) for at, found in enumerate(chunk, images)]
@@ -90,6 +94,7 @@ def create_run(
         # Other processes see the run from the commit on: reapers leave its publishing to the caller for a while.
         changes["publish_until"] = epoch_now() + PUBLISH_SECONDS
         connection.execute(update(run).where(run.c.id == run_id).values(**changes))
+        record(connection, Action.SUBMIT, run_id=run_id, details={"images": images})
     return run_id
 
 
@@ -100,13 +105,15 @@ def set_fetching(engine: Engine, run_id: int, fetching: FetchOptions) -> None:
         connection.execute(update(run).where(run.c.id == run_id).values(parameters=parameters))
 
 
-def cancel_run(engine: Engine, run_id: int) -> int:
+def cancel_run(engine: Engine, run_id: int, reason: str | None = None) -> int:
     """Cancel every queued batch of a run; return their number. Running batches are finished; results stay."""
     with engine.begin() as connection:
         _require(connection, run_id)
         connection.execute(update(run).where(run.c.id == run_id).values(state=RunState.CANCELLED))
         waiting = and_(batch.c.run_id == run_id, QUEUED_IN_RUN)
-        return connection.execute(update(batch).where(waiting).values(status=BatchStatus.CANCELLED)).rowcount
+        batches = connection.execute(update(batch).where(waiting).values(status=BatchStatus.CANCELLED)).rowcount
+        record(connection, Action.CANCEL, run_id=run_id, reason=reason, details={"batches": batches})
+    return batches
 
 
 def cancelled_messages(engine: Engine, run_id: int) -> tuple[str, int]:
@@ -118,7 +125,13 @@ def cancelled_messages(engine: Engine, run_id: int) -> tuple[str, int]:
 
 
 def requeue_images(
-    engine: Engine, run_id: int, codes: Sequence[ErrorCode], queue: str, *, failed_only: bool = False
+    engine: Engine,
+    run_id: int,
+    codes: Sequence[ErrorCode],
+    queue: str,
+    *,
+    failed_only: bool = False,
+    reason: str | None = None,
 ) -> int:
     """Move failed images, and images that a cancelled run left untagged, to new batches; return their number.
 
@@ -142,6 +155,8 @@ def requeue_images(
         state = case((run.c.state == RunState.PAUSED, RunState.PAUSED), else_=RunState.OPEN)
         opened = {"state": state, "queue": queue, "publish_until": epoch_now() + PUBLISH_SECONDS}
         connection.execute(update(run).where(run.c.id == run_id).values(**opened))
+        details = {"images": images} | ({"codes": [str(code) for code in codes]} if codes else {})
+        record(connection, Action.RETRY, run_id=run_id, reason=reason, details=details)
     return images
 
 
@@ -152,8 +167,11 @@ def _insert_run(
     parameters: dict[str, Any],
     queue: str,
     priority: Priority,
+    submission: str | None,
 ) -> int:
-    statement = insert(run).values(
+    # A transaction that is writing a run of the same submission is waited for.
+    statement = insert_ignore(connection, run).values(
+        submission=submission,
         source=source,
         parameters=parameters,
         queue=queue,
@@ -161,9 +179,11 @@ def _insert_run(
         state=RunState.OPEN,
         created_at=epoch_now(),
     )
-    run_id = int(connection.execute(statement.returning(run.c.id)).scalar_one())
+    run_id = connection.execute(statement.returning(run.c.id)).scalar_one_or_none()
+    if run_id is None:
+        raise SubmittedBefore
     connection.execute(insert(run_model), [{"run_id": run_id, "model_id": model.id} for model in models])
-    return run_id
+    return int(run_id)
 
 
 def _parameters(batch_size: int, roots: Sequence[Path | str]) -> dict[str, Any]:

@@ -97,6 +97,8 @@ class RunProgress:
     #: seconds of all cores, and of inference calls on GPUs
     cpu_seconds: float = 0.0
     gpu_seconds: float = 0.0
+    #: the id of `tagmill submit --id`
+    submission: str | None = None
 
     @property
     def pending(self) -> int:
@@ -206,6 +208,7 @@ def _progress(connection: Connection, run_id: int) -> RunProgress:
         run=run_id,
         source=found.source,
         queue=found.queue,
+        submission=found.submission,
         cancelled=found.state == RunState.CANCELLED,
         paused=found.state == RunState.PAUSED,
         unpublished=_unpublished(connection, run_id) if found.publish_until is None and unfinished else 0,
