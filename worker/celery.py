@@ -6,19 +6,24 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from celery.signals import celeryd_init, setup_logging, worker_init, worker_ready, worker_shutdown
+from celery.signals import celeryd_init, setup_logging, task_success, worker_init, worker_ready, worker_shutdown
 from celery.worker import state
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from tagmill import logs
 from tagmill.broker.app import make_app
 from tagmill.broker.publish import require_login
 from tagmill.db.connection import connect
 from tagmill.db.migrate import open_database
-from tagmill.errors import ConfigurationError, ExitCode, TagmillError, first_line
+from tagmill.errors import ConfigurationError, DatabaseRefusedError, ExitCode, TagmillError, first_line
 from tagmill.ledger.faults.workers import Fault, FaultReason
+from tagmill.ledger.workers import Identity, WorkerState, begin, report
 from tagmill.registry.store import ModelStore
 from tagmill.settings import Settings, load_settings
 from worker.batch import BatchProcessor, ProcessHooks
@@ -29,6 +34,7 @@ from worker.connections.periodic import Periodic
 from worker.connections.remote_control import allow_questions_only
 from worker.health.health import LOOK_SECONDS, Health, call_once
 from worker.pipeline.tagger import build_tagger
+from worker.presence import Presence, identity
 from worker.reaping import reaper_threads
 from worker.supervision.device_check import require_device
 from worker.supervision.process import ProcessEnd, is_supervised
@@ -52,6 +58,8 @@ class Process:
         self._pid = 0
         self._lock = threading.Lock()
         self._reaper: list[Periodic] = []
+        self._engine: Engine | None = None
+        self._presence: Presence | None = None
 
     def batches(self) -> BatchProcessor:
         """Return the batch processor of the calling process."""
@@ -69,13 +77,16 @@ class Process:
                 gc.freeze()
             return self._batches
 
-    def check(self, sender: object, **_: object) -> None:
+    def check(self, sender: Any, **_: object) -> None:
         """End the worker with one line and an exit code if it cannot work. Wait for a database that is down."""
         try:
             _log_json()
             engine = self.services.retry_until_available(lambda: open_database(self.settings.database_url))
             try:
+                if not is_supervised():  # else the supervisor has said so
+                    self.services.retry_until_available(lambda: begin(engine, self._identity(sender)))
                 if not self._is_fit(Health(self.settings, partial(call_once, engine))):
+                    report(engine, self._identity(sender), WorkerState.OUT)
                     raise SystemExit(ProcessEnd.UNFIT)
             finally:
                 engine.dispose()  # its connections must not survive a fork
@@ -96,13 +107,16 @@ class Process:
             return False
         return health.check(memory=True)
 
-    def start_reaper(self, **_: object) -> None:
+    def start_reaper(self, sender: Any, **_: object) -> None:
         """Start the threads of the reaper, and the one that looks after this worker."""
-        engine = connect(self.settings.database_url, worker=True)
+        engine = self._engine = connect(self.settings.database_url, worker=True)
         health = Health(self.settings, partial(call_once, engine), _end_unfit, self._loaded)
+        presence = self._presence = Presence(self._identity(sender), self._providers)
 
         def look() -> None:
             asked = time.monotonic()
+            if presence.report(engine, _worker_state()):
+                _drain()
             health.look()
             self.services.database.answered(asked)
 
@@ -114,14 +128,42 @@ class Process:
     def _loaded(self) -> frozenset[str]:
         return frozenset() if self._batches is None else self._batches.tagger.sessions.loaded()
 
-    def stop_reaper(self, **_: object) -> None:
+    def _providers(self) -> Mapping[str, str]:
+        return {} if self._batches is None else self._batches.tagger.sessions.providers()
+
+    def _identity(self, sender: Any) -> Identity:
+        """Return who this worker is: the same one as long as its supervisor runs."""
+        return identity(self.settings, sender.hostname, os.getppid() if is_supervised() else os.getpid())
+
+    def count(self, result: Any, **_: object) -> None:
+        """Count a batch that was tagged."""
+        if self._presence is not None and "tagged" in result:
+            self._presence.finished(result["images"])
+
+    def stop_reaper(self, sender: Any, **_: object) -> None:
         """End the reaper with the worker."""
         for thread in self._reaper:
             thread.stop()
+        if self._engine is not None and not is_supervised():  # else the supervisor says so
+            with suppress(SQLAlchemyError, DatabaseRefusedError):
+                report(self._engine, self._identity(sender), WorkerState.STOPPED)
 
 
 def _stopping() -> bool:
     return state.should_stop is not None or state.should_terminate is not None
+
+
+def _worker_state() -> WorkerState:
+    if not _stopping():
+        return WorkerState.READY
+    return WorkerState.OUT if state.should_stop == ProcessEnd.UNFIT else WorkerState.DRAINING
+
+
+def _drain() -> None:
+    """End the process after the current batches, and its supervisor with it: `tagmill worker drain` asked for it."""
+    if not _stopping():
+        log.warning("asked to drain: ending after the current batches", extra={"action": "worker_draining"})
+        state.should_stop = ProcessEnd.DRAINED if is_supervised() else ExitCode.DONE
 
 
 def _recycle(reason: RecycleReason) -> None:
@@ -182,3 +224,4 @@ def _log_json(loglevel: int | str | None = None, **_: object) -> None:
 worker_init.connect(process.check, weak=False)
 worker_ready.connect(process.start_reaper, weak=False)
 worker_shutdown.connect(process.stop_reaper, weak=False)
+task_success.connect(process.count, weak=False)

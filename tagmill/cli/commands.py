@@ -31,7 +31,7 @@ COMMANDS = {
     "drift": CommandEntry("producer.cli.drift", "", "Compare the labels, scores and embeddings of two runs."),
     "similar": CommandEntry("worker.cli.similar", "", "Find the images that look most like one."),
     "duplicates": CommandEntry("producer.cli.duplicates", "", "Find images that show the same, and look-alikes."),
-    "worker": CommandEntry("worker.cli.worker", "cpu", "Start a supervised worker."),
+    "worker": CommandEntry("worker.cli.worker", "cpu", "Start a supervised worker, list workers, and drain them."),
     "celery": CommandEntry("worker.cli.celery", "cpu", "Run Flower, or another command of Celery, on the workers."),
     "predict": CommandEntry("worker.cli.predict", "cpu", "Tag single images with no queue and no database."),
     "bench": CommandEntry("worker.cli.bench", "cpu", "Find the batch size and threads a bundle runs fastest with."),

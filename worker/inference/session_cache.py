@@ -82,6 +82,10 @@ class SessionCache:
         """Return the sha256 of the bundles that are loaded."""
         return frozenset(self._loaded)
 
+    def providers(self) -> dict[str, str]:
+        """Return sha256 -> what ONNX Runtime or OpenVINO run on, of the bundles that are loaded."""
+        return {sha256: session.provider for sha256, session in list(self._loaded.items())}
+
     def cancel_stalled(self, seconds: float) -> int:
         """Cancel the inference calls that have run longer than `seconds`; return how many."""
         return sum(session.calls.cancel_stalled(seconds) for session in list(self._loaded.values()))

@@ -25,6 +25,8 @@ class ProcessEnd(IntEnum):
     OUT_OF_MEMORY = 92
     #: takes no batches because of a fault of this worker, see `worker.health`; a supervisor tries again with back-off
     UNFIT = 93
+    #: finished its batches because `tagmill worker drain` asked for it: its supervisor ends, too
+    DRAINED = 94
 
 
 def process_name() -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from types import FrameType
 
 from tagmill.errors import ExitCode
+from tagmill.ledger.workers import WorkerState
 from tagmill.settings import Settings
 from worker.supervision.process import NAME_VARIABLE, ProcessEnd, end_with_parent, new_name
 
@@ -20,6 +21,8 @@ LONGEST_PAUSE_SECONDS = 60.0
 HEALTHY_SECONDS = 60.0
 #: a process that asks for a restart after this time gets it at once; sooner, its limits are too tight, so it waits
 RECYCLE_SECONDS = 10.0
+#: seconds between two reports while no process runs
+TELL_SECONDS = 5.0
 
 
 def worker_command(settings: Settings, name: str) -> list[str]:
@@ -36,6 +39,8 @@ class Supervisor:
 
     `after_death` is called with the name of each process that ended. It frees its batches and returns their number.
     `fit` is called before each start. If it returns False, no process is started, and it is called again after a pause.
+    `tell` is called with what this worker does while no process runs that reports it. It returns whether the worker was
+    asked to drain: then no further process is started.
     """
 
     def __init__(
@@ -44,24 +49,31 @@ class Supervisor:
         environment: dict[str, str],
         after_death: Callable[[str], int] = lambda name: 0,
         fit: Callable[[], bool] = lambda: True,
+        tell: Callable[[WorkerState], bool] = lambda state: False,
     ) -> None:
         self._command = command
         self._environment = environment
         self._after_death = after_death
         self._fit = fit
+        self._tell = tell
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping = False
 
     def run(self) -> int:
-        """Run until the end; return the exit code: 0 after a signal, 78 or 2 if the worker's configuration is wrong."""
+        """Run until the end; return the exit code.
+
+        It is 0 after a signal or a drain, and 78 or 2 if the worker's configuration is wrong.
+        """
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
         pause = FIRST_PAUSE_SECONDS
         while not self._stopping:
             if not self._fit():
-                self._wait(pause)
+                self._wait(pause, WorkerState.OUT)
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
                 continue
+            if self._drained(WorkerState.STARTING):
+                break
             started = time.monotonic()
             name = new_name()
             # A new session: Ctrl-C reaches the worker once, through this process.
@@ -75,7 +87,7 @@ class Supervisor:
                 self._process.terminate()
             code = self._process.wait()
             freed = self._after_death(name)
-            if self._stopping:
+            if self._stopping or code == ProcessEnd.DRAINED:
                 return ExitCode.DONE
             if code in (ExitCode.CONFIGURATION, ExitCode.USAGE):
                 return code
@@ -87,7 +99,7 @@ class Supervisor:
                 continue
             if code != ProcessEnd.UNFIT:  # which has said why
                 log.warning("worker ended", extra={"action": "worker_ended", "code": code, "restart_in_seconds": pause})
-            self._wait(pause)
+            self._wait(pause, WorkerState.OUT if code == ProcessEnd.UNFIT else WorkerState.STARTING)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
         return ExitCode.DONE
 
@@ -97,7 +109,19 @@ class Supervisor:
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
 
-    def _wait(self, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while not self._stopping and time.monotonic() < end:
+    def _wait(self, seconds: float, state: WorkerState) -> None:
+        now = time.monotonic()
+        end, next_report = now + seconds, now
+        while not self._stopping and now < end:
+            if now >= next_report:
+                self._drained(state)
+                next_report = now + TELL_SECONDS
             time.sleep(0.1)
+            now = time.monotonic()
+
+    def _drained(self, state: WorkerState) -> bool:
+        """Report a state; return whether this worker was asked to end, as by a signal."""
+        if self._tell(state) and not self._stopping:
+            self._stopping = True
+            log.warning("asked to drain", extra={"action": "worker_draining"})
+        return self._stopping

@@ -5,6 +5,7 @@ import signal
 import pytest
 
 from tagmill.errors import ExitCode
+from tagmill.ledger.workers import WorkerState
 from worker.supervision.supervisor import Supervisor
 
 
@@ -14,7 +15,7 @@ def test_a_process_that_had_batches_is_restarted_soon_and_one_that_had_none_afte
     freed = iter([3, 1, 0, 0, 0, 2])
     pauses: list[float] = []
 
-    def wait(seconds: float) -> None:
+    def wait(seconds: float, state: WorkerState) -> None:
         pauses.append(seconds)
         if len(pauses) == 6:
             supervisor._stopping = True
@@ -33,7 +34,7 @@ def test_an_unfit_worker_is_not_started_and_is_checked_again_after_growing_pause
     pauses: list[float] = []
     started: list[str] = []
 
-    def wait(seconds: float) -> None:
+    def wait(seconds: float, state: WorkerState) -> None:
         pauses.append(seconds)
         if len(pauses) == 5:
             supervisor._stopping = True
