@@ -42,5 +42,5 @@ def test_drained_workers_finish_their_batches_end_with_0_and_work_when_they_are_
     assert (ended["one"]["provider"], ended["one"]["models"]) == ("CPUExecutionProvider", ["color-masks@1", "colors@1"])
     with Worker(site.env, site.folder / "again.log", name="one"):
         site.wait_done(site.submit(site.folder / "shop", *models)["run"])
-        wait_until(lambda: listed(site)["one"].models, 10, "the new worker to say what it has loaded")
+        wait_until(lambda: listed(site)["one"].batches, 10, "the new worker to say what it did")
         assert "ready" in tagmill("worker", "list", "--queue", "tagmill", env=site.env).stdout
