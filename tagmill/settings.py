@@ -29,9 +29,9 @@ _TLS_PARAMETERS = frozenset(
 )
 
 PREFIX = "tagmill_"
-#: variables that users set besides settings: the log level, who a command acts for (`tagmill.db.audit`), and the folder
-#: that docker-compose.yml mounts as /catalog
-_OTHERS = ("log_level", "user", "catalog")
+#: variables that users set besides settings: level and format of the log, who a command acts for (`tagmill.db.audit`),
+#: and the folder that docker-compose.yml mounts as /catalog
+_OTHERS = ("log_level", "log_format", "user", "catalog")
 #: variable that a supervisor sets for its process, see `worker.supervision.process`
 _PROCESS = "process"
 #: prefix of the variables that the tests read

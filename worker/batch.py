@@ -18,7 +18,7 @@ from tagmill.db.connection import connect
 from tagmill.errors import DeviceLostError, TagmillError, first_line
 from tagmill.fetch_options import HostLimits
 from tagmill.ledger.leases import Claim, Lease
-from tagmill.logs import log_fields
+from tagmill.logs.fields import log_fields
 from tagmill.records import BatchResult, Spent
 from tagmill.settings import Settings
 from worker.connections.availability import Services, StoppedError

@@ -16,7 +16,6 @@ from celery.worker import state
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from tagmill import logs
 from tagmill.broker.app import make_app
 from tagmill.broker.publish import require_login
 from tagmill.db.connection import connect
@@ -24,6 +23,7 @@ from tagmill.db.migrate import open_database
 from tagmill.errors import ConfigurationError, DatabaseRefusedError, ExitCode, TagmillError, first_line
 from tagmill.ledger.faults.workers import Fault, FaultReason
 from tagmill.ledger.workers import Identity, WorkerState, begin, report
+from tagmill.logs.configure import configure, log_format
 from tagmill.registry.store import ModelStore
 from tagmill.settings import Settings, load_settings
 from worker.batch import BatchProcessor, ProcessHooks
@@ -187,6 +187,7 @@ def _end_refused() -> None:
 
 def _settings() -> Settings:
     try:
+        log_format()  # raises for one that is not known
         return load_settings()
     except TagmillError as error:
         _end(error)
@@ -210,14 +211,14 @@ os.environ.setdefault("FLOWER_TASKS_COLUMNS", FLOWER_COLUMNS)
 
 
 @celeryd_init.connect  # type: ignore[untyped-decorator]
-def _log_from_the_first_line(instance: object, **_: object) -> None:
-    logs.configure(os.environ.get("TAGMILL_LOG_LEVEL", "INFO"))
+def _log_from_the_first_line(sender: str, instance: object, **_: object) -> None:
+    configure(sender)  # NAME@HOST
     log_all(instance)
 
 
 @setup_logging.connect  # type: ignore[untyped-decorator]  # celery ships no types
 def _log_json(loglevel: int | str | None = None, **_: object) -> None:
-    logs.configure(os.environ.get("TAGMILL_LOG_LEVEL", "INFO"))
+    configure()
     broker_log.install()
 
 

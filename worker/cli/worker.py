@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import socket
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -13,7 +14,6 @@ from rich.text import Text
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from tagmill import logs
 from tagmill.broker.app import require_shared_broker
 from tagmill.broker.publish import require_login
 from tagmill.cli.console import open_console
@@ -23,6 +23,7 @@ from tagmill.db.migrate import open_database
 from tagmill.errors import DatabaseRefusedError, InputError, NothingToDo
 from tagmill.ledger.reaper import requeue_owned
 from tagmill.ledger.workers import Worker, WorkerState, ask_to_drain, list_workers
+from tagmill.logs.configure import configure
 from tagmill.settings import load_settings
 from worker.cli.worker_table import print_workers
 from worker.health.health import Health, call_once
@@ -52,7 +53,7 @@ def start(queue: str | None, concurrency: int | None, name: str, device: str | N
     """Run one worker process and start it again when it dies. SIGTERM finishes the current batches."""
     settings = load_settings(queue=queue, concurrency=concurrency, device=device)
     require_shared_broker(settings)
-    logs.configure(os.environ.get("TAGMILL_LOG_LEVEL", "INFO"))
+    configure(f"{name}@{socket.gethostname()}")
     engine = open_database(settings.database_url)
     require_login(settings)
     presence = SupervisedPresence(engine, identity(settings, f"{name}@%h", os.getpid()))

@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from tagmill.errors import BundleError
 from tagmill.ledger.leases import Claim
+from tagmill.logs.fields import batch_fields, current_fields
 from tagmill.outcomes import ErrorCode
 from tagmill.settings import Settings
 from worker.inference.session_cache import BundleFiles
@@ -87,6 +88,8 @@ class _QuarantineProcess:
             "settings": settings.model_dump(mode="json"),
             "bundles": {sha256: str(path) for sha256, path in bundles.items()},
             "roots": list(roots),
+            "worker": current_fields().get("worker"),
+            "batch": batch_fields(),
             "limits": None if terms.limits is None else asdict(terms.limits),
         }
         answer = self._ask(setup)

@@ -6,18 +6,22 @@ request is a list of [position, uri]; its answer holds their outcomes as `images
 `traffic`. If this process dies, the worker knows which images it had.
 """
 
+import base64
 import json
 import logging
 import os
 import signal
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from tagmill import logs
+import numpy as np
+
 from tagmill.errors import TagmillError
 from tagmill.fetch_options import HostLimits
+from tagmill.logs.configure import configure
+from tagmill.logs.fields import log_fields
 from tagmill.outcomes import ErrorCode
 from tagmill.records import ImageRow, InferenceRow, Mask
 from tagmill.settings import Settings
@@ -29,11 +33,16 @@ from worker.supervision.memory import memory_limit
 from worker.supervision.process import ProcessEnd, end_with_parent
 from worker.supervision.watchdog import RecycleReason, Watchdog
 
+log = logging.getLogger(__name__)
+
+#: fields of an answer that are arrays
+_ARRAYS = ("embedding", "activation_map")
+
 
 def outcome_of(image: BatchImage) -> dict[str, Any]:
     """Return the answer for an image, as JSON values."""
     facts = None if image.facts is None else asdict(image.facts)
-    answers = [asdict(answer) for answer in image.answers]
+    answers = [_answer_of(answer) for answer in image.answers]
     source = image.twin or image
     return {"sha256": image.sha256, "facts": facts, "answers": answers, "code": source.code, "detail": source.detail}
 
@@ -46,10 +55,27 @@ def take_outcome(image: BatchImage, found: dict[str, Any]) -> None:
     image.answers = [_answer_from(row) for row in found["answers"]]
 
 
+def _answer_of(row: InferenceRow) -> dict[str, Any]:
+    arrays = {name: _array_of(getattr(row, name)) for name in _ARRAYS}
+    return asdict(replace(row, embedding=None, activation_map=None)) | arrays
+
+
 def _answer_from(row: dict[str, Any]) -> InferenceRow:
     labels = tuple((str(name), float(score)) for name, score in row["labels"])
     masks = tuple(Mask(**mask | {"box": tuple(mask["box"])}) for mask in row["masks"])
-    return InferenceRow(**row | {"labels": labels, "masks": masks})
+    arrays = {name: _array_from(row[name]) for name in _ARRAYS}
+    return InferenceRow(**row | {"labels": labels, "masks": masks} | arrays)
+
+
+def _array_of(array: Any) -> Any:
+    return array if array is None else [array.dtype.str, array.shape, base64.b64encode(array.tobytes()).decode()]
+
+
+def _array_from(found: Any) -> Any:
+    if found is None:
+        return None
+    kind, shape, data = found
+    return np.frombuffer(base64.b64decode(data), kind).reshape(shape)
 
 
 def main() -> None:
@@ -58,9 +84,15 @@ def main() -> None:
     _prefer_oom_kill()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # libraries that print to stdout must not corrupt the answers
-    logs.configure(os.environ.get("TAGMILL_LOG_LEVEL", "INFO"))
-    logging.getLogger(__name__).info("ready to tag suspects", extra={"action": "quarantine_started"})
     setup = json.loads(sys.stdin.readline())
+    configure(setup["worker"])
+    with log_fields(**setup["batch"]):
+        _serve(setup, answers)
+    os._exit(0)  # without waiting for a thread that may be stuck
+
+
+def _serve(setup: dict[str, Any], answers: TextIO) -> None:
+    log.info("ready to tag suspects", extra={"action": "quarantine_started"})
     settings = Settings(**setup["settings"])
     files = NamedBundles({sha256: Path(path) for sha256, path in setup["bundles"].items()})
     tagger = build_tagger(settings, files)
@@ -79,7 +111,6 @@ def main() -> None:
         traffic = terms.traffic
         counts = [traffic.requests, traffic.not_modified, traffic.bytes_fetched]
         _answer(answers, {"images": [outcome_of(image) for image in tagged], "traffic": counts})
-    os._exit(0)  # without waiting for a thread that may be stuck
 
 
 def _answer(answers: Any, data: Any) -> None:

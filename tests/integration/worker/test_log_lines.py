@@ -22,6 +22,7 @@ def test_every_line_of_a_worker_is_json(site: Site, start: Start) -> None:
         assert worker.stop() == 0
     lines = [json.loads(line) for line in worker.log.splitlines()]
     assert {"time", "level", "host", "logger", "event"} <= set(lines[0])
+    assert {line["worker"].partition("@")[0] for line in lines} == {"worker"}
     (tagged,) = [line for line in lines if line.get("action") == "batch_tagged"]
     assert (tagged["run"], tagged["model"]) == (1, "colors@1")
     assert any("shutdown" in line["event"] for line in lines)

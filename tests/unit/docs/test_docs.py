@@ -34,7 +34,7 @@ ROOMS = ("tagmill", "producer", "worker", "training", "export")
 #: dotted names that are no Python: a Celery task, the default SQLite file
 NO_MODULES = {"worker.tag_batch", "tagmill.db"}
 #: read by the command itself, before settings are
-OTHER_VARIABLES = {"TAGMILL_LOG_LEVEL", "TAGMILL_USER"}
+OTHER_VARIABLES = {"TAGMILL_LOG_LEVEL", "TAGMILL_LOG_FORMAT", "TAGMILL_USER"}
 #: read by the tests and by docker-compose.yml, not by the product
 OUTSIDE_VARIABLES = {"TAGMILL_TEST_REDIS_URL", "TAGMILL_TEST_DATABASE_URL", "TAGMILL_CATALOG"}
 

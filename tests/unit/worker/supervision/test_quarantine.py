@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import support.faults.sitecustomize as faults
 from PIL import Image
@@ -139,6 +140,20 @@ def test_images_are_not_blamed_for_a_model_that_cannot_be_loaded(shop: Path, tmp
     (tmp_path / "noise.onnx").write_bytes(b"\x08noise")
     with pytest.raises(BundleError, match=r"could not load the models: .*noise.onnx: it is no ONNX file"):
         quarantined(NamedBundles({"noise": tmp_path / "noise.onnx"}), shop, "noise")
+
+
+def test_what_a_bundle_says_beside_labels_comes_back_too(shop: Path, tmp_path: Path) -> None:
+    bundle = write_classifier(tmp_path / "c.onnx", embedding=True, activation_map=True)
+    suspects = quarantined(NamedBundles({"colors": bundle}), shop, "colors")
+    tagger = build_tagger(Settings(), NamedBundles({"colors": bundle}))
+    images = [BatchImage(number, str(path)) for number, path in enumerate(sorted(shop.iterdir()))]
+    here = to_result(tagger.tag(images, [tagger.sessions.get("colors")], (str(shop),), Terms()))
+    tagger.close()
+    for suspect, row in zip(suspects.inferences, here.inferences, strict=True):
+        assert suspect.labels == row.labels
+        np.testing.assert_array_equal(suspect.embedding, row.embedding)
+        np.testing.assert_array_equal(suspect.activation_map, row.activation_map)
+    assert suspects.inferences[0].embedding is not None
 
 
 def test_no_quarantine_process_is_left_running(shop: Path, tmp_path: Path) -> None:
