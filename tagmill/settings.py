@@ -6,7 +6,6 @@ from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import parse_qsl, urlsplit
 
 import click
 from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError, ValidationInfo, field_validator
@@ -14,6 +13,7 @@ from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSou
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from tagmill.broker_url import check_broker_url
 from tagmill.device import Device
 from tagmill.errors import ConfigurationError
 from tagmill.locations.private_hosts import PrivateHosts
@@ -21,12 +21,6 @@ from tagmill.stores.allowed import parse_prefixes
 
 #: upper limit, in seconds, of every setting that is a time
 DAY = 86_400.0
-#: Parameters that a rediss:// URL may have behind its `?`. kombu passes each name on as an argument, and fails on an
-#: unknown one only when it connects. redis:// takes none: with one of these, kombu would use TLS.
-_TLS_PARAMETERS = frozenset(
-    {"ssl_cert_reqs", "ssl_ca_certs", "ssl_ca_path", "ssl_ca_data", "ssl_certfile", "ssl_keyfile", "ssl_password"}
-    | {"ssl_check_hostname", "ssl_ciphers"}
-)
 
 PREFIX = "tagmill_"
 #: variables that users set besides settings: level and format of the log, who a command acts for (`tagmill.db.audit`),
@@ -47,7 +41,8 @@ class Settings(BaseSettings):
 
     #: SQLAlchemy URL: sqlite:///file.db or postgresql+psycopg://user:password@host/database
     database_url: str = Field("sqlite:///tagmill.db", repr=False)
-    #: Celery broker URL: redis://:password@host:6379/0. memory:// works inside one process only
+    #: Celery broker URL: redis://:password@host:6379/0, or sentinel://:password@host1:26379;host2:26379/0?master_name=NAME
+    #: for a Redis behind Sentinel. memory:// works inside one process only
     broker_url: str = Field("memory://localhost/", repr=False)
     #: SQLAlchemy URL of the database that sources such as sql:SELECT ... query
     source_url: str | None = Field(None, repr=False)
@@ -186,27 +181,7 @@ class Settings(BaseSettings):
     @field_validator("broker_url")
     @classmethod
     def _broker_is_known(cls, value: str) -> str:
-        scheme = value.partition("://")[0]
-        if scheme not in {"redis", "rediss", "memory"}:
-            raise ValueError("must start with redis://, rediss:// or memory://")
-        try:
-            parts = urlsplit(value)
-            wrong = scheme != "memory" and not re.fullmatch(r"/?[0-9]*", parts.path)
-            _ = parts.port
-        except ValueError:
-            wrong = True
-        # kombu would read what follows a `;` as another server, and drop what follows a `#`.
-        if wrong or ";" in value or "#" in value:
-            raise ValueError("must be redis://:PASSWORD@HOST:PORT/NUMBER, the password percent-encoded")
-        given = parse_qsl(parts.query, keep_blank_values=True)
-        known = _TLS_PARAMETERS if scheme == "rediss" else frozenset()
-        if {name for name, _ in given} - known:  # not named: it may be the rest of a password
-            takes = "takes " + ", ".join(sorted(known)) if known else "takes none; TLS is rediss://"
-            raise ValueError(f"has an unknown parameter behind its `?`; {scheme}:// {takes}")
-        # By default redis-py does not check the certificate. Of a name given twice, it is undefined which one counts.
-        if scheme == "rediss" and [text for name, text in given if name == "ssl_cert_reqs"] != ["required"]:
-            raise ValueError("is rediss:// without certificate checking; add ?ssl_cert_reqs=required&ssl_ca_certs=FILE")
-        return value
+        return check_broker_url(value)
 
     @field_validator("decode_on_gpu")
     @classmethod

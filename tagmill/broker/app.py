@@ -7,6 +7,7 @@ from celery import Celery
 from celery.utils import imports
 from kombu.entity import Queue
 
+from tagmill.broker_url import SentinelUrl, is_sentinel, parse_sentinel_url
 from tagmill.errors import ConfigurationError
 from tagmill.priority import STEPS
 from tagmill.settings import Settings
@@ -17,7 +18,7 @@ imports.cwd_in_path = nullcontext
 
 def make_app(settings: Settings) -> Celery:
     """Return the Celery application; ARCHITECTURE.md gives the reason for each value."""
-    app = Celery("tagmill", broker=settings.broker_url, set_as_current=False, fixups=[])
+    app = Celery("tagmill", broker=_celery_url(settings.broker_url), set_as_current=False, fixups=[])
     app.conf.update(
         result_backend=None,
         task_ignore_result=True,
@@ -46,6 +47,7 @@ def make_app(settings: Settings) -> Celery:
         broker_connection_timeout=5,
         task_publish_retry_policy={"max_retries": 5, "interval_start": 0.2, "interval_step": 0.5, "interval_max": 3},
         broker_transport_options=_transport_options(settings.broker_url),
+        broker_use_ssl=_sentinel_tls(settings.broker_url),
     )
     return app
 
@@ -59,9 +61,33 @@ def require_shared_broker(settings: Settings) -> Settings:
     return settings
 
 
+def _celery_url(url: str) -> str:
+    if not is_sentinel(url):
+        return url
+    from tagmill.broker import sentinel_transport  # loads redis-py
+
+    sentinel_transport.install()
+    return parse_sentinel_url(url).first
+
+
 def _transport_options(url: str) -> dict[str, Any]:
     if url.startswith("memory://"):
         return {"polling_interval": 0.005}
+    return _redis_options() | (_sentinel_options(parse_sentinel_url(url)) if is_sentinel(url) else {})
+
+
+def _sentinel_options(url: SentinelUrl) -> dict[str, Any]:
+    from tagmill.broker.sentinel import sentinel_options
+
+    # Flower reads the last two.
+    return {"sentinel_url": url, "master_name": url.master, "sentinel_kwargs": sentinel_options(url)}
+
+
+def _sentinel_tls(url: str) -> dict[str, Any] | None:
+    return dict(parse_sentinel_url(url).tls) or None if is_sentinel(url) else None
+
+
+def _redis_options() -> dict[str, Any]:
     return {
         "sep": ":",
         "priority_steps": list(STEPS),

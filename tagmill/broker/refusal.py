@@ -33,6 +33,10 @@ def _advice(error: BaseException) -> str | None:
     # Imported here: a broker in memory needs no redis-py.
     from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
+    from tagmill.broker.sentinel import SentinelRefusedError
+
+    if isinstance(error, SentinelRefusedError):
+        return error.advice
     if isinstance(error, AuthenticationError):
         return _LOGIN
     if isinstance(error, NoPermissionError):

@@ -170,13 +170,21 @@ class RedisServer(Server):
 
     With `appendonly`, acknowledged writes survive `kill`. Without it, the server is empty after each restart. `users`
     are the lines of its ACL file, in which `password` must be that of the user `default`. A server older than Redis 7
-    does not get the pattern of keys that may be read alone.
+    does not get the pattern of keys that may be read alone. With a `master` it begins as its replica.
     """
 
-    def __init__(self, *, appendonly: bool = False, password: str = "", users: str = "") -> None:
+    def __init__(
+        self,
+        *,
+        appendonly: bool = False,
+        password: str = "",
+        users: str = "",
+        master: "RedisServer | None" = None,
+    ) -> None:
         self.program = find_redis()
         super().__init__()
         self.appendonly = appendonly
+        self._master = master
         self.password = password
         self.port = free_port()
         self._users = self.folder / "users.acl"
@@ -208,6 +216,11 @@ class RedisServer(Server):
     def _command(self) -> list[str]:
         command = [self.program, "--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder)]
         command += ["--save", "", "--appendonly", "yes" if self.appendonly else "no"]
+        command += ["--repl-diskless-sync-delay", "0"]
+        if self._master is not None:
+            command += ["--replicaof", "127.0.0.1", str(self._master.port)]
+        if self.password:
+            command += ["--masterauth", self.password]
         if self._users.exists():
             return [*command, "--aclfile", str(self._users)]
         return command + (["--requirepass", self.password] if self.password else [])

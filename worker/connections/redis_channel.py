@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from kombu.transport import redis, virtual
 from redis.exceptions import NoPermissionError
 
+from tagmill.broker import sentinel_transport
 from worker.connections.envelope import (
     LONGEST,
     RefusedMessageError,
@@ -179,9 +180,14 @@ class Channel(redis.Channel):
         self._refused.add("remote", action="remote_message_refused", reason=f"{type(error).__name__}: {error}"[:200])
 
 
+class SentinelChannel(Channel, sentinel_transport.Channel):
+    """The same to the master that Sentinel knows."""
+
+
 def install(queue: str) -> None:
     """Use this channel for every connection to Redis of this process; `queue` holds batch messages alone."""
     Channel.batch_queue = queue
     redis.Transport.Channel = Channel
+    sentinel_transport.Transport.Channel = SentinelChannel
     # A right that this user has lost is an error of its connection: Celery then asks whether the process is to go on.
     redis.Transport.connection_errors = (*redis.Transport.connection_errors, NoPermissionError)

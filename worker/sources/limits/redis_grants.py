@@ -13,6 +13,7 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import NoScriptError
 
+from tagmill.broker.redis_client import open_redis
 from worker.sources.limits.grants import BLOCK_SECONDS, LEASE_SECONDS, Ask, Grant
 
 #: seconds for which Redis may be silent
@@ -133,7 +134,7 @@ class RedisGrants:
 
     def _client(self) -> Redis:
         if self._opened is None:
-            self._opened = Redis.from_url(self._url, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT)
+            self._opened = open_redis(self._url, _TIMEOUT)
         return self._opened
 
 

@@ -1,0 +1,69 @@
+"""Find the master that Sentinel knows, and say why there is none: a failover, an outage, or a wrong setting."""
+
+from typing import Any
+
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
+from redis.retry import Retry
+from redis.sentinel import MasterNotFoundError, Sentinel
+
+from tagmill.broker_url import SentinelUrl
+
+#: seconds in which a sentinel must answer; the next one is asked after that
+ANSWER_SECONDS = 2.0
+
+
+class SentinelRefusedError(MasterNotFoundError):
+    """Raised if the sentinels do not know the master's name, or refuse the login: waiting does not mend it."""
+
+    def __init__(self, reason: str, advice: str) -> None:
+        super().__init__(reason)
+        self.advice = advice
+
+
+class MasterFinder(Sentinel):
+    """redis-py's client of the sentinels, which says why it finds no master."""
+
+    def __init__(self, url: SentinelUrl, **connection: Any) -> None:
+        """`connection` are arguments of the connections to Redis, among them its login."""
+        asked = sentinel_options(url) | {"retry": Retry(NoBackoff(), 0)}
+        super().__init__(url.hosts, sentinel_kwargs=asked, **connection)
+
+    def discover_master(self, service_name: str) -> Any:
+        """Return the master's host and port. Raise MasterNotFoundError, or SentinelRefusedError if waiting is vain."""
+        try:
+            return super().discover_master(service_name)
+        except MasterNotFoundError:
+            raise self._reason(service_name) from None
+
+    def _reason(self, name: str) -> MasterNotFoundError:
+        silent, refusals, unknown = [], [], 0
+        for sentinel in self.sentinels:
+            try:
+                known = sentinel.execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", name)
+            except (AuthenticationError, ResponseError) as error:
+                refusals.append(str(error))
+            except RedisError as error:
+                silent.append(str(error))
+            else:
+                if known:
+                    return MasterNotFoundError(f"the master {name} is down, and Sentinel has no other one yet")
+                unknown += 1
+        # One that was set up anew knows no master until somebody tells it.
+        if unknown > len(self.sentinels) / 2:
+            return SentinelRefusedError(
+                f"the sentinels know no master {name}", "correct master_name in TAGMILL_BROKER_URL"
+            )
+        if refusals:
+            return SentinelRefusedError(
+                f"a sentinel refuses: {refusals[0]}", "check sentinel_password in TAGMILL_BROKER_URL"
+            )
+        return MasterNotFoundError(f"no sentinel answers: {'; '.join(silent)}")
+
+
+def sentinel_options(url: SentinelUrl) -> dict[str, Any]:
+    """Return redis-py's arguments for connections to the sentinels."""
+    options: dict[str, Any] = {"socket_timeout": ANSWER_SECONDS, "socket_connect_timeout": ANSWER_SECONDS}
+    login = {"username": url.sentinel_username, "password": url.sentinel_password}
+    options |= {name: value for name, value in login.items() if value}
+    return options | ({"ssl": True, **dict(url.tls)} if url.tls else {})
