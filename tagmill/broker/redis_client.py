@@ -4,7 +4,7 @@ from typing import Any
 
 from redis import Redis
 
-from tagmill.broker.sentinel import MasterFinder
+from tagmill.broker.sentinel import MasterFinder, client_of
 from tagmill.broker_url import is_sentinel, parse_sentinel_url
 
 
@@ -20,5 +20,4 @@ def open_redis(broker_url: str, timeout: float, **options: Any) -> Redis:
     url = parse_sentinel_url(broker_url)
     login = {"db": url.database, "username": url.username, "password": url.password}
     tls = {"ssl": True, **dict(url.tls)} if url.tls else {}
-    client: Redis = MasterFinder(url, **login, **tls, **options).master_for(url.master, Redis)
-    return client
+    return client_of(MasterFinder(url, **login, **tls, **options), url)

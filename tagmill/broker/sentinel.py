@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from redis.retry import Retry
@@ -27,12 +28,12 @@ class MasterFinder(Sentinel):
     def __init__(self, url: SentinelUrl, **connection: Any) -> None:
         """`connection` are arguments of the connections to Redis, among them its login."""
         asked = sentinel_options(url) | {"retry": Retry(NoBackoff(), 0)}
-        super().__init__(url.hosts, sentinel_kwargs=asked, **connection)
+        super().__init__(url.hosts, sentinel_kwargs=asked, **connection)  # type: ignore[no-untyped-call]
 
     def discover_master(self, service_name: str) -> Any:
         """Return the master's host and port. Raise MasterNotFoundError, or SentinelRefusedError if waiting is vain."""
         try:
-            return super().discover_master(service_name)
+            return super().discover_master(service_name)  # type: ignore[no-untyped-call]
         except MasterNotFoundError:
             raise self._reason(service_name) from None
 
@@ -40,7 +41,7 @@ class MasterFinder(Sentinel):
         silent, refusals, unknown = [], [], 0
         for sentinel in self.sentinels:
             try:
-                known = sentinel.execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", name)
+                known = sentinel.execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", name)  # type: ignore[no-untyped-call]
             except (AuthenticationError, ResponseError) as error:
                 refusals.append(str(error))
             except RedisError as error:
@@ -59,6 +60,12 @@ class MasterFinder(Sentinel):
                 f"a sentinel refuses: {refusals[0]}", "check sentinel_password in TAGMILL_BROKER_URL"
             )
         return MasterNotFoundError(f"no sentinel answers: {'; '.join(silent)}")
+
+
+def client_of(finder: MasterFinder, url: SentinelUrl) -> Redis:
+    """Return a client of the master, which is asked for whenever the client connects."""
+    client: Redis = finder.master_for(url.master, Redis)  # type: ignore[no-untyped-call]  # redis-py is partly typed
+    return client
 
 
 def sentinel_options(url: SentinelUrl) -> dict[str, Any]:

@@ -1,6 +1,9 @@
 """A Redis master with a replica and three sentinels, for the tests."""
 
-from contextlib import ExitStack
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -89,6 +92,36 @@ class ReplicatedRedis:
         """The server that the first sentinel takes for the master."""
         port = self.sentinels[0].state()["port"]
         return next(server for server in self.servers if server.port == port)
+
+    @property
+    def replica(self) -> RedisServer:
+        """The other server."""
+        return next(server for server in self.servers if server is not self.master)
+
+    def cut_replica(self) -> None:
+        """Stop the replica so that it gets nothing that is written from now on. SIGCONT lets it go on."""
+        os.kill(self.replica.pid, signal.SIGSTOP)
+        with redis.Redis.from_url(self.master.url) as client:
+            client.execute_command("CLIENT KILL TYPE replica")  # what was sent already would still arrive
+
+    @contextmanager
+    def failover(self) -> Iterator[None]:
+        """Kill the master; after the block wait until all sentinels name the other one, and bring the old one back."""
+        old, new = self.master, self.replica
+        old.kill()
+        try:
+            yield
+            wait_until(lambda: all(one.state()["port"] == new.port for one in self.sentinels), 30, "a new master")
+        finally:
+            new.master, old.master = None, new  # the sentinels would see to it after ten seconds
+            old.start()
+        wait_until(lambda: _is_replica(old), 30, "the former master to be a replica")
+
+
+def _is_replica(server: RedisServer) -> bool:
+    with redis.Redis.from_url(server.url) as client:
+        found = client.info("replication")
+    return bool(found["role"] == "slave" and found["master_link_status"] == "up")
 
 
 def _is_complete(sentinel: SentinelServer) -> bool:

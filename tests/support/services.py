@@ -184,7 +184,7 @@ class RedisServer(Server):
         self.program = find_redis()
         super().__init__()
         self.appendonly = appendonly
-        self._master = master
+        self.master = master
         self.password = password
         self.port = free_port()
         self._users = self.folder / "users.acl"
@@ -217,8 +217,8 @@ class RedisServer(Server):
         command = [self.program, "--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder)]
         command += ["--save", "", "--appendonly", "yes" if self.appendonly else "no"]
         command += ["--repl-diskless-sync-delay", "0"]
-        if self._master is not None:
-            command += ["--replicaof", "127.0.0.1", str(self._master.port)]
+        if self.master is not None:
+            command += ["--replicaof", "127.0.0.1", str(self.master.port)]
         if self.password:
             command += ["--masterauth", self.password]
         if self._users.exists():

@@ -8,8 +8,8 @@ from kombu.exceptions import OperationalError
 
 from tagmill.broker.app import make_app
 from tagmill.broker.publish import open_channel
-from tagmill.errors import ConfigurationError
 from tagmill.broker_url import _TLS_PARAMETERS
+from tagmill.errors import ConfigurationError
 from tagmill.settings import load_settings
 
 
