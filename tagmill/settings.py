@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Annotated
 
 import click
-from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
@@ -17,6 +25,7 @@ from tagmill.broker_url import check_broker_url
 from tagmill.device import Device
 from tagmill.errors import ConfigurationError
 from tagmill.locations.private_hosts import PrivateHosts
+from tagmill.stores.address import StoreAddress, parse_address
 from tagmill.stores.allowed import parse_prefixes
 
 #: upper limit, in seconds, of every setting that is a time
@@ -46,8 +55,13 @@ class Settings(BaseSettings):
     broker_url: str = Field("memory://localhost/", repr=False)
     #: SQLAlchemy URL of the database that sources such as sql:SELECT ... query
     source_url: str | None = Field(None, repr=False)
-    #: folder of the registered bundles, one `<sha256>.onnx` each; shared by all workers
-    model_store: Path = Path("models")
+    #: folder or location of the registered bundles, one `<sha256>.onnx` each, such as s3://shop-models/; shared by all
+    #: workers
+    model_store: Annotated[
+        StoreAddress, NoDecode, PlainValidator(parse_address), PlainSerializer(str, when_used="json")
+    ] = Path("models")
+    #: bytes of the bundles in the cache folder, if the model store is no folder; those used least recently are removed
+    bundle_cache_bytes: int = Field(10 * 2**30, ge=0)
     #: Redis list that workers take batches from
     queue: str = "tagmill"
 
@@ -65,7 +79,8 @@ class Settings(BaseSettings):
     inference_threads: int = Field(0, ge=0, le=256)
     #: images per inference call; 0 means what `tagmill bench` chose here, otherwise 16, or 64 on a GPU
     inference_batch: int = Field(0, ge=0, le=1024)
-    #: folder that belongs to this machine: the choices of `tagmill bench`, and TensorRT's engines
+    #: folder that belongs to this machine: the choices of `tagmill bench`, TensorRT's engines, and the bundles of a
+    #: model store that is no folder
     cache_folder: Path = Path("cache")
     #: bytes of GPU memory that ONNX Runtime may use for one bundle; 0 means all of it
     gpu_memory: int = Field(0, ge=0)

@@ -24,7 +24,7 @@ from tagmill.errors import ConfigurationError, DatabaseRefusedError, ExitCode, T
 from tagmill.ledger.faults.workers import Fault, FaultReason
 from tagmill.ledger.workers import Identity, WorkerState, begin, report
 from tagmill.logs.configure import configure, log_format
-from tagmill.registry.store import ModelStore
+from tagmill.registry.open_store import open_store
 from tagmill.settings import Settings, load_settings
 from worker.batch import BatchProcessor, ProcessHooks
 from worker.connections import redis_channel
@@ -67,7 +67,7 @@ class Process:
             if self._batches is None or self._pid != os.getpid():
                 # The process may have been forked while a thread held one of the locks of the services.
                 services = self.services if os.getpid() == self._parent else Services(_stopping, _end_refused)
-                tagger = build_tagger(self.settings, ModelStore(self.settings.model_store))
+                tagger = build_tagger(self.settings, open_store(self.settings))
                 hooks = ProcessHooks(services, _recycle, supervised=True, unfit=_end_unfit)
                 self._batches = BatchProcessor(self.settings, tagger, hooks)
                 self._pid = os.getpid()

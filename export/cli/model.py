@@ -14,7 +14,7 @@ from tagmill.cli.console import open_console
 from tagmill.cli.param_types import AS_JSON, DEVICE
 from tagmill.db.migrate import open_database
 from tagmill.registry.models import Model, list_models, models_by_sha256, promote, register, resolve, resolve_bundle
-from tagmill.registry.store import ModelStore
+from tagmill.registry.open_store import open_store
 from tagmill.settings import load_settings
 from tagmill.text import normalize
 from worker.inference.session import Session
@@ -42,7 +42,7 @@ def add(bundle: Path, name: str | None) -> None:
     session.require_scores()
     if not models_by_sha256(engine, [session.sha256]):  # before the file is in the store
         check_name(name or session.spec.name)
-    stored = ModelStore(settings.model_store).add(bundle, session.sha256)
+    stored = open_store(settings).add(bundle, session.sha256)
     registered = register(engine, session.spec, session.sha256, name)
     if name and registered.name != normalize(name):
         click.echo(f"{bundle}: is already registered as {registered.title}, and keeps that name", err=True)
@@ -77,7 +77,7 @@ def verify(wanted: str, device: str | None) -> None:
     """Check a model's file in the store, and its golden samples on this machine."""
     settings = load_settings(device=device)
     found = resolve_bundle(_open(), wanted)
-    session = SessionCache(settings, ModelStore(settings.model_store)).get(found.sha256)
+    session = SessionCache(settings, open_store(settings)).get(found.sha256)
     if session.golden_difference is None:
         samples = "it has no golden samples; a bundle that is exported again has some"
     else:

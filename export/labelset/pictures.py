@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from tagmill.cli.progress import Display
 from tagmill.errors import InputError, NothingToDo
 from tagmill.registry.models import Model
-from tagmill.registry.store import ModelStore
+from tagmill.registry.open_store import open_store
 from tagmill.settings import Settings
 from training.annotations.open import read_labeled_images, to_example
 from training.annotations.types import Example, Unreadable
@@ -34,7 +34,7 @@ def embed_pictures(
     for note in labeled.notes:
         display.say(note)
     examples = [to_example(found, 0, multilabel=False) for found in labeled.images]
-    files = ModelStore(settings.model_store) if bundle is None else NamedBundles.of([bundle])
+    files = open_store(settings) if bundle is None else NamedBundles.of([bundle])
     if isinstance(files, NamedBundles) and base.sha256 not in files.files:
         raise InputError(f"{bundle}: is not the bundle of {base.title}, whose sha256 is {base.sha256[:12]}...")
     session = SessionCache(settings, files).get(base.sha256)

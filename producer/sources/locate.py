@@ -12,7 +12,7 @@ from tagmill.locations.schemes import is_stored, parse_stored
 def open_location(source: str) -> Iterator[BinaryIO]:
     """Open a file for reading; it can be sought in. Raise OSError if it cannot be opened."""
     if is_stored(source):
-        from producer.sources.stores.remote_file import open_remote  # obstore is an extra
+        from tagmill.stores.remote_file import open_remote  # obstore is an extra
 
         with open_remote(parse_stored(source)) as remote:
             yield remote

@@ -1,10 +1,10 @@
-"""The folder of registered bundles, shared by all workers."""
+"""The folder of registered bundles, shared by all workers. `tagmill.registry.remote_store` is its like elsewhere."""
 
 import shutil
 from pathlib import Path
 
 from tagmill.bundles.metadata import sha256_of
-from tagmill.errors import BundleError, InputError
+from tagmill.errors import BundleError, InputError, ServiceDown
 from tagmill.files import atomic_write
 
 
@@ -14,6 +14,10 @@ class BundleUnavailableError(BundleError):
     def __init__(self, message: str, sha256: str) -> None:
         super().__init__(message)
         self.sha256 = sha256
+
+
+class StoreDownError(ServiceDown):
+    """A model store that does not answer: that says nothing about its bundles, nor about this worker."""
 
 
 class ModelStore:

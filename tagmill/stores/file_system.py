@@ -46,6 +46,8 @@ def forget_file_system(scheme: str, root: str) -> None:
 
 def path_of(location: StoredLocation) -> str:
     """Return the path of a location in its file system."""
+    if location.scheme not in PACKAGES:  # a file system that fsspec knows and images are not read from
+        return str(_class_of(location.scheme)._strip_protocol(str(location)))
     return f"/{location.key}" if location.scheme in _WITH_HOST else f"{location.root}/{location.key}"
 
 
@@ -57,15 +59,23 @@ def words_for(error: Exception) -> str:
 
 
 def _open(scheme: str, root: str) -> Any:
+    kind = _class_of(scheme)
+    # Only the host is taken from the URL: chains of file systems, logins and options in URLs have no effect.
+    with_host = scheme in _WITH_HOST or scheme not in PACKAGES
+    options: dict[str, Any] = kind._get_kwargs_from_urls(f"{scheme}://{root}/") if with_host else {}
+    if scheme != "sftp":  # it keeps no listings, and passes what it does not know on to paramiko
+        options["use_listings_cache"] = False
+    return kind(**options, skip_instance_cache=True)
+
+
+def _class_of(scheme: str) -> Any:
+    """Return the class of fsspec. Raise ConfigurationError if there is none, or a package of it is not installed."""
     packages = " ".join(filter(None, ("fsspec", PACKAGES.get(scheme))))
     try:
         import fsspec
 
-        kind = fsspec.get_filesystem_class(scheme)
+        return fsspec.get_filesystem_class(scheme)
+    except ValueError as error:
+        raise ConfigurationError(f"{scheme}:// is no file system that fsspec knows") from error
     except ImportError as error:
         raise ConfigurationError(f"{scheme}:// needs further packages; pip install {packages}") from error
-    # Only the host is taken from the URL: chains of file systems, logins and options in URLs have no effect.
-    options: dict[str, Any] = kind._get_kwargs_from_urls(f"{scheme}://{root}/") if scheme in _WITH_HOST else {}
-    if scheme != "sftp":  # it keeps no listings, and passes what it does not know on to paramiko
-        options["use_listings_cache"] = False
-    return kind(**options, skip_instance_cache=True)

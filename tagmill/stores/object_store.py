@@ -11,12 +11,15 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from tagmill.errors import ConfigurationError
+from tagmill.locations.schemes import SCHEMES, Kind, StoredLocation
 
 if TYPE_CHECKING:
     from obstore.store import AzureStore, ClientConfig, GCSStore, RetryConfig, S3Store
 
     Bucket = AzureStore | GCSStore | S3Store
 
+#: seconds for one request of a command, and how often it is repeated
+TIMEOUT, RETRIES = 30.0, 5
 #: variables that name an endpoint; an http:// one is for a server of one's own, such as MinIO
 _ENDPOINTS = {
     "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
@@ -46,6 +49,11 @@ class StoreFault(Enum):
     #: may not happen again in another attempt
     TRANSIENT = auto()
     FAILED = auto()
+
+
+def is_object_store(location: StoredLocation) -> bool:
+    """Return whether a location is in a bucket or container, which `open_bucket` opens."""
+    return SCHEMES.get(location.scheme) is Kind.OBJECT_STORE
 
 
 @lru_cache(maxsize=256)

@@ -12,11 +12,11 @@ logging.getLogger("pyftpdlib").setLevel(logging.ERROR)
 
 
 class FtpServer:
-    """Serves a folder to one user, who may read."""
+    """Serves a folder to one user, who may read; `perm` is in the letters of pyftpdlib."""
 
-    def __init__(self, folder: Path, user: str, password: str) -> None:
+    def __init__(self, folder: Path, user: str, password: str, perm: str = "elr") -> None:
         authorizer = DummyAuthorizer()
-        authorizer.add_user(user, password, str(folder), perm="elr")
+        authorizer.add_user(user, password, str(folder), perm=perm)
         handler = type("Handler", (FTPHandler,), {"authorizer": authorizer})
         self._server = ThreadedFTPServer(("127.0.0.1", 0), handler)
         self.url = f"ftp://127.0.0.1:{self._server.address[1]}"

@@ -1,5 +1,6 @@
 """A worker in this process, with a registered model and a folder of images."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from tagmill.ledger.runs.create import create_run
 from tagmill.ledger.runs.progress import RunProgress, run_progress
 from tagmill.records import Entry
 from tagmill.registry.models import Model, register
-from tagmill.registry.store import ModelStore
+from tagmill.registry.open_store import open_store
 from tagmill.settings import Settings
 from worker.batch import BatchProcessor, ProcessHooks
 from worker.connections.availability import Services
@@ -24,23 +25,25 @@ from worker.pipeline.tagger import build_tagger
 class Shop:
     """A folder of images, a registered model, and the batch processor of a worker, in this process."""
 
-    def __init__(self, engine: Engine, folder: Path, bundle: Path, **more: Any) -> None:
-        """`more` are settings."""
+    def __init__(
+        self, engine: Engine, folder: Path, bundle: Path, unfit: Callable[[], object] | None = None, **more: Any
+    ) -> None:
+        """`unfit` is called if the worker cannot work; by default nothing looks after that. `more` are settings."""
         self.engine = engine
         self.folder = folder
-        self.model = self.register(bundle)
         url = engine.url.render_as_string(hide_password=False)
         store = self.folder.parent / "models"
         base: dict[str, Any] = {"database_url": url, "model_store": store, "allow_private_hosts": True}
-        settings = Settings(**base | {"max_image_pixels": 10_000_000} | more)
-        hooks = ProcessHooks(Services(), lambda reason: None, supervised=False)
-        self.batches = BatchProcessor(settings, build_tagger(settings, ModelStore(store)), hooks)
+        self.settings = Settings(**base | {"max_image_pixels": 10_000_000} | more)
+        self.model = self.register(bundle)
+        hooks = ProcessHooks(Services(), lambda reason: None, supervised=False, unfit=unfit)
+        self.batches = BatchProcessor(self.settings, build_tagger(self.settings, open_store(self.settings)), hooks)
 
     def register(self, bundle: Path) -> Model:
         """Register a bundle; `model` is what runs are tagged with."""
         session = Session(bundle, "cpu", 1)
         spec: BundleSpec = session.spec
-        ModelStore(self.folder.parent / "models").add(bundle, sha256_of(bundle))
+        open_store(self.settings).add(bundle, sha256_of(bundle))
         return register(self.engine, spec, session.sha256)
 
     def tag(self, entries: list[Entry] | None = None, *roots: str, fetching: FetchOptions = FETCH_ALL) -> RunProgress:

@@ -15,7 +15,8 @@ from tagmill.db.migrate import open_database
 from tagmill.errors import BundleError, ExitCode, InputError
 from tagmill.locations.schemes import url_scheme
 from tagmill.registry.models import Model
-from tagmill.registry.store import BundleUnavailableError, ModelStore
+from tagmill.registry.open_store import open_store
+from tagmill.registry.store import BundleUnavailableError
 from tagmill.search.models import embedding_model
 from tagmill.search.similar import Choice, SimilarImage, is_known, similar_to_key, similar_to_vector
 from tagmill.settings import Settings, load_settings
@@ -77,7 +78,7 @@ def _embedded(settings: Settings, model: Model, image: str, bundle: Path | None)
         from worker.local.embed import embed_image
     except ModuleNotFoundError as error:
         raise missing_extra("similar IMAGE", error, "cpu") from error
-    files = ModelStore(settings.model_store) if bundle is None else NamedBundles.of([bundle])
+    files = open_store(settings) if bundle is None else NamedBundles.of([bundle])
     if isinstance(files, NamedBundles) and model.sha256 not in files.files:
         raise InputError(f"{bundle}: is not the bundle of {model.title}, whose sha256 is {model.sha256[:12]}...")
     try:

@@ -17,7 +17,8 @@ from tagmill.ledger.faults.workers import Fault, FaultReason, clear_fault, repor
 from tagmill.ledger.leases import Claim
 from tagmill.locations.schemes import LOCAL
 from tagmill.outcomes import ErrorCode, printable
-from tagmill.registry.store import BundleUnavailableError, ModelStore
+from tagmill.registry.open_store import open_store
+from tagmill.registry.store import BundleUnavailableError, StoreDownError
 from tagmill.settings import Settings
 from worker.health.checks import cache_fault, clock_fault, memory_fault
 from worker.health.folders import SUSPECT, file_state, folder_fault
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS = 5.0
 #: seconds after which a worker that takes batches counts as working again
 PROVEN_SECONDS = 10.0
+#: seconds until a batch may be claimed again whose bundle could not be fetched, as the model store did not answer
+OUTAGE_SECONDS = 10.0
 #: files of a run that are tried if a folder alone does not tell
 _TRIED = 16
 _NO_THREAD = "can't start new thread"
@@ -85,7 +88,7 @@ class Health:
         self._call = call
         self._end = end
         self._loaded = loaded
-        self._store = ModelStore(settings.model_store)
+        self._store = open_store(settings)
         self._worker = worker_id(supervisor)
         self._roots = tuple(map(str, settings.allowed_roots))
         self._began = time.monotonic()
@@ -115,7 +118,7 @@ class Health:
             if row.reason == FaultReason.BUNDLE:  # whether it can be loaded is known of a loaded one alone
                 lacking, known = None, row.subject in self._loaded()
             else:
-                lacking, known = self._lacking(row), True
+                lacking, known = self._lacking(row)
             if lacking is not None and row.held_until is None:
                 fault = fault or self._out_for([lacking])
             elif lacking is None and known and self._call(run_faults.found_here, queue, row.run_id, row.subject):
@@ -173,6 +176,8 @@ class Health:
             reason = FaultReason.STORE if isinstance(error, BundleUnavailableError) else FaultReason.BUNDLE
             faults = [RunFault(reason, printable(str(error)), claimed.run_id, error.sha256)]
             return self._waiting(faults, [self._report(fault) for fault in faults])
+        if isinstance(error, StoreDownError):
+            return GiveBack(str(error), self._call(database_time) + OUTAGE_SECONDS)
         detail = f"{type(error).__name__}: {first_line(error)}"
         if isinstance(error, DeviceLostError):
             return GiveBack(detail, crashed=True)  # the next process reports the state of the device
@@ -205,10 +210,10 @@ class Health:
         """Return what this worker lacks for the runs that wait, unless no worker has it."""
         rows = self._call(run_faults.run_faults, self._settings.queue)
         held = {row.run_id for row in rows if row.held_until is not None}
-        lacking = [self._lacking(row) for row in rows if row.held_until is None]
+        lacking = [self._lacking(row)[0] for row in rows if row.held_until is None]
         for need in self._call(run_faults.waiting_needs, self._settings.queue):
             if need.run_id not in held:
-                lacking += [self._bundle(need.run_id, sha256) for sha256 in need.models]
+                lacking += [self._bundle(need.run_id, sha256)[0] for sha256 in need.models]
                 if need.uri is not None and need.uri.startswith(LOCAL):
                     lacking.append(self._folder_of(need.run_id, need.uri, need.roots))
         return self._out_for([fault for fault in lacking if fault is not None])
@@ -225,20 +230,23 @@ class Health:
             log.error("no worker has what run %d needs: %s", fault.run_id, fault.detail, extra=fields)
         return standing, until
 
-    def _lacking(self, row: Any) -> RunFault | None:
-        """Return the fault of a row of `run_fault` if this worker has it, too."""
+    def _lacking(self, row: Any) -> tuple[RunFault | None, bool]:
+        """Return the fault of a row of `run_fault` if this worker has it, too, and whether that is known."""
         if row.reason == FaultReason.STORE:
             return self._bundle(row.run_id, row.subject)
         if row.reason == FaultReason.FOLDER:
-            return self._folder_of(row.run_id, row.path, tuple(row.parameters["roots"]))
-        return None
+            return self._folder_of(row.run_id, row.path, tuple(row.parameters["roots"])), True
+        return None, True
 
-    def _bundle(self, run_id: int, sha256: str) -> RunFault | None:
+    def _bundle(self, run_id: int, sha256: str) -> tuple[RunFault | None, bool]:
+        """Return the fault if a bundle is not in the store, and whether that is known: a store may be down."""
         try:
             self._store.verified(sha256)
         except BundleError as error:
-            return RunFault(FaultReason.STORE, printable(str(error)), run_id, sha256)
-        return None
+            return RunFault(FaultReason.STORE, printable(str(error)), run_id, sha256), True
+        except StoreDownError:
+            return None, False
+        return None, True
 
     def _folder_of(self, run_id: int, path: str, roots: tuple[str, ...]) -> RunFault | None:
         code = file_state(path)

@@ -1,5 +1,9 @@
-"""The sessions of one process: each bundle is found by its sha256 and loaded when it is first used."""
+"""The sessions of one process: each bundle is found by its sha256 and loaded when it is first used.
 
+A session that no batch asked for in the last half an hour is dropped when a batch next asks for one.
+"""
+
+import logging
 import threading
 import time
 from collections.abc import Iterable
@@ -13,6 +17,11 @@ from tagmill.settings import Settings
 from worker.devices.resolve import resolve_device
 from worker.inference.session import Session
 from worker.inference.session_loader import load
+
+log = logging.getLogger(__name__)
+
+#: seconds after which a session that no batch asked for is dropped
+IDLE_SECONDS = 1800.0
 
 
 class BundleFiles(Protocol):
@@ -60,12 +69,16 @@ class SessionCache:
         self._settings = settings
         self.files = files
         self._loaded: dict[str, Session] = {}
+        #: sha256 -> monotonic seconds at which it was last asked for
+        self._asked: dict[str, float] = {}
         self._lock = threading.Lock()
         self._loading: _Loading | None = None
 
     def get(self, sha256: str) -> Session:
         """Return the session of a bundle. Raise BundleError or ConfigurationError if it cannot be loaded."""
         with self._lock:
+            self._asked[sha256] = time.monotonic()
+            self._drop_idle()
             if sha256 not in self._loaded:
                 self._loading = _Loading(time.monotonic())
                 try:
@@ -77,6 +90,13 @@ class SessionCache:
                 finally:
                     self._loading = None
             return self._loaded[sha256]
+
+    def _drop_idle(self) -> None:
+        """Drop what nobody asked for lately: its memory is free once the last batch with it has ended."""
+        before = time.monotonic() - IDLE_SECONDS
+        for sha256 in [sha256 for sha256 in self._loaded if self._asked[sha256] < before]:
+            log.info("bundle dropped", extra={"action": "bundle_dropped", "sha256": sha256, "reason": "unused"})
+            del self._loaded[sha256]
 
     def loaded(self) -> frozenset[str]:
         """Return the sha256 of the bundles that are loaded."""

@@ -7,10 +7,8 @@ from tagmill.errors import ConfigurationError
 from tagmill.images.file_names import is_hidden
 from tagmill.locations.schemes import SCHEMES, Kind, StoredLocation
 from tagmill.stores.file_system import open_file_system, path_of, words_for
-from tagmill.stores.object_store import StoreFault, explain, open_bucket
+from tagmill.stores.object_store import RETRIES, TIMEOUT, StoreFault, explain, open_bucket
 
-#: seconds for one request of a producer, and how often it is repeated
-TIMEOUT, RETRIES = 30.0, 5
 #: objects of one answer, as many as stores give
 _PAGE = 1000
 

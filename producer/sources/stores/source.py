@@ -10,11 +10,11 @@ from producer.sources.options import ReadOptions
 from producer.sources.stores.listing import list_below
 from producer.sources.stores.pattern import is_pattern, pattern_of
 from producer.sources.stores.prefix import hidden_part, read_prefix
-from producer.sources.stores.remote_file import open_remote
 from tagmill.errors import InputError
 from tagmill.images.image import SUFFIXES
 from tagmill.locations.redact import shown_uri
 from tagmill.locations.schemes import StoredLocation, parse_stored
+from tagmill.stores.remote_file import open_remote
 from tagmill.text import normalize
 
 

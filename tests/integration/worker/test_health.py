@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, text
-from support.ledger import QUEUE, new_model
+from support.ledger import QUEUE, batches, new_model, take
+from support.s3_server import S3Server
 
 from tagmill.db.connection import connect
 from tagmill.ledger.faults.runs import RunFault, Standing, report_run_fault, subject_of
@@ -13,7 +14,9 @@ from tagmill.ledger.faults.workers import Fault, FaultReason
 from tagmill.ledger.runs.create import create_run
 from tagmill.ledger.runs.publishing import take_unpublished
 from tagmill.records import Entry
+from tagmill.registry import download
 from tagmill.registry.models import Model
+from tagmill.registry.store import StoreDownError
 from tagmill.settings import Settings
 from worker.health import health as health_module
 from worker.health.health import Health, call_once
@@ -22,7 +25,7 @@ from worker.health.health import Health, call_once
 class Shop:
     """A run over a folder of two files, and a worker's health."""
 
-    def __init__(self, engine: Engine, folder: Path) -> None:
+    def __init__(self, engine: Engine, folder: Path, store: str = "") -> None:
         self.engine = engine
         self.folder = folder / "shop"
         self.folder.mkdir()
@@ -35,7 +38,7 @@ class Shop:
             pass
         self.ended = 0
         self.loaded: set[str] = set()
-        settings = Settings(model_store=folder / "models", queue=QUEUE)
+        settings = Settings(model_store=store or folder / "models", queue=QUEUE, cache_folder=folder / "cache")
         self.health = Health(settings, partial(call_once, engine), self._end, lambda: self.loaded)
 
     def _end(self) -> None:
@@ -147,3 +150,25 @@ def test_a_database_that_is_down_says_nothing_of_the_worker(shop: Shop, postgres
     health.take_out(Fault(FaultReason.CLOCK, "set it"))
     assert health.out
     gone.dispose()
+
+
+def test_a_model_store_that_is_down_says_nothing_of_the_worker_nor_of_the_bundle(
+    engine: Engine, tmp_path: Path, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "_PAUSES", ())
+    monkeypatch.setattr("tagmill.stores.whole_file.RETRIES", 0)
+    shop = Shop(engine, tmp_path, "s3://models/")
+    fault = RunFault(FaultReason.STORE, "is missing", shop.run, shop.model.sha256)
+    assert shop.report(fault) is Standing.OUT
+    s3_server.refuse(f"/models/{shop.model.sha256}.onnx", 503, "SlowDown", times=3)
+    assert shop.health.check()
+    shop.health.look()
+    assert shop.ended == 0
+    assert shop.rows("SELECT found_at FROM run_fault") == [(None,)]
+    claimed = take(engine, batches(engine, shop.run)[0])
+    assert claimed is not None
+    back = shop.health.give_back(claimed, StoreDownError("s3://models/: no connection"))
+    assert back is not None
+    assert back.not_before is not None
+    assert shop.ended == 0
+    assert not shop.health.check()  # now the store says that there is no such bundle

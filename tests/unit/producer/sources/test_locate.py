@@ -8,8 +8,8 @@ import pytest
 from support.s3_server import S3Server
 
 from producer.sources.locate import open_location
-from producer.sources.stores import remote_file
 from tagmill.locations.schemes import SCHEMES, Kind
+from tagmill.stores import remote_file
 from tagmill.stores.file_system import forget_file_system
 
 DATA = random.Random(1).randbytes(100_000)

@@ -5,11 +5,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, TypeVar, cast
 
-from producer.sources.stores.listing import RETRIES, TIMEOUT
-from tagmill.errors import ConfigurationError
-from tagmill.locations.schemes import SCHEMES, Kind, StoredLocation
-from tagmill.stores.file_system import open_file_system, path_of, words_for
-from tagmill.stores.object_store import StoreFault, explain, open_bucket
+from tagmill.locations.schemes import StoredLocation
+from tagmill.stores.faults import file_system_errors, object_store_error
+from tagmill.stores.file_system import open_file_system, path_of
+from tagmill.stores.object_store import RETRIES, TIMEOUT, is_object_store, open_bucket
 
 if TYPE_CHECKING:
     from obstore import GetOptions
@@ -23,8 +22,8 @@ _Result = TypeVar("_Result")
 
 @contextmanager
 def open_remote(location: StoredLocation) -> Iterator[BinaryIO]:
-    """Open a file. Raise OSError if it cannot be read."""
-    if SCHEMES[location.scheme] is Kind.OBJECT_STORE:
+    """Open a file. Raise OSError if it cannot be read; see `tagmill.stores.faults` for its kinds."""
+    if is_object_store(location):
         with io.BufferedReader(_ObjectFile(location), FIRST_BYTES) as file:
             yield cast("BinaryIO", file)
         return
@@ -34,15 +33,9 @@ def open_remote(location: StoredLocation) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _opened_file(location: StoredLocation) -> Iterator[BinaryIO]:
-    try:
+    with file_system_errors():
         files = open_file_system(location.scheme, location.root)
         file = files.open(path_of(location), "rb")
-    except ConfigurationError:
-        raise
-    except FileNotFoundError:
-        raise FileNotFoundError("no such file") from None
-    except Exception as error:  # each library has errors of its own
-        raise OSError(words_for(error)) from None
     with file:
         yield file
 
@@ -101,5 +94,4 @@ class _ObjectFile(io.RawIOBase):
         try:
             return request()
         except Exception as error:  # obstore raises OSError and ValueError, too
-            fault, said = explain(error)
-            raise (FileNotFoundError if fault is StoreFault.NOT_FOUND else OSError)(said) from None
+            raise object_store_error(error) from None

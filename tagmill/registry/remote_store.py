@@ -1,0 +1,66 @@
+"""Registered bundles in an object store or on a file system of another machine, and a cache of them on this one."""
+
+import os
+from pathlib import Path
+
+from tagmill.errors import InputError, ServiceDown
+from tagmill.locations.schemes import StoredLocation
+from tagmill.registry.bundle_cache import BundleCache
+from tagmill.registry.download import download
+from tagmill.registry.store import BundleUnavailableError
+from tagmill.stores.whole_file import upload
+
+
+class RemoteStore:
+    """Bundles named `<sha256>.onnx` below a prefix. See `ModelStore` for its methods.
+
+    `path` and `verified` also raise StoreDownError if the store does not answer.
+    """
+
+    def __init__(self, prefix: StoredLocation, cache: BundleCache) -> None:
+        self._prefix = prefix
+        self._cache = cache
+        #: sha256 -> inode, size and time of the cached file that had it
+        self._verified: dict[str, tuple[int, int, int]] = {}
+
+    def add(self, path: Path, sha256: str) -> StoredLocation:
+        """Copy a bundle into the store and return its place. An interrupted copy never has the final name."""
+        target = self._location(sha256)
+        try:
+            upload(path, target)
+        except ConnectionError as error:
+            raise ServiceDown(f"{target}: {error}; try again later") from None
+        except OSError as error:
+            raise InputError(f"{target}: {error}; TAGMILL_MODEL_STORE must be a place that you may write to") from None
+        return target
+
+    def path(self, sha256: str) -> Path:
+        """Return the path of the bundle in the cache; download it first if it is not there, or damaged."""
+        if found := self._cache.find(sha256):
+            return found
+        try:
+            with self._cache.locked():  # another process may have downloaded it meanwhile
+                return self._cache.find(sha256) or download(self._location(sha256), self._cache, sha256)
+        except OSError as error:
+            detail = f"{self._cache.folder}: {error.strerror or error}; make room, or set TAGMILL_CACHE_FOLDER"
+            raise BundleUnavailableError(f"{detail} to a folder that this user may write to", sha256) from error
+
+    def verified(self, sha256: str) -> Path:
+        """Return the path as `path` does. A file that has not changed since then is not read again."""
+        found = self._cache.file(sha256)
+        try:
+            if self._verified.get(sha256) == _facts(self._cache.use(found)):
+                return found
+        except OSError:
+            pass  # it is not in the cache
+        found = self.path(sha256)
+        self._verified[sha256] = _facts(found.stat())
+        return found
+
+    def _location(self, sha256: str) -> StoredLocation:
+        key = f"{self._prefix.key}/{sha256}.onnx".lstrip("/")
+        return self._prefix._replace(key=key)
+
+
+def _facts(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_ino, status.st_size, status.st_mtime_ns
