@@ -25,6 +25,7 @@ from tagmill.broker_url import check_broker_url
 from tagmill.device import Device
 from tagmill.errors import ConfigurationError
 from tagmill.locations.private_hosts import PrivateHosts
+from tagmill.secret_files import FILE_VARIABLES, read_secrets
 from tagmill.stores.address import StoreAddress, parse_address
 from tagmill.stores.allowed import parse_prefixes
 
@@ -33,8 +34,8 @@ DAY = 86_400.0
 
 PREFIX = "tagmill_"
 #: variables that users set besides settings: level and format of the log, who a command acts for (`tagmill.db.audit`),
-#: and the folder that docker-compose.yml mounts as /catalog
-_OTHERS = ("log_level", "log_format", "user", "catalog")
+#: the folder that docker-compose.yml mounts as /catalog and the version of its images, and files with passwords
+_OTHERS = ("log_level", "log_format", "user", "catalog", "version", *FILE_VARIABLES)
 #: variable that a supervisor sets for its process, see `worker.supervision.process`
 _PROCESS = "process"
 #: prefix of the variables that the tests read
@@ -221,7 +222,8 @@ def load_settings(**overrides: object) -> Settings:
     given = {name: value for name, value in overrides.items() if value is not None}
     # Errors are not chained: they may hold a password.
     try:
-        variables = {*EnvSettingsSource(Settings).env_vars, *DotEnvSettingsSource(Settings).env_vars}
+        variables = {**DotEnvSettingsSource(Settings).env_vars, **EnvSettingsSource(Settings).env_vars}
+        given = read_secrets(variables, PREFIX) | given
         settings = Settings(**given)  # type: ignore[arg-type]  # pydantic validates what a shell typed
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "is not UTF-8; save it as UTF-8"

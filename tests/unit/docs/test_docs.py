@@ -18,6 +18,7 @@ from support.documents import (
 
 from tagmill.cli.commands import COMMANDS
 from tagmill.outcomes import ErrorCode
+from tagmill.secret_files import FILE_VARIABLES
 from tagmill.settings import Settings
 
 ROOT = Path(__file__).parents[3]
@@ -36,7 +37,9 @@ NO_MODULES = {"worker.tag_batch", "tagmill.db"}
 #: read by the command itself, before settings are
 OTHER_VARIABLES = {"TAGMILL_LOG_LEVEL", "TAGMILL_LOG_FORMAT", "TAGMILL_USER"}
 #: read by the tests and by docker-compose.yml, not by the product
-OUTSIDE_VARIABLES = {"TAGMILL_TEST_REDIS_URL", "TAGMILL_TEST_DATABASE_URL", "TAGMILL_CATALOG"}
+OUTSIDE_VARIABLES = {"TAGMILL_TEST_REDIS_URL", "TAGMILL_TEST_DATABASE_URL", "TAGMILL_CATALOG", "TAGMILL_VERSION"}
+#: that name a file with a setting's value
+OF_FILES = {f"TAGMILL_{name.upper()}" for name in FILE_VARIABLES}
 
 
 def name_of(document: Path) -> str:
@@ -58,7 +61,8 @@ def test_every_command_and_option_a_document_names_exists(document: Path) -> Non
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_every_setting_a_document_names_exists(document: Path) -> None:
-    known = {f"TAGMILL_{name.upper()}" for name in Settings.model_fields} | OTHER_VARIABLES | OUTSIDE_VARIABLES
+    known = {f"TAGMILL_{name.upper()}" for name in Settings.model_fields}
+    known |= OTHER_VARIABLES | OUTSIDE_VARIABLES | OF_FILES
     named = set(re.findall(r"TAGMILL_[A-Z_]+[A-Z]", document.read_text(encoding="utf-8")))
     assert named <= known
 
