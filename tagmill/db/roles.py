@@ -14,6 +14,7 @@ READ_VIEWS = (
     *("catalog_labels", "catalog_masks", "catalog_changes", "catalog_embeddings", "catalog_duplicates"),
     *("catalog_pictures", "catalog_attributes", "catalog_violations", "run_pictures", "run_violations"),
     *("run_image", "run_cost", "run_drift", "run_duplicates"),
+    *("run_status", "run_progress", "run_failures"),
     *("audit_log", "model_production"),
 )
 #: what only submitting and registering writes

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 
-from tagmill.db import picture_views, rle_code
+from tagmill.db import picture_views, rle_code, run_views
 from tagmill.db.schema import LABELS
 
 #: every view, in the order in which they can be dropped
 VIEWS = (
     *picture_views.PICTURE_VIEWS,
+    *run_views.RUN_VIEWS,
     "model_production",
     "audit_log",
     "run_drift",
@@ -226,6 +227,7 @@ def create_statements(dialect: str) -> Iterator[str]:
     for duplicates in (_CATALOG_DUPLICATES, _RUN_DUPLICATES):
         yield duplicates.format(sha256=sha256)
     yield from picture_views.create_statements(dialect, sha256)
+    yield from run_views.create_statements(dialect)
     yield _RUN_COST
     yield _RUN_DRIFT
     yield _AUDIT_LOG

@@ -28,6 +28,7 @@ from tagmill.db.connection import connect, reading
 from tagmill.db.migrate import newest_version, open_database, require_schema, schema_version, upgrade
 from tagmill.db.migrations.compact.prepare import Pace, Progress
 from tagmill.db.picture_views import PICTURE_VIEWS
+from tagmill.db.run_views import RUN_VIEWS
 from tagmill.db.schema import metadata
 from tagmill.db.views import create_statements
 from tagmill.errors import ConfigurationError, DatabaseRefusedError
@@ -551,7 +552,7 @@ def test_a_sqlite_file_in_a_read_only_folder_is_refused_with_the_reason(
 def back_to_0006(connection: Connection) -> None:
     """Take from the schema what 0007 to 0009 added."""
     added = ("run_image", "run_cost", "run_drift", "catalog_embeddings", "catalog_duplicates", "run_duplicates")
-    for view in (*PICTURE_VIEWS, "model_production", "audit_log", *added):
+    for view in (*PICTURE_VIEWS, *RUN_VIEWS, "model_production", "audit_log", *added):
         connection.execute(text(f"DROP VIEW {view}"))
     for table in (
         "rollout",
