@@ -15,6 +15,7 @@ from tagmill.ledger.runs.submissions import SubmittedBefore, check_id, find_subm
 from tagmill.measuring import Measuring
 from tagmill.priority import Priority
 from tagmill.registry.models import Model, resolve_bundle
+from tagmill.tracing import Tracing
 
 
 @dataclass(frozen=True)
@@ -109,5 +110,6 @@ def _write_new(engine: Engine, wanted: Submission, targets: Targets, queue: str,
         fetching=wanted.fetch,
         measuring=wanted.measure,
         submission=wanted.id,
+        traceparent=Tracing.traceparent,
     )
     return WrittenRun(run_id, skipped, chooser.left_out, chooser.reason() if chooser.left_out else "")

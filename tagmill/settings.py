@@ -132,6 +132,9 @@ class Settings(BaseSettings):
     #: machine or its container
     max_worker_memory: int = Field(0, ge=0)
 
+    #: if true, OpenTelemetry's traces of submits and batches go to where OTEL_EXPORTER_OTLP_ENDPOINT says
+    traces: bool = False
+
     #: price of one core for an hour, in any currency: `tagmill run status` then shows what a run cost
     price_cpu_hour: float | None = Field(None, ge=0, allow_inf_nan=False)
     #: price of one GPU for an hour

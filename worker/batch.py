@@ -21,6 +21,7 @@ from tagmill.ledger.leases import Claim, Lease
 from tagmill.logs.fields import log_fields
 from tagmill.records import BatchResult, Spent
 from tagmill.settings import Settings
+from tagmill.tracing import Tracing, ids_of
 from worker.connections.availability import Services, StoppedError
 from worker.connections.ledger import Ledger
 from worker.connections.tally import Tally
@@ -78,6 +79,7 @@ class BatchProcessor:
         self.name = f"{socket.gethostname()}:{os.getpid()}"
         self._process = process_name()
         self._recycle = hooks.recycle
+        self._tracing = Tracing("tagmill-worker") if settings.traces else None
         self._spending = Spending()
         self._dropped = Tally(log, logging.INFO, "batch not free")
         self._waiting = Tally(log, logging.INFO, "batch waits for the entries that it repeats")
@@ -114,7 +116,13 @@ class BatchProcessor:
             return self._drop(message)
         fields = log_fields(run=message.run, batch=message.batch, model=claimed.model)
         held = self._heartbeat.holding(lease.token)
-        with fields, self._spending.of_batch(claimed.run_id) as taken, held, self._released_on_error(claimed):
+        with (
+            fields,
+            self._spending.of_batch(claimed.run_id) as taken,
+            held,
+            self._traced(claimed) as finish,
+            self._released_on_error(claimed),
+        ):
             source, pools = tagger.fetcher(claimed.roots), tagger.pools
             started = decoded = time.perf_counter()
             models, refetch, limits = claimed.models, claimed.fetching.refetch, claimed.fetching.limits
@@ -157,13 +165,18 @@ class BatchProcessor:
             spent = Spent(traffic.requests, traffic.not_modified, traffic.bytes_fetched, *taken())
             result = to_result([*images, *repeated], spent)
             written = ledger.complete(claimed, result, self.name)
-            return _report(claimed, result, written, (started, decoded, inferred, time.perf_counter()))
+            times = (started, decoded, inferred, time.perf_counter())
+            report = _report(claimed, result, written, times)
+            finish(times, report)
+            return report
 
     def close(self) -> None:
         """End the threads and connections."""
         self._watchdog.stop()
         self._heartbeat.stop()
         self._ledger.close()
+        if self._tracing:
+            self._tracing.close()
         self.tagger.close()
         self._engine.dispose()
 
@@ -192,6 +205,17 @@ class BatchProcessor:
         self._ledger.wait_for_firsts(claimed)
         self._waiting.add(claimed.run_id, action="batch_waits", **fields)
         return fields | {"waits": "for the entries that it repeats"}
+
+    @contextmanager
+    def _traced(self, claimed: Claim) -> Iterator[Callable[[Sequence[float], dict[str, Any]], object]]:
+        """Trace what happens inside the block, if this process traces. Yield the function that ends it well."""
+        tracing = self._tracing
+        if tracing is None:
+            yield lambda times, report: None
+            return
+        known = {"run": claimed.run_id, "batch": claimed.batch_id, "model": claimed.model, "attempt": claimed.attempts}
+        with tracing.batch(claimed.traceparent, known) as span, log_fields(**ids_of(span)):
+            yield partial(tracing.finish, span)
 
     @contextmanager
     def _released_on_error(self, claimed: Claim) -> Iterator[None]:

@@ -10,6 +10,7 @@ from producer.broker_outage import explain_broker_outage
 from producer.publish import publish_run
 from producer.sources.options import READ_ALL, ReadOptions
 from producer.submission import Submission, find_targets, write_run
+from producer.traced import traced_submit
 from tagmill.broker.app import make_app, require_shared_broker
 from tagmill.errors import InputError
 from tagmill.fetch_options import FETCH_ALL, FetchOptions
@@ -80,10 +81,11 @@ def submit(
         id=id,
     )
     settings = require_shared_broker(load_settings())
-    with database() as engine:
+    with database() as engine, traced_submit(settings) as describe:
         written = write_run(engine, wanted, find_targets(engine, wanted), settings.queue)
         with explain_broker_outage(written.run):
             batches = publish_run(make_app(settings), engine, written.run, max_queued)
+        describe({"run": written.run, "batches": batches})
     return Submitted(written.run, batches, written.left_out, written.skipped, written.repeated)
 
 

@@ -24,6 +24,7 @@ from producer.publish import publish_run
 from producer.sources.open import check, roots_of
 from producer.sources.options import ReadOptions
 from producer.submission import Submission, WrittenRun, find_targets, write_run
+from producer.traced import traced_submit
 from tagmill.broker.app import make_app, require_shared_broker
 from tagmill.cli.console import open_console
 from tagmill.cli.fetch_options import fetch_options
@@ -130,12 +131,14 @@ def submit(
         id=submission_id,
     )
     targets = find_targets(engine, wanted)
-    with interruptible(engine, max_queued) as submission, progress_bar(open_console(stderr=True)) as bar:
+    shown_bar, traced = progress_bar(open_console(stderr=True)), traced_submit(settings)
+    with interruptible(engine, max_queued) as submission, shown_bar as bar, traced as describe:
         task = bar.add_task("submit", total=None, note="writing to SQL")
         shown = partial(bar.update, task)
         written = write_run(engine, wanted, targets, settings.queue, lambda images: shown(completed=images))
         submission.written(written.run)
         batches = _publish(settings, engine, written.run, max_queued, lambda note: shown(note=note))
+        describe({"run": written.run, "batches": batches, "repeated": written.repeated})
     return _show(engine, written, batches, wait, as_json)
 
 

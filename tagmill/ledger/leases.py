@@ -82,6 +82,8 @@ class Claim:
     fetching: FetchOptions = field(default_factory=FetchOptions)
     #: what is measured on its pictures
     measuring: Measuring | None = None
+    #: of the trace of its submission
+    traceparent: str | None = None
     #: sha256 of each of `pinned`
     models: tuple[str, ...] = field(init=False)
     #: the sorted names of `pinned`, as logs and Celery's events show them
@@ -131,13 +133,13 @@ def claim(engine: Engine, run_id: int, batch_id: int, queue: str, lease: Lease) 
             found: Sequence[Any] = connection.execute(_ALL_BETWEEN, between).all()
         else:
             found = connection.execute(_EACH_OF, {"run": run_id, "positions": row.positions}).all()
-    pinned, roots, has_repeats, fetching, measuring = _pinned(engine, run_id)
+    pinned, roots, has_repeats, fetching, measuring, traceparent = _pinned(engine, run_id)
     images = tuple(PendingImage(*one) for one in found)
     repeated = _repeated(engine, run_id, images) if has_repeats else {}
     suspect = row.crashes >= SUSPECT_CRASHES
     return Claim(
         *(batch_id, run_id, lease.token, row.attempts, suspect, images, pinned, roots),
-        *(has_repeats, repeated, row.waits, fetching, measuring),
+        *(has_repeats, repeated, row.waits, fetching, measuring, traceparent),
     )
 
 
@@ -149,8 +151,10 @@ def _repeated(engine: Engine, run_id: int, images: Iterable[PendingImage]) -> di
 @lru_cache(maxsize=64)
 def _pinned(
     engine: Engine, run_id: int
-) -> tuple[tuple[PinnedModel, ...], tuple[str, ...], bool, FetchOptions, Measuring | None]:
-    """Return what never changes of a run: models, roots, whether it has repeats, how it is fetched and measured."""
+) -> tuple[tuple[PinnedModel, ...], tuple[str, ...], bool, FetchOptions, Measuring | None, str | None]:
+    """Return what never changes of a run: models, roots, whether it has repeats, how it is fetched and measured, and
+    the trace of its submission.
+    """
     with reading(engine, snapshot=False) as connection:
         rows = connection.execute(_PINNED, {"run": run_id}).all()
     versions = [(row.name_id, row.version) for row in rows]
@@ -163,7 +167,7 @@ def _pinned(
     parameters = rows[0].parameters
     repeats, fetching = bool(parameters.get("repeats")), FetchOptions.from_json(parameters)
     measuring = Measuring.from_json(parameters) if "measure" in parameters else None
-    return ordered, tuple(parameters["roots"]), repeats, fetching, measuring
+    return ordered, tuple(parameters["roots"]), repeats, fetching, measuring, parameters.get("traceparent")
 
 
 @lru_cache(maxsize=16)

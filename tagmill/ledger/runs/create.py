@@ -66,18 +66,21 @@ def create_run(
     fetching: FetchOptions = FETCH_ALL,
     measuring: Measuring | None = None,
     submission: str | None = None,
+    traceparent: str | None = None,
 ) -> int:
     """Insert a run with its batches and images in one transaction; return its id.
 
     Raise SubmittedBefore if another transaction wrote a run of this `submission`; nothing is written then.
     Entries that repeat the uri of an earlier one are in batches of their own, behind the others: a worker gives them
     the outcome of the first. If `entries` raises, nothing is written. Raise NothingToDo if there are no entries. Memory
-    does not depend on their number.
+    does not depend on their number. `traceparent` is that of the trace of its submission.
     """
     from tagmill.ledger.repeats.find import RepeatedEntries  # loads NumPy, see above
 
     with engine.begin() as connection, closing(RepeatedEntries()) as repeats:
         parameters = _parameters(batch_size, roots) | fetching.to_json() | (measuring.to_json() if measuring else {})
+        if traceparent:
+            parameters["traceparent"] = traceparent
         run_id = _insert_run(connection, source, models, parameters, queue, priority, submission)
         images = 0
         for chunk in chunks(entries, ENTRY_CHUNK):

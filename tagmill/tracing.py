@@ -1,0 +1,107 @@
+"""Traces of OpenTelemetry: a span for each submit and each batch, with its stages. Off unless TAGMILL_TRACES is set.
+
+The spans go by OTLP over HTTP to where the variables of OpenTelemetry say, such as OTEL_EXPORTER_OTLP_ENDPOINT:
+https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/. A batch is a trace of its own that
+links to the submit of its run: one trace of a run of thousands of batches could not be shown.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from tagmill.errors import ConfigurationError
+
+if TYPE_CHECKING:  # of the extra otel
+    from opentelemetry.trace import Span
+
+#: the spans below that of a batch
+STAGES = ("read", "infer", "write")
+
+
+class Tracing:
+    """The spans of this process."""
+
+    #: of the span that the process is in, as W3C writes it; None outside a submit, and without tracing
+    traceparent: ClassVar[str | None] = None
+
+    def __init__(self, service: str) -> None:
+        """Raise ConfigurationError if the extra `otel` is not installed."""
+        try:
+            from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+            from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+            from opentelemetry.sdk.trace import TracerProvider
+            from opentelemetry.sdk.trace.export import BatchSpanProcessor
+        except ModuleNotFoundError as error:
+            raise ConfigurationError(f"TAGMILL_TRACES needs {error.name}; run: pip install 'tagmill[otel]'") from error
+        # What OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES say has priority.
+        resource = Resource.create({"service.name": service, "service.version": version("tagmill")})
+        resource = resource.merge(OTELResourceDetector().detect())
+        self._provider: TracerProvider = TracerProvider(resource=resource)
+        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        self._tracer = self._provider.get_tracer("tagmill", version("tagmill"))
+
+    def close(self) -> None:
+        """Send what is left, for a few seconds at most."""
+        self._provider.shutdown()
+
+    @contextmanager
+    def submit(self) -> Iterator["Span"]:
+        """Trace a submit. Meanwhile `traceparent` is that of its span."""
+        from opentelemetry.trace import SpanKind
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+        carrier: dict[str, str] = {}
+        with self._tracer.start_as_current_span("submit", kind=SpanKind.PRODUCER) as span:
+            TraceContextTextMapPropagator().inject(carrier)
+            Tracing.traceparent = carrier.get("traceparent")
+            try:
+                yield span
+            finally:
+                Tracing.traceparent = None
+
+    @contextmanager
+    def batch(self, traceparent: str | None, attributes: Mapping[str, Any]) -> Iterator["Span"]:
+        """Trace a batch whose run was submitted in the span of `traceparent`."""
+        from opentelemetry.trace import Link, SpanKind, get_current_span
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+        submit = TraceContextTextMapPropagator().extract({"traceparent": traceparent or ""})
+        found = get_current_span(submit).get_span_context()
+        links = [Link(found)] if found.is_valid else []
+        with self._tracer.start_as_current_span(
+            "tag batch", kind=SpanKind.CONSUMER, links=links, attributes=_named(attributes)
+        ) as span:
+            yield span
+
+    def finish(self, span: "Span", times: Sequence[float], attributes: Mapping[str, Any]) -> None:
+        """Add the stages of a batch to its span, and what became of it.
+
+        `times`, by `time.perf_counter`: its start, and the ends of reading, inference and writing.
+        """
+        from opentelemetry.trace import set_span_in_context
+
+        context, offset = set_span_in_context(span), time.time_ns() - time.perf_counter_ns()
+        for name, (start, end) in zip(STAGES, pairwise(times), strict=True):
+            began = self._tracer.start_span(name, context, start_time=offset + int(1e9 * start))
+            began.end(offset + int(1e9 * end))
+        describe(span, attributes)
+
+
+def ids_of(span: "Span") -> dict[str, str]:
+    """Return the fields by which a log line is found from its trace, and the other way round."""
+    from opentelemetry.trace import format_span_id, format_trace_id
+
+    context = span.get_span_context()
+    return {"trace_id": format_trace_id(context.trace_id), "span_id": format_span_id(context.span_id)}
+
+
+def describe(span: "Span", attributes: Mapping[str, Any]) -> None:
+    """Add attributes to a span, with the prefix of Tagmill."""
+    span.set_attributes(_named(attributes))
+
+
+def _named(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"tagmill.{name}": value for name, value in attributes.items() if isinstance(value, (str, int, float))}
