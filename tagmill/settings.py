@@ -242,12 +242,21 @@ def load_settings(**overrides: object) -> Settings:
 
 def warn_of_unknown(variables: Iterable[str], settings: Collection[str]) -> None:
     """Warn once per process, in one line, of variables that are no settings. All names are in lower case."""
+    if named := _unknown(variables, settings):
+        _say_once(f"warning: ignored, as there is no such setting: {named}")
+
+
+def unknown_variables() -> str:
+    """Return the variables that are no settings, each with what may have been meant; empty if there are none."""
+    given = {*EnvSettingsSource(Settings).env_vars, *DotEnvSettingsSource(Settings).env_vars}
+    return _unknown(given, Settings.model_fields)
+
+
+def _unknown(variables: Iterable[str], settings: Collection[str]) -> str:
     known = (*settings, *_OTHERS)
     given = [name.removeprefix(PREFIX) for name in sorted(variables) if name.startswith(PREFIX)]
     unknown = [name for name in given if name not in (*known, _PROCESS) and not name.startswith(_OF_TESTS)]
-    if unknown:
-        named = ", ".join(_with_guess(name, known) for name in unknown)
-        _say_once(f"warning: ignored, as there is no such setting: {named}")
+    return ", ".join(_with_guess(name, known) for name in unknown)
 
 
 def _with_guess(name: str, known: Collection[str]) -> str:

@@ -43,6 +43,9 @@ COMMANDS = {
         "export.cli.labelset", "cpu", "Label what has embeddings by a few examples of each label."
     ),
     "audit": CommandEntry("tagmill.cli.audit", "", "Show who did what to runs and models."),
+    "doctor": CommandEntry(
+        "worker.cli.doctor", "", "Look at everything that an installation needs, and say what to do."
+    ),
     "db": CommandEntry("tagmill.cli.db", "", "Create or check the SQL tables."),
 }
 

@@ -114,6 +114,26 @@ def grant_role(connection: Connection, kind: Kind, role: str) -> None:
         connection.exec_driver_sql(f"GRANT USAGE ON SEQUENCE {', '.join(sequences)} TO {to}")
 
 
+def missing_rights(connection: Connection, kind: Kind) -> list[str]:
+    """Return what the role that is logged in lacks for its kind in PostgreSQL, such as `INSERT on result`."""
+    wanted = [(table, "SELECT") for table in metadata.tables]
+    wanted += [(table, right) for table, rights in _WRITES[kind].items() for right in rights.split(", ")]
+    # A list of pairs as two arrays: one round trip.
+    asked = text("""
+        SELECT wanted.name, wanted.privilege FROM unnest(CAST(:tables AS text[]), CAST(:rights AS text[]))
+            AS wanted (name, privilege)
+        WHERE NOT has_table_privilege(wanted.name, wanted.privilege) ORDER BY 1, 2
+    """)
+    pairs = {"tables": [table for table, _ in wanted], "rights": [right for _, right in wanted]}
+    return [f"{right} on {table}" for table, right in connection.execute(asked, pairs)]
+
+
+def owns_tables(connection: Connection) -> bool:
+    """Return whether the role that is logged in may change the tables of PostgreSQL, as their owner may."""
+    owner = text("SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = CAST('run' AS regclass)")
+    return bool(connection.execute(owner).scalar_one())
+
+
 def _sequences(connection: Connection, tables: Sequence[str]) -> list[str]:
     """Return the sequences that number the rows of these tables."""
     owned = text("""

@@ -1,0 +1,1 @@
+"""What `tagmill doctor` looks at: one module for each subject."""

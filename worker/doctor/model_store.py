@@ -1,0 +1,44 @@
+"""The bundles that workers load: those in production, and those of runs that are not finished."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from tagmill.errors import BundleError, first_line
+from tagmill.ledger.needed import needed_models
+from tagmill.registry.store import ModelStore
+from worker.doctor.finding import Finding, Level, Subject, error, ok, skipped, warning
+
+
+def check(subject: Subject) -> Iterator[Finding]:
+    """Yield whether this machine reads the model store, and which bundles are missing or damaged there."""
+    place = subject.settings.model_store
+    if "://" not in str(place):
+        yield _folder(Path(place), needed=subject.runs_models)
+    models = needed_models(subject.database())
+    store, whole = ModelStore(place), 0
+    for model in models:
+        try:
+            store.verified(model.sha256)
+            whole += 1
+        except BundleError as failure:
+            # A producer submits without the bundles.
+            level = Level.ERROR if subject.runs_models else Level.WARNING
+            yield Finding(level, f"{model.title}: {first_line(failure)}", "register its file again: tagmill model add")
+    if not models:
+        yield ok("no model is registered yet")
+    elif whole == len(models):
+        yield ok(f"the bundles in production and of unfinished runs are there and intact: {whole}")
+
+
+def _folder(folder: Path, *, needed: bool) -> Finding:
+    if not folder.is_dir():
+        what, advice = f"{folder}: there is no such folder", "set TAGMILL_MODEL_STORE, or mount it at this path"
+        return error(what, advice) if needed else skipped(f"{what} here", f"{advice}, if workers are to run here")
+    if not os.access(folder, os.R_OK | os.X_OK):
+        return error(f"{folder}: this user may not read it", "let the worker's user read TAGMILL_MODEL_STORE")
+    if not os.access(folder, os.W_OK):
+        return ok(f"{folder}: can be read, not written to; `tagmill model add` needs that")
+    if len(folder.parts) < 2:
+        return warning(f"{folder}: is the root of a disk", "set TAGMILL_MODEL_STORE to a folder of its own")
+    return ok(f"{folder}: can be read and written to")
