@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tagmill.device import Device
-from tagmill.errors import BundleError, ConfigurationError, first_line
+from tagmill.errors import BundleError, ConfigurationError, ServiceDown, first_line
 from tagmill.ledger.needed import needed_models
 from tagmill.registry.models import Model
-from tagmill.registry.store import ModelStore
+from tagmill.registry.open_store import open_store
 from tagmill.settings import Settings, load_settings
 from worker.doctor.finding import Finding, Subject, error, ok, skipped
 from worker.supervision.device_check import require_device
@@ -39,11 +39,11 @@ def check(subject: Subject) -> Iterator[Finding]:
     if not subject.runs_models:
         yield _NOT_HERE
         return
-    store = ModelStore(subject.settings.model_store)
+    store = open_store(subject.settings)
     for model in needed_models(subject.database()):
         try:
             path = store.verified(model.sha256)
-        except BundleError:
+        except (BundleError, ServiceDown):
             continue  # the check of the model store says so
         yield _loaded(model, path, subject.settings)
 

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy.engine import make_url
@@ -18,14 +19,14 @@ def check(subject: Subject) -> Iterator[Finding]:
     """Yield how much room is left in the cache folder, the model store and beside a SQLite file."""
     settings = subject.settings
     places = {"TAGMILL_CACHE_FOLDER": settings.cache_folder}
-    if "://" not in str(settings.model_store):
-        places["TAGMILL_MODEL_STORE"] = Path(settings.model_store)
+    if isinstance(settings.model_store, Path):
+        places["TAGMILL_MODEL_STORE"] = settings.model_store
     url = make_url(settings.database_url)
     if url.get_backend_name() == "sqlite":
         places["the database"] = Path(str(url.database)).absolute().parent
     for name, place in places.items():
         try:
-            yield within(ANSWER_SECONDS, lambda name=name, place=place: _room(name, place))
+            yield within(ANSWER_SECONDS, partial(_room, name, place))
         except TimeoutError:
             yield error(f"{name}, {place}: does not answer", "mount it again")
         except OSError as failure:

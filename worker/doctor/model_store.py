@@ -4,23 +4,32 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from tagmill.errors import BundleError, first_line
+from tagmill.errors import BundleError, ServiceDown, first_line
 from tagmill.ledger.needed import needed_models
-from tagmill.registry.store import ModelStore
+from tagmill.registry.open_store import open_store
 from worker.doctor.finding import Finding, Level, Subject, error, ok, skipped, warning
 
 
 def check(subject: Subject) -> Iterator[Finding]:
-    """Yield whether this machine reads the model store, and which bundles are missing or damaged there."""
+    """Yield whether this machine reads the model store, and which bundles are missing or damaged there.
+
+    Bundles of a store elsewhere are fetched into the cache of this machine, as a worker does.
+    """
     place = subject.settings.model_store
-    if "://" not in str(place):
-        yield _folder(Path(place), needed=subject.runs_models)
+    if isinstance(place, Path):
+        yield _folder(place, needed=subject.runs_models)
+    elif not subject.runs_models:
+        yield skipped(f"{place}: not looked at, as no worker can run here")
+        return
     models = needed_models(subject.database())
-    store, whole = ModelStore(place), 0
+    store, whole = open_store(subject.settings), 0
     for model in models:
         try:
             store.verified(model.sha256)
             whole += 1
+        except ServiceDown as failure:
+            yield error(first_line(failure), "start it, or correct TAGMILL_MODEL_STORE")
+            return
         except BundleError as failure:
             # A producer submits without the bundles.
             level = Level.ERROR if subject.runs_models else Level.WARNING

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from worker.doctor.finding import Finding, Subject, error, ok, warning
@@ -16,7 +17,7 @@ def check(subject: Subject) -> Iterator[Finding]:
         yield ok("TAGMILL_ALLOWED_ROOTS is empty: workers read what each run names")
     for root in roots:
         try:
-            yield within(ANSWER_SECONDS, lambda root=root: _state(root))
+            yield within(ANSWER_SECONDS, partial(_state, root))
         except TimeoutError:
             yield error(f"{root}: does not answer", "mount it again")
 
