@@ -36,8 +36,8 @@ PREFIX = "tagmill_"
 #: variables that users set besides settings: level and format of the log, who a command acts for (`tagmill.db.audit`),
 #: the folder that docker-compose.yml mounts as /catalog and the version of its images, and files with passwords
 _OTHERS = ("log_level", "log_format", "user", "catalog", "version", *FILE_VARIABLES)
-#: variable that a supervisor sets for its process, see `worker.supervision.process`
-_PROCESS = "process"
+#: variables that a supervisor sets for its process, see `worker.supervision.process`
+_OF_SUPERVISOR = ("process", "probes")
 #: prefix of the variables that the tests read
 _OF_TESTS = "test_"
 
@@ -134,6 +134,11 @@ class Settings(BaseSettings):
 
     #: if true, OpenTelemetry's traces of submits and batches go to where OTEL_EXPORTER_OTLP_ENDPOINT says
     traces: bool = False
+
+    #: TCP port on which a worker serves /metrics, /live and /ready; 0: it serves none
+    metrics_port: int = Field(0, ge=0, le=65535)
+    #: address of this machine on which that port is open; 0.0.0.0: all
+    metrics_host: str = "127.0.0.1"
 
     #: price of one core for an hour, in any currency: `tagmill run status` then shows what a run cost
     price_cpu_hour: float | None = Field(None, ge=0, allow_inf_nan=False)
@@ -255,7 +260,7 @@ def unknown_variables() -> str:
 def _unknown(variables: Iterable[str], settings: Collection[str]) -> str:
     known = (*settings, *_OTHERS)
     given = [name.removeprefix(PREFIX) for name in sorted(variables) if name.startswith(PREFIX)]
-    unknown = [name for name in given if name not in (*known, _PROCESS) and not name.startswith(_OF_TESTS)]
+    unknown = [name for name in given if name not in (*known, *_OF_SUPERVISOR) and not name.startswith(_OF_TESTS)]
     return ", ".join(_with_guess(name, known) for name in unknown)
 
 

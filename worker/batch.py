@@ -7,11 +7,11 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tagmill.broker.message import BatchMessage
 from tagmill.db.connection import connect
@@ -45,6 +45,9 @@ from worker.supervision.process import process_name
 from worker.supervision.quarantine import Quarantine
 from worker.supervision.watchdog import RecycleReason, Watchdog
 
+if TYPE_CHECKING:  # only a process that serves metrics loads prometheus-client
+    from worker.probes.batch_metrics import BatchMetrics
+
 log = logging.getLogger(__name__)
 
 #: seconds until a batch that failed as a whole may be claimed again
@@ -68,6 +71,8 @@ class ProcessHooks:
     supervised: bool
     #: ends the process after its batches because this worker is unfit; None if no other worker could do its work
     unfit: Callable[[], object] | None = None
+    #: counts the batches; None if this process serves no metrics
+    metrics: "BatchMetrics | None" = None
 
 
 class BatchProcessor:
@@ -79,6 +84,7 @@ class BatchProcessor:
         self.name = f"{socket.gethostname()}:{os.getpid()}"
         self._process = process_name()
         self._recycle = hooks.recycle
+        self._metrics = hooks.metrics
         self._tracing = Tracing("tagmill-worker") if settings.traces else None
         self._spending = Spending()
         self._dropped = Tally(log, logging.INFO, "batch not free")
@@ -116,15 +122,18 @@ class BatchProcessor:
             return self._drop(message)
         fields = log_fields(run=message.run, batch=message.batch, model=claimed.model)
         held = self._heartbeat.holding(lease.token)
+        counted = self._metrics.batch(claimed) if self._metrics else nullcontext()
         with (
             fields,
             self._spending.of_batch(claimed.run_id) as taken,
             held,
+            counted,
             self._traced(claimed) as finish,
             self._released_on_error(claimed),
         ):
             source, pools = tagger.fetcher(claimed.roots), tagger.pools
             started = decoded = time.perf_counter()
+            stages: dict[str, float] = {}
             models, refetch, limits = claimed.models, claimed.fetching.refetch, claimed.fetching.limits
             measuring = claimed.measuring
             # Of two limits, those of the run and of the settings, the lower one counts.
@@ -145,6 +154,7 @@ class BatchProcessor:
                     known_urls = partial(ledger.known_urls, models, measuring=measuring)
                     images = recall_urls(images, known_urls, refetch=refetch)
                 images = fetch_images(images, source, pools.decode, pools.fetch, pools.stores, terms)
+                stages["fetch"] = time.perf_counter() - started
                 if not all(image.unchanged for image in images):  # else no bundle needs to be loaded
                     sessions = [tagger.sessions.get(sha256) for sha256 in models]
                     images = remember_urls(images) if remote else images
@@ -152,9 +162,11 @@ class BatchProcessor:
                     specs = specs_of(measuring) if measuring else NO_SPECS
                     measured = partial(ledger.measured_images, measuring) if measuring else None
                     images = skip_known(images, sessions, partial(ledger.known_inferences, models), measured)
+                    loaded = time.perf_counter()
                     images = decode_images(images, fetch, tagger.decode_limits, pools.decode, tagger.decoder, specs)
                     decoded = time.perf_counter()
                     images = infer_images(images, sessions, pools.infer)
+                    stages |= {"decode": decoded - loaded, "infer": time.perf_counter() - decoded}
                     if measuring:
                         stored_masks = partial(ledger.stored_masks, models)
                         images = measure_images(images, sessions, measuring, pools.decode, stored_masks)
@@ -164,11 +176,18 @@ class BatchProcessor:
             traffic = terms.traffic
             spent = Spent(traffic.requests, traffic.not_modified, traffic.bytes_fetched, *taken())
             result = to_result([*images, *repeated], spent)
+            began_writing = time.perf_counter()
             written = ledger.complete(claimed, result, self.name)
+            if self._metrics:
+                self._metrics.done(claimed, result, written, stages | {"write": time.perf_counter() - began_writing})
             times = (started, decoded, inferred, time.perf_counter())
             report = _report(claimed, result, written, times)
             finish(times, report)
             return report
+
+    def watched_at(self) -> float:
+        """Return when the watchdog last checked, in monotonic seconds."""
+        return self._watchdog.checked_at
 
     def close(self) -> None:
         """End the threads and connections."""

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from celery.signals import celeryd_init, setup_logging, task_success, worker_init, worker_ready, worker_shutdown
 from celery.worker import state
@@ -37,9 +37,12 @@ from worker.pipeline.tagger import build_tagger
 from worker.presence import Presence, identity
 from worker.reaping import reaper_threads
 from worker.supervision.device_check import require_device
-from worker.supervision.process import ProcessEnd, is_supervised
+from worker.supervision.process import PROBES_VARIABLE, ProcessEnd, is_supervised
 from worker.supervision.watchdog import RecycleReason
 from worker.task import register
+
+if TYPE_CHECKING:  # only a process that serves metrics loads prometheus-client
+    from worker.probes.worker_probes import WorkerProbes
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +63,7 @@ class Process:
         self._reaper: list[Periodic] = []
         self._engine: Engine | None = None
         self._presence: Presence | None = None
+        self._probes: WorkerProbes | None = None
 
     def batches(self) -> BatchProcessor:
         """Return the batch processor of the calling process."""
@@ -68,7 +72,8 @@ class Process:
                 # The process may have been forked while a thread held one of the locks of the services.
                 services = self.services if os.getpid() == self._parent else Services(_stopping, _end_refused)
                 tagger = build_tagger(self.settings, open_store(self.settings))
-                hooks = ProcessHooks(services, _recycle, supervised=True, unfit=_end_unfit)
+                metrics = self._probes.metrics if self._probes else None
+                hooks = ProcessHooks(services, _recycle, supervised=True, unfit=_end_unfit, metrics=metrics)
                 self._batches = BatchProcessor(self.settings, tagger, hooks)
                 self._pid = os.getpid()
                 # What is loaded now stays. Walking through it took the garbage collector 50 ms every few seconds, in
@@ -81,6 +86,7 @@ class Process:
         """End the worker with one line and an exit code if it cannot work. Wait for a database that is down."""
         try:
             _log_json()
+            self._serve_probes(sender.hostname)
             engine = self.services.retry_until_available(lambda: open_database(self.settings.database_url))
             try:
                 if not is_supervised():  # else the supervisor has said so
@@ -122,8 +128,21 @@ class Process:
 
         self._reaper = reaper_threads(app, engine, self.settings, self.services)
         self._reaper.append(Periodic("health", LOOK_SECONDS, look, self.services))
+        if self._probes:
+            self._reaper.append(self._probes.begin(app, engine, self._reaper))
         for thread in self._reaper:
             thread.start()
+
+    def _serve_probes(self, name: str) -> None:
+        """Serve metrics and probes if they are asked for; from now on, so that they say what the start waits for."""
+        if PROBES_VARIABLE in os.environ or (self.settings.metrics_port and not is_supervised()):
+            from worker.probes.worker_probes import ProcessState, WorkerProbes
+
+            state = ProcessState(_ending, self._providers, self._watched_at)
+            self._probes = WorkerProbes(self.settings, name, self.services, state)
+
+    def _watched_at(self) -> float | None:
+        return None if self._batches is None else self._batches.watched_at()
 
     def _loaded(self) -> frozenset[str]:
         return frozenset() if self._batches is None else self._batches.tagger.sessions.loaded()
@@ -164,6 +183,13 @@ def _drain() -> None:
     if not _stopping():
         log.warning("asked to drain: ending after the current batches", extra={"action": "worker_draining"})
         state.should_stop = ProcessEnd.DRAINED if is_supervised() else ExitCode.DONE
+
+
+def _ending() -> str | None:
+    """Return why this process takes no more batches."""
+    if not _stopping():
+        return None
+    return "out: the log says why" if state.should_stop == ProcessEnd.UNFIT else "draining"
 
 
 def _recycle(reason: RecycleReason) -> None:

@@ -84,6 +84,8 @@ class Claim:
     measuring: Measuring | None = None
     #: of the trace of its submission
     traceparent: str | None = None
+    #: seconds since it was published, or since it was due
+    waited: float = 0.0
     #: sha256 of each of `pinned`
     models: tuple[str, ...] = field(init=False)
     #: the sorted names of `pinned`, as logs and Celery's events show them
@@ -139,8 +141,13 @@ def claim(engine: Engine, run_id: int, batch_id: int, queue: str, lease: Lease) 
     suspect = row.crashes >= SUSPECT_CRASHES
     return Claim(
         *(batch_id, run_id, lease.token, row.attempts, suspect, images, pinned, roots),
-        *(has_repeats, repeated, row.waits, fetching, measuring, traceparent),
+        *(has_repeats, repeated, row.waits, fetching, measuring, traceparent, row.started_at - _queued_at(row)),
     )
+
+
+def _queued_at(row: Any) -> float:
+    """Return since when a claimed batch waited; one of a worker that died and was not published again did not wait."""
+    return float(row.published_at or row.not_before or row.started_at)
 
 
 def _repeated(engine: Engine, run_id: int, images: Iterable[PendingImage]) -> dict[int, int]:
@@ -195,6 +202,7 @@ def _take(max_attempts: int) -> ReturningUpdate[Any]:
             started_at=now,
         )
         .returning(batch.c.attempts, batch.c.crashes, batch.c.waits)
+        .returning(batch.c.published_at, batch.c.not_before, batch.c.started_at)
         .returning(batch.c.positions, batch.c.first_position, batch.c.last_position)
     )
 

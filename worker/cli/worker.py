@@ -5,9 +5,10 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
+from typing import TYPE_CHECKING
 
 import click
 from rich.text import Text
@@ -21,15 +22,20 @@ from tagmill.cli.param_types import AS_JSON, DEVICE
 from tagmill.db.connection import database_time
 from tagmill.db.migrate import open_database
 from tagmill.errors import DatabaseRefusedError, InputError, NothingToDo
+from tagmill.ledger.faults.workers import fault_of
 from tagmill.ledger.reaper import requeue_owned
 from tagmill.ledger.workers import Worker, WorkerState, ask_to_drain, list_workers
 from tagmill.logs.configure import configure
-from tagmill.settings import load_settings
+from tagmill.settings import Settings, load_settings
 from worker.cli.worker_table import print_workers
 from worker.health.health import Health, call_once
 from worker.presence import SupervisedPresence, identity
 from worker.supervision.device_check import require_device
+from worker.supervision.process import worker_id
 from worker.supervision.supervisor import Supervisor, worker_command
+
+if TYPE_CHECKING:
+    from worker.probes.relay import Relay
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +65,7 @@ def start(queue: str | None, concurrency: int | None, name: str, device: str | N
     presence = SupervisedPresence(engine, identity(settings, f"{name}@%h", os.getpid()))
     options = {"TAGMILL_QUEUE": settings.queue, "TAGMILL_DEVICE": settings.device}
     options["TAGMILL_CONCURRENCY"] = str(settings.concurrency)
+    relay = open_relay(settings, lambda: fault_of(engine, worker_id(os.getpid())))
 
     def free(process: str) -> int:
         try:
@@ -70,7 +77,8 @@ def start(queue: str | None, concurrency: int | None, name: str, device: str | N
         return freed
 
     health = Health(settings, partial(call_once, engine), supervisor=os.getpid())
-    supervisor = Supervisor(worker_command(settings, name), os.environ | options, free, health.check, presence.tell)
+    environment = os.environ | options | (relay.environment if relay else {})
+    supervisor = Supervisor(worker_command(settings, name), environment, free, health.check, presence.tell, relay)
     presence.begin()
     try:
         require_device(settings.device, settings.decode_on_gpu)
@@ -79,6 +87,8 @@ def start(queue: str | None, concurrency: int | None, name: str, device: str | N
         presence.tell(WorkerState.STOPPED)
         with suppress(SQLAlchemyError, DatabaseRefusedError):
             health.clear()
+        if relay:
+            relay.close()
 
 
 @worker.command("list")
@@ -156,3 +166,15 @@ def _wait(engine: Engine, started: dict[str, float]) -> list[Worker]:
         if not any(one.alive for one in now.values()):
             return [one for one in now.values() if one.state is WorkerState.LOST]
         time.sleep(POLL_SECONDS)
+
+
+def open_relay(settings: Settings, fault: Callable[[], str | None]) -> "Relay | None":
+    """Serve metrics and probes, if the settings name a port. Raise ConfigurationError if it is busy.
+
+    `fault` reads from the database why this worker is out.
+    """
+    if not settings.metrics_port:
+        return None
+    from worker.probes.relay import Relay  # loads prometheus-client
+
+    return Relay(settings, fault)

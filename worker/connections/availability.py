@@ -34,9 +34,11 @@ class Service:
     """Whether a service answers, shared by all threads of a process."""
 
     def __init__(self, name: str) -> None:
-        self._name = name
+        self.name = name
         #: monotonic time of the first failure since it last answered; None while it answers
         self.down_since: float | None = None
+        #: how often it went down
+        self.outages = 0
         #: the reasons of this outage that were logged
         self._reasons: set[str] = set()
         self._back_since = float("-inf")
@@ -54,11 +56,12 @@ class Service:
                 return
             self._reasons.add(_NUMBERS.sub("", reason))
             began = self.down_since is None
+            self.outages += began
             self.down_since = self.down_since or time.monotonic()
         # Also in the message: the commands' log shows no other field.
-        fields = {"action": f"{self._name}_{'down' if began else 'still_down'}", "reason": reason}
+        fields = {"action": f"{self.name}_{'down' if began else 'still_down'}", "reason": reason}
         event = "%s is down (%s); waiting for it" if began else "%s is still down, now because: %s"
-        log.warning(event, self._name, reason, extra=fields)
+        log.warning(event, self.name, reason, extra=fields)
 
     def answered(self, asked: float) -> None:
         """Record a success of a call begun at `asked`, in monotonic seconds.
@@ -74,7 +77,7 @@ class Service:
             seconds = round(self._back_since - self.down_since, 1)
             self.down_since = None
             self._reasons.clear()
-        log.warning("%s is back", self._name, extra={"action": f"{self._name}_back", "seconds": seconds})
+        log.warning("%s is back", self.name, extra={"action": f"{self.name}_back", "seconds": seconds})
 
     def stop_retrying(self) -> None:
         """Record that this thread gave up its retries; other threads find out when the service is back."""

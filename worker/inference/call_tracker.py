@@ -11,6 +11,40 @@ class StalledCallError(Exception):
     """Raised for an inference call that was cancelled because it took too long."""
 
 
+class BusyClock:
+    """Counts the seconds in which at least one call runs."""
+
+    def __init__(self) -> None:
+        self._running = 0
+        self._since = 0.0
+        self._counted = 0.0
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Count the block as a call."""
+        with self._lock:
+            if not self._running:
+                self._since = time.monotonic()
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._running -= 1
+                if not self._running:
+                    self._counted += time.monotonic() - self._since
+
+    def seconds(self) -> float:
+        """Return the seconds up to now."""
+        with self._lock:
+            return self._counted + (time.monotonic() - self._since if self._running else 0.0)
+
+
+#: of all sessions of this process
+DEVICE_CLOCK = BusyClock()
+
+
 @dataclass(eq=False)
 class _Call:
     """One running call. Times are monotonic seconds."""
@@ -39,7 +73,8 @@ class CallTracker:
         with self._lock:
             self._running.add(call)
         try:
-            yield
+            with DEVICE_CLOCK.running():
+                yield
         except Exception as error:  # the libraries' exceptions have no common base
             if call.cancelled is not None:
                 raise StalledCallError("the model did not end in time") from error

@@ -10,6 +10,10 @@ from enum import IntEnum
 
 #: environment variable in which a supervisor names its process, so that it can free the batches of a dead one
 NAME_VARIABLE = "TAGMILL_PROCESS"
+#: environment variable in which a supervisor that serves metrics names the Unix socket that its process answers on
+PROBES_VARIABLE = "TAGMILL_PROBES"
+#: least seconds that an inference call has to end after it was cancelled, before its process is ended
+GRACE_SECONDS = 5.0
 #: of prctl(2)
 PR_SET_PDEATHSIG = 1
 
@@ -27,6 +31,18 @@ class ProcessEnd(IntEnum):
     UNFIT = 93
     #: finished its batches because `tagmill worker drain` asked for it: its supervisor ends, too
     DRAINED = 94
+
+
+def grace_seconds(stall_seconds: float) -> float:
+    """Return how long an inference call has to end after it was cancelled; then its process ends."""
+    return max(GRACE_SECONDS, stall_seconds / 2)
+
+
+def end_name(code: int) -> str:
+    """Return how a process ended that `subprocess` returned `code` of: recycled, SIGKILL, exit_1 and so on."""
+    if code < 0:
+        return signal.Signals(-code).name if -code in set(signal.Signals) else f"signal_{-code}"
+    return ProcessEnd(code).name.lower() if code in set(ProcessEnd) else f"exit_{code}"
 
 
 def process_name() -> str:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from types import FrameType
+from typing import Protocol
 
 from tagmill.errors import ExitCode
 from tagmill.ledger.workers import WorkerState
@@ -34,6 +35,16 @@ def worker_command(settings: Settings, name: str) -> list[str]:
     ]
 
 
+class Watcher(Protocol):
+    """Is told when the process is started, and when it has ended."""
+
+    def started(self) -> None:
+        """Note that a process was started."""
+
+    def ended(self, code: int) -> None:
+        """Note that the process ended, with what `subprocess` says of it."""
+
+
 class Supervisor:
     """Runs `command` again and again until SIGTERM or SIGINT, or until it ends with a configuration error.
 
@@ -50,12 +61,14 @@ class Supervisor:
         after_death: Callable[[str], int] = lambda name: 0,
         fit: Callable[[], bool] = lambda: True,
         tell: Callable[[WorkerState], bool] = lambda state: False,
+        watcher: Watcher | None = None,
     ) -> None:
         self._command = command
         self._environment = environment
         self._after_death = after_death
         self._fit = fit
         self._tell = tell
+        self._watcher = watcher
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping = False
 
@@ -83,9 +96,13 @@ class Supervisor:
                 start_new_session=True,
                 preexec_fn=lambda: end_with_parent(signal.SIGTERM),
             )
+            if self._watcher:
+                self._watcher.started()
             if self._stopping:
                 self._process.terminate()
             code = self._process.wait()
+            if self._watcher:
+                self._watcher.ended(code)
             freed = self._after_death(name)
             if self._stopping or code == ProcessEnd.DRAINED:
                 return ExitCode.DONE

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from worker.inference.session_cache import SessionCache
 from worker.supervision.memory import resident_bytes
-from worker.supervision.process import ProcessEnd
+from worker.supervision.process import ProcessEnd, grace_seconds
 from worker.timeout_pool import TimeoutPool
 
 log = logging.getLogger(__name__)
@@ -19,8 +19,6 @@ log = logging.getLogger(__name__)
 CHECK_SECONDS = 0.25
 #: seconds since the last check after which this process counts as suspended in between
 SUSPENDED_SECONDS = 1.0
-#: least seconds that an inference call has to end after it was cancelled, before its process is ended
-GRACE_SECONDS = 5.0
 #: stall times that loading a bundle may take: a network drive and the first CUDA context may be slow
 LOADING_STALL_TIMES = 5
 
@@ -58,11 +56,13 @@ class Watchdog:
         self._pools = pools
         self._sessions = sessions
         self._stall = stall_seconds
-        self._grace = max(GRACE_SECONDS, stall_seconds / 2)
+        self._grace = grace_seconds(stall_seconds)
         self._memory_limit = memory_limit
         self._recycle = recycle
         self._last_resort = last_resort
         self._lost_thread = False
+        #: when it last checked, in monotonic seconds
+        self.checked_at = time.monotonic()
         self._stopped = threading.Event()
         self._rearm_hard_timeout()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
@@ -80,7 +80,7 @@ class Watchdog:
             now = time.monotonic()
             if now - checked > SUSPENDED_SECONDS:
                 self._discount(now - checked - CHECK_SECONDS)
-            checked = now
+            checked = self.checked_at = now
             self._check()
         if self._last_resort:
             faulthandler.cancel_dump_traceback_later()

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, and_, delete, select, update
 
-from tagmill.db.connection import epoch_now, insert_ignore
+from tagmill.db.connection import epoch_now, insert_ignore, reading
 from tagmill.db.schema import worker_fault
 
 #: seconds after which a worker that reported a fault counts as ended: one that is out reports at least once a minute
@@ -67,6 +67,14 @@ def clear_fault(engine: Engine, worker: str) -> bool:
     """Record that a worker is no longer out; return whether it was."""
     with engine.begin() as connection:
         return connection.execute(delete(worker_fault).where(worker_fault.c.worker == worker)).rowcount > 0
+
+
+def fault_of(engine: Engine, worker: str) -> str | None:
+    """Return why a worker is out; None if it is not, or if the database does not know it."""
+    mine = select(worker_fault.c.detail).where(worker_fault.c.worker == worker)
+    with reading(engine) as connection:
+        found = connection.execute(mine).scalar_one_or_none()
+    return None if found is None else str(found)
 
 
 def unfit_workers(connection: Connection, queue: str) -> Sequence[dict[str, Any]]:
