@@ -9,6 +9,7 @@ from rich.table import Table
 from sqlalchemy import Engine
 
 from export.cli.model_import import import_command
+from producer.cli.model_diff import diff_command
 from tagmill.bundles.metadata import check_name
 from tagmill.cli.console import open_console
 from tagmill.cli.param_types import AS_JSON, DEVICE
@@ -94,6 +95,7 @@ def promote_command(wanted: str) -> None:
 
 
 model.add_command(import_command)
+model.add_command(diff_command)
 
 
 def _open() -> Engine:
