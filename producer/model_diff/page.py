@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from producer.model_diff.figures import Example, ModelDiff
-from producer.model_diff.tables import index, share, truth_line
+from producer.model_diff.tables import index, truth_line
 from producer.report.preview.image_bytes import ImageReader
 from producer.report.preview.thumbnails import ThumbnailSize, thumbnail
 from producer.report.preview.unreadable import UnreadableError
@@ -60,7 +60,6 @@ def write_page(found: ModelDiff, out: Path, settings: Settings) -> Written:
         "said_truth": truth_line(found) if found.truth else "",
         "pairs": list(_pairs(pictures)),
         "most_of_bins": max((*found.scores.bins_a, *found.scores.bins_b, 1)),
-        "share": share,
         "index": index,
         "most": _LABELS,
         "version": version("tagmill"),

@@ -47,7 +47,7 @@ def truth_line(found: ModelDiff) -> str:
         return "accuracy: the truth of no image that both have a result of is known"
     low, high = figures.interval
     return (
-        f"accuracy on {figures.images:,} images: {figures.right_a / figures.images:.1%} → "
+        f"accuracy on {figures.images:,} images: {figures.right_a / figures.images:.1%} to "
         f"{figures.right_b / figures.images:.1%}, difference {100 * figures.difference:+.1f} points "
         f"({100 * low:+.1f} to {100 * high:+.1f}); right only by {found.a}: {figures.only_a:,}, "
         f"only by {found.b}: {figures.only_b:,} (p = {figures.chance:.3g})"
