@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Engine, bindparam, column, select, table, text
+from sqlalchemy import BigInteger, ColumnClause, Connection, Engine, bindparam, column, select, table, text
 
 from tagmill.db.any_of import any_of
 from tagmill.db.connection import reading
@@ -93,7 +93,7 @@ def _of_run(engine: Engine, a: Model, b: Model, run_id: int) -> Iterator[SharedI
 def _rows(
     connection: Connection, source: str, columns: tuple[str, ...], a: Model, b: Model, ids: Sequence[int]
 ) -> Sequence[Any]:
-    read = [column(name) for name in ("model_id", *columns)]
+    read: list[ColumnClause[Any]] = [column(name) for name in ("model_id", *columns)]
     from_table = table(source, column("image_id", BigInteger), *read)
     wanted = [from_table.c.image_id, from_table.c.model_id, *(from_table.c[name] for name in columns)]
     of_both = from_table.c.model_id.in_(bindparam("models", expanding=True))

@@ -44,7 +44,7 @@ class Paired:
 
             return 2 * NormalDist().cdf(-(abs(self.only_a - self.only_b) - 1) / sqrt(n))
         fewer: int = sum(comb(n, k) for k in range(least + 1))
-        return min(1.0, 2 * fewer / 2**n)
+        return min(1.0, float(2 * fewer / 2**n))
 
 
 def paired(pairs: "list[tuple[bool, bool]]") -> Paired:
