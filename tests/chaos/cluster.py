@@ -186,7 +186,10 @@ class Cluster:
         try:
             for name in self._names:
                 self.workers.append(SupervisedWorker(name, self._worker_env, self.folder / f"{name}.log"))
-            wait_until(lambda: all(" ready." in worker.log for worker in self.workers), 120, "the workers to be ready")
+            ready = 120.0 + 10.0 * len(self.workers)
+            wait_until(
+                lambda: all(" ready." in worker.log for worker in self.workers), ready, "the workers to be ready"
+            )
         except BaseException:
             self._close()
             raise
