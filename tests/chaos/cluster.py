@@ -55,9 +55,12 @@ class Redis(RedisServer):
 
 
 class Database(PostgresServer):
-    """A PostgreSQL that stops as in a crash: `stop` is an "immediate" shutdown."""
+    """A PostgreSQL that stops as in a crash: `stop` is an "immediate" shutdown. It has room for many workers."""
 
     stop_signal = signal.SIGQUIT
+
+    def _command(self) -> list[str]:
+        return [*super()._command(), "-cmax_connections=500"]
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,11 @@ from chaos.cluster import Cluster, Services, SupervisedWorker
 from chaos.display import Display
 from chaos.injection import Fault, Injector
 from PIL import Image
+from sqlalchemy import text
 from support.bundles import write_classifier
 from support.processes import tagmill_json, wait_until
 
+from tagmill.db.connection import reading
 from tagmill.ledger.runs.progress import run_progress
 from tagmill.ledger.workers import WorkerState, ask_to_drain, list_workers
 
@@ -44,6 +46,7 @@ END_SECONDS = 180.0
 WARM_SHARE = 0.25
 #: kinds of disturbance, by weight
 KINDS = {"drain": 5, Fault.KILL_WORKER: 3, Fault.KILL_BOTH: 2, Fault.TERMINATE: 3, "deploy": 1}
+_CONNECTIONS = text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
 
 
 @dataclass
@@ -56,6 +59,8 @@ class Soak:
     #: of each run; `doubled` and `redone` are those of all of them
     audits: list[Audit] = field(default_factory=list)
     unfinished: int = 0
+    #: most connections to PostgreSQL at one time
+    connections: int = 0
 
     def growth(self, column: int, warm: float) -> tuple[float, float]:
         """Return the medians, over the workers, of a column when they were warm and of its last looks."""
@@ -85,7 +90,8 @@ def main() -> int:
         f"lost={lost} doubled={doubled} unfinished={soak.unfinished} "
         f"redone={soak.audits[-1].redone}; {said}; "
         f"memory of {len(soak.seen)} undisturbed workers {first / 2**20:.1f} -> {last / 2**20:.1f} MiB, "
-        f"open files {files:.0f} -> {files_last:.0f}, threads {threads:.0f} -> {threads_last:.0f}"
+        f"open files {files:.0f} -> {files_last:.0f}, threads {threads:.0f} -> {threads_last:.0f}; "
+        f"most connections to PostgreSQL {soak.connections}"
     )
     if options.plot:
         _plot(soak, warm, options.plot)
@@ -118,6 +124,8 @@ def _disturb(cluster: Cluster, folder: Path, options: argparse.Namespace, displa
             due["look"] = now + LOOK_SECONDS
             for worker in quiet:
                 _look(worker, now, soak)
+            with reading(cluster.engine) as connection:
+                soak.connections = max(soak.connections, connection.execute(_CONNECTIONS).scalar_one())
         if now >= due["say"]:
             due["say"] = now + 60.0
             display.log(f"{len(runs)} runs, {sum(soak.disturbances.values())} disturbances")
