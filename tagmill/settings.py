@@ -22,6 +22,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from tagmill.broker_url import check_broker_url
+from tagmill.database_url import sqlalchemy_url
 from tagmill.device import Device
 from tagmill.errors import ConfigurationError
 from tagmill.locations.private_hosts import PrivateHosts
@@ -49,7 +50,8 @@ class Settings(BaseSettings):
         env_prefix="TAGMILL_", env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
     )
 
-    #: SQLAlchemy URL: sqlite:///file.db or postgresql+psycopg://user:password@host/database
+    #: SQLAlchemy URL: sqlite:///file.db or postgresql://user:password@host/database. Several hosts, as in
+    #: user:password@host1:5432,host2:5432, are a PostgreSQL that fails over
     database_url: str = Field("sqlite:///tagmill.db", repr=False)
     #: Celery broker URL: redis://:password@host:6379/0, or sentinel://:password@host1:26379;host2:26379/0?master_name=NAME
     #: for a Redis behind Sentinel. memory:// works inside one process only
@@ -191,10 +193,11 @@ class Settings(BaseSettings):
     def _database_is_known(cls, value: str | None) -> str | None:
         if value is None:
             return None
+        value = sqlalchemy_url(value)
         try:
             url = make_url(value)
             backend = url.get_backend_name()
-        except ArgumentError as error:
+        except (ArgumentError, ValueError) as error:
             raise ValueError("is not a database URL, e.g. sqlite:///tagmill.db") from error
         if backend not in {"sqlite", "postgresql"}:
             raise ValueError(f"names {backend}; sqlite and postgresql are supported")

@@ -1,5 +1,6 @@
 """Engines for SQLite (WAL) and PostgreSQL, the database's clock, and which errors are outages."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,8 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement
 from sqlalchemy.types import Double
 
+from tagmill.database_url import sqlalchemy_url
+from tagmill.db.failover import primary_of
 from tagmill.db.refusal import refusal
 from tagmill.errors import ConfigurationError, DatabaseRefusedError, first_line
 
@@ -71,9 +74,10 @@ def connect(url: str, *, worker: bool = False) -> Engine:
 
     Connections work through a pooler that gives each transaction another one to the server, such as PgBouncer: they
     have no prepared statements and no other state beyond a transaction, and the startup packet has no `options`.
+    Of several hosts, the one that takes writes is connected to, unless `target_session_attrs` says otherwise.
     Raise DatabaseRefusedError, also later, if the server refuses a connection for a reason that lasts.
     """
-    parsed = make_url(url)
+    parsed = make_url(sqlalchemy_url(url))
     if parsed.get_backend_name() == "sqlite":
         if parsed.database and parsed.database != ":memory:" and not Path(parsed.database).absolute().parent.is_dir():
             raise ConfigurationError(f"database {parsed.database}: its folder does not exist; create it first")
@@ -91,10 +95,14 @@ def connect(url: str, *, worker: bool = False) -> Engine:
         parameters["prepare_threshold"] = None
         if worker:
             parameters["application_name"] = " ".join([WORKER, *parsed.normalized_query.get("application_name", ())])
+        several = "," in str(parsed.get_dialect()().create_connect_args(parsed)[1].get("host", ""))
+        if several and not ("target_session_attrs" in parsed.query or "PGTARGETSESSIONATTRS" in os.environ):
+            parameters["target_session_attrs"] = "read-write"
         engine = create_engine(parsed, pool_pre_ping=True, pool_size=10, connect_args=parameters)
     except ModuleNotFoundError as error:
         raise ConfigurationError(f"PostgreSQL needs {error.name}; run: pip install 'tagmill[postgres]'") from error
-    event.listen(engine, "handle_error", _raise_refusal)
+    event.listen(engine, "handle_error", _on_error)
+    primary_of(f"{parsed.host}:{parsed.port}/{parsed.database}?{parsed.query}").watch(engine, writes=several)
     return engine
 
 
@@ -182,9 +190,12 @@ def _first_ids_sqlite(element: first_ids, compiler: SQLCompiler, **kw: Any) -> s
     return f"{key} IN {chosen}"
 
 
-def _raise_refusal(context: ExceptionContext) -> None:
+def _on_error(context: ExceptionContext) -> None:
+    """Raise DatabaseRefusedError for a refusal. A server that became read-only is connected to no longer."""
     # PgBouncer may let a client in and refuse its first statement, as a protocol violation.
     error, state = context.original_exception, getattr(context.original_exception, "sqlstate", None)
+    if state == "25006":
+        context.is_disconnect = True  # with all connections of the pool: another host may take writes
     if state == "42501":
         raise DatabaseRefusedError(f"the database refuses a statement ({first_line(error)}); {_RIGHTS}")
     while_connecting = context.connection is None and state is None

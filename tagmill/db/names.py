@@ -8,6 +8,7 @@ from functools import lru_cache
 from sqlalchemy import Engine, Table, select
 
 from tagmill.db.connection import insert_ignore, reading
+from tagmill.db.failover import forget_at_failover
 
 
 class Ids(dict[str, int]):
@@ -38,3 +39,6 @@ class Ids(dict[str, int]):
 def ids_of(engine: Engine, table: Table) -> Ids:
     """Return the ids of the names of a table, which are shared by all threads of this process."""
     return Ids(engine, table)
+
+
+forget_at_failover(ids_of.cache_clear)

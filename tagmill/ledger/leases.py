@@ -25,6 +25,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from tagmill.db.any_of import any_of
 from tagmill.db.connection import epoch_now, reading
+from tagmill.db.failover import forget_at_failover
 from tagmill.db.schema import BatchStatus, RunState, batch, entry, model, run, run_model
 from tagmill.fetch_options import FetchOptions
 from tagmill.ledger.attempts import SUSPECT_CRASHES, attempts_left
@@ -175,6 +176,9 @@ def _pinned(
     repeats, fetching = bool(parameters.get("repeats")), FetchOptions.from_json(parameters)
     measuring = Measuring.from_json(parameters) if "measure" in parameters else None
     return ordered, tuple(parameters["roots"]), repeats, fetching, measuring, parameters.get("traceparent")
+
+
+forget_at_failover(_pinned.cache_clear)
 
 
 @lru_cache(maxsize=16)
