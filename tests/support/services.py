@@ -243,14 +243,17 @@ class PostgresServer(Server):
     stop_signal = signal.SIGINT  # "fast": does not wait for clients that are still connected
     leash_signal = "QUIT"  # "immediate": frees its shared memory, which KILL would leave behind
 
-    def __init__(self, programs: Path | None = None) -> None:
-        """Create a cluster with the programs in a folder of `find_every_postgres`, or with the first that is found."""
+    def __init__(self, programs: Path | None = None, *, primary: "PostgresServer | None" = None) -> None:
+        """Create a cluster with the programs in a folder of `find_every_postgres`, or with the first that is found.
+
+        With a running `primary` it is a standby of it: a copy, which gets what the primary writes.
+        """
         programs, from_wheel = (programs, programs in _bundled_postgres()) if programs else find_postgres()
         super().__init__()
         try:
             # As root the server runs as another user, who may have no access to a virtual environment under /root.
             self.programs = self._copy(programs) if from_wheel and os.geteuid() == 0 else programs
-            self._create_cluster()
+            self._create_cluster(primary)
         except BaseException:
             self.close()
             raise
@@ -267,12 +270,20 @@ class PostgresServer(Server):
         with psycopg.connect(libpq_url(self.url)) as connection:
             return str(connection.execute("SHOW server_version").fetchall()[0][0])
 
-    def _create_cluster(self) -> None:
+    def promote(self) -> None:
+        """Make a standby the primary."""
+        with psycopg.connect(libpq_url(self.url), autocommit=True) as connection:
+            connection.execute("SELECT pg_promote()")
+
+    def _create_cluster(self, primary: "PostgresServer | None") -> None:
         user = self._user()
         if user:
             os.chown(self.folder, user["user"], user["group"])
         command = [str(self.programs / "initdb"), "-D", str(self.folder / "data"), "-U", "postgres", "--auth=trust"]
         command += ["--encoding=UTF8", "--locale=C", "--no-sync"]
+        if primary is not None:
+            command = [str(self.programs / "pg_basebackup"), "-D", str(self.folder / "data"), "-U", "postgres"]
+            command += ["-h", str(primary.folder), "--write-recovery-conf", "--checkpoint=fast", "--no-sync"]
         done = subprocess.run(
             command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, **user
         )

@@ -13,6 +13,7 @@ from tagmill.cli.console import open_console
 from tagmill.cli.fetch_options import fetch_options
 from tagmill.cli.param_types import AS_JSON, DATABASE, DEVICE, MEASURE, error_codes
 from tagmill.cli.run_display import exit_code, note, progress_bar, status_table
+from tagmill.database_url import sqlalchemy_url
 from tagmill.fetch_options import FETCH_ALL, FetchOptions
 from tagmill.ledger.runs.progress import RunProgress
 from tagmill.measuring import Measuring
@@ -76,7 +77,7 @@ def how_to_read(run: int, database_url: str | None) -> str:
     command = f"tagmill results {run}"
     if database_url is None:
         return command
-    url = make_url(database_url)
+    url = make_url(sqlalchemy_url(database_url))
     if url.password is not None or "password" in url.query:
         return f"{command}, with TAGMILL_DATABASE_URL set to what --db was given"
     return f"TAGMILL_DATABASE_URL={shlex.quote(database_url)} {command}"
