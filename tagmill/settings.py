@@ -137,7 +137,8 @@ class Settings(BaseSettings):
     #: if true, OpenTelemetry's traces of submits and batches go to where OTEL_EXPORTER_OTLP_ENDPOINT says
     traces: bool = False
 
-    #: TCP port on which a worker serves /metrics, /live and /ready; 0: it serves none
+    #: TCP port on which a worker, or the exporter, serves /metrics, /live and /ready; 0: a worker serves none, and the
+    #: exporter takes 9809
     metrics_port: int = Field(0, ge=0, le=65535)
     #: address of this machine on which that port is open; 0.0.0.0: all
     metrics_host: str = "127.0.0.1"

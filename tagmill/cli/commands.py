@@ -46,6 +46,7 @@ COMMANDS = {
     "doctor": CommandEntry(
         "worker.cli.doctor", "", "Look at everything that an installation needs, and say what to do."
     ),
+    "exporter": CommandEntry("tagmill.cli.exporter", "ops", "Serve metrics of queues and workers for Prometheus."),
     "db": CommandEntry("tagmill.cli.db", "", "Create or check the SQL tables."),
 }
 

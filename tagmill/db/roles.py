@@ -17,6 +17,8 @@ READ_VIEWS = (
     *("run_status", "run_progress", "run_failures"),
     *("audit_log", "model_production"),
 )
+#: what `tagmill exporter` and autoscalers count
+READ_TABLES = ("run", "batch", "run_fault", "worker_fault", "worker_state")
 #: what only submitting and registering writes
 _SUBMITTED = {
     "run_model": "INSERT",
@@ -81,7 +83,7 @@ class Kind(StrEnum):
     WORKER = "worker"
     #: registers models and label sets, submits and changes runs, reads results
     PRODUCER = "producer"
-    #: reads the views
+    #: reads the views, and what monitoring counts
     READER = "reader"
 
 
@@ -105,7 +107,7 @@ def grant_role(connection: Connection, kind: Kind, role: str) -> None:
     tables = [*metadata.tables, "alembic_version"]
     connection.exec_driver_sql(f"REVOKE ALL ON {', '.join([*tables, *views.VIEWS])} FROM {to}")
     if kind is Kind.READER:
-        connection.exec_driver_sql(f"GRANT SELECT ON {', '.join(READ_VIEWS)} TO {to}")
+        connection.exec_driver_sql(f"GRANT SELECT ON {', '.join([*READ_VIEWS, *READ_TABLES])} TO {to}")
         return
     connection.exec_driver_sql(f"GRANT SELECT ON {', '.join([*tables, *views.VIEWS])} TO {to}")
     for table, rights in _WRITES[kind].items():

@@ -206,6 +206,8 @@ batch = Table(
     _partial("queue", "priority", "not_before", where="status = 'queued' AND not_before IS NOT NULL"),
     _partial("queue", "lease_until", where="status = 'running'"),
     _partial("run_id", "seq", where=UNPUBLISHED, name="ix_batch_unpublished"),
+    # What monitoring counts.
+    _partial("queue", where="status = 'dead'", name="ix_batch_dead"),
 )
 
 #: What became of the entries of a batch that is done.

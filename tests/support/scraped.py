@@ -10,6 +10,15 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tagmill.http.ask import ask
 
+#: (name, labels) -> value
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def samples(page: bytes) -> Samples:
+    """Return every sample of a page /metrics."""
+    families = text_string_to_metric_families(page.decode())
+    return {(one.name, frozenset(one.labels.items())): one.value for family in families for one in family.samples}
+
 
 def free_port() -> int:
     """Return a TCP port of this machine that nobody listens on."""
@@ -23,12 +32,11 @@ class Scraped:
 
     port: int
 
-    def metrics(self) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    def metrics(self) -> Samples:
         """Return (name, labels) -> value of every sample."""
         answer = ask(("127.0.0.1", self.port), "/metrics", 10)
         assert answer.status == 200
-        families = text_string_to_metric_families(answer.body.decode())
-        return {(one.name, frozenset(one.labels.items())): one.value for family in families for one in family.samples}
+        return samples(answer.body)
 
     def value(self, name: str, **labels: str) -> float:
         """Return one sample; -1 if there is none."""

@@ -71,6 +71,8 @@ def test_every_command_runs_with_its_role(
     with psycopg.connect(libpq_url(login(owner_url, "t_reader"))) as connection:
         for view in ("catalog_labels", "catalog_masks", "catalog_changes", "run_image", "run_drift"):
             assert connection.execute(f"SELECT * FROM {view} LIMIT 1".encode()).fetchone(), view
+    exported = tagmill("exporter", "--once", env=environment(database_url=login(owner_url, "t_reader"))).stdout
+    assert "tagmill_database_up 1.0" in exported
 
 
 REFUSED = {
@@ -88,7 +90,7 @@ REFUSED = {
     ),
     "t_producer": ("DROP TABLE run", "DELETE FROM run", "UPDATE result SET score_1 = 1", "DELETE FROM catalog_entry"),
     "t_reader": (
-        "SELECT * FROM batch",
+        "UPDATE batch SET status = 'done'",
         "SELECT * FROM entry",
         "SELECT * FROM model",
         "SELECT * FROM tagged_entry",

@@ -575,7 +575,8 @@ def back_to_0006(connection: Connection) -> None:
     ):
         connection.execute(text(f"DROP TABLE {table}"))
     connection.execute(text("ALTER TABLE entry DROP COLUMN extra"))
-    connection.execute(text("DROP INDEX uq_run_submission"))
+    for index in ("uq_run_submission", "ix_batch_dead"):
+        connection.execute(text(f"DROP INDEX {index}"))
     for name in ("priority", "submission"):
         connection.execute(text(f"ALTER TABLE run DROP COLUMN {name}"))
     waiting = {"published_at": "", "not_before": " AND not_before IS NOT NULL"}

@@ -1,6 +1,7 @@
 """Rollouts of models, who did what, what workers run, and names of submissions.
 
-It adds tables, and a column without a default, which takes no time. Workers of the version before go on.
+It adds tables, a column without a default, which takes no time, and an index over the batches that were given up, for
+which `batch` is read once. Workers of the version before go on.
 """
 
 import sqlalchemy as sa
@@ -13,9 +14,11 @@ down_revision = "0008"
 
 
 def upgrade() -> None:
-    """Add the tables and the column."""
+    """Add the tables, the column and the index."""
     op.add_column("run", sa.Column("submission", sa.String(200)))
     op.create_index(op.f("uq_run_submission"), "run", ["submission"], unique=True)
+    dead = sa.text("status = 'dead'")
+    op.create_index("ix_batch_dead", "batch", ["queue"], postgresql_where=dead, sqlite_where=dead)
     _create_rollouts()
     _create_audit()
     _create_workers()
