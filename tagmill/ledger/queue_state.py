@@ -99,7 +99,8 @@ def _add(state: QueueState, row: Any, status: str) -> Work:
 
 def _states(connection: Connection, run_ids: Collection[int]) -> dict[int, str]:
     """Return run id -> state."""
-    ids, found = sorted(run_ids), {}
+    ids = sorted(run_ids)
+    found: dict[int, str] = {}
     for start in range(0, len(ids), _LOOKUP):
         chosen = select(run.c.id, run.c.state).where(run.c.id.in_(ids[start : start + _LOOKUP]))
         found |= {row.id: row.state for row in connection.execute(chosen)}
