@@ -53,6 +53,15 @@ def is_sentinel(url: str) -> bool:
     return url.startswith("sentinel://")
 
 
+def shown_hosts(url: str) -> str:
+    """Return host and port of a valid URL of Redis, or those of its sentinels, without the login."""
+    if is_sentinel(url):
+        found = parse_sentinel_url(url)
+        return f"{found.master} behind Sentinel at {', '.join(f'{host}:{port}' for host, port in found.hosts)}"
+    parts = urlsplit(url)
+    return f"{parts.hostname}:{parts.port or 6379}"
+
+
 def check_broker_url(url: str) -> str:
     """Return the URL. Raise ValueError, with what is wrong but no part of a password, if it is none of the forms."""
     scheme = url.partition("://")[0]

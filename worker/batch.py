@@ -22,7 +22,7 @@ from tagmill.logs.fields import log_fields
 from tagmill.records import BatchResult, Spent
 from tagmill.settings import Settings
 from tagmill.tracing import Tracing, ids_of
-from worker.connections.availability import Services, StoppedError
+from worker.connections.availability import Services, StoppedError, StoppedWaitingError
 from worker.connections.ledger import Ledger
 from worker.connections.tally import Tally
 from worker.health.folders import SUSPECT
@@ -40,6 +40,7 @@ from worker.pipeline.repeated import take_first_outcomes
 from worker.pipeline.tagger import Tagger
 from worker.sources.terms import Terms
 from worker.spending import Spending
+from worker.supervision.draining import Draining
 from worker.supervision.memory import memory_limit
 from worker.supervision.process import process_name
 from worker.supervision.quarantine import Quarantine
@@ -105,6 +106,7 @@ class BatchProcessor:
             hooks.recycle,
             last_resort=hooks.supervised,
         )
+        self._draining = Draining((tagger.pools.fetch, tagger.pools.stores), hooks.services)
 
     def process(self, message: BatchMessage) -> dict[str, Any]:
         """Tag one batch; return what it was and what became of its images, as JSON values.
@@ -191,6 +193,7 @@ class BatchProcessor:
 
     def close(self) -> None:
         """End the threads and connections."""
+        self._draining.stop()
         self._watchdog.stop()
         self._heartbeat.stop()
         self._ledger.close()
@@ -241,6 +244,10 @@ class BatchProcessor:
         """Release the batch, or give it back, and raise BatchFailedError if the block raises."""
         try:
             yield
+        except StoppedWaitingError as error:
+            self._ledger.give_back(claimed, str(error), None, crashed=False)
+            log.info("batch given back", extra={"action": "batch_given_back", "reason": str(error)})
+            raise
         except StoppedError:
             raise  # it is unknown whether the database got the last call: the lease expires
         except Exception as error:

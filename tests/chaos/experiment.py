@@ -10,6 +10,7 @@ from chaos.catalog import Catalog
 from chaos.cluster import Cluster, Services
 from chaos.display import Display
 from chaos.injection import Fault, InjectedFault, Injector, draw_plan
+from chaos.journal import Step, read_journal
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from support.processes import tagmill, tagmill_json
@@ -59,6 +60,8 @@ class TaggedCatalog:
     #: JSON Lines, as `tagmill results` writes them
     results: Path
     injected: Sequence[InjectedFault]
+    #: what became of each batch, by its id
+    journal: Mapping[int, Sequence[Step]]
 
 
 def tag_catalog(
@@ -80,11 +83,11 @@ def tag_catalog(
             injector = Injector(cluster, catalog.root, seed, setup.frozen_seconds)
             monitor = _RunMonitor(cluster, run, images, injector, display)
             injected = monitor.run_plan(draw_plan(images, faults or {}, seed))
-        audit = audit_run(cluster.engine, run, images, injected)
+        audit, journal = audit_run(cluster.engine, run, images, injected), read_journal(cluster.engine)
         results = folder / "results.jsonl"
         tagmill("results", run, "--format", "jsonl", "-o", results, env=cluster.env)
         display.log(f"{folder.name}: {audit.tagged} tagged in {audit.seconds:.1f} s; the workers end")
-    return TaggedCatalog(audit, results, injected)
+    return TaggedCatalog(audit, results, injected, journal)
 
 
 class _RunMonitor:

@@ -40,6 +40,8 @@ class Fault(StrEnum):
     RESTART_DATABASE = "PostgreSQL stopped (immediate), back"
     #: a network drive; only for a catalog that is drawn: its folder is renamed
     UNMOUNT = "catalog gone, back"
+    #: only on the services of `chaos.failover`
+    FAIL_OVER = "a service fails over"
 
 
 KILLS = frozenset({Fault.KILL_WORKER, Fault.KILL_BOTH})
@@ -114,6 +116,10 @@ class Injector:
                 self._catalog.rename(away)
                 self._after(CATALOG_GONE, lambda: away.rename(self._catalog))
                 return InjectedFault(fault, now, back=now + CATALOG_GONE)
+            case Fault.FAIL_OVER:
+                services.fail()
+                self._after(services.mend_after, services.mend)
+                return InjectedFault(fault, now, back=now + services.mend_after)
         busy = self._busy()
         return self._hit(fault, *self._rng.choice(busy)) if busy else None
 

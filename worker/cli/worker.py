@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import signal
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -84,6 +85,7 @@ def start(queue: str | None, concurrency: int | None, name: str, device: str | N
         require_device(settings.device, settings.decode_on_gpu)
         return supervisor.run()
     finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not cut this short
         presence.tell(WorkerState.STOPPED)
         with suppress(SQLAlchemyError, DatabaseRefusedError):
             health.clear()

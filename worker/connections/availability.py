@@ -30,6 +30,10 @@ class StoppedError(Exception):
     """Raised instead of waiting any longer, because the process is ending."""
 
 
+class StoppedWaitingError(StoppedError):
+    """The same while images wait for their host: the database is not concerned, and gets the batch back."""
+
+
 class Service:
     """Whether a service answers, shared by all threads of a process."""
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from kombu.exceptions import OperationalError
 
 from tagmill.broker.app import make_app
 from tagmill.broker.publish import open_channel
+from tagmill.broker_url import shown_hosts
 from tagmill.errors import BrokerRefusedError, first_line
 from worker.doctor.finding import Finding, Subject, error, ok, skipped, warning
 from worker.doctor.redis_rights import missing_rights
@@ -25,8 +25,7 @@ def check(subject: Subject) -> Iterator[Finding]:
         advice = "set it to redis://..., unless you only use `tagmill tag`"
         yield warning("TAGMILL_BROKER_URL is memory://, which lives in one process", advice)
         return
-    parts = urlsplit(url)
-    shown = f"{parts.hostname}:{parts.port or 6379}"
+    shown = shown_hosts(url)
     with make_app(subject.settings) as app:
         try:
             with open_channel(app) as channel:

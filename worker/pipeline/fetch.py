@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 
 from tagmill.locations.schemes import is_fetched, is_stored
 from tagmill.outcomes import ErrorCode
-from worker.connections.availability import StoppedError
+from worker.connections.availability import StoppedWaitingError
 from worker.pipeline.batch_image import BatchImage
 from worker.sources.download import Reader
 from worker.sources.fetcher import Fetched, FileState
@@ -43,7 +43,7 @@ def fetch_images(
     """Fetch every image that has no sha256 yet; each URL once. One that its server says is unchanged stays unread.
 
     `files` is the pool for local files. The threads of `urls` and `stores` wait for other machines and need no core.
-    An image that cannot be fetched fails; nothing is raised for it. Raise StoppedError if the process is ending.
+    An image that cannot be fetched fails; nothing is raised for it. Raise StoppedWaitingError if the process is ending.
     """
     kept, lock = 0, threading.Lock()
 
@@ -91,7 +91,7 @@ def fetch_images(
             if image.sha256 is None:
                 assert image.seen is not None, "it was asked for with what was seen"
                 image.sha256, image.unchanged = image.seen.sha256, True
-        except StoppedError:
+        except StoppedWaitingError:
             raise
         except Exception as error:
             image.fail_with(error, ErrorCode.FETCH_FAILED)

@@ -15,7 +15,7 @@ from itertools import count
 from typing import Any, TypeVar
 
 from tagmill.fetch_options import HostLimits
-from worker.connections.availability import StoppedError
+from worker.connections.availability import StoppedWaitingError
 from worker.sources.download import Download, NotYet, Reader
 from worker.sources.pace import Paces
 from worker.sources.terms import Terms
@@ -164,7 +164,7 @@ class _HostQueue:
 
 def _end(jobs: Iterable[_Job]) -> None:
     for job in jobs:
-        job.result.set_exception(StoppedError("the process is ending"))
+        job.result.set_exception(StoppedWaitingError("the worker is ending"))
 
 
 class HostPool(TimeoutPool):
@@ -178,7 +178,7 @@ class HostPool(TimeoutPool):
         self._most = threads + math.ceil(threads / SPARE_PART)
 
     def stop_waiting(self) -> None:
-        """End what waits for its turn or its host with StoppedError: the process is ending."""
+        """End what waits for its turn or its host with StoppedWaitingError: the process is ending."""
         self._queue.stop()
 
     def fetch(
