@@ -168,7 +168,8 @@ class BatchProcessor:
                     images = decode_images(images, fetch, tagger.decode_limits, pools.decode, tagger.decoder, specs)
                     decoded = time.perf_counter()
                     images = infer_images(images, sessions, pools.infer)
-                    stages |= {"decode": decoded - loaded, "infer": time.perf_counter() - decoded}
+                    if any(image.facts for image in images):  # else all results were known
+                        stages |= {"decode": decoded - loaded, "infer": time.perf_counter() - decoded}
                     if measuring:
                         stored_masks = partial(ledger.stored_masks, models)
                         images = measure_images(images, sessions, measuring, pools.decode, stored_masks)

@@ -26,6 +26,7 @@ from tagmill.ledger.repeats import outcomes, waiting
 from tagmill.ledger.runs import control, progress, publishing
 from tagmill.ledger.runs import create as runs
 from tagmill.ledger.runs.rerun import Chooser, Rerun
+from tagmill.ledger.waiting import waits_since
 from tagmill.outcomes import ErrorCode
 from tagmill.priority import Priority
 from tagmill.records import BatchResult, Entry, ImageRow, InferenceRow, Mask, Outcome, SeenFile, SeenUrl
@@ -87,6 +88,7 @@ def look(catalog: Catalog, when: str, grace: float) -> Iterator[tuple[str, Call]
     yield f"reclaim_due, {when}", lambda: reaper.reclaim_due(engine, QUEUE, Priority.NORMAL)
     yield f"reclaim_retries, {when}", lambda: reaper.reclaim_retries(engine, QUEUE, Priority.NORMAL, grace)
     yield f"reclaim_lost, {when}", lambda: reaper.reclaim_lost(engine, QUEUE, Priority.NORMAL, grace)
+    yield f"waits_since, {when}", lambda: waits_since(engine, QUEUE, grace)
     yield f"abandoned_runs, {when}", lambda: reaper.abandoned_runs(engine, QUEUE)
     for retries in (False, True):
         name = f"reclaim_published_between, {when}, {retries=}"

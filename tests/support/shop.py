@@ -20,13 +20,20 @@ from worker.batch import BatchProcessor, ProcessHooks
 from worker.connections.availability import Services
 from worker.inference.session import Session
 from worker.pipeline.tagger import build_tagger
+from worker.probes.batch_metrics import BatchMetrics
 
 
 class Shop:
     """A folder of images, a registered model, and the batch processor of a worker, in this process."""
 
     def __init__(
-        self, engine: Engine, folder: Path, bundle: Path, unfit: Callable[[], object] | None = None, **more: Any
+        self,
+        engine: Engine,
+        folder: Path,
+        bundle: Path,
+        unfit: Callable[[], object] | None = None,
+        metrics: BatchMetrics | None = None,
+        **more: Any,
     ) -> None:
         """`unfit` is called if the worker cannot work; by default nothing looks after that. `more` are settings."""
         self.engine = engine
@@ -36,7 +43,7 @@ class Shop:
         base: dict[str, Any] = {"database_url": url, "model_store": store, "allow_private_hosts": True}
         self.settings = Settings(**base | {"max_image_pixels": 10_000_000} | more)
         self.model = self.register(bundle)
-        hooks = ProcessHooks(Services(), lambda reason: None, supervised=False, unfit=unfit)
+        hooks = ProcessHooks(Services(), lambda reason: None, supervised=False, unfit=unfit, metrics=metrics)
         self.batches = BatchProcessor(self.settings, build_tagger(self.settings, open_store(self.settings)), hooks)
 
     def register(self, bundle: Path) -> Model:

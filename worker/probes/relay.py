@@ -26,8 +26,8 @@ from worker.supervision.process import PROBES_VARIABLE, ProcessEnd, end_name
 
 log = logging.getLogger(__name__)
 
-#: seconds in which the process has to answer; Kubernetes waits for one second unless a probe says otherwise
-ANSWER_SECONDS = 0.8
+#: seconds in which the process has to answer; a probe should wait a few seconds longer
+ANSWER_SECONDS = 2.0
 #: the same for its metrics
 METRICS_SECONDS = 5.0
 
@@ -79,12 +79,12 @@ class Relay:
         self._endpoints.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _ask(self, page: str, seconds: float = ANSWER_SECONDS) -> Answer | None:
+    def _ask(self, page: str, seconds: float | None = None) -> Answer | None:
         """Return what the process answers; None if none runs, or if it does not answer in time."""
         if not self._running:
             return None
         try:
-            answer = ask(self._socket, page, seconds)
+            answer = ask(self._socket, page, seconds or ANSWER_SECONDS)
         except (FileNotFoundError, ConnectionRefusedError):
             return None  # it starts, or has just ended
         except (OSError, HTTPException):
@@ -102,19 +102,24 @@ class Relay:
         if answer := self._ask("/live"):
             return answer
         # That no process runs is a matter of its supervisor, which starts one again: it is not stuck.
-        silent = 0.0 if self._silent_since is None else time.monotonic() - self._silent_since
+        silent = self._silent_seconds()
         return live_answer(f"the process has not answered for {silent:.0f} s" if silent > self._limit else "")
 
     def _ready(self) -> Answer:
         if answer := self._ask("/ready"):
             return answer
-        if self._silent_since is not None:
-            reason = f"no answer for {time.monotonic() - self._silent_since:.0f} s"
-        elif self._running:
-            reason = "starting"
-        else:
+        if not self._running:
             reason = self._fault() or self._idle
+        elif silent := self._silent_seconds():
+            reason = f"no answer for {silent:.0f} s"
+        else:
+            reason = "starting"
         return ready_answer({"process": reason})
+
+    def _silent_seconds(self) -> float:
+        """Return for how long a process has run that does not answer."""
+        since = self._silent_since
+        return 0.0 if since is None or not self._running else time.monotonic() - since
 
     def _fault(self) -> str | None:
         try:

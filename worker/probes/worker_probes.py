@@ -103,7 +103,8 @@ class WorkerProbes:
         return Answer(generate_latest(self._registry))
 
     def _live(self) -> Answer:
-        stuck = [f"thread {thread.name} ended" for thread in self._threads if thread.ident and not thread.is_alive()]
+        ended = [thread for thread in self._threads if thread.ident and not thread.is_alive()]
+        stuck = [] if self._state.ending() else [f"thread {thread.name} ended" for thread in ended]
         watched_at = self._state.watched_at()
         if watched_at is not None and time.monotonic() - watched_at > silence_limit(self._settings.stall_seconds):
             stuck.append(f"the watchdog has not checked for {time.monotonic() - watched_at:.0f} s")
