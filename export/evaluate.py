@@ -73,10 +73,11 @@ def evaluate(
     display: Display | None = None,
     out: Path | None = None,
     pool: Executor | None = None,
+    each: Callable[[LabeledBatch, Prediction], None] | None = None,
 ) -> dict[str, Any]:
     """Return the figures of a bundle on labeled images, with failures and images_per_second.
 
-    Images are decoded in `pool`, on all cores if None.
+    Images are decoded in `pool`, on all cores if None. `each` is told the predictions of each call.
 
     If `out` is given, keep the images in memory and draw figures of the predictions into that folder. Raise InputError
     for labels that the bundle does not have, and NothingToDo if no image can be read.
@@ -95,6 +96,8 @@ def evaluate(
         for batch in _batches(decoded, session.best_batch, session.spec):
             prediction = session.run(batch.pixels)
             tally.add(prediction, batch.targets)
+            if each:
+                each(batch, prediction)
             if kept:
                 kept.add(batch, prediction)
     if len(failures) == len(images.examples):

@@ -14,6 +14,8 @@ class ExitCode(IntEnum):
     NOTHING_TO_DO = 4
     #: a run is further from its reference than a threshold allows
     DRIFTED = 5
+    #: a model is not promoted, because a gate failed
+    GATE_FAILED = 6
     #: broker or database is down: try again later
     SERVICE_DOWN = 75
     #: a setting, the installation or a bundle must be corrected

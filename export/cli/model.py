@@ -1,6 +1,9 @@
 """`tagmill model`: register bundles and choose the one in production."""
 
 import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,12 +12,15 @@ from rich.table import Table
 from sqlalchemy import Engine
 
 from export.cli.model_import import import_command
+from export.cli.model_promote import promote_command
+from export.cli.model_publish import publish_command
+from export.mlflow_models.fetch import fetch_bundle, is_mlflow
 from producer.cli.model_diff import diff_command
 from tagmill.bundles.metadata import check_name
 from tagmill.cli.console import open_console
 from tagmill.cli.param_types import AS_JSON, DEVICE
 from tagmill.db.migrate import open_database
-from tagmill.registry.models import Model, list_models, models_by_sha256, promote, register, resolve, resolve_bundle
+from tagmill.registry.models import list_models, models_by_sha256, register, resolve, resolve_bundle
 from tagmill.registry.open_store import open_store
 from tagmill.settings import load_settings
 from tagmill.text import normalize
@@ -28,22 +34,24 @@ def model() -> None:
 
 
 @model.command("add")
-@click.argument("bundle", type=click.Path(path_type=Path), metavar="FILE.onnx")
+@click.argument("bundle", type=click.Path(path_type=Path), metavar="FILE.onnx|models:/NAME@ALIAS")
 @click.option("--name", help="Instead of the name in the bundle.")
 def add(bundle: Path, name: str | None) -> None:
     """Load a bundle, copy it into TAGMILL_MODEL_STORE and record it under the next version of its name.
 
+    models:/NAME@ALIAS and models:/NAME/VERSION are bundles in MLflow's registry: extra mlflow, MLFLOW_TRACKING_URI.
     Until a version of a name is promoted, NAME alone means the newest one, so promote the first at once. Promoting
     affects runs that are submitted afterwards; workers need no restart. To tag a catalog with the new version, submit
     it again.
     """
     settings = load_settings()
     engine = _open()
-    session = Session(bundle, device="cpu")
-    session.require_scores()
-    if not models_by_sha256(engine, [session.sha256]):  # before the file is in the store
-        check_name(name or session.spec.name)
-    stored = open_store(settings).add(bundle, session.sha256)
+    with _file_of(bundle) as file:
+        session = Session(file, device="cpu")
+        session.require_scores()
+        if not models_by_sha256(engine, [session.sha256]):  # before the file is in the store
+            check_name(name or session.spec.name)
+        stored = open_store(settings).add(file, session.sha256)
     registered = register(engine, session.spec, session.sha256, name)
     if name and registered.name != normalize(name):
         click.echo(f"{bundle}: is already registered as {registered.title}, and keeps that name", err=True)
@@ -86,16 +94,18 @@ def verify(wanted: str, device: str | None) -> None:
     click.echo(f"{found.title}: the file is the registered one; on {session.provider} {samples}")
 
 
-@model.command("promote")
-@click.argument("wanted", metavar="NAME@VERSION")
-def promote_command(wanted: str) -> None:
-    """Make this version the one that NAME alone means; queued runs keep their version."""
-    chosen: Model = promote(_open(), wanted)
-    click.echo(f"{chosen.title} is in production")
+for command in (import_command, diff_command, promote_command, publish_command):
+    model.add_command(command)
 
 
-model.add_command(import_command)
-model.add_command(diff_command)
+@contextmanager
+def _file_of(bundle: Path) -> Iterator[Path]:
+    """Yield the file of a bundle; one of MLflow is downloaded for as long."""
+    if not is_mlflow(str(bundle)):
+        yield bundle
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield fetch_bundle(str(bundle), Path(folder)).bundle
 
 
 def _open() -> Engine:

@@ -118,10 +118,15 @@ def resolve_bundle(engine: Engine, wanted: str) -> Model:
     return found
 
 
-def promote(engine: Engine, wanted: str) -> Model:
-    """Put NAME@VERSION into production; the previous version becomes a candidate."""
+def promote(engine: Engine, wanted: str, reason: str | None = None, details: Mapping[str, Any] | None = None) -> Model:
+    """Put NAME@VERSION into production; the previous version becomes a candidate. The audit log says why and how."""
     chosen = resolve(engine, wanted)
     with engine.begin() as connection:
+        of_name = select(model.c.id, model.c.name_id, model.c.stage).where(model.c.name == chosen.name)
+        versions = connection.execute(of_name.with_for_update()).all()
+        before = next((found.id for found in versions if found.stage == PRODUCTION), None)
+        ids = {"name_id": versions[0].name_id, "from_id": before, "to_id": chosen.id}
+        record(connection, Action.PROMOTE, reason=reason, details=details, **ids)
         connection.execute(update(model).where(model.c.name == chosen.name).values(stage=CANDIDATE))
         connection.execute(update(model).where(model.c.sha256 == chosen.sha256).values(stage=PRODUCTION))
     return resolve(engine, chosen.title)

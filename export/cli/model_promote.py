@@ -1,0 +1,64 @@
+"""`tagmill model promote`: bring a version into production, once it passed its gates."""
+
+from pathlib import Path
+
+import click
+
+from export.cli.options import FOLDER
+from tagmill.cli.param_types import DEVICE, Finite
+from tagmill.errors import InputError
+
+
+@click.command("promote")
+@click.argument("wanted", metavar="NAME@VERSION")
+@click.option("--test-set", "test_set", multiple=True, type=FOLDER, metavar="SOURCE",
+              help="Labeled images, as for `tagmill evaluate`, on which it must be no lower than the version in "
+              "production; may be repeated.")  # fmt: skip
+@click.option("--min-agreement", type=Finite(0, 1), metavar="SHARE",
+              help="Least share of images with the answer of the version in production, where both have a result.  "
+              "[default: 0.9, from 100 images on]")  # fmt: skip
+@click.option("--force", is_flag=True, help="Promote it although a gate fails; needs --reason.")
+@click.option("--reason", metavar="TEXT", help="Why; it is in the audit log.")
+@DEVICE
+def promote_command(
+    wanted: str,
+    test_set: tuple[Path, ...],
+    min_agreement: float | None,
+    force: bool,
+    reason: str | None,
+    device: str | None,
+) -> None:
+    """Make this version the one that NAME alone means, and that the catalog shows where it has a result.
+
+    Gates are checked before: golden samples, parity, accuracy, agreement. If one fails, nothing changes, and the exit
+    code is 6. Queued runs keep their version. A shadow or canary of this version ends.
+    """
+    from export.promotion.check import check_gates, version_in_production
+    from export.promotion.gate import GateFailedError, GateStatus
+    from tagmill.db.migrate import open_database
+    from tagmill.registry.models import promote, resolve
+    from tagmill.settings import load_settings
+    from training.annotations.torchvision_datasets import resolve_test_folders
+
+    if force and not (reason or "").strip():
+        raise InputError("--force needs --reason TEXT: it is in the audit log beside what was overridden")
+    settings = load_settings(device=device)
+    engine = open_database(settings.database_url)
+    chosen = resolve(engine, wanted)
+    production = version_in_production(engine, chosen.name)
+    if production == chosen:
+        click.echo(f"{chosen.title} is in production already")
+        return
+    gates = []
+    for gate in check_gates(engine, settings, chosen, production, resolve_test_folders(test_set), min_agreement):
+        click.echo(str(gate))
+        gates.append(gate)
+    overridden = [gate.name for gate in gates if gate.status is GateStatus.FAILED]
+    if overridden and not force:
+        raise GateFailedError(
+            f"{chosen.title} is not promoted: {', '.join(overridden)} failed; mend it, or override it with "
+            "--force --reason TEXT"
+        )
+    found = {gate.name: gate.to_json() for gate in gates}
+    promote(engine, chosen.title, reason, {"gates": found} | ({"overridden": overridden} if overridden else {}))
+    click.echo(f"{chosen.title} is in production")
