@@ -106,7 +106,9 @@ class BatchProcessor:
             hooks.recycle,
             last_resort=hooks.supervised,
         )
-        self._draining = Draining((tagger.pools.fetch, tagger.pools.stores), hooks.services)
+        # A local run ends its waits itself.
+        pools = (tagger.pools.fetch, tagger.pools.stores)
+        self._draining = Draining(pools, hooks.services) if hooks.supervised else None
 
     def process(self, message: BatchMessage) -> dict[str, Any]:
         """Tag one batch; return what it was and what became of its images, as JSON values.
@@ -194,7 +196,8 @@ class BatchProcessor:
 
     def close(self) -> None:
         """End the threads and connections."""
-        self._draining.stop()
+        if self._draining:
+            self._draining.stop()
         self._watchdog.stop()
         self._heartbeat.stop()
         self._ledger.close()
