@@ -47,6 +47,7 @@ COMMANDS = {
         "worker.cli.doctor", "", "Look at everything that an installation needs, and say what to do."
     ),
     "exporter": CommandEntry("tagmill.cli.exporter", "ops", "Serve metrics of queues and workers for Prometheus."),
+    "prune": CommandEntry("tagmill.cli.prune", "", "Delete old runs, and what nothing shows any more."),
     "db": CommandEntry("tagmill.cli.db", "", "Create or check the SQL tables."),
 }
 

@@ -310,6 +310,14 @@ result = Table(
     ),
 )
 
+#: When images were deleted, and the largest id of an image then. See `tagmill.ledger.pruning.fence`.
+image_pruning = Table(
+    "image_pruning",
+    metadata,
+    Column("at", Double, primary_key=True, autoincrement=False),
+    Column("last_id", BigInteger, nullable=False),
+)
+
 #: The labels behind those in `result`.
 further_label = Table(
     "further_label",

@@ -35,6 +35,7 @@ from tagmill.db.types import hash_head
 from tagmill.ledger import catalog
 from tagmill.ledger.leases import Claim
 from tagmill.ledger.pictures import attribute_ids, store_pictures
+from tagmill.ledger.pruning.fence import FIRST_DELETION, NOTHING, Relied, completing, require_results
 from tagmill.ledger.repeats.outcomes import store_images
 from tagmill.outcomes import printable
 from tagmill.records import BatchResult, Spent
@@ -42,7 +43,7 @@ from tagmill.records import BatchResult, Spent
 # Only a running batch has an owner, so the condition on the claim's token fences the completion.
 _FINISH = (
     update(batch)
-    .where(batch.c.id == bindparam("batch"), batch.c.owner == bindparam("token"))
+    .where(completing(), batch.c.id == bindparam("batch"), batch.c.owner == bindparam("token"))
     .values(
         status=BatchStatus.DONE,
         owner=None,
@@ -53,9 +54,11 @@ _FINISH = (
         inferences=bindparam("made"),
         **{found.name: bindparam(f"spent_{found.name}") for found in fields(Spent)},
     )
-    .returning(batch.c.finished_at)
+    .returning(batch.c.finished_at, batch.c.started_at)
 )
-_IMAGE_IDS = select(image_content.c.id, image_content.c.sha256).where(any_of(hash_head(image_content.c.sha256), "shas"))
+_IMAGE_IDS = select(image_content.c.id, image_content.c.sha256, FIRST_DELETION.label("last_id")).where(
+    any_of(hash_head(image_content.c.sha256), "shas")
+)
 
 # Columns of the rows that are written.
 _IMAGE = ("sha256", "width", "height", "format", "bytes")
@@ -86,23 +89,29 @@ _NO_LABELS: list[None] = [None] * LABELS
 def complete(engine: Engine, claimed: Claim, result: BatchResult, worker: str) -> bool:
     """Write labels, masks, outcomes, what the catalog shows and `done` in one transaction.
 
-    Return False and write nothing if another worker has claimed the batch in the meantime.
+    Return False and write nothing if another worker has claimed the batch in the meantime. Raise ResultsPrunedError and
+    write nothing if it relies on a result that was deleted since its claim.
     """
     rows = _Rows(engine, claimed, result, worker)
     batch_id, tagged = claimed.batch_id, rows.tagged
     finish = {"batch": batch_id, "token": claimed.token, "tagged_images": len(tagged), "made": len(rows.answers)}
     finish |= {f"spent_{name}": value for name, value in asdict(result.spent).items()}
     with engine.begin() as connection:
-        now = connection.execute(_FINISH, finish).scalar_one_or_none()
-        if now is None:
+        finished = connection.execute(_FINISH, finish).one_or_none()
+        if finished is None:
             return False
+        now = finished.finished_at
         # Rows that other batches may also write are sorted: two transactions that write the same rows then wait for
         # each other instead of deadlocking.
         inserted = insert_new_returning(connection, image_content, _IMAGE, rows.images, ("sha256", "id"))
         ids = {bytes(sha256).hex(): number for sha256, number in inserted}
-        fresh = set(ids.values())
+        fresh, stored_again = set(ids.values()), set(ids)
         if missing := [sha256 for sha256 in rows.shas if sha256 not in ids]:
-            ids |= {row.sha256: row.id for row in connection.execute(_IMAGE_IDS, {"shas": missing})}
+            found = connection.execute(_IMAGE_IDS, {"shas": missing, "started": finished.started_at}).all()
+            ids |= {row.sha256: row.id for row in found}
+            stored_again |= {row.sha256 for row in found if row.last_id is not None and row.id > row.last_id}
+        if rows.relied and not rows.relied.keys() <= ids.keys() - stored_again:
+            require_results(connection, rows.relied, ids, stored_again, claimed.measuring)
 
         # Nobody else can write a result of an image that this transaction inserted.
         keys = {key: (ids[key[0]], key[1]) for key in rows.answers}
@@ -192,6 +201,13 @@ class _Rows:
         self.pictures = [(row, attribute_ids(labels, row)) for row in result.pictures]
         #: the images that need an id
         self.shas = {*self.tagged.values(), *(sha256 for sha256, _ in self.answers)}
+        measured = {row.image_sha256 for row in result.pictures} if claimed.measuring else self.shas
+        #: what the images need that was made before
+        self.relied = {
+            sha256: found
+            for sha256 in {*self.tagged.values()}
+            if (found := self._relied(claimed, sha256, sha256 in measured)) != NOTHING
+        }
         failed = [outcome for outcome in result.outcomes if outcome.error_code]
         # A detail may quote bytes of the image: one character that SQL refuses would fail the whole batch.
         self.failures = [
@@ -200,3 +216,7 @@ class _Rows:
         ]
         counts = Counter(at.error_code for at in failed)
         self.failure_counts = [(claimed.run_id, batch_id, *found) for found in counts.items()]
+
+    def _relied(self, claimed: Claim, sha256: str, measured: bool) -> Relied:
+        models = tuple(found.id for found in claimed.pinned if (sha256, found.id) not in self.answers)
+        return Relied(models, not measured)

@@ -8,7 +8,7 @@ from tagmill.locations.schemes import StoredLocation
 from tagmill.registry.bundle_cache import BundleCache
 from tagmill.registry.download import download
 from tagmill.registry.store import BundleUnavailableError
-from tagmill.stores.whole_file import upload
+from tagmill.stores.whole_file import delete, upload
 
 
 class RemoteStore:
@@ -33,6 +33,17 @@ class RemoteStore:
         except OSError as error:
             raise InputError(f"{target}: {error}; TAGMILL_MODEL_STORE must be a place that you may write to") from None
         return target
+
+    def remove(self, sha256: str) -> int:
+        """Delete a bundle in the store and in the cache; return its bytes, 0 if there was none in the store."""
+        target = self._location(sha256)
+        self._cache.file(sha256).unlink(missing_ok=True)
+        try:
+            return delete(target)
+        except ConnectionError as error:
+            raise ServiceDown(f"{target}: {error}; try again later") from None
+        except OSError as error:
+            raise InputError(f"{target}: {error}; TAGMILL_MODEL_STORE must be a place that you may write to") from None
 
     def path(self, sha256: str) -> Path:
         """Return the path of the bundle in the cache; download it first if it is not there, or damaged."""

@@ -43,6 +43,18 @@ class ModelStore:
             ) from error
         return target
 
+    def remove(self, sha256: str) -> int:
+        """Delete a bundle; return its bytes, 0 if there was none. Raise InputError if that is not allowed."""
+        found = self._folder / f"{sha256}.onnx"
+        try:
+            size = found.stat().st_size
+            found.unlink()
+        except FileNotFoundError:
+            return 0
+        except OSError as error:
+            raise InputError(f"{found}: {error.strerror}; TAGMILL_MODEL_STORE must be writable") from error
+        return size
+
     def path(self, sha256: str) -> Path:
         """Return the path of a registered bundle. Raise BundleUnavailableError if it is missing or was changed."""
         found = self._folder / f"{sha256}.onnx"

@@ -50,6 +50,29 @@ def upload(path: Path, location: StoredLocation) -> None:
             raise
 
 
+def delete(location: StoredLocation) -> int:
+    """Delete a file; return its bytes, 0 if there was none."""
+    if is_object_store(location):
+        bucket = open_bucket(location.scheme, location.root, TIMEOUT, RETRIES)
+        import obstore
+
+        try:
+            size = int(obstore.head(bucket, location.key)["size"])
+            obstore.delete(bucket, location.key)
+        except FileNotFoundError:
+            return 0
+        except Exception as error:  # obstore raises OSError and ValueError, too
+            raise object_store_error(error, writing=True) from None
+        return size
+    try:
+        with _connected(location) as files:
+            size = int(files.info(path_of(location)).get("size") or 0)
+            files.rm_file(path_of(location))
+    except FileNotFoundError:
+        return 0
+    return size
+
+
 def version_of(location: StoredLocation) -> str:
     """Return what changes when a file is replaced: its ETag, or else its size and time."""
     if is_object_store(location):

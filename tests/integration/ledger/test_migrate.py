@@ -560,6 +560,7 @@ def back_to_0006(connection: Connection) -> None:
         "canary_entry",
         "audit_event",
         "worker_state",
+        "image_pruning",
         "known_url",
         "repeated_image",
         "repeated_entry",

@@ -22,6 +22,7 @@ def upgrade() -> None:
     _create_rollouts()
     _create_audit()
     _create_workers()
+    _create_pruning()
 
 
 def _create_rollouts() -> None:
@@ -97,6 +98,15 @@ def _create_workers() -> None:
         sa.PrimaryKeyConstraint("worker", name=op.f("pk_worker_state")),
     )
     op.create_index(op.f("ix_worker_state_queue_seen_at"), "worker_state", ["queue", "seen_at"])
+
+
+def _create_pruning() -> None:
+    op.create_table(
+        "image_pruning",
+        sa.Column("at", sa.Double(), autoincrement=False, nullable=False),
+        sa.Column("last_id", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("at", name=op.f("pk_image_pruning")),
+    )
 
 
 def downgrade() -> None:

@@ -1,0 +1,1 @@
+"""Delete old runs, and images that nothing shows any more, while workers go on."""

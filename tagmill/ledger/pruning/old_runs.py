@@ -1,0 +1,198 @@
+"""Delete runs that ended long ago and that the catalog shows no more; of others, the entries that it shows no more."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Table, and_, bindparam, delete, exists, func, or_, select, update
+
+from tagmill.db.any_of import any_of
+from tagmill.db.connection import reading
+from tagmill.db.schema import (
+    BatchStatus,
+    RunState,
+    batch,
+    batch_failure,
+    batch_outcome,
+    canary_entry,
+    catalog_entry,
+    drift,
+    duplicate_image,
+    entry,
+    image_failure,
+    label_set_run,
+    repeated_entry,
+    repeated_image,
+    run,
+    run_fault,
+    run_model,
+)
+from tagmill.ledger.positions import positions_of
+from tagmill.ledger.pruning.counts import Counts
+
+#: rows of a run, and batches, that one transaction deletes
+ROWS, BATCHES = 5_000, 200
+#: batches whose entries are compared with the catalog in one transaction
+COMPARED = 20
+#: rows that belong to an entry, and the column that orders them. Failures go first: then nobody can retry them.
+_OF_ENTRIES = (
+    (image_failure, image_failure.c.position),
+    (entry, entry.c.position),
+    (repeated_entry, repeated_entry.c.position),
+    (repeated_image, repeated_image.c.first_position),
+    (canary_entry, canary_entry.c.position),
+    (duplicate_image, duplicate_image.c.group_id),
+)
+_SHOWN = exists().where(catalog_entry.c.run_id == run.c.id)
+# An entry that the catalog shows, found by its key.
+_ENTRY_SHOWN = exists().where(
+    catalog_entry.c.image_key == entry.c.image_key,
+    catalog_entry.c.run_id == entry.c.run_id,
+    catalog_entry.c.position == entry.c.position,
+)
+_DELETE_REPLACED = delete(entry).where(
+    entry.c.run_id == bindparam("of"), any_of(entry.c.position, "positions"), ~_ENTRY_SHOWN
+)
+_COUNT_REPLACED = (
+    select(func.count())
+    .select_from(entry)
+    .where(entry.c.run_id == bindparam("of"), any_of(entry.c.position, "positions"), ~_ENTRY_SHOWN)
+)
+_LEFT = select(entry.c.position).where(entry.c.run_id == bindparam("of"), any_of(entry.c.position, "positions"))
+
+
+class RunBusyError(Exception):
+    """Raised when a run is in work again, or shown again, while it is deleted: the rest of it stays."""
+
+
+@dataclass(frozen=True)
+class OldRun:
+    """A run that ended before a time; `shown` says whether the catalog shows any of its entries."""
+
+    id: int
+    shown: bool
+    images: int
+
+
+def old_runs(engine: Engine, before: float) -> list[OldRun]:
+    """Return the runs that ended before a time, oldest first. The newest run of all is none of them."""
+    # SQLite gives the largest number again once its row is gone, and messages and logs name runs and batches.
+    last = select(func.coalesce(func.max(batch.c.id), 0)).scalar_subquery()
+    holds_last = exists().where(batch.c.run_id == run.c.id, batch.c.id == last)
+    newest = or_(run.c.id == select(func.max(run.c.id)).scalar_subquery(), holds_last)
+    images = select(func.coalesce(func.sum(batch.c.images), 0)).where(batch.c.run_id == run.c.id).scalar_subquery()
+    chosen = select(run.c.id, _SHOWN, images).where(run.c.created_at < before, ~newest, ~_busy(before))
+    with reading(engine) as connection:
+        return [OldRun(*row) for row in connection.execute(chosen.order_by(run.c.id))]
+
+
+def delete_run(engine: Engine, old: OldRun, before: float, counts: Counts) -> None:
+    """Delete a run in short transactions. Raise RunBusyError if it is in work or shown again meanwhile."""
+    for table, order in _OF_ENTRIES:
+        while deleted := _delete_rows(engine, old.id, before, table, order):
+            counts.entries += deleted if table is entry else 0
+    while _delete_batches(engine, old.id, before):
+        pass
+    with engine.begin() as connection:
+        _require_old(connection, old.id, before, unshown=True)
+        for table in (run_model, run_fault, label_set_run):
+            connection.execute(delete(table).where(table.c.run_id == old.id))
+        connection.execute(delete(drift).where(or_(drift.c.run_id == old.id, drift.c.reference_id == old.id)))
+        connection.execute(delete(run).where(run.c.id == old.id))
+    counts.runs += 1
+
+
+def thin_run(engine: Engine, old: OldRun, before: float, counts: Counts, *, dry: bool = False) -> None:
+    """Delete the tagged entries of a run that the catalog shows no more. Batches with a failed image stay whole."""
+    removed, last = 0, -1
+    while True:
+        with engine.begin() if not dry else reading(engine) as connection:
+            if not dry:
+                _require_old(connection, old.id, before, unshown=False)
+            rows = _tagged_batches(connection, old.id, last)
+            if not rows:
+                break
+            last = rows[-1].seq
+            for row in rows:
+                removed += _count_replaced(connection, old.id, row) if dry else _thin_batch(connection, old.id, row)
+    counts.entries += removed
+    counts.thinned_runs += removed > 0
+
+
+def _busy(before: float) -> Any:
+    """Return the condition that a run has work left, or that a batch of it was in work since a time."""
+    waits = and_(batch.c.status == BatchStatus.QUEUED, run.c.state != RunState.CANCELLED)
+    lately = func.coalesce(batch.c.finished_at, batch.c.started_at, 0.0) >= before
+    unfinished = or_(batch.c.status == BatchStatus.RUNNING, waits, lately)
+    return exists().where(batch.c.run_id == run.c.id, unfinished)
+
+
+def _require_old(connection: Connection, run_id: int, before: float, *, unshown: bool) -> None:
+    """Lock a run, as commands that change it do. Raise RunBusyError if it must stay."""
+    found = select(run.c.id).where(run.c.id == run_id).with_for_update()
+    if connection.execute(found).scalar_one_or_none() is None:
+        raise RunBusyError  # another prune has deleted it
+    stays = or_(_busy(before), _SHOWN) if unshown else _busy(before)
+    if connection.execute(select(run.c.id).where(run.c.id == run_id, stays)).scalar_one_or_none() is not None:
+        raise RunBusyError
+
+
+def _delete_rows(engine: Engine, run_id: int, before: float, table: Table, order: Any) -> int:
+    """Delete the first rows of a run in a table; return how many."""
+    mine = table.c.run_id == run_id
+    with engine.begin() as connection:
+        _require_old(connection, run_id, before, unshown=True)
+        ordered = select(order).where(mine).order_by(order)
+        bound = connection.execute(ordered.offset(ROWS).limit(1)).scalar_one_or_none()
+        first = connection.execute(ordered.limit(1)).scalar_one_or_none()
+        # A group of duplicates may be larger than a transaction is meant to be.
+        until = mine if bound is None else and_(mine, order < max(bound, (first or 0) + 1))
+        return connection.execute(delete(table).where(until)).rowcount
+
+
+def _delete_batches(engine: Engine, run_id: int, before: float) -> int:
+    """Delete the first batches of a run; return how many."""
+    with engine.begin() as connection:
+        _require_old(connection, run_id, before, unshown=True)
+        first = select(batch.c.id).where(batch.c.run_id == run_id).order_by(batch.c.seq).limit(BATCHES)
+        ids = connection.execute(first).scalars().all()
+        of_run = and_(batch_failure.c.run_id == run_id, any_of(batch_failure.c.batch_id, "ids"))
+        connection.execute(delete(batch_failure).where(of_run), {"ids": ids})
+        connection.execute(delete(batch_outcome).where(any_of(batch_outcome.c.batch_id, "ids")), {"ids": ids})
+        connection.execute(delete(batch).where(any_of(batch.c.id, "ids")), {"ids": ids})
+    return len(ids)
+
+
+def _tagged_batches(connection: Connection, run_id: int, last: int) -> Sequence[Any]:
+    """Return the next batches of a run that have an outcome and no failure, with the ids of their images."""
+    failed = exists().where(batch_failure.c.run_id == run_id, batch_failure.c.batch_id == batch.c.id)
+    columns = (batch.c.id, batch.c.seq, batch.c.positions, batch.c.first_position, batch.c.last_position)
+    found = (
+        select(*columns, batch_outcome.c.image_ids)
+        .join(batch_outcome, batch_outcome.c.batch_id == batch.c.id)
+        .where(batch.c.run_id == run_id, batch.c.seq > last, batch.c.status == BatchStatus.DONE, ~failed)
+    )
+    return connection.execute(found.order_by(batch.c.seq).limit(COMPARED)).all()
+
+
+def _tagged(row: Any) -> list[int]:
+    """Return the positions that a batch tagged: a retry may have moved others of its positions to another batch."""
+    return [at for at, image in zip(positions_of(row), row.image_ids, strict=True) if image is not None]
+
+
+def _count_replaced(connection: Connection, run_id: int, row: Any) -> int:
+    return int(connection.execute(_COUNT_REPLACED, {"of": run_id, "positions": _tagged(row)}).scalar_one())
+
+
+def _thin_batch(connection: Connection, run_id: int, row: Any) -> int:
+    """Delete the replaced entries of a batch, and their images from its outcome; return how many entries."""
+    asked = {"of": run_id, "positions": _tagged(row)}
+    removed = connection.execute(_DELETE_REPLACED, asked).rowcount
+    left = set(connection.execute(_LEFT, asked).scalars())
+    ids = [image if at in left else None for at, image in zip(positions_of(row), row.image_ids, strict=True)]
+    mine = batch_outcome.c.batch_id == row.id
+    if not left:
+        connection.execute(delete(batch_outcome).where(mine))
+    elif ids != list(row.image_ids):
+        connection.execute(update(batch_outcome).where(mine).values(image_ids=ids))
+    return int(removed)
