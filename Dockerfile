@@ -39,7 +39,7 @@ LABEL org.opencontainers.image.title="Tagmill" \
 RUN groupadd --gid 10001 tagmill \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin tagmill \
     # a new volume inherits the owner of the folder that it is mounted over
-    && install --directory --owner=10001 --group=10001 /models /cache /srv/tagmill
+    && install --directory --owner=10001 --group=10001 /models /cache /textfile /srv/tagmill
 ENV PATH=/opt/tagmill/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /srv/tagmill
 CMD ["tagmill", "--help"]

@@ -39,7 +39,8 @@ password() {
 }
 
 for name in redis_password redis_worker_password redis_flower_password flower_password \
-  postgres_password postgres_worker_password postgres_producer_password postgres_backup_password; do
+  postgres_password postgres_worker_password postgres_producer_password postgres_backup_password \
+  postgres_reader_password grafana_password; do
   password "$name" >/dev/null
 done
 
@@ -50,4 +51,6 @@ write worker_database_url \
   "postgresql+psycopg://tagmill_worker:$(password postgres_worker_password)@postgres:5432/tagmill"
 write producer_database_url \
   "postgresql+psycopg://tagmill_producer:$(password postgres_producer_password)@postgres:5432/tagmill"
+write reader_database_url \
+  "postgresql+psycopg://tagmill_reader:$(password postgres_reader_password)@postgres:5432/tagmill"
 echo "$folder/ holds the passwords of docker-compose.yml"

@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 #: how an image that is not built here is named in these files
 IMAGE = re.compile(
-    r"(?P<before>^(?:ARG BASE=|\s+(?:- )?image: ))(?P<tag>[a-z][\w./-]*:\d[\w.-]*)(?:@sha256:\w+)?$", re.MULTILINE
+    r"(?P<before>^(?:ARG BASE=|\s+(?:- )?image: ))(?P<tag>[a-z][\w./-]*:v?\d[\w.-]*)(?:@sha256:\w+)?$", re.MULTILINE
 )
 
 

@@ -1,5 +1,6 @@
 """docker-compose.yml is valid and closed. The command and health check of each service run here as local processes."""
 
+import configparser
 import json
 import os
 import re
@@ -20,6 +21,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from sqlalchemy.engine import make_url
 from support.bundles import write_classifier
+from support.debian import find_program
 from support.image_fixtures import write_folder
 from support.processes import Worker, wait_until
 from support.services import RedisServer, drop_database, find_postgres, find_redis, free_port, http
@@ -31,6 +33,7 @@ ROOT = Path(__file__).parents[3]
 COMPOSE_FILE = ROOT / "docker-compose.yml"
 ONE_SHOT = {"roles", "migrate", "producer", "restore"}
 WORKERS = ("worker", "worker-gpu")
+MONITORING = ("exporter", "node-exporter", "prometheus", "grafana")
 
 Service = dict[str, Any]
 
@@ -118,8 +121,9 @@ def test_the_example_holds_every_variable_with_its_default() -> None:
 def test_passwords_are_files_and_no_other_service_sees_them(compose: dict[str, Any]) -> None:
     for name, service in compose["services"].items():
         used = set(re.findall(r"/run/secrets/(\w+)", str(service)))
-        entry_point = {"postgres": {"postgres_password"}}  # read by the image itself, as POSTGRES_PASSWORD_FILE
-        assert used | entry_point.get(name, set()) == set(service.get("secrets", ())), name
+        # read by the image itself, as POSTGRES_PASSWORD_FILE, and by the files of Grafana
+        elsewhere = {"postgres": {"postgres_password"}, "grafana": {"grafana_password", "postgres_reader_password"}}
+        assert used | elsewhere.get(name, set()) == set(service.get("secrets", ())), name
         for variable, value in service.get("environment", {}).items():
             if re.search(r"PASSWORD|AUTH|_URL", variable):
                 assert re.fullmatch(r"\w+_FILE", variable), f"{name}: {variable}"
@@ -151,7 +155,7 @@ def test_one_command_makes_every_secret_and_keeps_what_is_there(compose: dict[st
     assert (made["postgres_password"], len(made["redis_password"])) == ("of-before", 48)
     assert made["owner_database_url"] == "postgresql+psycopg://tagmill:of-before@postgres:5432/tagmill"
     passwords = [value for name, value in made.items() if name.endswith("_password")]
-    assert len(set(passwords)) == len(passwords) == 8
+    assert len(set(passwords)) == len(passwords) == 10
     assert (folder.stat().st_mode & 0o777, (folder / "redis_password").stat().st_mode & 0o777) == (0o700, 0o444)
     (folder / "redis_worker_password").unlink()
     assert secrets_script(folder, script).returncode == 0
@@ -170,21 +174,52 @@ def test_a_password_that_a_url_cannot_hold_is_refused_in_one_line(tmp_path: Path
     assert "pass@word" not in line
 
 
-def test_only_flower_is_published_and_only_on_this_machine(services: dict[str, Service]) -> None:
+def test_only_pages_with_a_use_are_published_and_only_on_this_machine(services: dict[str, Service]) -> None:
     published = {name: service["ports"] for name, service in services.items() if "ports" in service}
-    assert published == {"flower": ["127.0.0.1:5555:5555"]}
+    pages = {"flower": 5555, "prometheus": 9090, "grafana": 3000}
+    assert published == {name: [f"127.0.0.1:{port}:{port}"] for name, port in pages.items()}
     assert 'FLOWER_BASIC_AUTH="$FLOWER_USER:$(cat ' in services["flower"]["command"][2]
     assert not [name for name, service in services.items() if service.get("network_mode") or service.get("privileged")]
 
 
 def test_redis_and_postgres_are_on_a_network_without_a_way_out(compose: dict[str, Any]) -> None:
     assert compose["networks"]["internal"] == {"internal": True}
-    for name in ("redis", "postgres", "roles", "migrate", "producer", "backup", "restore"):
+    for name in ("redis", "postgres", "roles", "migrate", "producer", "backup", "restore", "exporter", "node-exporter"):
         assert compose["services"][name]["networks"] == ["internal"]
 
 
+def test_prometheus_finds_each_worker_once_and_by_the_addresses_of_this_file(services: dict[str, Service]) -> None:
+    # Docker's DNS has an address of a container for each network that it shares with who asks.
+    for name in WORKERS:
+        assert set(services[name]["networks"]) & set(services["prometheus"]["networks"]) == {"internal"}
+    jobs = yaml.safe_load((ROOT / "deploy/monitoring/prometheus/prometheus.yml").read_text())["scrape_configs"]
+    found = {job["job_name"]: job for job in jobs}
+    (workers,) = found["tagmill-worker"]["dns_sd_configs"]
+    assert tuple(workers["names"]) == WORKERS
+    for name in (*WORKERS, "exporter"):
+        given = services[name]["environment"]
+        port = workers["port"] if name in WORKERS else found["tagmill-exporter"]["static_configs"][0]["targets"][0]
+        assert (given["TAGMILL_METRICS_HOST"], str(given["TAGMILL_METRICS_PORT"])) == (
+            "0.0.0.0",
+            str(port).rpartition(":")[2],
+        )
+
+
+def test_monitoring_is_a_profile_and_grafana_reads_the_views_alone(services: dict[str, Service]) -> None:
+    assert {name for name, service in services.items() if service.get("profiles") == ["monitoring"]} == set(MONITORING)
+    assert services["grafana"]["secrets"] == ["grafana_password", "postgres_reader_password"]
+    assert services["migrate"]["command"][-2:] == ["--reader", "tagmill_reader"]
+    folder = ROOT / "deploy" / "monitoring" / "grafana"
+    settings = configparser.ConfigParser(interpolation=None)
+    settings.read_string((folder / "grafana.ini").read_text())
+    assert settings["auth.anonymous"]["enabled"] == settings["users"]["allow_sign_up"] == "false"
+    files = {*settings["security"].values(), (folder / "provisioning/datasources/tagmill.yml").read_text()}
+    read = {name for text in files for name in re.findall(r"\$__file{/run/secrets/(\w+)}", text)}
+    assert read == set(services["grafana"]["secrets"])
+
+
 def test_every_long_running_service_has_a_health_check_and_restarts(services: dict[str, Service]) -> None:
-    assert set(services) == {*ONE_SHOT, *WORKERS, "redis", "postgres", "flower", "backup"}
+    assert set(services) == {*ONE_SHOT, *WORKERS, *MONITORING, "redis", "postgres", "flower", "backup"}
     for name in set(services) - ONE_SHOT:
         assert services[name]["restart"] == "unless-stopped"
         assert {"test", "interval", "timeout", "retries", "start_period"} == set(services[name]["healthcheck"])
@@ -207,6 +242,8 @@ def test_services_start_in_order(services: dict[str, Service]) -> None:
         "worker-gpu": after_migration,
         "producer": after_migration,
         "flower": {"redis": "healthy"},
+        "exporter": after_migration,
+        "grafana": {"migrate": "completed_successfully"},
         "backup": {"migrate": "completed_successfully"},
         "restore": {"roles": "completed_successfully"},
     }
@@ -233,7 +270,10 @@ def test_every_service_has_limits(services: dict[str, Service]) -> None:
 def test_catalog_and_models_are_mounted_read_only_if_they_are_only_read(services: dict[str, Service]) -> None:
     for name in WORKERS:
         assert services[name]["volumes"] == ["models:/models:ro", "cache:/cache", "./catalog:/catalog:ro"]
-    assert services["producer"]["volumes"] == ["models:/models", "./catalog:/catalog:ro"]
+    assert services["producer"]["volumes"] == ["models:/models", "./catalog:/catalog:ro", "textfile:/textfile"]
+    for name in ("node-exporter", "prometheus", "grafana"):
+        own = {"prometheus-data:/prometheus", "grafana-data:/var/lib/grafana"}
+        assert all(volume.endswith(":ro") for volume in set(services[name]["volumes"]) - own)
 
 
 def test_settings_of_bench_are_kept_in_a_volume_that_workers_may_write(services: dict[str, Service]) -> None:
@@ -241,7 +281,7 @@ def test_settings_of_bench_are_kept_in_a_volume_that_workers_may_write(services:
         assert services[name]["environment"]["TAGMILL_CACHE_FOLDER"] == "/cache"
     made = re.search(r"install --directory --owner=10001 --group=10001 (.+)", (ROOT / "Dockerfile").read_text())
     assert made is not None
-    assert {"/models", "/cache"} <= set(made[1].split())
+    assert {"/models", "/cache", "/textfile"} <= set(made[1].split())
 
 
 def test_the_stop_grace_period_is_longer_than_the_time_limit_of_a_batch(services: dict[str, Service]) -> None:
@@ -258,14 +298,14 @@ def test_a_profile_adds_the_gpu_worker(services: dict[str, Service]) -> None:
     devices = gpu["deploy"]["resources"]["reservations"]["devices"]
     assert devices == [{"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}]
     assert [word if word != "gpu" else "cpu" for word in gpu["command"]] == cpu["command"]
-    assert gpu["healthcheck"]["test"][1].replace("gpu@", "cpu@") == cpu["healthcheck"]["test"][1]
+    assert gpu["healthcheck"]["test"] == cpu["healthcheck"]["test"]
     assert {name for name, service in services.items() if "profiles" not in service} == {
         *("redis", "postgres", "roles", "migrate", "worker", "flower", "backup"),
     }
 
 
 def test_images_are_pinned(services: dict[str, Service]) -> None:
-    pinned = r"[a-z]+:\d+\.\d+(\.\d+)?-[a-z0-9.-]+(@sha256:[0-9a-f]{64})?"
+    pinned = r"[a-z/-]+:(\d+\.\d+(\.\d+)?-[a-z0-9.-]+|v?\d+\.\d+\.\d+)(@sha256:[0-9a-f]{64})?"
     for service in services.values():
         if "build" not in service:
             assert re.fullmatch(pinned, service["image"])
@@ -311,7 +351,7 @@ class LocalSite:
 
     def start(self, name: str) -> Worker:
         """Start a long-running service."""
-        command = self._found(name, self.words(name, "command"))
+        command = self._found(name, [*self.words(name, "entrypoint"), *self.words(name, "command")])
         return Worker(self.environment(name), self.folder / f"{name}.log", command)
 
     def health(self, name: str) -> int:
@@ -367,6 +407,8 @@ class ComposedRedis(RedisServer):
 
 #: what the commands of the services start
 PROGRAMS = (*("redis-server", "redis-cli", "pg_isready", "psql", "pg_dump", "pg_restore", "createdb", "dropdb"),)
+#: programs of the monitoring's images, and what Debian calls them
+MONITORS = {"prometheus": "prometheus", "promtool": "promtool", "node_exporter": "prometheus-node-exporter"}
 #: replacements of two programs that the container images have, but not every wheel with a server
 STAND_INS = {
     "redis-cli": "import os, redis, sys; login = {'port': int(sys.argv[2]), 'password': os.environ['REDISCLI_AUTH']}"
@@ -380,11 +422,16 @@ STAND_INS = {
 def site(services: dict[str, Service], postgres_url: str, tmp_path: Path) -> LocalSite:
     """All services but Redis, which has no address before it starts."""
     database = make_url(postgres_url)
-    (tmp_path / "bin").mkdir()
+    for name in ("bin", "models"):
+        (tmp_path / name).mkdir()
     for name in PROGRAMS:
         places = (Path(find_redis()).with_name(name), find_postgres()[0] / name)
         found = next((place for place in places if place.exists()), shutil.which(name))
         words = [str(found)] if found else [sys.executable, "-c", STAND_INS[name]]
+        (tmp_path / "bin" / name).write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
+        (tmp_path / "bin" / name).chmod(0o755)
+    for name, program in MONITORS.items():
+        words = find_program(program, "prometheus" if program == "promtool" else program).command()
         (tmp_path / "bin" / name).write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
         (tmp_path / "bin" / name).chmod(0o755)
     host = str(database.query.get("host", database.host))
@@ -397,19 +444,27 @@ def site(services: dict[str, Service], postgres_url: str, tmp_path: Path) -> Loc
     if database.password:
         (secrets / "postgres_password").write_text(str(database.password))
     assert secrets_script(secrets).returncode == 0
-    for name, role in (("owner", database.username), ("worker", "tagmill_worker"), ("producer", "tagmill_producer")):
+    for name, role in (
+        ("owner", database.username),
+        ("worker", "tagmill_worker"),
+        ("producer", "tagmill_producer"),
+        ("reader", "tagmill_reader"),
+    ):
         file = secrets / f"{name}_database_url"
         password = make_url(file.read_text().strip()).password if name != "owner" else database.password
         file.unlink()
         file.write_text(database.set(username=role, password=password).render_as_string(hide_password=False))
     addresses = {
         "5432": str(database.port or 5432),
-        "5555": str(free_port()),
+        **{port: str(free_port()) for port in ("5555", "9090", "9100", "9808", "9809")},
         "0.0.0.0": "127.0.0.1",
         "/models": str(tmp_path / "models"),
         "/cache": str(tmp_path / "cache"),
         "/catalog": str(tmp_path / "catalog"),
         "/run/secrets": str(secrets),
+        "/etc/prometheus": str(ROOT / "deploy" / "monitoring" / "prometheus"),
+        "/prometheus": str(tmp_path / "prometheus"),
+        "/textfile": str(tmp_path / "textfile"),
         "/backup.sh": str(ROOT / "deploy" / "backup" / "backup.sh"),
         "/var/lib/postgresql/data": str(tmp_path / "backups"),
     }
@@ -430,13 +485,19 @@ def test_each_service_runs_its_own_command_and_health_check(site: LocalSite) -> 
         site.run("roles")  # changes nothing
         assert "is at schema" in site.run("migrate")
         assert site.run("producer") == "no runs yet; see `tagmill submit`\n"
-        with site.start("worker") as worker, site.start("flower"):
+        with site.start("worker") as worker, site.start("flower"), site.start("exporter"):
             worker.wait_ready()
-            assert site.health("worker") == 0
+            wait_until(lambda: site.health("worker") == 0, 30, "the worker to be ready")
             wait_until(lambda: site.health("flower") == 0, 30, "Flower to answer")
             site.run("producer", "model", "add", site.folder / "colors.onnx")
             site.run("producer", "submit", site.folder / "catalog", "--model", "colors", "--wait")
             assert json.loads(site.run("producer", "run", "list", "--json"))[0]["tagged"] == 12
+            assert site.health("exporter") == 0
+            wait_until(
+                lambda: 'tagmill_runs{state="done"} 1.0' in metrics(site, "9809"), 10, "the exporter to see the run"
+            )
+            assert "tagmill_broker_memory_limit_bytes 5.36870912e+08" in metrics(site, "9809")
+            assert 'status="tagged"} 12.0' in metrics(site, "9808")
             assert http(f"{flower}/api/workers?refresh=1")[0] == 401
             password = (site.folder / "secrets" / "flower_password").read_text().strip()
             status, workers = http(f"{flower}/api/workers?refresh=1", f"admin:{password}")
@@ -449,6 +510,22 @@ def test_each_service_runs_its_own_command_and_health_check(site: LocalSite) -> 
         assert site.health("flower") != 0
         broker.kill()
         assert site.health("redis") != 0
+
+
+def metrics(site: LocalSite, port: str) -> str:
+    return http(f"http://127.0.0.1:{site.addresses[port]}/metrics")[1]
+
+
+def test_prometheus_and_node_exporter_run_with_their_options_and_health_checks(site: LocalSite) -> None:
+    (site.folder / "textfile").mkdir()
+    (site.folder / "textfile" / "drift.prom").write_text("tagmill_drift_timestamp_seconds 7\n")
+    with site.start("prometheus"), site.start("node-exporter"):
+        wait_until(lambda: site.health("prometheus") == 0, 30, "Prometheus to answer")
+        wait_until(lambda: site.health("node-exporter") == 0, 30, "node_exporter to answer")
+        said = metrics(site, "9100")
+        assert "tagmill_drift_timestamp_seconds 7" in said
+        assert "node_filesystem_avail_bytes{" in said
+        assert "node_cpu" not in said
 
 
 def test_redis_keeps_its_queue_and_its_password(site: LocalSite) -> None:
