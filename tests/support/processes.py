@@ -103,7 +103,7 @@ class Worker:
             try:
                 self.process.wait(20)
             except subprocess.TimeoutExpired:
-                self._kill_tree()
+                self.kill_tree()
 
     @property
     def log(self) -> str:
@@ -125,7 +125,8 @@ class Worker:
         self.process.terminate()
         return self.process.wait(seconds)
 
-    def _kill_tree(self) -> None:
+    def kill_tree(self) -> None:
+        """End it and what it started with SIGKILL, as a power cut does."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(10)
 

@@ -16,24 +16,24 @@ _NOW = (
     stat(
         "Images that wait",
         "Images of batches that no worker has yet. Paused runs do not count.",
-        prom(f'sum(tagmill_queue_images{{{_QUEUE}, status="queued"}})'),
+        prom(f'sum(tagmill_queue_images{{{_QUEUE}, status="queued"}}) or vector(0)'),
     ),
     stat(
         "Time to empty",
         "Images that wait and run, divided by the images per second of the last 5 minutes.",
-        prom(f"sum(tagmill_queue_images{{{_QUEUE}}}) / (sum(rate(tagmill_batch_images_sum[5m])) > 0)"),
+        prom(f"(sum(tagmill_queue_images{{{_QUEUE}}}) or vector(0)) / (sum(rate(tagmill_batch_images_sum[5m])) > 0)"),
         "s",
     ),
     stat(
         "Oldest batch that waits",
         "How long the oldest batch has waited. A backfill may wait for days; urgent work must not.",
-        prom(f"max(tagmill_oldest_queued_seconds{{{_QUEUE}}})"),
+        prom(f"max(tagmill_oldest_queued_seconds{{{_QUEUE}}}) or vector(0)"),
         "s",
     ),
     stat(
         "Workers that are ready",
         "Workers that take batches, as they say in SQL. None, while work waits, is an alert.",
-        prom(f'sum(tagmill_workers{{{_QUEUE}, state="ready"}})'),
+        prom(f'sum(tagmill_workers{{{_QUEUE}, state="ready"}}) or vector(0)'),
         thresholds=((None, RED), (1, GREEN)),
     ),
     stat(
@@ -170,12 +170,14 @@ _TROUBLE = (
         "docs/settings.md says what each code means.",
         prom("sum by (code) (rate(tagmill_image_errors_total[$__rate_interval]))", "{{code}}"),
         unit="suffix: img/s",
+        width=6,
         stack=True,
     ),
     graph(
         "Attempts that ended without a result",
         "In the last 5 minutes, by reason. The batch is tried again.",
         prom("sum by (reason) (increase(tagmill_retries_total[5m]))", "{{reason}}"),
+        width=6,
         style="bars",
         stack=True,
     ),
@@ -185,7 +187,15 @@ _TROUBLE = (
         prom("sum(increase(tagmill_leases_lost_total[5m]))", "leases lost"),
         prom("sum by (code) (increase(tagmill_worker_restarts_total[5m]))", "restarts: {{code}}"),
         prom("sum by (service) (increase(tagmill_outages_total[5m]))", "outages: {{service}}"),
+        width=6,
         style="bars",
+    ),
+    graph(
+        "Alerts",
+        "Alerts of Tagmill that fire. docs/monitoring.md says what each means and what to do.",
+        prom('sum by (alertname) (ALERTS{alertstate="firing", alertname=~"Tagmill.+"})', "{{alertname}}"),
+        width=6,
+        stack=True,
     ),
 )
 _WORKERS = (

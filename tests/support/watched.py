@@ -1,0 +1,120 @@
+"""Workers, the exporter and a Prometheus that scrapes them: what an operator's dashboards read."""
+
+import time
+import urllib.error
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from support.dashboards import Query, queries
+from support.debian import find_program
+from support.installation import Site
+from support.processes import TAGMILL, Worker, wait_until
+from support.prometheus import PrometheusServer
+from support.services import free_port, http
+
+#: panels without an answer while nothing waits or is wrong, and without node_exporter and `tagmill drift`
+MAY_BE_EMPTY = {
+    "fleet: Redis memory",  # of its limit, which a Redis of the tests does not have
+    "fleet: Attempts that ended without a result",
+    "fleet: Alerts",
+    "fleet: Disks",
+    "model: Groups that drifted",
+    "model: Population stability index",
+    "model: Distance of mean embeddings",
+    "model: Images labeled unknown",
+}
+
+
+@dataclass
+class WatchedFleet:
+    """Two workers at fixed addresses, an exporter, perhaps a node_exporter, and a Prometheus."""
+
+    site: Site
+    folder: Path
+    prometheus: PrometheusServer
+    ports: list[int]
+    workers: list[Worker] = field(default_factory=list)
+
+    @property
+    def textfile(self) -> Path:
+        """The file of `tagmill drift` that node_exporter reads."""
+        return self.folder / "textfile" / "tagmill.prom"
+
+    def start_workers(self) -> None:
+        """Start the workers again at their addresses; return when they take batches."""
+        for number, port in enumerate(self.ports):
+            env = self.site.env | {"TAGMILL_METRICS_PORT": str(port)}
+            log = self.folder / f"worker-{number}-{len(self.workers)}.log"
+            self.workers.append(Worker(env, log, name=f"cpu{number}"))
+        for worker in self.workers[-len(self.ports) :]:
+            worker.wait_ready()
+
+    def kill_workers(self) -> None:
+        """Kill all workers with their supervisors, as a power cut does."""
+        for worker in self.workers:
+            if worker.process.poll() is None:
+                worker.kill_tree()
+
+    def answers(self, model: str) -> dict[Query, list[dict[str, object]]]:
+        """Return what every query of Prometheus on every dashboard answers now. Raise AssertionError for an error."""
+        name = model.partition("@")[0]
+        values = {"queue": "tagmill", "name": name}
+        return {query: self.prometheus.query(query.filled(values, seconds=15)) for query in queries("promql")}
+
+    def empty(self, model: str) -> set[str]:
+        """Return the panels, as DASHBOARD: TITLE, for which Prometheus has no answer at all."""
+        answers = self.answers(model)
+        filled = {(query.dashboard, query.panel) for query, found in answers.items() if found}
+        return {
+            f"{query.dashboard}: {query.panel}" for query in answers if (query.dashboard, query.panel) not in filled
+        }
+
+    def wait_filled(self, model: str, seconds: float) -> None:
+        """Return when every panel that must have an answer has one."""
+        until = time.monotonic() + seconds
+        while empty := self.empty(model) - MAY_BE_EMPTY:
+            assert time.monotonic() < until, f"panels without an answer: {empty}"
+            time.sleep(0.5)
+
+
+@contextmanager
+def watched_fleet(
+    site: Site, folder: Path, hold: str | None = "2s", *, node: bool = False, workers: int = 2
+) -> Iterator[WatchedFleet]:
+    """Start all of it; `hold` is the `for` of every alert, None leaves them as they are."""
+    ports = [free_port() for _ in range(workers)]
+    exporter = free_port()
+    at = {"tagmill-worker": ports, "tagmill-exporter": [exporter], **({"node": [free_port()]} if node else {})}
+    jobs = {job: [f"127.0.0.1:{port}" for port in found] for job, found in at.items()}
+    with ExitStack() as stack:
+        command = [TAGMILL, "exporter"]
+        env = site.env | {"TAGMILL_METRICS_PORT": str(exporter)}
+        stack.enter_context(Worker(env, folder / "exporter.log", command))
+        if node:
+            (folder / "textfile").mkdir()
+            stack.enter_context(
+                Worker(site.env, folder / "node.log", node_exporter(at["node"][0], folder / "textfile"))
+            )
+        prometheus = stack.enter_context(PrometheusServer(jobs, hold))
+        fleet = WatchedFleet(site, folder, prometheus, ports)
+        stack.callback(fleet.kill_workers)
+        fleet.start_workers()
+        wait_until(lambda: _answers(exporter), 30, "the exporter to answer")
+        prometheus.wait_scraped()
+        yield fleet
+
+
+def node_exporter(port: int, folder: Path) -> list[str]:
+    """Return the command of a node_exporter that sees disks, and the files of a folder."""
+    only = ("--collector.disable-defaults", "--collector.filesystem", "--collector.textfile")
+    at = (f"--web.listen-address=127.0.0.1:{port}", f"--collector.textfile.directory={folder}")
+    return find_program("prometheus-node-exporter").command(*only, *at)
+
+
+def _answers(port: int) -> bool:
+    try:
+        return http(f"http://127.0.0.1:{port}/metrics")[0] == 200
+    except urllib.error.URLError:
+        return False
