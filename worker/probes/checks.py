@@ -1,6 +1,7 @@
 """The checks of /ready: broker, database, model store, folders, bundles, device, and whether the worker gets on."""
 
 import os
+import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
@@ -8,10 +9,11 @@ from pathlib import Path
 
 from celery import Celery
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from tagmill.broker.publish import open_channel, queue_length
 from tagmill.db.connection import database_time
-from tagmill.errors import BundleError
+from tagmill.errors import BundleError, DatabaseRefusedError
 from tagmill.ledger.faults.runs import waiting_needs
 from tagmill.ledger.waiting import waits_since
 from tagmill.registry.open_store import open_store
@@ -23,6 +25,8 @@ from worker.probes.batch_metrics import BatchMetrics
 from worker.probes.readiness import Check
 from worker.probes.worker_collector import as_asked
 
+#: seconds that a check waits for another one's use of the database
+LOCK_SECONDS = 2.0
 #: seconds in which a worker with a free slot takes a batch that waits
 PROGRESS_SECONDS = 60.0
 
@@ -37,16 +41,40 @@ def ready_checks(
 ) -> dict[str, Check]:
     """Return name -> check. Each asks a service or a folder, and may hang."""
     store, folder = open_store(settings), settings.model_store
+    one = _OneConnection()
     return {
-        "database": partial(_database, engine, services.database),
+        "database": lambda: one.used(partial(_database, engine, services.database)),
         "broker": partial(_broker, app, settings.queue, services.broker),
         # One elsewhere is asked for bundles that are not in the cache, which is a matter of `bundles`.
         "model_store": partial(_folder, folder, "TAGMILL_MODEL_STORE") if isinstance(folder, Path) else lambda: None,
         "folders": partial(_folders, settings.allowed_roots),
-        "bundles": lambda: _bundles(engine, settings.queue, store, providers().keys()),
+        "bundles": lambda: one.spared(lambda: _bundles(engine, settings.queue, store, providers().keys())),
         "device": lambda: _device(settings.device, providers()),
-        "progress": partial(_progress, engine, settings, batches),
+        "progress": lambda: one.spared(partial(_progress, engine, settings, batches)),
     }
+
+
+class _OneConnection:
+    """Lets one check at a time use the database, so that a worker needs a single connection more for all of them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def used(self, check: Check) -> str | None:
+        """Return what the check of the database says."""
+        with self._lock:
+            return check()
+
+    def spared(self, check: Check) -> str | None:
+        """Return what a check says for which the database is only read; nothing if that is down."""
+        if not self._lock.acquire(timeout=LOCK_SECONDS):
+            return None  # another one hangs, and says so
+        try:
+            return check()
+        except (SQLAlchemyError, DatabaseRefusedError):
+            return None
+        finally:
+            self._lock.release()
 
 
 def down(service: Service) -> str | None:

@@ -7,11 +7,20 @@ import sys
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
+from sqlalchemy import Engine, text
 from support.image_fixtures import write_folder
 from support.installation import Site, new_site
+from support.ledger import QUEUE, new_model, published_run
 from support.processes import TAGMILL, Worker, children, wait_until
 from support.scraped import Scraped, free_port
 from support.services import RedisServer
+
+from tagmill.broker.app import make_app
+from tagmill.settings import Settings
+from worker.connections.availability import Services
+from worker.probes.batch_metrics import BatchMetrics
+from worker.probes.checks import ready_checks
 
 
 @pytest.fixture
@@ -95,3 +104,20 @@ def test_a_busy_port_ends_the_command_with_one_line(site: Site, scraped: Scraped
             said = f"error: 127.0.0.1:{scraped.port}: Address already in use; set TAGMILL_METRICS_PORT to a free port"
             assert said in done.stderr
             assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_worker_that_takes_nothing_while_work_waits_is_not_ready(engine: Engine) -> None:
+    batches = BatchMetrics(CollectorRegistry())
+    settings = Settings(queue=QUEUE, concurrency=1)
+    checks = ready_checks(settings, make_app(settings), engine, Services(), batches, dict)
+    published_run(engine, new_model(engine))
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE batch SET published_at = published_at - 100"))
+    assert checks["progress"]() is None  # it has just started
+    batches.claimed_at -= 90
+    reason = checks["progress"]()
+    assert reason is not None
+    assert reason.startswith("batches wait, and this worker has taken none for 90 s")
+    batches._running["token"] = 3  # its only slot is in use
+    assert checks["progress"]() is None
