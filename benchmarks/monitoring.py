@@ -41,8 +41,8 @@ from tagmill.db.connection import connect
 from tagmill.db.roles import Kind, grant_role
 
 ALERT = "TagmillNoReadyWorker"
-#: seconds between two points of a graph
-STEP = 2.0
+#: seconds between two points of a graph, and seconds that it goes on after the last run
+STEP, TAIL = 2.0, 30.0
 #: panels that this program fills, besides those that are always filled
 FILLED_HERE = {"fleet: Disks", "model: Groups that drifted", "model: Population stability index"}
 
@@ -55,6 +55,7 @@ class Times:
     killed: float
     fired: float
     back: float
+    resolved: float
 
 
 def main() -> None:
@@ -99,7 +100,7 @@ def _watch(fleet: WatchedFleet, site: Site, out: Path, catalog: Catalog) -> dict
         "slowest_query_seconds": round(slowest, 4),
         "slowest_scrape_seconds": {job: fleet.prometheus.value(longest.format(job)) for job in ("worker", "exporter")},
         "fired_after_seconds": round(times.fired - times.killed, 1),
-        "resolved_after_seconds": round(time.time() - times.back, 1),
+        "resolved_after_seconds": round(times.resolved - times.back, 1),
     }
 
 
@@ -120,8 +121,10 @@ def _kill(fleet: WatchedFleet, site: Site, catalog: Catalog, started: float) -> 
     fleet.start_workers()
     back = time.time()
     wait_until(lambda: ALERT not in fleet.prometheus.firing(), 120, f"{ALERT} to resolve")
+    resolved = time.time()
     site.wait_done(run, 3600)
-    return Times(started, killed, fired, back)
+    time.sleep(TAIL)
+    return Times(started, killed, fired, back, resolved)
 
 
 def _slowest(fleet: WatchedFleet) -> float:

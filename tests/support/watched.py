@@ -42,13 +42,14 @@ class WatchedFleet:
         """The file of `tagmill drift` that node_exporter reads."""
         return self.folder / "textfile" / "tagmill.prom"
 
-    def start_workers(self) -> None:
-        """Start the workers again at their addresses; return when they take batches."""
-        for number, port in enumerate(self.ports):
+    def start_workers(self, count: int | None = None) -> None:
+        """Start the workers, or the first `count` of them, at their addresses; return when they take batches."""
+        ports = self.ports[:count]
+        for number, port in enumerate(ports):
             env = self.site.env | {"TAGMILL_METRICS_PORT": str(port)}
             log = self.folder / f"worker-{number}-{len(self.workers)}.log"
             self.workers.append(Worker(env, log, name=f"cpu{number}"))
-        for worker in self.workers[-len(self.ports) :]:
+        for worker in self.workers[-len(ports) :]:
             worker.wait_ready()
 
     def kill_workers(self) -> None:

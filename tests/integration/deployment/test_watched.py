@@ -42,7 +42,7 @@ def test_dashboards_are_filled_and_the_alert_of_a_killed_fleet_fires_and_resolve
         assert said["summary"] == "No worker is ready for queue tagmill, and 61 images wait"
         assert "TAGMILL_QUEUE=tagmill" in said["description"]
         assert fleet.prometheus.value('sum(tagmill_queue_images{status="queued"})') == 61
-        fleet.start_workers()
+        fleet.start_workers(1)
         site.wait_done(again)
         wait_until(lambda: "TagmillNoReadyWorker" not in fleet.prometheus.firing(), 20, "the alert to resolve")
 
