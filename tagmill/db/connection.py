@@ -101,8 +101,8 @@ def connect(url: str, *, worker: bool = False) -> Engine:
         engine = create_engine(parsed, pool_pre_ping=True, pool_size=10, connect_args=parameters)
     except ModuleNotFoundError as error:
         raise ConfigurationError(f"PostgreSQL needs {error.name}; run: pip install 'tagmill[postgres]'") from error
-    event.listen(engine, "handle_error", _on_error)
     primary_of(f"{parsed.host}:{parsed.port}/{parsed.database}?{parsed.query}").watch(engine, writes=several)
+    event.listen(engine, "handle_error", _on_error)
     return engine
 
 

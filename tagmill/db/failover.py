@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import Engine, event
+from sqlalchemy.engine import ExceptionContext
 
 #: the first eight hexadecimal digits of a WAL file are the timeline; "" on a standby
 _TIMELINE = "CASE WHEN pg_is_in_recovery() THEN '' ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END"
@@ -46,6 +47,8 @@ class Primary:
     def __init__(self) -> None:
         #: None until the first connection, and if the server does not tell
         self._known: _Server | None = None
+        #: whether a connection broke since the other hosts were last asked
+        self._doubted = True
         self._lock = threading.Lock()
 
     def watch(self, engine: Engine, *, writes: bool) -> None:
@@ -57,12 +60,19 @@ class Primary:
             if self._known is None:
                 return bool(plain_ping(connection))
             (timeline,) = _select(connection, _TIMELINE)
-            return int(timeline, 16) == self._known.timeline if timeline else not writes
+            good = int(timeline, 16) == self._known.timeline if timeline else not writes
+            self._doubted = self._doubted or not good
+            return good
 
         def connect(dialect: Any, record: object, arguments: list[Any], parameters: dict[str, Any]) -> Any:
             return self._connect(dialect, parameters)
 
+        def doubt(context: ExceptionContext) -> None:
+            if context.is_disconnect or context.connection is None:
+                self._doubted = True
+
         event.listen(engine, "do_connect", connect)
+        event.listen(engine, "handle_error", doubt)
         # It replaces `SELECT 1`, and costs no round trip more. If it is False, the pool connects again.
         dialect.do_ping = ping
 
@@ -72,13 +82,14 @@ class Primary:
             server = _server_of(dialect, connection)
             if server is None:
                 return connection
-            if self._known is None or self._is_former(server):
+            if self._doubted or self._is_former(server):
                 # The first host that takes writes may be a former primary. The one that was promoted last counts.
                 for other in _others(dialect, connection, parameters):
                     found = _server_of(dialect, other)
                     if found and found.timeline > server.timeline:
                         connection, other, server = other, connection, found
                     other.close()
+                self._doubted = False  # not before: another thread that connects meanwhile must look, too
             self._meet(dialect, server, connection.info.host)
         except BaseException:
             connection.close()

@@ -179,6 +179,8 @@ def main() -> int:
 
 def _pause(found: TaggedCatalog) -> float:
     """Return the longest time without a finished batch from the failover on, in seconds."""
+    if not found.injected:
+        return float("nan")  # it was over before the failover
     (hit,) = found.injected
     done = [step.at for steps in found.journal.values() for step in steps if step.status is BatchStatus.DONE]
     moments = [hit.at, *sorted(at for at in done if at > hit.at)]
