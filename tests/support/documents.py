@@ -12,7 +12,8 @@ def commands_in(text: str) -> list[list[str]]:
     """Return the words of every `tagmill ...` command in code blocks and inline code."""
     lines = [line for block in _blocks(text) for line in block.replace("\\\n", " ").splitlines()]
     lines += re.findall(r"`(tagmill [^`\n]+)`", text)
-    found = re.findall(r"(?:^|[\s&;(/])tagmill ((?:[a-z]+)(?: [^#\n&;|)]*)?)", "\n".join(lines))
+    # `kubectl -n tagmill` names a namespace
+    found = re.findall(r"(?:^|(?<!-n)[\s&;(/])tagmill ((?:[a-z]+)(?: [^#\n&;|)]*)?)", "\n".join(lines))
     return [shlex.split(words.replace("...", "")) for words in found]
 
 

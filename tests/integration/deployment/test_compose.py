@@ -133,7 +133,7 @@ def test_passwords_are_files_and_no_other_service_sees_them(compose: dict[str, A
         name for name, service in compose["services"].items() if "postgres_password" in service.get("secrets", ())
     ]
     assert sorted(owners) == ["postgres", "restore", "roles"]
-    assert {".env", "/secrets/"} <= set((ROOT / ".gitignore").read_text().split())
+    assert {".env", "secrets/"} <= set((ROOT / ".gitignore").read_text().split())
     kept = [line for line in (ROOT / ".dockerignore").read_text().split("\n") if line and not line.startswith("#")]
     assert kept[0] == "*"
     assert not any(line.startswith(("!.", "!*")) for line in kept)
