@@ -69,7 +69,7 @@ def main() -> None:
         # The leases of production; batches that nobody published are not part of this.
         site = new_site(out, create_database(server.url), broker.url, lease_seconds=30, reap_seconds=10)
         tagmill("model", "add", starter_bundles()[0], "--name", "clothing", env=site.env)
-        fleet = stack.enter_context(watched_fleet(site, out, options.hold, node=True))
+        fleet = stack.enter_context(watched_fleet(site, out, options.hold))
         catalog = draw_catalog(out / "shop", options.images, seed=1)
         for path in catalog.images[::500]:
             path.write_bytes(path.read_bytes()[:200])

@@ -1,18 +1,22 @@
 """Workers, the exporter and a Prometheus that scrapes them: what an operator's dashboards read."""
 
 import time
-import urllib.error
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from unittest import mock
 
 from support.dashboards import Query, queries
 from support.debian import find_program
 from support.installation import Site
-from support.processes import TAGMILL, Worker, wait_until
+from support.processes import TAGMILL, Worker
 from support.prometheus import PrometheusServer
-from support.services import free_port, http
+from support.services import free_port
+from tagmill.exporter import cached
+from tagmill.exporter.pages import Exporter
+from tagmill.http.endpoints import serve
+from tagmill.settings import Settings
 
 #: panels without an answer while nothing waits or is wrong, and without node_exporter and `tagmill drift`
 MAY_BE_EMPTY = {
@@ -81,30 +85,46 @@ class WatchedFleet:
 
 
 @contextmanager
-def watched_fleet(
-    site: Site, folder: Path, hold: str | None = "2s", *, node: bool = False, workers: int = 2
-) -> Iterator[WatchedFleet]:
-    """Start all of it; `hold` is the `for` of every alert, None leaves them as they are."""
-    ports = [free_port() for _ in range(workers)]
-    exporter = free_port()
-    at = {"tagmill-worker": ports, "tagmill-exporter": [exporter], **({"node": [free_port()]} if node else {})}
-    jobs = {job: [f"127.0.0.1:{port}" for port in found] for job, found in at.items()}
+def watched_fleet(site: Site, folder: Path, hold: str | None = None) -> Iterator[WatchedFleet]:
+    """Start all of it, as in production; `hold` is the `for` of every alert, None leaves them as they are."""
+    port, textfile = free_port(), folder / "textfile"
+    textfile.mkdir()
     with ExitStack() as stack:
-        command = [TAGMILL, "exporter"]
+        stack.enter_context(Worker(site.env, folder / "node.log", node_exporter(port, textfile)))
+        exporter = free_port()
         env = site.env | {"TAGMILL_METRICS_PORT": str(exporter)}
-        stack.enter_context(Worker(env, folder / "exporter.log", command))
-        if node:
-            (folder / "textfile").mkdir()
-            stack.enter_context(
-                Worker(site.env, folder / "node.log", node_exporter(at["node"][0], folder / "textfile"))
-            )
-        prometheus = stack.enter_context(PrometheusServer(jobs, hold))
+        stack.enter_context(Worker(env, folder / "exporter.log", [TAGMILL, "exporter"]))
+        yield stack.enter_context(_watched(site, folder, exporter, hold, {"node": [port]}))
+
+
+@contextmanager
+def quickly_watched_fleet(site: Site, folder: Path) -> Iterator[WatchedFleet]:
+    """Start all but node_exporter. The exporter runs here and reads SQL at each scrape, and no alert waits."""
+    settings = Settings(database_url=site.env["TAGMILL_DATABASE_URL"], broker_url=site.env["TAGMILL_BROKER_URL"])
+    with mock.patch.multiple(cached, LEAST_SECONDS=0.2, BUSY_SHARE=1.0):
+        endpoints = serve("127.0.0.1", 0, Exporter(settings).pages)
+        try:
+            with _watched(site, folder, endpoints.port, "0s", {}) as fleet:
+                yield fleet
+        finally:
+            endpoints.close()
+
+
+@contextmanager
+def _watched(
+    site: Site, folder: Path, exporter: int, hold: str | None, more: dict[str, list[int]]
+) -> Iterator[WatchedFleet]:
+    ports = [free_port(), free_port()]
+    at = {"tagmill-worker": ports, "tagmill-exporter": [exporter]} | more
+    jobs = {job: [f"127.0.0.1:{port}" for port in found] for job, found in at.items()}
+    with PrometheusServer(jobs, hold) as prometheus:
         fleet = WatchedFleet(site, folder, prometheus, ports)
-        stack.callback(fleet.kill_workers)
-        fleet.start_workers()
-        wait_until(lambda: _answers(exporter), 30, "the exporter to answer")
-        prometheus.wait_scraped()
-        yield fleet
+        try:
+            fleet.start_workers()
+            prometheus.wait_scraped()
+            yield fleet
+        finally:
+            fleet.kill_workers()
 
 
 def node_exporter(port: int, folder: Path) -> list[str]:
@@ -112,10 +132,3 @@ def node_exporter(port: int, folder: Path) -> list[str]:
     only = ("--collector.disable-defaults", "--collector.filesystem", "--collector.textfile")
     at = (f"--web.listen-address=127.0.0.1:{port}", f"--collector.textfile.directory={folder}")
     return find_program("prometheus-node-exporter").command(*only, *at)
-
-
-def _answers(port: int) -> bool:
-    try:
-        return http(f"http://127.0.0.1:{port}/metrics")[0] == 200
-    except urllib.error.URLError:
-        return False

@@ -11,7 +11,7 @@ from support.image_fixtures import write_folder
 from support.installation import Site, new_site
 from support.processes import wait_until
 from support.services import ExternalRedis, RedisServer
-from support.watched import watched_fleet
+from support.watched import quickly_watched_fleet
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def test_dashboards_are_filled_and_the_alert_of_a_killed_fleet_fires_and_resolve
     site, shop = busy_site, tmp_path / "shop"
     write_folder(shop, 60)
     (shop / "page.jpg").write_text("<html>")
-    with watched_fleet(site, tmp_path) as fleet:
+    with quickly_watched_fleet(site, tmp_path) as fleet:
         for _ in range(2):  # the first one makes the series, the second one their rates
             site.wait_done(tag(site, shop))
             fleet.prometheus.wait_scraped_again()
