@@ -536,6 +536,14 @@ catalog_entry = Table(
     _partial("image_key", where="place > 0"),
 )
 
+#: The view over `catalog_entry` that people's views and results read: with the version that is shown, see
+#: `tagmill.db.shown_views`.
+shown_entry = Table(
+    "shown_entry",
+    MetaData(),
+    *(Column(found.name, found.type) for found in catalog_entry.columns),
+)
+
 #: A local file whose bytes were hashed. It is not read again while its identity is the same.
 known_file = Table(
     "known_file",
@@ -612,16 +620,20 @@ rollout = Table(
     Column("model_id", Integer, ForeignKey("model.id"), nullable=False),
     #: 0 to 1, of all products or keys
     Column("share", Double, nullable=False),
+    #: the further column of entries that names their product; the key of an entry without it stands for the product
+    Column("product", String(200)),
     Column("since", Double, nullable=False),
 )
 
 #: Which version the catalog shows instead of another one, for images that have a result of both: a promotion or a
-#: rollback changes this table and no row of `catalog_entry`.
+#: rollback changes this table and no row of `catalog_entry`. A version may stand for itself, to say since when.
 shown_instead = Table(
     "shown_instead",
     metadata,
     Column("model_id", Integer, ForeignKey("model.id"), primary_key=True),
     Column("shown_id", Integer, ForeignKey("model.id"), nullable=False),
+    #: when a promotion, a rollback or a change of a canary last changed what is shown of this version
+    Column("since", Double, nullable=False),
 )
 
 #: An entry of a run that a canary tagged, too, and that shows its result instead of that of the run's own version.
@@ -632,6 +644,8 @@ canary_entry = Table(
     Column("position", Integer, primary_key=True, autoincrement=False),
     #: the canary
     Column("model_id", Integer, primary_key=True, autoincrement=False),
+    #: where its product lies among all, 0 to 1: it is in every share above that
+    Column("point", Double, nullable=False),
 )
 
 #: What a person or a job did to runs and models. Rows are only added. See `tagmill.db.audit`.

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tagmill.db import picture_views, rle_code, run_views
+from tagmill.db import picture_views, rle_code, run_views, shown_views
 from tagmill.db.schema import LABELS
 
 #: every view, in the order in which they can be dropped
@@ -18,6 +18,7 @@ VIEWS = (
     "catalog_changes",
     "catalog_masks",
     "catalog_labels",
+    *shown_views.SHOWN_VIEWS,
     "run_image",
     "run_cost",
     "tagged_entry",
@@ -55,7 +56,7 @@ _TAGGED_AT = """
 """
 _LABELS = """
 SELECT {shown}, found.rank, label_name.name AS label, found.score, {tagged_at}
-FROM catalog_entry AS shown
+FROM shown_entry AS shown
 JOIN model ON model.id = shown.model_id
 JOIN {labels} AS found ON found.image_id = shown.image_id AND found.model_id = shown.model_id
 JOIN label_name ON label_name.id = found.label_id
@@ -65,7 +66,7 @@ CREATE VIEW catalog_masks AS
 SELECT {shown}, label_name.name AS label, found.score, found.area_share,
     found.box_left, found.box_top, found.box_right, found.box_bottom, {rle} AS rle, found.height, found.width,
     {tagged_at}
-FROM catalog_entry AS shown
+FROM shown_entry AS shown
 JOIN model ON model.id = shown.model_id
 JOIN result_mask AS found ON found.image_id = shown.image_id AND found.model_id = shown.model_id
 JOIN label_name ON label_name.id = found.label_id
@@ -73,7 +74,7 @@ JOIN label_name ON label_name.id = found.label_id
 _CHANGES = """
 CREATE VIEW catalog_changes AS
 SELECT shown.image_key, model.name AS model, model.version, shown.run_id, shown.changed_at
-FROM catalog_entry AS shown
+FROM shown_change AS shown
 JOIN model ON model.id = shown.model_id
 """
 # For joins; `tagmill similar` reads the table, whose index an order by this column can use, too.
@@ -81,7 +82,7 @@ _EMBEDDINGS = """
 CREATE VIEW catalog_embeddings AS
 SELECT shown.image_key, shown.run_id, model.name AS model, model.version, model.id AS model_id, found.image_id,
     found.vector AS embedding
-FROM catalog_entry AS shown
+FROM shown_entry AS shown
 JOIN model ON model.id = shown.model_id
 JOIN embedding AS found ON found.image_id = shown.image_id AND found.model_id = shown.model_id
 """
@@ -219,6 +220,7 @@ def create_statements(dialect: str) -> Iterator[str]:
         # SQLite looks a part up by its index only if the UNION ALL is the outermost.
         labels = " UNION ALL ".join(_LABELS.format(labels=f"({part})", **words) for part in parts)
     yield _RESULT_LABEL.format(parts=" UNION ALL ".join(parts))
+    yield from shown_views.create_statements()
     yield f"CREATE VIEW catalog_labels AS {labels}"
     yield _MASKS.format(rle="tagmill_rle(found.rle)" if postgresql else "found.rle", **words)
     yield _CHANGES

@@ -30,6 +30,7 @@ from tagmill.db.migrations.compact.prepare import Pace, Progress
 from tagmill.db.picture_views import PICTURE_VIEWS
 from tagmill.db.run_views import RUN_VIEWS
 from tagmill.db.schema import metadata
+from tagmill.db.shown_views import SHOWN_VIEWS
 from tagmill.db.views import create_statements
 from tagmill.errors import ConfigurationError, DatabaseRefusedError
 from tagmill.ledger import catalog
@@ -552,7 +553,8 @@ def test_a_sqlite_file_in_a_read_only_folder_is_refused_with_the_reason(
 def back_to_0006(connection: Connection) -> None:
     """Take from the schema what 0007 to 0009 added."""
     added = ("run_image", "run_cost", "run_drift", "catalog_embeddings", "catalog_duplicates", "run_duplicates")
-    for view in (*PICTURE_VIEWS, *RUN_VIEWS, "model_production", "audit_log", *added):
+    shown = ("catalog_changes", "catalog_masks", "catalog_labels")
+    for view in (*PICTURE_VIEWS, *RUN_VIEWS, "model_production", "audit_log", *added, *shown, *SHOWN_VIEWS):
         connection.execute(text(f"DROP VIEW {view}"))
     for table in (
         "rollout",
@@ -587,7 +589,11 @@ def back_to_0006(connection: Connection) -> None:
         connection.execute(text(f"CREATE INDEX ix_batch_queue_{name} ON batch (queue, {name}) WHERE {where}"))
     for name in ("requests", "not_modified", "bytes_fetched", "cpu_seconds", "gpu_seconds", "waits", "priority"):
         connection.execute(text(f"ALTER TABLE batch DROP COLUMN {name}"))
-    run_image = list(create_statements(connection.dialect.name))[-1]
+    statements = list(create_statements(connection.dialect.name))
+    for statement in statements:
+        if any(f"CREATE VIEW {view}" in statement for view in shown):
+            connection.exec_driver_sql(re.sub("FROM shown_(entry|change) AS", "FROM catalog_entry AS", statement))
+    run_image = statements[-1]
     connection.exec_driver_sql(re.sub(r", entry\.extra(::json)? AS extra", "", run_image))
     connection.execute(text("UPDATE alembic_version SET version_num = '0006'"))
 

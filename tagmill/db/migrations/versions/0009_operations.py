@@ -32,6 +32,7 @@ def _create_rollouts() -> None:
         sa.Column("kind", sa.String(10), nullable=False),
         sa.Column("model_id", sa.Integer(), nullable=False),
         sa.Column("share", sa.Double(), nullable=False),
+        sa.Column("product", sa.String(200)),
         sa.Column("since", sa.Double(), nullable=False),
         sa.ForeignKeyConstraint(["model_id"], ["model.id"], name=op.f("fk_rollout_model_id")),
         sa.PrimaryKeyConstraint("name_id", "kind", name=op.f("pk_rollout")),
@@ -40,6 +41,7 @@ def _create_rollouts() -> None:
         "shown_instead",
         sa.Column("model_id", sa.Integer(), nullable=False),
         sa.Column("shown_id", sa.Integer(), nullable=False),
+        sa.Column("since", sa.Double(), nullable=False),
         sa.ForeignKeyConstraint(["model_id"], ["model.id"], name=op.f("fk_shown_instead_model_id")),
         sa.ForeignKeyConstraint(["shown_id"], ["model.id"], name=op.f("fk_shown_instead_shown_id")),
         sa.PrimaryKeyConstraint("model_id", name=op.f("pk_shown_instead")),
@@ -49,6 +51,7 @@ def _create_rollouts() -> None:
         sa.Column("run_id", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("position", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("model_id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("point", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("run_id", "position", "model_id", name=op.f("pk_canary_entry")),
     )
 
