@@ -14,7 +14,7 @@ from tagmill.ledger.runs.rerun import Chooser, Rerun
 from tagmill.ledger.runs.submissions import SubmittedBefore, check_id, find_submission, require_same
 from tagmill.measuring import Measuring
 from tagmill.priority import Priority
-from tagmill.registry.models import Model, resolve_bundle
+from tagmill.registry.models import Model, resolve_for_run
 from tagmill.tracing import Tracing
 
 
@@ -60,12 +60,16 @@ class Targets:
 
     models: tuple[Model, ...]
     roots: tuple[Path | str, ...]
+    #: those of the models that were named without a version: their shadows and canaries run beside them
+    following: tuple[Model, ...] = ()
 
 
 def find_targets(engine: Engine, wanted: Submission) -> Targets:
     """Look the models and sources up. Raise InputError if there is no such model, or no such source."""
-    models = {found.sha256: found for found in (resolve_bundle(engine, name) for name in wanted.models)}
-    return Targets(tuple(models.values()), (*roots_of(wanted.sources, wanted.read), *wanted.allow_roots))
+    named = {name: resolve_for_run(engine, name) for name in wanted.models}
+    models = {found.sha256: found for found in named.values()}
+    following = tuple(found for name, found in named.items() if "@" not in name)
+    return Targets(tuple(models.values()), (*roots_of(wanted.sources, wanted.read), *wanted.allow_roots), following)
 
 
 def write_run(
@@ -111,5 +115,6 @@ def _write_new(engine: Engine, wanted: Submission, targets: Targets, queue: str,
         measuring=wanted.measure,
         submission=wanted.id,
         traceparent=Tracing.traceparent,
+        following=targets.following,
     )
     return WrittenRun(run_id, skipped, chooser.left_out, chooser.reason() if chooser.left_out else "")

@@ -159,6 +159,16 @@ class Spent:
 
 
 @dataclass(frozen=True)
+class CanaryRow:
+    """An entry that shows the result of a canary."""
+
+    position: int
+    model_id: int
+    #: where its product lies among all, 0 to 1
+    point: float
+
+
+@dataclass(frozen=True)
 class BatchResult:
     """Everything that one transaction writes for a batch."""
 
@@ -169,6 +179,7 @@ class BatchResult:
     urls: list[SeenUrl] = field(default_factory=list)
     spent: Spent = Spent()
     pictures: list[PictureRow] = field(default_factory=list)
+    canaries: list[CanaryRow] = field(default_factory=list)
 
 
 class Entry(NamedTuple):

@@ -38,6 +38,7 @@ from worker.pipeline.known_urls import recall_urls, remember_urls
 from worker.pipeline.measure import measure_images, specs_of
 from worker.pipeline.repeated import take_first_outcomes
 from worker.pipeline.tagger import Tagger
+from worker.pipeline.trials import BatchTrials, TrialSessions
 from worker.sources.terms import Terms
 from worker.spending import Spending
 from worker.supervision.draining import Draining
@@ -96,6 +97,7 @@ class BatchProcessor:
         self._ledger = Ledger(self._engine, hooks.services)
         self._health = hooks.unfit and Health(settings, self._ledger.call, hooks.unfit, self._loaded)
         self._heartbeat = Heartbeat(self._engine, settings.lease_seconds, hooks.services)
+        self._trials = TrialSessions(tagger.sessions.get)
         self._quarantine = Quarantine(settings, tagger.sessions.files)
         tagger.pools.limiter.failed = partial(self._not_granted, hooks.services)
         self._watchdog = Watchdog(
@@ -150,6 +152,10 @@ class BatchProcessor:
                 return self._wait(claimed)
             unchanged_files = None if refetch else partial(ledger.unchanged_files, models, measuring=measuring)
             images = skip_unchanged(images, source.state, pools.decode, unchanged_files)
+            tried = claimed.trials and not claimed.suspect
+            trials = BatchTrials(claimed.trials, self._trials, ledger.known_inferences) if tried else None
+            if trials:
+                trials.read_again(images)
             if claimed.suspect:
                 images = self._quarantine.tag(claimed, images, terms)
             elif not all(image.unchanged for image in images):
@@ -157,8 +163,12 @@ class BatchProcessor:
                 if remote:
                     known_urls = partial(ledger.known_urls, models, measuring=measuring)
                     images = recall_urls(images, known_urls, refetch=refetch)
+                    if trials:
+                        trials.read_again(images)
                 images = fetch_images(images, source, pools.decode, pools.fetch, pools.stores, terms)
                 stages["fetch"] = time.perf_counter() - started
+                if trials:
+                    trials.keep_unread(images)
                 if not all(image.unchanged for image in images):  # else no bundle needs to be loaded
                     sessions = [tagger.sessions.get(sha256) for sha256 in models]
                     images = remember_urls(images) if remote else images
@@ -167,9 +177,13 @@ class BatchProcessor:
                     measured = partial(ledger.measured_images, measuring) if measuring else None
                     images = skip_known(images, sessions, partial(ledger.known_inferences, models), measured)
                     loaded = time.perf_counter()
+                    if trials:
+                        trials.add(images)
                     images = decode_images(images, fetch, tagger.decode_limits, pools.decode, tagger.decoder, specs)
                     decoded = time.perf_counter()
                     images = infer_images(images, sessions, pools.infer)
+                    if trials:
+                        trials.infer(images, pools.infer)
                     if any(image.facts for image in images):  # else all results were known
                         stages |= {"decode": decoded - loaded, "infer": time.perf_counter() - decoded}
                     if measuring:
@@ -181,6 +195,8 @@ class BatchProcessor:
             traffic = terms.traffic
             spent = Spent(traffic.requests, traffic.not_modified, traffic.bytes_fetched, *taken())
             result = to_result([*images, *repeated], spent)
+            if trials:
+                result.canaries.extend(trials.shown([*images, *repeated]))
             began_writing = time.perf_counter()
             written = ledger.complete(claimed, result, self.name)
             if self._metrics:

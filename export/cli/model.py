@@ -1,4 +1,4 @@
-"""`tagmill model`: register bundles and choose the one in production."""
+"""`tagmill model`: register bundles, and bring versions into production."""
 
 import json
 import tempfile
@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.table import Table
 from sqlalchemy import Engine
 
+from export.cli import model_rollout
 from export.cli.model_import import import_command
 from export.cli.model_promote import promote_command
 from export.cli.model_publish import publish_command
@@ -20,8 +22,9 @@ from tagmill.bundles.metadata import check_name
 from tagmill.cli.console import open_console
 from tagmill.cli.param_types import AS_JSON, DEVICE
 from tagmill.db.migrate import open_database
-from tagmill.registry.models import list_models, models_by_sha256, register, resolve, resolve_bundle
+from tagmill.registry.models import Model, list_models, models_by_sha256, register, resolve, resolve_bundle
 from tagmill.registry.open_store import open_store
+from tagmill.registry.rollout.running import Rollout, running_rollouts
 from tagmill.settings import load_settings
 from tagmill.text import normalize
 from worker.inference.session import Session
@@ -30,7 +33,7 @@ from worker.inference.session_cache import SessionCache
 
 @click.group()
 def model() -> None:
-    """Register bundles and choose the one in production."""
+    """Register bundles, and bring versions into production."""
 
 
 @model.command("add")
@@ -62,13 +65,18 @@ def add(bundle: Path, name: str | None) -> None:
 @AS_JSON
 def list_command(as_json: bool) -> None:
     """Show every registered model, the newest version of each name first."""
-    models = list_models(_open())
+    engine = _open()
+    models = list_models(engine)
+    tried = {found.model_id: found for found in running_rollouts(engine)}
     if as_json:
-        click.echo(json.dumps([asdict(found) for found in models]))
+        rows = [asdict(found) | {"rollout": _rollout_values(tried.get(found.id))} for found in models]
+        click.echo(json.dumps(rows))
         return
     table = Table("model", "task", "labels", "stage", "sha256")
     for found in models:
-        table.add_row(found.title, found.task, str(len(found.labels)), found.stage, found.sha256[:12])
+        table.add_row(
+            found.title, found.task, str(len(found.labels)), _stage(found, tried.get(found.id)), found.sha256[:12]
+        )
     open_console().print(table if models else "no model is registered; see `tagmill model add`")
 
 
@@ -94,8 +102,19 @@ def verify(wanted: str, device: str | None) -> None:
     click.echo(f"{found.title}: the file is the registered one; on {session.provider} {samples}")
 
 
-for command in (import_command, diff_command, promote_command, publish_command):
+for command in (import_command, diff_command, promote_command, publish_command, *model_rollout.COMMANDS):
     model.add_command(command)
+
+
+def _stage(found: Model, tried: Rollout | None) -> str:
+    """Return the stage of a version for people: with the share on which it is tried."""
+    return found.stage if tried is None else f"{tried.kind} {model_rollout.percent(tried.share)}"
+
+
+def _rollout_values(tried: Rollout | None) -> dict[str, Any] | None:
+    if tried is None:
+        return None
+    return {"kind": tried.kind, "share": tried.share, "product": tried.product, "since": tried.since}
 
 
 @contextmanager

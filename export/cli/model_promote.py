@@ -36,7 +36,8 @@ def promote_command(
     from export.promotion.check import check_gates, version_in_production
     from export.promotion.gate import GateFailedError, GateStatus
     from tagmill.db.migrate import open_database
-    from tagmill.registry.models import promote, resolve
+    from tagmill.registry.models import require_usable, resolve
+    from tagmill.registry.rollout.production import promote
     from tagmill.settings import load_settings
     from training.annotations.torchvision_datasets import resolve_test_folders
 
@@ -44,7 +45,7 @@ def promote_command(
         raise InputError("--force needs --reason TEXT: it is in the audit log beside what was overridden")
     settings = load_settings(device=device)
     engine = open_database(settings.database_url)
-    chosen = resolve(engine, wanted)
+    chosen = require_usable(resolve(engine, wanted))
     production = version_in_production(engine, chosen.name)
     if production == chosen:
         click.echo(f"{chosen.title} is in production already")
@@ -60,5 +61,5 @@ def promote_command(
             "--force --reason TEXT"
         )
     found = {gate.name: gate.to_json() for gate in gates}
-    promote(engine, chosen.title, reason, {"gates": found} | ({"overridden": overridden} if overridden else {}))
-    click.echo(f"{chosen.title} is in production")
+    details = {"gates": found} | ({"overridden": overridden} if overridden else {})
+    click.echo(promote(engine, chosen.title, reason, details).text)

@@ -39,7 +39,7 @@ from tagmill.ledger.runs.progress import RunProgress, run_progress
 from tagmill.ledger.runs.rerun import Rerun
 from tagmill.measuring import Measuring
 from tagmill.priority import Priority
-from tagmill.registry.models import resolve_bundle
+from tagmill.registry.models import resolve_for_run
 from tagmill.settings import Settings, load_settings
 from tagmill.text import legible
 
@@ -203,7 +203,7 @@ def _check_models(models: tuple[str, ...]) -> None:
     try:
         engine = _existing_database()
         for wanted in models:
-            resolve_bundle(engine, wanted)
+            resolve_for_run(engine, wanted)
     except (ConfigurationError, ServiceDown, SQLAlchemyError) as error:
         click.echo(f"the models were not checked: {first_line(error)}", err=True)
 

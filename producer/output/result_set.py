@@ -13,7 +13,7 @@ from producer.output.model_names import unique_names
 from producer.output.query import ResultQuery, names_model, since_run, since_time
 from producer.output.read import texts
 from producer.output.read.catalog import read_catalog
-from producer.output.read.models import catalog_models, run_created_at, run_models, sorted_models
+from producer.output.read.models import canary_models, catalog_models, run_created_at, run_models, sorted_models
 from producer.output.read.runs import read_failures, read_results
 from tagmill.db.connection import database_time
 from tagmill.errors import InputError
@@ -98,6 +98,7 @@ def _named_models(
     of_run = {run: run_models(engine, run) for run in runs}
     if runs:
         compared = {found.name for models in of_run.values() for found in models if _count(models, found.name) > 1}
+        of_run = {run: [*models, *canary_models(engine, run)] for run, models in of_run.items()}
         known = sorted_models({found.sha256: found for models in of_run.values() for found in models}.values())
     else:
         known, compared = catalog_models(engine)

@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 
 from producer.output.image_result import ImageResult
 from producer.output.model_names import unique_names
-from producer.output.read.models import run_models
+from producer.output.read.models import canary_models, run_models
 from producer.output.read.runs import read_results
 from producer.report.drift import drift_values
 from producer.report.duplicates import duplicate_values
@@ -62,7 +62,7 @@ def write_report(
     engine: Engine, run_id: int, out: Path, settings: Settings, options: ReportOptions, bar: Bar
 ) -> Report:
     """Read the run twice, page by page: for the figures, and for the images that are shown. Write the page to `out`."""
-    models = run_models(engine, run_id)
+    models = [*run_models(engine, run_id), *canary_models(engine, run_id)]
     names = unique_names(models)
     progress = run_progress(engine, run_id)
     drift = drift_values(engine, run_id, options.reference)

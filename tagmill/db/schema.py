@@ -126,7 +126,8 @@ run = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("source", Text, nullable=False),
-    #: batch_size, and roots: the folders and prefixes of object stores that workers may read for this run
+    #: batch_size, and roots: the folders and prefixes of object stores that workers may read for this run; following:
+    #: the models that were named without a version
     Column("parameters", JSON, nullable=False),
     #: the queue of its messages; each run of `tagmill tag` has a separate one, which no worker serves
     Column("queue", String(100), nullable=False),
@@ -536,13 +537,16 @@ catalog_entry = Table(
     _partial("image_key", where="place > 0"),
 )
 
-#: The view over `catalog_entry` that people's views and results read: with the version that is shown, see
-#: `tagmill.db.shown_views`.
-shown_entry = Table(
-    "shown_entry",
-    MetaData(),
-    *(Column(found.name, found.type) for found in catalog_entry.columns),
-)
+
+def _shown(view: str) -> Table:
+    """Return a view over `catalog_entry`, with its columns: see `tagmill.db.shown_views`."""
+    return Table(view, MetaData(), *(Column(found.name, found.type) for found in catalog_entry.columns))
+
+
+#: `catalog_entry` with the version that is shown: what people's views and results read.
+shown_entry = _shown("shown_entry")
+#: The same for those who ask what changed since a time.
+shown_change = _shown("shown_change")
 
 #: A local file whose bytes were hashed. It is not read again while its identity is the same.
 known_file = Table(

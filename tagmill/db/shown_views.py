@@ -1,8 +1,8 @@
 """The SQL of the views that say which version of a model the catalog shows for a key.
 
-A row of `catalog_entry` has the version that tagged its key last. `shown_instead` may name another one, after a promotion
-or a rollback: that is shown if the image has a result of it. Two exceptions: a key of which a run showed two versions
-keeps both, and an entry that a running canary tagged keeps the canary's while it is in its share.
+A row of `catalog_entry` has the version that tagged its key last. After a promotion or a rollback, `shown_instead` may
+name another one: that is shown if the image has a result of it. Two exceptions: a key of which a run showed two
+versions keeps both, and an entry that a running canary tagged keeps the canary's while it is in its share.
 
 Nothing is looked up while `shown_instead` is empty. Otherwise each row costs a lookup in it, and one of a result if it
 names another version. Only the version and `changed_at` are computed: the other columns are those of the table, so that
@@ -50,8 +50,8 @@ SELECT {_COLUMNS},
     CASE WHEN NOT {_ANY} THEN own.changed_at ELSE coalesce({_SHOWN_SINCE}, own.changed_at) END AS changed_at
 FROM catalog_entry AS own
 """
-# The rows of `shown_entry` in two parts, each with a `changed_at` that is a column of a table: what changed since a time
-# is found by index. The second part is not run at all while `shown_instead` is empty.
+# The rows of `shown_entry` in two parts, each with a `changed_at` that is a column of a table: what changed since a
+# time is found by index. The second part is not run at all while `shown_instead` is empty.
 _SHOWN_CHANGE = f"""
 CREATE VIEW shown_change AS
 SELECT {_COLUMNS}, own.changed_at

@@ -3,7 +3,9 @@
 The transaction that completes a batch (`tagmill.ledger.complete`) writes it, so that readers need no comparison of
 runs. The newest run wins whatever the order in which runs end: a row is replaced only by one of the same or a newer
 run. Two versions of a name in one run are both shown; the newest has place 0, and its row decides which run the key
-shows.
+shows. An entry of a run that a canary tagged, too, has the canary's version (`canary_entry`).
+
+What readers see is the view `shown_entry` over this table: a promotion or a rollback may have it show another version.
 """
 
 import math
@@ -14,7 +16,7 @@ from tagmill.db.any_of import any_of
 from tagmill.db.connection import epoch_now
 from tagmill.db.schema import catalog_entry
 
-#: columns whose values differ within a run
+#: columns whose values differ within a run; with a canary, `model_id` is one, too
 COLUMNS = ("image_key", "position", "image_id")
 #: what a row becomes when a newer run, or the same one again, tagged its key
 REPLACE = """
@@ -45,7 +47,7 @@ _REBUILD = text("""
 INSERT INTO catalog_entry (image_key, name_id, place, run_id, position, image_id, model_id, changed_at)
 SELECT image_key, name_id, place, run_id, position, image_id, model_id, changed_at FROM (
     SELECT entry.image_key, pinned.name_id, pinned.place, entry.run_id, entry.position, tagged.image_id,
-        pinned.model_id, coalesce(same.changed_at, :now) AS changed_at,
+        coalesce(tried.model_id, pinned.model_id) AS model_id, coalesce(same.changed_at, :now) AS changed_at,
         rank() OVER (PARTITION BY entry.image_key, pinned.name_id ORDER BY entry.run_id DESC) AS age
     FROM tagged_entry AS tagged
     JOIN entry ON entry.run_id = tagged.run_id AND entry.position = tagged.position
@@ -54,8 +56,12 @@ SELECT image_key, name_id, place, run_id, position, image_id, model_id, changed_
             row_number() OVER (PARTITION BY run_model.run_id, model.name_id ORDER BY model.version DESC) - 1 AS place
         FROM run_model JOIN model ON model.id = run_model.model_id
     ) AS pinned ON pinned.run_id = entry.run_id
+    LEFT JOIN (
+        SELECT canary_entry.*, model.name_id FROM canary_entry JOIN model ON model.id = canary_entry.model_id
+    ) AS tried ON tried.run_id = entry.run_id AND tried.position = entry.position AND tried.name_id = pinned.name_id
     LEFT JOIN shown_before AS same ON same.image_key = entry.image_key AND same.name_id = pinned.name_id
-        AND same.place = pinned.place AND same.image_id = tagged.image_id AND same.model_id = pinned.model_id
+        AND same.place = pinned.place AND same.image_id = tagged.image_id
+        AND same.model_id = coalesce(tried.model_id, pinned.model_id)
 ) AS found WHERE age = 1
 """)
 

@@ -18,6 +18,7 @@ from tagmill.db.schema import (
     batch,
     batch_failure,
     batch_outcome,
+    canary_entry,
     catalog_entry,
     embedding,
     further_label,
@@ -81,6 +82,7 @@ _MASK = (
 _VECTOR = ("image_id", "model_id", "vector")
 _MAP = ("image_id", "model_id", "height", "width", "levels")
 _FAILURE = ("run_id", "position", "batch_id", "error_code", "error_detail")
+_CANARY = ("run_id", "position", "model_id", "point")
 _COUNT = ("run_id", "batch_id", "error_code", "images")
 
 _NO_LABELS: list[None] = [None] * LABELS
@@ -146,6 +148,8 @@ def complete(engine: Engine, claimed: Claim, result: BatchResult, worker: str) -
         insert_rows(connection, image_failure, _FAILURE, rows.failures)
         insert_rows(connection, batch_failure, _COUNT, rows.failure_counts)
 
+        insert_new(connection, canary_entry, _CANARY, rows.canary_rows)
+
         shown = sorted(
             (at.image_key, at.position, image) for at, image in zip(claimed.images, image_ids, strict=True) if image
         )
@@ -156,9 +160,14 @@ def complete(engine: Engine, claimed: Claim, result: BatchResult, worker: str) -
                 asked = {"run": claimed.run_id, "name": model.name_id, "keys": image_keys}
                 ours = set(connection.execute(catalog.SHOWN_BY, asked).scalars())
                 mine = [row for row in shown if row[0] in ours]
-            same = {"run_id": claimed.run_id, "name_id": model.name_id, "place": model.place, "model_id": model.id}
+            same = {"run_id": claimed.run_id, "name_id": model.name_id, "place": model.place}
             same["changed_at"] = math.ceil(now)
-            upsert_rows(connection, catalog_entry, catalog.COLUMNS, mine, catalog.REPLACE, same)
+            if tried := rows.canaries.get(model.name_id):  # one statement, for rows in the order of their keys
+                columns, of_each = (*catalog.COLUMNS, "model_id"), [(*row, tried.get(row[1], model.id)) for row in mine]
+                upsert_rows(connection, catalog_entry, columns, of_each, catalog.REPLACE, same)
+            else:
+                same["model_id"] = model.id
+                upsert_rows(connection, catalog_entry, catalog.COLUMNS, mine, catalog.REPLACE, same)
         names = sorted({model.name_id for model in claimed.pinned})
         connection.execute(catalog.OLDER_VERSIONS, {"run": claimed.run_id, "names": names, "keys": image_keys})
     return True
@@ -170,6 +179,7 @@ class _Rows:
     def __init__(self, engine: Engine, claimed: Claim, result: BatchResult, worker: str) -> None:
         labels, providers = ids_of(engine, label_name), ids_of(engine, provider)
         models = {found.sha256: found.id for found in claimed.pinned}
+        models |= {trial.rollout.sha256: trial.rollout.model_id for trial in claimed.trials}
         worker_id, batch_id = ids_of(engine, worker_name)[worker], claimed.batch_id
         #: position -> sha256
         self.tagged = {at.position: at.sha256 for at in result.outcomes if not at.error_code and at.sha256}
@@ -199,6 +209,12 @@ class _Rows:
                 ]
         #: what was measured, with numbers for the names of attributes
         self.pictures = [(row, attribute_ids(labels, row)) for row in result.pictures]
+        self.canary_rows = [(claimed.run_id, at.position, at.model_id, at.point) for at in result.canaries]
+        #: name_id -> position -> id of the canary that is shown
+        self.canaries: dict[int, dict[int, int]] = {}
+        name_of = {trial.rollout.model_id: trial.rollout.name_id for trial in claimed.trials}
+        for found in result.canaries:
+            self.canaries.setdefault(name_of[found.model_id], {})[found.position] = found.model_id
         #: the images that need an id
         self.shas = {*self.tagged.values(), *(sha256 for sha256, _ in self.answers)}
         measured = {row.image_sha256 for row in result.pictures} if claimed.measuring else self.shas

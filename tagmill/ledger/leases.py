@@ -3,10 +3,12 @@
 `tagmill.ledger.complete` finishes a claimed batch. `tagmill.ledger.reaper` requeues a batch whose lease has expired.
 """
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import (
     BindParameter,
@@ -31,9 +33,14 @@ from tagmill.fetch_options import FetchOptions
 from tagmill.ledger.attempts import SUSPECT_CRASHES, attempts_left
 from tagmill.ledger.conditions import DUE, QUEUED, RUNNING, update_unlocked
 from tagmill.ledger.repeats.outcomes import first_positions
+from tagmill.ledger.trials import Trial, trials_of
 from tagmill.measuring import Measuring
 from tagmill.outcomes import printable
 from tagmill.records import PendingImage
+from tagmill.registry.rollout.running import ROLLOUTS, Rollout, rollout_of
+
+#: seconds for which a process believes what it read of shadows and canaries
+ROLLOUT_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,8 @@ class PinnedModel:
     name_id: int
     #: 0 for the newest version of its name in the run, 1 and more for the others
     place: int
+    #: whether shadows and canaries of its name run beside it: the run named no version, and has no other one
+    follows: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,6 +96,8 @@ class Claim:
     traceparent: str | None = None
     #: seconds since it was published, or since it was due
     waited: float = 0.0
+    #: shadows and canaries that tag entries of this batch, too
+    trials: tuple[Trial, ...] = ()
     #: sha256 of each of `pinned`
     models: tuple[str, ...] = field(init=False)
     #: the sorted names of `pinned`, as logs and Celery's events show them
@@ -98,6 +109,9 @@ class Claim:
 
 
 _Id = int | BindParameter[Any]
+
+#: engine -> when its shadows and canaries were read last, in monotonic seconds, and they
+_rollouts_read: WeakKeyDictionary[Engine, tuple[float, Sequence[Rollout]]] = WeakKeyDictionary()
 
 # Built once: every batch runs these statements, and building one takes as long as running it.
 _ENTRY = (entry.c.position, entry.c.uri, entry.c.image_key)
@@ -140,15 +154,31 @@ def claim(engine: Engine, run_id: int, batch_id: int, queue: str, lease: Lease) 
     images = tuple(PendingImage(*one) for one in found)
     repeated = _repeated(engine, run_id, images) if has_repeats else {}
     suspect = row.crashes >= SUSPECT_CRASHES
+    rollouts = [found for found in _rollouts(engine) if any(_follows(one, found) for one in pinned)]
+    trials = trials_of(engine, run_id, images, rollouts) if rollouts else ()
     return Claim(
         *(batch_id, run_id, lease.token, row.attempts, suspect, images, pinned, roots),
-        *(has_repeats, repeated, row.waits, fetching, measuring, traceparent, row.started_at - _queued_at(row)),
+        *(has_repeats, repeated, row.waits, fetching, measuring, traceparent, row.started_at - _queued_at(row), trials),
     )
 
 
 def _queued_at(row: Any) -> float:
     """Return since when a claimed batch waited; one of a worker that died and was not published again did not wait."""
     return float(row.published_at or row.not_before or row.started_at)
+
+
+def _follows(pinned: PinnedModel, rollout: Rollout) -> bool:
+    return pinned.follows and pinned.name_id == rollout.name_id and pinned.id != rollout.model_id
+
+
+def _rollouts(engine: Engine) -> Sequence[Rollout]:
+    """Return the shadows and canaries that run, as of some seconds ago at most."""
+    read_at, found = _rollouts_read.get(engine, (0.0, ()))
+    if not read_at or time.monotonic() - read_at > ROLLOUT_SECONDS:
+        with reading(engine, snapshot=False) as connection:
+            found = tuple(map(rollout_of, connection.execute(ROLLOUTS)))
+        _rollouts_read[engine] = (time.monotonic(), found)
+    return found
 
 
 def _repeated(engine: Engine, run_id: int, images: Iterable[PendingImage]) -> dict[int, int]:
@@ -167,12 +197,16 @@ def _pinned(
         rows = connection.execute(_PINNED, {"run": run_id}).all()
     versions = [(row.name_id, row.version) for row in rows]
     places = [sum(1 for name, version in versions if name == row.name_id and version > row.version) for row in rows]
+    parameters = rows[0].parameters
+    following, names = parameters.get("following", ()), [name for name, _ in versions]
     pinned = tuple(
-        PinnedModel(row.id, f"{row.name}@{row.version}", row.sha256, row.name_id, place)
+        PinnedModel(
+            *(row.id, f"{row.name}@{row.version}", row.sha256, row.name_id, place),
+            follows=row.id in following and names.count(row.name_id) == 1,
+        )
         for row, place in zip(rows, places, strict=True)
     )
     ordered = tuple(sorted(pinned, key=lambda found: (found.name_id, found.place)))
-    parameters = rows[0].parameters
     repeats, fetching = bool(parameters.get("repeats")), FetchOptions.from_json(parameters)
     measuring = Measuring.from_json(parameters) if "measure" in parameters else None
     return ordered, tuple(parameters["roots"]), repeats, fetching, measuring, parameters.get("traceparent")

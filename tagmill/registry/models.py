@@ -1,8 +1,12 @@
-"""The registered models in SQL: add, find, promote and list them."""
+"""The registered models in SQL: add, find and list them.
+
+`tagmill.registry.rollout` brings versions into production.
+"""
 
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
@@ -15,13 +19,22 @@ from tagmill.db.schema import label_name, model
 from tagmill.errors import InputError, ServiceDown
 from tagmill.text import normalize
 
-CANDIDATE = "candidate"
-PRODUCTION = "production"
 #: key in the spec of a label set, with NAME@VERSION of the model whose embeddings it labels
 LABEL_SET = "label_set"
 
 #: Attempts to insert the next version of a name. When processes register at the same time, one succeeds per attempt.
 _MAX_TRIES = 100
+
+
+class Stage(StrEnum):
+    """The values of `model.stage`."""
+
+    #: NAME alone does not mean it while another version is in production
+    CANDIDATE = "candidate"
+    #: the version that NAME alone means, and that the catalog shows
+    PRODUCTION = "production"
+    #: no new run uses it
+    RETIRED = "retired"
 
 
 @dataclass(frozen=True)
@@ -36,7 +49,7 @@ class Model:
     labels: tuple[str, ...]
     spec: dict[str, Any]
     metrics: dict[str, Any]
-    stage: str
+    stage: Stage
 
     @property
     def title(self) -> str:
@@ -88,7 +101,10 @@ def add_version(
 
 
 def resolve(engine: Engine, wanted: str) -> Model:
-    """Return the model NAME@VERSION. NAME alone is the version in production, else the newest. Raises InputError."""
+    """Return the model NAME@VERSION. NAME alone is the version in production, else the newest that is not retired.
+
+    Raises InputError.
+    """
     name, at, version = wanted.partition("@")
     if at and not (version.isdecimal() and len(version) < 10):
         raise InputError(f"model {wanted}: the version after @ must be a number")
@@ -98,7 +114,8 @@ def resolve(engine: Engine, wanted: str) -> Model:
         if at:
             found = _select_newest(connection, named & (model.c.version == int(version)))
         else:
-            found = _select_newest(connection, named & (model.c.stage == PRODUCTION))
+            found = _select_newest(connection, named & (model.c.stage == Stage.PRODUCTION))
+            found = found or _select_newest(connection, named & (model.c.stage != Stage.RETIRED))
             found = found or _select_newest(connection, named)
         known = connection.execute(select(model.c.name).distinct().order_by(model.c.name)).scalars().all()
     if found is None:
@@ -118,18 +135,19 @@ def resolve_bundle(engine: Engine, wanted: str) -> Model:
     return found
 
 
-def promote(engine: Engine, wanted: str, reason: str | None = None, details: Mapping[str, Any] | None = None) -> Model:
-    """Put NAME@VERSION into production; the previous version becomes a candidate. The audit log says why and how."""
-    chosen = resolve(engine, wanted)
-    with engine.begin() as connection:
-        of_name = select(model.c.id, model.c.name_id, model.c.stage).where(model.c.name == chosen.name)
-        versions = connection.execute(of_name.with_for_update()).all()
-        before = next((found.id for found in versions if found.stage == PRODUCTION), None)
-        ids = {"name_id": versions[0].name_id, "from_id": before, "to_id": chosen.id}
-        record(connection, Action.PROMOTE, reason=reason, details=details, **ids)
-        connection.execute(update(model).where(model.c.name == chosen.name).values(stage=CANDIDATE))
-        connection.execute(update(model).where(model.c.sha256 == chosen.sha256).values(stage=PRODUCTION))
-    return resolve(engine, chosen.title)
+def resolve_for_run(engine: Engine, wanted: str) -> Model:
+    """Return the model that `resolve_bundle` returns, for a new run. Raise InputError also for a retired version."""
+    return require_usable(resolve_bundle(engine, wanted))
+
+
+def require_usable(found: Model) -> Model:
+    """Return a model. Raise InputError for a retired version."""
+    if found.stage is Stage.RETIRED:
+        raise InputError(
+            f"{found.title} is retired. Name another version, or take that back with: "
+            f"tagmill model retire {found.title} --undo"
+        )
+    return found
 
 
 def list_models(engine: Engine) -> list[Model]:
@@ -171,7 +189,7 @@ def _insert(connection: Connection, spec: BundleSpec, sha256: str, name: str, fu
             **further,
         },
         "metrics": spec.metrics,
-        "stage": CANDIDATE,
+        "stage": Stage.CANDIDATE,
     }
     first = select(func.min(model.c.id)).where(model.c.name == name).scalar_subquery()
     # The first model of a name stands for the name: it gets its own id.
@@ -200,5 +218,5 @@ def _model(row: Any) -> Model:
         tuple(map(normalize, row.labels)),
         row.spec,
         row.metrics,
-        row.stage,
+        Stage(row.stage),
     )

@@ -3,7 +3,7 @@
 from sqlalchemy import Engine
 
 from tagmill.errors import InputError
-from tagmill.registry.models import PRODUCTION, Model, list_models, resolve
+from tagmill.registry.models import Model, Stage, list_models, resolve
 
 
 def width_of(model: Model) -> int:
@@ -24,12 +24,12 @@ def embedding_model(engine: Engine, wanted: str | None = None) -> Model:
         return found
     by_name: dict[str, list[Model]] = {}
     for found in list_models(engine):  # the newest version of a name first
-        if width_of(found):
+        if width_of(found) and found.stage is not Stage.RETIRED:
             by_name.setdefault(found.name, []).append(found)
     if len(by_name) != 1:
         raise InputError(f"name a model with --model; {_advice(engine)}" if by_name else _advice(engine))
     (versions,) = by_name.values()
-    return next((found for found in versions if found.stage == PRODUCTION), versions[0])
+    return next((found for found in versions if found.stage is Stage.PRODUCTION), versions[0])
 
 
 def _advice(engine: Engine) -> str:

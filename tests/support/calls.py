@@ -32,6 +32,7 @@ from tagmill.priority import Priority
 from tagmill.records import BatchResult, Entry, ImageRow, InferenceRow, Mask, Outcome, SeenFile, SeenUrl
 from tagmill.registry import models as registry
 from tagmill.registry.models import Model
+from tagmill.registry.rollout.production import promote
 
 Call = Callable[[], object]
 
@@ -213,7 +214,7 @@ def commanding(catalog: Catalog) -> Iterator[tuple[str, Call]]:
     again = [Entry(f"sku-{number:09d}", f"/pictures/{number}.jpg") for number in range(1, 65)]
     yield "rerun failed", lambda: choose(engine, Rerun.FAILED, model, again)
     yield "resolve", lambda: registry.resolve(engine, "shirts")
-    yield "promote", lambda: registry.promote(engine, "shirts@1")
+    yield "promote", lambda: promote(engine, "shirts@1")
     yield "list_models", lambda: registry.list_models(engine)
     yield "models_by_sha256", lambda: registry.models_by_sha256(engine, [model.sha256])
 

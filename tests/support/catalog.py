@@ -33,6 +33,8 @@ class CatalogRun:
     models: Sequence[Model]
     #: image_key -> bytes of the images that were tagged
     tagged: dict[str, str] = field(default_factory=dict)
+    #: bytes that its models answered
+    answered: set[str] = field(default_factory=set)
 
 
 def new_version(engine: Engine, name: str) -> Model:
@@ -78,6 +80,7 @@ def finish(engine: Engine, run: CatalogRun, claimed: Claim, contents: Contents) 
         for model in run.models
     ]
     assert complete(engine, claimed, BatchResult(outcomes, facts, results), "worker")
+    run.answered |= words
     run.tagged |= {image.image_key: one for image in claimed.images if (one := found[image.position]) is not None}
 
 
@@ -99,18 +102,29 @@ def mask(words: str, model: Model) -> Mask:
     return Mask(answer(words, model), "00", 8, 8, 0.25, (0.0, 0.0, 4.0, 4.0), 0.9)
 
 
-def expected(runs: Iterable[CatalogRun]) -> list[Shown]:
-    """Return what the views must show: for each key and name of a model, the newest run that tagged the key."""
+def expected(runs: Iterable[CatalogRun], instead: Mapping[int, Model] | None = None) -> list[Shown]:
+    """Return what the views must show: for each key and name of a model, the newest run that tagged the key.
+
+    `instead` are the versions that are shown instead of others, by id, if the image has a result of them.
+    """
+    runs = list(runs)
+    answered = {(words, model.id) for run in runs for words in run.answered for model in run.models}
+
+    def version(run: CatalogRun, model: Model, words: str) -> Model:
+        alone = sum(model.name == other.name for other in run.models) == 1
+        other = (instead or {}).get(model.id, model)
+        return other if alone and (words, other.id) in answered else model
+
     newest: dict[tuple[str, str], CatalogRun] = {}
     for run in sorted(runs, key=lambda found: found.id):
         newest |= {(key, model.name): run for key in run.tagged for model in run.models}
     rows = []
     for (key, name), run in newest.items():
         words = run.tagged[key]
+        found = [version(run, model, words) for model in run.models if model.name == name]
         rows += [
             (key, f"/shop/{key}.jpg", run.id, digest(words), name, model.version, answer(words, model))
-            for model in run.models
-            if model.name == name
+            for model in found
         ]
     return sorted(rows)
 

@@ -38,6 +38,8 @@ class Shop:
         """`unfit` is called if the worker cannot work; by default nothing looks after that. `more` are settings."""
         self.engine = engine
         self.folder = folder
+        #: whether runs name the model without a version
+        self.named_alone = True
         url = engine.url.render_as_string(hide_password=False)
         store = self.folder.parent / "models"
         base: dict[str, Any] = {"database_url": url, "model_store": store, "allow_private_hosts": True}
@@ -46,18 +48,18 @@ class Shop:
         hooks = ProcessHooks(Services(), lambda reason: None, supervised=False, unfit=unfit, metrics=metrics)
         self.batches = BatchProcessor(self.settings, build_tagger(self.settings, open_store(self.settings)), hooks)
 
-    def register(self, bundle: Path) -> Model:
+    def register(self, bundle: Path, name: str | None = None) -> Model:
         """Register a bundle; `model` is what runs are tagged with."""
         session = Session(bundle, "cpu", 1)
         spec: BundleSpec = session.spec
         open_store(self.settings).add(bundle, sha256_of(bundle))
-        return register(self.engine, spec, session.sha256)
+        return register(self.engine, spec, session.sha256, name)
 
     def tag(self, entries: list[Entry] | None = None, *roots: str, fetching: FetchOptions = FETCH_ALL) -> RunProgress:
         """Run the folder, or these entries, through the worker in batches of 64. `roots` may be read, too."""
         given = list(open_sources([str(self.folder)])) if entries is None else entries
         run = (self.engine, "test", given, [self.model], [self.folder, *roots], 64, "tagmill")
-        run_id = create_run(*run, fetching=fetching)
+        run_id = create_run(*run, fetching=fetching, following=[self.model] if self.named_alone else ())
         with self.engine.connect() as connection:
             ids = connection.execute(text(f"SELECT id FROM batch WHERE run_id = {run_id} ORDER BY seq")).scalars().all()
         for batch_id in ids:

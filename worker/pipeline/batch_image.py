@@ -46,6 +46,8 @@ class BatchImage:
     remember: bool = False
     #: sessions whose result for these bytes is missing
     missing: Sequence[Session] = ()
+    #: sessions of shadows and canaries whose result is missing: what goes wrong with one does not fail the image
+    tried: Sequence[Session] = ()
     #: an earlier image of the batch with the same bytes, whose outcome this one gets
     twin: "BatchImage | None" = None
     #: its size and format, once it is decoded

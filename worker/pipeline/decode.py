@@ -35,11 +35,11 @@ def decode_images(
     Measures are made on the preprocessings in `measured`, each with the side that decoding it must not shrink below.
     These hold uint8 [height, width, 3] per distinct preprocessing. The inputs of one preprocessing are the rows of one
     array, in the order of `images`, so that an inference call needs no copy. An image that cannot be decoded fails;
-    nothing is raised for it.
+    nothing is raised for it. One that cannot be decoded with what shadows and canaries need is decoded without that.
     """
 
     def sides_of(image: BatchImage) -> dict[PreprocessSpec, int]:
-        sides = {session.spec.preprocess: session.decode_side for session in image.missing}
+        sides = {session.spec.preprocess: session.decode_side for session in (*image.missing, *image.tried)}
         return {**sides, **measured} if image.measure else sides
 
     # It only returns what it found: a thread that was abandoned, and goes on later, must change no image.
@@ -59,15 +59,26 @@ def decode_images(
     def failed(image: BatchImage, error: Exception) -> Exception:
         return error
 
-    wanted = [image for image in images if (image.missing or image.measure) and image.code is None]
+    wanted = [image for image in images if _is_wanted(image) and image.code is None]
     specs = [sides_of(image).keys() for image in wanted]
     counts = Counter(spec for each in specs for spec in each)
     rows = {spec: iter(np.empty((n, spec.height, spec.width, 3), np.uint8)) for spec, n in counts.items()}
     for image, each in zip(wanted, specs, strict=True):
         image.inputs = {spec: next(rows[spec]) for spec in each}
+    again: list[BatchImage] = []
     for image, result in zip(wanted, pool.run(decode_one, failed, wanted), strict=True):
-        if isinstance(result, Exception):
+        if isinstance(result, Exception) and image.tried:
+            again.append(image)
+        elif isinstance(result, Exception):
             image.fail_with(result, ErrorCode.CORRUPT)
         else:
             image.facts, image.data = result, None
+    if again:  # as if nothing were tried on them
+        for image in again:
+            image.tried = ()
+        decode_images(again, fetch, limits, pool, decoder, measured)
     return images
+
+
+def _is_wanted(image: BatchImage) -> bool:
+    return bool(image.missing or image.tried or image.measure)

@@ -32,6 +32,16 @@ class Answers(NamedTuple):
     models: dict[str, Model]
 
 
+def chosen(found: Answers, names: Iterable[tuple[str, str]]) -> Answers:
+    """Return the answers of some models, under other names: pairs of the old and the new one."""
+    renamed = [(old, new) for old, new in names if old in found.models]
+    return Answers(
+        {new: found.labels[old] for old, new in renamed if old in found.labels},
+        {new: found.masks[old] for old, new in renamed if old in found.masks},
+        {new: found.models[old] for old, new in renamed},
+    )
+
+
 class AnswerReader:
     """Reads what some models said. Each label is read once."""
 

@@ -4,24 +4,31 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Engine, and_, select
+from sqlalchemy import Connection, Engine, and_, func, select
 
 from producer.output.image_result import ImageResult
 from producer.output.read import pages
-from producer.output.read.answers import AnswerReader, Answers
+from producer.output.read.answers import AnswerReader, chosen
 from producer.output.read.pages import IMAGE, by_id, look_up_by_index
 from tagmill.db.any_of import any_of
 from tagmill.db.connection import reading
-from tagmill.db.schema import catalog_entry, entry
+from tagmill.db.schema import entry, shown_change, shown_entry, shown_instead
+from tagmill.errors import ServiceDown
 from tagmill.outcomes import ImageStatus
 from tagmill.registry.models import Model
 
-_OF_ENTRY = and_(entry.c.run_id == catalog_entry.c.run_id, entry.c.position == catalog_entry.c.position)
+_OF_ENTRY = and_(entry.c.run_id == shown_entry.c.run_id, entry.c.position == shown_entry.c.position)
 _SHOWN = (
-    *(catalog_entry.c.image_key, catalog_entry.c.image_id, catalog_entry.c.model_id),
-    *(catalog_entry.c.run_id, catalog_entry.c.position),
+    *(shown_entry.c.image_key, shown_entry.c.image_id, shown_entry.c.model_id),
+    *(shown_entry.c.run_id, shown_entry.c.position),
     # Not joined: PostgreSQL would read all entries of a run for a page of keys, in the order of their positions.
     *(select(column).where(_OF_ENTRY).scalar_subquery().label(column.name) for column in (entry.c.uri, entry.c.extra)),
+)
+#: changes with each promotion, rollback and canary
+_INSTEAD = select(
+    func.count(),
+    func.max(shown_instead.c.since),
+    func.sum(shown_instead.c.model_id * shown_instead.c.shown_id),
 )
 
 
@@ -32,14 +39,21 @@ def read_catalog(
 
     A key has one image, unless its models last tagged different bytes: then it has one for each of the bytes, the
     newest run first. With `since`, yield the keys of which something changed at that time or later, in Unix seconds.
+    Raise ServiceDown if another version comes into production meanwhile: half of the keys would show the one before.
     """
     # Two versions of a name never share an image here, but they may share its bytes with another key.
     answering = AnswerReader(models, {found.sha256: found.title for found in models})
     named = {found.id: (found.title, names[found.sha256]) for found in models}
-    last = ""
+    last, began = "", None
     while True:
         with reading(engine) as connection:
             look_up_by_index(connection)
+            instead = connection.execute(_INSTEAD).one()
+            if instead != (began := began or instead):
+                raise ServiceDown(
+                    "what the catalog shows changed while it was read: a version came into production or left it, or a "
+                    "canary changed; run the command again"
+                )
             keys = _next_keys(connection, list(named), last, since)
             if not keys:
                 return
@@ -52,24 +66,25 @@ def read_catalog(
             for rows in _by_image(shown[key]):
                 newest = rows[0]
                 image_id, sha256, width, height = images[newest.image_id]
-                found = _chosen(answers[image_id], [named[row.model_id] for row in rows])
+                found = chosen(answers[image_id], [named[row.model_id] for row in rows])
                 facts = (sha256, width, height, *found, newest.run_id, newest.extra)
                 yield ImageResult(newest.position, key, newest.uri, ImageStatus.TAGGED, None, None, *facts)
 
 
 def _next_keys(connection: Connection, models: Sequence[int], last: str, since: float | None) -> list[str]:
-    key = catalog_entry.c.image_key
-    found = select(key).distinct().where(catalog_entry.c.model_id.in_(models), key > last)
+    table = shown_entry if since is None else shown_change
+    key = table.c.image_key
+    found = select(key).distinct().where(table.c.model_id.in_(models), key > last)
     if since is not None:
-        found = found.where(catalog_entry.c.changed_at >= since)
+        found = found.where(table.c.changed_at >= since)
     return list(connection.execute(found.order_by(key).limit(pages.PAGE)).scalars())
 
 
 def _shown(connection: Connection, keys: Sequence[str], models: Sequence[int]) -> Mapping[str, list[Any]]:
     """Return the rows of the catalog of each key, the newest run first."""
-    chosen = select(*_SHOWN).where(any_of(catalog_entry.c.image_key, "keys"), catalog_entry.c.model_id.in_(models))
+    wanted = select(*_SHOWN).where(any_of(shown_entry.c.image_key, "keys"), shown_entry.c.model_id.in_(models))
     rows: dict[str, list[Any]] = defaultdict(list)
-    for row in connection.execute(chosen, {"keys": keys}):
+    for row in connection.execute(wanted, {"keys": keys}):
         rows[row.image_key].append(row)
     for of_key in rows.values():
         of_key.sort(key=lambda row: (-row.run_id, row.model_id))
@@ -82,13 +97,3 @@ def _by_image(rows: Iterable[Any]) -> Iterable[list[Any]]:
     for row in rows:
         images.setdefault(row.image_id, []).append(row)
     return images.values()
-
-
-def _chosen(found: Answers, names: Iterable[tuple[str, str]]) -> Answers:
-    """Return the answers of some models, under other names: pairs of the old and the new one."""
-    renamed = [(old, new) for old, new in names if old in found.models]
-    return Answers(
-        {new: found.labels[old] for old, new in renamed if old in found.labels},
-        {new: found.masks[old] for old, new in renamed if old in found.masks},
-        {new: found.models[old] for old, new in renamed},
-    )

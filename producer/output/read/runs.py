@@ -1,5 +1,6 @@
 """Read the images of a run, in the order of its manifest, in flat memory."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -8,10 +9,11 @@ from sqlalchemy import Connection, Engine, and_, func, select
 from producer.output.image_result import ImageResult
 from producer.output.model_names import unique_names
 from producer.output.read import pages
-from producer.output.read.answers import AnswerReader
+from producer.output.read.answers import AnswerReader, chosen
+from producer.output.read.models import canary_models
 from producer.output.read.pages import IMAGE, by_id, look_up_by_index
 from tagmill.db.connection import reading
-from tagmill.db.schema import batch, batch_outcome, entry, image_failure
+from tagmill.db.schema import batch, batch_outcome, canary_entry, entry, image_failure
 from tagmill.ledger.positions import positions_of
 from tagmill.outcomes import ImageStatus
 from tagmill.registry.models import Model
@@ -32,11 +34,14 @@ def read_results(
 ) -> Iterator[ImageResult]:
     """Yield every image of a run in the order of its manifest.
 
-    `names` are the names of the models by sha256, as of `unique_names`. With `since`, yield the images whose batch was
-    finished at that time or later, in Unix seconds. `with_maps` adds their activation maps.
+    `names` are the names of the models by sha256, as of `unique_names`. An entry that shows a canary has its answer if
+    it is among `models`, and not that of the run's own version. With `since`, yield the images whose batch was finished
+    at that time or later, in Unix seconds. `with_maps` adds their activation maps.
     """
     last, batches = -1, _OpenBatches(run_id, since)
-    answering = AnswerReader(models, names or unique_names(models))
+    names = names or unique_names(models)
+    tried = _Canaries(engine, run_id, models, names)
+    answering = AnswerReader(models, tried.titles if tried else names)
     while True:
         with reading(engine) as connection:
             look_up_by_index(connection)
@@ -50,11 +55,17 @@ def read_results(
             images = by_id(connection, IMAGE, tagged.values())
             answers = answering.read(connection, list(images))
             maps = answering.read_maps(connection, list(images)) if with_maps else {}
+            if tried:
+                tried.read(connection, first, last)
         for position, image_key, uri, extra in page:
             if image := images.get(tagged.get(position, -1)):
                 image_id, sha256, width, height = image
-                facts = (sha256, width, height, *answers[image_id], run_id, extra)
-                of_image = maps.get(image_id, {})
+                said, of_image = answers[image_id], maps.get(image_id, {})
+                if tried:
+                    shown = tried.shown(position)
+                    said = chosen(said, shown)
+                    of_image = {new: of_image[old] for old, new in shown if old in of_image}
+                facts = (sha256, width, height, *said, run_id, extra)
                 yield ImageResult(position, image_key, uri, ImageStatus.TAGGED, None, None, *facts, maps=of_image)
             elif failure := failed.get(position):
                 yield _failed(run_id, failure, image_key, uri, extra)
@@ -89,6 +100,41 @@ def _failed(run_id: int, failure: Any, image_key: str, uri: str, extra: str | No
     position, code, detail = failure
     facts = (code, detail, None, None, None)
     return ImageResult(position, image_key, uri, ImageStatus.FAILED, *facts, run_id=run_id, extra=extra)
+
+
+class _Canaries:
+    """The entries of a run that show a canary. It is false if there are none."""
+
+    def __init__(self, engine: Engine, run_id: int, models: Sequence[Model], names: Mapping[str, str]) -> None:
+        self._run_id = run_id
+        self._name_of = {found.id: found.name for found in models}
+        #: model id -> its title, and its name in the results
+        self._names = {found.id: (found.title, names[found.sha256]) for found in models}
+        #: sha256 -> title: what models are read under, because two may have one name in the results
+        self.titles = {found.sha256: found.title for found in models}
+        #: model id -> name of the model, of all canaries of the run
+        self._canaries = {found.id: found.name for found in canary_models(engine, run_id)}
+        self._of_page: dict[int, set[int]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._canaries)
+
+    def read(self, connection: Connection, first: int, last: int) -> None:
+        """Read which entries from position `first` to `last` show a canary."""
+        between = (canary_entry.c.run_id == self._run_id, canary_entry.c.position.between(first, last))
+        self._of_page = defaultdict(set)
+        for row in connection.execute(select(canary_entry.c.position, canary_entry.c.model_id).where(*between)):
+            self._of_page[row.position].add(row.model_id)
+
+    def shown(self, position: int) -> list[tuple[str, str]]:
+        """Return the title and the name in the results of each model that an entry shows."""
+        canaries = self._of_page.get(position, set())
+        replaced = {self._canaries[found] for found in canaries}
+        return [
+            self._names[found]
+            for found, name in self._name_of.items()
+            if found in canaries or (found not in self._canaries and name not in replaced)
+        ]
 
 
 class _OpenBatches:

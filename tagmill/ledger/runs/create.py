@@ -67,9 +67,11 @@ def create_run(
     measuring: Measuring | None = None,
     submission: str | None = None,
     traceparent: str | None = None,
+    following: "Sequence[Model]" = (),
 ) -> int:
     """Insert a run with its batches and images in one transaction; return its id.
 
+    Of the models in `following`, shadows and canaries run beside the version of the run.
     Raise SubmittedBefore if another transaction wrote a run of this `submission`; nothing is written then.
     Entries that repeat the uri of an earlier one are in batches of their own, behind the others: a worker gives them
     the outcome of the first. If `entries` raises, nothing is written. Raise NothingToDo if there are no entries. Memory
@@ -81,6 +83,8 @@ def create_run(
         parameters = _parameters(batch_size, roots) | fetching.to_json() | (measuring.to_json() if measuring else {})
         if traceparent:
             parameters["traceparent"] = traceparent
+        if following:
+            parameters["following"] = [model.id for model in following]
         run_id = _insert_run(connection, source, models, parameters, queue, priority, submission)
         images = 0
         for chunk in chunks(entries, ENTRY_CHUNK):

@@ -30,7 +30,8 @@ from tagmill.errors import NothingToDo
 from tagmill.ledger.catalog import rebuild
 from tagmill.ledger.leases import Claim
 from tagmill.ledger.runs.create import cancel_run, requeue_images
-from tagmill.registry.models import Model, promote, resolve
+from tagmill.registry.models import Model, resolve
+from tagmill.registry.rollout.production import promote
 
 KEYS = ("a", "b", "c", "d")
 
@@ -51,6 +52,7 @@ def backdate(engine: Engine) -> None:
     """Set `changed_at` of what is shown to 0."""
     with engine.begin() as connection:
         connection.execute(text("UPDATE catalog_entry SET changed_at = 0"))
+        connection.execute(text("UPDATE shown_instead SET since = 0"))
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)])
@@ -147,17 +149,17 @@ def test_changed_at_changes_with_the_image_or_the_model_alone(engine: Engine, fi
     assert {(key, version) for (key, _, version), when in changed_at(engine).items() if when} == {("b", 2)}
 
 
-def test_promoting_a_version_and_going_back_change_nothing_that_is_shown(
+def test_promoting_a_version_without_results_and_going_back_change_nothing_that_is_shown(
     engine: Engine, first: Model, second: Model
 ) -> None:
     work(engine, submit(engine, [second], KEYS), dict.fromkeys(KEYS, "bytes"))
     before = table(engine), shown(engine)
     for model in (first, second, first):
-        assert promote(engine, model.title).stage == "production"
+        assert promote(engine, model.title).now == model.title
         assert (table(engine), shown(engine)) == before
     run = submit(engine, [resolve(engine, "shirts")], ["a"])
     work(engine, run, dict.fromkeys(KEYS, "bytes"))
-    assert [row[5] for row in shown(engine)] == [1, 2, 2, 2]
+    assert [row[5] for row in shown(engine)] == [1, 1, 1, 1]  # all keys have the bytes that the version now answered
 
 
 def test_a_table_that_was_damaged_is_made_again(engine: Engine, first: Model, second: Model) -> None:
@@ -260,6 +262,9 @@ class CatalogMachine(RuleBasedStateMachine):
         self.engine = fresh(self.template)
         self.runs: dict[int, CatalogRun] = {}
         self.held: list[Claim] = []
+        self.instead: dict[int, Model] = {}
+        #: what the views showed before the last rule, without the run
+        self.shown: set[tuple[object, ...]] = set()
         #: what each place of a key showed before the last rule
         self.before: dict[tuple[object, ...], tuple[object, ...]] = {}
 
@@ -312,7 +317,9 @@ class CatalogMachine(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 3))
     def promote(self, number: int) -> None:
-        promote(self.engine, self.models[number].title)
+        chosen = self.models[number]
+        if promote(self.engine, chosen.title).is_new:
+            self.instead |= {model.id: chosen for model in self.models if model.name == chosen.name}
 
     @rule()
     def rebuilding_changes_nothing(self) -> None:
@@ -322,8 +329,12 @@ class CatalogMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_views_show_the_newest_runs(self) -> None:
-        assert shown(self.engine) == expected(self.runs.values())
-        after = {}
+        now = shown(self.engine)
+        assert now == expected(self.runs.values(), self.instead)
+        facts = {(*row[:2], *row[3:]) for row in now}
+        marked = {(key, name) for (key, name, _), when in changed_at(self.engine).items() if when}
+        assert {(row[0], row[3]) for row in facts - self.shown} <= marked
+        self.shown, after = facts, {}
         for key, name, place, _, _, image, model, when in table(self.engine):
             after[key, name, place] = (image, model)
             assert bool(when) == (self.before.get((key, name, place)) != (image, model))
@@ -340,6 +351,7 @@ def fresh(template: Engine) -> Engine:
         emptied = ", ".join(found.name for found in metadata.sorted_tables if found.name != "model")
         with template.begin() as connection:
             connection.execute(text(f"TRUNCATE {emptied} RESTART IDENTITY"))
+            connection.execute(text("UPDATE model SET stage = 'candidate'"))
         return connect(template.url.render_as_string(hide_password=False))
     engine = connect("sqlite://")
     with sqlite3.connect(str(template.url.database)) as file, engine.connect() as connection:

@@ -24,7 +24,8 @@ from tagmill.ledger.labels.apply import Applied, apply_label_set
 from tagmill.ledger.labels.examples import catalog_sample, embeddings_of_keys
 from tagmill.ledger.labels.rows import ResultWriter
 from tagmill.registry.label_sets import RegisteredLabelSet, base_model, load_label_set, register_label_set
-from tagmill.registry.models import Model, promote, resolve_bundle
+from tagmill.registry.models import Model, resolve_bundle
+from tagmill.registry.rollout.production import promote
 
 WIDTH = 8
 #: one direction for each label

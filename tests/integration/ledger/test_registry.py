@@ -10,7 +10,8 @@ from tagmill.bundles.metadata import BundleSpec
 from tagmill.db import schema
 from tagmill.errors import InputError
 from tagmill.images.preprocess import PreprocessSpec
-from tagmill.registry.models import Model, list_models, promote, register, resolve
+from tagmill.registry.models import Model, list_models, register, resolve
+from tagmill.registry.rollout.production import promote
 from tagmill.tasks.classify import CLASSIFY
 
 SPEC = BundleSpec("shirts", CLASSIFY, ("red", "blue"), PreprocessSpec(8, 8))

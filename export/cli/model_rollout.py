@@ -1,0 +1,158 @@
+"""`tagmill model shadow`, `canary`, `rollback`, `retire` and `history`: bring versions into production."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any, TypeVar
+
+import click
+from rich.table import Table
+from sqlalchemy import Engine
+
+from tagmill.cli.console import open_console
+from tagmill.cli.param_types import AS_JSON
+from tagmill.db.migrate import open_database
+from tagmill.registry.rollout import retirement, trials
+from tagmill.registry.rollout.history import Event, history
+from tagmill.registry.rollout.production import rollback as rollback_to
+from tagmill.registry.rollout.running import RolloutKind
+from tagmill.settings import load_settings
+
+FC = TypeVar("FC", bound=Callable[..., Any] | click.Command)
+
+REASON = click.option("--reason", metavar="TEXT", help="Why, for `tagmill model history`.")
+#: the further column that names the product of an entry, unless another one is named
+PRODUCT = "sku"
+
+
+class Share(click.ParamType[float]):
+    """A part of all products, such as 10%, as a number above 0 to 1."""
+
+    name = "share"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        number, percent, rest = str(value).strip().partition("%")
+        try:
+            share = float(number) / 100
+        except ValueError:
+            share = 0.0
+        if not percent or rest or not 0 < share <= 1:
+            self.fail(f"{value} is not a percentage above 0% to 100%, such as 10%.", param, ctx)
+        return share
+
+
+def _tried(command: FC) -> FC:
+    """Add the options of a shadow and a canary."""
+    for option in (
+        REASON,
+        click.option("--stop", "is_stop", is_flag=True, help="End it. Needs no inference."),
+        click.option("--product", metavar="COLUMN", default=PRODUCT, show_default=True,
+                     help="The column of manifests that names the product: its images are in the share together. "
+                     "An entry without it counts by its key."),
+        click.option("--share", type=Share(), metavar="PERCENT", help="Of all products, such as 10%."),
+        click.argument("wanted", metavar="NAME[@VERSION]"),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+@click.command()
+@_tried
+def shadow(wanted: str, share: float | None, product: str, is_stop: bool, reason: str | None) -> None:
+    """Try NAME@VERSION beside the version in production, and show nothing of it.
+
+    Workers store what it says of the share of the products, for runs that name no version: also of runs that go on.
+    """
+    _try(RolloutKind.SHADOW, wanted, share, product, is_stop, reason)
+
+
+@click.command()
+@_tried
+def canary(wanted: str, share: float | None, product: str, is_stop: bool, reason: str | None) -> None:
+    """Try NAME@VERSION beside the version in production, and show it for a share of the products.
+
+    Runs that name no version tag the share with both versions, also those that go on. `--stop` shows the version in
+    production again.
+    """
+    _try(RolloutKind.CANARY, wanted, share, product, is_stop, reason)
+
+
+@click.command()
+@click.argument("name", metavar="NAME")
+@click.option("--to", metavar="NAME@VERSION", help="Instead of the version that was in production before.")
+@REASON
+def rollback(name: str, to: str | None, reason: str | None) -> None:
+    """Go back to the version that was in production before: the catalog shows its labels at once, without inference."""
+    click.echo(rollback_to(_open(), name, to, reason).text)
+
+
+@click.command()
+@click.argument("wanted", metavar="NAME@VERSION")
+@click.option("--undo", is_flag=True, help="Take it back.")
+@REASON
+def retire(wanted: str, undo: bool, reason: str | None) -> None:
+    """Refuse this version for new runs, and for production. Its results stay."""
+    title = retirement.retire(_open(), wanted, reason, undo=undo)
+    click.echo(f"{title} {'is a candidate again' if undo else 'is retired: no new run uses it, and its results stay'}")
+
+
+@click.command("history")
+@click.argument("name", metavar="[NAME]", required=False)
+@AS_JSON
+def history_command(name: str | None, as_json: bool) -> None:
+    """Show what was done to the versions of a model, or of all: when, by whom and why."""
+    events = history(_open(), name)
+    if as_json:
+        click.echo(json.dumps([asdict(event) for event in events]))
+        return
+    table = Table("time", "action", "model", "change", "by", "reason")
+    for event in events:
+        when = datetime.fromtimestamp(event.at).astimezone().isoformat(" ", "seconds")
+        by = f"{event.user}@{event.host}"
+        table.add_row(when, event.action, event.model, _change(event), by, event.reason or "")
+    open_console().print(table if events else "nothing was done yet; see `tagmill model add`")
+
+
+#: the commands of this module, which `tagmill model` has
+COMMANDS = (shadow, canary, rollback, retire, history_command)
+
+
+def percent(share: float) -> str:
+    """Return a share as people write it: 10%."""
+    return f"{100 * share:.6g}%"
+
+
+def _try(kind: RolloutKind, wanted: str, share: float | None, product: str, is_stop: bool, reason: str | None) -> None:
+    if is_stop == (share is not None):
+        raise click.UsageError("give either --share, such as --share 10%, or --stop")
+    if share is None:
+        title = trials.stop(_open(), kind, wanted, reason)
+        shown = "; the catalog shows the version in production again" if kind is RolloutKind.CANARY else ""
+        click.echo(f"the {kind} of {title} is stopped{shown}")
+        return
+    found = trials.begin(_open(), kind, wanted, share, product, reason)
+    does = "stored and not shown" if kind is RolloutKind.SHADOW else "shown"
+    click.echo(
+        f"{found.title} is the {kind}: its results are {does} for {percent(share)} of the products, beside "
+        f"{found.production} in production{_instead(found)}"
+    )
+
+
+def _instead(found: trials.Begun) -> str:
+    if found.before is None or found.share_before is None:
+        return ""
+    return f"; before: {found.before} for {percent(found.share_before)}"
+
+
+def _change(event: Event) -> str:
+    """Return what an event changed: versions, and the share of a shadow or canary."""
+    versions = [str(found) for found in (event.from_version, event.to_version) if found is not None]
+    share = event.details.get("share")
+    return " → ".join(versions) + ("" if share is None else f", {percent(float(share))}")
+
+
+def _open() -> Engine:
+    return open_database(load_settings().database_url)
