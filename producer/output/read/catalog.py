@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Engine, and_, func, select
+from sqlalchemy import Connection, Engine, Table, and_, func, select
 
 from producer.output.image_result import ImageResult
 from producer.output.read import pages
@@ -12,21 +12,14 @@ from producer.output.read.answers import AnswerReader, chosen
 from producer.output.read.pages import IMAGE, by_id, look_up_by_index
 from tagmill.db.any_of import any_of
 from tagmill.db.connection import reading
-from tagmill.db.schema import entry, shown_change, shown_entry, shown_instead
+from tagmill.db.schema import catalog_entry, entry, shown_change, shown_entry, shown_instead
 from tagmill.errors import ServiceDown
 from tagmill.outcomes import ImageStatus
 from tagmill.registry.models import Model
 
-_OF_ENTRY = and_(entry.c.run_id == shown_entry.c.run_id, entry.c.position == shown_entry.c.position)
-_SHOWN = (
-    *(shown_entry.c.image_key, shown_entry.c.image_id, shown_entry.c.model_id),
-    *(shown_entry.c.run_id, shown_entry.c.position),
-    # Not joined: PostgreSQL would read all entries of a run for a page of keys, in the order of their positions.
-    *(select(column).where(_OF_ENTRY).scalar_subquery().label(column.name) for column in (entry.c.uri, entry.c.extra)),
-)
 #: changes with each promotion, rollback and canary
 _INSTEAD = select(
-    func.count(),
+    func.count().label("versions"),
     func.max(shown_instead.c.since),
     func.sum(shown_instead.c.model_id * shown_instead.c.shown_id),
 )
@@ -54,11 +47,13 @@ def read_catalog(
                     "what the catalog shows changed while it was read: a version came into production or left it, or a "
                     "canary changed; run the command again"
                 )
-            keys = _next_keys(connection, list(named), last, since)
+            # While no version is shown instead of another, the table says the same as the views, by simpler plans.
+            table, changes = (shown_entry, shown_change) if instead.versions else (catalog_entry, catalog_entry)
+            keys = _next_keys(connection, changes if since else table, list(named), last, since)
             if not keys:
                 return
             last = keys[-1]
-            shown = _shown(connection, keys, list(named))
+            shown = _shown(connection, table, keys, list(named))
             ids = {row.image_id for rows in shown.values() for row in rows}
             images = by_id(connection, IMAGE, ids)
             answers = answering.read(connection, list(ids))
@@ -71,8 +66,9 @@ def read_catalog(
                 yield ImageResult(newest.position, key, newest.uri, ImageStatus.TAGGED, None, None, *facts)
 
 
-def _next_keys(connection: Connection, models: Sequence[int], last: str, since: float | None) -> list[str]:
-    table = shown_entry if since is None else shown_change
+def _next_keys(
+    connection: Connection, table: Table, models: Sequence[int], last: str, since: float | None
+) -> list[str]:
     key = table.c.image_key
     found = select(key).distinct().where(table.c.model_id.in_(models), key > last)
     if since is not None:
@@ -80,9 +76,15 @@ def _next_keys(connection: Connection, models: Sequence[int], last: str, since: 
     return list(connection.execute(found.order_by(key).limit(pages.PAGE)).scalars())
 
 
-def _shown(connection: Connection, keys: Sequence[str], models: Sequence[int]) -> Mapping[str, list[Any]]:
+def _shown(connection: Connection, table: Table, keys: Sequence[str], models: Sequence[int]) -> Mapping[str, list[Any]]:
     """Return the rows of the catalog of each key, the newest run first."""
-    wanted = select(*_SHOWN).where(any_of(shown_entry.c.image_key, "keys"), shown_entry.c.model_id.in_(models))
+    of_entry = and_(entry.c.run_id == table.c.run_id, entry.c.position == table.c.position)
+    shown = (table.c[name] for name in ("image_key", "image_id", "model_id", "run_id", "position"))
+    # Not joined: PostgreSQL would read all entries of a run for a page of keys, in the order of their positions.
+    texts = (
+        select(column).where(of_entry).scalar_subquery().label(column.name) for column in (entry.c.uri, entry.c.extra)
+    )
+    wanted = select(*shown, *texts).where(any_of(table.c.image_key, "keys"), table.c.model_id.in_(models))
     rows: dict[str, list[Any]] = defaultdict(list)
     for row in connection.execute(wanted, {"keys": keys}):
         rows[row.image_key].append(row)
