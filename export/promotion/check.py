@@ -10,7 +10,7 @@ from export.promotion.accuracy import ACCURACY, accuracy_gate, without_test_set
 from export.promotion.agreement import agreement_gate
 from export.promotion.bundle_gates import load_for_gates, parity_gate
 from export.promotion.gate import Gate, failed
-from tagmill.registry.models import PRODUCTION, Model, list_models
+from tagmill.registry.models import Model, Stage, list_models
 from tagmill.registry.open_store import open_store
 from tagmill.settings import Settings
 from worker.inference.session import Session
@@ -19,7 +19,7 @@ from worker.pipeline.tagger import Tagger, build_tagger
 
 def version_in_production(engine: Engine, name: str) -> Model | None:
     """Return the version of a name that is in production, if one is."""
-    return next((found for found in list_models(engine) if found.name == name and found.stage == PRODUCTION), None)
+    return next((found for found in list_models(engine) if found.name == name and found.stage is Stage.PRODUCTION), None)
 
 
 def check_gates(

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -213,8 +214,9 @@ class _Rows:
         #: name_id -> position -> id of the canary that is shown
         self.canaries: dict[int, dict[int, int]] = {}
         name_of = {trial.rollout.model_id: trial.rollout.name_id for trial in claimed.trials}
-        for found in result.canaries:
-            self.canaries.setdefault(name_of[found.model_id], {})[found.position] = found.model_id
+        shown = {(self.tagged[at.position], at.model_id) for at in result.canaries}
+        for at in result.canaries:
+            self.canaries.setdefault(name_of[at.model_id], {})[at.position] = at.model_id
         #: the images that need an id
         self.shas = {*self.tagged.values(), *(sha256 for sha256, _ in self.answers)}
         measured = {row.image_sha256 for row in result.pictures} if claimed.measuring else self.shas
@@ -222,7 +224,7 @@ class _Rows:
         self.relied = {
             sha256: found
             for sha256 in {*self.tagged.values()}
-            if (found := self._relied(claimed, sha256, sha256 in measured)) != NOTHING
+            if (found := self._relied(claimed, sha256, shown, sha256 in measured)) != NOTHING
         }
         failed = [outcome for outcome in result.outcomes if outcome.error_code]
         # A detail may quote bytes of the image: one character that SQL refuses would fail the whole batch.
@@ -233,6 +235,7 @@ class _Rows:
         counts = Counter(at.error_code for at in failed)
         self.failure_counts = [(claimed.run_id, batch_id, *found) for found in counts.items()]
 
-    def _relied(self, claimed: Claim, sha256: str, measured: bool) -> Relied:
-        models = tuple(found.id for found in claimed.pinned if (sha256, found.id) not in self.answers)
-        return Relied(models, not measured)
+    def _relied(self, claimed: Claim, sha256: str, canaries: Collection[tuple[str, int]], measured: bool) -> Relied:
+        needed = [found.id for found in claimed.pinned]
+        needed += [found.rollout.model_id for found in claimed.trials if (sha256, found.rollout.model_id) in canaries]
+        return Relied(tuple(found for found in needed if (sha256, found) not in self.answers), not measured)
