@@ -76,7 +76,7 @@ def test_a_failed_gate_changes_nothing_unless_it_is_overridden_with_a_reason(sit
     assert len(audit(site)) == 1
     forced = run("promote", "colors@2", "--test-set", site / "test", "--force", "--reason", "the test set is wrong")
     assert "accuracy        failed: accuracy 0.0%, colors@1 has 100.0% on 12 images: -100.0 points" in forced.output
-    assert forced.output.endswith("colors@2 is in production\n")
+    assert forced.output.endswith("colors@2 is in production; before: colors@1\n")
     before, after, reason, details = audit(site)[1]
     assert (before, after, reason, details["overridden"]) == (1, 2, "the test set is wrong", ["accuracy"])
     assert details["gates"]["accuracy"]["difference"] == -1.0
