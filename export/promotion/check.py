@@ -19,7 +19,8 @@ from worker.pipeline.tagger import Tagger, build_tagger
 
 def version_in_production(engine: Engine, name: str) -> Model | None:
     """Return the version of a name that is in production, if one is."""
-    return next((found for found in list_models(engine) if found.name == name and found.stage is Stage.PRODUCTION), None)
+    versions = (found for found in list_models(engine) if found.name == name)
+    return next((found for found in versions if found.stage is Stage.PRODUCTION), None)
 
 
 def check_gates(
