@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Engine, text
 
+from tagmill.comparison.plans import look_up_by_index
 from tagmill.db.connection import reading
 from tagmill.registry.models import Model
 
@@ -48,6 +49,7 @@ def count_pairs(engine: Engine, a: Model, b: Model) -> Iterator[PairCount]:
     while low is not None and low <= high:
         values: dict[str, Any] = {"a": a.id, "b": b.id, "low": low - 1, "high": low + RANGE - 1}
         with reading(engine) as connection:
+            look_up_by_index(connection)
             rows = connection.execute(statement, values).all()
         yield from (PairCount(*row) for row in rows)
         low += RANGE

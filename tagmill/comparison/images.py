@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnClause, Connection, Engine, bindparam, column, select, table, text
+from sqlalchemy import BigInteger, ColumnClause, Connection, Engine, Integer, bindparam, column, select, table, text
 
+from tagmill.comparison.plans import look_up_by_index
 from tagmill.db.any_of import any_of
 from tagmill.db.connection import reading
 from tagmill.registry.models import Model
@@ -24,12 +25,8 @@ WHERE a.model_id = :a AND a.image_id > :last
     AND EXISTS (SELECT 1 FROM result AS b WHERE b.image_id = a.image_id AND b.model_id = :b)
 ORDER BY a.image_id LIMIT :page
 """
-_OF_RUN = """
-SELECT tagged.image_id, entry.image_key, entry.uri, entry.extra
-FROM tagged_entry AS tagged
-JOIN entry ON entry.run_id = :run AND entry.position = tagged.position
-WHERE tagged.run_id = :run
-"""
+# Not joined with its entries: PostgreSQL does not know how many there are when a run has just ended.
+_OF_RUN = "SELECT position, image_id FROM tagged_entry WHERE run_id = :run"
 
 
 @dataclass(frozen=True)
@@ -72,6 +69,7 @@ def _all(engine: Engine, a: Model, b: Model) -> Iterator[SharedImage]:
     last = 0
     while True:
         with reading(engine) as connection:
+            look_up_by_index(connection)
             ids = connection.execute(text(_SHARED), {"a": a.id, "b": b.id, "last": last, "page": PAGE}).scalars().all()
             if not ids:
                 return
@@ -82,12 +80,21 @@ def _all(engine: Engine, a: Model, b: Model) -> Iterator[SharedImage]:
 
 def _of_run(engine: Engine, a: Model, b: Model, run_id: int) -> Iterator[SharedImage]:
     with reading(engine) as connection:
-        entries = connection.execute(text(_OF_RUN).execution_options(yield_per=PAGE), {"run": run_id})
-        for rows in entries.partitions():
+        look_up_by_index(connection)
+        tagged = connection.execute(text(_OF_RUN).execution_options(yield_per=PAGE), {"run": run_id})
+        for rows in tagged.partitions(PAGE):
             found = answers(connection, a, b, [row.image_id for row in rows])
-            for row in rows:
-                if row.image_id in found:
-                    yield SharedImage(row.image_id, *found[row.image_id], row.image_key, row.uri, row.extra)
+            shared = {row.position: row.image_id for row in rows if row.image_id in found}
+            for row in _entries(connection, run_id, list(shared)):
+                image = shared[row.position]
+                yield SharedImage(image, *found[image], row.image_key, row.uri, row.extra)
+
+
+def _entries(connection: Connection, run_id: int, positions: Sequence[int]) -> Sequence[Any]:
+    position = column("position", Integer)
+    of_run = table("entry", position, *(column(name) for name in ("run_id", "image_key", "uri", "extra")))
+    chosen = select(of_run).where(of_run.c.run_id == run_id, any_of(of_run.c.position, "positions"))
+    return connection.execute(chosen.order_by(of_run.c.position), {"positions": positions}).all()
 
 
 def _rows(

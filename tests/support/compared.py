@@ -41,28 +41,38 @@ def two_versions(engine: Engine, task: Task = CLASSIFY, name: str = "kinds") -> 
 
 
 def compared_run(engine: Engine, folder: Path, models: tuple[Model, Model], images: Sequence[Compared]) -> int:
-    """Write images, and a run in which the versions gave these answers; return its id."""
+    """Write images, and a run in which the versions gave these answers; return its id.
+
+    The images that the second version has not seen are in a run of the first one.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{number}.png" for number in range(len(images))]
-    for number, path in enumerate(paths):
+    paths = {found.key: folder / f"{number}.png" for number, found in enumerate(images)}
+    for number, path in enumerate(paths.values()):
         Image.new("RGB", (48, 64), (number % 256, number * 7 % 256, 120)).save(path)
-    entries = [
-        Entry(found.key, str(path), make_extra({"brand": found.brand}))
-        for found, path in zip(images, paths, strict=True)
-    ]
+    both = [found for found in images if found.b is not None]
+    if len(both) < len(images):
+        _finished_run(engine, models[:1], [found for found in images if found.b is None], paths)
+    return _finished_run(engine, models, both, paths)
+
+
+def _finished_run(
+    engine: Engine, models: Sequence[Model], images: Sequence[Compared], paths: Mapping[str, Path]
+) -> int:
+    entries = [Entry(found.key, str(paths[found.key]), make_extra({"brand": found.brand})) for found in images]
+    folder = next(iter(paths.values())).parent
     run_id = create_run(engine, "test", entries, models, [folder], 500, QUEUE)
     for _, batch_id in waiting_batches(engine):
         claimed = claim(engine, run_id, batch_id)
         assert claimed is not None
         outcomes, facts, answers = [], [], []
         for image in claimed.images:
-            found, path = images[image.position], paths[image.position]
-            sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+            found = images[image.position]
+            content = paths[found.key].read_bytes()
+            sha256 = hashlib.sha256(content).hexdigest()
             outcomes.append(Outcome(image.position, sha256=sha256))
-            facts.append(ImageRow(sha256, 48, 64, "PNG", path.stat().st_size))
-            for model, given in zip(models, (found.a, found.b), strict=True):
-                if given is not None:
-                    answers.append(_answer(sha256, model, given))
+            facts.append(ImageRow(sha256, 48, 64, "PNG", len(content)))
+            given = zip(models, (found.a, found.b), strict=False)
+            answers += [_answer(sha256, model, labels) for model, labels in given if labels is not None]
         assert complete(engine, claimed, BatchResult(outcomes, facts, answers), "worker")
     return run_id
 

@@ -10,7 +10,7 @@ from support.compared import Compared, compared_run, two_versions
 from producer.model_diff.compare import DiffOptions, compare_models
 from producer.model_diff.page import write_page
 from tagmill.cli.commands import cli
-from tagmill.comparison import counts
+from tagmill.comparison import counts, images
 from tagmill.comparison.agreement import agreement
 from tagmill.errors import InputError, NothingToDo
 from tagmill.settings import Settings
@@ -33,6 +33,10 @@ def test_all_images_and_those_of_a_run_give_the_same_figures(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bool
 ) -> None:
     monkeypatch.setattr(counts, "RANGE", 4)
+    monkeypatch.setattr(images, "PAGE", 4)
+    pages: list[int] = []
+    read = images.answers
+    monkeypatch.setattr(images, "answers", lambda *of: pages.append(len(of[-1])) or read(*of))
     a, b = two_versions(engine)
     run = compared_run(engine, tmp_path / "shop", (a, b), IMAGES)
     found = compare_models(engine, a, b, DiffOptions(None if whole else run, truth=TRUTH, examples=True))
@@ -52,6 +56,7 @@ def test_all_images_and_those_of_a_run_give_the_same_figures(
     assert [one.image_key for one in found.examples] == ["odd-1", "odd-0"]  # the more certain one of A first
     assert found.examples[0].a == (("hat", 0.6),)
     assert found.examples[0].truth == ("hat",)
+    assert pages == ([] if whole else [4, 4, 1])
 
 
 def test_entries_of_a_run_are_chosen_and_grouped_by_a_column(engine: Engine, tmp_path: Path) -> None:
