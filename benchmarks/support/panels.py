@@ -49,7 +49,7 @@ def draw(graphs: Sequence[Graph], spans: Sequence[tuple[float, float, str]], out
         axis.set_ylim(bottom=0)
         axis.tick_params(labelsize=8, colors=INK)
         if 0 < len(graph.lines) <= len(COLORS):
-            axis.legend(fontsize=7, frameon=False, loc="upper right", ncols=1 + (len(graph.lines) > 4))
+            axis.legend(fontsize=7, frameon=False, loc="best", ncols=1 + (len(graph.lines) > 4))
     for axis in grid.flat[len(graphs) :]:
         axis.set_visible(False)
     for axis in grid[-1]:
