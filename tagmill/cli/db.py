@@ -16,6 +16,8 @@ from tagmill.db.migrate import newest_version, open_database, upgrade
 from tagmill.db.migrations.compact.prepare import Progress as Copied
 from tagmill.db.migrations.compact.prepare import Report
 from tagmill.db.roles import Kind, grant_role
+from tagmill.db.upgrade_plan import plan_upgrade
+from tagmill.errors import ExitCode
 from tagmill.ledger import catalog
 from tagmill.search.hnsw import Build, create_index, drop_index
 from tagmill.search.models import embedding_model
@@ -39,9 +41,14 @@ def db() -> None:
 @click.option("--worker", "workers", multiple=True, metavar="ROLE", help="A role that workers log in with.")
 @click.option("--producer", "producers", multiple=True, metavar="ROLE", help="A role that runs are submitted with.")
 @click.option("--reader", "readers", multiple=True, metavar="ROLE", help="A role that reads the views.")
+@click.option("--check", "only_check", is_flag=True, help="Say what it would do and wait for; 78 if it is needed.")
 def upgrade_tables(
-    database_url: str | None, workers: tuple[str, ...], producers: tuple[str, ...], readers: tuple[str, ...]
-) -> None:
+    database_url: str | None,
+    workers: tuple[str, ...],
+    producers: tuple[str, ...],
+    readers: tuple[str, ...],
+    only_check: bool,
+) -> int:
     """Create the tables, or upgrade them to this version.
 
     An upgrade may run beside workers of the version before. If it is interrupted, repeat the command: it continues.
@@ -49,6 +56,8 @@ def upgrade_tables(
     Roles of PostgreSQL that you name get the rights that they need, and no others. Name them at each upgrade.
     """
     engine = connect(load_settings(database_url=database_url).database_url)
+    if only_check:
+        return _show_plan(engine)
     with _display(open_console(stderr=True, highlight=False)) as report:
         upgrade(engine, report)
     roles = {Kind.WORKER: workers, Kind.PRODUCER: producers, Kind.READER: readers}
@@ -59,6 +68,7 @@ def upgrade_tables(
                     grant_role(connection, kind, role)
     _say_free_bytes(engine)
     click.echo(f"database {engine.url.render_as_string(hide_password=True)} is at schema {newest_version()}")
+    return ExitCode.DONE
 
 
 @db.command("check")
@@ -101,6 +111,29 @@ def index_embeddings(model: str, drop: bool, memory: str | None, workers: int | 
     with _index_bar(open_console(stderr=True, highlight=False)) as report:
         built = create_index(engine, found, Build(memory, workers), report)
     click.echo(f"{found.title}: {'its embeddings have an index now' if built else 'its index is there already'}")
+
+
+def _show_plan(engine: Engine) -> ExitCode:
+    """Print what an upgrade would do; return 78 if there is one to do."""
+    plan = plan_upgrade(engine)
+    shown = f"database {engine.url.render_as_string(hide_password=True)}"
+    if not plan.steps:
+        click.echo(f"{shown} is at schema {plan.needed}: nothing to do")
+        return ExitCode.DONE
+    if plan.found is None:
+        click.echo(f"{shown} has no tables; `tagmill db upgrade` creates them, in a moment")
+        return ExitCode.CONFIGURATION
+    click.echo(f"{shown} is at schema {plan.found}, {plan.needed} is needed. `tagmill db upgrade` would run:")
+    for step in plan.steps:
+        click.echo(f"  {step.revision}  {step.what}")
+    click.echo(f"There are {plan.batches:,} batches; to read them once takes about a second for a million.")
+    if plan.hindrance:
+        click.echo(f"It cannot run: {plan.hindrance}.")
+    for transaction in plan.waits_for:
+        click.echo(f"It would wait for a transaction: {transaction}.")
+    if not plan.waits_for:
+        click.echo("No long transaction is in its way.")
+    return ExitCode.CONFIGURATION
 
 
 @contextmanager

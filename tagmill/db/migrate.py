@@ -4,14 +4,23 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Connection, Engine, func, inspect, select
+from sqlalchemy import Connection, Engine, func, inspect, select, text
 from sqlalchemy.exc import OperationalError
 
 from tagmill.db import views
 from tagmill.db.connection import connect, reading
 from tagmill.db.migrations.compact.finish import lock_all
-from tagmill.db.migrations.compact.prepare import Pace, Progress, Report, catch_up, is_busy, prepare
+from tagmill.db.migrations.compact.prepare import (
+    Pace,
+    Progress,
+    Report,
+    catch_up,
+    is_busy,
+    lock,
+    prepare,
+)
 from tagmill.db.migrations.compact.tables import OLD_TABLES, RENAMED
 from tagmill.db.migrations.rights import dependents, grant, rights_on
 from tagmill.errors import ConfigurationError
@@ -22,6 +31,9 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 _UPGRADE_LOCK = int.from_bytes(b"tagmill", "big")
 #: the schema that is copied in chunks, not changed in place
 _COPIED = "0004"
+#: tables that later migrations change or refer to, in the order in which workers use them: one that holds a table
+#: which is locked here and waits for another would be in a deadlock with the upgrade
+LOCKED = ("batch", "run", "entry", "model")
 #: views of earlier schemas that are gone
 _FORMER_VIEWS = ("newest_result",)
 #: seconds between two tries to lock all tables for the final transaction
@@ -60,11 +72,8 @@ def _migrate(engine: Engine, revision: str) -> None:
     """Run the migrations up to a revision, in one transaction."""
     # Imported here: no other command needs Alembic, and its import takes a quarter of a command's start.
     from alembic import command
-    from alembic.config import Config
 
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
-    config.set_main_option("path_separator", "os")
+    config = _config()
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":  # on SQLite `begin` has taken the write lock
             connection.execute(select(func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
@@ -76,6 +85,9 @@ def _migrate(engine: Engine, revision: str) -> None:
             command.upgrade(config, revision)
             return
         if found is not None and found > _COPIED:  # what follows adds columns and tables, and columns of views
+            lock(connection, LOCKED, "ACCESS EXCLUSIVE")
+            if engine.dialect.name == "postgresql":  # a reader may have locked a view alone
+                connection.execute(text("SET LOCAL lock_timeout = 900"))
             replace_views(connection, lambda: command.upgrade(config, revision))
             return
         if found == _COPIED:
@@ -85,6 +97,29 @@ def _migrate(engine: Engine, revision: str) -> None:
         command.upgrade(config, revision)
         create_views(connection)
         grant(connection, rights)
+
+
+def migrations(found: str | None) -> list[tuple[str, str]]:
+    """Return revision and description of the migrations that a database at this revision lacks, in their order.
+
+    Raise ConfigurationError if the database is at a newer one.
+    """
+    from alembic.script import ScriptDirectory  # see `_migrate`
+
+    if not _is_behind(found):
+        return []
+    scripts = reversed(list(ScriptDirectory.from_config(_config()).iterate_revisions("head", found or "base")))
+    return [(script.revision, " ".join((script.module.__doc__ or "").split())) for script in scripts]
+
+
+def _config() -> Any:
+    """Return Alembic's configuration."""
+    from alembic.config import Config  # see `_migrate`
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.set_main_option("path_separator", "os")
+    return config
 
 
 def drop_views(connection: Connection) -> None:
