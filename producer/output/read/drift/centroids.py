@@ -75,7 +75,7 @@ def sum_embeddings(connection: Connection, run_id: int, model: Model, column: Co
 
 def _vectors(connection: Connection, by: Grouping, label: str, values: dict[str, Any]) -> Iterator[list[Any]]:
     statement = by.statement(_VECTORS.replace("{label}", label)).execution_options(yield_per=CHUNK)
-    yield from map(list, connection.execute(statement, values).partitions())
+    yield from map(list, connection.execute(statement, values).partitions(CHUNK))
 
 
 def _summed(chunks: Iterable[list[Any]], *, halves: bool) -> dict[tuple[str | None, int | None], VectorSum]:
