@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from tagmill.errors import BundleError, ConfigurationError, DeviceLostError
-from tagmill.ledger.leases import Claim, PinnedModel
+from tagmill.ledger.leases import Claim
 from tagmill.outcomes import ErrorCode, ImageStatus
 from tagmill.records import BatchResult
 from worker.connections.availability import StoppedError
@@ -63,8 +63,8 @@ class BatchMetrics:
         self.claimed_at = time.monotonic()
         #: when results were written last, in Unix seconds; 0 before that
         self.written_at = 0.0
-        #: sha256 -> model, of the models that runs named
-        self.models: dict[str, PinnedModel] = {}
+        #: sha256 -> NAME@VERSION, of the models of runs, and of the shadows and canaries beside them
+        self.models: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def in_work(self) -> tuple[int, int]:
@@ -78,7 +78,8 @@ class BatchMetrics:
         with self._lock:
             self._running[claimed.token] = len(claimed.images)
             self.claimed_at = time.monotonic()
-            self.models |= {model.sha256: model for model in claimed.pinned}
+            self.models |= {model.sha256: model.name for model in claimed.pinned}
+            self.models |= {trial.rollout.sha256: trial.rollout.title for trial in claimed.trials}
         try:
             yield
         except BaseException as error:
@@ -108,6 +109,9 @@ class BatchMetrics:
         for model in claimed.pinned:
             self._images.labels(model.name, ImageStatus.TAGGED).inc(tagged)
             self._images.labels(model.name, ImageStatus.FAILED).inc(codes.total())
+        tried = Tally(inference.model_sha256 for inference in result.inferences) if claimed.trials else {}
+        for trial in claimed.trials:
+            self._images.labels(trial.rollout.title, ImageStatus.TAGGED).inc(tried.get(trial.rollout.sha256, 0))
 
 
 def _reason(error: BaseException) -> str:

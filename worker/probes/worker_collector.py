@@ -71,8 +71,7 @@ class WorkerCollector(Collector):
         labels = ["name", "version", "sha256", "provider"]
         models = GaugeMetricFamily("tagmill_model_info", "1 for each bundle that is loaded.", labels=labels)
         for sha256, provider in sorted(providers.items()):
-            known = facts.batches.models.get(sha256)
-            name, _, number = known.name.rpartition("@") if known else ("", "", "")
+            name, _, number = facts.batches.models.get(sha256, "").rpartition("@")
             models.add_metric([name, number, sha256, provider], 1)
         yield models
         running = ", ".join(sorted(set(providers.values())))

@@ -13,7 +13,10 @@ from support.shop import Shop
 
 from tagmill.broker.message import BatchMessage
 from tagmill.ledger import complete as complete_module
-from tagmill.records import Entry
+from tagmill.ledger.leases import Claim, PinnedModel
+from tagmill.ledger.trials import Trial
+from tagmill.records import BatchResult, Entry, InferenceRow, Outcome
+from tagmill.registry.rollout.running import Rollout, RolloutKind
 from worker.batch import BatchFailedError
 from worker.probes.batch_metrics import BatchMetrics
 
@@ -100,3 +103,18 @@ def test_known_and_repeated_images_and_those_of_a_suspect_batch_count_as_tagged(
     counted.tag()
     assert value("images_total", model="colors@1", status="tagged") == 29
     assert [value("stage_duration_seconds_count", stage=stage) for stage in ("infer", "write")] == [1, 4]
+
+
+def test_what_a_shadow_inferred_counts_for_it(counted: Shop, value: Value) -> None:
+    found = counted.batches._metrics
+    assert found is not None
+    rollout = Rollout(RolloutKind.SHADOW, 2, "b" * 64, "colors", 1, 2, 0.5, None, 0.0)
+    claimed = Claim(
+        *(1, 1, "token", 1, False, (), (PinnedModel(1, "colors@1", "a" * 64, 1, 0),), ()),
+        trials=(Trial(rollout, {0: 0.1}),),
+    )
+    rows = [InferenceRow("c" * 64, sha256, "CPU", (), ()) for sha256 in ("a" * 64, "b" * 64)]
+    with found.batch(claimed):
+        found.done(claimed, BatchResult([Outcome(at, sha256="c" * 64) for at in range(2)], [], rows), True, {})
+    assert [value("images_total", model=f"colors@{version}", status="tagged") for version in (1, 2)] == [2, 1]
+    assert found.models["b" * 64] == "colors@2"
