@@ -1,36 +1,36 @@
 """The dashboard of one run, from the views of SQL: Prometheus knows no runs, which would be series without end."""
 
-from panels import GREEN, ORANGE, bars, dashboard, data_source, graph, sql, sql_choice, stat, table
+from panels import ORANGE, bars, dashboard, data_source, graph, sql, sql_choice, stat, table
 
 _RUN = "nullif(${run:sqlstring}, '')::int"
 _OF_RUN = f"WHERE run_id = {_RUN}"
 
 
-def _status(what: str) -> dict[str, object]:
-    return sql(f"SELECT {what} FROM run_status {_OF_RUN}")
-
-
+# Few queries: each reads all batches of the run, which may be a million.
 _NOW = (
-    stat("State", "queued, running, paused, done or cancelled.", _status("state"), "string", text=True),
-    stat("Models", "The models of this run, pinned at submit.", _status("models"), "string", 8, text=True),
     stat(
-        "Submitted", "When, by the database's clock.", _status("to_timestamp(created_at)"), "dateTimeAsIso", text=True
+        "Run",
+        "Its state (queued, running, paused, done or cancelled), its models, and when it was submitted, in UTC.",
+        sql(
+            f"""SELECT state, priority, queue, models,
+                    to_char(to_timestamp(created_at) AT TIME ZONE 'UTC', 'DD Mon HH24:MI') AS submitted
+                FROM run_status {_OF_RUN}"""
+        ),
+        "string",
+        width=24,
+        text=True,
     ),
-    stat("Priority", "urgent, normal or backfill.", _status("priority"), "string", text=True),
-    stat("Queue", "The queue of its workers (TAGMILL_QUEUE).", _status("queue"), "string", text=True),
-    stat("Images", "Entries of the run.", _status("images")),
-    stat("Tagged", "Images that every model of the run has a result for.", _status("tagged")),
     stat(
-        "Failed",
-        "Images that failed, by code below. `tagmill run retry RUN` takes them again.",
-        _status("failed"),
-        thresholds=((None, GREEN), (1, ORANGE)),
+        "Images",
+        "Entries of the run. Failed ones are below, by code; `tagmill run retry RUN` takes them again.",
+        sql(f"SELECT images, tagged, failed, images - tagged - failed AS pending FROM run_status {_OF_RUN}"),
+        width=16,
+        text=True,
     ),
-    stat("Pending", "Images without an outcome.", _status("images - tagged - failed AS pending")),
     stat(
         "Done",
         "Share of the images that have an outcome.",
-        _status("(tagged + failed)::float8 / nullif(images, 0) AS done"),
+        sql(f"SELECT (tagged + failed)::float8 / nullif(images, 0) AS done FROM run_status {_OF_RUN}"),
         "percentunit",
     ),
     stat(
@@ -134,13 +134,17 @@ _OUTCOMES = (
     ),
 )
 _COST = (
-    stat("CPU time", "Seconds of all cores.", sql(f"SELECT cpu_seconds FROM run_cost {_OF_RUN}"), "s"),
-    stat("GPU time", "Seconds of inference calls on GPUs.", sql(f"SELECT gpu_seconds FROM run_cost {_OF_RUN}"), "s"),
     stat(
-        "CPU time per 1,000 images",
-        "Of images with an outcome.",
-        sql(f"SELECT cpu_seconds * 1000 / nullif(images, 0) AS seconds FROM run_cost {_OF_RUN}"),
+        "Time of CPUs and GPUs",
+        "Seconds of all cores, of inference calls on GPUs, and of all cores for 1,000 images with an outcome.",
+        sql(
+            f"""SELECT cpu_seconds AS "CPU", gpu_seconds AS "GPU",
+                    cpu_seconds * 1000 / nullif(images, 0) AS "CPU per 1,000 images"
+                FROM run_cost {_OF_RUN}"""
+        ),
         "s",
+        width=12,
+        text=True,
     ),
     stat("Fetched", "Bytes of all bodies.", sql(f"SELECT bytes_fetched FROM run_cost {_OF_RUN}"), "bytes"),
     stat(
