@@ -35,7 +35,7 @@ OVERLAYS = ("example", "cpu", "gpu", "mine")
 #: an overlay that a reader of docs/kubernetes.md writes
 MINE = """
 namespace: tagmill
-resources: [../cpu, ../../monitoring]
+resources: [../cpu, ../../monitoring, ../../prune]
 components: [../../autoscaling/cpu]
 secretGenerator:
   - name: tagmill-keda
@@ -198,7 +198,7 @@ def test_every_command_and_setting_exists(rendered: dict[str, list[Manifest]]) -
                     assert {word for word in rest if word.startswith("-")} <= options, line
             variables = {variable["name"] for variable in container.get("env", [])}
             assert {name for name in variables if name.startswith("TAGMILL_")} <= known
-    assert commands == {"db", "worker", "exporter", "celery"}
+    assert commands == {"db", "worker", "exporter", "celery", "prune"}
     for settings in every(rendered, "ConfigMap"):
         if name_of(settings).startswith("tagmill-settings"):
             assert set(settings["data"]) <= known
