@@ -33,8 +33,9 @@ class Gate:
         return f"{self.name:<15} {self.status}: {self.detail}"
 
     def to_json(self) -> dict[str, Any]:
-        """Return what the audit row of a promotion holds of it."""
-        return {"status": self.status.value, "detail": self.detail, **self.values}
+        """Return what the audit row of a promotion holds of it: its figures, and in words only why it failed."""
+        said = {"detail": self.detail} if self.status is GateStatus.FAILED else {}
+        return {"status": self.status.value, **said, **self.values}
 
 
 class GateFailedError(TagmillError):
