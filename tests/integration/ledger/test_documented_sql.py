@@ -32,7 +32,7 @@ def tag_one(engine: Engine, model: Model) -> None:
 
 def test_every_statement_runs(engine: Engine, model: Model) -> None:
     tag_one(engine, model)
-    found = statements()
+    found = dict.fromkeys(statements())  # two documents create the same roles
     assert len(found) > 8
     with engine.connect() as connection:
         for statement in found:
