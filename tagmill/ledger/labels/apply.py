@@ -60,12 +60,15 @@ _APPLIED = text("""
 INSERT INTO label_set_run (run_id, model_id, applied_at) VALUES (:run, :model, :now)
 ON CONFLICT (run_id, model_id) DO UPDATE SET applied_at = excluded.applied_at
 """)
+# Of a run that has the model: the row may have its canary, which tagged the same image, too.
 # The rows are in the order of their keys: two calls that write the same rows wait for each other and do not deadlock.
 _SHOW = """
 INSERT INTO catalog_entry (image_key, name_id, place, run_id, position, image_id, model_id, changed_at)
 SELECT shown.image_key, :name, 0, shown.run_id, shown.position, shown.image_id, :model, :now
 FROM catalog_entry AS shown
-WHERE shown.image_id BETWEEN :first AND :last AND shown.model_id = :base {of_runs}
+WHERE shown.image_id BETWEEN :first AND :last {of_runs}
+    AND shown.name_id = (SELECT name_id FROM model WHERE id = :base) AND shown.place = 0
+    AND EXISTS (SELECT 1 FROM run_model WHERE run_model.run_id = shown.run_id AND run_model.model_id = :base)
     AND EXISTS (SELECT 1 FROM result WHERE result.image_id = shown.image_id AND result.model_id = :model)
     AND NOT EXISTS (
         SELECT 1 FROM catalog_entry AS mine

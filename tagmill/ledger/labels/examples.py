@@ -8,7 +8,7 @@ from sqlalchemy import Engine, bindparam, select
 
 from tagmill.db.any_of import any_of
 from tagmill.db.connection import reading
-from tagmill.db.schema import catalog_entry
+from tagmill.db.schema import catalog_entry, model
 from tagmill.db.vectors.read import sample_vectors, vectors_of
 
 #: most embeddings of the catalog that a label set is fitted with
@@ -16,8 +16,10 @@ SAMPLE = 4096
 #: keys of a lookup
 _CHUNK = 1000
 
+# Whatever version shows the key: what matters is that the image has an embedding of this one.
 _IMAGES = select(catalog_entry.c.image_key, catalog_entry.c.image_id).where(
-    any_of(catalog_entry.c.image_key, "keys"), catalog_entry.c.model_id == bindparam("base")
+    any_of(catalog_entry.c.image_key, "keys"),
+    catalog_entry.c.name_id == select(model.c.name_id).where(model.c.id == bindparam("base")).scalar_subquery(),
 )
 
 

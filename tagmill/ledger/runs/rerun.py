@@ -1,5 +1,6 @@
 """Choose the entries of a manifest that are to be tagged again: those that lack a tag, or failed last time."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
@@ -22,7 +23,18 @@ from sqlalchemy import (
 from tagmill.db.any_of import any_of
 from tagmill.db.bulk import upsert_rows
 from tagmill.db.connection import reading
-from tagmill.db.schema import BatchStatus, RunState, batch, catalog_entry, entry, image_failure, run
+from tagmill.db.schema import (
+    BatchStatus,
+    RunState,
+    batch,
+    catalog_entry,
+    entry,
+    image_failure,
+    model,
+    run,
+    run_model,
+    shown_entry,
+)
 from tagmill.errors import NothingToDo
 from tagmill.ledger.repeats.batches import chunks
 from tagmill.records import Entry
@@ -136,11 +148,20 @@ class Chooser:
 
 
 def _missing(connection: Connection, keys: list[str], models: list[int]) -> set[str]:
-    """Return the keys that the catalog does not show for each of these models."""
-    shown = select(catalog_entry.c.image_key, catalog_entry.c.model_id).where(
-        any_of(catalog_entry.c.image_key, "keys"), catalog_entry.c.model_id.in_(models)
+    """Return the keys that the catalog does not show for each of these models.
+
+    A key that shows a canary, or another version since a promotion, was tagged by the version of its run, too.
+    """
+    shown = select(shown_entry.c.image_key, shown_entry.c.run_id, shown_entry.c.model_id).where(
+        any_of(shown_entry.c.image_key, "keys"),
+        shown_entry.c.name_id.in_(select(model.c.name_id).where(model.c.id.in_(models))),
     )
-    found = {tuple(row) for row in connection.execute(shown, {"keys": keys})}
+    rows = connection.execute(shown, {"keys": keys}).all()
+    of_runs = select(run_model.c.run_id, run_model.c.model_id).where(any_of(run_model.c.run_id, "runs"))
+    tagged: dict[int, list[int]] = defaultdict(list)
+    for row in connection.execute(of_runs, {"runs": list({row.run_id for row in rows})}) if rows else ():
+        tagged[row.run_id].append(row.model_id)
+    found = {(row.image_key, number) for row in rows for number in (row.model_id, *tagged[row.run_id])}
     return {key for key in keys if any((key, number) not in found for number in models)}
 
 

@@ -20,6 +20,7 @@ from support.services import MissingServiceError, PostgresServer, create_databas
 
 from tagmill.db.connection import connect
 from tagmill.db.migrate import upgrade
+from tagmill.ledger import leases
 from tagmill.registry.models import Model
 
 #: images of the catalog, and those of a small run of it
@@ -76,6 +77,12 @@ def filled(server: PostgresServer) -> tuple[str, Model, FilledRun, FilledRun]:
         small = add_tagged_run(connection, model, FEW, changed=50, failing=10)
     engine.dispose()
     return url, model, tagged, small
+
+
+@pytest.fixture(autouse=True)
+def rollouts_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have claims look for shadows and canaries once, however long statements are explained meanwhile."""
+    monkeypatch.setattr(leases, "ROLLOUT_SECONDS", 3600.0)
 
 
 @pytest.mark.parametrize("statistics", ["fresh", "stale", "absent"])
