@@ -142,16 +142,18 @@ def _try(kind: RolloutKind, wanted: str, share: float | None, product: str, is_s
 
 
 def _instead(found: trials.Begun) -> str:
+    ended = f"; its {found.ended} has ended" if found.ended else ""
     if found.before is None or found.share_before is None:
-        return ""
-    return f"; before: {found.before} for {percent(found.share_before)}"
+        return ended
+    return f"; before: {found.before} for {percent(found.share_before)}{ended}"
 
 
 def _change(event: Event) -> str:
     """Return what an event changed: versions, and the share of a shadow or canary."""
     versions = [str(found) for found in (event.from_version, event.to_version) if found is not None]
     share = event.details.get("share")
-    return " → ".join(versions) + ("" if share is None else f", {percent(float(share))}")
+    taken_back = ", taken back" if event.details.get("undo") else ""
+    return " → ".join(versions) + ("" if share is None else f", {percent(float(share))}") + taken_back
 
 
 def _open() -> Engine:

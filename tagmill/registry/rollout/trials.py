@@ -1,6 +1,7 @@
 """Begin, change and stop the shadow and the canary of a model."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, Engine, delete, insert
 
@@ -24,6 +25,8 @@ class Begun:
     #: NAME@VERSION that was tried in the same way before, and its share; None: none was
     before: str | None
     share_before: float | None
+    #: the other kind, if the version was tried in that way before
+    ended: RolloutKind | None = None
 
 
 def begin(
@@ -31,8 +34,8 @@ def begin(
 ) -> Begun:
     """Try NAME@VERSION on a share of the products, instead of what was tried in this way before.
 
-    `share` is above 0 to 1. Raise InputError for a label set, for a version that is in production, retired or tried in
-    the other way, and if no version is in production.
+    `share` is above 0 to 1. A shadow that becomes the canary ends, and the other way round. Raise InputError for a
+    label set, for a version that is in production or retired, and if no version is in production.
     """
     found = resolve(engine, wanted)
     with engine.begin() as connection:
@@ -40,19 +43,23 @@ def begin(
         chosen = versions.by_id[found.id]
         production = _require(versions, chosen, kind)
         before = versions.tried.get(kind)
-        if before is not None:
-            _delete(connection, versions, kind)
+        others = (one for one, row in versions.tried.items() if one is not kind and row.model_id == chosen.id)
+        other = next(others, None)
+        for ending in (kind, other):
+            if ending is not None:
+                _delete(connection, versions, ending)
         row = {"name_id": versions.name_id, "kind": kind, "model_id": chosen.id, "share": share, "product": product}
         connection.execute(insert(rollout).values(**row, since=epoch_now()))
-        if kind is RolloutKind.CANARY:
+        if RolloutKind.CANARY in (kind, other):
             changed = {chosen.id} | ({before.model_id} if before is not None else set())
             show_instead(connection, changed, production.id)
         ids = {"name_id": versions.name_id, "from_id": production.id, "to_id": chosen.id}
-        details = {"share": share} | ({"product": product} if product else {})
+        details: dict[str, Any] = {"share": share} | ({"product": product} if product else {})
+        details |= {"ended": [other]} if other else {}
         record(connection, Action(kind.value), reason=reason, details=details, **ids)
     if before is None:
-        return Begun(chosen.title, production.title, None, None)
-    return Begun(chosen.title, production.title, versions.by_id[before.model_id].title, before.share)
+        return Begun(chosen.title, production.title, None, None, other)
+    return Begun(chosen.title, production.title, versions.by_id[before.model_id].title, before.share, other)
 
 
 def stop(engine: Engine, kind: RolloutKind, name: str, reason: str | None = None) -> str:
@@ -96,10 +103,4 @@ def _require(versions: Versions, chosen: Version, kind: RolloutKind) -> Version:
         )
     if production == chosen:
         raise InputError(f"{chosen.title} is in production; a {kind} is another version")
-    for other, found in versions.tried.items():
-        if other is not kind and found.model_id == chosen.id:
-            raise InputError(
-                f"{chosen.title} is the {other} of {chosen.name}; stop that first: "
-                f"tagmill model {other} {chosen.name} --stop"
-            )
     return production

@@ -93,15 +93,15 @@ def test_what_cannot_be_tried_is_refused_with_what_to_do(engine: Engine, version
         with pytest.raises(InputError, match=reason):
             call()
     shadow(engine, "shirts@2")
-    with pytest.raises(InputError, match="stop that first: tagmill model shadow shirts --stop"):
-        begin(engine, RolloutKind.CANARY, "shirts@2", 0.1, None)
     with pytest.raises(InputError, match="is the shadow of shirts; stop that first"):
         retire(engine, "shirts@2")
     with pytest.raises(NothingToDo, match="shirts has no canary"):
         stop(engine, RolloutKind.CANARY, "shirts")
     with pytest.raises(InputError, match=r"the shadow of shirts is shirts@2, not shirts@3"):
         stop(engine, RolloutKind.SHADOW, "shirts@3")
-    assert stop(engine, RolloutKind.SHADOW, "shirts") == "shirts@2"
+    assert begin(engine, RolloutKind.CANARY, "shirts@2", 0.1, None).ended is RolloutKind.SHADOW
+    assert [found.kind for found in running_rollouts(engine)] == [RolloutKind.CANARY]
+    assert stop(engine, RolloutKind.CANARY, "shirts") == "shirts@2"
 
 
 def test_a_retired_version_is_used_by_nothing_new_until_that_is_taken_back(
