@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import Engine, text
 from support.catalog import new_version
 
+from benchmarks.rollback import measure
 from tagmill.errors import InputError, NothingToDo
 from tagmill.ledger.pruning.models import unused_models
 from tagmill.registry.models import Model, Stage, resolve, resolve_for_run
@@ -120,3 +121,8 @@ def test_a_retired_version_is_used_by_nothing_new_until_that_is_taken_back(
     retire(engine, "shirts@3", undo=True)
     assert promote(engine, "shirts@3").now == "shirts@3"
     assert "shirts@1" not in {found.title for found in unused_models(engine, 4e9)}
+
+
+def test_the_benchmark_sees_the_version_in_production_after_each_change(postgres_url: str) -> None:
+    taken = measure(postgres_url, 5_000, 1)
+    assert set(taken) >= {"promote", "rollback", "all labels, after rollback"}
