@@ -88,7 +88,7 @@ def test_what_is_no_bundle_in_mlflow_is_refused_with_what_to_do(site: Path, monk
     foreign = onnx.load(graph)
     del foreign.metadata_props[:]
     onnx.save(foreign, graph)
-    logged = client.create_run("0")
+    logged = client.create_run(client.create_experiment("theirs"))  # the first one has its artifacts elsewhere
     client.log_artifact(logged.info.run_id, str(graph), "model")
     client.create_model_version("foreign", f"runs:/{logged.info.run_id}/model", logged.info.run_id)
     with pytest.raises(InputError, match=r"theirs\.onnx, which is no bundle: .*`tagmill model import theirs\.onnx -o"):
