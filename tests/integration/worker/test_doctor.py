@@ -116,6 +116,10 @@ def test_a_redis_user_without_rights_and_a_redis_that_forgets_are_found(
     (found,) = findings(Settings(broker_url=server.url), "broker").values()
     assert said(found, Level.ERROR) == ""
     assert "this user may do what workers and producers need" in said(found, Level.OK)
+    down = Settings(broker_url="sentinel://:secret@127.0.0.1:1;127.0.0.1:2/0?master_name=shop")
+    (found,) = findings(down, "broker").values()
+    assert "Sentinel at 127.0.0.1:1, 127.0.0.1:2 does not answer" in said(found, Level.ERROR)
+    assert "secret" not in said(found, Level.ERROR)
     site = new_site(tmp_path, sqlite_url, server.url)
     (found,) = findings(settings_of(site), "database").values()
     assert said(found, Level.ERROR) == ""
