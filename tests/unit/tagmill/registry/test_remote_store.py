@@ -180,3 +180,19 @@ def test_a_scheme_that_fsspec_knows_is_enough(opened: Opened, tmp_path: Path) ->
 
 def test_a_file_url_is_a_folder(tmp_path: Path) -> None:
     assert isinstance(open_store(Settings(model_store=f"file://{tmp_path}/a%20b")), ModelStore)  # type: ignore[arg-type]
+
+
+def test_a_bundle_that_is_removed_is_gone_in_the_store_and_in_the_cache(
+    models: S3Server, opened: Opened, tmp_path: Path
+) -> None:
+    store = opened()
+    store.verified(SHA256)
+    assert store.remove(SHA256) == len(BUNDLE)
+    assert not cached(tmp_path).exists()
+    assert store.remove(SHA256) == 0
+    with pytest.raises(BundleUnavailableError):
+        store.path(SHA256)
+    for other in (ModelStore(tmp_path / "folder"), opened("memory://bundles")):
+        (tmp_path / "b.onnx").write_bytes(BUNDLE)
+        other.add(tmp_path / "b.onnx", SHA256)
+        assert (other.remove(SHA256), other.remove(SHA256)) == (len(BUNDLE), 0)
