@@ -79,8 +79,11 @@ restore() {
   new=${database}_restored
   old=${database}_before_$(date -u +%Y%m%dT%H%M%SZ)
   # A new database first: if this fails, the present one is as it was.
-  dropdb --if-exists "$new"
-  createdb --template=template0 "$new"
+  # It belongs to the owner of the tables: whoever restores it may be an administrator, and the owner must upgrade it.
+  owner=$(pg_restore --list "$dump" | awk '/ TABLE public batch / { print $NF }')
+  [ -n "$owner" ] || fail "$1 is no backup of Tagmill; $database is as it was"
+  dropdb --if-exists "$new" 2>/dev/null && createdb --template=template0 --owner="$owner" "$new" ||
+    fail "no database $new for $owner: restore as an administrator of the server; $database is as it was"
   pg_restore --exit-on-error --dbname="$new" "$dump" || fail "$1 cannot be restored; $database is as it was"
   # The present database may be lost: then there is nothing to rename.
   psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --set=name="$database" --set=old="$old" --set=new="$new" <<'END'

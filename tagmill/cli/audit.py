@@ -46,4 +46,11 @@ def _subject(event: AuditEvent) -> str:
 
 
 def _details(event: AuditEvent) -> str:
-    return ", ".join(f"{key}: {legible(str(value))}" for key, value in (event.details or {}).items())
+    return ", ".join(f"{key}: {legible(_short(value))}" for key, value in (event.details or {}).items())
+
+
+def _short(value: object) -> str:
+    """Return the gates of a promotion without their figures, which `--json` has."""
+    if isinstance(value, dict):
+        return str(value.get("status") or ", ".join(f"{key} {_short(each)}" for key, each in value.items()))
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)

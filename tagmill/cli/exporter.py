@@ -26,7 +26,7 @@ def exporter(port: int | None, host: str | None, once: bool) -> None:
     """
     settings = load_settings(metrics_port=port, metrics_host=host)
     if once:
-        click.echo(Exporter(settings).metrics(), nl=False)
+        click.echo(Exporter(settings, about_itself=False).metrics(), nl=False)
         return
     configure()
     ended = threading.Event()

@@ -14,16 +14,21 @@ from tagmill.settings import Settings
 
 
 class Exporter:
-    """Answers from what it read a moment ago. Nothing is read unless it is asked."""
+    """Answers from what it read a moment ago. Nothing is read unless it is asked.
 
-    def __init__(self, settings: Settings) -> None:
+    Without `about_itself` it leaves out the metrics of its process: node_exporter, whose textfile collector takes the
+    others, has some of the same names.
+    """
+
+    def __init__(self, settings: Settings, *, about_itself: bool = True) -> None:
         engine = connect(settings.database_url)
         self._database = Cached("database", lambda: read_ledger(engine))
         read_broker = broker_reader(settings.broker_url)
         self._broker = None if read_broker is None else Cached("broker", read_broker)
         self._registry = CollectorRegistry()
         self._registry.register(QueueCollector(settings.queue, self._database, self._broker))
-        ProcessCollector(registry=self._registry)
+        if about_itself:
+            ProcessCollector(registry=self._registry)
 
     @property
     def pages(self) -> Pages:

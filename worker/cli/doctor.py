@@ -48,7 +48,7 @@ def doctor(quick: bool, device: str | None, as_json: bool) -> int:
     else:
         console = open_console(highlight=False)
         console.print(_table(found))
-        console.print(f"{counts[Level.ERROR]} errors, {counts[Level.WARNING]} warnings")
+        console.print(f"errors: {counts[Level.ERROR]}, warnings: {counts[Level.WARNING]}")
     return ExitCode.CONFIGURATION if counts[Level.ERROR] else ExitCode.DONE
 
 

@@ -13,19 +13,19 @@ from tagmill.ledger.workers import Worker, WorkerState
 def print_workers(console: Console, workers: Sequence[Worker], now: float) -> None:
     """Print a table of workers, and below it what is wrong with those that are out. `now` in Unix seconds."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in ("name", "host"):
-        table.add_column(name, overflow="fold")
-    table.add_column("state", no_wrap=True)
-    for name in ("device", "provider", "models"):
-        table.add_column(name, overflow="fold")
-    for name in ("since", "last batch", "images/s"):
+    table.add_column("worker", overflow="fold")
+    for name in ("state", "device"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("models", overflow="fold")
+    for name in ("started", "last batch", "images/s"):
         table.add_column(name, no_wrap=True, justify="right")
     table.add_column("version", no_wrap=True)
     for worker in workers:
+        provider = (worker.provider or "").replace("ExecutionProvider", "")
+        # Two lines each: a row fits into 80 columns, and the name can be copied to `tagmill worker drain`.
         table.add_row(
-            *(worker.name.rpartition("@")[0], worker.host, _state(worker, now)),
-            *(worker.device, (worker.provider or "").replace("ExecutionProvider", ""), " ".join(worker.models)),
-            *(datetime.fromtimestamp(worker.started_at, UTC).strftime("%m-%d %H:%M"), _ago(worker.last_batch_at, now)),
+            *(worker.name, _state(worker, now), f"{worker.device}\n{provider}", "\n".join(worker.models)),
+            *(datetime.fromtimestamp(worker.started_at, UTC).strftime("%m-%d\n%H:%M"), _ago(worker.last_batch_at, now)),
             *(f"{worker.images_per_second:,.1f}", worker.version),
         )
     console.print(table)

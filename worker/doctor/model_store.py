@@ -42,7 +42,8 @@ def check(subject: Subject) -> Iterator[Finding]:
 
 def _folder(folder: Path, *, needed: bool) -> Finding:
     if not folder.is_dir():
-        what, advice = f"{folder}: there is no such folder", "set TAGMILL_MODEL_STORE, or mount it at this path"
+        what = f"{folder}: there is no such folder"
+        advice = "set TAGMILL_MODEL_STORE, or mount it at this path; the first `tagmill model add` makes it"
         return error(what, advice) if needed else skipped(f"{what} here", f"{advice}, if workers are to run here")
     if not os.access(folder, os.R_OK | os.X_OK):
         return error(f"{folder}: this user may not read it", "let the worker's user read TAGMILL_MODEL_STORE")
