@@ -13,10 +13,12 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import redis
 import yaml
 from compose_spec import PyCompose
+from psycopg.sql import SQL, Identifier
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from sqlalchemy.engine import make_url
@@ -24,7 +26,7 @@ from support.bundles import write_classifier
 from support.debian import find_program
 from support.image_fixtures import write_folder
 from support.processes import Worker, wait_until
-from support.services import RedisServer, drop_database, find_postgres, find_redis, free_port, http
+from support.services import RedisServer, drop_database, find_postgres, find_redis, free_port, http, libpq_url
 
 from tagmill.broker.app import make_app
 from tagmill.settings import Settings
@@ -562,6 +564,9 @@ def test_a_backup_restores_the_results_and_keeps_what_was_there(
     results = site.run("producer", "results", "--format", "jsonl")
     assert len(results.splitlines()) == 6
     assert site.health("backup") != 0
+    # Without Compose, an administrator restores tables of another role.
+    with psycopg.connect(libpq_url(postgres_url)) as administrator:
+        administrator.execute("ALTER TABLE batch OWNER TO tagmill_producer")
     script = site.words("backup", "command")[:2]
     assert ", 7 kept" in site.run("backup", *script, "once")
     assert site.health("backup") == 0
@@ -571,6 +576,11 @@ def test_a_backup_restores_the_results_and_keeps_what_was_there(
         if lost:
             drop_database(postgres_server_url, postgres_url)
         said = site.run("restore", names[-1])
+        with psycopg.connect(libpq_url(postgres_url)) as administrator:
+            owner = "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database()"
+            assert administrator.execute(owner).fetchone() == ("tagmill_producer",)
+            for statement in ("ALTER DATABASE {} OWNER TO CURRENT_USER", "ALTER TABLE batch OWNER TO CURRENT_USER"):
+                administrator.execute(SQL(statement).format(Identifier(administrator.info.dbname)))
     site.run("roles")
     assert "is at schema" in site.run("migrate")
     assert site.run("producer", "results", "--format", "jsonl") == results
