@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import click
@@ -108,11 +108,11 @@ def history_command(name: str | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([asdict(event) for event in events]))
         return
-    table = Table("time", "action", "model", "change", "by", "reason")
+    table = Table("when (UTC)", "who", "what", "model", "change", "why")
     for event in events:
-        when = datetime.fromtimestamp(event.at).astimezone().isoformat(" ", "seconds")
-        by = f"{event.user}@{event.host}"
-        table.add_row(when, event.action, event.model, _change(event), by, event.reason or "")
+        when = datetime.fromtimestamp(event.at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        who = f"{event.user}@{event.host}"
+        table.add_row(when, who, event.action, event.model, _change(event), event.reason or "")
     open_console().print(table if events else "nothing was done yet; see `tagmill model add`")
 
 
