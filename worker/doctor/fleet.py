@@ -19,7 +19,7 @@ def check(subject: Subject) -> Iterator[Finding]:
     if not alive:
         yield warning(f"no worker of the queue {queue} runs", "start one: tagmill worker start")
     else:
-        yield ok(f"{len(alive)} workers of the queue {queue}, {len(ready)} of them ready")
+        yield ok(f"workers of the queue {queue}: {len(alive)}, ready: {len(ready)}")
     for worker in alive:
         yield from _worker(worker)
     if lost := [worker.name for worker in workers if worker.state is WorkerState.LOST]:
