@@ -33,7 +33,7 @@ from tagmill.ledger.workers import WorkerState, ask_to_drain, list_workers
 RUN_IMAGES = 800
 BATCH_SIZE = 8
 #: seconds that each image takes longer, so that a worker that is hit has batches in work
-DELAY = 0.1
+DELAY = 1.0
 #: seconds between two disturbances, two runs, and two looks at the memory of workers
 DISTURB_SECONDS = 8.0
 SUBMIT_SECONDS = 8.0
