@@ -9,6 +9,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 from support.s3_server import S3Server
+from support.schema import postgres_template, sqlite_file
 from support.services import (
     DATABASE_URL,
     REDIS_URL,
@@ -29,6 +30,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # A busy machine is no finding: examples are judged by what they do, not by how long they take.
 hypothesis.settings.register_profile("tagmill", deadline=None)
 hypothesis.settings.load_profile("tagmill")
+
+#: fixtures that upgrade their database: it is a copy of one that was upgraded, because that is quicker
+UPGRADING = {"engine", "site"}
 
 
 @pytest.fixture(scope="session")
@@ -87,9 +91,10 @@ def postgres_server_url() -> Iterator[str]:
 
 
 @pytest.fixture
-def postgres_url(postgres_server_url: str) -> Iterator[str]:
-    """The SQLAlchemy URL of a new, empty PostgreSQL database."""
-    url = create_database(postgres_server_url)
+def postgres_url(request: pytest.FixtureRequest, postgres_server_url: str) -> Iterator[str]:
+    """The SQLAlchemy URL of a new PostgreSQL database, which has tables if a fixture of `UPGRADING` will upgrade it."""
+    filled = UPGRADING.intersection(request.fixturenames)
+    url = create_database(postgres_server_url, *([postgres_template(postgres_server_url)] if filled else []))
     yield url
     drop_database(postgres_server_url, url)
 
@@ -110,13 +115,16 @@ def pgvector_url(pgvector_server_url: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def sqlite_url(tmp_path: Path) -> str:
-    """The SQLAlchemy URL of a SQLite file that does not exist yet."""
-    return f"sqlite:///{tmp_path / 'tagmill.db'}"
+def sqlite_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The SQLAlchemy URL of a SQLite file that does not exist, but if a fixture of `UPGRADING` will upgrade it."""
+    file = tmp_path / "tagmill.db"
+    if UPGRADING.intersection(request.fixturenames):
+        file.write_bytes(sqlite_file())
+    return f"sqlite:///{file}"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest) -> str:
-    """The SQLAlchemy URL of an empty database; a test that takes it runs once on each backend."""
+    """The SQLAlchemy URL of a new database; a test that takes it runs once on each backend."""
     name = "sqlite_url" if request.param == "sqlite" else "postgres_url"
     return str(request.getfixturevalue(name))

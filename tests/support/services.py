@@ -388,11 +388,14 @@ def _bundled_postgres() -> list[Path]:
     return [folder / programs for package, programs in inside.items() for folder in package_folders(package)]
 
 
-def create_database(server_url: str) -> str:
-    """Return the SQLAlchemy URL of a new, empty database. `server_url` names any database of the server."""
+def create_database(server_url: str, template: str = "template1") -> str:
+    """Return the SQLAlchemy URL of a new database, a copy of `template`, which is empty unless another one is named.
+
+    `server_url` names any database of the server.
+    """
     name = f"t_{os.getpid()}_{next(_database_numbers)}"
     with psycopg.connect(libpq_url(server_url), autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"'.encode())
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'.encode())
     return make_url(server_url).set(database=name).render_as_string(hide_password=False)
 
 
