@@ -25,17 +25,16 @@ SELECT image_key, name_id, place, run_id, position, image_id, model_id FROM (
 ) AS found (image_key, name_id, place, run_id, position, image_id, model_id, newest) WHERE run_id = newest
 """
 _SHOWN = "SELECT image_key, name_id, place, run_id, position, image_id, model_id FROM catalog_entry"
-#: entries without an outcome, tagged entries without their image or a result of one of the models, and rows that the
-#: catalog lacks
-_LOST = f"""
+#: entries without an outcome, and tagged entries without their image or a result of one of the models
+_LOST = """
 SELECT (SELECT count(*) FROM run_image WHERE run_id = :run AND status NOT IN ('tagged', 'failed'))
      + (SELECT count(*) FROM tagged_entry e
          WHERE run_id = :run AND NOT EXISTS (SELECT FROM image_content i WHERE i.id = e.image_id))
      + (SELECT count(*) FROM tagged_entry e CROSS JOIN run_model m
          WHERE e.run_id = :run AND m.run_id = :run AND NOT EXISTS
          (SELECT FROM result r WHERE r.image_id = e.image_id AND r.model_id = m.model_id))
-     + (SELECT count(*) FROM ({_EXPECTED} EXCEPT {_SHOWN}) AS missing)
 """
+_MISSING = f"SELECT count(*) FROM ({_EXPECTED} EXCEPT {_SHOWN}) AS missing"
 #: second outcomes of an entry, second results of a model for the same bytes, second labels, ranks and masks of a
 #: result, rows that the catalog must not show, and rows that were overwritten or deleted
 _DOUBLED = f"""
@@ -118,16 +117,14 @@ def audit_run(engine: Engine, run: int, images: int, injected: Sequence[Injected
     progress = run_progress(engine, run)
     journal = read_journal(engine)
     with reading(engine) as connection:
-        lost = int(connection.execute(text(_LOST), {"run": run}).scalar_one())
+        missing = int(connection.execute(text(_MISSING)).scalar_one())
         doubled = int(connection.execute(text(_DOUBLED)).scalar_one())
-        # The counts of the run are stored apart from its entries, so count the entries themselves.
-        entries = int(connection.execute(text(_ENTRIES), {"run": run}).scalar_one())
         by_batch = {row.id: int(row.images) for row in connection.execute(text(_SIZES))}
     return Audit(
         images=progress.images,
         tagged=progress.tagged,
         failures=progress.failures,
-        lost=lost + max(0, images - entries),
+        lost=lost_images(engine, run, images) + missing,
         doubled=doubled + sum(max(0, _count(steps, BatchStatus.DONE) - 1) for steps in journal.values()),
         redone=sum(
             by_batch.get(number, 0) * max(0, _count(steps, BatchStatus.RUNNING) - 1)
@@ -136,6 +133,15 @@ def audit_run(engine: Engine, run: int, images: int, injected: Sequence[Injected
         recoveries=[_recovery(kill, journal, injected) for kill in injected if kill.fault in KILLS],
         seconds=progress.seconds,
     )
+
+
+def lost_images(engine: Engine, run: int, images: int) -> int:
+    """Return how many of that many images of a run are lost."""
+    with reading(engine) as connection:
+        lost = int(connection.execute(text(_LOST), {"run": run}).scalar_one())
+        # The counts of the run are stored apart from its entries, so count the entries themselves.
+        entries = int(connection.execute(text(_ENTRIES), {"run": run}).scalar_one())
+    return lost + max(0, images - entries)
 
 
 def _recovery(kill: InjectedFault, journal: Mapping[int, list[Step]], injected: Sequence[InjectedFault]) -> Recovery:

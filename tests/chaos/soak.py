@@ -16,7 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-from chaos.audit import Audit, audit_run
+from chaos.audit import Audit, audit_run, lost_images
 from chaos.cluster import Cluster, Services, SupervisedWorker
 from chaos.display import Display
 from chaos.injection import Fault, Injector
@@ -56,8 +56,10 @@ class Soak:
     disturbances: dict[str, int] = field(default_factory=dict)
     #: name of an undisturbed worker -> (seconds since the start, bytes, open files, threads)
     seen: dict[str, list[tuple[float, int, int, int]]] = field(default_factory=dict)
-    #: of each run; `doubled` and `redone` are those of all of them
-    audits: list[Audit] = field(default_factory=list)
+    runs: int = 0
+    lost: int = 0
+    #: of the last run; its `doubled` and `redone` are those of all of them
+    audit: Audit | None = None
     unfinished: int = 0
     #: most connections to PostgreSQL at one time
     connections: int = 0
@@ -80,22 +82,21 @@ def main() -> int:
         with Cluster(services, Path(folder) / "soak", bundle, options.workers, {"concurrency": 2}, DELAY) as cluster:
             display.log(f"{options.workers} workers are ready")
             soak = _disturb(cluster, Path(folder), options, display)
-    lost, doubled = sum(found.lost for found in soak.audits), max(found.doubled for found in soak.audits)
-    images = sum(found.images for found in soak.audits)
+    assert soak.audit is not None, "a run was submitted"
     warm = 60.0 * WARM_SHARE * options.minutes
     (first, last), (files, files_last), (threads, threads_last) = (soak.growth(at, warm) for at in (1, 2, 3))
     said = ", ".join(f"{count} {kind}" for kind, count in sorted(soak.disturbances.items()))
     print(
-        f"soak: workers={options.workers} minutes={options.minutes:g} runs={len(soak.audits)} images={images} "
-        f"lost={lost} doubled={doubled} unfinished={soak.unfinished} "
-        f"redone={soak.audits[-1].redone}; {said}; "
+        f"soak: workers={options.workers} minutes={options.minutes:g} runs={soak.runs} images={soak.runs * RUN_IMAGES} "
+        f"lost={soak.lost} doubled={soak.audit.doubled} unfinished={soak.unfinished} "
+        f"redone={soak.audit.redone}; {said}; "
         f"memory of {len(soak.seen)} undisturbed workers {first / 2**20:.1f} -> {last / 2**20:.1f} MiB, "
         f"open files {files:.0f} -> {files_last:.0f}, threads {threads:.0f} -> {threads_last:.0f}; "
         f"most connections to PostgreSQL {soak.connections}"
     )
     if options.plot:
         _plot(soak, warm, options.plot)
-    return 1 if lost or doubled or soak.unfinished else 0
+    return 1 if soak.lost or soak.audit.doubled or soak.unfinished else 0
 
 
 def _disturb(cluster: Cluster, folder: Path, options: argparse.Namespace, display: Display) -> Soak:
@@ -131,7 +132,9 @@ def _disturb(cluster: Cluster, folder: Path, options: argparse.Namespace, displa
             display.log(f"{len(runs)} runs, {sum(soak.disturbances.values())} disturbances")
         time.sleep(0.1)
     _wait_for(cluster, injector, runs, soak)
-    soak.audits = [audit_run(cluster.engine, run, RUN_IMAGES) for run in runs]
+    soak.audit = audit_run(cluster.engine, runs[-1], RUN_IMAGES)
+    soak.lost = soak.audit.lost + sum(lost_images(cluster.engine, run, RUN_IMAGES) for run in runs[:-1])
+    soak.runs = len(runs)
     return soak
 
 
