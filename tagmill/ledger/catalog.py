@@ -10,11 +10,11 @@ What readers see is the view `shown_entry` over this table: a promotion or a rol
 
 import math
 
-from sqlalchemy import Engine, bindparam, delete, literal_column, select, text
+from sqlalchemy import Engine, bindparam, delete, literal_column, select, text, update
 
 from tagmill.db.any_of import any_of
 from tagmill.db.connection import epoch_now
-from tagmill.db.schema import catalog_entry
+from tagmill.db.schema import catalog_entry, shown_instead
 
 #: columns whose values differ within a run; with a canary, `model_id` is one, too
 COLUMNS = ("image_key", "position", "image_id")
@@ -42,6 +42,20 @@ SHOWN_BY = select(catalog_entry.c.image_key).where(
     catalog_entry.c.name_id == bindparam("name"),
     catalog_entry.c.place == literal_column("0"),
     catalog_entry.c.run_id == bindparam("run"),
+)
+#: marks the keys that show an image of which a promoted version has a result only now
+MARK_CHANGED = (
+    update(catalog_entry)
+    .where(
+        any_of(catalog_entry.c.image_id, "images"),
+        catalog_entry.c.model_id.in_(
+            select(shown_instead.c.model_id).where(
+                any_of(shown_instead.c.shown_id, "models"), shown_instead.c.shown_id != shown_instead.c.model_id
+            )
+        ),
+        catalog_entry.c.changed_at < bindparam("now"),
+    )
+    .values(changed_at=bindparam("now"))
 )
 _REBUILD = text("""
 INSERT INTO catalog_entry (image_key, name_id, place, run_id, position, image_id, model_id, changed_at)

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import asdict, fields
 from typing import Any
 
-from sqlalchemy import Engine, bindparam, select, update
+from sqlalchemy import Engine, bindparam, exists, select, update
 
 from tagmill.db.any_of import any_of
 from tagmill.db.bulk import insert_new, insert_new_returning, insert_rows, upsert_rows
@@ -30,6 +30,7 @@ from tagmill.db.schema import (
     label_name,
     provider,
     result_mask,
+    shown_instead,
 )
 from tagmill.db.schema import result as result_table
 from tagmill.db.schema import worker as worker_name
@@ -56,7 +57,7 @@ _FINISH = (
         inferences=bindparam("made"),
         **{found.name: bindparam(f"spent_{found.name}") for found in fields(Spent)},
     )
-    .returning(batch.c.finished_at, batch.c.started_at)
+    .returning(batch.c.finished_at, batch.c.started_at, exists(select(shown_instead.c.model_id)).label("instead"))
 )
 _IMAGE_IDS = select(image_content.c.id, image_content.c.sha256, FIRST_DELETION.label("last_id")).where(
     any_of(hash_head(image_content.c.sha256), "shas")
@@ -171,6 +172,10 @@ def complete(engine: Engine, claimed: Claim, result: BatchResult, worker: str) -
                 upsert_rows(connection, catalog_entry, catalog.COLUMNS, mine, catalog.REPLACE, same)
         names = sorted({model.name_id for model in claimed.pinned})
         connection.execute(catalog.OLDER_VERSIONS, {"run": claimed.run_id, "names": names, "keys": image_keys})
+        if finished.instead and made:
+            # Of bytes that other keys show, too, a result that is shown instead of theirs.
+            seen = {"images": sorted({image for image, _ in made}), "models": sorted({version for _, version in made})}
+            connection.execute(catalog.MARK_CHANGED, seen | {"now": math.ceil(now)})
     return True
 
 

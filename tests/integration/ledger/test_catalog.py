@@ -337,7 +337,9 @@ class CatalogMachine(RuleBasedStateMachine):
         self.shown, after = facts, {}
         for key, name, place, _, _, image, model, when in table(self.engine):
             after[key, name, place] = (image, model)
-            assert bool(when) == (self.before.get((key, name, place)) != (image, model))
+            changed = self.before.get((key, name, place)) != (image, model)
+            # After a promotion, a result that another run made for the same bytes is shown instead.
+            assert bool(when) == changed or (when and self.instead)
         self.before = after
         backdate(self.engine)
 
