@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from export.cli.options import FOLDER
-from tagmill.cli.param_types import DEVICE, Finite
+from tagmill.cli.param_types import DEVICE, Share
 from tagmill.errors import InputError
 
 
@@ -14,9 +14,9 @@ from tagmill.errors import InputError
 @click.option("--test-set", "test_set", multiple=True, type=FOLDER, metavar="SOURCE",
               help="Labeled images, as for `tagmill evaluate`, on which it must be no lower than the version in "
               "production; may be repeated.")  # fmt: skip
-@click.option("--min-agreement", type=Finite(0, 1), metavar="SHARE",
+@click.option("--min-agreement", type=Share(), metavar="PERCENT",
               help="Least share of images with the answer of the version in production, where both have a result.  "
-              "[default: 0.9, from 100 images on]")  # fmt: skip
+              "[default: 90%, from 100 images on]")  # fmt: skip
 @click.option("--force", is_flag=True, help="Promote it although a gate fails; needs --reason.")
 @click.option("--reason", metavar="TEXT", help="Why; it is in the audit log.")
 @DEVICE

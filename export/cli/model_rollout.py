@@ -11,7 +11,7 @@ from rich.table import Table
 from sqlalchemy import Engine
 
 from tagmill.cli.console import open_console
-from tagmill.cli.param_types import AS_JSON
+from tagmill.cli.param_types import AS_JSON, Share
 from tagmill.db.migrate import open_database
 from tagmill.registry.rollout import retirement, trials
 from tagmill.registry.rollout.history import Event, history
@@ -24,24 +24,6 @@ FC = TypeVar("FC", bound=Callable[..., Any] | click.Command)
 REASON = click.option("--reason", metavar="TEXT", help="Why, for `tagmill model history`.")
 #: the further column that names the product of an entry, unless another one is named
 PRODUCT = "sku"
-
-
-class Share(click.ParamType[float]):
-    """A part of all products, such as 10%, as a number above 0 to 1."""
-
-    name = "share"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        number, percent, rest = str(value).strip().partition("%")
-        try:
-            share = float(number) / 100
-        except ValueError:
-            share = 0.0
-        if not percent or rest or not 0 < share <= 1:
-            self.fail(f"{value} is not a percentage above 0% to 100%, such as 10%.", param, ctx)
-        return share
 
 
 def _tried(command: FC) -> FC:

@@ -71,3 +71,21 @@ class Root(click.Path):
         except ValueError as error:
             self.fail(f"{error}.", param, ctx)
         return value
+
+
+class Share(click.ParamType[float]):
+    """A percentage, such as 10%, as a number above 0 to 1."""
+
+    name = "share"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        number, percent, rest = str(value).strip().partition("%")
+        try:
+            share = float(number) / 100
+        except ValueError:
+            share = 0.0
+        if not percent or rest or not 0 < share <= 1:
+            self.fail(f"{value} is not a percentage above 0% to 100%, such as 10%.", param, ctx)
+        return share
