@@ -26,7 +26,7 @@ demo: $(VENV)/.demo
 	$(BIN)/tagmill demo
 
 test: $(VENV)/.setup
-	$(BIN)/python -m pytest -n auto --maxprocesses 4
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 check: lint test
 
