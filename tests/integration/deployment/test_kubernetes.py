@@ -128,7 +128,7 @@ def test_every_pod_is_restricted_and_has_no_token_and_limits(rendered: dict[str,
     for manifest in every(rendered, *WORKLOADS):
         pod = template(manifest)["spec"]
         assert pod["automountServiceAccountToken"] is False
-        assert pod["enableServiceLinks"] is False, "variables such as TAGMILL_EXPORTER_PORT"
+        assert pod["enableServiceLinks"] is False, "the services would set variables that look like settings"
         security = pod["securityContext"]
         assert security["runAsNonRoot"]
         assert security["runAsUser"] > 0

@@ -32,7 +32,7 @@ from tagmill.ledger.runs.create import cancel_run, create_run
 from tagmill.ledger.runs.progress import run_progress, unfinished_run
 from tagmill.outcomes import ErrorCode
 from tagmill.priority import Priority
-from tagmill.records import BatchResult, Entry, ImageRow, Outcome
+from tagmill.records import BatchResult, Entry, ImageRow, InferenceRow, Outcome
 from tagmill.registry.models import Model, register
 from tagmill.settings import Settings
 from tagmill.tasks.classify import CLASSIFY
@@ -57,6 +57,12 @@ def run_id(engine: Engine, app: Celery) -> int:
     return run_id
 
 
+def result_of(claimed: Claim, outcomes: list[Outcome]) -> BatchResult:
+    """Return a result in which all tagged images have the same bytes."""
+    answers = [InferenceRow(SHA, sha256, "CPU", (("red", 0.9),), ()) for sha256 in claimed.models]
+    return BatchResult(outcomes, [ImageRow(SHA, 1, 1, "PNG", 1)], answers)
+
+
 def work(engine: Engine, run_id: int, outcome: ErrorCode | None, batches: int = 99) -> list[Claim]:
     """Claim and complete batches as a worker does, every image with this outcome."""
     with engine.connect() as connection:
@@ -69,7 +75,7 @@ def work(engine: Engine, run_id: int, outcome: ErrorCode | None, batches: int = 
         if claimed is None:
             continue
         outcomes = [Outcome(found.position, None if outcome else SHA, outcome) for found in claimed.images]
-        assert complete(engine, claimed, BatchResult(outcomes, [ImageRow(SHA, 1, 1, "PNG", 1)], []), "me")
+        assert complete(engine, claimed, result_of(claimed, outcomes), "me")
         done.append(claimed)
     return done
 
@@ -91,7 +97,7 @@ def test_a_running_batch_is_finished_after_a_cancel(engine: Engine, run_id: int)
     cancel_run(engine, run_id)
     assert run_progress(engine, run_id).state == "running"
     outcomes = [Outcome(found.position, SHA) for found in claimed.images]
-    assert complete(engine, claimed, BatchResult(outcomes, [ImageRow(SHA, 1, 1, "PNG", 1)], []), "me")
+    assert complete(engine, claimed, result_of(claimed, outcomes), "me")
     assert run_progress(engine, run_id).state == "cancelled"
 
 

@@ -77,6 +77,7 @@ def test_a_promotion_in_the_middle_of_a_run_loses_nothing_and_the_former_primary
         again = site.submit(site.folder / "shop", "--model", "colors")["run"]
         after.wait_done(again)
         assert "the database system has failed over" in worker.log
+        wait_until(lambda: "database_back" in worker.log, 20, "all threads of the worker to find it back")
         assert worker.log.count("database_back") == 1
         assert "Traceback" not in worker.log
         assert worker.stop() == 0
