@@ -177,7 +177,7 @@ def test_asking_for_cuda_without_a_gpu_is_an_error(site: Site) -> None:
 
 
 def test_two_workers_share_a_run(site: Site) -> None:
-    write_folder(site.folder / "shop", 300)
+    write_folder(site.folder / "shop", 900)
     with (
         Worker.bare(site.env, site.folder / "one.log", "one") as one,
         Worker.bare(site.env, site.folder / "two.log", "two") as two,
