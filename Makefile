@@ -25,8 +25,9 @@ help:
 demo: $(VENV)/.demo
 	$(BIN)/tagmill demo
 
+# One process more than cores: many tests wait for servers.
 test: $(VENV)/.setup
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+	$(BIN)/python -m pytest -n $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )) --maxprocesses 4 --dist worksteal
 
 check: lint test
 
