@@ -8,14 +8,14 @@ import getpass
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Engine, insert, null, select
+from sqlalchemy import JSON, Connection, Engine, column, insert, null, select, table
 
 from tagmill.db.connection import epoch_now, reading
-from tagmill.db.schema import audit_event, model
+from tagmill.db.schema import audit_event
 from tagmill.outcomes import printable
 
 #: who is named instead of the user of the operating system: a job, or the person behind a shared account
@@ -83,26 +83,22 @@ class AuditEvent:
     details: dict[str, Any] | None
 
 
+#: the view, for queries: `details` is read as JSON, which a view of SQLite holds as text
+AUDIT_LOG = table(
+    "audit_log", column("id"), *(column(field.name) for field in fields(AuditEvent)[:-1]), column("details", JSON)
+)
+
+
 def read_events(
     engine: Engine, limit: int, run_id: int | None = None, model_name: str | None = None
 ) -> list[AuditEvent]:
     """Return the newest events, of one run or of one name of models if one is given, the newest first."""
-    name, before, after = (model.alias() for _ in range(3))
-    event = audit_event.c
-    versions = (before.c.version.label("from_version"), after.c.version.label("to_version"))
-    found = (
-        select(event.at, event.action, event.user_name, event.host, event.run_id, name.c.name.label("model"))
-        .add_columns(*versions, event.reason, event.details)
-        .outerjoin(name, name.c.id == event.name_id)
-        .outerjoin(before, before.c.id == event.from_id)
-        .outerjoin(after, after.c.id == event.to_id)
-        .order_by(event.at.desc(), event.id.desc())
-        .limit(limit)
-    )
+    found = select(*(AUDIT_LOG.c[field.name] for field in fields(AuditEvent)))
+    found = found.order_by(AUDIT_LOG.c.at.desc(), AUDIT_LOG.c.id.desc()).limit(limit)
     if run_id is not None:
-        found = found.where(event.run_id == run_id)
+        found = found.where(AUDIT_LOG.c.run_id == run_id)
     if model_name is not None:
-        found = found.where(name.c.name == model_name)
+        found = found.where(AUDIT_LOG.c.model == model_name)
     with reading(engine) as connection:
         return [AuditEvent(**row) for row in connection.execute(found).mappings()]
 

@@ -1,19 +1,13 @@
 """What was done to the versions of models, by whom and why."""
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, select
 
-from tagmill.db.audit import Action
+from tagmill.db.audit import AUDIT_LOG, Action
 from tagmill.db.connection import reading
 from tagmill.registry.models import resolve
-
-_EVENTS = """
-SELECT at, action, model, from_version, to_version, user_name, host, reason, details FROM audit_log
-WHERE model IS NOT NULL {of_name} ORDER BY at, id
-"""
 
 
 @dataclass(frozen=True)
@@ -36,20 +30,16 @@ class Event:
 def history(engine: Engine, name: str | None = None) -> list[Event]:
     """Return what was done to the models of NAME, or to all, the oldest first. Raise InputError for an unknown NAME."""
     chosen = None if name is None else resolve(engine, name).name
-    statement = text(_EVENTS.format(of_name="" if chosen is None else "AND model = :model"))
+    log = AUDIT_LOG.c
+    statement = select(AUDIT_LOG).where(log.model.is_not(None)).order_by(log.at, log.id)
+    if chosen is not None:
+        statement = statement.where(log.model == chosen)
     with reading(engine) as connection:
-        rows = connection.execute(statement, {} if chosen is None else {"model": chosen}).all()
+        rows = connection.execute(statement).all()
     return [
         Event(
             *(row.at, Action(row.action), row.model, row.from_version, row.to_version, row.user_name, row.host),
-            *(row.reason, _details(row.details)),
+            *(row.reason, row.details or {}),
         )
         for row in rows
     ]
-
-
-def _details(found: Any) -> dict[str, Any]:
-    """Return the details of a row: a view's column of JSON is a text for SQLite."""
-    if isinstance(found, str):
-        found = json.loads(found)
-    return dict(found or {})
