@@ -41,24 +41,23 @@ def test_the_raw_limit_processes_every_image(job: Job, part: str) -> None:
     assert timed.seconds > 0
 
 
-def test_contenders_take_turns_and_are_compared_within_rounds(job: Job, tmp_path: Path) -> None:
-    said: list[str] = []
+def test_a_contender_of_this_project_and_a_script_process_every_image(job: Job) -> None:
     with Tagmill("tagmill", job.bundles) as own, Script("embedded", "support.embedded") as embedded:
-        found = compare("forty images", [own, embedded], job, 4, 2, said.append)
-    assert [line.split(": ")[1].split(" ")[0] for line in said] == ["tagmill", "embedded", "embedded", "tagmill"]
-    for whole, rates in ((False, found.steady), (True, found.whole)):
-        one, other = rates["tagmill"], rates["embedded"]
-        assert found.ratios("tagmill", "embedded", whole=whole) == [one[0] / other[0], one[1] / other[1]]
-    draw([found], "tagmill", tmp_path / "chart.png")
-    with Image.open(tmp_path / "chart.png") as chart:
-        assert chart.width > 800
+        for contender in (own, embedded):
+            timed = contender.measure(job)
+            assert timed.images == 40
+            assert timed.seconds > 0
 
 
 class Clocked(Contender):
-    """A contender that takes two seconds to start and a second for each 10 images."""
+    """A contender that takes two seconds to start and `slower` seconds for each 10 images."""
+
+    def __init__(self, name: str, slower: int = 1) -> None:
+        super().__init__(name)
+        self.slower = slower
 
     def measure(self, job: Job) -> Timed:
-        return Timed(len(job.files), 2 + len(job.files) / 10)
+        return Timed(len(job.files), 2 + len(job.files) * self.slower / 10)
 
 
 class Stopped(Contender):
@@ -66,6 +65,18 @@ class Stopped(Contender):
 
     def measure(self, job: Job) -> Timed:
         return Timed(len(job.files), 1.0)
+
+
+def test_contenders_take_turns_and_are_compared_within_rounds(tmp_path: Path) -> None:
+    said: list[str] = []
+    job = Job([str(number) for number in range(40)], [], 1)
+    found = compare("forty images", [Clocked("tagmill"), Clocked("peer", slower=2)], job, 4, 2, said.append)
+    assert [line.split(": ")[1].split(" ")[0] for line in said] == ["tagmill", "peer", "peer", "tagmill"]
+    assert found.ratios("tagmill", "peer") == [2.0, 2.0]
+    assert found.ratios("tagmill", "peer", whole=True) == [(2 + 8) / (2 + 4)] * 2
+    draw([found], "tagmill", tmp_path / "chart.png")
+    with Image.open(tmp_path / "chart.png") as chart:
+        assert chart.width > 800
 
 
 def test_a_steady_rate_leaves_out_the_start() -> None:
