@@ -8,6 +8,7 @@ from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel
 
+from tagmill.broker.refusal import TLS_ADVICE, tls_refusal
 from tagmill.broker_url import SentinelUrl
 
 #: seconds in which a sentinel must answer; the next one is asked after that
@@ -38,14 +39,19 @@ class MasterFinder(Sentinel):
             raise self._reason(service_name) from None
 
     def _reason(self, name: str) -> MasterNotFoundError:
-        silent, refusals, unknown = [], [], 0
+        silent: list[str] = []
+        refusals: list[tuple[str, str]] = []
+        unknown = 0
         for sentinel in self.sentinels:
             try:
                 known = sentinel.execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", name)  # type: ignore[no-untyped-call]
             except (AuthenticationError, ResponseError) as error:
-                refusals.append(str(error))
+                refusals.append((str(error), "check sentinel_password in TAGMILL_BROKER_URL"))
             except RedisError as error:
-                silent.append(str(error))
+                if reason := tls_refusal(error):
+                    refusals.append((reason, TLS_ADVICE))
+                else:
+                    silent.append(str(error))
             else:
                 if known:
                     return MasterNotFoundError(f"the master {name} is down, and Sentinel has no other one yet")
@@ -56,9 +62,8 @@ class MasterFinder(Sentinel):
                 f"the sentinels know no master {name}", "correct master_name in TAGMILL_BROKER_URL"
             )
         if refusals:
-            return SentinelRefusedError(
-                f"a sentinel refuses: {refusals[0]}", "check sentinel_password in TAGMILL_BROKER_URL"
-            )
+            reason, advice = refusals[0]
+            return SentinelRefusedError(f"a sentinel refuses: {reason}", advice)
         return MasterNotFoundError(f"no sentinel answers: {'; '.join(silent)}")
 
 

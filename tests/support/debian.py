@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,27 +36,27 @@ class Program:
         return Program(folder / self.path.relative_to(self.package), folder)
 
 
-def find_program(name: str, package: str = "") -> Program:
+def find_program(name: str, *packages: str) -> Program:
     """Return a program from PATH or /usr/sbin, else from Debian's or Ubuntu's package, by default of the same name.
 
-    The package is downloaded with the libraries that it depends on, once. Raise MissingServiceError on a system
+    The packages are downloaded with the libraries that they depend on, once. Raise MissingServiceError on a system
     without apt-get, and BrokenServiceError if nothing can be downloaded: a skipped test proves nothing.
     """
     if found := shutil.which(name) or shutil.which(f"/usr/sbin/{name}"):
         return Program(Path(found))
-    package = package or name
-    folder = CACHE / package
+    packages = packages or (name,)
+    folder = CACHE / packages[0]
     if not folder.is_dir():
-        _unpack(package, folder)
+        _unpack(packages, folder)
     for path in (folder / "usr" / "bin" / name, folder / "usr" / "sbin" / name):
         if path.exists():
             return Program(path, folder)
-    raise BrokenServiceError(f"the package {package} in {folder} has no program {name}")
+    raise BrokenServiceError(f"the package {packages[0]} in {folder} has no program {name}")
 
 
-def _unpack(package: str, folder: Path) -> None:
+def _unpack(packages: Sequence[str], folder: Path) -> None:
     if not all(map(shutil.which, ("apt-get", "apt-cache", "dpkg"))):
-        raise MissingServiceError(f"these tests need {package}: install it with your system's package manager")
+        raise MissingServiceError(f"these tests need {packages[0]}: install it with your system's package manager")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as name:
         state = Path(name)
@@ -63,10 +64,10 @@ def _unpack(package: str, folder: Path) -> None:
         apt = [f"-oDir::State={state / 'state'}", f"-oDir::Cache={state / 'cache'}", "-oAPT::Sandbox::User="]
         (state / "state" / "lists" / "partial").mkdir(parents=True)
         _run(state, "apt-get", *apt, "-q", "update")
-        depends = _run(state, "apt-cache", *apt, "depends", package)
-        # libjs-*: scripts of a package's web pages
-        libraries = set(re.findall(r"^ +Depends: (lib(?!js-)\S+)", depends, re.MULTILINE)) - {"libc6"}
-        _run(state, "apt-get", *apt, "-q", "download", package, *sorted(libraries))
+        depends = _run(state, "apt-cache", *apt, "depends", *packages)
+        # libjs-*: scripts of a package's web pages; lua-*: libraries of Redis
+        libraries = set(re.findall(r"^ +Depends: ((?:lib(?!js-)|lua-)\S+)", depends, re.MULTILINE)) - {"libc6"}
+        _run(state, "apt-get", *apt, "-q", "download", *packages, *sorted(libraries))
         for file in state.glob("*.deb"):
             _run(state, "dpkg", "-x", str(file), str(state / "root"))
         try:

@@ -49,6 +49,11 @@ def make_targets_in(text: str) -> list[str]:
     return re.findall(r"(?:^|[\s;&])make ([a-z][\w-]*)", code_in(text), flags=re.M)
 
 
+def redis_users_in(text: str) -> str:
+    """Return the lines of users in an ACL file of Redis or in sentinel.conf."""
+    return "".join(f"{line}\n" for line in re.findall(r"^user .+$", text, flags=re.M))
+
+
 def links_in(text: str) -> list[tuple[str, str]]:
     """Return path and anchor of every link inside the repository; the path is empty for a link within the document."""
     outside = re.sub(r"^```.*?^```", "", text, flags=re.S | re.M)

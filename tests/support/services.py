@@ -18,7 +18,7 @@ import urllib.request
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 from urllib.parse import quote
 
 import psycopg
@@ -26,6 +26,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from sqlalchemy.engine import URL, make_url
+
+if TYPE_CHECKING:
+    from support.redis_tls import RedisTls
 
 REDIS_URL = "TAGMILL_TEST_REDIS_URL"
 DATABASE_URL = "TAGMILL_TEST_DATABASE_URL"
@@ -170,7 +173,8 @@ class RedisServer(Server):
 
     With `appendonly`, acknowledged writes survive `kill`. Without it, the server is empty after each restart. `users`
     are the lines of its ACL file, in which `password` must be that of the user `default`. A server older than Redis 7
-    does not get the pattern of keys that may be read alone. With a `master` it begins as its replica.
+    does not get the pattern of keys that may be read alone. With a `master` it begins as its replica. With `tls` it
+    speaks nothing else.
     """
 
     def __init__(
@@ -180,9 +184,11 @@ class RedisServer(Server):
         password: str = "",
         users: str = "",
         master: "RedisServer | None" = None,
+        tls: "RedisTls | None" = None,
     ) -> None:
-        self.program = find_redis()
+        self.program = tls.command if tls else [find_redis()]
         super().__init__()
+        self.tls = tls
         self.appendonly = appendonly
         self.master = master
         self.password = password
@@ -195,6 +201,8 @@ class RedisServer(Server):
     def url(self) -> str:
         """The Celery broker URL of database 0."""
         login = f":{quote(self.password, safe='')}@" if self.password else ""
+        if self.tls:
+            return f"rediss://{login}127.0.0.1:{self.port}/0?{self.tls.query}"
         return f"redis://{login}127.0.0.1:{self.port}/0"
 
     @property
@@ -205,7 +213,7 @@ class RedisServer(Server):
     @property
     def before_7(self) -> bool:
         """Whether the program is older than Redis 7, which has rights to read a key alone."""
-        shown = subprocess.run([self.program, "--version"], capture_output=True, text=True, check=True).stdout
+        shown = subprocess.run([*self.program, "--version"], capture_output=True, text=True, check=True).stdout
         return "v=6." in shown
 
     def flush(self) -> None:
@@ -214,7 +222,9 @@ class RedisServer(Server):
             client.flushall()
 
     def _command(self) -> list[str]:
-        command = [self.program, "--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder)]
+        command = [*self.program, "--bind", "127.0.0.1", "--dir", str(self.folder)]
+        for name, value in (self.tls.configuration(self.port) if self.tls else {"port": self.port}).items():
+            command += [f"--{name}", str(value)]
         command += ["--save", "", "--appendonly", "yes" if self.appendonly else "no"]
         command += ["--repl-diskless-sync-delay", "0"]
         if self.master is not None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import redis
+from support.documents import redis_users_in
 from support.image_fixtures import write_folder
 from support.installation import new_site
 from support.processes import TAGMILL, Worker, environment, tagmill, wait_until
@@ -170,7 +171,7 @@ def test_the_redis_user_of_workers_may_split_the_limits_of_hosts(
 def server_with_users(start: Callable[..., RedisServer]) -> tuple[RedisServer, Callable[[str], str]]:
     """Start a Redis with the users of the operations guide; return it, and the function that makes a user's URL."""
     guide = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-    users = "".join(f"{line}\n" for line in re.findall(r"^user .+$", guide, flags=re.M))
+    users = redis_users_in(guide)
     assert users.count("user ") == 3
     server = start(password="ADMIN_PASSWORD", users=users)
     words = {"tagmill-worker": "WORKER_PASSWORD", "tagmill-flower": "FLOWER_PASSWORD"}

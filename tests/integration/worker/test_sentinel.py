@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 from redis.sentinel import MasterNotFoundError
+from support.documents import redis_users_in
 from support.image_fixtures import write_folder
 from support.installation import new_site
 from support.ledger import new_model, new_run
 from support.processes import Worker, tagmill, wait_until, waiting
+from support.redis_tls import RedisTls
 from support.sentinel import ReplicatedRedis
 
 from producer.publish import publish_run
@@ -28,6 +30,7 @@ from tagmill.settings import Settings
 from worker.sources.limits.grants import Ask
 from worker.sources.limits.redis_grants import RedisGrants
 
+ROOT = Path(__file__).parents[3]
 IMAGES = 240
 
 
@@ -37,16 +40,38 @@ def replicated() -> Iterator[ReplicatedRedis]:
         yield servers
 
 
-def test_a_failover_in_the_middle_of_a_run_loses_nothing(
-    replicated: ReplicatedRedis, postgres_url: str, tmp_path: Path
+@pytest.fixture(scope="module")
+def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReplicatedRedis]:
+    """Servers with TLS alone, and the users of the guides."""
+    redis, sentinels = (
+        redis_users_in((ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8"))
+        for name in ("operations", "high-availability")
+    )
+    with ReplicatedRedis(
+        password="ADMIN_PASSWORD",
+        users=redis,
+        sentinel_password="ADMIN_PASSWORD",
+        sentinel_users=sentinels,
+        tls=RedisTls.issue(tmp_path_factory.mktemp("tls")),
+    ) as servers:
+        yield servers
+
+
+def limited(servers: ReplicatedRedis) -> str:
+    """Return the URL with the users of the guides."""
+    return servers.url_of(("tagmill-worker", "WORKER_PASSWORD"), ("tagmill-client", "SENTINEL_PASSWORD"))
+
+
+def test_a_failover_in_the_middle_of_a_run_loses_nothing_with_tls_and_few_rights(
+    encrypted: ReplicatedRedis, postgres_url: str, tmp_path: Path
 ) -> None:
-    site = new_site(tmp_path, postgres_url, replicated.url)
+    site = new_site(tmp_path, postgres_url, limited(encrypted))
     write_folder(site.folder / "shop", IMAGES)
     with Worker(site.env, site.folder / "worker.log") as worker:
         worker.wait_ready()
         run = site.submit(site.folder / "shop", "--model", "colors", "--batch-size", 4)["run"]
         wait_until(lambda: worker.log.count("batch_tagged") >= 5, 60, "the worker to be at work")
-        with replicated.failover():
+        with encrypted.failover():
             wait_until(lambda: "broker_down" in worker.log, 30, "the worker to notice")
         site.wait_done(run)
         site.wait_done(site.submit(site.folder / "shop", "--model", "colors")["run"])
@@ -101,6 +126,19 @@ def test_what_waiting_cannot_mend_is_a_refusal(replicated: ReplicatedRedis, righ
     assert right in replicated.url
     with pytest.raises(BrokerRefusedError, match=said):
         require_login(Settings(broker_url=replicated.url.replace(right, wrong)))
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "said"),
+    [("127.0.0.1", "localhost", "certificate is not valid for 'localhost'"), ("authority", "none", "No such file")],
+)
+def test_a_certificate_that_cannot_be_checked_is_a_refusal(
+    encrypted: ReplicatedRedis, right: str, wrong: str, said: str
+) -> None:
+    url = limited(encrypted)
+    assert open_redis(url, 5.0).ping()
+    with pytest.raises(BrokerRefusedError, match=f"{said}.*; correct ssl_ca_certs"):
+        require_login(Settings(broker_url=url.replace(right, wrong)))
 
 
 def test_sentinels_that_are_down_are_an_outage() -> None:
