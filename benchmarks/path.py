@@ -8,9 +8,11 @@ not what a library calls back (SQLAlchemy's events, context managers), nor compr
 3.11 only. One image is tagged before it counts, so that what is loaded on first use does not.
 """
 
+import os
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -42,6 +44,9 @@ from worker.task import register as register_task
 
 #: most changes of module, and most returns to a module that was left before
 MOST_CHANGES, MOST_RETURNS = 40, 15
+
+#: the time of the images, in Unix seconds
+AHEAD = time.time() + 3600
 
 _ROOMS = ("tagmill", "worker", "producer")
 _COMPREHENSIONS = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"})
@@ -118,7 +123,10 @@ def record() -> ImagePath:
     with tempfile.TemporaryDirectory() as folder, recorder.installed():
         for name, shade in (("first", 60), ("second", 180)):
             pixels = np.random.default_rng(shade).integers(0, shade, (400, 300, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(Path(folder) / f"{name}.jpg", quality=90)
+            path = Path(folder) / f"{name}.jpg"
+            Image.fromarray(pixels).save(path, quality=90)
+            # Dated ahead, it counts as just changed, and is not remembered, however slow this machine is.
+            os.utime(path, (AHEAD, AHEAD))
         _tag(Path(folder), recorder)
     return recorder.path()
 

@@ -5,12 +5,10 @@ import os
 import socket
 import time
 import uuid
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from tagmill.broker.message import BatchMessage
@@ -19,7 +17,6 @@ from tagmill.errors import DeviceLostError, TagmillError, first_line
 from tagmill.fetch_options import HostLimits
 from tagmill.ledger.leases import Claim, Lease
 from tagmill.logs.fields import log_fields
-from tagmill.records import BatchResult, Spent
 from tagmill.settings import Settings
 from tagmill.tracing import Tracing, ids_of
 from worker.connections.availability import Services, StoppedError, StoppedWaitingError
@@ -29,7 +26,8 @@ from worker.health.folders import SUSPECT
 from worker.health.health import Health
 from worker.heartbeat import Heartbeat
 from worker.pictures.text_detector import DETECTOR, is_loaded
-from worker.pipeline.batch_image import BatchImage, to_result
+from worker.pipeline.attempt import Attempt
+from worker.pipeline.batch_image import BatchImage
 from worker.pipeline.decode import NO_SPECS, decode_images
 from worker.pipeline.fetch import fetch_images
 from worker.pipeline.infer import infer_images
@@ -119,92 +117,72 @@ class BatchProcessor:
         database is down; raise StoppedError if the process has to end before it is back. Raise BatchFailedError if the
         attempt failed.
         """
-        settings, tagger, ledger, began = self.settings, self.tagger, self._ledger, time.time()
         if self._health and self._health.out:
             raise StoppedError  # another worker takes it
+        settings, ledger = self.settings, self._ledger
         lease = Lease(f"{self._process}:{uuid.uuid4().hex}", settings.lease_seconds, settings.max_attempts)
         claimed = ledger.claim(message, settings.queue, lease)
         if claimed is None:
             return self._drop(message)
-        fields = log_fields(run=message.run, batch=message.batch, model=claimed.model)
-        held = self._heartbeat.holding(lease.token)
-        counted = self._metrics.batch(claimed) if self._metrics else nullcontext()
-        with (
-            fields,
-            self._spending.of_batch(claimed.run_id) as taken,
-            held,
-            counted,
-            self._traced(claimed) as finish,
-            self._released_on_error(claimed),
-        ):
-            source, pools = tagger.fetcher(claimed.roots), tagger.pools
-            started = decoded = time.perf_counter()
-            stages: dict[str, float] = {}
-            models, refetch, limits = claimed.models, claimed.fetching.refetch, claimed.fetching.limits
-            measuring = claimed.measuring
-            # Of two limits, those of the run and of the settings, the lower one counts.
-            terms = Terms(limits=limits.lower(self._ceiling) if limits else self._ceiling)
-            fetch = partial(source.fetch, terms=terms)
+        with self._attempt(claimed) as attempt:
             images = [BatchImage(image.position, image.uri) for image in claimed.images]
-            repeated, images = (images, []) if claimed.repeated else ([], images)
-            first_outcomes = partial(ledger.first_outcomes, claimed.run_id)
-            if repeated and not take_first_outcomes(repeated, claimed.repeated, first_outcomes):
+            if not claimed.repeated:
+                images = self._tag(attempt, images)
+                if self._health and any(image.code in SUSPECT and image.local for image in images):
+                    self._health.require_folders(claimed, images)
+            elif not take_first_outcomes(images, claimed.repeated, partial(ledger.first_outcomes, claimed.run_id)):
                 return self._wait(claimed)
-            unchanged_files = None if refetch else partial(ledger.unchanged_files, models, measuring=measuring)
-            images = skip_unchanged(images, source.state, pools.decode, unchanged_files)
-            tried = claimed.trials and not claimed.suspect
-            trials = BatchTrials(claimed.trials, self._trials, ledger.known_inferences) if tried else None
-            if trials:
-                trials.read_again(images)
-            if claimed.suspect:
-                images = self._quarantine.tag(claimed, images, terms)
-            elif not all(image.unchanged for image in images):
-                remote = not all(image.local for image in images)
-                if remote:
-                    known_urls = partial(ledger.known_urls, models, measuring=measuring)
-                    images = recall_urls(images, known_urls, refetch=refetch)
-                    if trials:
-                        trials.read_again(images)
-                images = fetch_images(images, source, pools.decode, pools.fetch, pools.stores, terms)
-                stages["fetch"] = time.perf_counter() - started
-                if trials:
-                    trials.keep_unread(images)
-                if not all(image.unchanged for image in images):  # else no bundle needs to be loaded
-                    sessions = [tagger.sessions.get(sha256) for sha256 in models]
-                    images = remember_urls(images) if remote else images
-                    images = remember_files(images, began)
-                    specs = specs_of(measuring) if measuring else NO_SPECS
-                    measured = partial(ledger.measured_images, measuring) if measuring else None
-                    images = skip_known(images, sessions, partial(ledger.known_inferences, models), measured)
-                    loaded = time.perf_counter()
-                    if trials:
-                        trials.add(images)
-                    images = decode_images(images, fetch, tagger.decode_limits, pools.decode, tagger.decoder, specs)
-                    decoded = time.perf_counter()
-                    images = infer_images(images, sessions, pools.infer)
-                    if trials:
-                        trials.infer(images, pools.infer)
-                    if any(image.facts for image in images):  # else all results were known
-                        stages |= {"decode": decoded - loaded, "infer": time.perf_counter() - decoded}
-                    if measuring:
-                        stored_masks = partial(ledger.stored_masks, models)
-                        images = measure_images(images, sessions, measuring, pools.decode, stored_masks)
-            inferred = time.perf_counter()
-            if self._health and any(image.code in SUSPECT and image.local for image in images):
-                self._health.require_folders(claimed, images)
-            traffic = terms.traffic
-            spent = Spent(traffic.requests, traffic.not_modified, traffic.bytes_fetched, *taken())
-            result = to_result([*images, *repeated], spent)
-            if trials:
-                result.canaries.extend(trials.shown([*images, *repeated]))
-            began_writing = time.perf_counter()
-            written = ledger.complete(claimed, result, self.name)
+            written = attempt.write(images, partial(ledger.complete, worker=self.name))
             if self._metrics:
-                self._metrics.done(claimed, result, written, stages | {"write": time.perf_counter() - began_writing})
-            times = (started, decoded, inferred, time.perf_counter())
-            report = _report(claimed, result, written, times)
-            finish(times, report)
-            return report
+                self._metrics.done(claimed, written.result, written.stored, attempt.stages)
+            return written.report
+
+    def _tag(self, attempt: Attempt, images: list[BatchImage]) -> list[BatchImage]:
+        """Take images through the stages. Those of which enough is known are not read, decoded or inferred."""
+        began, ledger = time.time(), self._ledger
+        claimed, terms, trials = attempt.claimed, attempt.terms, attempt.trials
+        models, measuring, refetch = claimed.models, claimed.measuring, claimed.fetching.refetch
+        tagger, pools, source = self.tagger, self.tagger.pools, self.tagger.fetcher(claimed.roots)
+
+        unchanged_files = None if refetch else partial(ledger.unchanged_files, models, measuring=measuring)
+        images = skip_unchanged(images, source.state, pools.decode, unchanged_files)
+        if claimed.suspect:
+            return self._quarantine.tag(claimed, images, terms)
+        remote = not all(image.local for image in images)
+        if remote:
+            images = recall_urls(images, partial(ledger.known_urls, models, measuring=measuring), refetch=refetch)
+        if trials:
+            trials.read_again(images)
+        if all(image.unchanged for image in images):
+            return images
+
+        images = fetch_images(images, source, pools.decode, pools.fetch, pools.stores, terms)
+        attempt.stages["fetch"] = time.perf_counter() - attempt.started
+        if trials:
+            trials.keep_unread(images)
+        if all(image.unchanged for image in images):
+            return images  # no bundle needs to be loaded
+
+        sessions = [tagger.sessions.get(sha256) for sha256 in models]
+        images = remember_urls(images) if remote else images
+        images = remember_files(images, began)
+        specs = specs_of(measuring) if measuring else NO_SPECS
+        measured = partial(ledger.measured_images, measuring) if measuring else None
+        images = skip_known(images, sessions, partial(ledger.known_inferences, models), measured)
+        loaded = time.perf_counter()
+        if trials:
+            trials.add(images)
+        fetch = partial(source.fetch, terms=terms)
+        images = decode_images(images, fetch, tagger.decode_limits, pools.decode, tagger.decoder, specs)
+        attempt.decoded = time.perf_counter()
+        images = infer_images(images, sessions, pools.infer)
+        if trials:
+            trials.infer(images, pools.infer)
+        if any(image.facts for image in images):  # else all results were known
+            attempt.stages |= {"decode": attempt.decoded - loaded, "infer": time.perf_counter() - attempt.decoded}
+        if measuring:
+            images = measure_images(images, sessions, measuring, pools.decode, partial(ledger.stored_masks, models))
+        return images
 
     def watched_at(self) -> float:
         """Return when the watchdog last checked, in monotonic seconds."""
@@ -249,15 +227,39 @@ class BatchProcessor:
         return fields | {"waits": "for the entries that it repeats"}
 
     @contextmanager
-    def _traced(self, claimed: Claim) -> Iterator[Callable[[Sequence[float], dict[str, Any]], object]]:
-        """Trace what happens inside the block, if this process traces. Yield the function that ends it well."""
-        tracing = self._tracing
+    def _attempt(self, claimed: Claim) -> Iterator[Attempt]:
+        """Keep the lease, count and trace what happens inside the block; release the batch if the block raises."""
+        limits = claimed.fetching.limits
+        with (
+            log_fields(run=claimed.run_id, batch=claimed.batch_id, model=claimed.model),
+            self._spending.of_batch(claimed.run_id) as taken,
+            self._heartbeat.holding(claimed.token),
+            self._metrics.batch(claimed) if self._metrics else nullcontext(),
+        ):
+            tried = claimed.trials and not claimed.suspect
+            attempt = Attempt(
+                claimed,
+                # Of two limits, those of the run and of the settings, the lower one counts.
+                Terms(limits=limits.lower(self._ceiling) if limits else self._ceiling),
+                BatchTrials(claimed.trials, self._trials, self._ledger.known_inferences) if tried else None,
+                taken,
+            )
+            with self._traced(attempt), self._released_on_error(claimed):
+                attempt.started = time.perf_counter()
+                yield attempt
+
+    @contextmanager
+    def _traced(self, attempt: Attempt) -> Iterator[None]:
+        """Trace what happens inside the block, if this process traces."""
+        tracing, claimed = self._tracing, attempt.claimed
         if tracing is None:
-            yield lambda times, report: None
+            yield
             return
         known = {"run": claimed.run_id, "batch": claimed.batch_id, "model": claimed.model, "attempt": claimed.attempts}
         with tracing.batch(claimed.traceparent, known) as span, log_fields(**ids_of(span)):
-            yield partial(tracing.finish, span)
+            yield
+            if attempt.written:
+                tracing.finish(span, attempt.written.times, attempt.written.report)
 
     @contextmanager
     def _released_on_error(self, claimed: Claim) -> Iterator[None]:
@@ -284,27 +286,3 @@ class BatchProcessor:
                 self._recycle(RecycleReason.DEVICE)  # the next process reports the state of the device
             what = f"run {claimed.run_id}, batch {claimed.batch_id}, {claimed.model}"
             raise BatchFailedError(f"{what}: {reason}") from error
-
-
-def _report(claimed: Claim, result: BatchResult, written: bool, times: Sequence[float]) -> dict[str, Any]:
-    """Log a batch and return what Celery's events show of it.
-
-    `times`, in seconds: its start, and the ends of decoding, inference and writing.
-    """
-    read, infer, write = (round(1000 * (after - before), 1) for before, after in pairwise(times))
-    failed = Counter(str(outcome.error_code) for outcome in result.outcomes if outcome.error_code)
-    images = len(result.outcomes)
-    fields: dict[str, Any] = {
-        "action": "batch_tagged" if written else "batch_lost",
-        "images": images,
-        "failed": failed.total(),
-        "inferences": len(result.inferences),
-        "read_ms": read,
-        "infer_ms": infer,
-        "write_ms": write,
-    }
-    log.info("batch tagged" if written else "batch was taken over; results dropped", extra=fields)
-    batch: dict[str, Any] = {"run": claimed.run_id, "batch": claimed.batch_id, "model": claimed.model, "images": images}
-    if not written:
-        return batch | {"dropped": "taken over by another worker"}
-    return batch | {"tagged": images - failed.total(), "failed": dict(failed)}

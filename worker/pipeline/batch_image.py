@@ -1,14 +1,14 @@
 """One image of a batch: every stage takes a list of these, fills in more fields, and returns the list."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tagmill.images.image import Pixels
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.locations.schemes import LOCAL
 from tagmill.outcomes import ErrorCode, ImageFailure
-from tagmill.records import BatchResult, ImageRow, InferenceRow, Outcome, PictureRow, SeenFile, SeenUrl, Spent
+from tagmill.records import ImageRow, InferenceRow, PictureRow, SeenUrl
 from worker.inference.session import Session
 from worker.sources.fetcher import FileState
 from worker.sources.validators import Validators
@@ -81,24 +81,3 @@ class BatchImage:
             # A bug in this code or in a decoder must not fail the whole batch.
             log.error("image failed", extra={"action": "image_failed", "position": self.position}, exc_info=error)
             self.fail(unforeseen, f"{type(error).__name__}: {error}"[:300])
-
-
-def to_result(images: Iterable[BatchImage], spent: Spent | None = None) -> BatchResult:
-    """Return the result that the ledger writes for these images, and for what they took."""
-    result = BatchResult([], [], [], spent=spent or Spent())
-    for image in images:
-        source = image.twin or image
-        sha256 = None if source.code else image.sha256
-        result.outcomes.append(Outcome(image.position, sha256, source.code, source.detail))
-        result.inferences.extend(image.answers)
-        if image.facts is not None:
-            result.images.append(image.facts)
-        if image.picture is not None:
-            result.pictures.append(image.picture)
-        if image.remember and image.identity is not None and sha256 is not None:
-            if image.local:
-                result.files.append(SeenFile(image.identity, sha256))
-            else:
-                found = image.validators
-                result.urls.append(SeenUrl(image.identity, sha256, found.etag, found.last_modified))
-    return result

@@ -10,7 +10,8 @@ from tagmill.records import ImageRow
 from worker.pictures import text_detector
 from worker.pictures.measure import PIXELS
 from worker.pictures.text_detector import DETECTOR, TEXT_PIXELS
-from worker.pipeline.batch_image import BatchImage, to_result
+from worker.pipeline.attempt import to_result
+from worker.pipeline.batch_image import BatchImage
 from worker.pipeline.measure import measure_images, specs_of
 from worker.timeout_pool import TimeoutPool
 

@@ -17,7 +17,8 @@ from tagmill.outcomes import ErrorCode
 from tagmill.records import BatchResult
 from tagmill.settings import Settings
 from worker.inference.session_cache import NamedBundles
-from worker.pipeline.batch_image import BatchImage, to_result
+from worker.pipeline.attempt import to_result
+from worker.pipeline.batch_image import BatchImage
 from worker.pipeline.tagger import build_tagger
 from worker.sources.terms import Terms
 from worker.supervision.quarantine import Quarantine

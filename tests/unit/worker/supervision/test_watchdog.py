@@ -24,7 +24,8 @@ from tagmill.records import Outcome
 from tagmill.settings import Settings
 from worker.inference.call_tracker import CallTracker, StalledCallError
 from worker.inference.session_cache import NamedBundles, SessionCache
-from worker.pipeline.batch_image import BatchImage, to_result
+from worker.pipeline.attempt import to_result
+from worker.pipeline.batch_image import BatchImage
 from worker.pipeline.tagger import build_tagger
 from worker.sources.fetcher import Fetched
 from worker.sources.terms import Terms
