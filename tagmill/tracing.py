@@ -5,6 +5,8 @@ https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables
 links to the submit of its run: one trace of a run of thousands of batches could not be shown.
 """
 
+import logging
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,8 +19,45 @@ from tagmill.errors import ConfigurationError
 if TYPE_CHECKING:  # of the extra otel
     from opentelemetry.trace import Span
 
+log = logging.getLogger(__name__)
+
 #: the spans below that of a batch
 STAGES = ("read", "infer", "write")
+#: seconds that the end of a process waits for what is left to be sent
+CLOSE_SECONDS = 1.5
+#: seconds until it is said again that spans are dropped
+SILENT_SECONDS = 3600.0
+#: the logger that says why spans were not sent, several times for each attempt
+_EXPORTER_LOG = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
+
+
+class _Dropped(logging.Filter):
+    """Says that spans are dropped, on one line and not again for a while, instead of what the exporter says of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._reason = ""
+        self._silent_until = 0.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Hold a line of the exporter back: a warning is of an attempt that is repeated, an error of the last one."""
+        said = record.getMessage()
+        if record.levelno < logging.ERROR:
+            self._reason = said.partition(" encountered while")[0].removeprefix("Transient error ")
+        else:
+            self.tell(said)
+        return False
+
+    def tell(self, otherwise: str) -> None:
+        """Say why the last attempt failed, or else what is given, unless that was said a short time ago."""
+        reason, self._reason, now = self._reason or otherwise, "", time.monotonic()
+        if now >= self._silent_until:
+            self._silent_until = now + SILENT_SECONDS
+            fields = {"action": "traces_dropped", "reason": reason}
+            log.warning("traces are dropped; see OTEL_EXPORTER_OTLP_ENDPOINT: %s", reason, extra=fields)
+
+
+_DROPPED = _Dropped()
 
 
 class Tracing:
@@ -41,11 +80,16 @@ class Tracing:
         resource = resource.merge(OTELResourceDetector().detect())
         self._provider: TracerProvider = TracerProvider(resource=resource)
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        logging.getLogger(_EXPORTER_LOG).addFilter(_DROPPED)
         self._tracer = self._provider.get_tracer("tagmill", version("tagmill"))
 
     def close(self) -> None:
-        """Send what is left, for a few seconds at most."""
-        self._provider.shutdown()
+        """Send what is left, for CLOSE_SECONDS at most: a collector that is down holds up no command and no worker."""
+        ending = threading.Thread(target=self._provider.shutdown, name="traces", daemon=True)
+        ending.start()
+        ending.join(CLOSE_SECONDS)
+        if ending.is_alive():
+            _DROPPED.tell(f"the collector does not answer in {CLOSE_SECONDS} s")
 
     @contextmanager
     def submit(self) -> Iterator["Span"]:
