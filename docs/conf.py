@@ -22,7 +22,7 @@ release = version = installed_version("tagmill")
 
 extensions = ["myst_parser", "sphinx_click"]
 root_doc = "docs/index"
-include_patterns = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", *(f"{folder}/*.md" for folder in sorted(_FOLDERS))]
+include_patterns = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", *(f"{folder}/**.md" for folder in sorted(_FOLDERS))]
 # Sphinx walks every folder that is not excluded here, .venv among them.
 exclude_patterns = [entry.name for entry in _ROOT.iterdir() if entry.is_dir() and entry.name not in _FOLDERS]
 
@@ -31,8 +31,8 @@ myst_heading_anchors = 3
 highlight_language = "text"
 # Options keep their two hyphens.
 smartquotes = False
-# Commands that import ONNX Runtime show their options without it.
-sphinx_click_mock_imports = ["onnxruntime"]
+# Commands that import these show their options without them.
+sphinx_click_mock_imports = ["cv2", "onnxruntime", "prometheus_client"]
 
 html_theme = "furo"
 html_title = f"Tagmill {release}"

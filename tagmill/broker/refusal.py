@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 #: what to do about a refusal
 _LOGIN = "check user and password in TAGMILL_BROKER_URL"
-_RIGHTS = "give the user the rights in docs/operations.md"
+_RIGHTS = "give the user the rights in docs/operations/redis.md"
 _DATABASE = "correct the database number in TAGMILL_BROKER_URL"
 TLS_ADVICE = "correct ssl_ca_certs in TAGMILL_BROKER_URL, or the server's certificate"
 #: advice by a part of Redis's text, where redis-py has no class for it

@@ -84,7 +84,7 @@ def _lines(counts: Counts) -> Iterator[str]:
 
 def _say_room(engine: Engine) -> None:
     if engine.dialect.name == "sqlite":
-        click.echo("new rows use the room in the file; VACUUM shrinks it (docs/operations.md)", err=True)
+        click.echo("new rows use the room in the file; VACUUM shrinks it (docs/operations/prune.md)", err=True)
 
 
 @contextmanager

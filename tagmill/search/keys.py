@@ -83,7 +83,7 @@ def add_former_keys(
         if row.image_id in row.image_ids:
             position = positions[list(row.image_ids).index(row.image_id)]
             entry = connection.execute(_ENTRY, {"run": row.run_id, "position": position}).first()
-            if entry is not None:  # docs/operations.md says how to delete entries that were replaced
+            if entry is not None:  # docs/operations/prune.md says how to delete entries that were replaced
                 uri = entry.uri if full_urls else shown_uri(entry.uri)
                 found[row.image_id].keys.append(ShownKey(entry.image_key, uri))
 

@@ -34,7 +34,7 @@ def site(server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Site:
         ("nobody:right@", "0", "invalid username-password pair", "check user and password in TAGMILL_BROKER_URL"),
         ("off:off@", "0", "user is disabled", "check user and password in TAGMILL_BROKER_URL"),
         (":right@", "99", "DB index is out of range", "correct the database number in TAGMILL_BROKER_URL"),
-        ("low:low@", "0", "has no permissions to run", "give the user the rights in docs/operations.md"),
+        ("low:low@", "0", "has no permissions to run", "give the user the rights in docs/operations/redis.md"),
     ],
     ids=lambda value: value if " " in value else "",
 )

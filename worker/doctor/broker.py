@@ -94,7 +94,7 @@ def _memory(facts: Mapping[str, Any]) -> Iterator[Finding]:
 def _rights(channel: Any, queue: str) -> Iterator[Finding]:
     missing = missing_rights(channel, queue)
     if missing:
-        advice = "give the user the rights in docs/operations.md, Redis users"
+        advice = "give the user the rights in docs/operations/redis.md"
         yield error(f"this user may not: {', '.join(missing)}", advice)
     else:
         yield ok("this user may do what workers and producers need")

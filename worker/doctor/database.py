@@ -101,5 +101,5 @@ def _connections(engine: Engine, most: int, used: int, *, concurrency: int) -> F
     wanted = workers * (concurrency + _FURTHER)
     what = f"{used} of {most} connections are in use; {workers} workers take up to {wanted}"
     if max(used, wanted) > _BUSY_SHARE * most:
-        return warning(what, "raise max_connections, or put PgBouncer in front (docs/operations.md)")
+        return warning(what, "raise max_connections, or put PgBouncer in front (docs/operations/postgresql.md)")
     return ok(what)

@@ -41,7 +41,7 @@ def _risks(subject: Subject) -> Iterator[Finding]:
     settings = subject.settings
     broker = urlsplit(settings.broker_url)
     if broker.scheme == "redis" and broker.password is None and broker.hostname not in _LOCAL:
-        advice = "give Redis users with passwords (docs/operations.md): whoever reaches it can have batches tagged"
+        advice = "give Redis users with passwords (docs/operations/redis.md): who reaches it can have batches tagged"
         yield warning(f"Redis at {broker.hostname} is used without a password", advice)
     if str(settings.allow_private_hosts).lower() == "true":
         advice = "list the networks and names that images come from: a URL in a manifest reaches every private host"

@@ -170,7 +170,7 @@ def test_the_redis_user_of_workers_may_split_the_limits_of_hosts(
 
 def server_with_users(start: Callable[..., RedisServer]) -> tuple[RedisServer, Callable[[str], str]]:
     """Start a Redis with the users of the operations guide; return it, and the function that makes a user's URL."""
-    guide = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    guide = (ROOT / "docs" / "operations" / "redis.md").read_text(encoding="utf-8")
     users = redis_users_in(guide)
     assert users.count("user ") == 3
     server = start(password="ADMIN_PASSWORD", users=users)

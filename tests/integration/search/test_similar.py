@@ -82,7 +82,7 @@ def test_an_image_that_the_catalog_no_longer_shows_is_found_only_on_request(stor
     everything = similar_to_key(stored, model, "a", Choice(k=9, everything=True))
     assert keys(everything) == ["b", "c", "b", "d", "e"]
     assert [one.shown_by for one in everything] == [0, 1, 1, 1, 1]
-    with stored.begin() as connection:  # as docs/operations.md deletes what was replaced
+    with stored.begin() as connection:  # as docs/operations/prune.md deletes what was replaced
         connection.execute(text("DELETE FROM entry WHERE run_id = 1 AND image_key = 'b'"))
     (gone, *_) = similar_to_key(stored, model, "a", Choice(k=9, everything=True))
     assert (gone.keys, gone.shown_by) == ((), 0)

@@ -27,7 +27,7 @@ DOCUMENTS = [
     ROOT / "README.md",
     ROOT / "ARCHITECTURE.md",
     ROOT / "benchmarks" / "README.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
 ]
 #: CHANGELOG.md names options and settings that were renamed
 ALL_DOCUMENTS = [*DOCUMENTS, ROOT / "CHANGELOG.md"]
@@ -138,16 +138,23 @@ def test_make_help_names_every_target() -> None:
     assert told == set(targets.split()) - {"help", "lint"}
 
 
+def linked_from(document: Path) -> set[Path]:
+    links = links_in(document.read_text(encoding="utf-8"))
+    return {(document.parent / path).resolve() for path, _ in links if path}
+
+
 def test_the_readme_and_the_start_page_of_the_site_lead_to_every_document() -> None:
+    operations = linked_from(ROOT / "docs" / "operations.md")
     for start in (ROOT / "README.md", ROOT / "docs" / "index.md"):
-        linked = {(start.parent / path).resolve() for path, _ in links_in(start.read_text(encoding="utf-8")) if path}
+        linked = linked_from(start) | operations
         assert set(ALL_DOCUMENTS) - {ROOT / "docs" / "index.md", ROOT / "README.md"} <= linked, start.name
 
 
 def test_the_menu_of_the_site_has_every_document() -> None:
     start = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
     menu = " ".join(re.findall(r"```\{toctree\}(.*?)```", start, flags=re.S)).split()
-    documents = {path.stem for path in (ROOT / "docs").glob("*.md")} - {"index"}
+    folder = ROOT / "docs"
+    documents = {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.md")} - {"index"}
     assert documents - set(menu) == set()
 
 
