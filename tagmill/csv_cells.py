@@ -1,13 +1,16 @@
-"""Cells of the CSV files that people open in a spreadsheet: no formulas, and read back unchanged.
+"""Rows and cells of the CSV files that people open in a spreadsheet: no formulas, and read back unchanged.
 
 Image keys and URLs come from suppliers. A cell that begins with `=` may run a command when a spreadsheet opens it
 (OWASP, CSV injection; CWE-1236). `tagmill results` writes an apostrophe in front of it, and every reader of such a file
 takes it away. A file that people wrote themselves is read as it is.
 """
 
+import csv
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
+from tagmill.errors import InputError
 from tagmill.text import normalize
 
 #: columns that only `tagmill results` writes together: their cells are escaped
@@ -71,3 +74,22 @@ def split_labels(cell: str) -> tuple[str, ...]:
             label = ""
     labels.append(label + cell[start:])
     return tuple(dict.fromkeys(name for name in map(normalize, labels) if name))
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows of a CSV that are not empty, with their line numbers; a byte order mark is skipped.
+
+    Raise InputError with the file, and the line if it is known, for one that cannot be read.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True, skipinitialspace=True)
+            for row in reader:
+                if len(row) > 1 or "".join(row).strip():
+                    yield reader.line_num, row
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is not UTF-8; save it as CSV UTF-8") from error
+    except csv.Error as error:
+        raise InputError(f"{path}:{reader.line_num}: is not CSV: {error}") from error

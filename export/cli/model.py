@@ -124,7 +124,7 @@ def _file_of(bundle: Path) -> Iterator[Path]:
         yield bundle
         return
     with tempfile.TemporaryDirectory() as folder:
-        yield fetch_bundle(str(bundle), Path(folder)).bundle
+        yield fetch_bundle(str(bundle), Path(folder))
 
 
 def _open() -> Engine:

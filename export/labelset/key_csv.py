@@ -1,10 +1,8 @@
 """Read examples that the catalog holds already: a CSV of keys and labels."""
 
-import csv
-from collections.abc import Iterator
 from pathlib import Path
 
-from tagmill.csv_cells import cell_reader
+from tagmill.csv_cells import cell_reader, read_rows
 from tagmill.errors import InputError, NothingToDo
 from tagmill.text import normalize, trim
 
@@ -17,7 +15,7 @@ def read_key_csv(path: Path) -> dict[str, str]:
 
     Rows without a label are left out. Raise InputError with file and line, and NothingToDo if no row has a label.
     """
-    rows = _rows(path)
+    rows = read_rows(path)
     line, header = next(rows, (1, []))
     names = [normalize(trim(name)) for name in header]
     key = next((names.index(name) for name in KEYS if name in names), None)
@@ -33,18 +31,3 @@ def read_key_csv(path: Path) -> dict[str, str]:
     if not found:
         raise NothingToDo(f"{path}: holds no example")
     return found
-
-
-def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            for row in reader:
-                if "".join(row).strip():
-                    yield reader.line_num, row
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is not UTF-8; save it as CSV UTF-8") from error
-    except csv.Error as error:
-        raise InputError(f"{path}: is not CSV: {error}") from error

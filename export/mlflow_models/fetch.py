@@ -1,28 +1,15 @@
 """Download the bundle of a model version of MLflow."""
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from export.mlflow_models.client import mlflow_errors, open_client
+from export.mlflow_models.version import SCHEME, MlflowVersion
 from tagmill.bundles.metadata import BundleSpec
 from tagmill.bundles.onnx_file import read_metadata
 from tagmill.errors import BundleError, InputError
 
-SCHEME = "models:/"
 _URI = re.compile(r"models:/+([^/@]+)(?:@([^/@]+)|/([0-9]+))")
-
-
-@dataclass(frozen=True)
-class MlflowModel:
-    """A version in MLflow's registry, and the bundle that was downloaded of it."""
-
-    name: str
-    version: str
-    bundle: Path
-
-    def __str__(self) -> str:
-        return f"{SCHEME}{self.name}/{self.version}"
 
 
 def is_mlflow(source: str) -> bool:
@@ -30,8 +17,8 @@ def is_mlflow(source: str) -> bool:
     return source.startswith(SCHEME)
 
 
-def fetch_bundle(uri: str, folder: Path) -> MlflowModel:
-    """Download the ONNX file of `models:/NAME@ALIAS` or `models:/NAME/VERSION` into a folder, and find the bundle.
+def fetch_bundle(uri: str, folder: Path) -> Path:
+    """Download the ONNX file of `models:/NAME@ALIAS` or `models:/NAME/VERSION` into a folder; return the bundle.
 
     Raise InputError if there is no such version, or it holds no bundle, and ServiceDown if MLflow does not answer.
     """
@@ -45,13 +32,13 @@ def fetch_bundle(uri: str, folder: Path) -> MlflowModel:
 
         version = client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, number)
         place = Path(download_artifacts(f"{SCHEME}{name}/{version.version}", dst_path=str(folder)))
-    model = MlflowModel(name, str(version.version), place)
+    model = MlflowVersion(name, str(version.version))
     files = sorted([place] if place.is_file() else place.rglob("*.onnx"))
     if not files:
         raise InputError(f"{model}: holds no .onnx file; publish a bundle with `tagmill model publish`")
     bundles = [path for path in files if _is_bundle(path)]
     if len(bundles) == 1:
-        return MlflowModel(name, str(version.version), bundles[0])
+        return bundles[0]
     if bundles:
         raise InputError(f"{model}: holds {len(bundles)} bundles; log each one as a version of its own")
     raise InputError(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from export.mlflow_models.client import mlflow_errors, open_client
-from export.mlflow_models.fetch import SCHEME
+from export.mlflow_models.version import MlflowVersion
 from tagmill.bundles.metadata import BundleSpec
 from tagmill.bundles.onnx_file import read_metadata
 from tagmill.registry.models import Model
@@ -28,16 +28,11 @@ _FOLDER = "bundle"
 
 
 @dataclass(frozen=True)
-class Published:
-    """A version in MLflow's registry."""
+class Published(MlflowVersion):
+    """The version that has a bundle."""
 
-    name: str
-    version: str
     #: whether this call made it
     new: bool
-
-    def __str__(self) -> str:
-        return f"{SCHEME}{self.name}/{self.version}"
 
 
 def publish(model: Model, bundle: Path, name: str, alias: str | None) -> Published:

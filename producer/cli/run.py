@@ -1,6 +1,8 @@
 """`tagmill run`: list, show, watch, pause, resume, cancel, retry and reconcile runs."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import click
 from kombu.exceptions import OperationalError
@@ -74,13 +76,8 @@ def cancel_command(run_id: int, reason: str | None) -> None:
     from producer.runs import remove_cancelled
     from tagmill.broker.app import make_app
 
-    try:
-        removed = remove_cancelled(make_app(settings), engine, run_id)
-    except OperationalError as error:
-        reason = f"the broker does not answer ({first_line(error)})"
-        click.echo(f"{reason}; workers will drop the messages that are left on the queue", err=True)
-    else:
-        if removed:
+    with _leaving_messages():
+        if removed := remove_cancelled(make_app(settings), engine, run_id):
             click.echo(f"{removed} messages were taken off the queue")
 
 
@@ -94,12 +91,9 @@ def pause_command(run_id: int, reason: str | None) -> None:
 
     settings = load_settings()
     engine = open_database(settings.database_url)
-    try:
+    removed: int | None = 0
+    with _leaving_messages():
         removed = pause(make_app(settings), engine, run_id, reason)
-    except OperationalError as error:
-        removed = 0
-        reason = f"the broker does not answer ({first_line(error)})"
-        click.echo(f"{reason}; workers will drop the messages that are left on the queue", err=True)
     if removed is None:
         click.echo(f"run {run_id} is paused already")
         return
@@ -174,6 +168,16 @@ def reconcile_command() -> None:
     settings = require_shared_broker(load_settings())
     batches = reconcile(make_app(settings), open_database(settings.database_url), settings.queue, settings.max_attempts)
     click.echo(f"{batches} batches published")
+
+
+@contextmanager
+def _leaving_messages() -> Iterator[None]:
+    """Go on without a broker that is down, and say what becomes of the messages that are left there."""
+    try:
+        yield
+    except OperationalError as error:
+        reason = f"the broker does not answer ({first_line(error)})"
+        click.echo(f"{reason}; workers will drop the messages that are left on the queue", err=True)
 
 
 def _show(progress: RunProgress, settings: Settings, as_json: bool) -> None:

@@ -1,6 +1,6 @@
 """Registered bundles in an object store or on a file system of another machine, and a cache of them on this one."""
 
-import os
+from functools import partial
 from pathlib import Path
 
 from tagmill.errors import InputError, ServiceDown
@@ -8,6 +8,7 @@ from tagmill.locations.schemes import StoredLocation
 from tagmill.registry.bundle_cache import BundleCache
 from tagmill.registry.download import download
 from tagmill.registry.store import BundleUnavailableError
+from tagmill.registry.verified_files import VerifiedFiles
 from tagmill.stores.whole_file import delete, upload
 
 
@@ -20,8 +21,7 @@ class RemoteStore:
     def __init__(self, prefix: StoredLocation, cache: BundleCache) -> None:
         self._prefix = prefix
         self._cache = cache
-        #: sha256 -> inode, size and time of the cached file that had it
-        self._verified: dict[str, tuple[int, int, int]] = {}
+        self._verified = VerifiedFiles()
 
     def add(self, path: Path, sha256: str) -> StoredLocation:
         """Copy a bundle into the store and return its place. An interrupted copy never has the final name."""
@@ -58,20 +58,8 @@ class RemoteStore:
 
     def verified(self, sha256: str) -> Path:
         """Return the path as `path` does. A file that has not changed since then is not read again."""
-        found = self._cache.file(sha256)
-        try:
-            if self._verified.get(sha256) == _facts(self._cache.use(found)):
-                return found
-        except OSError:
-            pass  # it is not in the cache
-        found = self.path(sha256)
-        self._verified[sha256] = _facts(found.stat())
-        return found
+        return self._verified.ensure(self._cache.file(sha256), self._cache.use, partial(self.path, sha256))
 
     def _location(self, sha256: str) -> StoredLocation:
         key = f"{self._prefix.key}/{sha256}.onnx".lstrip("/")
         return self._prefix._replace(key=key)
-
-
-def _facts(status: os.stat_result) -> tuple[int, int, int]:
-    return status.st_ino, status.st_size, status.st_mtime_ns

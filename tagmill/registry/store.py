@@ -1,11 +1,13 @@
 """The folder of registered bundles, shared by all workers. `tagmill.registry.remote_store` is its like elsewhere."""
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 from tagmill.bundles.metadata import sha256_of
 from tagmill.errors import BundleError, InputError, ServiceDown
 from tagmill.files import atomic_write
+from tagmill.registry.verified_files import VerifiedFiles
 
 
 class BundleUnavailableError(BundleError):
@@ -25,8 +27,7 @@ class ModelStore:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        #: sha256 -> inode, size and time of the file that had it
-        self._verified: dict[str, tuple[int, int, int]] = {}
+        self._verified = VerifiedFiles()
 
     def add(self, path: Path, sha256: str) -> Path:
         """Copy a bundle into the folder and return its path there. An interrupted copy never has the final name."""
@@ -75,13 +76,4 @@ class ModelStore:
 
     def verified(self, sha256: str) -> Path:
         """Return the path as `path` does. A file that has not changed since then is not read again."""
-        found = self._folder / f"{sha256}.onnx"
-        try:
-            status = found.stat()
-            facts = (status.st_ino, status.st_size, status.st_mtime_ns)
-        except OSError:
-            return self.path(sha256)  # which says why
-        if self._verified.get(sha256) != facts:
-            self.path(sha256)
-            self._verified[sha256] = facts
-        return found
+        return self._verified.ensure(self._folder / f"{sha256}.onnx", Path.stat, partial(self.path, sha256))

@@ -1,10 +1,9 @@
 """Read labeled images from a CSV of uri and labels, for example the corrected results of a run."""
 
-import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from tagmill.csv_cells import cell_reader, split_labels
+from tagmill.csv_cells import cell_reader, read_rows, split_labels
 from tagmill.errors import InputError, NothingToDo
 from tagmill.outcomes import ImageStatus
 from tagmill.text import normalize, trim
@@ -20,7 +19,7 @@ def read_label_csv(path: Path) -> LabeledImages:
     Without a label column, the column MODEL.label that `tagmill results` writes is read, and rows that were not tagged
     are left out. Raise InputError with file and line.
     """
-    rows = _rows(path)
+    rows = read_rows(path)
     line, header = next(rows, (1, []))
     header = [normalize(name) for name in header]
     uri, label = _columns(header, f"{path}:{line}")
@@ -56,19 +55,3 @@ def _columns(header: Sequence[str], place: str) -> tuple[int, int]:
     if len(known) > 1:
         raise InputError(f"{place}: has several columns of labels, {', '.join(known)}; name the one that counts label")
     return header.index("uri"), header.index(known[0])
-
-
-def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield the rows that are not empty, with their line numbers; a byte order mark is skipped."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True, skipinitialspace=True)
-            for row in reader:
-                if len(row) > 1 or "".join(row).strip():
-                    yield reader.line_num, row
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is not UTF-8; save it as CSV UTF-8") from error
-    except csv.Error as error:
-        raise InputError(f"{path}:{reader.line_num}: is not CSV: {error}") from error
