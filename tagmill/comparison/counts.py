@@ -5,8 +5,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Engine, text
 
-from tagmill.comparison.plans import look_up_by_index
-from tagmill.db.connection import reading
+from tagmill.db.connection import look_up_by_index, reading
 from tagmill.registry.models import Model
 
 #: bins of scores, each as wide as the others

@@ -6,9 +6,8 @@ from typing import Any
 
 from sqlalchemy import BigInteger, ColumnClause, Connection, Engine, Integer, bindparam, column, select, table, text
 
-from tagmill.comparison.plans import look_up_by_index
 from tagmill.db.any_of import any_of
-from tagmill.db.connection import reading
+from tagmill.db.connection import look_up_by_index, reading
 from tagmill.registry.models import Model
 from tagmill.tasks.base import task_named
 from tagmill.tasks.metrics import GIVEN

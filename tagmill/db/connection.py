@@ -131,6 +131,17 @@ def reading(engine: Engine, *, snapshot: bool = True) -> Iterator[Connection]:
         yield connection
 
 
+def look_up_by_index(connection: Connection) -> None:
+    """Have PostgreSQL read no whole table, and compile no statement, until the end of the transaction.
+
+    Its plans follow statistics. Without any, as when a run has just ended, it expects tables of a few rows, and would
+    read all of them for each page. If most rows fulfill a condition, it expects to meet one at once, and reads all of
+    them if there is none.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SELECT set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true)")
+
+
 def database_time(engine: Engine) -> float:
     """Return the time in Unix seconds by the database's clock."""
     with reading(engine) as connection:

@@ -9,9 +9,9 @@ from sqlalchemy import Connection, Engine, Table, and_, func, select
 from producer.output.image_result import ImageResult
 from producer.output.read import pages
 from producer.output.read.answers import AnswerReader, chosen
-from producer.output.read.pages import IMAGE, by_id, look_up_by_index
+from producer.output.read.pages import IMAGE, by_id
 from tagmill.db.any_of import any_of
-from tagmill.db.connection import reading
+from tagmill.db.connection import look_up_by_index, reading
 from tagmill.db.schema import catalog_entry, entry, shown_change, shown_entry, shown_instead
 from tagmill.errors import ServiceDown
 from tagmill.outcomes import ImageStatus

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Column, Connection, select, text
+from sqlalchemy import Column, Connection, select
 
 from tagmill.db.any_of import any_of
 from tagmill.db.schema import image_content
@@ -13,15 +13,6 @@ PAGE = 2000
 
 Columns = tuple[Column[Any], ...]
 IMAGE = (image_content.c.id, image_content.c.sha256, image_content.c.width, image_content.c.height)
-
-
-def look_up_by_index(connection: Connection) -> None:
-    """Have PostgreSQL use an index for each lookup of this transaction.
-
-    Without statistics, as after `pg_upgrade`, it expects the masks of a page to be all masks, and reads the table.
-    """
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SET LOCAL enable_seqscan = off"))
 
 
 def by_id(connection: Connection, columns: Columns, ids: Iterable[int]) -> dict[int, Any]:

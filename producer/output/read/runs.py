@@ -11,8 +11,8 @@ from producer.output.model_names import unique_names
 from producer.output.read import pages
 from producer.output.read.answers import AnswerReader, chosen
 from producer.output.read.models import canary_models
-from producer.output.read.pages import IMAGE, by_id, look_up_by_index
-from tagmill.db.connection import reading
+from producer.output.read.pages import IMAGE, by_id
+from tagmill.db.connection import look_up_by_index, reading
 from tagmill.db.schema import batch, batch_outcome, canary_entry, entry, image_failure
 from tagmill.ledger.positions import positions_of
 from tagmill.outcomes import ImageStatus

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, Engine, LargeBinary, Select, and_, cast, func, or_, select, text
 
 from producer.output.extra_columns import ExtraColumn, columns_of
-from producer.output.read.pages import look_up_by_index
-from tagmill.db.connection import reading
+from tagmill.db.connection import look_up_by_index, reading
 from tagmill.db.schema import catalog_entry, entry
 from tagmill.registry.models import Model
 

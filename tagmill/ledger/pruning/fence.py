@@ -20,7 +20,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement
 
 from tagmill.db.any_of import any_of
-from tagmill.db.connection import epoch_now
+from tagmill.db.connection import epoch_now, look_up_by_index
 from tagmill.db.schema import image_content, image_pruning, result
 from tagmill.errors import TagmillError
 from tagmill.ledger.pictures import measured_ids
@@ -112,6 +112,7 @@ def deleting(engine: Engine) -> Iterator[Connection]:
         if connection.dialect.name == "postgresql":
             connection.execute(text(f"SET LOCAL lock_timeout = {_WAIT_MS}"))
             connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+        look_up_by_index(connection)
         yield connection
 
 

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Engine, delete, exists, func, select
 from sqlalchemy.exc import OperationalError
 
 from tagmill.db.any_of import any_of
-from tagmill.db.connection import reading
+from tagmill.db.connection import look_up_by_index, reading
 from tagmill.db.schema import (
     activation_map,
     duplicate_image,
@@ -63,6 +63,7 @@ def delete_results(engine: Engine, models: Sequence[int], counts: Counts, report
         for start in range(0, len(ids), CHUNK):
             part = ids[start : start + CHUNK]
             with _paced(), engine.begin() as connection:
+                look_up_by_index(connection)
                 # A batch that looked results up belongs to a run whose models are in SQL since before.
                 used = exists().where(run_model.c.model_id.in_(models))
                 if connection.execute(select(used)).scalar_one():
@@ -81,6 +82,7 @@ def forget_places(engine: Engine, counts: Counts, report: Report) -> None:
         while True:
             page = select(key) if last is None else select(key).where(key > last)
             with reading(engine) as connection:
+                look_up_by_index(connection)
                 found = connection.execute(page.order_by(key).limit(PLACES)).scalars().all()
                 lost = select(func.count()).select_from(table).where(any_of(key, "found"), gone)
                 stale = connection.execute(lost, {"found": found}).scalar_one() if found else 0
@@ -88,6 +90,7 @@ def forget_places(engine: Engine, counts: Counts, report: Report) -> None:
                 break
             if stale:
                 with _paced(), engine.begin() as connection:
+                    look_up_by_index(connection)
                     deleted = connection.execute(delete(table).where(any_of(key, "found"), gone), {"found": found})
                     counts.known += deleted.rowcount
             last, done = found[-1], done + len(found)
@@ -100,6 +103,7 @@ def _images(engine: Engine, limit: int) -> Iterator[tuple[int, Sequence[int]]]:
     while True:
         page = select(image_content.c.id).where(image_content.c.id > last, image_content.c.id < limit)
         with reading(engine) as connection:
+            look_up_by_index(connection)
             ids = connection.execute(page.order_by(image_content.c.id).limit(PAGE)).scalars().all()
         if not ids:
             return

@@ -1,13 +1,13 @@
 """Delete runs that ended long ago and that the catalog shows no more; of others, the entries that it shows no more."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, and_, bindparam, delete, exists, func, or_, select, update
 
 from tagmill.db.any_of import any_of
-from tagmill.db.connection import reading
+from tagmill.db.connection import look_up_by_index, reading
 from tagmill.db.schema import (
     BatchStatus,
     RunState,
@@ -27,6 +27,7 @@ from tagmill.db.schema import (
     run_fault,
     run_model,
 )
+from tagmill.ledger.conditions import QUEUED_IN_RUN
 from tagmill.ledger.positions import positions_of
 from tagmill.ledger.pruning.counts import Counts
 
@@ -83,16 +84,16 @@ def old_runs(engine: Engine, before: float) -> list[OldRun]:
     images = select(func.coalesce(func.sum(batch.c.images), 0)).where(batch.c.run_id == run.c.id).scalar_subquery()
     chosen = select(run.c.id, _SHOWN, images).where(run.c.created_at < before, ~newest, ~_busy(before))
     with reading(engine) as connection:
+        look_up_by_index(connection)
         return [OldRun(*row) for row in connection.execute(chosen.order_by(run.c.id))]
 
 
 def delete_run(engine: Engine, old: OldRun, before: float, counts: Counts) -> None:
     """Delete a run in short transactions. Raise RunBusyError if it is in work or shown again meanwhile."""
     for table, order in _OF_ENTRIES:
-        while deleted := _delete_rows(engine, old.id, before, table, order):
+        for deleted in _delete_rows(engine, old.id, before, table, order):
             counts.entries += deleted if table is entry else 0
-    while _delete_batches(engine, old.id, before):
-        pass
+    _delete_batches(engine, old.id, before)
     with engine.begin() as connection:
         _require_old(connection, old.id, before, unshown=True)
         for table in (run_model, run_fault, label_set_run):
@@ -107,7 +108,9 @@ def thin_run(engine: Engine, old: OldRun, before: float, counts: Counts, *, dry:
     removed, last = 0, -1
     while True:
         with engine.begin() if not dry else reading(engine) as connection:
-            if not dry:
+            if dry:
+                look_up_by_index(connection)
+            else:
                 _require_old(connection, old.id, before, unshown=False)
             rows = _tagged_batches(connection, old.id, last)
             if not rows:
@@ -120,15 +123,25 @@ def thin_run(engine: Engine, old: OldRun, before: float, counts: Counts, *, dry:
 
 
 def _busy(before: float) -> Any:
-    """Return the condition that a run has work left, or that a batch of it was in work since a time."""
-    waits = and_(batch.c.status == BatchStatus.QUEUED, run.c.state != RunState.CANCELLED)
-    lately = func.coalesce(batch.c.finished_at, batch.c.started_at, 0.0) >= before
-    unfinished = or_(batch.c.status == BatchStatus.RUNNING, waits, lately)
-    return exists().where(batch.c.run_id == run.c.id, unfinished)
+    """Return the condition that a run has work left, or that a batch of it was in work since a time.
+
+    Of a run that is done, both parts find nothing in the index over run and end, however many batches it has.
+    """
+    of_run = batch.c.run_id == run.c.id
+    waits = and_(QUEUED_IN_RUN, run.c.state != RunState.CANCELLED)
+    unfinished = or_(batch.c.status == BatchStatus.RUNNING, waits, batch.c.started_at >= before)
+    return or_(
+        exists().where(of_run, batch.c.finished_at >= before),
+        exists().where(of_run, batch.c.finished_at.is_(None), unfinished),
+    )
 
 
 def _require_old(connection: Connection, run_id: int, before: float, *, unshown: bool) -> None:
-    """Lock a run, as commands that change it do. Raise RunBusyError if it must stay."""
+    """Lock a run, as commands that change it do. Raise RunBusyError if it must stay.
+
+    What follows in the transaction reads no whole table.
+    """
+    look_up_by_index(connection)
     found = select(run.c.id).where(run.c.id == run_id).with_for_update()
     if connection.execute(found).scalar_one_or_none() is None:
         raise RunBusyError  # another prune has deleted it
@@ -137,30 +150,46 @@ def _require_old(connection: Connection, run_id: int, before: float, *, unshown:
         raise RunBusyError
 
 
-def _delete_rows(engine: Engine, run_id: int, before: float, table: Table, order: Any) -> int:
-    """Delete the first rows of a run in a table; return how many."""
-    mine = table.c.run_id == run_id
-    with engine.begin() as connection:
-        _require_old(connection, run_id, before, unshown=True)
-        ordered = select(order).where(mine).order_by(order)
-        bound = connection.execute(ordered.offset(ROWS).limit(1)).scalar_one_or_none()
-        first = connection.execute(ordered.limit(1)).scalar_one_or_none()
-        # A group of duplicates may be larger than a transaction is meant to be.
-        until = mine if bound is None else and_(mine, order < max(bound, (first or 0) + 1))
-        return connection.execute(delete(table).where(until)).rowcount
+def _delete_rows(engine: Engine, run_id: int, before: float, table: Table, order: Any) -> Iterator[int]:
+    """Delete the rows of a run in a table; yield how many each transaction deleted.
+
+    Each begins behind the rows of the one before: PostgreSQL would pass over all that are deleted to find the first.
+    """
+    mine, start = table.c.run_id == run_id, 0
+    while True:
+        left = and_(mine, order >= start)
+        with engine.begin() as connection:
+            _require_old(connection, run_id, before, unshown=True)
+            ordered = select(order).where(left).order_by(order)
+            first = connection.execute(ordered.limit(1)).scalar_one_or_none()
+            if first is None:
+                return
+            bound = connection.execute(ordered.offset(ROWS).limit(1)).scalar_one_or_none()
+            # A group of duplicates may be larger than a transaction is meant to be.
+            end = None if bound is None else max(bound, first + 1)
+            part = left if end is None else and_(left, order < end)
+            deleted = connection.execute(delete(table).where(part)).rowcount
+        yield deleted
+        if end is None:
+            return
+        start = end
 
 
-def _delete_batches(engine: Engine, run_id: int, before: float) -> int:
-    """Delete the first batches of a run; return how many."""
-    with engine.begin() as connection:
-        _require_old(connection, run_id, before, unshown=True)
-        first = select(batch.c.id).where(batch.c.run_id == run_id).order_by(batch.c.seq).limit(BATCHES)
-        ids = connection.execute(first).scalars().all()
-        of_run = and_(batch_failure.c.run_id == run_id, any_of(batch_failure.c.batch_id, "ids"))
-        connection.execute(delete(batch_failure).where(of_run), {"ids": ids})
-        connection.execute(delete(batch_outcome).where(any_of(batch_outcome.c.batch_id, "ids")), {"ids": ids})
-        connection.execute(delete(batch).where(any_of(batch.c.id, "ids")), {"ids": ids})
-    return len(ids)
+def _delete_batches(engine: Engine, run_id: int, before: float) -> None:
+    """Delete the batches of a run, some in each transaction."""
+    last = -1
+    while True:
+        with engine.begin() as connection:
+            _require_old(connection, run_id, before, unshown=True)
+            left = select(batch.c.id, batch.c.seq).where(batch.c.run_id == run_id, batch.c.seq > last)
+            found = connection.execute(left.order_by(batch.c.seq).limit(BATCHES)).all()
+            if not found:
+                return
+            ids, last = [row.id for row in found], found[-1].seq
+            of_run = and_(batch_failure.c.run_id == run_id, any_of(batch_failure.c.batch_id, "ids"))
+            connection.execute(delete(batch_failure).where(of_run), {"ids": ids})
+            connection.execute(delete(batch_outcome).where(any_of(batch_outcome.c.batch_id, "ids")), {"ids": ids})
+            connection.execute(delete(batch).where(any_of(batch.c.id, "ids")), {"ids": ids})
 
 
 def _tagged_batches(connection: Connection, run_id: int, last: int) -> Sequence[Any]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection, Engine, func, select, text
 
-from tagmill.db.connection import epoch_now, reading
+from tagmill.db.connection import epoch_now, look_up_by_index, reading
 from tagmill.db.schema import batch, batch_outcome, catalog_entry, image_content, repeated_image
 from tagmill.ledger.pruning.counts import Report
 
@@ -91,6 +91,7 @@ def _pages(engine: Engine, page: Callable[[Any], Any]) -> Iterator[tuple[int, Se
     done = 0
     while True:
         with reading(engine) as connection:
+            look_up_by_index(connection)
             rows = connection.execute(page(last)).all()
         if not rows:
             return

@@ -21,6 +21,8 @@ from support.services import MissingServiceError, PostgresServer, create_databas
 from tagmill.db.connection import connect
 from tagmill.db.migrate import upgrade
 from tagmill.ledger import leases
+from tagmill.ledger.pruning.counts import Counts
+from tagmill.ledger.pruning.old_runs import OldRun, delete_run, old_runs
 from tagmill.registry.models import Model
 
 #: images of the catalog, and those of a small run of it
@@ -149,6 +151,29 @@ def run_all(catalog: Catalog) -> dict[str, list[Explained]]:
             found[name] = recorder.take()
     catalog.engine.dispose()
     return found
+
+
+def test_an_old_run_is_deleted_without_reading_the_catalog(
+    server: PostgresServer, filled: tuple[str, Model, FilledRun, FilledRun]
+) -> None:
+    url, model, tagged, small = filled
+    engine = connect(copy_database(server, url))
+    with engine.begin() as connection:
+        # All entries are of one run: whoever looks for those of another one expects to meet them at once.
+        connection.execute(text("UPDATE catalog_entry SET run_id = :run"), {"run": tagged.id})
+        add_run(connection, model, FEW, 64)  # the newest run stays
+    analyze(engine)
+    before, counts = time.time() + 3600, Counts()
+    with recording(engine) as recorder:
+        shown = {old.id: old.shown for old in old_runs(engine, before)}
+        delete_run(engine, OldRun(small.id, shown=False, images=FEW), before, counts)
+        statements = recorder.take()
+    engine.dispose()
+    assert shown == {tagged.id: True, small.id: False}
+    assert (counts.runs, counts.entries) == (1, FEW)
+    # Of the key of batches, the last one alone is read.
+    problems = [f"{read}; {found}" for found in statements for read in scans(found) if read != "all of pk_batch"]
+    assert not problems, "\n\n".join(problems)
 
 
 def scans(found: Explained) -> list[str]:
