@@ -3,14 +3,20 @@
 Python represents bytes of a file name that are not UTF-8 as surrogates, which no encoder accepts.
 """
 
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from tagmill.errors import InputError
 
 #: Unicode categories that are refused: control, surrogate, line separator, paragraph separator
 _REFUSED = frozenset({"Cc", "Cs", "Zl", "Zp"})
+
+#: what a terminal obeys instead of showing it: control characters but line feeds, separators of lines, surrogates, and
+#: what turns the direction of text
+_OBEYED = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 #: cut off the ends of every field: all white space of Unicode, and characters of no width, such as a byte order mark
 _BLANK = "".join(char for char in map(chr, range(0x3001)) if char.isspace()) + (
@@ -41,6 +47,21 @@ def is_utf8(text: str) -> bool:
 def legible(text: str) -> str:
     """Return the text on one line, with refused characters as escapes such as `\\x1b`."""
     return "".join(char.encode("unicode_escape").decode() if _is_refused(char) else char for char in text)
+
+
+def on_terminal(text: str) -> str:
+    """Return the text as a terminal may get it: what would be obeyed instead of shown are escapes such as `\\x1b`."""
+    return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def utc_time(seconds: float) -> str:
+    """Return a time of Unix seconds for people, such as 2026-05-03 14:15:16, in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def person(user: str, host: str) -> str:
+    """Return who did something, on one line: USER@HOST."""
+    return legible(f"{user}@{host}")
 
 
 def require_legible(labels: Iterable[str], place: object) -> None:

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import click
@@ -18,6 +17,7 @@ from tagmill.registry.rollout.history import Event, history
 from tagmill.registry.rollout.production import rollback as rollback_to
 from tagmill.registry.rollout.running import RolloutKind
 from tagmill.settings import load_settings
+from tagmill.text import legible, person, utc_time
 
 FC = TypeVar("FC", bound=Callable[..., Any] | click.Command)
 
@@ -92,9 +92,8 @@ def history_command(name: str | None, as_json: bool) -> None:
         return
     table = Table("when (UTC)", "who", "what", "model", "change", "why")
     for event in events:
-        when = datetime.fromtimestamp(event.at, UTC).strftime("%Y-%m-%d %H:%M:%S")
-        who = f"{event.user}@{event.host}"
-        table.add_row(when, who, event.action, event.model, _change(event), event.reason or "")
+        when, who, why = utc_time(event.at), person(event.user, event.host), legible(event.reason or "")
+        table.add_row(when, who, event.action, event.model, _change(event), why)
     open_console().print(table if events else "nothing was done yet; see `tagmill model add`")
 
 

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import asdict
-from datetime import UTC, datetime
 
 import click
 from rich.table import Table
@@ -12,7 +11,7 @@ from tagmill.cli.param_types import AS_JSON
 from tagmill.db.audit import AuditEvent, read_events
 from tagmill.db.migrate import open_database
 from tagmill.settings import load_settings
-from tagmill.text import legible, normalize
+from tagmill.text import legible, normalize, person, utc_time
 
 
 @click.command()
@@ -29,9 +28,8 @@ def audit(run_id: int | None, model_name: str | None, limit: int, as_json: bool)
         return
     table = Table("when (UTC)", "who", "what", "of", "why", "details")
     for event in events:
-        when = datetime.fromtimestamp(event.at, UTC).strftime("%Y-%m-%d %H:%M:%S")
-        who = legible(f"{event.user_name}@{event.host}")
-        table.add_row(when, who, event.action, _subject(event), legible(event.reason or ""), _details(event))
+        when, who, why = utc_time(event.at), person(event.user_name, event.host), legible(event.reason or "")
+        table.add_row(when, who, event.action, _subject(event), why, _details(event))
     open_console().print(table if events else "nothing was done yet")
 
 

@@ -1,17 +1,37 @@
-"""The console of all commands. It prints paths and names unchanged, where rich would interpret [red] or :cat:."""
+"""The console of all commands. It prints paths and names as text, where rich would interpret [red] or :cat:, and a
+terminal what it is told by a control character in a name."""
+
+from typing import Any
 
 from rich.console import Console
-from rich.progress import TextColumn
+from rich.progress import Task, TextColumn
+from rich.text import Text
+
+from tagmill.text import on_terminal
+
+
+class _TextConsole(Console):
+    def render_str(self, text: str, **how: Any) -> Text:
+        """Return the text of a line, a cell or a title."""
+        return super().render_str(on_terminal(text), **how)
+
+
+class _PlainColumn(TextColumn):
+    def render(self, task: Task) -> Text:
+        """Return the cell of a bar."""
+        text = super().render(task)
+        text.plain = on_terminal(text.plain)
+        return text
 
 
 def open_console(*, stderr: bool = False, highlight: bool = True) -> Console:
-    """Return a console that ignores markup, also in tables. For styles pass a rich.text.Text.
+    """Return a console that ignores markup and control characters, also in tables. For styles pass a rich.text.Text.
 
     Live displays are not covered: pass a rich.text.Text to a status, and `text_column` to a progress bar.
     """
-    return Console(stderr=stderr, markup=False, emoji=False, highlight=highlight)
+    return _TextConsole(stderr=stderr, markup=False, emoji=False, highlight=highlight)
 
 
 def text_column(template: str) -> TextColumn:
-    """Return a column of a progress bar that ignores markup."""
-    return TextColumn(template, markup=False)
+    """Return a column of a progress bar that ignores markup and control characters."""
+    return _PlainColumn(template, markup=False)

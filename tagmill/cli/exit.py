@@ -12,6 +12,7 @@ from sqlalchemy.exc import OperationalError as DatabaseDown
 from tagmill.cli.commands import COMMANDS, cli, missing_extra
 from tagmill.cli.stdout import guard_stdout
 from tagmill.errors import ExitCode, TagmillError, first_line
+from tagmill.text import on_terminal
 
 
 def run_command() -> int:
@@ -59,7 +60,7 @@ def run_command() -> int:
 
 def _fail(message: str, code: int) -> int:
     """Print the error and return its exit code."""
-    click.echo(message, err=True)
+    click.echo(on_terminal(message), err=True)
     return code
 
 

@@ -28,6 +28,7 @@ from tagmill.ledger.reaper import requeue_owned
 from tagmill.ledger.workers import Worker, WorkerState, ask_to_drain, list_workers
 from tagmill.logs.configure import configure
 from tagmill.settings import Settings, load_settings
+from tagmill.text import legible
 from worker.cli.worker_table import print_workers
 from worker.health.health import Health, call_once
 from worker.presence import SupervisedPresence, identity
@@ -126,17 +127,17 @@ def drain(name: str | None, host: str | None, wait: bool) -> None:
     engine = open_database(load_settings().database_url)
     workers = _chosen([found for found in list_workers(engine) if found.alive], name, host)
     ask_to_drain(engine, workers)
-    names = ", ".join(found.name for found in workers)
+    names = legible(", ".join(found.name for found in workers))
     if not wait:
         click.echo(f"asked to drain: {names}")
         return
     with open_console(stderr=True).status(Text(f"{names}: finishing the batches in hand")):
         lost = _wait(engine, {found.worker: found.started_at for found in workers})
     for found in lost:
-        click.echo(f"{found.name} is lost; others take its batches when their leases end", err=True)
+        click.echo(f"{legible(found.name)} is lost; others take its batches when their leases end", err=True)
     ended = ", ".join(found.name for found in workers if found.worker not in {one.worker for one in lost})
     if ended:
-        click.echo(f"drained: {ended}")
+        click.echo(f"drained: {legible(ended)}")
 
 
 def _is_shown(found: Worker, queue: str | None, every: bool, now: float) -> bool:

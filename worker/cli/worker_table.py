@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tagmill.ledger.workers import Worker, WorkerState
+from tagmill.text import legible
 
 
 def print_workers(console: Console, workers: Sequence[Worker], now: float) -> None:
@@ -31,7 +32,7 @@ def print_workers(console: Console, workers: Sequence[Worker], now: float) -> No
     console.print(table)
     for worker in workers:
         if worker.fault:
-            console.print(f"{worker.name} is out: {worker.fault}", soft_wrap=True)
+            console.print(legible(f"{worker.name} is out: {worker.fault}"), soft_wrap=True)
 
 
 def _state(worker: Worker, now: float) -> str:

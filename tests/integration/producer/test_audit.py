@@ -1,6 +1,7 @@
 """What is submitted twice under one id is one run, and every change leaves a row that says who made it."""
 
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from click.testing import CliRunner
 from sqlalchemy import Engine, func, select
 from support.ledger import QUEUE, count, new_model, new_run
 
+from export.cli.model_rollout import history_command
 from producer.submission import Submission, WrittenRun, find_targets, write_run
 from tagmill.cli.audit import audit
 from tagmill.db.audit import read_events
@@ -18,6 +20,7 @@ from tagmill.ledger.runs.control import pause_run, resume_run, set_priority
 from tagmill.ledger.runs.create import cancel_run, requeue_images
 from tagmill.ledger.runs.progress import run_progress
 from tagmill.priority import Priority
+from tagmill.registry.rollout.retirement import retire
 
 
 @pytest.fixture
@@ -111,3 +114,17 @@ def test_each_change_of_a_run_says_who_made_it_and_why(
     table = CliRunner().invoke(audit, ["--run", str(run_id)], catch_exceptions=False).output
     assert "ada@" in table.replace("\n", "")
     assert table.count("cancel") == 1
+
+
+def test_lists_of_changes_show_odd_names_and_reasons_on_one_line(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAGMILL_USER", "eve\n\x1b[2J")
+    monkeypatch.setenv("COLUMNS", "250")
+    monkeypatch.setenv("TAGMILL_DATABASE_URL", engine.url.render_as_string(hide_password=False))
+    retire(engine, new_model(engine).title, "two\nlines\u202e")
+    for command in (audit, history_command):
+        shown = CliRunner().invoke(command, catch_exceptions=False).output
+        assert r"eve\n\x1b[2J@" in shown
+        assert r"two\nlines\u202e" in shown
+        assert re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", shown)

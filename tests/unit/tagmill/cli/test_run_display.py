@@ -56,6 +56,16 @@ def test_tables_print_names_unchanged(console: Console, capsys: pytest.CaptureFi
         assert "a[/b]@1" in output
 
 
+def test_what_a_terminal_would_obey_is_printed_as_escapes(console: Console, capsys: pytest.CaptureFixture[str]) -> None:
+    run = replace(RUN, source="a\x1b[2J\u202eb\tc")
+    for item in (runs_table([run]), status_table(run), run.source):
+        console.print(item)
+        assert r"a\x1b[2J\u202eb\tc" in capsys.readouterr().out
+    with Progress(text_column("{task.description}"), console=console) as bar:
+        bar.add_task(run.source)
+    assert r"a\x1b[2J\u202eb\tc" in capsys.readouterr().out
+
+
 def test_a_progress_bar_prints_names_unchanged() -> None:
     console = Console(file=io.StringIO(), width=200)
     with Progress(text_column("{task.description}"), console=console) as bar:
