@@ -19,7 +19,7 @@ from export.proof.parity import Parity, check_activation_map, check_embedding, c
 from export.proof.sample_images import labeled_images, sample_images, training_images
 from export.write import check_destination, write, write_checked
 from tagmill.bundles.metadata import GOLDEN, WIDEST, BundleSpec, Precision, check_name
-from tagmill.cli.progress import Display
+from tagmill.cli.terminal.progress import Display
 from tagmill.errors import InputError
 from training.annotations.folders import short_name
 from training.checkpoint import Checkpoint, load

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagmill.bundles.metadata import BundleSpec
-from tagmill.cli.progress import Display
+from tagmill.cli.terminal.progress import Display
 from tagmill.errors import ConfigurationError, InputError, NothingToDo
 from tagmill.machine import usable_cores
 from tagmill.outcomes import ImageFailure

@@ -53,7 +53,7 @@ def evaluate(bundle: Path, data: tuple[Path, ...], device: str | None, out: Path
 def _print(report: dict[str, Any]) -> None:
     from rich.table import Table
 
-    from tagmill.cli.console import open_console
+    from tagmill.cli.terminal.console import open_console
 
     console = open_console()
     summary = Table("metric", "value", title=report["bundle"]["name"])

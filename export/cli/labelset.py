@@ -13,10 +13,10 @@ from sqlalchemy import Engine
 
 from export.cli.options import FILE
 from tagmill.bundles.metadata import check_name
-from tagmill.cli.console import open_console
 from tagmill.cli.param_types import AS_JSON, DEVICE, Finite
-from tagmill.cli.progress import Display
-from tagmill.cli.run_display import progress_bar
+from tagmill.cli.terminal.console import open_console
+from tagmill.cli.terminal.progress import Display
+from tagmill.cli.terminal.run_display import progress_bar
 from tagmill.db.migrate import open_database
 from tagmill.ledger.labels.apply import apply_label_set
 from tagmill.registry.label_sets import (

@@ -19,8 +19,8 @@ from export.cli.model_publish import publish_command
 from export.mlflow_models.fetch import fetch_bundle, is_mlflow
 from producer.cli.model_diff import diff_command
 from tagmill.bundles.metadata import check_name
-from tagmill.cli.console import open_console
 from tagmill.cli.param_types import AS_JSON, DEVICE
+from tagmill.cli.terminal.console import open_console
 from tagmill.db.migrate import open_database
 from tagmill.registry.models import Model, list_models, models_by_sha256, register, resolve, resolve_bundle
 from tagmill.registry.open_store import open_store

@@ -9,8 +9,8 @@ import click
 from rich.table import Table
 from sqlalchemy import Engine
 
-from tagmill.cli.console import open_console
 from tagmill.cli.param_types import AS_JSON, Share
+from tagmill.cli.terminal.console import open_console
 from tagmill.db.migrate import open_database
 from tagmill.registry.rollout import retirement, trials
 from tagmill.registry.rollout.history import Event, history

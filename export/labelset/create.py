@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from export.labelset.key_csv import KEYS, read_key_csv
 from tagmill.cli.commands import missing_extra
-from tagmill.cli.progress import Display
+from tagmill.cli.terminal.progress import Display
 from tagmill.errors import InputError
 from tagmill.labelsets.fit import CLIP_TEMPERATURE, fit_examples, use_vectors
 from tagmill.labelsets.gaussians import Examples

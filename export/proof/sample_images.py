@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tagmill.cli.progress import Display
+from tagmill.cli.terminal.progress import Display
 from tagmill.errors import InputError
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.outcomes import ImageFailure

@@ -11,8 +11,8 @@ from producer.monitoring.notes import lines
 from producer.monitoring.store import store_drift
 from producer.monitoring.tables import drift_tables
 from producer.monitoring.textfile import write_textfile
-from tagmill.cli.console import open_console
 from tagmill.cli.param_types import AS_JSON, Finite
+from tagmill.cli.terminal.console import open_console
 from tagmill.db.migrate import open_database
 from tagmill.errors import ExitCode
 from tagmill.settings import load_settings

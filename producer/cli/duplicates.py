@@ -12,8 +12,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeElapsedCo
 from sqlalchemy import Engine
 
 from producer.duplicate_groups import write_duplicates
-from tagmill.cli.console import open_console, text_column
 from tagmill.cli.param_types import AS_JSON, DATABASE, Finite
+from tagmill.cli.terminal.console import open_console, text_column
 from tagmill.db.migrate import open_database
 from tagmill.errors import ExitCode, InputError
 from tagmill.registry.models import Model

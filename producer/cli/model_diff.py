@@ -40,7 +40,7 @@ def diff_command(
     from producer.model_diff.compare import DiffOptions, compare_models
     from producer.model_diff.tables import diff_tables, said
     from producer.report.measure.truth import read_truth
-    from tagmill.cli.console import open_console
+    from tagmill.cli.terminal.console import open_console
     from tagmill.db.migrate import open_database
     from tagmill.registry.models import resolve
     from tagmill.settings import load_settings

@@ -6,7 +6,7 @@ import click
 
 from producer.report.measure.truth import read_truth
 from producer.report.write import ReportOptions, write_report
-from tagmill.cli.run_display import counting_bar
+from tagmill.cli.terminal.run_display import counting_bar
 from tagmill.db.migrate import open_database
 from tagmill.errors import InputError
 from tagmill.settings import load_settings

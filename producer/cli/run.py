@@ -9,9 +9,9 @@ from kombu.exceptions import OperationalError
 
 from producer.broker_outage import explain_broker_outage
 from producer.cli.options import REASON, explain_interruption
-from tagmill.cli.console import open_console
 from tagmill.cli.param_types import AS_JSON, PRIORITY, error_codes
-from tagmill.cli.run_display import exit_code, runs_table, status_table, watch
+from tagmill.cli.terminal.console import open_console
+from tagmill.cli.terminal.run_display import exit_code, runs_table, status_table, watch
 from tagmill.db.migrate import open_database
 from tagmill.errors import ExitCode, first_line
 from tagmill.ledger.runs.control import is_paused

@@ -26,10 +26,10 @@ from producer.sources.options import ReadOptions
 from producer.submission import Submission, WrittenRun, find_targets, write_run
 from producer.traced import traced_submit
 from tagmill.broker.app import make_app, require_shared_broker
-from tagmill.cli.console import open_console
 from tagmill.cli.fetch_options import fetch_options
 from tagmill.cli.param_types import AS_JSON, MEASURE, PRIORITY, Root
-from tagmill.cli.run_display import all_failed, ending, exit_code, progress_bar, watch
+from tagmill.cli.terminal.console import open_console
+from tagmill.cli.terminal.run_display import all_failed, ending, exit_code, progress_bar, watch
 from tagmill.db.migrate import open_database
 from tagmill.errors import ConfigurationError, ExitCode, ServiceDown, first_line
 from tagmill.fetch_options import FetchOptions

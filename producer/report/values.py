@@ -9,7 +9,7 @@ from producer.report.measure.accuracy import PAIRS
 from producer.report.measure.figures import RunFigures
 from producer.report.measure.selection import Selected
 from producer.report.page import CHUNK
-from tagmill.cli.run_display import taken
+from tagmill.cli.terminal.run_display import taken
 from tagmill.ledger.runs.cost import RunCost
 from tagmill.ledger.runs.progress import RunProgress
 from tagmill.locations.redact import shown_uri

@@ -1,1 +1,1 @@
-"""The `tagmill` command: its entry point, its table of commands, and what the commands show on a terminal."""
+"""The `tagmill` command: its entry point, its table of commands, and the kinds of their parameters."""

@@ -6,8 +6,8 @@ from dataclasses import asdict
 import click
 from rich.table import Table
 
-from tagmill.cli.console import open_console
 from tagmill.cli.param_types import AS_JSON
+from tagmill.cli.terminal.console import open_console
 from tagmill.db.audit import AuditEvent, read_events
 from tagmill.db.migrate import open_database
 from tagmill.settings import load_settings

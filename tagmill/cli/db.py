@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeElapsedColumn, TimeRemainingColumn
 from sqlalchemy import Engine, text
 
-from tagmill.cli.console import open_console, text_column
 from tagmill.cli.param_types import DATABASE
+from tagmill.cli.terminal.console import open_console, text_column
 from tagmill.db.connection import connect
 from tagmill.db.migrate import newest_version, open_database, upgrade
 from tagmill.db.migrations.compact.prepare import Progress as Copied

@@ -10,7 +10,7 @@ from sqlalchemy.exc import DatabaseError, InterfaceError
 from sqlalchemy.exc import OperationalError as DatabaseDown
 
 from tagmill.cli.commands import COMMANDS, cli, missing_extra
-from tagmill.cli.stdout import guard_stdout
+from tagmill.cli.terminal.stdout import guard_stdout
 from tagmill.errors import ExitCode, TagmillError, first_line
 from tagmill.text import on_terminal
 

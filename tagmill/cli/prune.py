@@ -10,8 +10,8 @@ import click
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeElapsedColumn
 from sqlalchemy import Engine
 
-from tagmill.cli.console import open_console, text_column
 from tagmill.cli.param_types import AS_JSON, DATABASE
+from tagmill.cli.terminal.console import open_console, text_column
 from tagmill.db.migrate import open_database
 from tagmill.ledger.pruning.counts import Counts, Report
 from tagmill.ledger.pruning.prune import preview

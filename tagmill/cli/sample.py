@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from tagmill.cli.console import open_console, text_column
+from tagmill.cli.terminal.console import open_console, text_column
 from tagmill.errors import InputError
 from tagmill.sample.catalog import write_catalog
 

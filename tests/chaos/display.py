@@ -13,7 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from tagmill.cli.run_display import progress_bar
+from tagmill.cli.terminal.run_display import progress_bar
 from tagmill.machine import cpu_name, usable_cores
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F  # noqa: N812  # the usual name in torch code
 
-from tagmill.cli.progress import Display
+from tagmill.cli.terminal.progress import Display
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.tasks.base import Task
 from tagmill.tasks.classify import CLASSIFY

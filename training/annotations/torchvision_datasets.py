@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tagmill.cli.progress import Display
+from tagmill.cli.terminal.progress import Display
 from tagmill.errors import ConfigurationError, InputError
 from tagmill.files import atomic_write, user_cache
 from training.annotations.folders import Folders

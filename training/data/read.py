@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tagmill.cli.progress import Display
+from tagmill.cli.terminal.progress import Display
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.tasks.base import Task
 from training.annotations.folders import Folders

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tagmill.cli.progress import Display
+from tagmill.cli.terminal.progress import Display
 from tagmill.errors import InputError
 from training.annotations.types import Example, Labels, Use
 from training.data.arrays import Arrays, Duplicate, LabeledSet

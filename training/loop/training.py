@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
-from tagmill.cli.progress import Display
+from tagmill.cli.terminal.progress import Display
 from tagmill.errors import ConfigurationError, InputError
 from tagmill.tasks.metrics import rounded
 from training.checkpoint import FILE, STATE, Checkpoint, copied_state, load, read, save, write

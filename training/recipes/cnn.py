@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812  # the usual name in torch code
 
-from tagmill.cli.progress import Display
+from tagmill.cli.terminal.progress import Display
 from tagmill.errors import InputError
 from tagmill.images.preprocess import Geometry, PreprocessSpec
 from tagmill.tasks.classify import CLASSIFY

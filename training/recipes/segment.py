@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  # the usual name in torch code
 
-from tagmill.cli.progress import Display
+from tagmill.cli.terminal.progress import Display
 from tagmill.images.preprocess import Geometry, PreprocessSpec
 from tagmill.tasks.metrics import IGNORE, mask_confusion, segmentation
 from tagmill.tasks.segment import SEGMENT

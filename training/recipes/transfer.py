@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tagmill.cli.progress import Display
+from tagmill.cli.terminal.progress import Display
 from tagmill.errors import InputError
 from tagmill.images.preprocess import Geometry, PreprocessSpec
 from tagmill.tasks.classify import CLASSIFY

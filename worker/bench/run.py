@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from rich.text import Text
 
-from tagmill.cli.console import open_console
+from tagmill.cli.terminal.console import open_console
 from tagmill.errors import InputError, NothingToDo
 from tagmill.images.image import SUFFIXES
 from tagmill.sample.catalog import write_catalog

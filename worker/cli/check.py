@@ -11,8 +11,8 @@ import click
 from rich.table import Table
 
 from tagmill.cli.commands import missing_extra
-from tagmill.cli.console import open_console
 from tagmill.cli.param_types import DATABASE
+from tagmill.cli.terminal.console import open_console
 from tagmill.csv_cells import escape_cell
 from tagmill.db.migrate import open_database
 from tagmill.errors import ExitCode, InputError, NothingToDo

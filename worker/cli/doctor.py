@@ -9,8 +9,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from tagmill.cli.console import open_console
 from tagmill.cli.param_types import AS_JSON, DEVICE
+from tagmill.cli.terminal.console import open_console
 from tagmill.errors import ConfigurationError, ExitCode
 from tagmill.settings import load_settings
 from worker.doctor.examine import examine

@@ -9,10 +9,10 @@ from sqlalchemy.engine import make_url
 
 from producer.cli.read_options import read_options
 from producer.sources.options import READ_ALL, ReadOptions
-from tagmill.cli.console import open_console
 from tagmill.cli.fetch_options import fetch_options
 from tagmill.cli.param_types import AS_JSON, DATABASE, DEVICE, MEASURE, error_codes
-from tagmill.cli.run_display import exit_code, note, progress_bar, status_table
+from tagmill.cli.terminal.console import open_console
+from tagmill.cli.terminal.run_display import exit_code, note, progress_bar, status_table
 from tagmill.database_url import sqlalchemy_url
 from tagmill.fetch_options import FETCH_ALL, FetchOptions
 from tagmill.ledger.runs.progress import RunProgress

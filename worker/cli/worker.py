@@ -18,8 +18,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tagmill.broker.app import require_shared_broker
 from tagmill.broker.publish import require_login
-from tagmill.cli.console import open_console
 from tagmill.cli.param_types import AS_JSON, DEVICE
+from tagmill.cli.terminal.console import open_console
 from tagmill.db.connection import database_time
 from tagmill.db.migrate import open_database
 from tagmill.errors import DatabaseRefusedError, InputError, NothingToDo

@@ -8,8 +8,10 @@ from typing import NamedTuple
 from sqlalchemy.exc import SQLAlchemyError
 
 from tagmill.errors import TagmillError, first_line
-from worker.doctor import broker, bundles, database, disk, fleet, model_store, roots, settings, work
+from worker.doctor import bundles, fleet, settings, work
 from worker.doctor.finding import Check, Finding, Level, Subject, error, skipped
+from worker.doctor.machine import disk, roots
+from worker.doctor.services import broker, database, model_store
 
 
 class Planned(NamedTuple):

@@ -22,9 +22,9 @@ from producer.output.writers.mask_png_writer import index_map, write_masks
 from producer.report.measure.truth import read_truth
 from producer.report.write import ReportOptions, write_report
 from tagmill.bundles.starter import starter_bundles
-from tagmill.cli.console import open_console
-from tagmill.cli.run_display import counting_bar
 from tagmill.cli.sample import draw
+from tagmill.cli.terminal.console import open_console
+from tagmill.cli.terminal.run_display import counting_bar
 from tagmill.registry.models import Model
 from tagmill.sample.catalog import CATEGORIES
 from tagmill.settings import Settings

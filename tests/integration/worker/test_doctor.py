@@ -22,7 +22,7 @@ from tagmill.registry.models import list_models
 from tagmill.settings import Settings
 from worker.doctor.examine import CHECKS, Planned, examine
 from worker.doctor.finding import Finding, Level, Subject, ok
-from worker.doctor.mounts import file_system
+from worker.doctor.machine.mounts import file_system
 
 #: runs a command as in an installation without extras
 BASE = """

@@ -387,6 +387,7 @@ def test_a_device_that_is_not_there_is_an_error_of_one_line(tmp_path: Path) -> N
 
 def test_evaluation_imports_no_torch() -> None:
     words = (
-        "import sys, export.evaluate, tagmill.cli.progress; sys.exit('torch' in sys.modules or 'onnx' in sys.modules)"
+        "import sys, export.evaluate, tagmill.cli.terminal.progress; "
+        "sys.exit('torch' in sys.modules or 'onnx' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", words], check=False).returncode == 0

@@ -9,9 +9,9 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
-from tagmill.cli.console import open_console, text_column
-from tagmill.cli.progress import Display
-from tagmill.cli.run_display import ending, exit_code, runs_table, status_table
+from tagmill.cli.terminal.console import open_console, text_column
+from tagmill.cli.terminal.progress import Display
+from tagmill.cli.terminal.run_display import ending, exit_code, runs_table, status_table
 from tagmill.errors import ExitCode
 from tagmill.ledger.runs.progress import BatchErrors, RunProgress
 from worker.cli.tag import how_to_read
@@ -84,9 +84,9 @@ def test_a_training_prints_names_unchanged(capsys: pytest.CaptureFixture[str]) -
 def test_only_one_module_opens_consoles() -> None:
     for room in ("tagmill", "producer", "worker", "training", "export"):
         for path in (ROOT / room).rglob("*.py"):
-            if path != ROOT / "tagmill" / "cli" / "console.py":
+            if path != ROOT / "tagmill" / "cli" / "terminal" / "console.py":
                 found = re.findall(r"\b(?:Console|TextColumn)\(|rich import print\b", path.read_text(encoding="utf-8"))
-                assert not found, f"{path}: {found} interprets markup; import it from tagmill.cli.console"
+                assert not found, f"{path}: {found} interprets markup; import it from tagmill.cli.terminal.console"
 
 
 @pytest.mark.parametrize("columns", [30, 45, 80])

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from support.image_fixtures import write_image
 
-from tagmill.cli.progress import Display
+from tagmill.cli.terminal.progress import Display
 from tagmill.errors import InputError, NothingToDo
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.text import require_legible

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support.image_fixtures import draw_shapes, write_image
 
-from tagmill.cli.progress import Display
+from tagmill.cli.terminal.progress import Display
 from tagmill.errors import InputError
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.tasks.classify import CLASSIFY

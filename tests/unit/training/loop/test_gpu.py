@@ -10,7 +10,7 @@ from support.checkpoints import short
 from support.image_fixtures import draw_noisy
 from torch.optim.swa_utils import AveragedModel
 
-from tagmill.cli.progress import Display
+from tagmill.cli.terminal.progress import Display
 from tagmill.errors import ExitCode
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.tasks.classify import CLASSIFY

@@ -13,7 +13,7 @@ from PIL import Image
 from support.checkpoints import InterruptAt, short
 from support.image_fixtures import draw_noisy
 
-from tagmill.cli.progress import Display
+from tagmill.cli.terminal.progress import Display
 from tagmill.errors import ConfigurationError, InputError, NothingToDo
 from tagmill.images.preprocess import Geometry, PreprocessSpec
 from training.annotations.folders import Folders, short_names

@@ -14,7 +14,7 @@ from tagmill.db.roles import Kind, missing_rights, owns_tables
 from tagmill.errors import ConfigurationError, first_line
 from tagmill.ledger.workers import list_workers
 from worker.doctor.finding import Finding, Subject, error, ok, warning
-from worker.doctor.mounts import NETWORK, file_system
+from worker.doctor.machine.mounts import NETWORK, file_system
 from worker.health.checks import clock_fault
 
 #: seconds between two clocks that are worth a look

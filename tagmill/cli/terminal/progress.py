@@ -9,7 +9,7 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
-from tagmill.cli.console import open_console, text_column
+from tagmill.cli.terminal.console import open_console, text_column
 from tagmill.text import legible
 
 #: seconds between two updates of a running epoch's figures

@@ -10,7 +10,7 @@ from tagmill.broker.publish import open_channel
 from tagmill.broker_url import shown_hosts
 from tagmill.errors import BrokerRefusedError, first_line
 from worker.doctor.finding import Finding, Subject, error, ok, skipped, warning
-from worker.doctor.redis_rights import missing_rights
+from worker.doctor.services.redis_rights import missing_rights
 
 #: the oldest version that Tagmill runs with
 _OLDEST = (6, 2)

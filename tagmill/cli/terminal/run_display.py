@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from sqlalchemy import Engine
 
-from tagmill.cli.console import open_console, text_column
+from tagmill.cli.terminal.console import open_console, text_column
 from tagmill.errors import ExitCode
 from tagmill.ledger.runs.cost import RunCost
 from tagmill.ledger.runs.progress import RunProgress, run_progress

@@ -1,0 +1,1 @@
+"""What commands show on a terminal: tables, progress, standard output that may be closed."""

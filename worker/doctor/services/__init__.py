@@ -1,0 +1,1 @@
+"""The services that Tagmill needs: database, broker, model store."""
