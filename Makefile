@@ -13,7 +13,7 @@ help:
 	@echo "make docs    build the documentation site into docs/_build (installs a small environment, no torch)"
 	@echo "make fuzz    decode 20,000 damaged images"
 	@echo "make chaos   tag 20,000 images while workers, Redis and PostgreSQL are killed; QUICK=1: 600, in some minutes"
-	@echo "make failover  tag 10,000 images three times while Redis and PostgreSQL fail over, and PgBouncer restarts"
+	@echo "make failover  tag 10,000 images four times while Redis and PostgreSQL fail over, and PgBouncer restarts; REPEAT=3"
 	@echo "make bench   time Tagmill beside the machine's limit and other tools (about two hours); QUICK=1: other tools alone, under 10 minutes; JSON=FILE"
 	@echo "make lock    choose the packages of the images anew and write their hashes into deploy/image"
 	@echo "make sbom    write the bills of materials of the images into sbom-cpu.json and sbom-gpu.json (CycloneDX)"
@@ -38,7 +38,7 @@ chaos: $(VENV)/.setup
 	PYTHONPATH=tests $(BIN)/python -m chaos $(if $(QUICK),--images 600 --kills 4)
 
 failover: $(VENV)/.setup
-	PYTHONPATH=tests $(BIN)/python -m chaos.failover
+	PYTHONPATH=tests $(BIN)/python -m chaos.failover $(if $(REPEAT),--repeat $(REPEAT))
 
 bench: $(VENV)/.bench
 	PYTHONPATH=tests $(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(JSON),--json $(JSON))

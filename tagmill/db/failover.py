@@ -1,9 +1,10 @@
 """Notice that another PostgreSQL is the primary now, and refuse a former one.
 
 A promotion raises the timeline of the server by one. It is read whenever a connection is opened, and whenever one is
-taken from the pool: behind a pooler the server changes without a new connection. With asynchronous replication, the new
-primary may lack the last transactions and give their ids to other rows. So the first statement that meets it fails as
-in an outage, and what this process remembers of ids is dropped.
+taken from the pool: behind a pooler the server changes without a new connection. There it is read once more when a
+transaction begins, which PgBouncer may hold back until there is a primary again. With asynchronous replication, the
+new primary may lack the last transactions and give their ids to other rows. So the first statement that meets it fails
+as in an outage, and what this process remembers of ids is dropped.
 """
 
 import threading
@@ -16,7 +17,7 @@ from sqlalchemy.engine import ExceptionContext
 
 #: the first eight hexadecimal digits of a WAL file are the timeline; "" on a standby
 _TIMELINE = "CASE WHEN pg_is_in_recovery() THEN '' ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END"
-_SERVER = f"{_TIMELINE}, (SELECT system_identifier FROM pg_control_system())"
+_SERVER = f"{_TIMELINE}, (SELECT system_identifier FROM pg_control_system()), pg_backend_pid()"
 #: seconds in which another host must answer whether it is a primary, too
 _LOOK_SECONDS = 2
 #: what drops the ids that this process remembers
@@ -49,12 +50,14 @@ class Primary:
         self._known: _Server | None = None
         #: whether a connection broke since the other hosts were last asked
         self._doubted = True
+        #: whether a pooler stands between: its connections have other process ids than those to the server
+        self._pooled = False
         self._lock = threading.Lock()
 
     def watch(self, engine: Engine, *, writes: bool) -> None:
         """Check the server of every connection of an engine. With `writes`, it must be no standby."""
         dialect: Any = engine.dialect
-        plain_ping = dialect.do_ping
+        plain_ping, plain_begin = dialect.do_ping, dialect.do_begin
 
         def ping(connection: Any) -> bool:
             if self._known is None:
@@ -63,6 +66,19 @@ class Primary:
             good = int(timeline, 16) == self._known.timeline if timeline else not writes
             self._doubted = self._doubted or not good
             return good
+
+        def begin(pooled: Any) -> None:
+            plain_begin(pooled)
+            connection, known = pooled.dbapi_connection, self._known
+            if not self._pooled or known is None or connection.autocommit:
+                return
+            # The first statement of the transaction: those that follow get the same server.
+            (timeline,) = connection.execute(f"SELECT {_TIMELINE}").fetchone()
+            if timeline and int(timeline, 16) != known.timeline:
+                connection.rollback()
+                if server := self._server_of(dialect, connection):
+                    self._meet(dialect, server, connection.info.host)
+                raise dialect.loaded_dbapi.OperationalError("the pooler leads to another server; asking again")
 
         def connect(dialect: Any, record: object, arguments: list[Any], parameters: dict[str, Any]) -> Any:
             return self._connect(dialect, parameters)
@@ -75,17 +91,18 @@ class Primary:
         event.listen(engine, "handle_error", doubt)
         # It replaces `SELECT 1`, and costs no round trip more. If it is False, the pool connects again.
         dialect.do_ping = ping
+        dialect.do_begin = begin
 
     def _connect(self, dialect: Any, parameters: dict[str, Any]) -> Any:
         connection = dialect.connect(**parameters)
         try:
-            server = _server_of(dialect, connection)
+            server = self._server_of(dialect, connection)
             if server is None:
                 return connection
             if self._doubted or self._is_former(server):
                 # The first host that takes writes may be a former primary. The one that was promoted last counts.
                 for other in _others(dialect, connection, parameters):
-                    found = _server_of(dialect, other)
+                    found = self._server_of(dialect, other)
                     if found and found.timeline > server.timeline:
                         connection, other, server = other, connection, found
                     other.close()
@@ -95,6 +112,17 @@ class Primary:
             connection.close()
             raise
         return connection
+
+    def _server_of(self, dialect: Any, connection: Any) -> _Server | None:
+        """Return which primary a connection leads to; None for a standby, and for a server that does not tell."""
+        try:
+            timeline, system, process = _select(connection, _SERVER)
+        except dialect.loaded_dbapi.Error:
+            if connection.closed:
+                raise
+            return None
+        self._pooled = self._pooled or process != connection.info.backend_pid
+        return _Server(int(system), int(timeline, 16)) if timeline else None
 
     def _is_former(self, server: _Server) -> bool:
         known = self._known
@@ -129,17 +157,6 @@ def _others(dialect: Any, connection: Any, parameters: dict[str, Any]) -> Iterat
             except dialect.loaded_dbapi.Error:
                 continue  # a standby, or one that is down
             yield other
-
-
-def _server_of(dialect: Any, connection: Any) -> _Server | None:
-    """Return which primary a connection leads to; None for a standby, and for a server that does not tell."""
-    try:
-        timeline, system = _select(connection, _SERVER)
-    except dialect.loaded_dbapi.Error:
-        if connection.closed:
-            raise
-        return None
-    return _Server(int(system), int(timeline, 16)) if timeline else None
 
 
 def _select(connection: Any, columns: str) -> Any:

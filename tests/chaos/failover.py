@@ -1,9 +1,10 @@
-"""Failovers in the middle of a run: a Redis behind Sentinel, a PostgreSQL with a standby, and a restart of PgBouncer.
+"""Failovers in the middle of a run: a Redis behind Sentinel, a PostgreSQL with a standby, and a PgBouncer.
 
-Run it with `PYTHONPATH=tests python -m chaos.failover --images 10000 --workers 3`.
+Run it with `PYTHONPATH=tests python -m chaos.failover --images 10000 --workers 3 --repeat 3`.
 """
 
 import argparse
+import statistics
 import sys
 import tempfile
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from chaos.catalog import draw_catalog
+from chaos.catalog import Catalog, draw_catalog
 from chaos.cluster import Database, Redis
 from chaos.display import Display
 from chaos.experiment import Setup, TaggedCatalog, tag_catalog
@@ -27,6 +28,8 @@ from tagmill.db.schema import BatchStatus
 
 #: seconds until what watches the primary promotes the standby, and until PgBouncer is started again
 WATCHED_SECONDS = 2.0
+#: settings of PgBouncer beyond those of the tests
+POOLER = {"server_login_retry": 1, "default_pool_size": 15, "max_client_conn": 500}
 
 
 class Services:
@@ -131,7 +134,7 @@ class Pooler(Services):
         self.redis, database = Redis(), Database()
         enter(self.redis)
         enter(database)
-        self._pooler = PgBouncerServer(database, server_login_retry=1, default_pool_size=15, max_client_conn=500)
+        self._pooler = PgBouncerServer(database, **POOLER)
         enter(self._pooler)
         self.database = Pooled(database, self._pooler)
 
@@ -144,16 +147,44 @@ class Pooler(Services):
         self._pooler.start()
 
 
-SCENARIOS = {"sentinel": Sentinel, "promotion": Promotion, "pgbouncer": Pooler}
+class PooledPromotion(Services):
+    """The primary behind PgBouncer is killed. Its standby is promoted, and PgBouncer led to it."""
+
+    def start(self, enter: Callable[[AbstractContextManager[object]], object]) -> None:
+        """Start Redis, PostgreSQL with an asynchronous standby, and PgBouncer in transaction mode."""
+        self.redis, self._primary = Redis(), Database()
+        enter(self.redis)
+        enter(self._primary)
+        self._standby = Database(primary=self._primary)
+        enter(self._standby)
+        self._pooler = PgBouncerServer(self._primary, **POOLER)
+        enter(self._pooler)
+        self.database = Pooled(self._primary, self._pooler)
+
+    def fail(self) -> None:
+        """Kill the primary."""
+        self._primary.kill()
+
+    def mend(self) -> None:
+        """Promote the standby, and lead PgBouncer to it."""
+        self._standby.promote()
+        self._pooler.lead_to(self._standby)
+
+
+SCENARIOS = {"sentinel": Sentinel, "promotion": Promotion, "pgbouncer": Pooler, "pooled-promotion": PooledPromotion}
 
 
 def main() -> int:
-    """Print a line for each scenario. Return 1 if an image was lost, stored twice or not tagged."""
+    """Print a line for each failover, and one for each scenario that was repeated.
+
+    Return 1 if an image was lost, stored twice or not tagged.
+    """
     parser = argparse.ArgumentParser(prog="chaos.failover", description=__doc__)
     parser.add_argument("--scenario", choices=SCENARIOS, action="append", help="one of them; repeat it. All by default")
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--workers", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=1, help="seed of the pictures, and of the moment of the failover")
+    parser.add_argument("--repeat", type=int, default=1, help="failovers of each scenario, at other moments")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the pictures, and of the moments of the failovers")
     options = parser.parse_args()
     display, clean = Display(), True
     with tempfile.TemporaryDirectory(prefix="tagmill-failover-") as made:
@@ -162,19 +193,39 @@ def main() -> int:
         catalog = draw_catalog(folder / "catalog", options.images, options.seed)
         setup = Setup(write_classifier(folder / "colors.onnx"), options.workers, batch_size=16)
         for name in options.scenario or SCENARIOS:
-            with SCENARIOS[name]() as services:
-                display.log_versions(services)
-                found = tag_catalog(
-                    setup, catalog, services, folder / name, display, {Fault.FAIL_OVER: 1}, options.seed
+            pauses = []
+            for seed in range(options.seed, options.seed + options.repeat):
+                found = _fail_over(name, seed, setup, catalog, folder / f"{name}-{seed}", display)
+                clean = clean and _is_clean(found)
+                pauses.append(_pause(found))
+                print(_line(name, seed, found, pauses[-1]), flush=True)
+            if options.repeat > 1:
+                print(
+                    f"{name}: recovered after {statistics.median(pauses):.1f} s (median of {options.repeat}), "
+                    f"{min(pauses):.1f} to {max(pauses):.1f} s",
+                    flush=True,
                 )
-            audit = found.audit
-            good = audit.tagged == options.images and not (audit.lost or audit.doubled) and len(found.injected) == 1
-            clean = clean and good
-            print(
-                f"{name}: images={audit.images} tagged={audit.tagged} lost={audit.lost} doubled={audit.doubled} "
-                f"redone={audit.redone} seconds={audit.seconds:.1f} recovered after {_pause(found):.1f} s"
-            )
     return 0 if clean else 1
+
+
+def _fail_over(name: str, seed: int, setup: Setup, catalog: Catalog, folder: Path, display: Display) -> TaggedCatalog:
+    """Tag the catalog on new servers, of which one fails over at a moment drawn with `seed`."""
+    with SCENARIOS[name]() as services:
+        display.log_versions(services)
+        return tag_catalog(setup, catalog, services, folder, display, {Fault.FAIL_OVER: 1}, seed)
+
+
+def _is_clean(found: TaggedCatalog) -> bool:
+    audit = found.audit
+    return audit.tagged == audit.images and not (audit.lost or audit.doubled) and len(found.injected) == 1
+
+
+def _line(name: str, seed: int, found: TaggedCatalog, pause: float) -> str:
+    audit = found.audit
+    return (
+        f"{name}: seed={seed} images={audit.images} tagged={audit.tagged} lost={audit.lost} doubled={audit.doubled} "
+        f"redone={audit.redone} seconds={audit.seconds:.1f} recovered after {pause:.1f} s"
+    )
 
 
 def _pause(found: TaggedCatalog) -> float:

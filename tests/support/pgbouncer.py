@@ -1,6 +1,7 @@
 """A real PgBouncer in front of a PostgreSQL, for the tests. It is on no package index for Python."""
 
 import os
+import signal
 import socket
 from typing import Any
 
@@ -33,13 +34,11 @@ class PgBouncerServer(Server):
         self._upstream = upstream
         # a copy, because the user that PgBouncer runs as may not enter the home of root
         self._program = program.copied(self.folder / "package")
-        here = f"host={upstream.folder} port=5432"
-        lines = ["[databases]", databases.format(here=here) or f"* = {here} user=postgres", "[pgbouncer]"]
-        options = DEFAULTS | {"listen_addr": "127.0.0.1", "listen_port": self.port, "unix_socket_dir": ""}
-        options |= {"auth_file": self.folder / "users.txt"} | settings
-        lines += [f"{name} = {value}" for name, value in options.items()]
+        self._databases = databases or "* = {here} user=postgres"
+        self._settings = DEFAULTS | {"listen_addr": "127.0.0.1", "listen_port": self.port, "unix_socket_dir": ""}
+        self._settings |= {"auth_file": self.folder / "users.txt"} | settings
         (self.folder / "users.txt").write_text("".join(f'"{name}" "{word}"\n' for name, word in (users or {}).items()))
-        (self.folder / "pgbouncer.ini").write_text("\n".join([*lines, ""]))
+        self._configure(upstream)
         if user := self._user():
             for path in (self.folder, *self.folder.rglob("*")):
                 os.chown(path, user["user"], user["group"])
@@ -48,6 +47,17 @@ class PgBouncerServer(Server):
         """Return the SQLAlchemy URL of a database behind it."""
         at = URL.create("postgresql", user, password, "127.0.0.1", self.port, database)
         return at.render_as_string(hide_password=False)
+
+    def lead_to(self, upstream: PostgresServer) -> None:
+        """Lead to another server: write its host, and reload."""
+        self._configure(upstream)
+        os.kill(self.pid, signal.SIGHUP)
+
+    def _configure(self, upstream: PostgresServer) -> None:
+        here = f"host={upstream.folder} port=5432"
+        lines = ["[databases]", self._databases.format(here=here), "[pgbouncer]"]
+        lines += [f"{name} = {value}" for name, value in self._settings.items()]
+        (self.folder / "pgbouncer.ini").write_text("\n".join([*lines, ""]))
 
     def _command(self) -> list[str]:
         return self._program.command(self.folder / "pgbouncer.ini")

@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 from support.image_fixtures import write_folder
 from support.installation import Site, new_site
 from support.processes import Worker, wait_until
-from support.services import PostgresServer, RedisServer, libpq_url
+from support.services import PostgresServer, RedisServer
+from support.standby import detach, execute, receives
 
 from tagmill.db.connection import connect, is_outage
 from tagmill.db.migrate import upgrade
@@ -36,23 +36,6 @@ def standby(primary: PostgresServer) -> Iterator[PostgresServer]:
 def url_of(*servers: PostgresServer) -> str:
     """Return the URL of the database `shop` on any of these servers."""
     return "postgresql://postgres@/shop?host=" + ",".join(str(server.folder) for server in servers)
-
-
-def execute(server: PostgresServer, *statements: str) -> None:
-    with psycopg.connect(libpq_url(server.url), autocommit=True) as connection:
-        for statement in statements:
-            connection.execute(statement.encode())
-
-
-def detach(standby: PostgresServer) -> None:
-    """Have a standby get nothing from now on, so that it lacks the last transactions."""
-    execute(standby, "ALTER SYSTEM SET primary_conninfo = ''", "SELECT pg_reload_conf()")
-    wait_until(lambda: not _receives(standby), 20, "the standby to be detached")
-
-
-def _receives(standby: PostgresServer) -> bool:
-    with psycopg.connect(libpq_url(standby.url), autocommit=True) as connection:
-        return bool(connection.execute("SELECT 1 FROM pg_stat_wal_receiver").fetchall())
 
 
 def test_a_promotion_in_the_middle_of_a_run_loses_nothing_and_the_former_primary_is_left_alone(
@@ -106,7 +89,7 @@ def host_of(engine: Engine) -> str:
 def test_a_process_that_meets_the_new_primary_forgets_ids_and_never_goes_back(
     primary: PostgresServer, standby: PostgresServer, engine: Engine
 ) -> None:
-    wait_until(lambda: _receives(standby), 20, "the standby to follow")
+    wait_until(lambda: receives(standby), 20, "the standby to follow")
     assert host_of(connect(url_of(standby, primary))) == str(primary.folder)
     detach(standby)
     assert ids_of(engine, label_name)["lost"] == 1

@@ -3,17 +3,23 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Timer
 
-import psycopg
 import pytest
 from sqlalchemy import text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 from support.image_fixtures import write_folder
 from support.installation import Site, new_site
 from support.pgbouncer import PgBouncerServer
 from support.processes import Worker, tagmill, wait_until
-from support.services import PostgresServer, RedisServer, create_database, libpq_url
+from support.services import PostgresServer, RedisServer, create_database
+from support.standby import detach, execute, receives
 
-from tagmill.db.connection import WORKER, connect, terminate_silent
+from tagmill.db.connection import WORKER, connect, is_outage, terminate_silent
+from tagmill.db.migrate import upgrade
+from tagmill.db.names import ids_of
+from tagmill.db.schema import label_name
 
 IMAGES = 240
 
@@ -33,6 +39,11 @@ def pgbouncer(postgres: PostgresServer) -> Iterator[PgBouncerServer]:
 def through(pgbouncer: PgBouncerServer, url: str) -> str:
     """Return the URL behind PgBouncer of a database."""
     return pgbouncer.url(url.partition("?")[0].rpartition("/")[2])
+
+
+def on(server: PostgresServer, url: str) -> str:
+    """Return the URL on another server of a database."""
+    return make_url(server.url).set(database=make_url(url).database).render_as_string()
 
 
 def tagged(site: Site, worker_env: dict[str, str]) -> list[dict[str, str]]:
@@ -100,15 +111,61 @@ def test_a_silent_worker_is_known_by_its_name_and_ended_through_the_pooler(
     producer.dispose()
 
 
+def test_the_pooler_is_led_to_a_promoted_standby_in_the_middle_of_a_run(
+    postgres: PostgresServer, pgbouncer: PgBouncerServer, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    database = create_database(postgres.url)
+    site = new_site(tmp_path, through(pgbouncer, database), redis_server.url)
+    write_folder(tmp_path / "shop", IMAGES)
+    with PostgresServer(primary=postgres) as standby, Worker(site.env, tmp_path / "worker.log") as worker:
+        after = Site(site.env | {"TAGMILL_DATABASE_URL": on(standby, database)}, site.folder)
+        worker.wait_ready()
+        run = site.submit(tmp_path / "shop", "--model", "colors", "--batch-size", 2)["run"]
+        detach(standby)
+        wait_until(lambda: worker.log.count("batch_tagged") >= 20, 60, "results that the standby lacks")
+        pgbouncer.lead_to(standby)  # too early: it takes no writes yet
+        wait_until(lambda: "database_down" in worker.log, 30, "the worker to notice")
+        postgres.kill()
+        standby.promote()
+        after.wait_done(run, 120)
+        wait_until(lambda: "database_back" in worker.log, 20, "all threads of the worker to find it back")
+        assert "the database system has failed over" in worker.log
+        assert "Traceback" not in worker.log
+        assert worker.stop() == 0
+        assert after.count("SELECT count(*) FROM result") == IMAGES
+        assert after.count("SELECT count(*) FROM run_image WHERE status = 'tagged'") == IMAGES
+
+
+def test_a_transaction_that_the_pooler_held_back_is_not_run_on_the_new_primary_with_old_ids(
+    postgres: PostgresServer, pgbouncer: PgBouncerServer
+) -> None:
+    with PostgresServer(primary=postgres) as standby:
+        engine = connect(through(pgbouncer, create_database(postgres.url)))
+        upgrade(engine)
+        wait_until(lambda: receives(standby), 20, "the standby to follow")
+        detach(standby)
+        assert ids_of(engine, label_name)["lost"] == 1
+        with engine.connect() as connection:
+            postgres.kill()
+            promotion = Timer(1, lambda: (standby.promote(), pgbouncer.lead_to(standby)))
+            promotion.start()
+            with pytest.raises(DBAPIError, match="failed over") as failed:
+                connection.execute(text("SELECT 1"))
+            promotion.join()
+        assert is_outage(failed.value)
+        assert "lost" not in ids_of(engine, label_name)
+        engine.dispose()
+
+
 @pytest.mark.parametrize("what", ["password", "database"])
 def test_a_running_worker_ends_with_78_when_waiting_cannot_help(
     postgres: PostgresServer, redis_server: RedisServer, tmp_path: Path, what: str
 ) -> None:
     direct = create_database(postgres.url)
     name = direct.partition("?")[0].rpartition("/")[2]
-    administer(postgres, "CREATE ROLE app LOGIN SUPERUSER PASSWORD 'right'")
+    execute(postgres, "CREATE ROLE app LOGIN SUPERUSER PASSWORD 'right'")
     (postgres.folder / "data" / "pg_hba.conf").write_text("local all postgres trust\nlocal all all scram-sha-256\n")
-    administer(postgres, "SELECT pg_reload_conf()")
+    execute(postgres, "SELECT pg_reload_conf()")
     site = new_site(tmp_path, f"postgresql://app:right@/{name}?host={postgres.folder}", redis_server.url)
     write_folder(tmp_path / "shop", IMAGES)
     with Worker(site.env, tmp_path / "worker.log") as worker:
@@ -116,10 +173,10 @@ def test_a_running_worker_ends_with_78_when_waiting_cannot_help(
         run = site.submit(tmp_path / "shop", "--model", "colors", "--batch-size", 4)["run"]
         wait_until(lambda: worker.log.count("batch_tagged") > 5, 60, "the worker to be at work")
         if what == "password":
-            administer(postgres, "ALTER ROLE app PASSWORD 'new'")
-            administer(postgres, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'")
+            execute(postgres, "ALTER ROLE app PASSWORD 'new'")
+            execute(postgres, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'")
         else:
-            administer(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+            execute(postgres, f"DROP DATABASE {name} WITH (FORCE)")
         assert worker.process.wait(60) == 78
         assert worker.log.count('"action": "database_refused"') == 1
         assert {"password": "authentication failed", "database": "does not exist"}[what] in worker.log
@@ -129,9 +186,3 @@ def test_a_running_worker_ends_with_78_when_waiting_cannot_help(
         with Worker(site.env, tmp_path / "two.log"):
             site.wait_done(run, 120)
         assert site.count("SELECT count(*) FROM run_image WHERE status = 'tagged'") == IMAGES
-
-
-def administer(postgres: PostgresServer, statement: str) -> None:
-    """Execute a statement as the superuser."""
-    with psycopg.connect(libpq_url(postgres.url), autocommit=True) as connection:
-        connection.execute(statement.encode())
