@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test fuzz chaos failover bench lint check docs lock sbom audit digests setup clean
+.PHONY: help demo test fuzz chaos failover rollout bench lint check docs lock sbom audit digests setup clean
 
 help:
 	@echo "make demo    draw a sample catalog and tag it end to end (installs a small environment, no torch)"
@@ -14,6 +14,7 @@ help:
 	@echo "make fuzz    decode 20,000 damaged images"
 	@echo "make chaos   tag 20,000 images while workers, Redis and PostgreSQL are killed; QUICK=1: 600, in some minutes"
 	@echo "make failover  tag 10,000 images four times while Redis and PostgreSQL fail over, and PgBouncer restarts; REPEAT=3"
+	@echo "make rollout  try, promote and roll back a version while 10,000 images are tagged (some minutes)"
 	@echo "make bench   time Tagmill beside the machine's limit and other tools (about two hours); QUICK=1: other tools alone, under 10 minutes; JSON=FILE"
 	@echo "make lock    choose the packages of the images anew and write their hashes into deploy/image"
 	@echo "make sbom    write the bills of materials of the images into sbom-cpu.json and sbom-gpu.json (CycloneDX)"
@@ -39,6 +40,9 @@ chaos: $(VENV)/.setup
 
 failover: $(VENV)/.setup
 	PYTHONPATH=tests $(BIN)/python -m chaos.failover $(if $(REPEAT),--repeat $(REPEAT))
+
+rollout: $(VENV)/.setup
+	PYTHONPATH=tests $(BIN)/python -m chaos.rollout
 
 bench: $(VENV)/.bench
 	PYTHONPATH=tests $(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(JSON),--json $(JSON))
