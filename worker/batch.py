@@ -163,7 +163,7 @@ class BatchProcessor:
         if all(image.unchanged for image in images):
             return images  # no bundle needs to be loaded
 
-        sessions = [tagger.sessions.get(sha256) for sha256 in models]
+        sessions = [tagger.sessions.get(model.sha256, model.name) for model in claimed.pinned]
         images = remember_urls(images) if remote else images
         images = remember_files(images, began)
         specs = specs_of(measuring) if measuring else NO_SPECS

@@ -74,8 +74,11 @@ class SessionCache:
         self._lock = threading.Lock()
         self._loading: _Loading | None = None
 
-    def get(self, sha256: str) -> Session:
-        """Return the session of a bundle. Raise BundleError or ConfigurationError if it cannot be loaded."""
+    def get(self, sha256: str, title: str | None = None) -> Session:
+        """Return the session of a bundle. Raise BundleError or ConfigurationError if it cannot be loaded.
+
+        `title`, its NAME@VERSION, is for the log.
+        """
         with self._lock:
             self._asked[sha256] = time.monotonic()
             self._drop_idle()
@@ -83,7 +86,8 @@ class SessionCache:
                 self._loading = _Loading(time.monotonic())
                 try:
                     path = self.files.path(sha256)
-                    self._loaded[sha256] = load(path, sha256, self._settings, resolve_device(self._settings.device))
+                    device = resolve_device(self._settings.device)
+                    self._loaded[sha256] = load(path, sha256, self._settings, device, title)
                 except BundleError as error:
                     error.sha256 = sha256
                     raise

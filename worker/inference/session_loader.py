@@ -42,17 +42,22 @@ def tuned_settings_store(settings: Settings) -> TunedSettingsStore:
     return TunedSettingsStore(settings.cache_folder / "tuned")
 
 
-def load(path: Path, sha256: str, settings: Settings, device: Device) -> Session:
-    """Load a bundle for a worker, and log its options. Raise what Session raises, and BundleError for wrong scores."""
+def load(path: Path, sha256: str, settings: Settings, device: Device, title: str | None = None) -> Session:
+    """Load a bundle for a worker, and log its options, with the NAME@VERSION that it is registered as, if given.
+
+    Raise what Session raises, and BundleError for wrong scores.
+    """
     tuned = tuned_settings_store(settings).read(sha256, this_machine(device))
     choice = choose(settings, tuned, usable_cores())
     session = Session(path, str(device), choice.threads, choice.batch, gpu_options(settings))
     session.require_scores()
+    named = {"model": title} if title else {}  # else a line within a batch has the models of the run
     log.info(
         "bundle loaded",
         extra={
             "action": "bundle_loaded",
-            "model": session.spec.name,
+            **named,
+            "bundle": session.spec.name,
             "sha256": sha256,
             "provider": session.provider,
             "threads": session.threads,

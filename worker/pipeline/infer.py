@@ -128,5 +128,5 @@ def _limit_size(session: Session, size: int) -> None:
         session.largest_call = size
         log.warning(
             "out of memory: smaller inference calls from now on",
-            extra={"action": "inference_batch_reduced", "model": session.spec.name, "images": size},
+            extra={"action": "inference_batch_reduced", "bundle": session.spec.name, "images": size},
         )

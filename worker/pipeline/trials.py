@@ -27,7 +27,8 @@ KnownResults = Callable[[tuple[str, ...], Iterable[str]], Collection[tuple[str, 
 class TrialSessions:
     """The sessions of the shadows and canaries of one process, and those of them that failed."""
 
-    def __init__(self, get: Callable[[str], Session]) -> None:
+    def __init__(self, get: Callable[[str, str], Session]) -> None:
+        """`get` returns the session of a sha256 that is registered as NAME@VERSION."""
         self._get = get
         #: sha256 -> until when it is not tried again, in monotonic seconds
         self._failed: dict[str, float] = {}
@@ -39,7 +40,7 @@ class TrialSessions:
         if self._failed.get(sha256, 0.0) > time.monotonic():
             return None
         try:
-            return self._get(sha256)
+            return self._get(sha256, trial.rollout.title)
         except Exception as error:  # those of inference libraries have no common base class
             self.skip(trial, first_line(error))
             return None

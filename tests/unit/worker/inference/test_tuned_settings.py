@@ -99,11 +99,12 @@ def test_a_worker_starts_with_the_choice_and_logs_it_once(tmp_path: Path, caplog
     )
     sessions = SessionCache(settings, NamedBundles({sha256: path}))
     with caplog.at_level(logging.INFO):
-        found = sessions.get(sha256)
+        found = sessions.get(sha256, "shirts@3")
         assert sessions.get(sha256) is found
     assert (found.best_batch, found.threads) == (32, 1)
     (record,) = [entry for entry in caplog.records if getattr(entry, "action", "") == "bundle_loaded"]
     assert (record.__dict__["inference_batch"], record.__dict__["tuned"]) == (32, True)
+    assert (record.__dict__["model"], record.__dict__["bundle"]) == ("shirts@3", found.spec.name)
 
 
 def test_thread_counts_from_one_to_all_cores_are_tried() -> None:
