@@ -59,7 +59,7 @@ def test_a_refused_submit_says_that_the_run_is_in_sql(server: RedisServer, site:
 def test_a_bare_worker_is_refused_too(server: RedisServer, site: Site) -> None:
     env = site.env | {"TAGMILL_BROKER_URL": f"redis://:wrong@127.0.0.1:{server.port}/0"}
     with Worker(env, site.folder / "worker.log", [TAGMILL, "celery", "worker", "-P", "threads"]) as worker:
-        wait_until(lambda: worker.process.poll() is not None, 30, "the worker to end")
+        wait_until(lambda: worker.process.poll() is not None, 60, "the worker to end")
     assert worker.process.returncode == 78
     assert "error: the broker refuses (invalid username-password pair" in worker.log
 

@@ -69,7 +69,7 @@ def test_flower_runs_nothing_of_it(redis_server: RedisServer | ExternalRedis, ho
             return False
 
     with Worker(env, tmp_path / "flower.log", command, cwd=hostile) as flower:
-        wait_until(lambda: answers() or flower.process.poll() is not None, 30, "Flower to answer")
+        wait_until(lambda: answers() or flower.process.poll() is not None, 60, "Flower to answer")
         assert flower.process.poll() is None, flower.log
     assert ran(hostile) == ""
 

@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tarfile
 import tempfile
@@ -19,12 +18,15 @@ import time
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import brotli
 from websockets.sync.client import ClientConnection, connect
+
+from support.services import free_port
 
 #: variable with the path of a Chromium-like browser
 BROWSER = "TAGMILL_TEST_BROWSER"
@@ -61,7 +63,7 @@ class Browser:
 
     def __enter__(self) -> Self:
         self._folder = Path(tempfile.mkdtemp(prefix="tagmill-browser-"))
-        port = _free_port()
+        port = free_port()
         command, extra = _command(port, self._folder)
         self._log = (self._folder / "log").open("wb")
         self._process = subprocess.Popen(
@@ -190,8 +192,7 @@ def fetch_chromium() -> Path:
     folder = cache / f"chromium-{_VERSION}"
     if folder.is_dir():
         return folder
-    with urllib.request.urlopen(_TARBALL, timeout=_SECONDS) as answer:
-        packed = answer.read()
+    packed = _download()
     assert base64.b64encode(hashlib.sha512(packed).digest()).decode() == _SHA512, f"{_TARBALL} has changed"
     cache.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(dir=cache))
@@ -208,6 +209,17 @@ def fetch_chromium() -> Path:
     return folder
 
 
+def _download(tries: int = 3) -> bytes:
+    try:
+        with urllib.request.urlopen(_TARBALL, timeout=_SECONDS) as answer:
+            return bytes(answer.read())
+    except (OSError, HTTPException):  # a connection that broke
+        if tries == 1:
+            raise
+        time.sleep(1)
+        return _download(tries - 1)
+
+
 def _unpack(content: bytes, path: Path) -> None:
     if path.suffix == ".tar":
         with tarfile.open(fileobj=io.BytesIO(content)) as inner:
@@ -215,9 +227,3 @@ def _unpack(content: bytes, path: Path) -> None:
     else:
         path.write_bytes(content)
         path.chmod(0o755)
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])

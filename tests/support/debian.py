@@ -61,7 +61,8 @@ def _unpack(packages: Sequence[str], folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent) as name:
         state = Path(name)
         # Lists of our own: those of the machine may be missing or old, and only root may renew them.
-        apt = [f"-oDir::State={state / 'state'}", f"-oDir::Cache={state / 'cache'}", "-oAPT::Sandbox::User="]
+        apt = [f"-oDir::State={state / 'state'}", f"-oDir::Cache={state / 'cache'}"]
+        apt += ["-oAPT::Sandbox::User=", "-oAcquire::Retries=3"]
         (state / "state" / "lists" / "partial").mkdir(parents=True)
         _run(state, "apt-get", *apt, "-q", "update")
         depends = _run(state, "apt-cache", *apt, "depends", *packages)

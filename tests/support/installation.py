@@ -51,7 +51,7 @@ class Site:
         """Return the rows of `tagmill results`."""
         return list(csv.DictReader(io.StringIO(tagmill("results", run, env=self.env).stdout)))
 
-    def wait_done(self, run: object, seconds: float = 60) -> None:
+    def wait_done(self, run: object, seconds: float = 120) -> None:
         """Return when the run is done. It reads SQL itself: a command would take half a second of a core each time."""
         engine = connect(self.env["TAGMILL_DATABASE_URL"])
         wait_until(lambda: run_progress(engine, int(str(run))).state == "done", seconds, f"run {run} to be done")

@@ -101,7 +101,7 @@ class Worker:
         if self.process.poll() is None:
             self.process.terminate()
             try:
-                self.process.wait(20)
+                self.process.wait(60)
             except subprocess.TimeoutExpired:
                 self.kill_tree()
 
@@ -110,7 +110,7 @@ class Worker:
         """The log up to now."""
         return self._log.read_text(errors="replace")
 
-    def wait_ready(self, seconds: float = 60) -> None:
+    def wait_ready(self, seconds: float = 120) -> None:
         """Return when the worker takes batches."""
         wait_until(lambda: " ready." in self.log or self.process.poll() is not None, seconds, "the worker to be ready")
         assert self.process.poll() is None, self.log
@@ -118,9 +118,9 @@ class Worker:
     def kill(self) -> None:
         """End it with SIGKILL, as the kernel does when memory runs out."""
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
 
-    def stop(self, seconds: float = 30) -> int:
+    def stop(self, seconds: float = 60) -> int:
         """End it with SIGTERM and return its exit code."""
         self.process.terminate()
         return self.process.wait(seconds)
@@ -128,7 +128,7 @@ class Worker:
     def kill_tree(self) -> None:
         """End it and what it started with SIGKILL, as a power cut does."""
         os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(10)
+        self.process.wait(60)
 
 
 def waiting(app: Celery, queue: str, step: int | None = None) -> int:

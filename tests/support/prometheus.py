@@ -65,14 +65,14 @@ class PrometheusServer(Server):
         """Return the data of an answer. Raise AssertionError with Prometheus' own words if it refuses."""
         url = f"http://127.0.0.1:{self.port}/api/v1/{path}?{urllib.parse.urlencode(values)}"
         try:
-            with urllib.request.urlopen(url, timeout=20) as answer:
+            with urllib.request.urlopen(url, timeout=60) as answer:
                 body = json.load(answer)
         except urllib.error.HTTPError as error:
             body = json.load(error)
         assert body["status"] == "success", f"{values}: {body['error']}"
         return dict(body["data"])
 
-    def wait_scraped(self, seconds: float = 30) -> None:
+    def wait_scraped(self, seconds: float = 60) -> None:
         """Return when every target was scraped once."""
         until = time.monotonic() + seconds
         while not all(target["health"] == "up" for target in self.api("targets")["activeTargets"]):

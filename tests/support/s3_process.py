@@ -36,7 +36,7 @@ class Application:
             return self._control(path.removeprefix(CONTROL), environ, respond)
         time.sleep(self._delay)
         meeting = self._meeting
-        meeting.wait(10)
+        meeting.wait(60)
         with self._lock:
             self._clients.add((environ["REMOTE_ADDR"], environ["REMOTE_PORT"]))
             answer = self._refused.get(path)

@@ -67,7 +67,7 @@ class S3Server(Server):
         self._control("empty", "")
 
     def _control(self, what: str, body: str) -> str:
-        with urllib.request.urlopen(f"{self.url}/tests-control/{what}", body.encode(), timeout=10) as answer:
+        with urllib.request.urlopen(f"{self.url}/tests-control/{what}", body.encode(), timeout=60) as answer:
             return str(answer.read().decode())
 
     def _client(self) -> Any:

@@ -1,7 +1,6 @@
 """Read the metrics and probes of a worker or of the exporter, as Prometheus and Kubernetes do."""
 
 import json
-import socket
 from dataclasses import dataclass
 from http.client import HTTPException
 from typing import Any
@@ -10,6 +9,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tagmill.http.ask import ask
 
+#: seconds within which an answer comes, however busy the machine is
+SECONDS = 60
 #: (name, labels) -> value
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -20,12 +21,6 @@ def samples(page: bytes) -> Samples:
     return {(one.name, frozenset(one.labels.items())): one.value for family in families for one in family.samples}
 
 
-def free_port() -> int:
-    """Return a TCP port of this machine that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
 @dataclass(frozen=True)
 class Scraped:
     """What listens on a port of this machine."""
@@ -34,7 +29,7 @@ class Scraped:
 
     def metrics(self) -> Samples:
         """Return (name, labels) -> value of every sample."""
-        answer = ask(("127.0.0.1", self.port), "/metrics", 10)
+        answer = ask(("127.0.0.1", self.port), "/metrics", SECONDS)
         assert answer.status == 200
         return samples(answer.body)
 
@@ -49,14 +44,14 @@ class Scraped:
     def status(self, page: str) -> int:
         """Return the HTTP status of a page; 0 if nobody answers."""
         try:
-            return ask(("127.0.0.1", self.port), page, 5).status
+            return ask(("127.0.0.1", self.port), page, SECONDS).status
         except (OSError, HTTPException):
             return 0
 
     def reasons(self) -> dict[str, str]:
         """Return check -> reason of those checks of /ready that fail, all if nobody answers."""
         try:
-            answer = ask(("127.0.0.1", self.port), "/ready", 5)
+            answer = ask(("127.0.0.1", self.port), "/ready", SECONDS)
         except (OSError, HTTPException):
             return {"port": "closed"}
         checks: dict[str, Any] = json.loads(answer.body)["checks"]

@@ -93,7 +93,7 @@ class ReplicatedRedis:
             made = [SentinelServer(first, self.sentinel_password, self._sentinel_users) for _ in range(3)]
             self.sentinels = [stack.enter_context(sentinel) for sentinel in made]
             self._stack = stack.pop_all()
-        wait_until(lambda: all(map(_is_complete, self.sentinels)), 30, "the sentinels to know each other")
+        wait_until(lambda: all(map(_is_complete, self.sentinels)), 60, "the sentinels to know each other")
         return self
 
     def __exit__(
@@ -138,11 +138,11 @@ class ReplicatedRedis:
         old.kill()
         try:
             yield
-            wait_until(lambda: all(one.state()["port"] == new.port for one in self.sentinels), 30, "a new master")
+            wait_until(lambda: all(one.state()["port"] == new.port for one in self.sentinels), 60, "a new master")
         finally:
             new.master, old.master = None, new  # the sentinels would see to it after ten seconds
             old.start()
-        wait_until(lambda: _is_replica(old), 30, "the former master to be a replica")
+        wait_until(lambda: _is_replica(old), 60, "the former master to be a replica")
 
 
 def _is_replica(server: RedisServer) -> bool:

@@ -16,6 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -35,9 +36,12 @@ DATABASE_URL = "TAGMILL_TEST_DATABASE_URL"
 #: folders with the programs of further versions of PostgreSQL, separated by `:`
 POSTGRES_PROGRAMS = "TAGMILL_TEST_POSTGRES_PROGRAMS"
 
-_START_SECONDS = 30.0
-_STOP_SECONDS = 10.0
+_START_SECONDS = 120.0
+_STOP_SECONDS = 60.0
 _database_numbers = itertools.count(1)
+#: ports below those that the kernel gives to outgoing connections; each process of pytest-xdist has its own part
+_PORTS, _PORTS_OF_A_PROCESS = 20_000, 1_000
+_ports: Iterator[int] | None = None
 
 
 class MissingServiceError(RuntimeError):
@@ -421,8 +425,13 @@ def libpq_url(url: str) -> str:
 
 
 def free_port() -> int:
-    """Return a free port below those that the kernel gives to outgoing connections, so that it stays free."""
-    for port in random.sample(range(20000, 30000), 100):
+    """Return a free port that neither the kernel nor another process of these tests takes before it is used."""
+    global _ports
+    if _ports is None:
+        process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 10
+        own = range(_PORTS + process * _PORTS_OF_A_PROCESS, _PORTS + (process + 1) * _PORTS_OF_A_PROCESS)
+        _ports = itertools.cycle(random.sample(own, len(own)))  # shuffled: there may be another checkout under test
+    for port in itertools.islice(_ports, 100):
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
@@ -438,7 +447,7 @@ def http(url: str, login: str = "", body: bytes | None = None) -> tuple[int, str
     if login:
         request.add_header("Authorization", "Basic " + base64.b64encode(login.encode()).decode())
     try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()

@@ -22,4 +22,4 @@ def receives(standby: PostgresServer) -> bool:
 def detach(standby: PostgresServer) -> None:
     """Have a standby get nothing from now on, so that it lacks the last transactions."""
     execute(standby, "ALTER SYSTEM SET primary_conninfo = ''", "SELECT pg_reload_conf()")
-    wait_until(lambda: not receives(standby), 20, "the standby to be detached")
+    wait_until(lambda: not receives(standby), 60, "the standby to be detached")

@@ -489,14 +489,14 @@ def test_each_service_runs_its_own_command_and_health_check(site: LocalSite) -> 
         assert site.run("producer") == "no runs yet; see `tagmill submit`\n"
         with site.start("worker") as worker, site.start("flower"), site.start("exporter"):
             worker.wait_ready()
-            wait_until(lambda: site.health("worker") == 0, 30, "the worker to be ready")
-            wait_until(lambda: site.health("flower") == 0, 30, "Flower to answer")
+            wait_until(lambda: site.health("worker") == 0, 60, "the worker to be ready")
+            wait_until(lambda: site.health("flower") == 0, 60, "Flower to answer")
             site.run("producer", "model", "add", site.folder / "colors.onnx")
             site.run("producer", "submit", site.folder / "catalog", "--model", "colors", "--wait")
             assert json.loads(site.run("producer", "run", "list", "--json"))[0]["tagged"] == 12
             assert site.health("exporter") == 0
             wait_until(
-                lambda: 'tagmill_runs{state="done"} 1.0' in metrics(site, "9809"), 10, "the exporter to see the run"
+                lambda: 'tagmill_runs{state="done"} 1.0' in metrics(site, "9809"), 60, "the exporter to see the run"
             )
             assert "tagmill_broker_memory_limit_bytes 5.36870912e+08" in metrics(site, "9809")
             assert 'status="tagged"} 12.0' in metrics(site, "9808")
@@ -522,8 +522,8 @@ def test_prometheus_and_node_exporter_run_with_their_options_and_health_checks(s
     (site.folder / "textfile").mkdir()
     (site.folder / "textfile" / "drift.prom").write_text("tagmill_drift_timestamp_seconds 7\n")
     with site.start("prometheus"), site.start("node-exporter"):
-        wait_until(lambda: site.health("prometheus") == 0, 30, "Prometheus to answer")
-        wait_until(lambda: site.health("node-exporter") == 0, 30, "node_exporter to answer")
+        wait_until(lambda: site.health("prometheus") == 0, 60, "Prometheus to answer")
+        wait_until(lambda: site.health("node-exporter") == 0, 60, "node_exporter to answer")
         said = metrics(site, "9100")
         assert "tagmill_drift_timestamp_seconds 7" in said
         assert "node_filesystem_avail_bytes{" in said

@@ -7,8 +7,8 @@ from pathlib import Path
 from sqlalchemy import Engine, text
 from support.ledger import QUEUE, batches, new_model, new_run, published_run, take
 from support.processes import TAGMILL, Worker, environment, tagmill, wait_until
-from support.scraped import Scraped, free_port, samples
-from support.services import RedisServer
+from support.scraped import Scraped, samples
+from support.services import RedisServer, free_port
 
 from tagmill.db.connection import connect
 from tagmill.db.migrate import upgrade
@@ -89,14 +89,14 @@ def test_it_serves_beside_services_that_go_down_and_shows_nothing_old(
     upgrade(engine)
     env = environment(database_url=sqlite_url, broker_url=redis.url, metrics_port=scraped.port)
     with Worker(env, tmp_path / "exporter.log", [TAGMILL, "exporter"]) as exporter:
-        wait_until(lambda: scraped.status("/live") == 200, 20, "the port to be open")
+        wait_until(lambda: scraped.status("/live") == 200, 60, "the port to be open")
         assert scraped.reasons() == {}
         assert scraped.value("tagmill_broker_memory_bytes") > 100_000
         assert scraped.value("tagmill_queue_images", **NORMAL, status="queued") == 0
         redis.kill()
         with engine.begin() as connection:
             connection.execute(text("ALTER TABLE worker_state RENAME TO away"))
-        wait_until(lambda: scraped.reasons().keys() == {"database", "broker"}, 20, "both to be down")
+        wait_until(lambda: scraped.reasons().keys() == {"database", "broker"}, 60, "both to be down")
         assert "no such table: worker_state; run `tagmill db upgrade`" in scraped.reasons()["database"]
         names = {name for name, _ in scraped.metrics()}
         assert (scraped.value("tagmill_database_up"), scraped.value("tagmill_broker_up")) == (0, 0)
@@ -114,12 +114,12 @@ def test_many_scrapes_share_one_reading_and_none_waits_for_one_that_hangs() -> N
 
     def read() -> int:
         calls.append(1)
-        assert go_on.wait(10)
+        assert go_on.wait(60)
         return len(calls)
 
     cached = Cached("database", read, wait_seconds=0.05)
     assert [cached.get() for _ in range(3)] == [None] * 3
     go_on.set()
-    wait_until(lambda: cached.get() == 1, 5, "the reading to end")
+    wait_until(lambda: cached.get() == 1, 60, "the reading to end")
     assert [cached.get() for _ in range(3)] == [1] * 3
     assert len(calls) == 1

@@ -77,7 +77,7 @@ def watching(
     ):
         worker.wait_ready()
         started = Flower(f"http://127.0.0.1:{port}", broker_url)
-        wait_until(lambda: started.answers() or process.process.poll() is not None, 30, "Flower to answer")
+        wait_until(lambda: started.answers() or process.process.poll() is not None, 60, "Flower to answer")
         assert process.process.poll() is None, process.log
         yield started
 
@@ -97,7 +97,7 @@ def test_flower_shows_the_worker_and_its_tasks(flower: Flower) -> None:
 
     # Batch 404 does not exist, so the worker claims nothing: the task succeeds and does nothing.
     publish(make_app(Settings(broker_url=flower.broker_url)), [(7, 404)])
-    wait_until(lambda: states(flower) == ["SUCCESS"], 20, "Flower to see the task succeed")
+    wait_until(lambda: states(flower) == ["SUCCESS"], 60, "Flower to see the task succeed")
     (task,) = flower.json("/api/tasks").values()
     assert (task["name"], task["args"], task["worker"]) == (TAG_BATCH, "run=7, batch=404", NODE)
     assert task["result"] == repr({"run": 7, "batch": 404, "dropped": "no such batch in queue tagmill"})
@@ -138,7 +138,7 @@ def test_the_redis_users_of_the_operations_guide_do_their_work_and_outlive_a_res
     with watching(user("tagmill-worker"), watched, user("tagmill-flower"), site.env) as flower:
         site.wait_done(waits)
         site.submit(*submit, "--wait")
-        wait_until(lambda: states(flower).count("SUCCESS") >= 12, 20, "Flower to see the tasks succeed")
+        wait_until(lambda: states(flower).count("SUCCESS") >= 12, 60, "Flower to see the tasks succeed")
         assert worker_seen_by(flower)["registered"] == [TAG_BATCH]
         tagmill("celery", "inspect", "ping", env=site.env)
         assert "messages_recovered" in (watched / "worker.log").read_text()
@@ -179,7 +179,7 @@ def server_with_users(start: Callable[..., RedisServer]) -> tuple[RedisServer, C
 
 
 def worker_seen_by(flower: Flower) -> dict[str, Any]:
-    wait_until(lambda: NODE in flower.json("/api/workers?refresh=1"), 20, "Flower to see the worker")
+    wait_until(lambda: NODE in flower.json("/api/workers?refresh=1"), 60, "Flower to see the worker")
     seen: dict[str, Any] = flower.json("/api/workers?refresh=1")[NODE]
     return seen
 

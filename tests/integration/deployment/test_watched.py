@@ -39,14 +39,14 @@ def test_dashboards_are_filled_and_the_alert_of_a_killed_fleet_fires_and_resolve
         fleet.kill_workers()
         age_reports(site)
         again = tag(site, shop)
-        wait_until(lambda: "TagmillNoReadyWorker" in fleet.prometheus.firing(), 20, "the alert to fire")
+        wait_until(lambda: "TagmillNoReadyWorker" in fleet.prometheus.firing(), 60, "the alert to fire")
         said = fleet.prometheus.firing()["TagmillNoReadyWorker"]
         assert said["summary"] == "No worker is ready for queue tagmill, and 61 images wait"
         assert "TAGMILL_QUEUE=tagmill" in said["description"]
         assert fleet.prometheus.value('sum(tagmill_queue_images{status="queued"})') == 61
         fleet.start_workers(1)
         site.wait_done(again)
-        wait_until(lambda: "TagmillNoReadyWorker" not in fleet.prometheus.firing(), 20, "the alert to resolve")
+        wait_until(lambda: "TagmillNoReadyWorker" not in fleet.prometheus.firing(), 60, "the alert to resolve")
 
 
 def tag(site: Site, shop: Path) -> object:

@@ -95,7 +95,7 @@ def test_a_frozen_worker_that_holds_a_lock_does_not_block_the_others(postgres_ur
         for thread in reaper_threads(make_app(settings), other, settings, Services()):
             thread.start()  # one of them waits for the lock
             threads.callback(thread.stop)
-        wait_until(lambda: not locked(other), 10, "the lock to be free")
+        wait_until(lambda: not locked(other), 60, "the lock to be free")
         with pytest.raises(DBAPIError) as caught:
             connection.execute(select(reaper))
         connection.invalidate()
@@ -125,7 +125,7 @@ def test_the_connection_of_a_worker_that_froze_inside_a_pipeline_is_ended(postgr
         raw.pgconn.send_query_params(b"UPDATE reaper SET next_look = 0", None)
         raw.pgconn.send_flush_request()
         raw.pgconn.flush()  # the statement runs; the Sync that ends it does not come
-        wait_until(lambda: locked(other), 10, "the statement to run")
+        wait_until(lambda: locked(other), 60, "the statement to run")
         assert terminate_silent(other, 60) == 0
         time.sleep(0.5)
         assert terminate_silent(other, 0.3) == 1

@@ -52,7 +52,7 @@ def test_a_promotion_in_the_middle_of_a_run_loses_nothing_and_the_former_primary
         detach(standby)
         wait_until(lambda: worker.log.count("batch_tagged") >= 20, 60, "results that the standby lacks")
         primary.kill()
-        wait_until(lambda: "database_down" in worker.log, 30, "the worker to notice")
+        wait_until(lambda: "database_down" in worker.log, 60, "the worker to notice")
         standby.promote()
         primary.start()
         after.wait_done(run)
@@ -60,7 +60,7 @@ def test_a_promotion_in_the_middle_of_a_run_loses_nothing_and_the_former_primary
         again = site.submit(site.folder / "shop", "--model", "colors")["run"]
         after.wait_done(again)
         assert "the database system has failed over" in worker.log
-        wait_until(lambda: "database_back" in worker.log, 20, "all threads of the worker to find it back")
+        wait_until(lambda: "database_back" in worker.log, 60, "all threads of the worker to find it back")
         assert worker.log.count("database_back") == 1
         assert "Traceback" not in worker.log
         assert worker.stop() == 0
@@ -89,7 +89,7 @@ def host_of(engine: Engine) -> str:
 def test_a_process_that_meets_the_new_primary_forgets_ids_and_never_goes_back(
     primary: PostgresServer, standby: PostgresServer, engine: Engine
 ) -> None:
-    wait_until(lambda: receives(standby), 20, "the standby to follow")
+    wait_until(lambda: receives(standby), 60, "the standby to follow")
     assert host_of(connect(url_of(standby, primary))) == str(primary.folder)
     detach(standby)
     assert ids_of(engine, label_name)["lost"] == 1
@@ -116,7 +116,7 @@ def test_a_server_that_became_read_only_is_left_for_one_that_is_not(
     assert host_of(engine) == str(primary.folder)
     execute(primary, "ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()")
     standby.promote()
-    wait_until(lambda: _refuses(engine), 10, "the server to be read-only")
+    wait_until(lambda: _refuses(engine), 60, "the server to be read-only")
     with pytest.raises(DBAPIError, match="failed over"):
         host_of(engine)
     with engine.begin() as connection:

@@ -27,7 +27,7 @@ def test_drained_workers_finish_their_batches_end_with_0_and_work_when_they_are_
         one.wait_ready()
         two.wait_ready()
         site.submit(site.folder / "shop", *models)
-        wait_until(lambda: site.count("SELECT count(*) FROM batch WHERE status = 'done'") > 6, 30, "the first batches")
+        wait_until(lambda: site.count("SELECT count(*) FROM batch WHERE status = 'done'") > 6, 60, "the first batches")
         tagmill("worker", "drain", env=site.env, expect=2)
         assert "asked to drain: one@" in tagmill("worker", "drain", "one", env=site.env).stdout
         assert "drained: two@" in tagmill("worker", "drain", listed(site)["two"].name, "--wait", env=site.env).stdout
@@ -42,5 +42,5 @@ def test_drained_workers_finish_their_batches_end_with_0_and_work_when_they_are_
     assert (ended["one"]["provider"], ended["one"]["models"]) == ("CPUExecutionProvider", ["color-masks@1", "colors@1"])
     with Worker(site.env, site.folder / "again.log", name="one"):
         site.wait_done(site.submit(site.folder / "shop", *models)["run"])
-        wait_until(lambda: listed(site)["one"].batches, 10, "the new worker to say what it did")
+        wait_until(lambda: listed(site)["one"].batches, 60, "the new worker to say what it did")
         assert "ready" in tagmill("worker", "list", "--queue", "tagmill", env=site.env).stdout

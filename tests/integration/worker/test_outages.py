@@ -38,7 +38,7 @@ def events(worker: Worker, action: str) -> list[dict[str, Any]]:
 
 def assert_logged_once(worker: Worker, service: str) -> None:
     """Check that an outage was logged once when it began and once when it ended, and nowhere else."""
-    wait_until(lambda: events(worker, f"{service}_back"), 30, f"the worker to log that the {service} is back")
+    wait_until(lambda: events(worker, f"{service}_back"), 60, f"the worker to log that the {service} is back")
     assert len(events(worker, f"{service}_down")) == 1
     assert len(events(worker, f"{service}_back")) == 1
     assert "Traceback" not in worker.log
@@ -70,7 +70,7 @@ def test_a_redis_that_is_restarted_loses_nothing(
     with Worker(site.env, site.folder / "worker.log") as worker:
         run = begin(site, worker)
         redis.kill()
-        wait_until(lambda: events(worker, "broker_down"), 30, "the worker to notice")
+        wait_until(lambda: events(worker, "broker_down"), 60, "the worker to notice")
         time.sleep(3)
         redis.start()
         site.wait_done(run)
@@ -110,7 +110,7 @@ def test_a_postgresql_that_is_stopped_for_a_while_is_waited_for(
     with Worker(site.env, site.folder / "worker.log") as worker:
         run = begin(site, worker)
         own_postgres.kill()
-        wait_until(lambda: events(worker, "database_down"), 30, "the worker to notice")
+        wait_until(lambda: events(worker, "database_down"), 60, "the worker to notice")
         time.sleep(5)  # longer than the leases
         own_postgres.start()
         site.wait_done(run)
@@ -128,7 +128,7 @@ def test_a_worker_that_is_stopped_while_the_database_is_down_gives_its_batches_b
     with Worker(site.env, site.folder / "one.log") as worker:
         run = begin(site, worker)
         own_postgres.kill()
-        wait_until(lambda: events(worker, "database_down"), 30, "the worker to notice")
+        wait_until(lambda: events(worker, "database_down"), 60, "the worker to notice")
         assert worker.stop() == 0
     own_postgres.start()
     with Worker(site.env, site.folder / "two.log"):

@@ -124,11 +124,11 @@ def test_the_pooler_is_led_to_a_promoted_standby_in_the_middle_of_a_run(
         detach(standby)
         wait_until(lambda: worker.log.count("batch_tagged") >= 20, 60, "results that the standby lacks")
         pgbouncer.lead_to(standby)  # too early: it takes no writes yet
-        wait_until(lambda: "database_down" in worker.log, 30, "the worker to notice")
+        wait_until(lambda: "database_down" in worker.log, 60, "the worker to notice")
         postgres.kill()
         standby.promote()
         after.wait_done(run, 120)
-        wait_until(lambda: "database_back" in worker.log, 20, "all threads of the worker to find it back")
+        wait_until(lambda: "database_back" in worker.log, 60, "all threads of the worker to find it back")
         assert "the database system has failed over" in worker.log
         assert "Traceback" not in worker.log
         assert worker.stop() == 0
@@ -142,7 +142,7 @@ def test_a_transaction_that_the_pooler_held_back_is_not_run_on_the_new_primary_w
     with PostgresServer(primary=postgres) as standby:
         engine = connect(through(pgbouncer, create_database(postgres.url)))
         upgrade(engine)
-        wait_until(lambda: receives(standby), 20, "the standby to follow")
+        wait_until(lambda: receives(standby), 60, "the standby to follow")
         detach(standby)
         assert ids_of(engine, label_name)["lost"] == 1
         with engine.connect() as connection:

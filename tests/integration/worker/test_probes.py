@@ -13,8 +13,8 @@ from support.image_fixtures import write_folder
 from support.installation import Site, new_site
 from support.ledger import QUEUE, new_model, published_run
 from support.processes import TAGMILL, Worker, children, wait_until
-from support.scraped import Scraped, free_port
-from support.services import RedisServer
+from support.scraped import Scraped
+from support.services import RedisServer, free_port
 
 from tagmill.broker.app import make_app
 from tagmill.settings import Settings
@@ -32,7 +32,7 @@ def scraped() -> Scraped:
 def health(port: int) -> subprocess.CompletedProcess[str]:
     """Run the health check of a container."""
     command = [sys.executable, "-P", "-m", "tagmill.http.health", str(port)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_the_metrics_of_a_worker_agree_with_sql_and_its_probes_say_what_it_lacks(
@@ -44,16 +44,16 @@ def test_the_metrics_of_a_worker_agree_with_sql_and_its_probes_say_what_it_lacks
     write_folder(shop / "sound", 40)
     (shop / "page.jpg").write_text("<html>")
     with Worker(site.env, tmp_path / "worker.log") as worker:
-        wait_until(lambda: scraped.status("/live") == 200, 30, "the port to be open")
+        wait_until(lambda: scraped.status("/live") == 200, 60, "the port to be open")
         assert scraped.reasons() == {"process": "starting"}
-        wait_until(lambda: not scraped.reasons(), 30, "the worker to be ready")
+        wait_until(lambda: not scraped.reasons(), 60, "the worker to be ready")
         site.wait_done(site.submit(shop, "--model", "colors", "--model", "color-masks", "--batch-size", 16)["run"])
         site.wait_done(site.submit(shop / "sound", "--model", "colors", "--batch-size", 16)["run"])  # of known results
         require_agreement(site, scraped)
         assert health(scraped.port).returncode == 0
         shop.rename(away)
         redis.kill()
-        wait_until(lambda: {"folders", "broker"} <= scraped.reasons().keys(), 30, "both to be missed")
+        wait_until(lambda: {"folders", "broker"} <= scraped.reasons().keys(), 60, "both to be missed")
         assert f"{shop}: No such file or directory" in scraped.reasons()["folders"]
         assert (scraped.status("/live"), scraped.value("tagmill_service_up", service="broker")) == (200, 0)
         assert "broker: " in (said := health(scraped.port)).stdout
@@ -63,9 +63,9 @@ def test_the_metrics_of_a_worker_agree_with_sql_and_its_probes_say_what_it_lacks
         redis.start()
         (child,) = children(worker.process.pid)
         os.kill(child, signal.SIGKILL)
-        wait_until(lambda: "process" in scraped.reasons(), 5, "the process to be missed")
+        wait_until(lambda: "process" in scraped.reasons(), 60, "the process to be missed")
         assert scraped.status("/live") == 200
-        wait_until(lambda: not scraped.reasons(), 30, "the next process to be ready")
+        wait_until(lambda: not scraped.reasons(), 60, "the next process to be ready")
         assert scraped.value("tagmill_worker_restarts_total", code="SIGKILL") == 1
         assert worker.stop() == 0
     assert scraped.status("/live") == 0

@@ -371,7 +371,7 @@ def test_a_cancel_or_a_retry_and_a_producer_that_marks_a_chunk_do_not_deadlock(
 
     producer = threading.Thread(target=publish_all)
     producer.start()
-    wait_until(lambda: in_trigger(engine), 30, "the producer to mark a chunk")
+    wait_until(lambda: in_trigger(engine), 60, "the producer to mark a chunk")
     try:
         if command == "cancel":
             cancel_run(engine, run_id)

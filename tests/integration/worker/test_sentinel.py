@@ -72,14 +72,14 @@ def test_a_failover_in_the_middle_of_a_run_loses_nothing_with_tls_and_few_rights
         run = site.submit(site.folder / "shop", "--model", "colors", "--batch-size", 4)["run"]
         wait_until(lambda: worker.log.count("batch_tagged") >= 5, 60, "the worker to be at work")
         with encrypted.failover():
-            wait_until(lambda: "broker_down" in worker.log, 30, "the worker to notice")
+            wait_until(lambda: "broker_down" in worker.log, 60, "the worker to notice")
         site.wait_done(run)
         site.wait_done(site.submit(site.folder / "shop", "--model", "colors")["run"])
         found = [json.loads(line) for line in worker.log.splitlines() if line.startswith("{")]
         states = [line["action"] for line in found if str(line.get("action")).startswith("broker_")]
         assert (states[0], states[-1]) == ("broker_down", "broker_back")
         assert "Traceback" not in worker.log
-        asked = ("--timeout", 5, "--destination", f"worker@{socket.gethostname()}")
+        asked = ("--timeout", 60, "--destination", f"worker@{socket.gethostname()}")
         assert "pong" in tagmill("celery", "inspect", "ping", *asked, env=site.env).stdout
         assert worker.stop() == 0
     assert site.count("SELECT count(*) FROM result") == IMAGES

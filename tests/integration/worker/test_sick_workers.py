@@ -96,7 +96,7 @@ def test_with_sick_workers_alone_a_run_waits_says_why_and_goes_on_once_the_folde
     other = site.submit(write_other(site), *COLORS)["run"]
     shop.rename(away)
     with Worker(site.env, site.folder / "worker.log") as worker:
-        wait_until(lambda: status(run)["unfit_workers"], 30, "the worker to be out")
+        wait_until(lambda: status(run)["unfit_workers"], 60, "the worker to be out")
         assert " ready." not in worker.log  # it was checked before it took a batch
         (out,), (lacking,) = status(run)["unfit_workers"], status(run)["waits_for"]
         assert (out["reason"], lacking["reason"], lacking["held_until"]) == ("folder", "folder", None)
@@ -104,11 +104,11 @@ def test_with_sick_workers_alone_a_run_waits_says_why_and_goes_on_once_the_folde
         assert "worker is out" in tagmill("run", "status", run, env=site.env).stdout
         age_faults(engine, 20)  # no worker says that it has it: other runs go on
         wait_done(other)
-        wait_until(lambda: status(run)["waits_for"][0]["held_until"], 30, "the run to be held")
+        wait_until(lambda: status(run)["waits_for"][0]["held_until"], 60, "the run to be held")
         assert (status(run)["failed"], status(run)["tagged"]) == (0, 0)
         away.rename(shop)
         wait_done(run)
-        wait_until(lambda: "worker_fit" in worker.log, 30, "the worker to count as fit")
+        wait_until(lambda: "worker_fit" in worker.log, 60, "the worker to count as fit")
         assert worker.log.count('"action": "worker_unfit"') == 1
     assert status(run)["tagged"] == 12
 
@@ -126,9 +126,9 @@ def test_a_folder_that_was_deleted_ends_as_not_found_when_it_was_waited_for(
     run = site.submit(shop, *COLORS)["run"]
     shutil.rmtree(shop)
     with Worker(site.env, site.folder / "worker.log"):
-        wait_until(lambda: status(run)["waits_for"], 30, "the worker to miss the folder")
+        wait_until(lambda: status(run)["waits_for"], 60, "the worker to miss the folder")
         age_faults(engine, 20)
-        wait_until(lambda: status(run)["waits_for"][0]["held_until"], 30, "the run to be held")
+        wait_until(lambda: status(run)["waits_for"][0]["held_until"], 60, "the run to be held")
         age_faults(engine, 600)
         wait_done(run)
         assert status(run)["failures"] == {"not_found": 12}
@@ -165,7 +165,7 @@ def test_a_bundle_that_is_damaged_for_all_workers_is_named_and_ends_in_dead_batc
     run = site.submit(site.folder / "shop", *COLORS)["run"]
     env = site.env | {"TAGMILL_MAX_ATTEMPTS": "1", "TAGMILL_HOLD_SECONDS": "0"}
     with Worker(env, site.folder / "worker.log"):
-        wait_until(lambda: status(run)["waits_for"], 30, "the worker to miss the bundle")
+        wait_until(lambda: status(run)["waits_for"], 60, "the worker to miss the bundle")
         assert "sha256 differs from the registered one" in status(run)["waits_for"][0]["detail"]
         assert site.count("SELECT max(attempts) FROM batch") == 0
         age_faults(engine, 20)

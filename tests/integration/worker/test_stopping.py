@@ -32,9 +32,9 @@ def test_a_stopped_worker_finishes_what_is_local_and_gives_back_what_waits_for_a
     with Worker(env, tmp_path / "one.log") as worker:
         worker.wait_ready()
         waits = site.submit(tmp_path / "urls.csv", "--model", "colors")["run"]
-        wait_until(lambda: len(busy_host.requests) > 1, 30, "the host to be asked")
+        wait_until(lambda: len(busy_host.requests) > 1, 60, "the host to be asked")
         site.submit(tmp_path / "shop", "--model", "colors", "--batch-size", 1)
-        wait_until(lambda: worker.log.count("batch_tagged") >= 5, 30, "the worker to be at work")
+        wait_until(lambda: worker.log.count("batch_tagged") >= 5, 60, "the worker to be at work")
         began = time.monotonic()
         worker.process.terminate()
         time.sleep(0.5)

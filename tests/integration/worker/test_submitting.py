@@ -154,12 +154,12 @@ def test_an_interrupted_submit_leaves_nothing_or_a_run_to_resume(
     assert writing.stdin is not None
     writing.stdin.write(f"image_key,uri\n{manifest}")
     writing.stdin.flush()
-    wait_until(lambda: site.count(IN_TRANSACTION), 30, "the submit to write")
+    wait_until(lambda: site.count(IN_TRANSACTION), 60, "the submit to write")
     assert ended(writing) == "interrupted; nothing was queued; it is safe to run the command again"
     assert site.count("SELECT count(*) FROM run") == 0
     with redis_client.Redis.from_url(redis_server.url) as client:
         publishing = submitting(site, "shop.csv", "--max-queued", "2")
-        wait_until(lambda: client.llen(LIST) == 2, 30, "two batches to be queued")
+        wait_until(lambda: client.llen(LIST) == 2, 60, "two batches to be queued")
         line, run_id = ended(publishing), site.count("SELECT id FROM run")
         resume = f"tagmill submit --resume {run_id}"
         assert line == f"interrupted; run {run_id} is queued in part; queue the rest with: {resume} --max-queued 2"

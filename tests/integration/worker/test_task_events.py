@@ -57,7 +57,7 @@ def test_a_tagged_batch_is_a_result_and_a_failed_attempt_is_a_failed_task(site: 
     ):
         worker.wait_ready()
         tagged = site.submit(site.folder / "shop", *MODELS, "--wait", expect=3)["run"]
-        wait_until(lambda: of_type(events, "task-succeeded"), 20, "the task to succeed")
+        wait_until(lambda: of_type(events, "task-succeeded"), 60, "the task to succeed")
         (batch,) = site.values(f"SELECT id FROM batch WHERE run_id = {tagged}")
         what = {"run": tagged, "batch": batch, "model": "color-masks@1, colors@1", "images": 6}
         assert of_type(events, "task-succeeded")[0]["result"] == repr(
@@ -72,7 +72,7 @@ def test_a_tagged_batch_is_a_result_and_a_failed_attempt_is_a_failed_task(site: 
             connection.execute(text("ALTER TABLE batch_outcome ADD CHECK (batch_id < 0) NOT VALID"))
         engine.dispose()
         failed = site.submit(site.folder / "shop", *MODELS, "--wait", expect=3)
-        wait_until(lambda: of_type(events, "task-failed"), 20, "the task to fail")
+        wait_until(lambda: of_type(events, "task-failed"), 60, "the task to fail")
         assert failed["failures"] == {"batch_dead": 6}
         (event,) = of_type(events, "task-failed")
         assert f"BatchFailedError('run {failed['run']}, batch " in event["exception"]

@@ -20,7 +20,7 @@ def test_a_batch_links_to_its_submit_and_its_log_lines_name_the_trace(site: Site
         }
         with Worker(env, site.folder / "worker.log") as worker:
             tagmill("submit", str(site.folder / "shop"), "--model", "colors", "--batch-size", "2", "--wait", env=env)
-            wait_until(lambda: len(collector.named("tag batch")) == 2, 30, "the traces of both batches")
+            wait_until(lambda: len(collector.named("tag batch")) == 2, 60, "the traces of both batches")
             assert worker.stop() == 0
     (submit,) = collector.named("submit")
     assert attributes_of(submit) == {"tagmill.run": 1, "tagmill.batches": 2, "tagmill.repeated": False}

@@ -33,7 +33,7 @@ def test_claims_that_wait_for_a_lock_are_logged_and_shown(
             assert tagmill_json("run", "status", run, env=site.env)["workers_waiting"] >= 2
             other.rollback()
             site.wait_done(run)
-            wait_until(lambda: "claim_answered" in actions(worker), 10, "the worker to log that it was answered")
+            wait_until(lambda: "claim_answered" in actions(worker), 60, "the worker to log that it was answered")
             assert worker.stop() == 0
     assert actions(worker).count("claim_waits") == actions(worker).count("claim_answered") == 2
     assert tagmill_json("run", "status", run, env=site.env)["workers_waiting"] == 0

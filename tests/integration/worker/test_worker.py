@@ -60,7 +60,7 @@ def test_after_kill_9_of_one_of_two_workers_every_image_has_one_result(site: Sit
         one.wait_ready()
         two.wait_ready()
         run = site.submit(site.folder / "shop", *BOTH, "--batch-size", 4)["run"]
-        wait_until(lambda: one.log.count("batch_tagged") >= 5, 30, "the first worker to be at work")
+        wait_until(lambda: one.log.count("batch_tagged") >= 5, 60, "the first worker to be at work")
         one.kill()
         site.wait_done(run)
         assert "batch_tagged" in two.log
@@ -79,7 +79,7 @@ def test_sigterm_finishes_the_current_batches_and_leaves_the_rest(site: Site) ->
     with Worker(site.env, site.folder / "one.log") as worker:
         worker.wait_ready()
         run = site.submit(site.folder / "shop", *BOTH, "--batch-size", 4)["run"]
-        wait_until(lambda: worker.log.count("batch_tagged") >= 3, 30, "the worker to be at work")
+        wait_until(lambda: worker.log.count("batch_tagged") >= 3, 60, "the worker to be at work")
         assert worker.stop() == 0
     assert site.count("SELECT count(*) FROM batch WHERE status = 'running'") == 0
     assert site.count("SELECT count(*) FROM batch WHERE attempts > 1") == 0
@@ -104,7 +104,7 @@ def test_no_worker_outlives_its_supervisor(site: Site) -> None:
         worker.wait_ready()
         (child,) = children(worker.process.pid)
         worker.kill()
-        wait_until(lambda: not Path(f"/proc/{child}/cmdline").exists(), 20, "the worker to end with its supervisor")
+        wait_until(lambda: not Path(f"/proc/{child}/cmdline").exists(), 60, "the worker to end with its supervisor")
 
 
 def test_a_flushed_redis_loses_nothing(site: Site, redis_server: RedisServer) -> None:
@@ -139,7 +139,7 @@ def test_a_message_of_an_unknown_run_or_a_foreign_batch_is_refused(site: Site) -
     publish(app, [(999, ours), (run, 999), (run, theirs), (elsewhere, theirs)])
     with Worker(site.env, site.folder / "worker.log") as worker:
         site.wait_done(run)
-        wait_until(lambda: waiting(app, settings.queue) == 0, 20, "the messages to be refused")
+        wait_until(lambda: waiting(app, settings.queue) == 0, 60, "the messages to be refused")
         assert "no such batch in queue tagmill" in worker.log
     assert site.count("SELECT count(*) FROM batch WHERE status = 'queued'") == 1
 

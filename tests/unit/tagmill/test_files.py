@@ -62,7 +62,7 @@ def test_a_fifo_is_written_to(tmp_path: Path) -> None:
     reader.start()
     with open_atomic(path) as out:
         out.write(b"through")
-    reader.join(10)
+    reader.join(60)
     assert read == ["through"]
     assert stat.S_ISFIFO(path.stat().st_mode)
 

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-import time
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -129,11 +129,14 @@ def test_the_state_of_a_file_is_what_reading_it_gives(shop: Path) -> None:
 def test_a_folder_that_does_not_answer_is_the_workers_fault(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folders, "ANSWER_SECONDS", 0.05)
 
+    go_on = threading.Event()
+
     def hangs() -> Iterator[str]:
-        time.sleep(1)
+        go_on.wait(60)
         return iter(())
 
     found = folder_fault(str(shop / "gone/1.jpg"), ErrorCode.NOT_FOUND, [str(shop)], hangs)
+    go_on.set()
     assert found is not None
     assert found.detail == f"{shop}: does not answer on this worker; mount it again"
 
@@ -142,5 +145,7 @@ def test_within_passes_results_and_errors_on() -> None:
     assert within(5, lambda: 7) == 7
     with pytest.raises(ZeroDivisionError):
         within(5, lambda: 1 // 0)
+    go_on = threading.Event()
     with pytest.raises(TimeoutError):
-        within(0.01, lambda: time.sleep(0.5))
+        within(0.01, go_on.wait)
+    go_on.set()

@@ -33,7 +33,7 @@ class Gate:
 
     def run(self, images: Pixels) -> Prediction:
         self.calls.append(len(images))
-        assert self.open.wait(30)
+        assert self.open.wait(120)
         return self._session.run(images)
 
 
@@ -63,11 +63,11 @@ def test_waiting_requests_share_a_call_and_each_gets_its_own_result(tmp_path: Pa
     requests = [[number % 3] * (1 + number % 2) for number in range(9)]
     with ThreadPoolExecutor(len(requests)) as pool:
         first = pool.submit(batcher.run, colored_images(session, requests[0]), 8)
-        wait_until(lambda: gate.calls, 10, "the first call")
+        wait_until(lambda: gate.calls, 60, "the first call")
         rest = [pool.submit(batcher.run, colored_images(session, colors), 8) for colors in requests[1:]]
-        wait_until(lambda: len(batcher._waiting) == 8, 10, "the others to wait")
+        wait_until(lambda: len(batcher._waiting) == 8, 60, "the others to wait")
         gate.open.set()
-        found = [future.result(30) for future in (first, *rest)]
+        found = [future.result(60) for future in (first, *rest)]
     assert sum(gate.calls) == sum(map(len, requests))
     assert max(gate.calls) <= 8
     assert len(gate.calls) == 3  # one alone, then 12 images in two
@@ -83,10 +83,10 @@ def test_at_most_parallel_calls_run_at_the_same_time(tmp_path: Path) -> None:
     batcher = DynamicBatcher(gate.run, parallel=2)
     with ThreadPoolExecutor(3) as pool:
         futures = [pool.submit(batcher.run, colored_images(session, [color]), 8) for color in range(3)]
-        wait_until(lambda: len(gate.calls) == 2, 10, "two calls")
-        wait_until(lambda: len(batcher._waiting) == 1, 10, "the third to wait")
+        wait_until(lambda: len(gate.calls) == 2, 60, "two calls")
+        wait_until(lambda: len(batcher._waiting) == 1, 60, "the third to wait")
         gate.open.set()
-        assert [int(future.result(30).scores.argmax()) for future in futures] == [0, 1, 2]
+        assert [int(future.result(60).scores.argmax()) for future in futures] == [0, 1, 2]
 
 
 def test_only_the_caller_whose_images_fail_gets_the_error(tmp_path: Path) -> None:
@@ -96,13 +96,13 @@ def test_only_the_caller_whose_images_fail_gets_the_error(tmp_path: Path) -> Non
     good, bad = colored_images(session, [1]), np.zeros((1, 4, 4, 3), dtype=np.uint8)
     with ThreadPoolExecutor(4) as pool:
         first = pool.submit(batcher.run, good, 8)
-        wait_until(lambda: gate.calls, 10, "the first call")
+        wait_until(lambda: gate.calls, 60, "the first call")
         rest = [pool.submit(batcher.run, images, 8) for images in (good, bad, good)]
-        wait_until(lambda: len(batcher._waiting) == 3, 10, "the others to wait")
+        wait_until(lambda: len(batcher._waiting) == 3, 60, "the others to wait")
         gate.open.set()
-        assert [int(future.result(30).scores.argmax()) for future in (first, rest[0], rest[2])] == [1, 1, 1]
+        assert [int(future.result(60).scores.argmax()) for future in (first, rest[0], rest[2])] == [1, 1, 1]
         with pytest.raises(Exception, match=r"(?i)dimension|shape|invalid"):
-            rest[1].result(30)
+            rest[1].result(60)
 
 
 def test_after_a_failed_shared_call_still_at_most_parallel_calls_run(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_after_a_failed_shared_call_still_at_most_parallel_calls_run(tmp_path: P
         with lock:
             running += 1
             most = max(most, running)
-        assert first.wait(30)
+        assert first.wait(120)
         time.sleep(0.02)  # long enough for others to come in, if they could
         try:
             return session.run(images)
@@ -127,9 +127,9 @@ def test_after_a_failed_shared_call_still_at_most_parallel_calls_run(tmp_path: P
     good, bad = (np.full((1, 16, 16, 3), red, dtype=np.uint8) for red in (0, BAD_RED))
     with ThreadPoolExecutor(8) as pool:
         futures = [pool.submit(batcher.run, bad if number == 5 else good, 8) for number in range(8)]
-        wait_until(lambda: len(batcher._waiting) == 7, 10, "the others to wait")
+        wait_until(lambda: len(batcher._waiting) == 7, 60, "the others to wait")
         first.set()
-        failed = [number for number, future in enumerate(futures) if future.exception(30)]
+        failed = [number for number, future in enumerate(futures) if future.exception(60)]
     assert failed == [5]
     assert most == 1
 
@@ -149,9 +149,9 @@ def test_the_images_of_small_messages_share_a_call(tmp_path: Path) -> None:
             return [found.image_sha256 for found in image.answers]
 
         futures = [pool.submit(tag, number) for number in range(9)]
-        wait_until(lambda: len(batcher._waiting) == 8, 10, "all but the first to wait")
+        wait_until(lambda: len(batcher._waiting) == 8, 60, "all but the first to wait")
         gate.open.set()
-        assert [future.result(30) for future in futures] == [[f"{number:064d}"] for number in range(9)]
+        assert [future.result(60) for future in futures] == [[f"{number:064d}"] for number in range(9)]
     assert gate.calls == [1, 8]
 
 

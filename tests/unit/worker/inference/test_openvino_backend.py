@@ -116,7 +116,7 @@ def test_a_stalled_call_is_cancelled_and_the_session_still_works(tmp_path: Path)
     finally:
         stop.set()
         thread.join()
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 60  # all of it would take minutes
     assert session.calls.longest_overdue() == 0.0
     assert session.run(noise(1, 64)).scores.shape == (1, 3)
 

@@ -42,7 +42,7 @@ def site() -> Iterator[Site]:
 
 
 def test_urls_are_fetched_together_though_one_thread_reads_files(site: Site) -> None:
-    meeting = threading.Barrier(TOGETHER, timeout=10)
+    meeting = threading.Barrier(TOGETHER, timeout=60)
     readers: set[str] = set()
 
     def send(request: BaseHTTPRequestHandler) -> None:
@@ -55,7 +55,7 @@ def test_urls_are_fetched_together_though_one_thread_reads_files(site: Site) -> 
 
     site.replies.update({f"/{number}.jpg": send for number in range(TOGETHER)})
     files = TimeoutPool(1, "files")
-    http = FetchLimits(1000, 10.0, True).http_reader()
+    http = FetchLimits(1000, 60.0, True).http_reader()
     web = HostPool(TOGETHER, http.paces)
     images = [BatchImage(number, f"{site.url}/{number}.jpg") for number in range(TOGETHER)]
     images += [BatchImage(TOGETHER, "/shop/a.jpg"), BatchImage(TOGETHER + 1, f"{site.url}/none.jpg")]
@@ -87,9 +87,13 @@ def test_an_unexpected_error_of_a_fetch_fails_its_image_alone() -> None:
 def test_a_thread_that_was_abandoned_changes_its_image_no_more() -> None:
     release = threading.Event()
 
+    def abandon() -> None:
+        while not pool.abandon_stuck(0.1):
+            time.sleep(0.01)
+
     def fetch(uri: str) -> Fetched:
         if uri == "/stuck":
-            release.wait(30)
+            release.wait(60)
         else:
             release.set()
             time.sleep(0.3)  # the abandoned thread ends before the batch does
@@ -97,7 +101,7 @@ def test_a_thread_that_was_abandoned_changes_its_image_no_more() -> None:
 
     pool = TimeoutPool(1)
     images = [BatchImage(0, "/stuck"), BatchImage(1, "/next")]
-    watch = threading.Timer(0.3, pool.abandon_stuck, (0.1,))
+    watch = threading.Thread(target=abandon)
     watch.start()
     found = fetch_images(images, Source(fetch), pool, NO_POOL, NO_POOL, Terms())
     watch.join()

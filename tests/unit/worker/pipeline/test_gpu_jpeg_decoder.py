@@ -222,7 +222,7 @@ def test_scaling_on_a_gpu_loads_its_libraries_and_limits_its_memory(monkeypatch:
 
 
 def test_two_images_are_scaled_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    now, most, lock = 0, 0, threading.Lock()
+    now, most, lock, met = 0, 0, threading.Lock(), threading.Event()
     run = ort.InferenceSession.run_with_iobinding
 
     def watched(*given: Any) -> None:
@@ -230,7 +230,10 @@ def test_two_images_are_scaled_at_a_time(monkeypatch: pytest.MonkeyPatch) -> Non
         with lock:
             now += 1
             most = max(most, now)
-        time.sleep(0.05)
+            if now == 2:
+                met.set()
+        assert met.wait(60)
+        time.sleep(0.05)  # long enough for a third one to come in, if it could
         run(*given)
         with lock:
             now -= 1

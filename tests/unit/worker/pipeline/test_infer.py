@@ -115,7 +115,7 @@ def test_every_out_of_memory_message_is_recognized(message: str) -> None:
 
 def test_an_inference_that_does_not_end_is_cancelled_and_its_image_found(tmp_path: Path) -> None:
     session = Session(write_endless_classifier(tmp_path / "endless.onnx"), "cpu", 1)
-    end = cancel_after(session, 0.5)
+    end = cancel_after(session, 1.0)
     tagged = infer_images(decoded(session, 8, bad=6), [session])
     end()
     assert answered(tagged) == 7

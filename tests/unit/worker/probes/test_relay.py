@@ -1,11 +1,12 @@
 """What the supervisor answers while its process is silent, gone or out."""
 
+import re
 import socket
 from collections.abc import Iterator
 
 import pytest
-from support.processes import wait_until
-from support.scraped import Scraped, free_port
+from support.scraped import Scraped
+from support.services import free_port
 
 from tagmill.settings import Settings
 from worker.probes import relay as relay_module
@@ -49,7 +50,7 @@ def relay(scraped: Scraped, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> It
 
 
 def test_a_process_that_is_silent_for_too_long_is_not_alive(relay: Relay, scraped: Scraped) -> None:
-    relay._limit = 0.3
+    relay._limit = 600.0
     assert scraped.reasons() == {"process": "starting"}
     relay.started()
     assert scraped.reasons() == {"process": "starting"}  # nobody listens yet
@@ -58,9 +59,10 @@ def test_a_process_that_is_silent_for_too_long_is_not_alive(relay: Relay, scrape
         silent.bind(relay.environment[PROBES_VARIABLE])
         silent.listen(9)
         assert scraped.status("/live") == 200
-        assert scraped.reasons() == {"process": "no answer for 0 s"}
+        assert re.fullmatch(r"no answer for \d+ s", scraped.reasons()["process"])
         assert scraped.value("tagmill_worker_ready") == 0
-        wait_until(lambda: scraped.status("/live") == 503, 5, "the silence to be too long")
+        relay._limit = 0.0
+        assert scraped.status("/live") == 503
         relay.ended(-9)
     assert scraped.status("/live") == 200
     assert scraped.value("tagmill_worker_restarts_total", code="SIGKILL") == 1

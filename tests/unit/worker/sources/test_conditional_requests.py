@@ -31,7 +31,7 @@ def site(sites: tuple[Site, Site]) -> Site:
 
 @pytest.fixture
 def http() -> HttpReader:
-    return FetchLimits(1000, 5.0, True).http_reader()
+    return FetchLimits(1000, 60.0, True).http_reader()
 
 
 def ask(http: HttpReader, url: str, known: Validators | None = None, traffic: Traffic | None = None) -> Answer:

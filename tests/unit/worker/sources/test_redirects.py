@@ -9,7 +9,7 @@ from tagmill.outcomes import ErrorCode, ImageFailure
 from worker.sources.fetcher import Fetcher, FetchLimits
 from worker.sources.redirects import redirected
 
-LIMITS = FetchLimits(100_000, 5.0, allow_private_hosts=True)
+LIMITS = FetchLimits(100_000, 60.0, allow_private_hosts=True)
 BASE = "http://anna:p@shop.example:8080/a/b.jpg?x=1"
 HERE = "http://anna:p@shop.example:8080"
 

@@ -74,7 +74,7 @@ def test_google_cloud_storage_is_read_by_its_own_client(s3_server: S3Server, mon
     s3_server.put("shop", objects, ACL="public-read")
     assert entries("gs://shop/in/*.jpg") == [("1 %20.jpg", "gs://shop/in/1 %20.jpg")]
     assert entries("gs://shop/in/m.csv") == [("a", "gs://shop/in/1 %20.jpg")]
-    assert Fetcher(["gs://shop/"], FetchLimits(1000, 5.0)).fetch("gs://shop/in/1 %20.jpg").data == b"picture"
+    assert Fetcher(["gs://shop/"], FetchLimits(1000, 60.0)).fetch("gs://shop/in/1 %20.jpg").data == b"picture"
 
 
 def test_an_image_is_a_source_and_has_to_be_there(s3_server: S3Server) -> None:

@@ -27,7 +27,7 @@ def files(monkeypatch: pytest.MonkeyPatch) -> Iterator[fsspec.AbstractFileSystem
 
 @pytest.fixture
 def shop() -> Fetcher:
-    return Fetcher(["memory://shop/in/"], FetchLimits(1000, 5.0))
+    return Fetcher(["memory://shop/in/"], FetchLimits(1000, 60.0))
 
 
 def failure_of(fetcher: Fetcher, uri: str) -> ImageFailure:
@@ -98,7 +98,7 @@ def test_a_real_ftp_server_is_listed_and_read(tmp_path: Path, monkeypatch: pytes
     uris = [f"{server.url}/in/a/1 %20#@2x.jpg", f"{server.url}/in/b.jpg"]
     assert [entry.uri for entry in open_sources([f"{server.url}/in/"])] == uris
     assert [entry.uri for entry in open_sources([f"{server.url}/in/m.csv"])] == uris[:1]
-    shop = Fetcher([f"{server.url}/in/"], FetchLimits(1000, 5.0))
+    shop = Fetcher([f"{server.url}/in/"], FetchLimits(1000, 60.0))
     assert [shop.fetch(uri).data for uri in uris] == [b"in/a/1 %20#@2x.jpg", b"in/b.jpg"]
     assert failure_of(shop, f"{server.url}/in/c.jpg").code == ErrorCode.NOT_FOUND
     (tmp_path / "in" / "b.jpg").write_bytes(b"another picture")
@@ -145,6 +145,6 @@ def test_only_the_host_of_a_location_reaches_its_file_system(scheme: str, monkey
 )
 def test_a_missing_package_is_named(uri: str, missing: str, packages: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
-    failure = failure_of(Fetcher([uri], FetchLimits(1000, 5.0)), uri)
+    failure = failure_of(Fetcher([uri], FetchLimits(1000, 60.0)), uri)
     scheme = uri.partition(":")[0]
     assert failure.detail == f"{scheme}:// needs further packages; pip install {packages}"
