@@ -3,8 +3,8 @@
 `PYTHONPATH=tests python -m benchmarks.scale --images 10000 100000 [--database postgresql] [--json FILE]` prints a line
 for each size and database. Each line uses a new database. `tagmill submit` reads a CSV manifest.
 
-`tagmill.ledger.leases` and `tagmill.ledger.complete` stand for the workers. They claim and complete batches of 64
-images one after the other, with five labels and two masks of about 416 characters per image. Claims are timed on the
+`tagmill.ledger.batches.leases` and `tagmill.ledger.complete` stand for the workers. They claim and complete batches of
+64 images one after the other, with five labels and two masks of about 416 characters per image. Claims are timed on the
 last batches, when the tables are full. Memory is the peak resident size of the command. SQL bytes are those of tables,
 indexes and rows that PostgreSQL has not vacuumed yet.
 """
@@ -36,9 +36,9 @@ from tagmill.db.connection import connect
 from tagmill.db.migrate import upgrade
 from tagmill.db.schema import batch
 from tagmill.images.preprocess import PreprocessSpec
-from tagmill.ledger import leases
+from tagmill.ledger.batches import leases
+from tagmill.ledger.batches.leases import Claim, Lease
 from tagmill.ledger.complete import complete
-from tagmill.ledger.leases import Claim, Lease
 from tagmill.ledger.runs.progress import run_progress
 from tagmill.registry.models import register
 from tagmill.tasks.classify import CLASSIFY

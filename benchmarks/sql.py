@@ -40,9 +40,9 @@ from tagmill.db.migrate import upgrade
 from tagmill.db.schema import batch, image_content
 from tagmill.db.types import Hash128, Integers, Rle, Sha256
 from tagmill.images.preprocess import PreprocessSpec
-from tagmill.ledger import leases
+from tagmill.ledger.batches import leases
+from tagmill.ledger.batches.leases import Claim, Lease
 from tagmill.ledger.complete import complete
-from tagmill.ledger.leases import Claim, Lease
 from tagmill.ledger.runs.create import create_run
 from tagmill.records import BatchResult, Entry, ImageRow, InferenceRow, Mask, Outcome, SeenFile
 from tagmill.registry.models import Model, register

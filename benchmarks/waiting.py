@@ -39,8 +39,8 @@ from tagmill.db.connection import connect
 from tagmill.db.migrate import upgrade
 from tagmill.db.schema import batch
 from tagmill.images.preprocess import PreprocessSpec
-from tagmill.ledger.conditions import QUEUED
-from tagmill.ledger.leases import Lease
+from tagmill.ledger.batches.conditions import QUEUED
+from tagmill.ledger.batches.leases import Lease
 from tagmill.ledger.runs.create import create_run
 from tagmill.outcomes import ErrorCode
 from tagmill.records import BatchResult, Entry, Outcome

@@ -4,7 +4,7 @@ from sqlalchemy import Engine, text
 
 from tagmill.db.connection import reading
 from tagmill.errors import InputError
-from tagmill.ledger.duplicates import Row, replace_duplicates
+from tagmill.ledger.pictures.duplicates import Row, replace_duplicates
 from tagmill.search.duplicates.find import Found, Report, Search, find_duplicates
 
 _RUN = text("SELECT id FROM run WHERE id = :run")

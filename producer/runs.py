@@ -10,7 +10,7 @@ from producer.publish import publish_run
 from tagmill.broker.publish import publish
 from tagmill.broker.remove import remove_messages
 from tagmill.db.connection import database_time
-from tagmill.ledger.reaper import abandoned_runs, mark_dead, reclaim_before, reclaim_due, requeue_expired
+from tagmill.ledger.batches.reaper import abandoned_runs, mark_dead, reclaim_before, reclaim_due, requeue_expired
 from tagmill.ledger.runs.control import pause_run, resume_run, set_priority, waiting_messages
 from tagmill.ledger.runs.create import cancelled_messages, requeue_images
 from tagmill.ledger.runs.publishing import queue_of

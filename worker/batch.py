@@ -15,7 +15,7 @@ from tagmill.broker.message import BatchMessage
 from tagmill.db.connection import connect
 from tagmill.errors import DeviceLostError, TagmillError, first_line
 from tagmill.fetch_options import HostLimits
-from tagmill.ledger.leases import Claim, Lease
+from tagmill.ledger.batches.leases import Claim, Lease
 from tagmill.logs.fields import log_fields
 from tagmill.settings import Settings
 from tagmill.tracing import Tracing, ids_of

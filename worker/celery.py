@@ -22,7 +22,7 @@ from tagmill.db.connection import connect
 from tagmill.db.migrate import open_database
 from tagmill.errors import ConfigurationError, DatabaseRefusedError, ExitCode, TagmillError, first_line
 from tagmill.ledger.faults.workers import Fault, FaultReason
-from tagmill.ledger.workers import Identity, WorkerState, begin, report
+from tagmill.ledger.fleet.workers import Identity, WorkerState, begin, report
 from tagmill.logs.configure import configure, log_format
 from tagmill.registry.open_store import open_store
 from tagmill.settings import Settings, load_settings

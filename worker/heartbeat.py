@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from sqlalchemy import Engine
 
 from tagmill.db.connection import connect
-from tagmill.ledger.leases import renew
+from tagmill.ledger.batches.leases import renew
 from worker.connections.availability import Services
 from worker.connections.periodic import Periodic
 

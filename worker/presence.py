@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from tagmill.errors import DatabaseRefusedError
-from tagmill.ledger.workers import Identity, Work, WorkerState, begin, report
+from tagmill.ledger.fleet.workers import Identity, Work, WorkerState, begin, report
 from tagmill.registry.models import models_by_sha256
 from tagmill.settings import Settings
 

@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from tagmill.broker.message_loss import recover_messages
 from tagmill.broker.publish import open_channel, publish, queue_length
 from tagmill.db.connection import terminate_silent
-from tagmill.ledger.reaper import (
+from tagmill.ledger.batches.reaper import (
     abandoned_runs,
     acquire_reaper_lock,
     mark_dead,

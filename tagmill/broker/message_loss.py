@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 
 from tagmill.broker.publish import publish
 from tagmill.db.connection import database_time
-from tagmill.ledger.reaper import reclaim_published_between
+from tagmill.ledger.batches.reaper import reclaim_published_between
 from tagmill.priority import Priority
 
 #: seconds before the marker was last written whose messages may be lost with a server process: `appendfsync everysec`

@@ -165,7 +165,7 @@ batch = Table(
     Column("status", String(20), nullable=False),
     #: how often a worker claimed it
     Column("attempts", Integer, nullable=False, default=0),
-    #: how often its worker died; see tagmill.ledger.attempts
+    #: how often its worker died; see tagmill.ledger.batches.attempts
     Column("crashes", Integer, nullable=False, server_default="0"),
     #: token of the claim that may write its results; None unless the batch is running
     Column("owner", String(200)),
@@ -676,7 +676,7 @@ audit_event = Table(
     _partial("name_id", "at", where="name_id IS NOT NULL"),
 )
 
-#: A worker that runs or ran: what `tagmill worker list` shows. See `tagmill.ledger.workers`.
+#: A worker that runs or ran: what `tagmill worker list` shows. See `tagmill.ledger.fleet.workers`.
 worker_state = Table(
     "worker_state",
     metadata,
@@ -692,7 +692,7 @@ worker_state = Table(
     Column("models", JSON, nullable=False),
     #: of Tagmill
     Column("version", String(40), nullable=False),
-    #: tagmill.ledger.workers.WorkerState: starting, ready, draining, out, stopped
+    #: tagmill.ledger.fleet.workers.WorkerState: starting, ready, draining, out, stopped
     Column("state", String(12), nullable=False),
     #: whether `tagmill worker drain` asked it to take no more batches and to end
     Column("drain", Boolean, nullable=False, server_default=false()),

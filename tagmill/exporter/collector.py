@@ -8,7 +8,7 @@ from prometheus_client.registry import Collector
 
 from tagmill.exporter.cached import Cached
 from tagmill.exporter.readings import ALIVE, BrokerMemory, Ledger
-from tagmill.ledger.queue_state import RUN_STATES, WORK, Work
+from tagmill.ledger.fleet.queue_state import RUN_STATES, WORK, Work
 from tagmill.priority import Priority
 
 

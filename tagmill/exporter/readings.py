@@ -10,8 +10,8 @@ from sqlalchemy.exc import DBAPIError
 from tagmill.broker.redis_client import open_redis
 from tagmill.db.connection import is_outage
 from tagmill.errors import ConfigurationError, first_line
-from tagmill.ledger.queue_state import QueueState, queue_state
-from tagmill.ledger.workers import WorkerState, list_workers
+from tagmill.ledger.fleet.queue_state import QueueState, queue_state
+from tagmill.ledger.fleet.workers import WorkerState, list_workers
 
 #: the states of workers that run
 ALIVE = (WorkerState.STARTING, WorkerState.READY, WorkerState.DRAINING, WorkerState.OUT)

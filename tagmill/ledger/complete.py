@@ -36,8 +36,8 @@ from tagmill.db.schema import result as result_table
 from tagmill.db.schema import worker as worker_name
 from tagmill.db.types import hash_head
 from tagmill.ledger import catalog
-from tagmill.ledger.leases import Claim
-from tagmill.ledger.pictures import attribute_ids, store_pictures
+from tagmill.ledger.batches.leases import Claim
+from tagmill.ledger.pictures.measures import attribute_ids, store_pictures
 from tagmill.ledger.pruning.fence import FIRST_DELETION, NOTHING, Relied, completing, require_results
 from tagmill.ledger.repeats.outcomes import store_images
 from tagmill.outcomes import printable

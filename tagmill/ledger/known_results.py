@@ -10,7 +10,7 @@ from tagmill.db.any_of import any_of
 from tagmill.db.connection import reading
 from tagmill.db.schema import image_content, known_file, known_url, model, result
 from tagmill.db.types import hash_head
-from tagmill.ledger.pictures import measured_ids
+from tagmill.ledger.pictures.measures import measured_ids
 from tagmill.measuring import Measuring
 from tagmill.records import SeenUrl
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import BigInteger, Connection, text
 
 from tagmill.db.types import Integers
-from tagmill.ledger.positions import positions_of
+from tagmill.ledger.batches.positions import positions_of
 from tagmill.locations.redact import shown_uri
 
 #: keys of one image that are listed: a placeholder may be shown by thousands

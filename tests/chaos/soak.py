@@ -26,8 +26,8 @@ from support.bundles import write_classifier
 from support.processes import tagmill_json, wait_until
 
 from tagmill.db.connection import reading
+from tagmill.ledger.fleet.workers import WorkerState, ask_to_drain, list_workers
 from tagmill.ledger.runs.progress import run_progress
-from tagmill.ledger.workers import WorkerState, ask_to_drain, list_workers
 
 #: images of one run, and of one message
 RUN_IMAGES = 800

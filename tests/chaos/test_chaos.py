@@ -23,9 +23,9 @@ from tagmill.db.connection import connect
 from tagmill.db.migrate import upgrade
 from tagmill.db.schema import BatchStatus
 from tagmill.images.preprocess import PreprocessSpec
-from tagmill.ledger import leases
+from tagmill.ledger.batches import leases
+from tagmill.ledger.batches.leases import Lease
 from tagmill.ledger.complete import complete
-from tagmill.ledger.leases import Lease
 from tagmill.ledger.runs.create import create_run
 from tagmill.outcomes import ErrorCode
 from tagmill.records import BatchResult, Entry, ImageRow, InferenceRow, Outcome

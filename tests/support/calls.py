@@ -16,17 +16,18 @@ from support.filled import FilledRun
 from support.ledger import QUEUE, digest
 from support.services import libpq_url
 from tagmill.errors import NothingToDo
-from tagmill.ledger import known_results, leases, reaper
+from tagmill.ledger import known_results
+from tagmill.ledger.batches import leases, reaper
+from tagmill.ledger.batches.leases import Claim, Lease
 from tagmill.ledger.complete import complete
 from tagmill.ledger.faults import runs as run_faults
 from tagmill.ledger.faults import workers as faults
 from tagmill.ledger.faults.workers import FaultReason
-from tagmill.ledger.leases import Claim, Lease
+from tagmill.ledger.fleet.waiting import waits_since
 from tagmill.ledger.repeats import outcomes, waiting
 from tagmill.ledger.runs import control, progress, publishing
 from tagmill.ledger.runs import create as runs
 from tagmill.ledger.runs.rerun import Chooser, Rerun
-from tagmill.ledger.waiting import waits_since
 from tagmill.outcomes import ErrorCode
 from tagmill.priority import Priority
 from tagmill.records import BatchResult, Entry, ImageRow, InferenceRow, Mask, Outcome, SeenFile, SeenUrl

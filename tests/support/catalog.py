@@ -10,9 +10,9 @@ from support.ledger import QUEUE, digest
 from tagmill.bundles.metadata import BundleSpec
 from tagmill.db.schema import batch
 from tagmill.images.preprocess import PreprocessSpec
-from tagmill.ledger import leases
+from tagmill.ledger.batches import leases
+from tagmill.ledger.batches.leases import Claim, Lease
 from tagmill.ledger.complete import complete
-from tagmill.ledger.leases import Claim, Lease
 from tagmill.ledger.runs.create import create_run
 from tagmill.outcomes import ErrorCode
 from tagmill.records import BatchResult, Entry, ImageRow, InferenceRow, Mask, Outcome

@@ -10,9 +10,9 @@ from support.ledger import QUEUE, batches, digest
 from tagmill.bundles.metadata import BundleSpec
 from tagmill.db.schema import image_content, picture
 from tagmill.images.preprocess import PreprocessSpec
-from tagmill.ledger import leases
+from tagmill.ledger.batches import leases
+from tagmill.ledger.batches.leases import Lease
 from tagmill.ledger.complete import complete
-from tagmill.ledger.leases import Lease
 from tagmill.ledger.runs.create import create_run
 from tagmill.records import BatchResult, Entry, ImageRow, InferenceRow, Outcome
 from tagmill.registry.models import Model, register

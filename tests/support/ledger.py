@@ -8,8 +8,8 @@ from sqlalchemy import Engine, func, select
 from tagmill.bundles.metadata import BundleSpec
 from tagmill.db.schema import batch
 from tagmill.images.preprocess import PreprocessSpec
-from tagmill.ledger import leases
-from tagmill.ledger.leases import Claim, Lease
+from tagmill.ledger.batches import leases
+from tagmill.ledger.batches.leases import Claim, Lease
 from tagmill.ledger.runs.create import create_run
 from tagmill.ledger.runs.publishing import take_unpublished
 from tagmill.records import BatchResult, Entry, ImageRow, InferenceRow, Mask, Outcome

@@ -7,9 +7,9 @@ from typing import Any
 from sqlalchemy import Engine, text
 
 from support.ledger import digest
-from tagmill.ledger import leases
+from tagmill.ledger.batches import leases
+from tagmill.ledger.batches.leases import Lease
 from tagmill.ledger.complete import complete
-from tagmill.ledger.leases import Lease
 from tagmill.ledger.runs.create import create_run
 from tagmill.ledger.runs.progress import run_progress
 from tagmill.outcomes import ErrorCode

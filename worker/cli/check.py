@@ -16,7 +16,7 @@ from tagmill.cli.terminal.console import open_console
 from tagmill.csv_cells import escape_cell
 from tagmill.db.migrate import open_database
 from tagmill.errors import ExitCode, InputError, NothingToDo
-from tagmill.ledger.picture_rules import store_rules
+from tagmill.ledger.pictures.rules import store_rules
 from tagmill.locations.schemes import url_scheme
 from tagmill.rules.read import built_in, read_rules
 from tagmill.rules.rule import Rule, Severity

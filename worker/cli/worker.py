@@ -23,9 +23,9 @@ from tagmill.cli.terminal.console import open_console
 from tagmill.db.connection import database_time
 from tagmill.db.migrate import open_database
 from tagmill.errors import DatabaseRefusedError, InputError, NothingToDo
+from tagmill.ledger.batches.reaper import requeue_owned
 from tagmill.ledger.faults.workers import fault_of
-from tagmill.ledger.reaper import requeue_owned
-from tagmill.ledger.workers import Worker, WorkerState, ask_to_drain, list_workers
+from tagmill.ledger.fleet.workers import Worker, WorkerState, ask_to_drain, list_workers
 from tagmill.logs.configure import configure
 from tagmill.settings import Settings, load_settings
 from tagmill.text import legible

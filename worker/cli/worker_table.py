@@ -7,7 +7,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from tagmill.ledger.workers import Worker, WorkerState
+from tagmill.ledger.fleet.workers import Worker, WorkerState
 from tagmill.text import legible
 
 

@@ -10,8 +10,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tagmill.broker.message import BatchMessage
 from tagmill.errors import DatabaseRefusedError
-from tagmill.ledger import complete, known_results, leases, pictures
-from tagmill.ledger.leases import Claim, Lease
+from tagmill.ledger import complete, known_results
+from tagmill.ledger.batches import leases
+from tagmill.ledger.batches.leases import Claim, Lease
+from tagmill.ledger.pictures import measures
 from tagmill.ledger.repeats import outcomes, waiting
 from tagmill.measuring import Measuring
 from tagmill.records import BatchResult, Mask, Outcome, SeenUrl
@@ -38,7 +40,7 @@ class Ledger:
         self._slow.stop()
 
     def claim(self, message: BatchMessage, queue: str, lease: Lease) -> Claim | None:
-        """Take the batch of a message; None if it is not free. See `tagmill.ledger.leases.claim`.
+        """Take the batch of a message; None if it is not free. See `tagmill.ledger.batches.leases.claim`.
 
         A claim that the database does not answer in time is logged: the whole fleet may be waiting.
         """
@@ -62,11 +64,11 @@ class Ledger:
 
     def measured_images(self, measuring: Measuring, shas: Iterable[str]) -> set[str]:
         """Return the sha256 of those images that lack no measure."""
-        return self.call(pictures.measured_images, shas, measuring)
+        return self.call(measures.measured_images, shas, measuring)
 
     def stored_masks(self, models: tuple[str, ...], shas: Iterable[str]) -> dict[tuple[str, str], list[Mask]]:
         """Return (image sha256, model sha256) -> masks that are stored."""
-        return self.call(pictures.stored_masks, shas, models)
+        return self.call(measures.stored_masks, shas, models)
 
     def known_inferences(self, models: tuple[str, ...], shas: Iterable[str]) -> set[tuple[str, str]]:
         """Return the (image sha256, model sha256) pairs that have a result."""
@@ -89,7 +91,7 @@ class Ledger:
         self.call(leases.release, claim, reason, delay_seconds)
 
     def give_back(self, claim: Claim, reason: str, not_before: float | None, crashed: bool) -> None:
-        """Give a batch back that this worker cannot tag. See `tagmill.ledger.leases.give_back`."""
+        """Give a batch back that this worker cannot tag. See `tagmill.ledger.batches.leases.give_back`."""
         self.call(partial(leases.give_back, crashed=crashed), claim, reason, not_before)
 
     def _claim(self, *given: Any) -> Claim | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tagmill.device import Device
 from tagmill.errors import BundleError, ConfigurationError, ServiceDown, first_line
-from tagmill.ledger.needed import needed_models
+from tagmill.ledger.fleet.needed import needed_models
 from tagmill.registry.models import Model
 from tagmill.registry.open_store import open_store
 from tagmill.settings import Settings, load_settings

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from importlib.metadata import version
 
-from tagmill.ledger.workers import Worker, WorkerState, list_workers
+from tagmill.ledger.fleet.workers import Worker, WorkerState, list_workers
 from worker.doctor.finding import Finding, Subject, error, ok, warning
 
 #: kinds of devices, and the part of a provider's name that they must run on

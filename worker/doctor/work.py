@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from tagmill.ledger.faults.runs import run_faults
-from tagmill.ledger.needed import NAMED, backlog
-from tagmill.ledger.workers import WorkerState, list_workers
+from tagmill.ledger.fleet.needed import NAMED, backlog
+from tagmill.ledger.fleet.workers import WorkerState, list_workers
 from worker.doctor.finding import Finding, Subject, error, ok, warning
 
 #: seconds that work may wait while no worker is ready

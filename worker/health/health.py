@@ -11,10 +11,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tagmill.db.connection import database_time
 from tagmill.errors import BundleError, ConfigurationError, DatabaseRefusedError, DeviceLostError, first_line
+from tagmill.ledger.batches.leases import Claim
 from tagmill.ledger.faults import runs as run_faults
 from tagmill.ledger.faults.runs import RunFault, Standing, subject_of
 from tagmill.ledger.faults.workers import Fault, FaultReason, clear_fault, report_fault
-from tagmill.ledger.leases import Claim
 from tagmill.locations.schemes import LOCAL
 from tagmill.outcomes import ErrorCode, printable
 from tagmill.registry.open_store import open_store

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
-from tagmill.ledger.leases import Claim
+from tagmill.ledger.batches.leases import Claim
 from tagmill.records import BatchResult, Outcome, SeenFile, SeenUrl, Spent
 from worker.pipeline.batch_image import BatchImage
 from worker.pipeline.trials import BatchTrials

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from tagmill.errors import BundleError, ConfigurationError, DeviceLostError
-from tagmill.ledger.leases import Claim
+from tagmill.ledger.batches.leases import Claim
 from tagmill.outcomes import ErrorCode, ImageStatus
 from tagmill.records import BatchResult
 from worker.connections.availability import StoppedError

@@ -15,7 +15,7 @@ from tagmill.broker.publish import open_channel, queue_length
 from tagmill.db.connection import database_time
 from tagmill.errors import BundleError, DatabaseRefusedError
 from tagmill.ledger.faults.runs import waiting_needs
-from tagmill.ledger.waiting import waits_since
+from tagmill.ledger.fleet.waiting import waits_since
 from tagmill.registry.open_store import open_store
 from tagmill.registry.remote_store import RemoteStore
 from tagmill.registry.store import ModelStore

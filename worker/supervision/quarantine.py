@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tagmill.errors import BundleError
-from tagmill.ledger.leases import Claim
+from tagmill.ledger.batches.leases import Claim
 from tagmill.logs.fields import batch_fields, current_fields
 from tagmill.outcomes import ErrorCode
 from tagmill.settings import Settings

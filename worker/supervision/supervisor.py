@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Protocol
 
 from tagmill.errors import ExitCode
-from tagmill.ledger.workers import WorkerState
+from tagmill.ledger.fleet.workers import WorkerState
 from tagmill.settings import Settings
 from worker.supervision.process import NAME_VARIABLE, ProcessEnd, end_with_parent, new_name
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from benchmarks.sql import run_lengths
-from tagmill.ledger.leases import Claim
+from tagmill.ledger.batches.leases import Claim
 from tagmill.records import BatchResult, ImageRow, InferenceRow, Mask, Outcome, SeenFile
 
 LABELS, VOCABULARY = 5, 60

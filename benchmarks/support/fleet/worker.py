@@ -21,7 +21,7 @@ from benchmarks.support.fleet.synthetic import SyntheticResults
 from tagmill.broker.app import make_app
 from tagmill.broker.message import BatchMessage
 from tagmill.db.connection import connect
-from tagmill.ledger.leases import Claim, Lease
+from tagmill.ledger.batches.leases import Claim, Lease
 from tagmill.settings import Settings
 from worker.connections import redis_channel
 from worker.connections.availability import Services

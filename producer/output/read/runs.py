@@ -14,7 +14,7 @@ from producer.output.read.models import canary_models
 from producer.output.read.pages import IMAGE, by_id
 from tagmill.db.connection import look_up_by_index, reading
 from tagmill.db.schema import batch, batch_outcome, canary_entry, entry, image_failure
-from tagmill.ledger.positions import positions_of
+from tagmill.ledger.batches.positions import positions_of
 from tagmill.outcomes import ImageStatus
 from tagmill.registry.models import Model
 

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, and_, delete, insert, or_, select, up
 
 from tagmill.db.connection import epoch_now, reading
 from tagmill.db.schema import RunState, batch, entry, model, run, run_fault, run_model
-from tagmill.ledger.conditions import DUE, OF_ANY_PRIORITY, QUEUED, WORKED_ON
+from tagmill.ledger.batches.conditions import DUE, OF_ANY_PRIORITY, QUEUED, WORKED_ON
 from tagmill.ledger.faults.workers import KEPT_SECONDS, REPORTED_SECONDS, Fault
 
 #: seconds in which a worker that has it would say so: workers look for it every `worker.health.health.LOOK_SECONDS`

@@ -23,7 +23,7 @@ from tagmill.db.any_of import any_of
 from tagmill.db.connection import epoch_now, look_up_by_index
 from tagmill.db.schema import image_content, image_pruning, result
 from tagmill.errors import TagmillError
-from tagmill.ledger.pictures import measured_ids
+from tagmill.ledger.pictures.measures import measured_ids
 from tagmill.measuring import Measuring
 
 #: key of PostgreSQL's advisory lock: the letters "pruning"

@@ -27,8 +27,8 @@ from tagmill.db.schema import (
     run_fault,
     run_model,
 )
-from tagmill.ledger.conditions import QUEUED_IN_RUN
-from tagmill.ledger.positions import positions_of
+from tagmill.ledger.batches.conditions import QUEUED_IN_RUN
+from tagmill.ledger.batches.positions import positions_of
 from tagmill.ledger.pruning.counts import Counts
 
 #: rows of a run, and batches, that one transaction deletes

@@ -12,13 +12,13 @@ from tagmill.db.connection import database_time, reading
 from tagmill.db.roles import owns_tables
 from tagmill.db.schema import batch_failure, worker_state
 from tagmill.errors import ConfigurationError
+from tagmill.ledger.fleet.workers import KEPT_SECONDS
 from tagmill.ledger.pruning.counts import Counts, Report
 from tagmill.ledger.pruning.fence import deleting, forget_marks
 from tagmill.ledger.pruning.images import count_images, delete_images, delete_results, forget_places
 from tagmill.ledger.pruning.models import unused_models
 from tagmill.ledger.pruning.old_runs import OldRun, RunBusyError, delete_run, old_runs, thin_run
 from tagmill.ledger.pruning.references import References
-from tagmill.ledger.workers import KEPT_SECONDS
 
 #: deletes the file of a bundle with this sha256, and returns its bytes; 0 if there is none
 RemoveBundle = Callable[[str], int]

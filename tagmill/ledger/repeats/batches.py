@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from tagmill.db.bulk import insert_rows
 from tagmill.db.schema import BatchStatus, batch, repeated_entry
-from tagmill.ledger.positions import stored_positions
+from tagmill.ledger.batches.positions import stored_positions
 from tagmill.ledger.repeats.outcomes import first_positions
 
 if TYPE_CHECKING:  # NumPy takes longer to import than most commands take

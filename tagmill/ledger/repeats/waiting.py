@@ -4,7 +4,7 @@ from sqlalchemy import Engine
 
 from tagmill.db.connection import epoch_now
 from tagmill.db.schema import batch
-from tagmill.ledger.leases import Claim, requeue
+from tagmill.ledger.batches.leases import Claim, requeue
 
 #: seconds of the first wait; each further one is twice as long, up to the longest
 FIRST_SECONDS, LONGEST_SECONDS = 0.5, 60.0

@@ -8,7 +8,7 @@ from tagmill.db.audit import Action, record
 from tagmill.db.connection import epoch_now, reading
 from tagmill.db.schema import BatchStatus, RunState, batch, run
 from tagmill.errors import InputError, NothingToDo
-from tagmill.ledger.conditions import QUEUED_IN_RUN, UNPUBLISHED, has_status
+from tagmill.ledger.batches.conditions import QUEUED_IN_RUN, UNPUBLISHED, has_status
 from tagmill.ledger.runs.create import LOCAL_QUEUE_PREFIX
 from tagmill.ledger.runs.publishing import PUBLISH_SECONDS
 from tagmill.priority import Priority

@@ -25,8 +25,8 @@ from tagmill.db.schema import (
 )
 from tagmill.errors import InputError, NothingToDo
 from tagmill.fetch_options import FETCH_ALL, FetchOptions
-from tagmill.ledger.conditions import QUEUED_IN_RUN, has_status
-from tagmill.ledger.positions import positions_of
+from tagmill.ledger.batches.conditions import QUEUED_IN_RUN, has_status
+from tagmill.ledger.batches.positions import positions_of
 from tagmill.ledger.repeats.batches import chunks, insert_again, insert_whole_run
 from tagmill.ledger.runs.publishing import PUBLISH_SECONDS
 from tagmill.ledger.runs.submissions import SubmittedBefore

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, Row, and_, func, select, text
 from tagmill.db.connection import WORKER, epoch_now, reading
 from tagmill.db.schema import BatchStatus, RunState, batch, batch_failure, model, run, run_model
 from tagmill.errors import InputError
-from tagmill.ledger.conditions import UNPUBLISHED
+from tagmill.ledger.batches.conditions import UNPUBLISHED
 from tagmill.ledger.faults.runs import waits_for
 from tagmill.ledger.faults.workers import unfit_workers
 from tagmill.ledger.runs.create import LOCAL_QUEUE_PREFIX

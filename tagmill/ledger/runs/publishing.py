@@ -4,7 +4,7 @@ from sqlalchemy import Engine, and_, case, select, update
 
 from tagmill.db.connection import epoch_now, reading
 from tagmill.db.schema import RunState, batch, run
-from tagmill.ledger.conditions import UNPUBLISHED, update_unlocked
+from tagmill.ledger.batches.conditions import UNPUBLISHED, update_unlocked
 from tagmill.priority import Priority
 
 #: batches that a producer marks as published in one transaction

@@ -16,9 +16,9 @@ from tagmill.exporter.cached import Cached
 from tagmill.exporter.pages import Exporter
 from tagmill.ledger.faults.runs import RunFault, report_run_fault
 from tagmill.ledger.faults.workers import FaultReason, report_fault
+from tagmill.ledger.fleet.workers import Identity, WorkerState, begin, report
 from tagmill.ledger.runs.control import pause_run
 from tagmill.ledger.runs.create import LOCAL_QUEUE_PREFIX, cancel_run
-from tagmill.ledger.workers import Identity, WorkerState, begin, report
 from tagmill.settings import Settings
 
 NORMAL = {"queue": QUEUE, "priority": "normal"}

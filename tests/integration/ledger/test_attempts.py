@@ -6,10 +6,10 @@ from sqlalchemy import Engine, select
 from support.ledger import QUEUE, batches, fail, new_run, take
 
 from tagmill.db.schema import batch
-from tagmill.ledger import leases
-from tagmill.ledger.attempts import FREE_CRASHES
-from tagmill.ledger.leases import Claim
-from tagmill.ledger.reaper import mark_dead, requeue_expired, requeue_owned
+from tagmill.ledger.batches import leases
+from tagmill.ledger.batches.attempts import FREE_CRASHES
+from tagmill.ledger.batches.leases import Claim
+from tagmill.ledger.batches.reaper import mark_dead, requeue_expired, requeue_owned
 from tagmill.ledger.runs.progress import run_progress
 from tagmill.registry.models import Model
 

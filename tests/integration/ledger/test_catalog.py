@@ -27,8 +27,8 @@ from support.catalog import (
 from tagmill.db.connection import connect
 from tagmill.db.schema import metadata
 from tagmill.errors import NothingToDo
+from tagmill.ledger.batches.leases import Claim
 from tagmill.ledger.catalog import rebuild
-from tagmill.ledger.leases import Claim
 from tagmill.ledger.runs.create import cancel_run, requeue_images
 from tagmill.registry.models import Model, resolve
 from tagmill.registry.rollout.production import promote

@@ -11,7 +11,7 @@ from producer.output.read.models import run_models
 from producer.output.read.runs import read_results
 from tagmill.db.schema import batch, batch_outcome, catalog_entry, image_content, image_failure, result_mask
 from tagmill.db.schema import result as result_table
-from tagmill.ledger import leases
+from tagmill.ledger.batches import leases
 from tagmill.ledger.complete import complete
 from tagmill.ledger.known_results import known_urls, unchanged_files
 from tagmill.ledger.runs.progress import run_progress

@@ -20,9 +20,9 @@ from tagmill.db.migrate import upgrade
 from tagmill.db.schema import image_content, reaper
 from tagmill.errors import ConfigurationError
 from tagmill.images.preprocess import PreprocessSpec
-from tagmill.ledger import leases
-from tagmill.ledger.leases import Lease
-from tagmill.ledger.reaper import acquire_reaper_lock, requeue_expired
+from tagmill.ledger.batches import leases
+from tagmill.ledger.batches.leases import Lease
+from tagmill.ledger.batches.reaper import acquire_reaper_lock, requeue_expired
 from tagmill.ledger.runs.create import create_run
 from tagmill.records import Entry
 from tagmill.registry.models import register

@@ -7,11 +7,11 @@ from sqlalchemy import Engine, func, select, text, update
 from support.ledger import QUEUE, batches, count, published_run, take
 
 from tagmill.db.schema import batch, run_fault, worker_fault
+from tagmill.ledger.batches.leases import give_back
+from tagmill.ledger.batches.reaper import mark_dead, reclaim_due
 from tagmill.ledger.faults import runs as run_faults
 from tagmill.ledger.faults.runs import RunFault, Standing, found_here, report_run_fault, subject_of, waiting_needs
 from tagmill.ledger.faults.workers import Fault, FaultReason, clear_fault, report_fault
-from tagmill.ledger.leases import give_back
-from tagmill.ledger.reaper import mark_dead, reclaim_due
 from tagmill.ledger.runs.create import cancel_run, requeue_images
 from tagmill.ledger.runs.progress import run_progress
 from tagmill.priority import Priority

@@ -8,9 +8,9 @@ from sqlalchemy import Engine, select, text
 from support.ledger import QUEUE, batches, new_run, published_run, take
 
 from tagmill.db.schema import batch
-from tagmill.ledger import leases
-from tagmill.ledger.leases import Lease
-from tagmill.ledger.reaper import mark_dead, reclaim_due, reclaim_lost, requeue_expired
+from tagmill.ledger.batches import leases
+from tagmill.ledger.batches.leases import Lease
+from tagmill.ledger.batches.reaper import mark_dead, reclaim_due, reclaim_lost, requeue_expired
 from tagmill.priority import Priority
 from tagmill.registry.models import Model
 

@@ -34,8 +34,8 @@ from tagmill.db.shown_views import SHOWN_VIEWS
 from tagmill.db.views import create_statements
 from tagmill.errors import ConfigurationError, DatabaseRefusedError
 from tagmill.ledger import catalog
+from tagmill.ledger.batches.reaper import abandoned_runs
 from tagmill.ledger.complete import complete
-from tagmill.ledger.reaper import abandoned_runs
 from tagmill.ledger.runs.progress import run_progress
 from tagmill.ledger.runs.publishing import take_unpublished
 from tagmill.outcomes import ErrorCode

@@ -6,12 +6,12 @@ import pytest
 from sqlalchemy import Engine, text
 from support.ledger import QUEUE, batches, digest
 
-from tagmill.ledger import leases
+from tagmill.ledger.batches import leases
+from tagmill.ledger.batches.leases import Claim, Lease
 from tagmill.ledger.complete import complete
 from tagmill.ledger.known_results import unchanged_files
-from tagmill.ledger.leases import Claim, Lease
-from tagmill.ledger.picture_rules import store_rules
-from tagmill.ledger.pictures import measured_images
+from tagmill.ledger.pictures.measures import measured_images
+from tagmill.ledger.pictures.rules import store_rules
 from tagmill.ledger.runs.create import create_run
 from tagmill.measuring import Measuring
 from tagmill.records import BatchResult, Entry, ImageRow, InferenceRow, Outcome, PictureRow, SeenFile

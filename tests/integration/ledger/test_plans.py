@@ -20,7 +20,7 @@ from support.services import MissingServiceError, PostgresServer, create_databas
 
 from tagmill.db.connection import connect
 from tagmill.db.migrate import upgrade
-from tagmill.ledger import leases
+from tagmill.ledger.batches import leases
 from tagmill.ledger.pruning.counts import Counts
 from tagmill.ledger.pruning.old_runs import OldRun, delete_run, old_runs
 from tagmill.registry.models import Model

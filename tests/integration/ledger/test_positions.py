@@ -13,9 +13,9 @@ from producer.output.read import pages as result_pages
 from producer.output.read.runs import read_results
 from tagmill.db.schema import batch
 from tagmill.errors import NothingToDo
-from tagmill.ledger import leases
-from tagmill.ledger.positions import positions_of, stored_positions
-from tagmill.ledger.reaper import mark_dead
+from tagmill.ledger.batches import leases
+from tagmill.ledger.batches.positions import positions_of, stored_positions
+from tagmill.ledger.batches.reaper import mark_dead
 from tagmill.ledger.runs import create as runs
 from tagmill.ledger.runs.create import cancel_run, requeue_images
 from tagmill.outcomes import ErrorCode

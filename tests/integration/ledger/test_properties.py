@@ -27,12 +27,12 @@ from tagmill.db.schema import BatchStatus, batch, batch_failure, image_failure
 from tagmill.db.schema import result as result_table
 from tagmill.errors import NothingToDo
 from tagmill.images.preprocess import PreprocessSpec
-from tagmill.ledger import leases
-from tagmill.ledger.attempts import FREE_CRASHES
+from tagmill.ledger.batches import leases
+from tagmill.ledger.batches.attempts import FREE_CRASHES
+from tagmill.ledger.batches.leases import Claim, Lease
+from tagmill.ledger.batches.positions import positions_of
+from tagmill.ledger.batches.reaper import mark_dead, reclaim_due, reclaim_lost, requeue_expired, requeue_owned
 from tagmill.ledger.complete import complete
-from tagmill.ledger.leases import Claim, Lease
-from tagmill.ledger.positions import positions_of
-from tagmill.ledger.reaper import mark_dead, reclaim_due, reclaim_lost, requeue_expired, requeue_owned
 from tagmill.ledger.runs.create import cancel_run, create_run
 from tagmill.ledger.runs.progress import run_progress
 from tagmill.outcomes import ErrorCode, ImageStatus

@@ -21,10 +21,11 @@ from tagmill.db.roles import Kind, grant_role
 from tagmill.db.schema import batch, metadata, model, run
 from tagmill.errors import ConfigurationError, InputError, NothingToDo
 from tagmill.images.preprocess import PreprocessSpec
-from tagmill.ledger import catalog, leases
+from tagmill.ledger import catalog
+from tagmill.ledger.batches import leases
+from tagmill.ledger.batches.leases import Claim, Lease
 from tagmill.ledger.complete import complete
 from tagmill.ledger.known_results import known_inferences
-from tagmill.ledger.leases import Claim, Lease
 from tagmill.ledger.pruning import images as of_images
 from tagmill.ledger.pruning import old_runs
 from tagmill.ledger.pruning.counts import Counts

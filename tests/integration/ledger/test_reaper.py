@@ -7,8 +7,8 @@ from sqlalchemy import Engine, insert, select, text, update
 from support.ledger import QUEUE, batches, new_run, published_run, take
 
 from tagmill.db.schema import batch, run
-from tagmill.ledger.positions import stored_positions
-from tagmill.ledger.reaper import (
+from tagmill.ledger.batches.positions import stored_positions
+from tagmill.ledger.batches.reaper import (
     REAP_LIMIT,
     abandoned_runs,
     acquire_reaper_lock,

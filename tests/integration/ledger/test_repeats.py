@@ -8,11 +8,11 @@ from sqlalchemy import Engine, select, text
 from support.ledger import QUEUE, SHA, batches, result_for, take
 
 from tagmill.db.schema import batch, repeated_entry
-from tagmill.ledger import leases
+from tagmill.ledger.batches import leases
+from tagmill.ledger.batches.leases import Claim, Lease
+from tagmill.ledger.batches.positions import positions_of
 from tagmill.ledger.catalog import rebuild
 from tagmill.ledger.complete import complete
-from tagmill.ledger.leases import Claim, Lease
-from tagmill.ledger.positions import positions_of
 from tagmill.ledger.repeats.outcomes import first_outcomes
 from tagmill.ledger.repeats.waiting import LONGEST_SECONDS, wait_for_firsts
 from tagmill.ledger.runs.create import cancel_run, create_run, requeue_images

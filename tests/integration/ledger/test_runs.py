@@ -24,10 +24,10 @@ from tagmill.db.migrate import upgrade
 from tagmill.db.schema import batch, run
 from tagmill.errors import InputError, NothingToDo
 from tagmill.images.preprocess import PreprocessSpec
-from tagmill.ledger import leases
+from tagmill.ledger.batches import leases
+from tagmill.ledger.batches.leases import Claim, Lease
+from tagmill.ledger.batches.reaper import reclaim_lost
 from tagmill.ledger.complete import complete
-from tagmill.ledger.leases import Claim, Lease
-from tagmill.ledger.reaper import reclaim_lost
 from tagmill.ledger.runs.create import cancel_run, create_run
 from tagmill.ledger.runs.progress import run_progress, unfinished_run
 from tagmill.outcomes import ErrorCode

@@ -3,8 +3,8 @@
 from sqlalchemy import Engine, text
 from support.ledger import QUEUE, batches, new_run, published_run, take
 
+from tagmill.ledger.fleet.waiting import waits_since
 from tagmill.ledger.runs.control import pause_run
-from tagmill.ledger.waiting import waits_since
 from tagmill.registry.models import Model
 
 

@@ -6,7 +6,7 @@ from sqlalchemy import Engine, select, update
 
 from tagmill.db.schema import audit_event, worker_state
 from tagmill.ledger.faults.workers import Fault, FaultReason, report_fault
-from tagmill.ledger.workers import Identity, Work, WorkerState, ask_to_drain, begin, list_workers, report
+from tagmill.ledger.fleet.workers import Identity, Work, WorkerState, ask_to_drain, begin, list_workers, report
 
 ONE = Identity("web-1:7", "gpu0@web-1", "tagmill", "cuda:0", "1.0")
 DONE = Work("CUDAExecutionProvider", ["shirts@1"], batches=2, images=128, rate=12.5, idle_seconds=3.0)

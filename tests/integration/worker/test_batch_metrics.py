@@ -13,7 +13,7 @@ from support.shop import Shop
 
 from tagmill.broker.message import BatchMessage
 from tagmill.ledger import complete as complete_module
-from tagmill.ledger.leases import Claim, PinnedModel
+from tagmill.ledger.batches.leases import Claim, PinnedModel
 from tagmill.ledger.trials import Trial
 from tagmill.records import BatchResult, Entry, InferenceRow, Outcome
 from tagmill.registry.rollout.running import Rollout, RolloutKind

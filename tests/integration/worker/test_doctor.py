@@ -17,7 +17,7 @@ from tagmill.db.connection import connect
 from tagmill.db.roles import Kind, grant_role
 from tagmill.db.schema import batch
 from tagmill.ledger.faults.workers import Fault, FaultReason, report_fault
-from tagmill.ledger.workers import Identity, Work, WorkerState, report
+from tagmill.ledger.fleet.workers import Identity, Work, WorkerState, report
 from tagmill.registry.models import list_models
 from tagmill.settings import Settings
 from worker.doctor.examine import CHECKS, Planned, examine

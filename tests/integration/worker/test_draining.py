@@ -5,8 +5,8 @@ from support.installation import Site
 from support.processes import Worker, tagmill, tagmill_json, wait_until
 
 from tagmill.db.connection import connect
-from tagmill.ledger.workers import Worker as Seen
-from tagmill.ledger.workers import list_workers
+from tagmill.ledger.fleet.workers import Worker as Seen
+from tagmill.ledger.fleet.workers import list_workers
 
 
 def listed(site: Site) -> dict[str, Seen]:

@@ -20,9 +20,9 @@ from tagmill.bundles.metadata import BundleSpec
 from tagmill.db.connection import epoch_now
 from tagmill.db.schema import batch
 from tagmill.images.preprocess import PreprocessSpec
-from tagmill.ledger import leases
-from tagmill.ledger.leases import Lease
-from tagmill.ledger.reaper import requeue_owned
+from tagmill.ledger.batches import leases
+from tagmill.ledger.batches.leases import Lease
+from tagmill.ledger.batches.reaper import requeue_owned
 from tagmill.ledger.runs.create import create_run
 from tagmill.priority import Priority
 from tagmill.records import Entry

@@ -26,7 +26,7 @@ from tagmill.broker.app import make_app
 from tagmill.broker.publish import publish, shown_run
 from tagmill.db.connection import connect
 from tagmill.db.schema import batch, run
-from tagmill.ledger.reaper import abandoned_runs
+from tagmill.ledger.batches.reaper import abandoned_runs
 from tagmill.ledger.runs.create import cancel_run, requeue_images
 from tagmill.ledger.runs.publishing import PUBLISH_CHUNK, PUBLISH_SECONDS
 from tagmill.priority import STEPS

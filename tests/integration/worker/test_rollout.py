@@ -12,7 +12,7 @@ from support.shop import Shop
 
 from producer.output.query import ResultQuery
 from producer.output.result_set import select_results
-from tagmill.ledger import leases
+from tagmill.ledger.batches import leases
 from tagmill.ledger.catalog import rebuild
 from tagmill.records import Entry
 from tagmill.registry.models import Model, resolve

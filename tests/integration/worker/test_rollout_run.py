@@ -13,7 +13,7 @@ from producer.output.result_set import select_results
 from tagmill.bundles.metadata import BundleSpec, sha256_of
 from tagmill.bundles.onnx_file import read_metadata
 from tagmill.db.connection import connect
-from tagmill.ledger.leases import ROLLOUT_SECONDS
+from tagmill.ledger.batches.leases import ROLLOUT_SECONDS
 from tagmill.ledger.runs.control import pause_run
 from tagmill.registry.models import register
 from tagmill.registry.rollout.production import promote, rollback

@@ -19,7 +19,7 @@ from producer.publish import publish_run
 from tagmill.broker.app import make_app
 from tagmill.db.schema import run
 from tagmill.errors import InputError, NothingToDo
-from tagmill.ledger.reaper import abandoned_runs
+from tagmill.ledger.batches.reaper import abandoned_runs
 from tagmill.ledger.runs.control import pause_run, take_over_publishing
 from tagmill.ledger.runs.create import cancel_run
 from tagmill.ledger.runs.progress import run_progress

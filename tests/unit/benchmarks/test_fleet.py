@@ -13,7 +13,7 @@ from benchmarks.support.fleet.sampling import Sample
 from benchmarks.support.fleet.site import Site
 from benchmarks.support.fleet.synthetic import LABELS, SyntheticResults
 from benchmarks.support.fleet.worker import Finished, Report
-from tagmill.ledger.leases import Claim
+from tagmill.ledger.batches.leases import Claim
 from tagmill.records import PendingImage
 
 #: two workers in one process, two batches in work each, 25 batches of 4 images in 2 runs

@@ -12,7 +12,7 @@ from tagmill.db.connection import connect, database_time, reading
 from tagmill.db.migrate import newest_version, schema_version
 from tagmill.db.roles import Kind, missing_rights, owns_tables
 from tagmill.errors import ConfigurationError, first_line
-from tagmill.ledger.workers import list_workers
+from tagmill.ledger.fleet.workers import list_workers
 from worker.doctor.finding import Finding, Subject, error, ok, warning
 from worker.doctor.machine.mounts import NETWORK, file_system
 from worker.health.checks import clock_fault

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tagmill.errors import BundleError, ServiceDown, first_line
-from tagmill.ledger.needed import needed_models
+from tagmill.ledger.fleet.needed import needed_models
 from tagmill.registry.open_store import open_store
 from worker.doctor.finding import Finding, Level, Subject, error, ok, skipped, warning
 

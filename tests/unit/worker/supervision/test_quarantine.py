@@ -12,7 +12,7 @@ from support.image_fixtures import write_folder, write_image
 from support.processes import children
 
 from tagmill.errors import BundleError
-from tagmill.ledger.leases import Claim, PinnedModel
+from tagmill.ledger.batches.leases import Claim, PinnedModel
 from tagmill.outcomes import ErrorCode
 from tagmill.records import BatchResult
 from tagmill.settings import Settings

@@ -5,7 +5,7 @@ import signal
 import pytest
 
 from tagmill.errors import ExitCode
-from tagmill.ledger.workers import WorkerState
+from tagmill.ledger.fleet.workers import WorkerState
 from worker.supervision.supervisor import Supervisor
 
 

@@ -2,7 +2,7 @@
 
 The `reclaim_*` functions mark batches as published and return them; the caller publishes them. Every function is one
 transaction over at most `REAP_LIMIT` batches, found in the order of an index. None of them waits for a lock, and a
-claim does not wait for theirs (`tagmill.ledger.leases.claim`).
+claim does not wait for theirs (`tagmill.ledger.batches.leases.claim`).
 """
 
 from sqlalchemy import ColumnElement, Connection, Engine, and_, insert, not_, select, update
@@ -10,9 +10,18 @@ from sqlalchemy import ColumnElement, Connection, Engine, and_, insert, not_, se
 from tagmill.db.bulk import insert_new
 from tagmill.db.connection import epoch_now, insert_ignore, reading
 from tagmill.db.schema import BatchStatus, RunState, batch, batch_failure, image_failure, reaper, run
-from tagmill.ledger.attempts import attempts_left
-from tagmill.ledger.conditions import DUE, NOW, OPEN_RUN, QUEUED, RUNNING, WORKED_ON, WORKED_ON_DUE, update_unlocked
-from tagmill.ledger.positions import positions_of
+from tagmill.ledger.batches.attempts import attempts_left
+from tagmill.ledger.batches.conditions import (
+    DUE,
+    NOW,
+    OPEN_RUN,
+    QUEUED,
+    RUNNING,
+    WORKED_ON,
+    WORKED_ON_DUE,
+    update_unlocked,
+)
+from tagmill.ledger.batches.positions import positions_of
 from tagmill.outcomes import ErrorCode
 from tagmill.priority import Priority
 

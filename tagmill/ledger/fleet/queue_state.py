@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, case, func, not_, select
 
 from tagmill.db.connection import epoch_now, reading
 from tagmill.db.schema import BatchStatus, RunState, batch, run, run_fault, worker_fault
-from tagmill.ledger.conditions import NOW, QUEUED, RUNNING, has_status
+from tagmill.ledger.batches.conditions import NOW, QUEUED, RUNNING, has_status
 from tagmill.ledger.faults.workers import REPORTED_SECONDS
 from tagmill.ledger.runs.create import LOCAL_QUEUE_PREFIX
 from tagmill.priority import Priority

@@ -4,7 +4,7 @@ from sqlalchemy import Engine, select
 
 from tagmill.db.connection import reading
 from tagmill.db.schema import RunState, batch, run
-from tagmill.ledger.conditions import DUE, NOW, QUEUED
+from tagmill.ledger.batches.conditions import DUE, NOW, QUEUED
 from tagmill.priority import Priority
 
 #: batches of a priority that are looked at: those of paused runs may be before others

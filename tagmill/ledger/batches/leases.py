@@ -1,6 +1,7 @@
 """Claim, renew and release batches: each is one compare-and-set transaction.
 
-`tagmill.ledger.complete` finishes a claimed batch. `tagmill.ledger.reaper` requeues a batch whose lease has expired.
+`tagmill.ledger.complete` finishes a claimed batch. `tagmill.ledger.batches.reaper` requeues a batch whose lease has
+expired.
 """
 
 import time
@@ -30,8 +31,8 @@ from tagmill.db.connection import epoch_now, reading
 from tagmill.db.failover import forget_at_failover
 from tagmill.db.schema import BatchStatus, RunState, batch, entry, model, run, run_model
 from tagmill.fetch_options import FetchOptions
-from tagmill.ledger.attempts import SUSPECT_CRASHES, attempts_left
-from tagmill.ledger.conditions import DUE, QUEUED, RUNNING, update_unlocked
+from tagmill.ledger.batches.attempts import SUSPECT_CRASHES, attempts_left
+from tagmill.ledger.batches.conditions import DUE, QUEUED, RUNNING, update_unlocked
 from tagmill.ledger.repeats.outcomes import first_positions
 from tagmill.ledger.trials import Trial, trials_of
 from tagmill.measuring import Measuring
@@ -276,7 +277,7 @@ def give_back(
     """Requeue a batch that this worker cannot tag, through no fault of the batch: it costs no attempt.
 
     It may be claimed again at once, or from `not_before` on, in Unix seconds by the database's clock. `crashed` counts
-    a crash: it is not certain that the batch is not to blame, see `tagmill.ledger.attempts`.
+    a crash: it is not certain that the batch is not to blame, see `tagmill.ledger.batches.attempts`.
     """
     counts = {"crashes": batch.c.crashes + 1} if crashed else {"attempts": batch.c.attempts - 1}
     requeue(engine, claimed, epoch_now() if not_before is None else not_before, error=printable(reason), **counts)

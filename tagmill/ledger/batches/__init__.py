@@ -1,0 +1,1 @@
+"""Who has a batch: leases, attempts, what the reaper finds lost."""

@@ -1,0 +1,1 @@
+"""The workers that run, and what waits for them."""
