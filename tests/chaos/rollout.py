@@ -29,7 +29,7 @@ from support.processes import tagmill, tagmill_json, wait_until
 
 from tagmill.db.connection import reading
 from tagmill.db.schema import BatchStatus
-from tagmill.ledger.leases import ROLLOUT_SECONDS
+from tagmill.ledger.batches.leases import ROLLOUT_SECONDS
 from tagmill.ledger.runs.progress import run_progress
 from tagmill.registry.rollout.share import point_of
 
