@@ -44,6 +44,20 @@ _OF_ENTRIES = (
     (canary_entry, canary_entry.c.position),
     (duplicate_image, duplicate_image.c.group_id),
 )
+_OF_RUN = bindparam("of")
+_BATCHES_OF_RUN = select(batch.c.id).where(batch.c.run_id == _OF_RUN)
+#: a run of few rows, whose batches go last
+_DELETE_SMALL = (
+    *((table, delete(table).where(table.c.run_id == _OF_RUN)) for table, _ in _OF_ENTRIES),
+    (batch_failure, delete(batch_failure).where(batch_failure.c.run_id == _OF_RUN)),
+    (batch_outcome, delete(batch_outcome).where(batch_outcome.c.batch_id.in_(_BATCHES_OF_RUN))),
+    (batch, delete(batch).where(batch.c.run_id == _OF_RUN)),
+)
+_DELETE_LAST = (
+    *(delete(table).where(table.c.run_id == _OF_RUN) for table in (run_model, run_fault, label_set_run)),
+    delete(drift).where(or_(drift.c.run_id == _OF_RUN, drift.c.reference_id == _OF_RUN)),
+    delete(run).where(run.c.id == _OF_RUN),
+)
 _SHOWN = exists().where(catalog_entry.c.run_id == run.c.id)
 # An entry that the catalog shows, found by its key.
 _ENTRY_SHOWN = exists().where(
@@ -90,16 +104,21 @@ def old_runs(engine: Engine, before: float) -> list[OldRun]:
 
 def delete_run(engine: Engine, old: OldRun, before: float, counts: Counts) -> None:
     """Delete a run in short transactions. Raise RunBusyError if it is in work or shown again meanwhile."""
-    for table, order in _OF_ENTRIES:
-        for deleted in _delete_rows(engine, old.id, before, table, order):
-            counts.entries += deleted if table is entry else 0
-    _delete_batches(engine, old.id, before)
-    with engine.begin() as connection:
-        _require_old(connection, old.id, before, unshown=True)
-        for table in (run_model, run_fault, label_set_run):
-            connection.execute(delete(table).where(table.c.run_id == old.id))
-        connection.execute(delete(drift).where(or_(drift.c.run_id == old.id, drift.c.reference_id == old.id)))
-        connection.execute(delete(run).where(run.c.id == old.id))
+    if old.images <= ROWS:  # one transaction instead of nine: there may be thousands of such runs
+        with engine.begin() as connection:
+            _require_old(connection, old.id, before, unshown=True)
+            for table, statement in _DELETE_SMALL:
+                deleted = connection.execute(statement, {"of": old.id}).rowcount
+                counts.entries += deleted if table is entry else 0
+            _delete_last(connection, old.id)
+    else:
+        for table, order in _OF_ENTRIES:
+            for deleted in _delete_rows(engine, old.id, before, table, order):
+                counts.entries += deleted if table is entry else 0
+        _delete_batches(engine, old.id, before)
+        with engine.begin() as connection:
+            _require_old(connection, old.id, before, unshown=True)
+            _delete_last(connection, old.id)
     counts.runs += 1
 
 
@@ -173,6 +192,12 @@ def _delete_rows(engine: Engine, run_id: int, before: float, table: Table, order
         if end is None:
             return
         start = end
+
+
+def _delete_last(connection: Connection, run_id: int) -> None:
+    """Delete a run whose entries and batches are gone."""
+    for statement in _DELETE_LAST:
+        connection.execute(statement, {"of": run_id})
 
 
 def _delete_batches(engine: Engine, run_id: int, before: float) -> None:
