@@ -4,7 +4,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, and_, bindparam, delete, exists, func, or_, select, update
+from sqlalchemy import (
+    BindParameter,
+    Connection,
+    Engine,
+    Integer,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+    update,
+)
 
 from tagmill.db.any_of import any_of
 from tagmill.db.connection import look_up_by_index, reading
@@ -44,15 +58,10 @@ _OF_ENTRIES = (
     (canary_entry, canary_entry.c.position),
     (duplicate_image, duplicate_image.c.group_id),
 )
-_OF_RUN = bindparam("of")
+_OF_RUN: BindParameter[int] = bindparam("of", type_=Integer)
+#: the rows of a run of few images, but its batches
+_DELETE_SMALL = tuple((table, delete(table).where(table.c.run_id == _OF_RUN)) for table, _ in _OF_ENTRIES)
 _BATCHES_OF_RUN = select(batch.c.id).where(batch.c.run_id == _OF_RUN)
-#: a run of few rows, whose batches go last
-_DELETE_SMALL = (
-    *((table, delete(table).where(table.c.run_id == _OF_RUN)) for table, _ in _OF_ENTRIES),
-    (batch_failure, delete(batch_failure).where(batch_failure.c.run_id == _OF_RUN)),
-    (batch_outcome, delete(batch_outcome).where(batch_outcome.c.batch_id.in_(_BATCHES_OF_RUN))),
-    (batch, delete(batch).where(batch.c.run_id == _OF_RUN)),
-)
 _DELETE_LAST = (
     *(delete(table).where(table.c.run_id == _OF_RUN) for table in (run_model, run_fault, label_set_run)),
     delete(drift).where(or_(drift.c.run_id == _OF_RUN, drift.c.reference_id == _OF_RUN)),
@@ -110,6 +119,7 @@ def delete_run(engine: Engine, old: OldRun, before: float, counts: Counts) -> No
             for table, statement in _DELETE_SMALL:
                 deleted = connection.execute(statement, {"of": old.id}).rowcount
                 counts.entries += deleted if table is entry else 0
+            _delete_some(connection, old.id, connection.execute(_BATCHES_OF_RUN, {"of": old.id}).scalars().all())
             _delete_last(connection, old.id)
     else:
         for table, order in _OF_ENTRIES:
@@ -210,11 +220,16 @@ def _delete_batches(engine: Engine, run_id: int, before: float) -> None:
             found = connection.execute(left.order_by(batch.c.seq).limit(BATCHES)).all()
             if not found:
                 return
-            ids, last = [row.id for row in found], found[-1].seq
-            of_run = and_(batch_failure.c.run_id == run_id, any_of(batch_failure.c.batch_id, "ids"))
-            connection.execute(delete(batch_failure).where(of_run), {"ids": ids})
-            connection.execute(delete(batch_outcome).where(any_of(batch_outcome.c.batch_id, "ids")), {"ids": ids})
-            connection.execute(delete(batch).where(any_of(batch.c.id, "ids")), {"ids": ids})
+            last = found[-1].seq
+            _delete_some(connection, run_id, [row.id for row in found])
+
+
+def _delete_some(connection: Connection, run_id: int, ids: Sequence[int]) -> None:
+    """Delete batches of a run."""
+    of_run = and_(batch_failure.c.run_id == run_id, any_of(batch_failure.c.batch_id, "ids"))
+    connection.execute(delete(batch_failure).where(of_run), {"ids": ids})
+    connection.execute(delete(batch_outcome).where(any_of(batch_outcome.c.batch_id, "ids")), {"ids": ids})
+    connection.execute(delete(batch).where(any_of(batch.c.id, "ids")), {"ids": ids})
 
 
 def _tagged_batches(connection: Connection, run_id: int, last: int) -> Sequence[Any]:

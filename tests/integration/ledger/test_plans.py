@@ -153,9 +153,11 @@ def run_all(catalog: Catalog) -> dict[str, list[Explained]]:
     return found
 
 
+@pytest.mark.parametrize("rows", [FEW, FEW // 3], ids=["at once", "in parts"])
 def test_an_old_run_is_deleted_without_reading_the_catalog(
-    server: PostgresServer, filled: tuple[str, Model, FilledRun, FilledRun]
+    server: PostgresServer, filled: tuple[str, Model, FilledRun, FilledRun], rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("tagmill.ledger.pruning.old_runs.ROWS", rows)
     url, model, tagged, small = filled
     engine = connect(copy_database(server, url))
     with engine.begin() as connection:
