@@ -11,14 +11,13 @@ indexes and rows that PostgreSQL has not vacuumed yet.
 
 import argparse
 import json
-import os
 import platform
 import sqlite3
 import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -87,6 +86,30 @@ class Ran:
     megabytes: float
 
 
+def run_command(env: Mapping[str, str], *arguments: object) -> Ran:
+    """Run a `tagmill` command. Raise RuntimeError if it fails."""
+    started, peak = time.perf_counter(), 0.0
+    with tempfile.TemporaryFile() as errors:
+        command = [TAGMILL, *map(str, arguments)]
+        process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=errors)
+        while process.poll() is None:
+            peak = max(peak, peak_megabytes(process.pid))
+            time.sleep(0.02)
+        if process.returncode:
+            errors.seek(0)
+            raise RuntimeError(f"{command} ended with {process.returncode}:\n{errors.read().decode()[-2000:]}")
+    return Ran(time.perf_counter() - started, peak)
+
+
+def peak_megabytes(pid: int | str) -> float:
+    """Return the peak resident size of a process until now; what wait4 returns is at least that of its parent."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:  # it has ended
+        return 0.0
+    return next((int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM")), 0.0)
+
+
 class Site:
     """A new database and Redis with one registered model."""
 
@@ -105,16 +128,7 @@ class Site:
 
     def run(self, *arguments: object) -> Ran:
         """Run a `tagmill` command. Raise RuntimeError if it fails."""
-        started = time.perf_counter()
-        with tempfile.TemporaryFile() as errors:
-            command = [TAGMILL, *map(str, arguments)]
-            process = subprocess.Popen(command, env=self._env, stdout=subprocess.DEVNULL, stderr=errors)
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-            if process.returncode:
-                errors.seek(0)
-                raise RuntimeError(f"{command} ended with {process.returncode}:\n{errors.read().decode()[-2000:]}")
-        return Ran(time.perf_counter() - started, usage.ru_maxrss / 1024)
+        return run_command(self._env, *arguments)
 
     def redis_memory(self) -> int:
         """Return the memory that Redis uses, in bytes."""
