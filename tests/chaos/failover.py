@@ -29,7 +29,7 @@ from tagmill.db.schema import BatchStatus
 #: seconds until what watches the primary promotes the standby, and until PgBouncer is started again
 WATCHED_SECONDS = 2.0
 #: settings of PgBouncer beyond those of the tests
-POOLER = {"server_login_retry": 1, "default_pool_size": 15, "max_client_conn": 500}
+POOLER = {"server_login_retry": 1, "query_wait_timeout": 15, "default_pool_size": 15, "max_client_conn": 500}
 
 
 class Services:

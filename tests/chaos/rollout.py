@@ -259,7 +259,7 @@ def _show(operator: Rollout, trials: list[Trial], versions: Counter[int], second
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="chaos.rollout", description=__doc__)
-    parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--images", type=int, default=10_000, help="5000 and more: a gate needs 100 that both tagged")
     parser.add_argument("--workers", type=int, default=3)
     parser.add_argument("--delay", type=float, default=0.15, help="additional seconds per image, for a longer run")
     parser.add_argument("--seed", type=int, default=1, help="seed of the pictures")
