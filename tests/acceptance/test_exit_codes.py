@@ -161,7 +161,7 @@ def test_predict_distinguishes_two_bundles_with_one_name(shop: Path, env: dict[s
 
 @pytest.mark.parametrize("seconds", [0.15, 0.3, 0.6])
 def test_ctrl_c_during_startup_is_one_line(seconds: float, env: dict[str, str]) -> None:
-    for later in range(10):
+    for later in range(60):
         process = subprocess.Popen([TAGMILL, "run", "watch", "1"], env=env, stderr=subprocess.PIPE, text=True)
         time.sleep(seconds + later / 5)
         process.send_signal(signal.SIGINT)
@@ -172,10 +172,12 @@ def test_ctrl_c_during_startup_is_one_line(seconds: float, env: dict[str, str]) 
         assert (process.returncode, len(output.strip().splitlines())) == (130, 1), output
 
 
-def interrupt(command: list[str], env: dict[str, str], ready: Callable[[], object], times: int = 1) -> tuple[int, str]:
-    """Press Ctrl-C `times` times once `ready` holds; return the exit code and standard error."""
+def interrupt(
+    command: list[str], env: dict[str, str], ready: Callable[[int], object], times: int = 1
+) -> tuple[int, str]:
+    """Press Ctrl-C `times` times once `ready`, given the process, holds; return the exit code and standard error."""
     process = subprocess.Popen([TAGMILL, *command], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    wait_until(lambda: ready() or process.poll() is not None, 60, "the command to start its work")
+    wait_until(lambda: ready(process.pid) or process.poll() is not None, 120, "the command to start its work")
     for _ in range(times):
         process.send_signal(signal.SIGINT)
         time.sleep(0.05)
@@ -187,7 +189,7 @@ def test_ctrl_c_twice_ends_as_ctrl_c_does(tmp_path: Path) -> None:
     env = environment(database_url=f"sqlite:///{tmp_path / 'tags.db'}")
     write_folder(tmp_path / "shop", 3000)
     command = ["tag", str(tmp_path / "shop"), "--bundle", str(write_classifier(tmp_path / "c.onnx"))]
-    code, output = interrupt(command, env, (tmp_path / "tags.db-wal").exists, times=3)
+    code, output = interrupt(command, env, lambda _: (tmp_path / "tags.db-wal").exists(), times=3)
     assert (code, output.splitlines()[-1]) == (130, "interrupted; it is safe to run the command again")
     assert "Traceback" not in output
 
@@ -226,21 +228,34 @@ def queued(env: dict[str, str], shop: Path, redis_server: RedisServer | External
     return env
 
 
-def test_ctrl_c_while_waiting_names_the_run(shop: Path, queued: dict[str, str]) -> None:
-    before = len(tagmill_json("run", "list", env=queued))
-    number = before + 1
+def sleeps(process: int) -> bool:
+    """Return whether the main thread of a process sleeps all the time: it has started, and waits."""
+    with suppress(OSError):  # it has ended
+        for _ in range(5):
+            if Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "S":
+                return False
+            time.sleep(0.08)
+        return True
+    return False
 
-    def published() -> bool:
-        runs = tagmill_json("run", "list", env=queued)
-        return len(runs) == number and (time.sleep(1) or True)
+
+def test_ctrl_c_while_waiting_names_the_run(shop: Path, queued: dict[str, str]) -> None:
+    number = len(tagmill_json("run", "list", env=queued)) + 1
+
+    def watches(process: int) -> bool:
+        """Return whether the process sleeps between two looks at a run that is queued."""
+        with closing(sqlite3.connect(shop / "tags.db")) as database:
+            found = database.execute("SELECT count(*) FROM batch WHERE run_id = ? AND published_at > 0", [number])
+            published = found.fetchone()[0]
+        return bool(published) and sleeps(process)
 
     submit = ["submit", str(shop / ODD), "--model", "colors", "--wait"]
-    code, output = interrupt(submit, queued, published)
+    code, output = interrupt(submit, queued, watches)
     assert code == 130
     assert output.splitlines()[-1] == (
         f"interrupted; run {number} goes on, do not submit it again; follow it with: tagmill run watch {number}"
     )
-    code, output = interrupt(["run", "watch", str(number)], queued, lambda: time.sleep(3) or True)
+    code, output = interrupt(["run", "watch", str(number)], queued, sleeps)
     assert (code, f"tagmill run watch {number}" in output) == (130, True)
 
 

@@ -9,6 +9,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 Reply = Callable[[BaseHTTPRequestHandler], None]
 
 
+class _Server(ThreadingHTTPServer):
+    #: connections that wait to be accepted: with the usual five, clients of a busy machine wait seconds for another try
+    request_queue_size = 128
+
+
 class Site:
     """A web server on 127.0.0.1 with the replies of a test. It records the requests."""
 
@@ -35,7 +40,7 @@ class Site:
 
             def log_message(self, *_: object) -> None: ...
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = _Server(("127.0.0.1", 0), Handler)
         if context:
             self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
         # No tracebacks for clients that hang up, as they do in many tests.

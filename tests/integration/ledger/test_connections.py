@@ -17,12 +17,12 @@ from tagmill.broker.app import make_app
 from tagmill.bundles.metadata import BundleSpec
 from tagmill.db.connection import WORKER, connect, is_outage, reading, terminate_silent
 from tagmill.db.migrate import upgrade
-from tagmill.db.schema import image_content, reaper
+from tagmill.db.schema import batch, image_content, reaper
 from tagmill.errors import ConfigurationError
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.ledger.batches import leases
 from tagmill.ledger.batches.leases import Lease
-from tagmill.ledger.batches.reaper import acquire_reaper_lock, requeue_expired
+from tagmill.ledger.batches.reaper import acquire_reaper_lock
 from tagmill.ledger.runs.create import create_run
 from tagmill.records import Entry
 from tagmill.registry.models import register
@@ -78,11 +78,16 @@ def test_leases_are_renewed_while_every_connection_of_the_pool_is_in_use(engine:
         for _ in range(own.pool.size() + own.pool._max_overflow):
             held.enter_context(reading(own)).execute(text("SELECT 1"))
         assert leases.claim(engine, run, 1, "tagmill", Lease("worker:1", 1.0, max_attempts=3))
+        claimed = lease_until(engine)
         with heartbeat.holding("worker:1"):
-            time.sleep(2)
-            assert requeue_expired(engine, "tagmill") == 0
+            wait_until(lambda: lease_until(engine) > claimed + 1.0, 60, "the lease to be renewed for its whole length")
     heartbeat.stop()
     own.dispose()
+
+
+def lease_until(engine: Engine) -> float:
+    with engine.connect() as connection:
+        return float(connection.execute(select(batch.c.lease_until)).scalar_one())
 
 
 def test_a_frozen_worker_that_holds_a_lock_does_not_block_the_others(postgres_url: str) -> None:

@@ -4,8 +4,9 @@ import threading
 import time
 
 import pytest
-from sqlalchemy import Engine, select, text
+from sqlalchemy import Engine, select, text, update
 from support.ledger import QUEUE, batches, new_run, published_run, take
+from support.processes import wait_until
 
 from tagmill.db.schema import batch
 from tagmill.ledger.batches import leases
@@ -77,11 +78,12 @@ def test_a_released_batch_is_free_only_after_its_delay(engine: Engine, model: Mo
     (batch_id,) = batches(engine, published_run(engine, model))
     claimed = take(engine, batch_id)
     assert claimed is not None
-    leases.release(engine, claimed, "BundleError: gone", delay_seconds=0.3)
+    leases.release(engine, claimed, "BundleError: gone", delay_seconds=60.0)
     assert take(engine, batch_id) is None
     assert reclaim_due(engine, QUEUE, Priority.NORMAL) == []
     assert reclaim_lost(engine, QUEUE, Priority.NORMAL, grace_seconds=0) == []
-    time.sleep(0.4)
+    with engine.begin() as connection:
+        connection.execute(update(batch).values(not_before=batch.c.not_before - 60.0))
     assert [found for _, found in reclaim_due(engine, QUEUE, Priority.NORMAL)] == [batch_id]
     assert reclaim_due(engine, QUEUE, Priority.NORMAL) == []
     assert take(engine, batch_id) is not None
@@ -95,7 +97,6 @@ def test_neither_a_claim_nor_a_reaper_waits_for_a_batch_that_another_transaction
     locked, free = batches(engine, run_id)
     with engine.connect() as other:
         other.execute(select(batch).where(batch.c.id == locked).with_for_update())
-        began = time.monotonic()
         assert take(engine, locked) is None
         assert take(engine, free, lease=-1.0) is not None
         assert requeue_expired(engine, QUEUE) == 1
@@ -103,7 +104,7 @@ def test_neither_a_claim_nor_a_reaper_waits_for_a_batch_that_another_transaction
         assert [number for _, number in reclaim_due(engine, QUEUE, Priority.NORMAL)] == [free]
         assert mark_dead(engine, QUEUE, max_attempts=-1) == 1
         leases.renew(engine, ["me"], 30.0)
-        assert time.monotonic() - began < 5
+        assert other.execute(text("SELECT 1")).scalar_one() == 1  # the lock was held all the time
     claimed = take(engine, locked)
     assert claimed is not None
     assert claimed.attempts == 1
@@ -115,18 +116,20 @@ def test_a_claim_does_not_wait_for_a_reaper_that_marks_its_batch(engine: Engine,
     with engine.begin() as connection:  # keeps the UPDATE of a reaper open, and the lock with it
         connection.execute(
             text(
-                "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS "
-                "$$ BEGIN PERFORM pg_sleep(3); RETURN NULL; END $$"
+                "CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS "
+                "$$ BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NULL; END $$"
             )
         )
         connection.execute(
-            text("CREATE TRIGGER slow AFTER UPDATE OF published_at ON batch FOR EACH STATEMENT EXECUTE FUNCTION slow()")
+            text("CREATE TRIGGER hold AFTER UPDATE OF published_at ON batch FOR EACH STATEMENT EXECUTE FUNCTION hold()")
         )
     reaper = threading.Thread(target=lambda: reclaim_lost(engine, QUEUE, Priority.NORMAL, grace_seconds=-60))
-    reaper.start()
-    time.sleep(0.5)
-    began = time.monotonic()
-    assert take(engine, batch_id) is None
-    assert time.monotonic() - began < 2
+    with engine.begin() as connection:
+        connection.execute(text("SELECT pg_advisory_xact_lock(1)"))
+        reaper.start()
+        waiting = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+        wait_until(lambda: connection.execute(waiting).scalar_one(), 60, "the reaper to mark the batch")
+        assert take(engine, batch_id) is None
+        assert connection.execute(waiting).scalar_one() == 1
     reaper.join()
     assert take(engine, batch_id) is not None

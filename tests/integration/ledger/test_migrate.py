@@ -18,7 +18,7 @@ import pytest
 from sqlalchemy import Connection, Engine, event, inspect, text
 from sqlalchemy.exc import DBAPIError
 from support.ledger import batches, new_model, new_run, published_run, result_for, take
-from support.processes import TAGMILL, environment, tagmill
+from support.processes import TAGMILL, environment, tagmill, wait_until
 from support.services import create_database, drop_database
 from support.version_0004 import Version0004, fill, migrate, state
 
@@ -342,7 +342,15 @@ def test_workers_of_the_old_version_lose_nothing_while_the_upgrade_copies(
         writer.start()
     chunks: list[Progress] = []
 
+    def runs() -> int:
+        with old_engine.connect() as connection:
+            return int(connection.execute(text("SELECT count(*) FROM run")).scalar_one())
+
+    before = runs()
+
     def report(progress: Progress) -> None:
+        if not chunks:
+            wait_until(lambda: runs() > before, 60, "the writers to write meanwhile")
         chunks.append(progress)
         time.sleep(0.02)
 

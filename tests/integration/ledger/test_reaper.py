@@ -6,7 +6,7 @@ import time
 from sqlalchemy import Engine, insert, select, text, update
 from support.ledger import QUEUE, batches, new_run, published_run, take
 
-from tagmill.db.schema import batch, run
+from tagmill.db.schema import batch, reaper, run
 from tagmill.ledger.batches.positions import stored_positions
 from tagmill.ledger.batches.reaper import (
     REAP_LIMIT,
@@ -34,7 +34,7 @@ def test_one_worker_at_a_time_gets_the_reaper_lock(engine: Engine) -> None:
 
     def ask() -> None:
         start.wait()
-        turns.append(acquire_reaper_lock(engine, QUEUE, 0.5))
+        turns.append(acquire_reaper_lock(engine, QUEUE, 60.0))
 
     threads = [threading.Thread(target=ask) for _ in range(6)]
     for thread in threads:
@@ -42,9 +42,10 @@ def test_one_worker_at_a_time_gets_the_reaper_lock(engine: Engine) -> None:
     for thread in threads:
         thread.join()
     assert sorted(turns) == [False] * 5 + [True]
-    assert acquire_reaper_lock(engine, "other", 0.5)
-    time.sleep(0.6)
-    assert acquire_reaper_lock(engine, QUEUE, 0.5)
+    assert acquire_reaper_lock(engine, "other", 60.0)
+    with engine.begin() as connection:
+        connection.execute(update(reaper).values(next_look=reaper.c.next_look - 60.0))
+    assert acquire_reaper_lock(engine, QUEUE, 60.0)
 
 
 def test_the_batches_of_a_dead_process_are_free_at_once(engine: Engine, model: Model) -> None:

@@ -77,10 +77,10 @@ def shop(engine: Engine, tmp_path: Path) -> Shop:
 def test_a_worker_says_that_it_has_what_another_lacks_and_releases_what_was_held(shop: Shop) -> None:
     assert shop.report(shop.missing) is Standing.OUT
     shop.health.look()
-    assert shop.report(shop.missing, age=14) is Standing.OUT
+    assert shop.report(shop.missing, age=8) is Standing.OUT
     shop.health.look()
-    assert shop.report(shop.missing, age=14) is Standing.OUT
-    assert shop.report(shop.missing, age=14) is Standing.HELD
+    assert shop.report(shop.missing, age=8) is Standing.OUT
+    assert shop.report(shop.missing, age=8) is Standing.HELD
     shop.health.look()
     assert shop.rows("SELECT * FROM run_fault") == []
     assert shop.ended == 0

@@ -77,6 +77,11 @@ def set_published_long_ago(engine: Engine) -> None:
         connection.execute(update(batch).values(published_at=epoch_now() - 3600))
 
 
+def let_time_pass(engine: Engine, seconds: float) -> None:
+    with engine.begin() as connection:
+        connection.execute(update(batch).values(published_at=batch.c.published_at - seconds))
+
+
 def test_a_first_run_is_published_once(app: Celery, engine: Engine, model: Model) -> None:
     run = new_run(engine, model, 3)
     assert publish_run(app, engine, run) == 3
@@ -166,7 +171,7 @@ def test_an_invalid_broker_marker_counts_as_none(app: Celery, engine: Engine, mo
 def test_a_message_lost_before_its_claim_is_republished_while_others_wait(
     app: Celery, engine: Engine, model: Model, redis: RedisServer
 ) -> None:
-    settings = Settings(broker_url=redis.url, queued_grace_seconds=2, reap_seconds=0.01)
+    settings = Settings(broker_url=redis.url, queued_grace_seconds=60, reap_seconds=0.01)
     run = published_run(app, engine, model, 3)
     claim_and_die(engine, run, 2)
     assert reap(app, engine, settings, Services()) == 1
@@ -174,9 +179,9 @@ def test_a_message_lost_before_its_claim_is_republished_while_others_wait(
         assert connection.channel().client.rpop(f"{QUEUE}:{Priority.NORMAL.retry_step}")
     time.sleep(0.01)
     assert reap(app, engine, settings, Services()) == 0
-    time.sleep(0.7)
+    let_time_pass(engine, 19)
     assert reap(app, engine, settings, Services()) == 1
-    time.sleep(0.7)
+    let_time_pass(engine, 19)
     assert reap(app, engine, settings, Services()) == 0  # it waits in the queue
 
 
