@@ -27,8 +27,11 @@ from tagmill.stores.object_store import open_bucket
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# A busy machine is no finding: examples are judged by what they do, not by how long they take.
-hypothesis.settings.register_profile("tagmill", deadline=None)
+# A busy machine is no finding: examples are judged by what they do, not by how long they take. They are the same each
+# time, so that a change is not blamed for what it did not do; `--hypothesis-profile=default` looks for others.
+hypothesis.settings.register_profile(
+    "tagmill", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("tagmill")
 
 #: fixtures that upgrade their database: it is a copy of one that was upgraded, because that is quicker

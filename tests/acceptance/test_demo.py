@@ -69,9 +69,9 @@ def test_another_seed_in_the_same_folder_is_refused_in_one_line(demo: tuple[Path
 def test_after_ctrl_c_the_same_command_continues(moment: str, tmp_path: Path) -> None:
     command = [TAGMILL, "demo", "--images", "150", "--out", str(tmp_path / "demo"), "--json"]
     process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    wait_until(lambda: (tmp_path / "demo" / moment).exists() or process.poll() is not None, 60, moment)
+    wait_until(lambda: (tmp_path / "demo" / moment).exists() or process.poll() is not None, 240, moment)
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=240)
     assert process.returncode == 130
     assert "Traceback" not in stderr
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=240, check=True)

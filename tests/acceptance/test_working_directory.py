@@ -1,8 +1,8 @@
 """No command and no process of it runs code of the working directory, whatever the files there are called."""
 
+import socket
 import subprocess
 import sys
-import urllib.error
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from support.installation import new_site
 from support.processes import TAGMILL, Worker, environment, tagmill, wait_until
 from support.services import ExternalRedis, RedisServer, free_port, http
 
+NODE = f"worker@{socket.gethostname()}"
 #: files that programs look for by name, besides the modules that they import
 CONFIGURATION = {"celeryconfig", "flowerconfig", "sitecustomize", "usercustomize", "conftest", "setup"}
 
@@ -54,7 +55,7 @@ def test_a_worker_and_its_quarantine_run_nothing_of_it(
     with Worker(env, site.folder / "worker.log", cwd=hostile) as worker:
         tagmill(*submit, env=site.env, cwd=hostile, expect=3)
         assert "poison_found" in worker.log
-        tagmill("celery", "inspect", "ping", env=site.env, cwd=hostile)
+        tagmill("celery", "inspect", "ping", "--timeout", 60, "--destination", NODE, env=site.env, cwd=hostile)
     assert ran(hostile) == ""
 
 
@@ -65,7 +66,7 @@ def test_flower_runs_nothing_of_it(redis_server: RedisServer | ExternalRedis, ho
     def answers() -> bool:
         try:
             return http(f"http://127.0.0.1:{port}/healthcheck")[0] == 200
-        except urllib.error.URLError:
+        except OSError:
             return False
 
     with Worker(env, tmp_path / "flower.log", command, cwd=hostile) as flower:

@@ -3,7 +3,6 @@
 import json
 import re
 import socket
-import urllib.error
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,7 +52,7 @@ class Flower:
         """Return whether Flower takes requests."""
         try:
             return self.get("/healthcheck")[0] == 200
-        except urllib.error.URLError:
+        except OSError:
             return False
 
 
@@ -140,7 +139,7 @@ def test_the_redis_users_of_the_operations_guide_do_their_work_and_outlive_a_res
         site.submit(*submit, "--wait")
         wait_until(lambda: states(flower).count("SUCCESS") >= 12, 60, "Flower to see the tasks succeed")
         assert worker_seen_by(flower)["registered"] == [TAG_BATCH]
-        tagmill("celery", "inspect", "ping", env=site.env)
+        tagmill("celery", "inspect", "ping", "--timeout", 60, "--destination", NODE, env=site.env)
         assert "messages_recovered" in (watched / "worker.log").read_text()
     with redis.Redis.from_url(server.url) as administrator:
         refused = {(entry["reason"], entry["object"]) for entry in administrator.acl_log()}
@@ -179,8 +178,14 @@ def server_with_users(start: Callable[..., RedisServer]) -> tuple[RedisServer, C
 
 
 def worker_seen_by(flower: Flower) -> dict[str, Any]:
-    wait_until(lambda: NODE in flower.json("/api/workers?refresh=1"), 60, "Flower to see the worker")
-    seen: dict[str, Any] = flower.json("/api/workers?refresh=1")[NODE]
+    """Return what Flower says of the worker, once it has answered all of Flower's questions in time."""
+    seen: dict[str, Any] = {}
+
+    def answered() -> bool:
+        seen.update(flower.json("/api/workers?refresh=1").get(NODE, {}))
+        return {"registered", "stats", "active_queues"} <= seen.keys()
+
+    wait_until(answered, 60, "Flower to see the worker")
     return seen
 
 

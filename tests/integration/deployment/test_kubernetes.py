@@ -355,4 +355,4 @@ def test_the_pod_of_a_worker_waits_until_the_tables_are_there(
         assert process.stderr is not None
         assert "tagmill db upgrade" in process.stderr.readline()
         upgrade(connect(sqlite_url))
-        assert process.wait(30) == 0
+        assert process.wait(120) == 0

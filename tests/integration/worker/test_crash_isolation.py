@@ -77,7 +77,7 @@ def test_by_default_a_lease_and_a_reaper_pass_take_less_than_fifteen_seconds() -
 def test_a_stuck_image_times_out_and_its_worker_is_restarted(site: Site) -> None:
     write_folder(site.folder / "shop", 30)
     append_mark(site.folder / "shop" / "00007.png", faults.STICKS)
-    with Worker(faulty(site, stall_seconds=2), site.folder / "worker.log") as worker:
+    with Worker(faulty(site, stall_seconds=4), site.folder / "worker.log") as worker:
         done = site.submit(site.folder / "shop", "--model", "colors", "--batch-size", 4, "--wait", expect=3)
         assert (done["tagged"], done["failures"]) == (29, {"timed_out": 1})
         wait_until(lambda: worker.log.count(" ready.") == 2, 60, "the worker to be restarted")
@@ -88,7 +88,7 @@ def test_a_stuck_image_times_out_and_its_worker_is_restarted(site: Site) -> None
 def test_a_suspended_command_continues_and_fails_no_image(sqlite_url: str, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(SLOW)
     write_folder(tmp_path / "shop", 24)
-    env = environment(database_url=sqlite_url, device="cpu", stall_seconds=2) | {"PYTHONPATH": str(tmp_path)}
+    env = environment(database_url=sqlite_url, device="cpu", stall_seconds=4) | {"PYTHONPATH": str(tmp_path)}
     tagmill("db", "upgrade", env=env)
     bundle = write_classifier(tmp_path / "c.onnx")
     command = [TAGMILL, "tag", tmp_path / "shop", "--bundle", bundle, "--batch-size", "4", "--json"]
@@ -96,9 +96,9 @@ def test_a_suspended_command_continues_and_fails_no_image(sqlite_url: str, tmp_p
     done = "SELECT count(*) FROM batch WHERE status = 'done'"
     wait_until(lambda: Site(env, tmp_path).count(done), 60, "the first batch")
     process.send_signal(signal.SIGSTOP)
-    time.sleep(3)  # longer than an image may take, and shorter than the leases
+    time.sleep(5)  # longer than an image may take, and shorter than the leases
     process.send_signal(signal.SIGCONT)
-    output, log = process.communicate(timeout=120)
+    output, log = process.communicate(timeout=240)
     assert process.returncode == 0, output + log
     assert json.loads(output)["tagged"] == 24
 
@@ -107,7 +107,7 @@ def test_an_inference_that_does_not_end_is_cancelled_and_the_worker_survives(sit
     tagmill("model", "add", write_endless_classifier(site.folder / "endless.onnx"), env=site.env)
     write_folder(site.folder / "shop", 20)
     Image.new("RGB", (20, 20), (BAD_RED, 0, 0)).save(site.folder / "shop" / "endless.png")
-    with Worker(site.env | {"TAGMILL_STALL_SECONDS": "1"}, site.folder / "worker.log") as worker:
+    with Worker(site.env | {"TAGMILL_STALL_SECONDS": "2"}, site.folder / "worker.log") as worker:
         done = site.submit(site.folder / "shop", "--model", "endless", "--batch-size", 7, "--wait", expect=3)
         assert worker.log.count(" ready.") == 1
         assert "calls_cancelled" in worker.log

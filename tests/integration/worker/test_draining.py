@@ -31,7 +31,7 @@ def test_drained_workers_finish_their_batches_end_with_0_and_work_when_they_are_
         tagmill("worker", "drain", env=site.env, expect=2)
         assert "asked to drain: one@" in tagmill("worker", "drain", "one", env=site.env).stdout
         assert "drained: two@" in tagmill("worker", "drain", listed(site)["two"].name, "--wait", env=site.env).stdout
-        assert one.process.wait(10) == two.process.wait(5) == 0
+        assert one.process.wait(60) == two.process.wait(60) == 0
     assert "worker_draining" in one.log
     assert site.count("SELECT count(*) FROM batch WHERE status = 'running'") == 0
     assert site.count("SELECT max(attempts) FROM batch") == 1

@@ -79,7 +79,7 @@ def test_two_workers_keep_the_limits_of_a_host_together_also_when_one_is_killed(
     assert site.count("SELECT sum(tagged) FROM batch") == len(urls)
     assert slow.most == AT_ONCE
     assert fast.most <= AT_ONCE
-    assert fast.most_in(1.0) <= 1.1 * RATE + 1
+    assert fast.most_in(1.0) <= 1.1 * RATE + 1 + AT_ONCE  # of which some were on their way for a while
 
 
 @pytest.mark.parametrize("of_the_run", [False, True])

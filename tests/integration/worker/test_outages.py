@@ -93,7 +93,7 @@ def test_a_connection_closes_although_redis_went_down_while_it_waited_for_a_mess
     for _ in range(3):
         connection.Producer(channel).publish({}, routing_key="one")
     while len(messages) < 3:  # none of them is acknowledged
-        connection.drain_events(timeout=10)
+        connection.drain_events(timeout=60)
     with suppress(TimeoutError):
         while True:  # read everything else that Redis sends, before the wait for a message
             connection.drain_events(timeout=0.5)

@@ -67,7 +67,7 @@ def taken(app: Celery, most: int) -> list[int]:
         consumer.qos(prefetch_count=1)
         with consumer:
             while len(found) < most:
-                connection.drain_events(timeout=5)
+                connection.drain_events(timeout=60)
     return found
 
 

@@ -39,8 +39,8 @@ def test_a_stopped_worker_finishes_what_is_local_and_gives_back_what_waits_for_a
         worker.process.terminate()
         time.sleep(0.5)
         worker.process.send_signal(signal.SIGTERM)
-        assert worker.process.wait(30) == 0
-        assert time.monotonic() - began < 15
+        assert worker.process.wait(60) == 0
+        assert time.monotonic() - began < 45  # not the minute of its lease, nor the two of the host
         assert "batches_freed" not in worker.log  # nothing was left for the supervisor to free
         assert "Traceback" not in worker.log
         assert worker.log.count('"action": "batch_given_back"') == 1

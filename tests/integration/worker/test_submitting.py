@@ -144,7 +144,7 @@ def test_an_interrupted_submit_leaves_nothing_or_a_run_to_resume(
 
     def ended(process: "subprocess.Popen[str]") -> str:
         process.send_signal(how)
-        assert process.wait(30) == 130
+        assert process.wait(120) == 130
         assert process.stderr is not None
         *_, line = process.stderr.read().splitlines()
         process.communicate()

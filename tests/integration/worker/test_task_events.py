@@ -3,7 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import create_engine, text
@@ -21,21 +21,15 @@ MODELS = ("--model", "colors", "--model", "color-masks")
 def task_events(broker_url: str) -> Iterator[list[dict[str, Any]]]:
     """Collect the events of tasks in the block."""
     seen: list[dict[str, Any]] = []
-    done = threading.Event()
     app = make_app(Settings(broker_url=broker_url))
-
-    def collect() -> None:
-        with app.connection_for_read() as connection:
-            receiver = app.events.Receiver(connection, handlers={"*": seen.append})
-            while not done.is_set():
-                with suppress(TimeoutError):
-                    receiver.capture(limit=None, timeout=0.5, wakeup=False)
-
-    thread = threading.Thread(target=collect)
-    thread.start()
-    yield seen
-    done.set()
-    thread.join()
+    with app.connection_for_read() as connection:
+        receiver = app.events.Receiver(connection, handlers={"*": seen.append})
+        # Without a timeout: it would end the subscription for a moment, in which an event is lost.
+        thread = threading.Thread(target=lambda: receiver.capture(wakeup=False))
+        thread.start()
+        yield seen
+        receiver.should_stop = True
+        thread.join()
 
 
 def of_type(events: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
@@ -56,6 +50,7 @@ def test_a_tagged_batch_is_a_result_and_a_failed_attempt_is_a_failed_task(site: 
         task_events(settings.broker_url) as events,
     ):
         worker.wait_ready()
+        wait_until(lambda: events, 60, "the events to come")  # the worker sends a heartbeat every two seconds
         tagged = site.submit(site.folder / "shop", *MODELS, "--wait", expect=3)["run"]
         wait_until(lambda: of_type(events, "task-succeeded"), 60, "the task to succeed")
         (batch,) = site.values(f"SELECT id FROM batch WHERE run_id = {tagged}")

@@ -28,12 +28,12 @@ def test_claims_that_wait_for_a_lock_are_logged_and_shown(
     with psycopg.connect(libpq_url(postgres_url)) as other:
         other.execute("LOCK TABLE batch IN EXCLUSIVE MODE")  # batches can be read, but not claimed
         with Worker(site.env, site.folder / "worker.log") as worker:
-            wait_until(lambda: "claim_waits" in actions(worker), 60, "the worker to log that its claims wait")
+            wait_until(lambda: actions(worker).count("claim_waits") == 2, 60, "the worker to log that its claims wait")
             assert WAITING in tagmill("run", "status", run, env=site.env).stdout
             assert tagmill_json("run", "status", run, env=site.env)["workers_waiting"] >= 2
             other.rollback()
             site.wait_done(run)
-            wait_until(lambda: "claim_answered" in actions(worker), 60, "the worker to log that it was answered")
+            wait_until(lambda: actions(worker).count("claim_answered") == 2, 60, "the worker to log the answers")
             assert worker.stop() == 0
     assert actions(worker).count("claim_waits") == actions(worker).count("claim_answered") == 2
     assert tagmill_json("run", "status", run, env=site.env)["workers_waiting"] == 0
