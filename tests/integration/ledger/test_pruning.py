@@ -214,6 +214,7 @@ def test_no_outcome_loses_its_results_while_workers_and_prunes_race(engine: Engi
     models = [classifier(engine, "one"), classifier(engine, "two")]
     began, ended = time.monotonic(), threading.Event()
     refused = 0
+    done: list[int] = []
 
     def work_on(seed: int) -> None:
         nonlocal refused
@@ -235,12 +236,14 @@ def test_no_outcome_loses_its_results_while_workers_and_prunes_race(engine: Engi
                 except ResultsPrunedError as error:
                     refused += 1
                     leases.release(engine, claim, str(error), 0)
-            age(engine, found)
+            done.append(found)
 
     pruned = 0
     with ThreadPoolExecutor(3) as pool:
         workers = [pool.submit(work_on, seed) for seed in range(2)]
         while time.monotonic() < began + (60 if not pruned else 3):
+            # Between two prunes: one that is under way finds what was completed meanwhile by the time of its end.
+            age(engine, *[done.pop() for _ in range(len(done))])
             pruned += prune(engine, 90 * DAY, quiet).images
         ended.set()
         for worker in workers:
