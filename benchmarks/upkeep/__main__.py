@@ -24,7 +24,7 @@ import sqlalchemy
 from sqlalchemy import Engine, text
 from support.services import PostgresServer, create_database
 
-from benchmarks.scale import Ran
+from benchmarks.producer.scale import Ran
 from benchmarks.support.machine import machine, tell
 from benchmarks.upkeep.commands import Scrapes, reading_commands, scrapes
 from benchmarks.upkeep.fill import SMALL_RUNS, copy, fill

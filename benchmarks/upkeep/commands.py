@@ -8,7 +8,7 @@ from pathlib import Path
 from sqlalchemy import Engine, text
 from support.processes import environment
 
-from benchmarks.scale import Ran, run_command
+from benchmarks.producer.scale import Ran, run_command
 from benchmarks.upkeep.fill import Filled
 from tagmill.exporter.readings import read_ledger
 

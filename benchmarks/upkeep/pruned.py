@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, event
 
-from benchmarks.scale import peak_megabytes
+from benchmarks.producer.scale import peak_megabytes
 from tagmill.db.connection import connect
 from tagmill.ledger.pruning.prune import prune
 

@@ -9,7 +9,7 @@ from collections import defaultdict
 from sqlalchemy import select
 from support.filled import QUEUE
 
-from benchmarks.sql import result_of
+from benchmarks.database.sql import result_of
 from benchmarks.upkeep.fill import Filled
 from tagmill.db.connection import connect
 from tagmill.db.schema import batch

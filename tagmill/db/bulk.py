@@ -5,7 +5,7 @@ Values are those of Python; the types of `tagmill.db.types` say what the driver 
 PostgreSQL: binary COPY. It supports no ON CONFLICT, no RETURNING and no UPDATE, so rows that may exist already and rows
 that change are passed as arrays to `unnest`. For the labels and masks of 64 images COPY took 4.8 and 4.4 ms, `unnest`
 8.8 and 7.5, psycopg's executemany 32 and 16. SQLite: the driver's executemany with tuples, without SQLAlchemy's work
-per row. `python -m benchmarks.sql` compares a whole batch with plain COPY and executemany.
+per row. `python -m benchmarks.database.sql` compares a whole batch with plain COPY and executemany.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

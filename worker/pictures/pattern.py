@@ -14,7 +14,7 @@ ATTRIBUTE, PLAIN, PATTERNED = "pattern", "Plain", "Patterned"
 #: least gradient of a step, in units of CIELAB per pixel at 256 pixels
 _STEP = 4.0
 #: share of inner pixels with a step at which a product is as likely plain as patterned, and how much more of them makes
-#: patterned e times as likely (`python -m benchmarks.attributes`)
+#: patterned e times as likely (`python -m benchmarks.images.attributes`)
 _EVEN, _SLOPE = 0.2, 0.05
 #: least number of inner pixels that say something
 _LEAST = 200

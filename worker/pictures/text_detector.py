@@ -31,7 +31,7 @@ DETECTOR = hashlib.sha256(b"rapidocr").hexdigest()
 
 _INSTALL = "text is found with rapidocr, which is not installed; run: pip install 'tagmill[picture-text]'"
 #: least probability of a pixel of text, and least mean of a piece of it; chosen on other photos than those that
-#: `python -m benchmarks.picture_text` measured
+#: `python -m benchmarks.images.picture_text` measured
 _PIXEL, _MEAN = 0.2, 0.5
 #: least and most height of a piece of text, and least length, in pixels: what is higher is a product that the network
 #: takes for a letter

@@ -1,1 +1,1 @@
-"""The parts of `benchmarks.fleet`: load, servers, workers, samples and results."""
+"""The parts of `benchmarks.worker.fleet`: load, servers, workers, samples and results."""

@@ -1,4 +1,4 @@
-"""The processes of the workers of `benchmarks.fleet`."""
+"""The processes of the workers of `benchmarks.worker.fleet`."""
 
 import multiprocessing
 import time

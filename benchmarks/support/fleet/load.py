@@ -1,4 +1,4 @@
-"""What `benchmarks.fleet` asks of the servers, and what its workers share."""
+"""What `benchmarks.worker.fleet` asks of the servers, and what its workers share."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""The numbers of `benchmarks.fleet`, from what the workers report and the samples."""
+"""The numbers of `benchmarks.worker.fleet`, from what the workers report and the samples."""
 
 import statistics
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The PostgreSQL of `benchmarks.fleet`: room for all connections, and the time of each statement."""
+"""The PostgreSQL of `benchmarks.worker.fleet`: room for all connections, and the time of each statement."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Sample the CPU time of servers and workers, and what PostgreSQL does, while `benchmarks.fleet` runs."""
+"""Sample the CPU time of servers and workers, and what PostgreSQL does, while `benchmarks.worker.fleet` runs."""
 
 import threading
 import time

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from benchmarks.sql import run_lengths
+from benchmarks.database.sql import run_lengths
 from tagmill.ledger.batches.leases import Claim
 from tagmill.records import BatchResult, ImageRow, InferenceRow, Mask, Outcome, SeenFile
 

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Engine, text
 from support.catalog import new_version
 
-from benchmarks.rollback import measure
+from benchmarks.database.rollback import measure
 from tagmill.errors import InputError, NothingToDo
 from tagmill.ledger.pruning.models import unused_models
 from tagmill.registry.models import Model, Stage, resolve, resolve_for_run

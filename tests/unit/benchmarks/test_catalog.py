@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import catalog, submit, waiting
+from benchmarks.database import catalog
+from benchmarks.producer import submit
+from benchmarks.worker import waiting
 
 
 def test_each_question_about_a_catalog_has_its_rows(postgres_url: str) -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from benchmarks import cpu
 from benchmarks.__main__ import DAFT, LOADER, RAW, RAY, TAGMILL, medians
 from benchmarks.support import raw
 from benchmarks.support.bundles import make_bundle
@@ -14,6 +13,7 @@ from benchmarks.support.chart import draw
 from benchmarks.support.comparing import Comparison, compare, table
 from benchmarks.support.contenders import Contender, Script, Tagmill
 from benchmarks.support.job import Job, Timed
+from benchmarks.worker import cpu
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,13 @@ from dataclasses import replace
 import pytest
 from support.services import ExternalRedis, RedisServer
 
-from benchmarks.fleet import measure
 from benchmarks.support.fleet.load import Load, Servers
 from benchmarks.support.fleet.measured import WORKERS, growth, summary, table, to_json
 from benchmarks.support.fleet.sampling import Sample
 from benchmarks.support.fleet.site import Site
 from benchmarks.support.fleet.synthetic import LABELS, SyntheticResults
 from benchmarks.support.fleet.worker import Finished, Report
+from benchmarks.worker.fleet import measure
 from tagmill.ledger.batches.leases import Claim
 from tagmill.records import PendingImage
 

@@ -3,8 +3,8 @@
 import numpy as np
 from sqlalchemy.engine import Engine
 
-from benchmarks import similar
-from benchmarks.duplicates import Photos, report
+from benchmarks.search import similar
+from benchmarks.search.duplicates import Photos, report
 from tagmill.db.connection import connect
 from tagmill.search.hnsw import Build
 

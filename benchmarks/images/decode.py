@@ -1,10 +1,10 @@
 """Compare the decoding of `tagmill.images` with Pillow, from a file's bytes to 224x224x3 pixels, on one thread.
 
-`python -m benchmarks.decode --pairs 15 [--folder PHOTOS]` prints for each set of images the ratio of Pillow's time to
-Tagmill's: the median and the range over alternating pairs of rounds. Time is the CPU time of the thread, because wall
-time on a shared machine includes other work. The last two columns are for a GPU that decodes (TAGMILL_DECODE_ON_GPU):
-the work that is left to the CPU, and the difference of the pixels. libjpeg's pixels stand for the GPU's. The time of
-the GPU is not included.
+`python -m benchmarks.images.decode --pairs 15 [--folder PHOTOS]` prints for each set of images the ratio of Pillow's
+time to Tagmill's: the median and the range over alternating pairs of rounds. Time is the CPU time of the thread,
+because wall time on a shared machine includes other work. The last two columns are for a GPU that decodes
+(TAGMILL_DECODE_ON_GPU): the work that is left to the CPU, and the difference of the pixels. libjpeg's pixels stand for
+the GPU's. The time of the GPU is not included.
 """
 
 import argparse

@@ -1,7 +1,8 @@
 """Measure how fast a worker tags images in an object store, against the same images on the disk.
 
-`PYTHONPATH=tests python -m benchmarks.stores --images 2000 --latency 0.05` starts moto's S3 server, which answers each
-request `--latency` seconds later. The server has a core of its own: the worker has the others, in both cases.
+`PYTHONPATH=tests python -m benchmarks.worker.stores --images 2000 --latency 0.05` starts moto's S3 server, which
+answers each request `--latency` seconds later. The server has a core of its own: the worker has the others, in both
+cases.
 """
 
 import argparse

@@ -1,10 +1,10 @@
 """Measure `tagmill similar` on PostgreSQL with pgvector: the time of a search, and what the index misses.
 
-`PYTHONPATH=tests python -m benchmarks.similar --photos FOLDER... --rows 200000 1000000` fills a database with that many
-images, each with a key and an embedding of 256 numbers, builds the index as `tagmill db index-embeddings` does, and
-searches by keys with k = 20: with the index and, for a part of the keys, exactly. A search is the whole function that
-the command calls, with the look-up of the key, the keys and the locations of what is found. Recall is the share of the
-20 nearest images that the index finds, too.
+`PYTHONPATH=tests python -m benchmarks.search.similar --photos FOLDER... --rows 200000 1000000` fills a database with
+that many images, each with a key and an embedding of 256 numbers, builds the index as `tagmill db index-embeddings`
+does, and searches by keys with k = 20: with the index and, for a part of the keys, exactly. A search is the whole
+function that the command calls, with the look-up of the key, the keys and the locations of what is found. Recall is the
+share of the 20 nearest images that the index finds, too.
 
 The embeddings are like those of a catalog: features of photos (EfficientNet-Lite0 with ImageNet weights, projected to
 their first 256 principal components), each plus Gaussian noise with the covariance of all of them times `--noise`,

@@ -1,9 +1,10 @@
 """Measure how surely text on pictures is found, and how often where there is none.
 
-`python -m benchmarks.picture_text --photos FOLDER... --count 200` draws words on photos, each in one of ten fonts, as
-`benchmarks.support.drawn_text` says, and looks for text on both. A photo counts as a false alarm if text is found on it
-as it is. Many photos of clothing do show text: prints, labels, the date of the camera. `--own FILE` names photos on
-which a person saw text, one a line: they are left out. `--list` prints the photos with false alarms, to look at.
+`python -m benchmarks.images.picture_text --photos FOLDER... --count 200` draws words on photos, each in one of ten
+fonts, as `benchmarks.support.drawn_text` says, and looks for text on both. A photo counts as a false alarm if text is
+found on it as it is. Many photos of clothing do show text: prints, labels, the date of the camera. `--own FILE` names
+photos on which a person saw text, one a line: they are left out. `--list` prints the photos with false alarms, to look
+at.
 """
 
 import argparse

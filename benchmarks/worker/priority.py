@@ -1,8 +1,9 @@
 """Measure how soon an urgent run starts while a long backfill waits in the queue and a worker is busy with it.
 
-`PYTHONPATH=tests python -m benchmarks.priority --rows 1000000 [--json FILE]` starts its own PostgreSQL and Redis. It
-fills SQL with a backfill, publishes it, and starts `tagmill worker start` with the starter classifier. Once the worker
-is busy, it calls `tagmill submit --priority urgent` with 64 photos of 800x800 that nobody has tagged, `--times` times.
+`PYTHONPATH=tests python -m benchmarks.worker.priority --rows 1000000 [--json FILE]` starts its own PostgreSQL and
+Redis. It fills SQL with a backfill, publishes it, and starts `tagmill worker start` with the starter classifier. Once
+the worker is busy, it calls `tagmill submit --priority urgent` with 64 photos of 800x800 that nobody has tagged,
+`--times` times.
 
 The entries of the backfill are `--photos` photos, over and over. Seconds are from the start of the command to the first
 row in SQL. Most of that is the command's start, and the batches that the worker has in hand.
@@ -29,7 +30,7 @@ from tagmill.broker.app import make_app
 from tagmill.db.connection import connect
 from tagmill.settings import Settings
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "starter" / "classifier.onnx"
 #: images of the urgent run, and of a batch
 URGENT = 64

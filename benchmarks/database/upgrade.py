@@ -1,9 +1,9 @@
 """Measure the upgrade of a database from schema 0004 to 0005 beside a worker of the version before.
 
-`PYTHONPATH=tests python -m benchmarks.upgrade --images 1000000 [--runs 2] [--masks 2] [--json FILE]` builds a database
-of schema 0004 on a PostgreSQL of its own: runs over one catalog in batches of 64, with five labels per image and masks
-of 400 bytes. Then it upgrades the database, while a thread with the statements of the version before claims and
-completes batches of a further run, one after the other, until the database refuses.
+`PYTHONPATH=tests python -m benchmarks.database.upgrade --images 1000000 [--runs 2] [--masks 2] [--json FILE]` builds a
+database of schema 0004 on a PostgreSQL of its own: runs over one catalog in batches of 64, with five labels per image
+and masks of 400 bytes. Then it upgrades the database, while a thread with the statements of the version before claims
+and completes batches of a further run, one after the other, until the database refuses.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError
 from support.services import PostgresServer, create_database
 from support.version_0004 import migrate
 
-from benchmarks.sql import run_lengths
+from benchmarks.database.sql import run_lengths
 from tagmill.db.connection import connect
 from tagmill.db.migrate import upgrade
 from tagmill.db.migrations.compact.prepare import Progress

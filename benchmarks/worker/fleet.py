@@ -1,8 +1,8 @@
 """Measure what many workers ask of one PostgreSQL and one Redis, without pictures.
 
-`PYTHONPATH=tests python -m benchmarks.fleet --workers 32 [--rerun] [--json FILE]` registers one model, submits images
-through the producer, and lets N workers take them. For each batch a worker receives its message, claims the batch,
-looks for unchanged files and known results, completes the batch with five labels per image, and acknowledges the
+`PYTHONPATH=tests python -m benchmarks.worker.fleet --workers 32 [--rerun] [--json FILE]` registers one model, submits
+images through the producer, and lets N workers take them. For each batch a worker receives its message, claims the
+batch, looks for unchanged files and known results, completes the batch with five labels per image, and acknowledges the
 message. The heartbeat of each worker renews its leases, and its reaper looks for lost work. With --rerun a second run
 has the same images, so that all results are known, as in a catalog that is tagged every night.
 

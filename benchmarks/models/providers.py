@@ -1,8 +1,8 @@
 """Compare providers and precisions on this CPU: inference alone, on all cores.
 
-`python -m benchmarks.providers --model resnet50 --rounds 5` runs one network through plain ONNX Runtime, and through
-Tagmill's sessions of ONNX Runtime and OpenVINO (extra `openvino`) in float32 and int8. The weights are random, because
-only speed is measured. `tagmill export` measures the accuracy that int8 costs.
+`python -m benchmarks.models.providers --model resnet50 --rounds 5` runs one network through plain ONNX Runtime, and
+through Tagmill's sessions of ONNX Runtime and OpenVINO (extra `openvino`) in float32 and int8. The weights are random,
+because only speed is measured. `tagmill export` measures the accuracy that int8 costs.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """Measure the CPU time of an image in each thread of the worker and in its servers.
 
-`PYTHONPATH=tests python -m benchmarks.cpu --images 2000` tags images on Redis and PostgreSQL, in turns with the raw
-limit. Linux counts the CPU time of each thread in nanoseconds (`/proc/PID/task/TID/schedstat`). py-spy reads Python's
-names of the threads, which needs root or `kernel.yama.ptrace_scope=0`.
+`PYTHONPATH=tests python -m benchmarks.worker.cpu --images 2000` tags images on Redis and PostgreSQL, in turns with the
+raw limit. Linux counts the CPU time of each thread in nanoseconds (`/proc/PID/task/TID/schedstat`). py-spy reads
+Python's names of the threads, which needs root or `kernel.yama.ptrace_scope=0`.
 """
 
 import argparse

@@ -1,9 +1,9 @@
 """Measure a promotion and a rollback of a catalog: the transaction, and what readers then see.
 
-`PYTHONPATH=tests python -m benchmarks.rollback --labels 1000000 [--times 5] [--json FILE]` starts its own PostgreSQL.
-It has keys of five labels each, which two versions of a model have tagged. The second version is promoted and rolled
-back in turn. Each time it also reads a key, the best labels of a thousand keys, all labels, and what changed, and
-checks that they are of the version in production.
+`PYTHONPATH=tests python -m benchmarks.database.rollback --labels 1000000 [--times 5] [--json FILE]` starts its own
+PostgreSQL. It has keys of five labels each, which two versions of a model have tagged. The second version is promoted
+and rolled back in turn. Each time it also reads a key, the best labels of a thousand keys, all labels, and what
+changed, and checks that they are of the version in production.
 """
 
 import argparse

@@ -1,10 +1,10 @@
 """Measure how long workers wait for the database while a large run is submitted, and how long the reaper looks.
 
-`PYTHONPATH=tests python -m benchmarks.waiting --batches 250000 [--json FILE]` starts its own PostgreSQL and Redis, and
-`--workers` processes that receive messages and claim batches as `worker.batch` does. They are idle until a further
-process submits a run with `create_run` and `publish_run`. No image is read: a worker takes `--seconds` for a batch, and
-then completes it with failures. The statistics of all tables are from before the run, and autovacuum is off. One worker
-runs the reaper, once a second.
+`PYTHONPATH=tests python -m benchmarks.worker.waiting --batches 250000 [--json FILE]` starts its own PostgreSQL and
+Redis, and `--workers` processes that receive messages and claim batches as `worker.batch` does. They are idle until a
+further process submits a run with `create_run` and `publish_run`. No image is read: a worker takes `--seconds` for a
+batch, and then completes it with failures. The statistics of all tables are from before the run, and autovacuum is off.
+One worker runs the reaper, once a second.
 
 *First claim* is the time from the start of publishing to the first batch that a worker got.
 """
@@ -52,7 +52,7 @@ from worker.connections.availability import Services
 from worker.connections.ledger import Ledger
 from worker.reaping import reap
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 #: entries of a batch
 BATCH_SIZE = 16
 #: seconds for which the workers are idle before the submit, and for which they go on after it
@@ -188,7 +188,7 @@ class Fleet:
 
     def _start(self, name: object, *arguments: object) -> subprocess.Popen[bytes]:
         journal = self.folder / f"{name}.jsonl"
-        command = [sys.executable, "-m", "benchmarks.waiting", "--journal", journal, *arguments]
+        command = [sys.executable, "-m", "benchmarks.worker.waiting", "--journal", journal, *arguments]
         return subprocess.Popen([str(part) for part in command], env=self._env, cwd=ROOT)
 
 

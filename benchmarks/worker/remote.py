@@ -1,7 +1,8 @@
 """Measure how fast a worker tags a catalog of URLs with different numbers of fetch threads.
 
-`PYTHONPATH=tests python -m benchmarks.remote --images 600 --latency 0.1` serves photos by HTTP on this machine and
-delays each answer by `--latency` seconds. One worker has one fetch thread per core, the other one the default number.
+`PYTHONPATH=tests python -m benchmarks.worker.remote --images 600 --latency 0.1` serves photos by HTTP on this machine
+and delays each answer by `--latency` seconds. One worker has one fetch thread per core, the other one the default
+number.
 """
 
 import argparse

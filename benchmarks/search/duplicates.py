@@ -1,10 +1,10 @@
 """Measure which copies of photos `tagmill duplicates` finds among other photos, and what it takes for copies.
 
-`PYTHONPATH=tests python -m benchmarks.duplicates --photos FOLDER... --more FOLDER...` shuffles the JPEG files below
-`--photos`. The first 500 get four copies each: half as large, recompressed at quality 30, cropped by 5 % of width and
-height, mirrored. These and 3,000 other photos are stored in SQLite with their hashes and embeddings, and searched as
-the command does. The embedding is what EfficientNet-Lite0 with ImageNet weights reads before its head, at 224 pixels,
-projected to 256 numbers as `tagmill export --embedding 256` does.
+`PYTHONPATH=tests python -m benchmarks.search.duplicates --photos FOLDER... --more FOLDER...` shuffles the JPEG files
+below `--photos`. The first 500 get four copies each: half as large, recompressed at quality 30, cropped by 5 % of width
+and height, mirrored. These and 3,000 other photos are stored in SQLite with their hashes and embeddings, and searched
+as the command does. The embedding is what EfficientNet-Lite0 with ImageNet weights reads before its head, at 224
+pixels, projected to 256 numbers as `tagmill export --embedding 256` does.
 
 The projection and the thresholds are chosen on other photos: the rest of `--photos` and those of `--more`, 200 of them
 with copies. The threshold there is the score that 98 % of these copies reach.

@@ -1,7 +1,7 @@
 """Measure submit, claims, status and results as a run grows, on SQLite and PostgreSQL with Redis.
 
-`PYTHONPATH=tests python -m benchmarks.scale --images 10000 100000 [--database postgresql] [--json FILE]` prints a line
-for each size and database. Each line uses a new database. `tagmill submit` reads a CSV manifest.
+`PYTHONPATH=tests python -m benchmarks.producer.scale --images 10000 100000 [--database postgresql] [--json FILE]`
+prints a line for each size and database. Each line uses a new database. `tagmill submit` reads a CSV manifest.
 
 `tagmill.ledger.batches.leases` and `tagmill.ledger.complete` stand for the workers. They claim and complete batches of
 64 images one after the other, with five labels and two masks of about 416 characters per image. Claims are timed on the
@@ -29,7 +29,7 @@ from sqlalchemy import Engine, select, text
 from support.processes import TAGMILL, environment
 from support.services import PostgresServer, RedisServer, create_database, drop_database
 
-from benchmarks.sql import IMAGES, LABELS, MASKS, result_of
+from benchmarks.database.sql import IMAGES, LABELS, MASKS, result_of
 from tagmill.bundles.metadata import BundleSpec
 from tagmill.db.connection import connect
 from tagmill.db.migrate import upgrade

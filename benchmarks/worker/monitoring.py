@@ -1,7 +1,7 @@
 """Watch a fleet with a real Prometheus: are the dashboards filled, does the alert for a killed fleet fire and resolve?
 
-`PYTHONPATH=tests python -m benchmarks.monitoring [--images 10000] [--hold 10s] [--out FOLDER]` tags drawn images with
-the starter classifier, by two workers on the CPU, Redis and PostgreSQL. Prometheus (Debian's package) scrapes both
+`PYTHONPATH=tests python -m benchmarks.worker.monitoring [--images 10000] [--hold 10s] [--out FOLDER]` tags drawn images
+with the starter classifier, by two workers on the CPU, Redis and PostgreSQL. Prometheus (Debian's package) scrapes both
 workers, the exporter and node_exporter every second, with the rules of deploy/monitoring. One image in 500 is broken.
 Then it
 
@@ -199,7 +199,7 @@ def _points(values: list[list[Any]], start: float) -> tuple[np.ndarray, np.ndarr
 
 def _options() -> argparse.Namespace:
     about = (__doc__ or "").split("\n", 1)[0]
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.monitoring", description=about)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.worker.monitoring", description=about)
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--hold", help="the `for` of all alerts, such as 10s; without it each has its own")
     parser.add_argument("--out", type=Path, help="folder for the graphs; by default a new one in /tmp")

@@ -1,9 +1,9 @@
 """Compare `tagmill.ledger.complete.complete` with writing the same rows directly.
 
-`PYTHONPATH=tests python -m benchmarks.sql --pairs 30` prints for SQLite and PostgreSQL the ratio of Tagmill's images/s
-to the raw images/s: the median and the range over alternating pairs of rounds. A round writes ten batches of 64 images,
-one transaction per batch. Each image has one inference, five labels, two masks of about 416 characters, one hashed file
-and its outcome.
+`PYTHONPATH=tests python -m benchmarks.database.sql --pairs 30` prints for SQLite and PostgreSQL the ratio of Tagmill's
+images/s to the raw images/s: the median and the range over alternating pairs of rounds. A round writes ten batches of
+64 images, one transaction per batch. Each image has one inference, five labels, two masks of about 416 characters, one
+hashed file and its outcome.
 
 The raw way is binary COPY by psycopg, or executemany by sqlite3, of the same rows into the same tables with the same
 indexes and keys. It checks no conflicts, returns no ids and sets no batch to done. Tagmill's time includes everything

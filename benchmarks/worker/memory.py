@@ -1,7 +1,7 @@
 """Measure whether the memory of a worker grows with the length of the run.
 
-`PYTHONPATH=tests python -m benchmarks.memory --images 100000` tags different images of 32x32 on Redis and PostgreSQL.
-It prints the median resident size of the worker process in each quarter of the run.
+`PYTHONPATH=tests python -m benchmarks.worker.memory --images 100000` tags different images of 32x32 on Redis and
+PostgreSQL. It prints the median resident size of the worker process in each quarter of the run.
 """
 
 import argparse

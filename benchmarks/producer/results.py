@@ -1,7 +1,7 @@
 """Measure `tagmill results` and `tagmill run retry` of large runs: rows/s, and the peak of their memory.
 
-`PYTHONPATH=tests python -m benchmarks.results --tagged 200000 --failed 100000 1000000` fills a PostgreSQL that it
-starts and a SQLite file, and runs the commands as a user does, one at a time. A tagged image has five labels, one of
+`PYTHONPATH=tests python -m benchmarks.producer.results --tagged 200000 --failed 100000 1000000` fills a PostgreSQL that
+it starts and a SQLite file, and runs the commands as a user does, one at a time. A tagged image has five labels, one of
 ten has six, and one of a hundred failed. With `--masks N` each has N masks. The time is that of the whole command, with
 its start.
 """

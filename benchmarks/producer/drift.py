@@ -1,11 +1,11 @@
 """Measure `tagmill drift` on two large runs: seconds, and the peak of its memory.
 
-`PYTHONPATH=tests python -m benchmarks.drift --images 1000000` fills a PostgreSQL that it starts with two runs of other
-images each, of one classifier with 40 labels, and runs the command as a user does. One of a hundred images failed, and
-the entries have one of 30 sellers. With `--width N` each image has an embedding of N numbers. With `--sqlite`, which is
-for runs without embeddings, the rows are copied to a SQLite file, and the command is run on it, too. The time is that
-of the whole command, with its start. On a machine that does other work, too, look at the CPU seconds of command and
-server: the time cannot be less than those, divided by the cores.
+`PYTHONPATH=tests python -m benchmarks.producer.drift --images 1000000` fills a PostgreSQL that it starts with two runs
+of other images each, of one classifier with 40 labels, and runs the command as a user does. One of a hundred images
+failed, and the entries have one of 30 sellers. With `--width N` each image has an embedding of N numbers. With
+`--sqlite`, which is for runs without embeddings, the rows are copied to a SQLite file, and the command is run on it,
+too. The time is that of the whole command, with its start. On a machine that does other work, too, look at the CPU
+seconds of command and server: the time cannot be less than those, divided by the cores.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from support.filled import add_tagged_run
 from support.processes import environment
 from support.services import PostgresServer, create_database, find_pgvector
 
-from benchmarks.results import copy_tables, measure
+from benchmarks.producer.results import copy_tables, measure
 from benchmarks.support.machine import tell
 from tagmill.bundles.metadata import BundleSpec
 from tagmill.db.connection import connect

@@ -1,8 +1,9 @@
 """Measure `tagmill report`: the size of its page, the time to build it, and the time until it can be used in Chromium.
 
-`PYTHONPATH=tests python -m benchmarks.report --images 10000` draws a sample catalog, tags it with the starter bundles
-on SQLite, and writes its report as a user does, with the truth of the catalog. The page can be used once it filters,
-and the images in the window are drawn. With `--folder` the catalog and its tags are kept there, and used again.
+`PYTHONPATH=tests python -m benchmarks.producer.report --images 10000` draws a sample catalog, tags it with the starter
+bundles on SQLite, and writes its report as a user does, with the truth of the catalog. The page can be used once it
+filters, and the images in the window are drawn. With `--folder` the catalog and its tags are kept there, and used
+again.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import PIL
 from support.browser import Browser
 from support.processes import environment
 
-from benchmarks.results import measure
+from benchmarks.producer.results import measure
 from benchmarks.support.machine import tell
 from tagmill.bundles.starter import starter_bundles
 from tagmill.machine import cpu_name, usable_cores

@@ -1,9 +1,10 @@
 """Measure what people ask of the catalog views, and the status commands, once a catalog was tagged night after night.
 
-`PYTHONPATH=tests python -m benchmarks.catalog --keys 1000000 --runs 7 [--images 10000000] [--json FILE]` starts its own
-PostgreSQL. All keys are tagged by each run. From one run to the next 2 % of them get other bytes, and 1 % of each run
-fail. The rows are filled in by SQL as `tagmill.ledger` writes them, with the statement that it updates `catalog_entry`
-by. The tables are vacuumed after each run, as autovacuum does. Then psycopg asks each question and fetches all rows.
+`PYTHONPATH=tests python -m benchmarks.database.catalog --keys 1000000 --runs 7 [--images 10000000] [--json FILE]`
+starts its own PostgreSQL. All keys are tagged by each run. From one run to the next 2 % of them get other bytes, and
+1 % of each run fail. The rows are filled in by SQL as `tagmill.ledger` writes them, with the statement that it updates
+`catalog_entry` by. The tables are vacuumed after each run, as autovacuum does. Then psycopg asks each question and
+fetches all rows.
 
 With `--images`, the database also gets that number of runs of so many images, done and in batches of 64, and `tagmill
 run list` and `tagmill run status` are timed as whole commands. Most of that is the start of Python.

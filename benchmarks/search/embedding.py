@@ -1,10 +1,10 @@
 """Measure what the embedding costs in the pass that tags.
 
-`PYTHONPATH=tests python -m benchmarks.embedding --images 2000 --rounds 5` exports one network (MobileNetV3-Small,
-random weights) with and without `--embedding 256`, and tags the same images with both in turns, each time from the
-file to the last row in SQL: with a worker on Redis and PostgreSQL with pgvector, and in one process on SQLite. A ratio
-is the images/s with the embedding over those without it, of one round. Beside other work, the CPU time that the worker
-counts for its batches says more: decoding, inference and its side of SQL, without the servers.
+`PYTHONPATH=tests python -m benchmarks.search.embedding --images 2000 --rounds 5` exports one network
+(MobileNetV3-Small, random weights) with and without `--embedding 256`, and tags the same images with both in turns,
+each time from the file to the last row in SQL: with a worker on Redis and PostgreSQL with pgvector, and in one process
+on SQLite. A ratio is the images/s with the embedding over those without it, of one round. Beside other work, the CPU
+time that the worker counts for its batches says more: decoding, inference and its side of SQL, without the servers.
 """
 
 import argparse

@@ -1,10 +1,11 @@
 """Measure how fast a label set labels the embeddings that PostgreSQL holds.
 
-`PYTHONPATH=tests python -m benchmarks.labelset --images 1000000` fills a database with the rows that workers would have
-written for a run, and prints the seconds of `tagmill labelset apply`: reading all embeddings, the matrix products, the
-results, and what the catalog shows. A second call, which finds nothing to do, is timed, too. The PostgreSQL server is
-started for the benchmark, with the settings of the tests, and does not wait for the disk. Beside the seconds, it prints
-those of CPU time of this process and of PostgreSQL, which other work on the machine changes less.
+`PYTHONPATH=tests python -m benchmarks.models.labelset --images 1000000` fills a database with the rows that workers
+would have written for a run, and prints the seconds of `tagmill labelset apply`: reading all embeddings, the matrix
+products, the results, and what the catalog shows. A second call, which finds nothing to do, is timed, too. The
+PostgreSQL server is started for the benchmark, with the settings of the tests, and does not wait for the disk. Beside
+the seconds, it prints those of CPU time of this process and of PostgreSQL, which other work on the machine changes
+less.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """Measure how well a drawn garment is told to be plain or patterned.
 
-`python -m benchmarks.attributes --images 400` draws garments of the sample catalog, each of a cloth whose pattern is
-chosen: plain in half of them. The true mask is the product. Half of the images choose the threshold, the others are
-measured.
+`python -m benchmarks.images.attributes --images 400` draws garments of the sample catalog, each of a cloth whose
+pattern is chosen: plain in half of them. The true mask is the product. Half of the images choose the threshold, the
+others are measured.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """Measure `tagmill submit` of large manifests to PostgreSQL and Redis: rows per second, and peak memory.
 
-`PYTHONPATH=tests python -m benchmarks.submit --rows 100000 10000000 [--format parquet csv s3] [--json FILE]` starts its
-own PostgreSQL, without fsync, and Redis. It writes each manifest below `--work`, or to moto's S3 server as objects of
-100,000 rows, submits it to a new database with the command, and removes both. No image is read.
+`PYTHONPATH=tests python -m benchmarks.producer.submit --rows 100000 10000000 [--format parquet csv s3] [--json FILE]`
+starts its own PostgreSQL, without fsync, and Redis. It writes each manifest below `--work`, or to moto's S3 server as
+objects of 100,000 rows, submits it to a new database with the command, and removes both. No image is read.
 
 *rows/s* is over the whole command, from its start to its end. *write* is from the beginning of the run's transaction to
 the first batch that is published, *publish* from there to the last. *MB* is the peak resident size of the command's
@@ -32,7 +32,7 @@ from sqlalchemy import func, select
 from support.s3_server import S3Server
 from support.services import PostgresServer, RedisServer, create_database, drop_database
 
-from benchmarks.scale import Site
+from benchmarks.producer.scale import Site
 from benchmarks.support.machine import machine, tell
 from tagmill.db.schema import batch, run
 

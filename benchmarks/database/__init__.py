@@ -1,0 +1,1 @@
+"""Measure SQL: writes, views of a catalog, promotions and upgrades."""

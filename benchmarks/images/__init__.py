@@ -1,0 +1,1 @@
+"""Measure decoding, and what is found on pictures: patterns and text."""

@@ -1,0 +1,1 @@
+"""Measure the commands submit, results, report and drift."""

@@ -1,0 +1,1 @@
+"""Measure embeddings, and the search for similar images and duplicates."""

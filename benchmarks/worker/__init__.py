@@ -1,0 +1,1 @@
+"""Measure one worker and many: images over the network, CPU, memory, waiting and metrics."""
