@@ -1,4 +1,4 @@
-"""Engines for SQLite (WAL) and PostgreSQL, the database's clock, and which errors are outages."""
+"""Engines for SQLite (WAL) and PostgreSQL, and the database's clock."""
 
 import os
 from collections.abc import Iterator
@@ -9,16 +9,14 @@ from typing import Any
 from sqlalchemy import Column, Connection, Engine, Select, Table, create_engine, event, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import ExceptionContext, make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement
 from sqlalchemy.types import Double
 
 from tagmill.database_url import sqlalchemy_url
-from tagmill.db.failover import primary_of
-from tagmill.db.refusal import refusal
+from tagmill.db.outages.failover import primary_of
+from tagmill.db.outages.refusal import refusal
 from tagmill.errors import ConfigurationError, DatabaseRefusedError, first_line
 
 #: seconds a SQLite writer waits for another one
@@ -41,11 +39,6 @@ _END_SILENT = text("""
       AND xact_start IS NOT NULL AND wait_event = 'ClientRead'
       AND greatest(query_start, state_change) < clock_timestamp() - make_interval(secs => :seconds)
 """)
-#: primary result codes of SQLite: BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN (sqlite3.h)
-_SQLITE_OUTAGES = {5, 6, 8, 10, 13, 14}
-#: SQLSTATEs of PostgreSQL or their prefixes: connection, transaction rolled back, resources (disk full), operator
-#: intervention, read only, idle for too long in a transaction
-_POSTGRESQL_OUTAGES = ("08", "40", "53", "57", "25006", "25P03")
 #: what to do about a role that lacks a right
 _RIGHTS = "log in as another role, or let the tables' owner run `tagmill db upgrade` with --worker or --producer ROLE"
 
@@ -146,25 +139,6 @@ def database_time(engine: Engine) -> float:
     """Return the time in Unix seconds by the database's clock."""
     with reading(engine) as connection:
         return float(connection.execute(select(epoch_now())).scalar_one())
-
-
-def is_outage(error: Exception) -> bool:
-    """Return whether the database is down, full or busy, so that the same statement may succeed later.
-
-    Errors of the statement itself, such as an unknown column, are not outages.
-    """
-    if isinstance(error, PoolTimeout):
-        return True  # all connections of the pool hang
-    if not isinstance(error, DBAPIError):
-        return False
-    if error.connection_invalidated or isinstance(error, InterfaceError):
-        return True
-    code = getattr(error.orig, "sqlite_errorcode", None)
-    if code is not None:
-        return code & 0xFF in _SQLITE_OUTAGES
-    state = getattr(error.orig, "sqlstate", None)
-    # psycopg sets no SQLSTATE for a connection that was refused or broke.
-    return isinstance(error, OperationalError) if state is None else state.startswith(_POSTGRESQL_OUTAGES)
 
 
 def insert_ignore(connection: Connection, table: Table) -> "postgresql.Insert | sqlite.Insert":

@@ -9,7 +9,6 @@ from typing import Any
 from sqlalchemy import Connection, Engine, func, inspect, select, text
 from sqlalchemy.exc import OperationalError
 
-from tagmill.db import views
 from tagmill.db.connection import connect, reading
 from tagmill.db.migrations.compact.finish import lock_all
 from tagmill.db.migrations.compact.prepare import (
@@ -23,6 +22,7 @@ from tagmill.db.migrations.compact.prepare import (
 )
 from tagmill.db.migrations.compact.tables import OLD_TABLES, RENAMED
 from tagmill.db.migrations.rights import dependents, grant, rights_on
+from tagmill.db.views.create import VIEWS, create_statements
 from tagmill.errors import ConfigurationError
 
 #: the name of each file in `versions` begins with its revision, four digits
@@ -92,7 +92,7 @@ def _migrate(engine: Engine, revision: str) -> None:
             return
         if found == _COPIED:
             lock_all(connection)
-        rights = rights_on(connection, (*views.VIEWS, *RENAMED))
+        rights = rights_on(connection, (*VIEWS, *RENAMED))
         drop_views(connection)
         command.upgrade(config, revision)
         create_views(connection)
@@ -125,14 +125,14 @@ def _config() -> Any:
 def drop_views(connection: Connection) -> None:
     """Drop the views of this and of earlier versions."""
     existing = inspect(connection).get_view_names()
-    for view in (*views.VIEWS, *_FORMER_VIEWS):
+    for view in (*VIEWS, *_FORMER_VIEWS):
         if view in existing:
             connection.exec_driver_sql(f"DROP VIEW {view}")
 
 
 def create_views(connection: Connection) -> None:
     """Create the views, which no migration does: each upgrade makes them again."""
-    for statement in views.create_statements(connection.dialect.name):
+    for statement in create_statements(connection.dialect.name):
         connection.exec_driver_sql(statement)
 
 
@@ -140,7 +140,7 @@ def replace_views(connection: Connection, migrate: Callable[[], None]) -> None:
     """Run a migration and bring the views up to date. What others made of the views, and their rights, stay."""
     if connection.dialect.name == "postgresql":
         migrate()
-        for statement in views.create_statements(connection.dialect.name):
+        for statement in create_statements(connection.dialect.name):
             connection.exec_driver_sql(statement.replace("CREATE VIEW", "CREATE OR REPLACE VIEW", 1))
         return
     drop_views(connection)  # SQLite does not drop or rename a column that a view names
@@ -150,7 +150,7 @@ def replace_views(connection: Connection, migrate: Callable[[], None]) -> None:
 
 def _require_no_dependents(engine: Engine) -> None:
     with reading(engine) as connection:
-        names = dependents(connection, (*_FORMER_VIEWS, *views.VIEWS, *OLD_TABLES))
+        names = dependents(connection, (*_FORMER_VIEWS, *VIEWS, *OLD_TABLES))
     if names:
         raise ConfigurationError(
             f"the upgrade replaces tables or views that {', '.join(names)} uses; drop it, upgrade, and create it again"

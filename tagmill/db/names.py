@@ -8,7 +8,7 @@ from functools import lru_cache
 from sqlalchemy import Engine, Table, select
 
 from tagmill.db.connection import insert_ignore, reading
-from tagmill.db.failover import forget_at_failover
+from tagmill.db.outages.failover import forget_at_failover
 
 
 class Ids(dict[str, int]):

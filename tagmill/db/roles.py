@@ -5,8 +5,8 @@ from enum import StrEnum
 
 from sqlalchemy import Connection, text
 
-from tagmill.db import views
 from tagmill.db.schema import metadata
+from tagmill.db.views.create import VIEWS
 from tagmill.errors import ConfigurationError
 
 #: what people read
@@ -105,11 +105,11 @@ def grant_role(connection: Connection, kind: Kind, role: str) -> None:
         raise ConfigurationError(f"no role {role}; create it: CREATE ROLE {role} LOGIN PASSWORD '...'")
     to = connection.dialect.identifier_preparer.quote_identifier(role)
     tables = [*metadata.tables, "alembic_version"]
-    connection.exec_driver_sql(f"REVOKE ALL ON {', '.join([*tables, *views.VIEWS])} FROM {to}")
+    connection.exec_driver_sql(f"REVOKE ALL ON {', '.join([*tables, *VIEWS])} FROM {to}")
     if kind is Kind.READER:
         connection.exec_driver_sql(f"GRANT SELECT ON {', '.join([*READ_VIEWS, *READ_TABLES])} TO {to}")
         return
-    connection.exec_driver_sql(f"GRANT SELECT ON {', '.join([*tables, *views.VIEWS])} TO {to}")
+    connection.exec_driver_sql(f"GRANT SELECT ON {', '.join([*tables, *VIEWS])} TO {to}")
     for table, rights in _WRITES[kind].items():
         connection.exec_driver_sql(f"GRANT {rights} ON {table} TO {to}")
     if sequences := _sequences(connection, list(_WRITES[kind])):

@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from tagmill.broker.redis_client import open_redis
-from tagmill.db.connection import is_outage
+from tagmill.db.outages.outage import is_outage
 from tagmill.errors import ConfigurationError, first_line
 from tagmill.ledger.fleet.queue_state import QueueState, queue_state
 from tagmill.ledger.fleet.workers import WorkerState, list_workers

@@ -12,7 +12,7 @@ class Measure(NamedTuple):
     meaning: str
 
 
-#: compares the pictures of one product; its SQL is in `tagmill.db.picture_views`
+#: compares the pictures of one product; its SQL is in `tagmill.db.views.pictures`
 PRODUCT_COPIES = "product_copies"
 MEASURES = {
     "long_side": Measure("CASE WHEN width > height THEN width ELSE height END", "pixels of the longer side"),

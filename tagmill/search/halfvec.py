@@ -5,7 +5,7 @@ from sqlalchemy import Connection, Engine, text
 from tagmill.db.bulk import driver_cursor
 from tagmill.db.migrations.rights import grant, rights_on
 from tagmill.db.vectors.pgvector import create_pgvector
-from tagmill.db.views import create_statements
+from tagmill.db.views.create import create_statements
 from tagmill.search.storage import Storage, abilities_of, forget_abilities
 
 #: the view that shows the column

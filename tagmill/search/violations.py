@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from sqlalchemy import Engine, text
 
 from tagmill.db.connection import reading
-from tagmill.db.picture_views import given_rules, violations
+from tagmill.db.views.pictures import given_rules, violations
 from tagmill.errors import InputError
 from tagmill.locations.redact import shown_uri
 from tagmill.rules.rule import Rule, Severity

@@ -15,7 +15,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from support.processes import tagmill, tagmill_json
 
-from tagmill.db.connection import is_outage, reading
+from tagmill.db.connection import reading
+from tagmill.db.outages.outage import is_outage
 from tagmill.settings import Settings
 
 POLL_SECONDS = 0.05

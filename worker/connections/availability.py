@@ -11,7 +11,7 @@ from kombu.exceptions import OperationalError
 from sqlalchemy.exc import SQLAlchemyError
 
 from tagmill.broker.refusal import broker_refusal
-from tagmill.db.connection import is_outage
+from tagmill.db.outages.outage import is_outage
 from tagmill.errors import BrokerRefusedError, DatabaseRefusedError, first_line
 
 log = logging.getLogger(__name__)

@@ -15,8 +15,9 @@ from producer.sources.base import Problem, Row
 from producer.sources.manifests.columns import choose_columns
 from producer.sources.manifests.manifest import Manifest, ManifestError
 from producer.sources.manifests.rows import RowMaker
-from tagmill.db.connection import LIBPQ_DEFAULTS, is_outage
-from tagmill.db.refusal import refusal
+from tagmill.db.connection import LIBPQ_DEFAULTS
+from tagmill.db.outages.outage import is_outage
+from tagmill.db.outages.refusal import refusal
 from tagmill.errors import ConfigurationError, ServiceDown, first_line
 from tagmill.extra import clean, make_extra
 from tagmill.text import normalize

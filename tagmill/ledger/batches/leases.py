@@ -28,7 +28,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from tagmill.db.any_of import any_of
 from tagmill.db.connection import epoch_now, reading
-from tagmill.db.failover import forget_at_failover
+from tagmill.db.outages.failover import forget_at_failover
 from tagmill.db.schema import BatchStatus, RunState, batch, entry, model, run, run_model
 from tagmill.fetch_options import FetchOptions
 from tagmill.ledger.batches.attempts import SUSPECT_CRASHES, attempts_left

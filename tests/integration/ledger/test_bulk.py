@@ -10,8 +10,9 @@ from support.ledger import SHA, count
 from support.services import libpq_url
 
 from tagmill.db.bulk import insert_new, insert_rows
-from tagmill.db.connection import connect, is_outage
+from tagmill.db.connection import connect
 from tagmill.db.migrate import upgrade
+from tagmill.db.outages.outage import is_outage
 from tagmill.db.schema import entry, image_content
 
 

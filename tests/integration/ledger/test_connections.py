@@ -15,8 +15,9 @@ from support.processes import tagmill, wait_until
 
 from tagmill.broker.app import make_app
 from tagmill.bundles.metadata import BundleSpec
-from tagmill.db.connection import WORKER, connect, is_outage, reading, terminate_silent
+from tagmill.db.connection import WORKER, connect, reading, terminate_silent
 from tagmill.db.migrate import upgrade
+from tagmill.db.outages.outage import is_outage
 from tagmill.db.schema import batch, image_content, reaper
 from tagmill.errors import ConfigurationError
 from tagmill.images.preprocess import PreprocessSpec

@@ -27,11 +27,12 @@ from tagmill.db import schema
 from tagmill.db.connection import connect, reading
 from tagmill.db.migrate import newest_version, open_database, require_schema, schema_version, upgrade
 from tagmill.db.migrations.compact.prepare import Pace, Progress
-from tagmill.db.picture_views import PICTURE_VIEWS
-from tagmill.db.run_views import RUN_VIEWS
 from tagmill.db.schema import metadata
-from tagmill.db.shown_views import SHOWN_VIEWS
-from tagmill.db.views import create_statements
+from tagmill.db.views.audit import AUDIT_VIEWS
+from tagmill.db.views.create import create_statements
+from tagmill.db.views.pictures import PICTURE_VIEWS
+from tagmill.db.views.runs import RUN_VIEWS
+from tagmill.db.views.shown import SHOWN_VIEWS
 from tagmill.errors import ConfigurationError, DatabaseRefusedError
 from tagmill.ledger import catalog
 from tagmill.ledger.batches.reaper import abandoned_runs
@@ -560,9 +561,9 @@ def test_a_sqlite_file_in_a_read_only_folder_is_refused_with_the_reason(
 
 def back_to_0006(connection: Connection) -> None:
     """Take from the schema what 0007 to 0009 added."""
-    added = ("run_image", "run_cost", "run_drift", "catalog_embeddings", "catalog_duplicates", "run_duplicates")
+    added = ("run_image", "catalog_embeddings", "catalog_duplicates", "run_duplicates")
     shown = ("catalog_changes", "catalog_masks", "catalog_labels")
-    for view in (*PICTURE_VIEWS, *RUN_VIEWS, "model_production", "audit_log", *added, *shown, *SHOWN_VIEWS):
+    for view in (*PICTURE_VIEWS, *RUN_VIEWS, *AUDIT_VIEWS, *added, *shown, *SHOWN_VIEWS):
         connection.execute(text(f"DROP VIEW {view}"))
     for table in (
         "rollout",
@@ -601,7 +602,7 @@ def back_to_0006(connection: Connection) -> None:
     for statement in statements:
         if any(f"CREATE VIEW {view}" in statement for view in shown):
             connection.exec_driver_sql(re.sub("FROM shown_(entry|change) AS", "FROM catalog_entry AS", statement))
-    run_image = statements[-1]
+    (run_image,) = (statement for statement in statements if "CREATE VIEW run_image" in statement)
     connection.exec_driver_sql(re.sub(r", entry\.extra(::json)? AS extra", "", run_image))
     connection.execute(text("UPDATE alembic_version SET version_num = '0006'"))
 

@@ -12,9 +12,10 @@ from support.processes import Worker, wait_until
 from support.services import PostgresServer, RedisServer
 from support.standby import detach, execute, receives
 
-from tagmill.db.connection import connect, is_outage
+from tagmill.db.connection import connect
 from tagmill.db.migrate import upgrade
 from tagmill.db.names import ids_of
+from tagmill.db.outages.outage import is_outage
 from tagmill.db.schema import label_name
 from tagmill.settings import load_settings
 

@@ -16,9 +16,10 @@ from support.processes import Worker, tagmill, wait_until
 from support.services import PostgresServer, RedisServer, create_database
 from support.standby import detach, execute, receives
 
-from tagmill.db.connection import WORKER, connect, is_outage, terminate_silent
+from tagmill.db.connection import WORKER, connect, terminate_silent
 from tagmill.db.migrate import upgrade
 from tagmill.db.names import ids_of
+from tagmill.db.outages.outage import is_outage
 from tagmill.db.schema import label_name
 
 IMAGES = 240

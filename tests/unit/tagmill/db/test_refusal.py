@@ -5,8 +5,9 @@ from psycopg import OperationalError
 from sqlalchemy.exc import OperationalError as DatabaseDown
 from support.fake_postgres import RefusingServer
 
-from tagmill.db.connection import connect, is_outage
-from tagmill.db.refusal import refusal
+from tagmill.db.connection import connect
+from tagmill.db.outages.outage import is_outage
+from tagmill.db.outages.refusal import refusal
 from tagmill.errors import DatabaseRefusedError
 
 AT = 'connection failed: connection to server at "10.0.0.1", port 5432 failed: '

@@ -1,4 +1,4 @@
-"""The SQL of the views about runs as a whole: their state, the progress of their batches, why images failed."""
+"""The SQL of the views of runs as a whole: state, progress, failures, cost and drift."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ from tagmill.db.schema import BatchStatus, RunState
 from tagmill.priority import Priority
 
 #: in the order in which they can be dropped
-RUN_VIEWS = ("run_status", "run_progress", "run_failures")
+RUN_VIEWS = ("run_status", "run_progress", "run_failures", "run_cost", "run_drift")
 
 _COUNTS = ", ".join(
     f"CAST(sum(CASE WHEN batch.status = '{status.value}' THEN 1 ELSE 0 END) AS BIGINT) AS {status.value}_batches"
@@ -56,6 +56,33 @@ FROM batch_failure
 GROUP BY batch_failure.run_id, batch_failure.error_code
 """
 
+# Batches that a retry emptied count, too: what they took was spent.
+_COST = """
+CREATE VIEW run_cost AS
+SELECT batch.run_id,
+    CAST(sum(CASE WHEN batch.finished_at IS NULL THEN 0 ELSE batch.images END) AS BIGINT) AS images,
+    CAST(sum(batch.inferences) AS BIGINT) AS inferences,
+    CAST(sum(batch.requests) AS BIGINT) AS requests,
+    CAST(sum(batch.not_modified) AS BIGINT) AS not_modified,
+    CAST(sum(batch.bytes_fetched) AS BIGINT) AS bytes_fetched,
+    sum(batch.cpu_seconds) AS cpu_seconds,
+    sum(batch.gpu_seconds) AS gpu_seconds,
+    max(batch.finished_at) - min(batch.started_at) AS seconds,
+    sum(CASE WHEN batch.finished_at IS NULL THEN 0 ELSE batch.images END)
+        / nullif(max(batch.finished_at) - min(batch.started_at), 0) AS images_per_second
+FROM batch
+GROUP BY batch.run_id
+"""
+
+_DRIFT = """
+CREATE VIEW run_drift AS
+SELECT run_id, reference_id, model_name AS model, version, reference_version, number, kind, column_name, group_value,
+    images, reference_images, failed, reference_failed, unknown_share, reference_unknown_share,
+    label_share, reference_label_share, label_psi, label_chance, score_psi, score_chance, failed_psi, failed_chance,
+    distance, distance_chance, threshold, max_distance, above, above <> '' AS drifted, created_at
+FROM drift
+"""
+
 
 def create_statements(dialect: str) -> Iterator[str]:
     """Yield the statements that create the views, for PostgreSQL or SQLite."""
@@ -68,3 +95,5 @@ def create_statements(dialect: str) -> Iterator[str]:
     )
     yield _PROGRESS
     yield _FAILURES
+    yield _COST
+    yield _DRIFT

@@ -1,0 +1,1 @@
+"""The SQL of the views that people read: names and hashes as text, one row per label, mask or entry."""
