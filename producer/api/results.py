@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from producer.api.database import database, one_of
 from producer.needs_pyarrow import needs_pyarrow
+from producer.output.destinations.write import write_results
 from producer.output.formats import WRITERS, Format
 from producer.output.image_result import ImageResult
-from producer.output.query import ResultQuery
-from producer.output.result_set import ResultSet, select_results
-from producer.output.write import write_results
+from producer.output.selection.query import ResultQuery
+from producer.output.selection.result_set import ResultSet, select_results
 from producer.output.writers.base import WriteOptions
 from tagmill.where import Where
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
+from producer.output.destinations.write import write_results
 from producer.output.formats import WRITERS, Format
-from producer.output.query import ResultQuery
-from producer.output.result_set import ResultSet, select_results
-from producer.output.write import write_results
+from producer.output.selection.query import ResultQuery
+from producer.output.selection.result_set import ResultSet, select_results
 from producer.output.writers.base import MasksAs, WriteOptions
 from producer.output.writers.mask_png_writer import require_segmenter, write_masks
 from tagmill.cli.param_types import Finite

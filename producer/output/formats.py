@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 from producer.needs_pyarrow import needs_pyarrow
 from producer.output.image_result import ImageResult
-from producer.output.result_set import ResultSet
+from producer.output.selection.result_set import ResultSet
 from producer.output.writers.base import FileWriter, Folder, FolderWriter, WriteOptions
 from producer.output.writers.coco_writer import write_coco
 from producer.output.writers.csv_writer import write_csv

@@ -8,7 +8,7 @@ from typing import BinaryIO, Protocol
 from urllib.parse import quote
 
 from producer.output.image_result import ImageResult
-from producer.output.result_set import ResultSet
+from producer.output.selection.result_set import ResultSet
 
 
 class MasksAs(StrEnum):

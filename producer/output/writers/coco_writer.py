@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 
 from producer.output.full_size_masks import full_size_masks
 from producer.output.image_result import ImageResult
-from producer.output.result_set import ResultSet
+from producer.output.selection.result_set import ResultSet
 from producer.output.writers.base import WriteOptions, image_location
 from producer.output.writers.json_document import compact, write_list
 from tagmill.extra import parse_extra

@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 
 from producer.output.extra_columns import cells, titles
 from producer.output.image_result import ImageResult
-from producer.output.result_set import ResultSet
+from producer.output.selection.result_set import ResultSet
 from producer.output.writers.base import WriteOptions
 from tagmill.csv_cells import escape_cell
 from tagmill.tasks.base import task_named

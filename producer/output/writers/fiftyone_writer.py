@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any, BinaryIO
 
 from producer.output.image_result import ImageResult
-from producer.output.result_set import ResultSet
+from producer.output.selection.result_set import ResultSet
 from producer.output.writers.base import Folder, WriteOptions, image_location
 from producer.output.writers.coco_writer import write_coco
 from producer.output.writers.json_document import compact

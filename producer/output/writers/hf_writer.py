@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from producer.output.extra_columns import ExtraColumn, titles, typed
 from producer.output.full_size_masks import full_size_masks
 from producer.output.image_result import ImageResult
-from producer.output.result_set import ResultSet
+from producer.output.selection.result_set import ResultSet
 from producer.output.writers.arrow_batches import KINDS, LABEL, RLE
 from producer.output.writers.base import Folder, WriteOptions, image_location
 from producer.output.writers.mask_png_writer import safe_folder

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from producer.output.image_result import ImageResult
-from producer.output.result_set import ResultSet
+from producer.output.selection.result_set import ResultSet
 
 
 def of_one_model(about: ResultSet, name: str) -> ResultSet:

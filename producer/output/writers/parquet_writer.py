@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from producer.output.image_result import ImageResult
-from producer.output.result_set import ResultSet
+from producer.output.selection.result_set import ResultSet
 from producer.output.writers.arrow_batches import arrow_batches, schema_of
 from producer.output.writers.base import WriteOptions
 

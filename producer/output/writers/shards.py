@@ -2,7 +2,7 @@
 
 from itertools import chain, islice
 
-from producer.output.result_set import ResultSet
+from producer.output.selection.result_set import ResultSet
 from producer.output.writers.base import FileWriter, Folder, WriteOptions
 
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from sqlalchemy import Engine, make_url, text
 from support.embeddings import embedding_model, store, unit
 
-from producer.output.query import ResultQuery
 from producer.output.read.models import run_models
-from producer.output.result_set import select_results
+from producer.output.selection.query import ResultQuery
+from producer.output.selection.result_set import select_results
 from tagmill.db.connection import connect
 from tagmill.db.migrate import upgrade
 from tagmill.db.roles import Kind, grant_role

@@ -10,9 +10,9 @@ from support.ledger import QUEUE, digest
 
 from producer.output.extra_columns import ExtraColumn, Kind
 from producer.output.image_result import ImageResult
-from producer.output.query import ResultQuery
 from producer.output.read import pages
-from producer.output.result_set import select_results
+from producer.output.selection.query import ResultQuery
+from producer.output.selection.result_set import select_results
 from tagmill.errors import InputError
 from tagmill.extra import make_extra
 from tagmill.ledger.runs.create import create_run, requeue_images

@@ -10,8 +10,8 @@ from support.bundles import write_classifier, write_fussy_classifier
 from support.image_fixtures import write_folder, write_image
 from support.shop import Shop
 
-from producer.output.query import ResultQuery
-from producer.output.result_set import select_results
+from producer.output.selection.query import ResultQuery
+from producer.output.selection.result_set import select_results
 from tagmill.ledger.batches import leases
 from tagmill.ledger.catalog import rebuild
 from tagmill.records import Entry

@@ -9,8 +9,8 @@ from support.image_fixtures import write_folder
 from support.installation import Site
 from support.processes import Worker, wait_until
 
-from producer.output.query import ResultQuery
-from producer.output.result_set import select_results
+from producer.output.selection.query import ResultQuery
+from producer.output.selection.result_set import select_results
 from tagmill.bundles.metadata import BundleSpec, sha256_of
 from tagmill.bundles.onnx_file import read_metadata
 from tagmill.db.connection import connect

@@ -10,7 +10,7 @@ import numpy as np
 from producer.output.extra_columns import titles
 from producer.output.full_size_masks import runs
 from producer.output.image_result import ImageResult
-from producer.output.result_set import ResultSet
+from producer.output.selection.result_set import ResultSet
 from producer.output.writers.base import MasksAs, WriteOptions, image_location
 from producer.output.writers.json_document import write_list
 from producer.output.writers.label_studio.brush import encode_brush

@@ -15,7 +15,7 @@ from support.image_fixtures import square, write_image
 from support.results import DETAILS, EXTRA, FAILED, MASKS, MODELS, SPEC, TAGGED
 
 from producer.output.image_result import ImageResult
-from producer.output.result_set import Named, ResultSet
+from producer.output.selection.result_set import Named, ResultSet
 from producer.output.writers import coco_writer
 from producer.output.writers.base import WriteOptions
 from producer.output.writers.coco_writer import write_coco

@@ -8,10 +8,10 @@ from typing import Any
 
 from support.results import EXTRA, FAILED, MASKS, MODELS, SHIRTS, TAGGED
 
+from producer.output.destinations.write import write_results
 from producer.output.formats import WRITERS, Format
 from producer.output.image_result import ImageResult
-from producer.output.result_set import Named, ResultSet
-from producer.output.write import write_results
+from producer.output.selection.result_set import Named, ResultSet
 from producer.output.writers.base import WriteOptions
 
 BRAND = {"image_key": "a", "run": 7, "brand": "\uc0c1\uc810", "price": 9.5, "label": "=1"}

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from producer.output.filters import require_thresholds, result_filter
 from producer.output.image_result import ImageResult
-from producer.output.query import ResultQuery, since_run, since_time
+from producer.output.selection.filters import require_thresholds, result_filter
+from producer.output.selection.query import ResultQuery, since_run, since_time
 from producer.output.shown import shown_extra
 from tagmill.errors import InputError
 from tagmill.extra import make_extra, parse_extra

@@ -12,7 +12,7 @@ from support.results import EXTRA, FAILED, MASK, MASKS, MODELS, TAGGED
 
 from producer.output.formats import WRITERS, FileFormat, Format
 from producer.output.image_result import ImageResult
-from producer.output.result_set import ResultSet
+from producer.output.selection.result_set import ResultSet
 from producer.output.writers.base import WriteOptions
 from producer.output.writers.mask_png_writer import index_map
 from tagmill.tasks.masks import decode_mask

@@ -11,9 +11,9 @@ import yaml
 from pycocotools import mask as coco
 from support.results import EXTRA, FAILED, MASK, MASKS, MODELS, SHIRTS, TAGGED
 
+from producer.output.destinations.write import write_results
 from producer.output.formats import WRITERS, Format
-from producer.output.result_set import ResultSet
-from producer.output.write import write_results
+from producer.output.selection.result_set import ResultSet
 from producer.output.writers import hf_writer
 from producer.output.writers.base import WriteOptions
 from producer.output.writers.mask_png_writer import index_map

@@ -18,7 +18,7 @@ from support.label_studio_sdk import sdk_folder
 from support.results import EXTRA, FAILED, MASK, MASKS, MODELS, SHIRTS, TAGGED
 
 from producer.output.image_result import ImageResult
-from producer.output.result_set import Named, ResultSet
+from producer.output.selection.result_set import Named, ResultSet
 from producer.output.writers.base import MasksAs, WriteOptions
 from producer.output.writers.label_studio.brush import encode_brush
 from producer.output.writers.label_studio.label_studio_writer import labeling_configuration, write_label_studio

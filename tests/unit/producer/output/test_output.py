@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from producer.output.destinations.write import write_results
 from producer.output.formats import WRITERS, FileFormat, Format
 from producer.output.image_result import ImageResult
-from producer.output.result_set import ResultSet
-from producer.output.write import write_results
+from producer.output.selection.result_set import ResultSet
 from producer.output.writers.base import WriteOptions
 from tagmill.errors import InputError
 

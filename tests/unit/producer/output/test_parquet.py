@@ -15,11 +15,11 @@ import pytest
 from pycocotools import mask as coco
 from support.results import EXTRA, FAILED, MASK, MASKS, MODELS, SHIRTS, TAGGED
 
+from producer.output.destinations.write import write_results
 from producer.output.extra_columns import ExtraColumn, Kind
 from producer.output.formats import WRITERS, FileFormat, Format
 from producer.output.image_result import ImageResult
-from producer.output.result_set import ResultSet
-from producer.output.write import write_results
+from producer.output.selection.result_set import ResultSet
 from producer.output.writers import parquet_writer
 from producer.output.writers.base import WriteOptions
 from producer.output.writers.mask_png_writer import index_map

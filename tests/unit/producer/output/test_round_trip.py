@@ -17,7 +17,7 @@ from support.image_fixtures import write_image
 
 from producer.cli.results import results as results_command
 from producer.output.image_result import ImageResult
-from producer.output.result_set import ResultSet
+from producer.output.selection.result_set import ResultSet
 from producer.output.writers.base import WriteOptions
 from producer.output.writers.csv_writer import write_csv
 from producer.output.writers.jsonl_writer import write_jsonl

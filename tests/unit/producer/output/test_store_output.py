@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from support.s3_server import S3Server
 
+from producer.output.destinations.write import write_results
 from producer.output.formats import WRITERS, Format
 from producer.output.image_result import ImageResult
-from producer.output.result_set import ResultSet
-from producer.output.write import write_results
+from producer.output.selection.result_set import ResultSet
 from producer.output.writers.base import WriteOptions
 from tagmill.errors import InputError, ServiceDown, TagmillError
 from tagmill.stores import object_store
@@ -102,7 +102,7 @@ def test_what_cannot_be_written_is_said_in_one_line(
 
 
 def test_a_store_that_does_not_answer_is_down(store: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("producer.output.store_output._RETRIES", 0)
+    monkeypatch.setattr("producer.output.destinations.object_store._RETRIES", 0)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     object_store.open_bucket.cache_clear()
     with pytest.raises(ServiceDown, match=r"s3://shop/tags\.csv: (no connection|the connection failed)"):

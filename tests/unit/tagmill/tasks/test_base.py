@@ -18,8 +18,8 @@ from PIL import Image
 from support.bundles import COLORS, write_box_finder
 
 import tagmill.tasks
-from producer.output.query import ResultQuery
-from producer.output.result_set import select_results
+from producer.output.selection.query import ResultQuery
+from producer.output.selection.result_set import select_results
 from producer.output.writers.base import WriteOptions
 from producer.output.writers.csv_writer import write_csv
 from tagmill.bundles.metadata import BundleSpec

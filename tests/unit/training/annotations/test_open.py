@@ -13,7 +13,7 @@ from pycocotools import mask as coco
 from support.image_fixtures import write_image
 
 from producer.output.image_result import ImageResult
-from producer.output.result_set import ResultSet
+from producer.output.selection.result_set import ResultSet
 from producer.output.writers.base import WriteOptions
 from producer.output.writers.csv_writer import write_csv
 from tagmill.errors import InputError, NothingToDo

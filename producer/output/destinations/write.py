@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from producer.output import store_output
+from producer.output.destinations import object_store
+from producer.output.destinations.local_folder import local_folder
 from producer.output.formats import FileFormat, FolderFormat
-from producer.output.local_output import local_folder
-from producer.output.result_set import ResultSet
+from producer.output.selection.result_set import ResultSet
 from producer.output.writers.base import Folder, WriteOptions
 from producer.output.writers.shards import write_shards
 from tagmill.errors import InputError
@@ -81,11 +81,11 @@ def _is_for_people(output: str) -> bool:
 
 
 def _folder(output: str) -> AbstractContextManager[Folder]:
-    return store_output.store_folder(output) if is_stored(output) else local_folder(Path(output))
+    return object_store.store_folder(output) if is_stored(output) else local_folder(Path(output))
 
 
 def _file(output: str) -> AbstractContextManager[BinaryIO]:
-    return store_output.store_object(output) if is_stored(output) else _local_file(output)
+    return object_store.store_object(output) if is_stored(output) else _local_file(output)
 
 
 @contextmanager

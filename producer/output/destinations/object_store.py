@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from producer.output.local_output import SHARD
+from producer.output.destinations.local_folder import SHARD
 from tagmill.errors import InputError, ServiceDown
 from tagmill.locations.schemes import SCHEMES, Kind, StoredLocation, parse_stored, url_scheme
 from tagmill.stores.object_store import StoreFault, explain, open_bucket

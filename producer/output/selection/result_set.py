@@ -7,14 +7,14 @@ from itertools import chain
 from sqlalchemy import Engine
 
 from producer.output.extra_columns import ExtraColumn
-from producer.output.filters import require_thresholds, result_filter
 from producer.output.image_result import ImageResult
 from producer.output.model_names import unique_names
-from producer.output.query import ResultQuery, names_model, since_run, since_time
 from producer.output.read import texts
 from producer.output.read.catalog import read_catalog
 from producer.output.read.models import canary_models, catalog_models, run_created_at, run_models, sorted_models
 from producer.output.read.runs import read_failures, read_results
+from producer.output.selection.filters import require_thresholds, result_filter
+from producer.output.selection.query import ResultQuery, names_model, since_run, since_time
 from tagmill.db.connection import database_time
 from tagmill.errors import InputError
 from tagmill.registry.models import Model

@@ -8,7 +8,7 @@ from math import inf
 from typing import Any
 
 from producer.output.image_result import ImageResult
-from producer.output.query import ResultQuery
+from producer.output.selection.query import ResultQuery
 from producer.output.shown import shown_extra
 from tagmill.errors import InputError
 from tagmill.locations.redact import shown_uri

@@ -1,0 +1,1 @@
+"""Which results are wanted, and what is known of them before the first one is read."""
