@@ -15,7 +15,7 @@ from tagmill.ledger.complete import complete
 from tagmill.registry.models import Model
 
 ROOT = Path(__file__).parents[3]
-DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 
 
 def statements(language: str = "sql") -> list[str]:
