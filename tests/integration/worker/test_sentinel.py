@@ -45,7 +45,7 @@ def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReplicatedRe
     """Servers with TLS alone, and the users of the guides."""
     redis, sentinels = (
         redis_users_in((ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8"))
-        for name in ("operations", "high-availability")
+        for name in ("operations/redis", "high-availability")
     )
     with ReplicatedRedis(
         password="ADMIN_PASSWORD",
