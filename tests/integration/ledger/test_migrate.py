@@ -285,8 +285,13 @@ def test_an_upgrade_that_is_killed_again_and_again_loses_nothing(old_engine: Eng
     assert state_of(old_engine) == before
 
 
-def _work_until_refused(url: str, seed: int, stop: threading.Event, errors: list[BaseException]) -> None:
-    """Do what workers and commands of the old version do until the database refuses, as after the upgrade."""
+def _work_until_refused(
+    url: str, seed: int, stop: threading.Event, errors: list[BaseException], cancelling: dict[int, int]
+) -> None:
+    """Do what workers and commands of the old version do until the database refuses, as after the upgrade.
+
+    `cancelling` says which run each seed is about to cancel, or has cancelled last.
+    """
     engine, drawn = connect(url), random.Random(seed)
     old = Version0004(engine, seed)
     mine: list[int] = []
@@ -311,7 +316,8 @@ def _work_until_refused(url: str, seed: int, stop: threading.Event, errors: list
                     if drawn.random() < 0.5:
                         old.mark_dead(batch)
             if drawn.random() < 0.3:
-                old.cancel(drawn.choice(mine))
+                cancelling[seed] = drawn.choice(mine)
+                old.cancel(cancelling[seed])
             if drawn.random() < 0.5:
                 old.retry(drawn.choice(mine), queue=drawn.choice(["tagmill", "other"]))
     except DBAPIError:
@@ -336,9 +342,10 @@ def test_workers_of_the_old_version_lose_nothing_while_the_upgrade_copies(
         drop_views(connection)
 
     monkeypatch.setattr(migrate_module, "drop_views", note_then_drop)
-    stop, errors = threading.Event(), list[BaseException]()
+    stop, errors, cancelling = threading.Event(), list[BaseException](), dict[int, int]()
     url = old_engine.url.render_as_string(hide_password=False)
-    writers = [threading.Thread(target=_work_until_refused, args=(url, seed, stop, errors)) for seed in range(3)]
+    given = (stop, errors, cancelling)
+    writers = [threading.Thread(target=_work_until_refused, args=(url, seed, *given)) for seed in range(3)]
     for writer in writers:
         writer.start()
     chunks: list[Progress] = []
@@ -365,10 +372,15 @@ def test_workers_of_the_old_version_lose_nothing_while_the_upgrade_copies(
     assert len(chunks) > 10
     assert len(seen[-1]["runs"]) > 11, "the writers wrote meanwhile"
     after = state_of(old_engine)
-    # A heartbeat or a release that waited for the upgrade changes the row of its batch after it.
-    held = {row[0] for row in seen[-1]["batches"] if row[3] == "running"}
+    # A heartbeat or a release that waited for the upgrade changes the row of its batch after it, and a cancellation
+    # those of its run.
+    cancelled = set(cancelling.values())
+    held = {
+        row[0] for row in seen[-1]["batches"] if row[3] == "running" or (row[3] == "queued" and row[1] in cancelled)
+    }
     for found in (after, seen[-1]):
         found["batches"] = [row[:1] if row[0] in held else row for row in found["batches"]]
+        found["runs"] = [row[:1] if row[0] in cancelled else row for row in found["runs"]]
     assert after == seen[-1]
     with old_engine.connect() as connection:
         shown = connection.execute(text("SELECT * FROM catalog_entry ORDER BY image_key, name_id, place")).all()
