@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -285,20 +286,33 @@ def test_an_upgrade_that_is_killed_again_and_again_loses_nothing(old_engine: Eng
     assert state_of(old_engine) == before
 
 
-def _work_until_refused(
-    url: str, seed: int, stop: threading.Event, errors: list[BaseException], cancelling: dict[int, int]
-) -> None:
-    """Do what workers and commands of the old version do until the database refuses, as after the upgrade.
+@dataclass
+class _Upgrading:
+    """What the threads of the old version and the upgrade tell each other."""
 
-    `cancelling` says which run each seed is about to cancel, or has cancelled last.
-    """
+    #: the upgrade has locked the old tables
+    locked: threading.Event = field(default_factory=threading.Event)
+    stop: threading.Event = field(default_factory=threading.Event)
+    errors: list[BaseException] = field(default_factory=list)
+    #: runs that were published or cancelled by statements that may have waited for the upgrade: those fit both schemas
+    late: set[int] = field(default_factory=set)
+
+
+def _work_until_refused(url: str, seed: int, upgrading: _Upgrading) -> None:
+    """Do what workers and commands of the old version do until the database refuses, as after the upgrade."""
+
+    def note(run: int) -> None:
+        if upgrading.locked.is_set():
+            upgrading.late.add(run)
+
     engine, drawn = connect(url), random.Random(seed)
     old = Version0004(engine, seed)
     mine: list[int] = []
     try:
-        while not stop.is_set():
+        while not upgrading.stop.is_set():
             keys = [f"{drawn.choice(['sku', 'bad', f'w{seed}'])}-{drawn.randrange(40)}-{at}" for at in range(7)]
             run = old.submit(keys, drawn.sample(["shirts@1", "shirts@2", "shapes@1"], drawn.choice([1, 2, 3])))
+            note(run)
             mine.append(run)
             for batch in old.batches(run):
                 time.sleep(0.1)  # a batch of real images takes longer
@@ -316,14 +330,15 @@ def _work_until_refused(
                     if drawn.random() < 0.5:
                         old.mark_dead(batch)
             if drawn.random() < 0.3:
-                cancelling[seed] = drawn.choice(mine)
-                old.cancel(cancelling[seed])
+                run = drawn.choice(mine)
+                old.cancel(run)
+                note(run)
             if drawn.random() < 0.5:
                 old.retry(drawn.choice(mine), queue=drawn.choice(["tagmill", "other"]))
     except DBAPIError:
         pass
     except BaseException as error:
-        errors.append(error)
+        upgrading.errors.append(error)
     finally:
         engine.dispose()
 
@@ -334,18 +349,18 @@ def test_workers_of_the_old_version_lose_nothing_while_the_upgrade_copies(
     old = fill(old_engine)
     old.work(old.submit([f"more-{number}" for number in range(90)], ["shirts@1", "shapes@1"], batch_size=5))
     seen: list[dict[str, Any]] = []
+    upgrading = _Upgrading()
     drop_views = migrate_module.drop_views
 
     def note_then_drop(connection: Connection) -> None:
         """Note what the old tables say once they are locked."""
+        upgrading.locked.set()
         seen.append(state(connection))
         drop_views(connection)
 
     monkeypatch.setattr(migrate_module, "drop_views", note_then_drop)
-    stop, errors, cancelling = threading.Event(), list[BaseException](), dict[int, int]()
     url = old_engine.url.render_as_string(hide_password=False)
-    given = (stop, errors, cancelling)
-    writers = [threading.Thread(target=_work_until_refused, args=(url, seed, *given)) for seed in range(3)]
+    writers = [threading.Thread(target=_work_until_refused, args=(url, seed, upgrading)) for seed in range(3)]
     for writer in writers:
         writer.start()
     chunks: list[Progress] = []
@@ -365,22 +380,19 @@ def test_workers_of_the_old_version_lose_nothing_while_the_upgrade_copies(
     try:
         upgrade(old_engine, report, Pace(rows=100, pause=0.02))
     finally:
-        stop.set()
+        upgrading.stop.set()
         for writer in writers:
             writer.join()
-    assert errors == []
+    assert upgrading.errors == []
     assert len(chunks) > 10
     assert len(seen[-1]["runs"]) > 11, "the writers wrote meanwhile"
     after = state_of(old_engine)
-    # A heartbeat or a release that waited for the upgrade changes the row of its batch after it, and a cancellation
-    # those of its run.
-    cancelled = set(cancelling.values())
-    held = {
-        row[0] for row in seen[-1]["batches"] if row[3] == "running" or (row[3] == "queued" and row[1] in cancelled)
-    }
+    # A heartbeat or a release that waited for the upgrade changes the row of its batch after it.
+    held = {row[0] for row in seen[-1]["batches"] if row[3] == "running"}
     for found in (after, seen[-1]):
+        for name, of_run in (("batches", 1), ("runs", 0)):
+            found[name] = [row[:2] if row[of_run] in upgrading.late else row for row in found[name]]
         found["batches"] = [row[:1] if row[0] in held else row for row in found["batches"]]
-        found["runs"] = [row[:1] if row[0] in cancelled else row for row in found["runs"]]
     assert after == seen[-1]
     with old_engine.connect() as connection:
         shown = connection.execute(text("SELECT * FROM catalog_entry ORDER BY image_key, name_id, place")).all()
