@@ -6,6 +6,7 @@
 #   backup.sh list             name the backups, oldest first
 #   backup.sh restore NAME     put a backup in the place of the database, which is kept under another name
 # A backup is BACKUP_FOLDER/tagmill-TIME.dump, in the custom format of pg_dump. BACKUP_KEEP of them are kept.
+# The exit code is 78, and nothing is backed up, if BACKUP_KEEP or BACKUP_SECONDS is no whole number from 1 on.
 set -eu
 folder=${BACKUP_FOLDER:-/backups}
 seconds=${BACKUP_SECONDS:-86400}
@@ -20,6 +21,16 @@ say() {
 fail() {
   say "error: $1" >&2
   exit 1
+}
+
+# NAME VALUE: ends with 78, a wrong setting, unless VALUE is a whole number from 1 on
+whole_number() {
+  case $2 in
+    *[!0-9]* | 0*) ;;
+    *) return 0 ;;
+  esac
+  say "error: $1 is $2: set it to a whole number from 1 on, or leave it empty for the default" >&2
+  exit 78
 }
 
 if [ -n "${PGPASSWORD_FILE:-}" ]; then
@@ -48,7 +59,10 @@ once() {
   # pg_restore reads the table of contents, which is written last
   if pg_dump --format=custom --file="$partial" && pg_restore --list "$partial" >/dev/null; then
     mv "$partial" "$folder/$name"
-    list | head -n "-$keep" | while read -r old; do rm -f "$folder/$old"; done
+    list | head -n "-$keep" | while read -r old; do
+      # names are times: if the clock was set back, the new backup need not be the last
+      [ "$old" = "$name" ] || rm -f "$folder/$old"
+    done
     say "backup $name: $(du -h "$folder/$name" | cut -f 1), $(($(date +%s) - begun)) s, $(list | wc -l) kept"
   else
     rm -f "$partial"
@@ -98,6 +112,12 @@ END
 
 command=${1:-loop}
 [ $# -eq 0 ] || shift
+case $command in
+  loop | once | check)
+    whole_number BACKUP_KEEP "$keep"
+    whole_number BACKUP_SECONDS "$seconds"
+    ;;
+esac
 case $command in
   loop) loop ;;
   once) once ;;

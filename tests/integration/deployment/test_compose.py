@@ -547,6 +547,37 @@ def test_redis_keeps_its_queue_and_its_password(site: LocalSite) -> None:
         assert not shown.exists() or server.password not in shown.read_text()
 
 
+@pytest.mark.parametrize("name", ["BACKUP_KEEP", "BACKUP_SECONDS"])
+def test_a_backup_refuses_a_setting_that_is_no_whole_number_and_deletes_nothing(tmp_path: Path, name: str) -> None:
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    (commands / "pg_dump").write_text('#!/bin/sh\ntouch "${2#--file=}"\n')
+    (commands / "pg_restore").write_text("#!/bin/sh\n")
+    for command in commands.iterdir():
+        command.chmod(0o755)
+    dumps = [tmp_path / f"tagmill-{year}0101T000000Z.dump" for year in (2020, 9999)]
+    for dump in dumps:
+        dump.touch()
+    path = f"{commands}{os.pathsep}{os.environ['PATH']}"
+
+    def back_up(**settings: str) -> subprocess.CompletedProcess[str]:
+        environment = {"PATH": path, "BACKUP_FOLDER": str(tmp_path)} | settings
+        script = ["sh", str(ROOT / "deploy" / "backup" / "backup.sh"), "once"]
+        return subprocess.run(script, env=environment, capture_output=True, text=True)
+
+    for value in ("0", "x", "-1", "1.5"):
+        refused = back_up(**{name: value})
+        assert refused.returncode == 78
+        assert f"error: {name} is {value}: set it to a whole number from 1 on" in refused.stderr
+        assert refused.stderr.count("\n") == 1
+        assert sorted(tmp_path.glob("*.dump")) == dumps
+
+    assert ", 3 kept" in back_up(**{name: ""}).stdout
+    # The clock of a backup was wrong: the new one is not the last by name, and stays.
+    assert ", 2 kept" in back_up(BACKUP_KEEP="1").stdout
+    assert dumps[1].exists()
+
+
 def test_a_backup_restores_the_results_and_keeps_what_was_there(
     site: LocalSite, postgres_url: str, postgres_server_url: str
 ) -> None:
