@@ -37,7 +37,8 @@ class Query:
             "__interval_ms": f"{1000 * seconds}",
             **values,
         }.items():
-            text = text.replace(f"${{{name}:sqlstring}}", f"'{value}'").replace(f"${name}", value)
+            text = text.replace(f"${{{name}:sqlstring}}", f"'{value}'").replace(f"${{{name}:regex}}", re.escape(value))
+            text = text.replace(f"${name}", value)
         assert "$" not in text.replace('"$1"', ""), f"{self.panel}: a variable is left in {text}"
         return text
 

@@ -22,6 +22,8 @@ class WorkerFacts:
 
     #: NAME@HOST, as Flower shows it
     name: str
+    #: TAGMILL_QUEUE
+    queue: str
     #: TAGMILL_DEVICE
     device: str
     #: bytes that the process may hold
@@ -75,9 +77,9 @@ class WorkerCollector(Collector):
             models.add_metric([name, number, sha256, provider], 1)
         yield models
         running = ", ".join(sorted(set(providers.values())))
-        labels = ["name", "version", "device", "provider"]
+        labels = ["name", "queue", "version", "device", "provider"]
         info = GaugeMetricFamily("tagmill_worker_info", "1, with what the worker is.", labels=labels)
-        info.add_metric([facts.name, version("tagmill"), facts.device, running], 1)
+        info.add_metric([facts.name, facts.queue, version("tagmill"), facts.device, running], 1)
         yield info
         right = "0 if a bundle runs on another device than TAGMILL_DEVICE asks for."
         yield _gauge("tagmill_provider_as_asked", right, int(as_asked(facts.device, providers)))

@@ -60,7 +60,8 @@ class WorkerProbes:
         self.metrics = BatchMetrics(self._registry)
         self._readiness = Readiness(self._known)
         limit, ready = memory_limit(settings.max_worker_memory), self._readiness.is_ready
-        facts = WorkerFacts(name, settings.device, limit, services, self.metrics, state.providers, ready)
+        queue, device = settings.queue, settings.device
+        facts = WorkerFacts(name, queue, device, limit, services, self.metrics, state.providers, ready)
         self._registry.register(WorkerCollector(facts))
         self._endpoints = self._serve()
 

@@ -35,7 +35,7 @@ def test_dashboards_are_filled_and_the_alert_of_a_killed_fleet_fires_and_resolve
         require_known_metrics(set(fleet.prometheus.api("metadata")))
         # Not at once: a scrape that took too long leaves a gap.
         wait_value(fleet, 'sum(tagmill_images_total{model="colors@1"})', 122)
-        wait_value(fleet, "count(tagmill_worker_info)", 2)
+        wait_value(fleet, 'count(tagmill_worker_info{queue="tagmill"})', 2)
         assert "TagmillNoReadyWorker" not in fleet.prometheus.firing()
         fleet.kill_workers()
         age_reports(site)

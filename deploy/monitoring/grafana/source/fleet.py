@@ -3,14 +3,16 @@
 from panels import GREEN, ORANGE, RED, choice, columns, dashboard, data_source, graph, prom, stat, table
 
 #: gives a series of a worker its name instead of its address
-_NAMED = "* on (instance) group_left (name) tagmill_worker_info"
+_NAMED = '* on (instance) group_left (name) tagmill_worker_info{queue=~"$queue"}'
+#: leaves the series of the workers of the chosen queues
+_THEIRS = '* on (instance) group_left () tagmill_worker_info{queue=~"$queue"}'
 _QUEUE = 'queue=~"$queue"'
 
 _NOW = (
     stat(
         "Images per second",
-        "Images with an outcome, over all workers. An image counts once, whatever the number of models.",
-        prom("sum(rate(tagmill_batch_images_sum[$__rate_interval]))"),
+        "Images with an outcome, of the workers of the queue. An image counts once, whatever the number of models.",
+        prom(f"sum(rate(tagmill_batch_images_sum[$__rate_interval]) {_THEIRS})"),
         "suffix: img/s",
     ),
     stat(
@@ -21,7 +23,10 @@ _NOW = (
     stat(
         "Time to empty",
         "Images that wait and run, divided by the images per second of the last 5 minutes.",
-        prom(f"(sum(tagmill_queue_images{{{_QUEUE}}}) or vector(0)) / (sum(rate(tagmill_batch_images_sum[5m])) > 0)"),
+        prom(
+            f"""(sum(tagmill_queue_images{{{_QUEUE}}}) or vector(0))
+                / (sum(queue:tagmill_batch_images:rate5m{{{_QUEUE}}}) > 0)"""
+        ),
         "s",
     ),
     stat(
@@ -44,7 +49,7 @@ _NOW = (
     ),
     stat(
         "Failed in the last hour",
-        "Share of images that failed, over all models.",
+        "Share of images that failed, over all models and queues.",
         prom(
             """(sum(increase(tagmill_images_total{status="failed"}[1h])) or vector(0))
                / (sum(increase(tagmill_images_total[1h])) > 0)"""
@@ -88,7 +93,9 @@ _WORK = (
     graph(
         "Outcomes per second",
         "Images that were tagged or failed, by model: with two models an image counts twice.",
-        prom("sum by (model, status) (rate(tagmill_images_total[$__rate_interval]))", "{{model}} {{status}}"),
+        prom(
+            f"sum by (model, status) (rate(tagmill_images_total[$__rate_interval]) {_THEIRS})", "{{model}} {{status}}"
+        ),
         unit="suffix: img/s",
         width=12,
         stack=True,
@@ -122,10 +129,10 @@ _WORK = (
 _STAGES = (
     graph(
         "Seconds of each stage (95th percentile)",
-        "Of batches: 95 of 100 take less. `queue` is the time from publication to a worker.",
+        "Of batches: 95 of 100 take less. `infer` includes the wait for the device.",
         prom(
-            """histogram_quantile(0.95,
-               sum by (stage, le) (rate(tagmill_stage_duration_seconds_bucket{stage!="queue"}[$__rate_interval])))""",
+            f"""histogram_quantile(0.95, sum by (stage, le) (
+                rate(tagmill_stage_duration_seconds_bucket{{stage!="queue"}}[$__rate_interval]) {_THEIRS}))""",
             "{{stage}}",
         ),
         unit="s",
@@ -133,9 +140,11 @@ _STAGES = (
     ),
     graph(
         "Where the time goes",
-        "Seconds that all workers spend in each stage, per second. The longest one is the bottleneck.",
+        "Seconds that the workers of the queue spend in each stage, per second. The longest one is the bottleneck.",
         prom(
-            'sum by (stage) (rate(tagmill_stage_duration_seconds_sum{stage!="queue"}[$__rate_interval]))', "{{stage}}"
+            f"""sum by (stage) (
+                rate(tagmill_stage_duration_seconds_sum{{stage!="queue"}}[$__rate_interval]) {_THEIRS})""",
+            "{{stage}}",
         ),
         unit="s",
         width=12,
@@ -152,16 +161,16 @@ _STAGES = (
         "Images of a batch",
         "Mean number of images in a batch. Small batches cost more SQL and messages for each image.",
         prom(
-            """sum(rate(tagmill_batch_images_sum[$__rate_interval]))
-               / (sum(rate(tagmill_batch_images_count[$__rate_interval])) > 0)""",
+            f"""sum(rate(tagmill_batch_images_sum[$__rate_interval]) {_THEIRS})
+                / (sum(rate(tagmill_batch_images_count[$__rate_interval]) {_THEIRS}) > 0)""",
             "mean",
         ),
     ),
     graph(
         "In work",
-        "Images and batches that workers have in hand.",
-        prom("sum(tagmill_inflight_images)", "images"),
-        prom("sum(tagmill_inflight_batches)", "batches"),
+        "Images and batches that the workers of the queue have in hand.",
+        prom(f"sum(tagmill_inflight_images {_THEIRS})", "images"),
+        prom(f"sum(tagmill_inflight_batches {_THEIRS})", "batches"),
     ),
 )
 _TROUBLE = (
@@ -212,6 +221,7 @@ _WORKERS = (
         **columns(
             {
                 "name": "worker",
+                "queue": "queue",
                 "instance": "address",
                 "device": "device",
                 "provider": "provider",
@@ -283,7 +293,7 @@ DASHBOARD = dashboard(
         ("Now", _NOW),
         ("Work", _WORK),
         ("Stages", _STAGES),
-        ("Trouble", _TROUBLE),
+        ("Trouble of all queues", _TROUBLE),
         ("Workers", _WORKERS),
         ("Services", _SERVICES),
     ),

@@ -2,8 +2,8 @@
 
 from panels import GREEN, ORANGE, RED, choice, columns, dashboard, data_source, graph, prom, sql, stat, table
 
-#: series of images name a model NAME@VERSION
-_VERSIONS = 'model=~"$name@.+"'
+#: series of images name a model NAME@VERSION. In backticks PromQL takes a backslash as it is.
+_VERSIONS = "model=~`${name:regex}@.+`"
 _NAME = "${name:sqlstring}"
 
 _NOW = (
@@ -66,8 +66,8 @@ _VERSIONS_ROW = (
         unit="percentunit",
     ),
     graph(
-        "Seconds to infer a batch",
-        "Median and 95th percentile of the stage `infer`, for batches of all models.",
+        "Seconds to infer a batch (all models)",
+        "Median and 95th percentile of the stage `infer`, which includes the wait for the device.",
         prom(
             """histogram_quantile(0.5,
                sum by (le) (rate(tagmill_stage_duration_seconds_bucket{stage="infer"}[$__rate_interval])))""",
