@@ -17,7 +17,7 @@ from tagmill.errors import InputError
 @click.option("--min-agreement", type=Share(), metavar="PERCENT",
               help="Least share of images with the answer of the version in production, where both have a result.  "
               "[default: 90%, from 100 images on]")  # fmt: skip
-@click.option("--force", is_flag=True, help="Promote it although a gate fails; needs --reason.")
+@click.option("--force", is_flag=True, help="Promote it although a gate fails, or none compared it; needs --reason.")
 @click.option("--reason", metavar="TEXT", help="Why; it is in the audit log.")
 @DEVICE
 def promote_command(
@@ -30,11 +30,12 @@ def promote_command(
 ) -> None:
     """Make this version the one that NAME alone means, and that the catalog shows where it has a result.
 
-    Gates are checked before: golden samples, parity, accuracy, agreement. If one fails, nothing changes, and the exit
-    code is 6. Queued runs keep their version. A shadow or canary of this version ends.
+    Gates are checked before: golden samples, parity, accuracy, agreement. If one fails, or neither of the last two can
+    be checked against the version in production, nothing changes, and the exit code is 6. Queued runs keep their
+    version. A shadow or canary of this version ends.
     """
     from export.promotion.check import check_gates, version_in_production
-    from export.promotion.gate import GateFailedError, GateStatus
+    from export.promotion.decision import decide
     from tagmill.db.migrate import open_database
     from tagmill.registry.models import require_usable, resolve
     from tagmill.registry.rollout.production import promote
@@ -54,12 +55,7 @@ def promote_command(
     for gate in check_gates(engine, settings, chosen, production, resolve_test_folders(test_set), min_agreement):
         click.echo(str(gate))
         gates.append(gate)
-    overridden = [gate.name for gate in gates if gate.status is GateStatus.FAILED]
-    if overridden and not force:
-        raise GateFailedError(
-            f"{chosen.title} is not promoted: {', '.join(overridden)} failed; mend it, or override it with "
-            "--force --reason TEXT"
-        )
+    overridden = decide(chosen, production, gates, force=force)
     found = {gate.name: gate.to_json() for gate in gates}
     details = {"gates": found} | ({"overridden": overridden} if overridden else {})
     click.echo(promote(engine, chosen.title, reason, details).text)

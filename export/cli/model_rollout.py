@@ -12,10 +12,13 @@ from sqlalchemy import Engine
 from tagmill.cli.param_types import AS_JSON, Share
 from tagmill.cli.terminal.console import open_console
 from tagmill.db.migrate import open_database
+from tagmill.errors import TagmillError, first_line
+from tagmill.registry.models import resolve
 from tagmill.registry.rollout import retirement, trials
 from tagmill.registry.rollout.history import Event, history
 from tagmill.registry.rollout.production import rollback as rollback_to
 from tagmill.registry.rollout.running import RolloutKind
+from tagmill.registry.rollout.stored import require_stored
 from tagmill.settings import load_settings
 from tagmill.text import legible, person, utc_time
 
@@ -64,11 +67,20 @@ def canary(wanted: str, share: float | None, product: str, is_stop: bool, reason
 
 @click.command()
 @click.argument("name", metavar="NAME")
-@click.option("--to", metavar="NAME@VERSION", help="Instead of the version that was in production before.")
+@click.option("--to", metavar="NAME@VERSION", help="Another that was in production, instead of the last one.")
 @REASON
 def rollback(name: str, to: str | None, reason: str | None) -> None:
-    """Go back to the version that was in production before: the catalog shows its labels at once, without inference."""
-    click.echo(rollback_to(_open(), name, to, reason).text)
+    """Go back to the version that was in production before: the catalog shows its labels at once, without inference.
+
+    While a canary runs, stop that, or name the version with `--to`.
+    """
+    engine = _open()
+    change = rollback_to(engine, name, to, reason)
+    click.echo(change.text)
+    try:
+        require_stored(load_settings(), resolve(engine, change.now))
+    except TagmillError as error:  # what it said before is shown all the same
+        click.echo(f"warning: no worker can tag with it: {first_line(error)}", err=True)
 
 
 @click.command()
@@ -114,7 +126,9 @@ def _try(kind: RolloutKind, wanted: str, share: float | None, product: str, is_s
         shown = "; the catalog shows the version in production again" if kind is RolloutKind.CANARY else ""
         click.echo(f"the {kind} of {title} is stopped{shown}")
         return
-    found = trials.begin(_open(), kind, wanted, share, product, reason)
+    engine = _open()
+    require_stored(load_settings(), resolve(engine, wanted))
+    found = trials.begin(engine, kind, wanted, share, product, reason)
     does = "stored and not shown" if kind is RolloutKind.SHADOW else "shown"
     click.echo(
         f"{found.title} is the {kind}: its results are {does} for {percent(share)} of the products, beside "

@@ -14,7 +14,7 @@ class GateStatus(StrEnum):
     PASSED = "passed"
     #: the version is not promoted, unless that is forced
     FAILED = "failed"
-    #: there was nothing to check it with: that does not stop a promotion
+    #: there was nothing to check it with: see `export.promotion.decision` for when that stops a promotion
     NOT_CHECKED = "not checked"
 
 

@@ -74,7 +74,7 @@ class Root(click.Path):
 
 
 class Share(click.ParamType[float]):
-    """A percentage, such as 10%, as a number above 0 to 1."""
+    """A percentage from 0.01% to 100%, such as 10%, as a number from 0.0001 to 1."""
 
     name = "share"
 
@@ -83,9 +83,9 @@ class Share(click.ParamType[float]):
             return value
         number, percent, rest = str(value).strip().partition("%")
         try:
-            share = float(number) / 100
+            given = float(number)
         except ValueError:
-            share = 0.0
-        if not percent or rest or not 0 < share <= 1:
-            self.fail(f"{value} is not a percentage above 0% to 100%, such as 10%.", param, ctx)
-        return share
+            given = 0.0
+        if not percent or rest or not 0.01 <= given <= 100:
+            self.fail(f"{value} is not a percentage from 0.01% to 100%, such as 10%.", param, ctx)
+        return given / 100

@@ -13,6 +13,7 @@ from tagmill.db.audit import Action, record
 from tagmill.db.schema import audit_event, model, rollout
 from tagmill.errors import InputError
 from tagmill.registry.models import Stage, resolve
+from tagmill.registry.rollout.running import RolloutKind
 from tagmill.registry.rollout.shown import show_instead
 from tagmill.registry.rollout.versions import Version, Versions, lock_versions, require_usable
 
@@ -57,7 +58,8 @@ def promote(engine: Engine, wanted: str, reason: str | None = None, details: Map
 def rollback(engine: Engine, name: str, to: str | None = None, reason: str | None = None) -> Change:
     """Put the version into production that was there before the present one, or the one named by `to`.
 
-    Raise InputError if there is none, or if it is retired.
+    Raise InputError if there is none, if it is retired or was never in production, and while a canary runs unless `to`
+    is given: what is wrong is most likely the canary.
     """
     chosen = resolve(engine, name)
     target = None if to is None else resolve(engine, to)
@@ -71,6 +73,7 @@ def rollback(engine: Engine, name: str, to: str | None = None, reason: str | Non
             raise InputError(f"--to {target.title}: is no version of {chosen.name}")
         else:
             wanted = versions.by_id[target.id]
+            _require_earlier(connection, versions, wanted)
         return _put_in_production(connection, versions, wanted, Action.ROLLBACK, reason, {})
 
 
@@ -83,12 +86,42 @@ def _before(connection: Connection, versions: Versions, production: Version) -> 
     )
     newest = promoted.order_by(audit_event.c.at.desc(), audit_event.c.id.desc()).limit(1)
     before = connection.execute(newest).scalar_one_or_none()
+    canary = versions.tried.get(RolloutKind.CANARY)
+    name = production.name
+    running = stop = ""
+    if canary is not None:
+        running, stop = f"{versions.by_id[canary.model_id].title} is its canary", f"tagmill model canary {name} --stop"
     if before is None or before not in versions.by_id:
+        others = _earlier(connection, versions) - {production.id}
+        other = f"name one: tagmill model rollback {name} --to" if others else "promote one: tagmill model promote"
         raise InputError(
-            f"no version of {production.name} is known to have been in production before {production.title}; name one: "
-            f"tagmill model rollback {production.name} --to {production.name}@VERSION"
+            f"no version of {name} is known to have been in production before {production.title}"
+            f"{f', and {running}: stop it with {stop}, or ' if running else '; '}{other} {name}@VERSION"
+        )
+    if running:
+        raise InputError(
+            f"{production.title} stays in production, as {running}: stop it with {stop}, or roll production back "
+            f"anyway with tagmill model rollback {name} --to {versions.by_id[before].title}"
         )
     return versions.by_id[before]
+
+
+def _earlier(connection: Connection, versions: Versions) -> set[int]:
+    """Return the versions that are, or are known to have been, in production."""
+    event = audit_event.c
+    changes = select(event.from_id, event.to_id).where(
+        event.name_id == versions.name_id, event.action.in_((Action.PROMOTE, Action.ROLLBACK))
+    )
+    # The one that the oldest change replaced came into production before there was a history.
+    known = {one for row in connection.execute(changes) for one in row if one is not None}
+    return known | ({versions.production.id} if versions.production else set())
+
+
+def _require_earlier(connection: Connection, versions: Versions, wanted: Version) -> None:
+    """Raise InputError for a version that no gate let into production before."""
+    require_usable(wanted)
+    if wanted.id not in _earlier(connection, versions):
+        raise InputError(f"{wanted.title} was never in production; promote it: tagmill model promote {wanted.title}")
 
 
 def _put_in_production(

@@ -16,9 +16,10 @@ from export.promotion.bundle_gates import parity_gate
 from export.promotion.gate import GateFailedError, GateStatus
 from tagmill.bundles.metadata import BundleSpec, Precision
 from tagmill.cli.commands import cli
+from tagmill.cli.param_types import Share
 from tagmill.db.connection import connect
 from tagmill.db.migrate import upgrade
-from tagmill.errors import ExitCode, InputError
+from tagmill.errors import BundleError, ExitCode, InputError
 from tagmill.images.preprocess import PreprocessSpec
 from tagmill.tasks.classify import CLASSIFY
 
@@ -81,6 +82,37 @@ def test_a_failed_gate_changes_nothing_unless_it_is_overridden_with_a_reason(sit
     assert (before, after, reason, details["overridden"]) == (1, 2, "the test set is wrong", ["accuracy"])
     assert details["gates"]["accuracy"]["difference"] == -1.0
     assert details["gates"]["golden samples"]["status"] == "not checked"
+
+
+def test_a_version_that_nothing_compares_replaces_none_unless_that_is_forced(site: Path) -> None:
+    run("promote", "colors@1")
+    with pytest.raises(
+        GateFailedError, match=r"neither accuracy nor agreement with colors@1 was checked; .*--test-set, or .* shadow"
+    ):
+        run("promote", "colors@2")
+    assert len(audit(site)) == 1
+    run("promote", "colors@2", "--force", "--reason", "labels are new")
+    assert audit(site)[1][3]["overridden"] == ["accuracy", "agreement"]
+
+
+def test_a_version_without_its_file_is_not_tried_and_a_rollback_to_it_warns(site: Path) -> None:
+    run("promote", "colors@1")
+    run("promote", "colors@2", "--force", "--reason", "labels are new")
+    for file in (site / "models").iterdir():
+        file.unlink()
+    with pytest.raises(BundleError, match=r"^colors@1: .*is missing.*; register its file again: tagmill model add$"):
+        run("canary", "colors@1", "--share", "10%")
+    back = run("rollback", "colors")
+    assert back.stdout == "colors@1 is in production; before: colors@2\n"
+    assert back.stderr.startswith("warning: no worker can tag with it: colors@1: ")
+
+
+@pytest.mark.parametrize("share", ["1e-9%", "0.009%", "100.1%", "nan%", "10"])
+def test_a_share_is_a_percentage_that_some_products_can_be_in(share: str) -> None:
+    refused = CliRunner().invoke(cli, ["model", "shadow", "colors@2", "--share", share])
+    assert refused.exit_code == ExitCode.USAGE
+    assert "is not a percentage from 0.01% to 100%" in " ".join(refused.output.split())
+    assert Share().convert("0.01%", None, None) == 0.0001
 
 
 def test_a_version_without_its_file_is_not_promoted(site: Path) -> None:

@@ -43,11 +43,26 @@ def test_rollback_goes_back_one_promotion_at_a_time(engine: Engine, versions: li
     assert rollback(engine, "shirts", "shirts@3", "it was right").before == "shirts@1"
     assert resolve(engine, "shirts").version == 3
     assert not rollback(engine, "shirts", "shirts@3").is_new
+    new_version(engine, "shirts")
+    with pytest.raises(InputError, match=r"shirts@4 was never in production; promote it: .*promote shirts@4"):
+        rollback(engine, "shirts", "shirts@4")
     hats = new_version(engine, "hats")
     with pytest.raises(InputError, match="is no version of shirts"):
         rollback(engine, "shirts", hats.title)
     with pytest.raises(InputError, match="no version of hats is in production"):
         rollback(engine, "hats")
+
+
+def test_a_rollback_names_the_canary_that_runs(engine: Engine, versions: list[Model]) -> None:
+    begin(engine, RolloutKind.CANARY, "shirts@3", 0.1, None)
+    stopped = "shirts@3 is its canary: stop it with tagmill model canary shirts --stop, or "
+    with pytest.raises(InputError, match=rf"before shirts@1, and {stopped}promote one: .* shirts@VERSION"):
+        rollback(engine, "shirts")
+    promote(engine, "shirts@2")
+    with pytest.raises(InputError, match=rf"shirts@2 stays in production, as {stopped}.*rollback shirts --to shirts@1"):
+        rollback(engine, "shirts")
+    assert rollback(engine, "shirts", "shirts@1").now == "shirts@1"
+    assert [found.title for found in running_rollouts(engine)] == ["shirts@3"]
 
 
 def test_the_history_has_every_change_and_production_at_any_time_is_one_query(
