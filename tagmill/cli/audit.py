@@ -10,6 +10,8 @@ from tagmill.cli.param_types import AS_JSON
 from tagmill.cli.terminal.console import open_console
 from tagmill.db.audit import AuditEvent, read_events
 from tagmill.db.migrate import open_database
+from tagmill.ledger.runs.progress import run_progress
+from tagmill.registry.models import resolve
 from tagmill.settings import load_settings
 from tagmill.text import legible, normalize, person, utc_time
 
@@ -20,9 +22,18 @@ from tagmill.text import legible, normalize, person, utc_time
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1_000_000), help="Newest to show.")
 @AS_JSON
 def audit(run_id: int | None, model_name: str | None, limit: int, as_json: bool) -> None:
-    """Show who submitted, cancelled, retried, promoted or pruned what, and when; the newest first."""
+    """Show who submitted, cancelled, retried, promoted or pruned what, and when; the newest first.
+
+    Exit code 2: there is no such run or model.
+    """
     engine = open_database(load_settings().database_url)
     events = read_events(engine, limit, run_id, None if model_name is None else normalize(model_name))
+    if not events:
+        # A run that was pruned still has events.
+        if run_id is not None:
+            run_progress(engine, run_id)
+        if model_name is not None:
+            resolve(engine, model_name)
     if as_json:
         click.echo(json.dumps([asdict(event) for event in events]))
         return

@@ -6,6 +6,7 @@ from types import FrameType
 
 import click
 
+from tagmill.errors import ServiceDown
 from tagmill.exporter.pages import Exporter
 from tagmill.http.endpoints import serve
 from tagmill.logs.configure import configure
@@ -22,11 +23,15 @@ PORT = 9809
 def exporter(port: int | None, host: str | None, once: bool) -> None:
     """Serve metrics of what waits in all queues, of runs and of workers, for Prometheus.
 
-    It reads SQL and Redis and changes nothing. One is enough for an installation. SIGTERM ends it.
+    It reads SQL and Redis and changes nothing. If one is down, --once ends with 75 after what it could read. One is
+    enough for an installation. SIGTERM ends it.
     """
     settings = load_settings(metrics_port=port, metrics_host=host)
     if once:
-        click.echo(Exporter(settings, about_itself=False).metrics(), nl=False)
+        exported = Exporter(settings, about_itself=False)
+        click.echo(exported.metrics(), nl=False)
+        if down := exported.down():
+            raise ServiceDown(f"{' and '.join(down)} could not be read; the metrics above lack them")
         return
     configure()
     ended = threading.Event()

@@ -39,13 +39,21 @@ class Exporter:
         """Return all metrics in the text format of Prometheus."""
         return generate_latest(self._registry)
 
-    def _ready(self) -> Answer:
+    def down(self) -> list[str]:
+        """Return the names of the services that could not be read, each with the reason."""
+        return [f"{name} ({check['reason']})" for name, check in self._checks().items() if not check["ok"]]
+
+    def _checks(self) -> dict[str, dict[str, bool | str | None]]:
         services = {"database": self._database, "broker": self._broker}
-        checks = {}
+        checks: dict[str, dict[str, bool | str | None]] = {}
         for name, service in services.items():
             if service is not None:
                 reason = None if service.get() is not None else service.reason
                 checks[name] = {"ok": reason is None, "reason": reason}
+        return checks
+
+    def _ready(self) -> Answer:
+        checks = self._checks()
         ready = all(check["ok"] for check in checks.values())
         body = json.dumps({"ready": ready, "checks": checks}, indent=2).encode() + b"\n"
         return Answer(body, "application/json", HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE)

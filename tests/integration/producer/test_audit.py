@@ -111,6 +111,9 @@ def test_each_change_of_a_run_says_who_made_it_and_why(
     shown = CliRunner().invoke(audit, ["--model", "shirts", "--json"], catch_exceptions=False)
     (added,) = json.loads(shown.output)
     assert (added["action"], added["model"], added["from_version"], added["to_version"]) == ("add", "shirts", None, 1)
+    for words, unknown in ((["--run", "999"], "no run 999"), (["--model", "nope"], "no model nope")):
+        with pytest.raises(InputError, match=unknown):
+            CliRunner().invoke(audit, words, catch_exceptions=False)
     table = CliRunner().invoke(audit, ["--run", str(run_id)], catch_exceptions=False).output
     assert "ada@" in table.replace("\n", "")
     assert table.count("cancel") == 1

@@ -56,6 +56,20 @@ def test_tables_print_names_unchanged(console: Console, capsys: pytest.CaptureFi
         assert "a[/b]@1" in output
 
 
+def test_a_table_is_not_cut_in_a_pipe_nor_in_a_narrow_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = replace(RUN, source="s" * 300)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    open_console().print(runs_table([run]))
+    assert run.source in capsys.readouterr().out
+    monkeypatch.setenv("COLUMNS", "120")
+    open_console().print(runs_table([run]))
+    folded = capsys.readouterr().out
+    assert folded.count("s" * 10) > 5
+    assert "…" not in folded
+
+
 def test_what_a_terminal_would_obey_is_printed_as_escapes(console: Console, capsys: pytest.CaptureFixture[str]) -> None:
     run = replace(RUN, source="a\x1b[2J\u202eb\tc")
     for item in (runs_table([run]), status_table(run), run.source):
