@@ -55,6 +55,18 @@ def download(place: StoredLocation, cache: BundleCache, sha256: str) -> Path:
     raise BundleUnavailableError(f"{place}: its sha256 differs from the registered one; add the model again", sha256)
 
 
+def look_up(place: StoredLocation, sha256: str) -> None:
+    """Raise as `download` does if a bundle is not in the store, or the store does not answer. Download nothing."""
+    try:
+        _remote(lambda: version_of(place))
+    except ConfigurationError as error:  # a package is not installed
+        raise BundleUnavailableError(f"{place}: {error}", sha256) from error
+    except _RemoteError as failed:
+        if not isinstance(failed.error, ConnectionError):
+            raise _unavailable(place, sha256, failed.error) from None
+        raise StoreDownError(f"{place}: {failed.error}; the model store does not answer") from None
+
+
 def _fetch(place: StoredLocation, path: Path, sha256: str) -> None:
     digest, chunks = hashlib.sha256(), read_chunks(place)
     with path.open("wb") as out:

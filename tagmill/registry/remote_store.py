@@ -1,15 +1,19 @@
 """Registered bundles in an object store or on a file system of another machine, and a cache of them on this one."""
 
+import time
 from functools import partial
 from pathlib import Path
 
 from tagmill.errors import InputError, ServiceDown
 from tagmill.locations.schemes import StoredLocation
 from tagmill.registry.bundle_cache import BundleCache
-from tagmill.registry.download import download
+from tagmill.registry.download import download, look_up
 from tagmill.registry.store import BundleUnavailableError
 from tagmill.registry.verified_files import VerifiedFiles
 from tagmill.stores.whole_file import delete, upload
+
+#: seconds for which a bundle that was seen in the store is not looked up again
+SEEN_SECONDS = 60.0
 
 
 class RemoteStore:
@@ -22,6 +26,8 @@ class RemoteStore:
         self._prefix = prefix
         self._cache = cache
         self._verified = VerifiedFiles()
+        #: sha256 -> until when a bundle counts as seen in the store, in monotonic seconds
+        self._seen: dict[str, float] = {}
 
     def add(self, path: Path, sha256: str) -> StoredLocation:
         """Copy a bundle into the store and return its place. An interrupted copy never has the final name."""
@@ -55,6 +61,16 @@ class RemoteStore:
         except OSError as error:
             detail = f"{self._cache.folder}: {error.strerror or error}; make room, or set TAGMILL_CACHE_FOLDER"
             raise BundleUnavailableError(f"{detail} to a folder that this user may write to", sha256) from error
+
+    def require(self, sha256: str) -> None:
+        """Raise BundleUnavailableError if a bundle is neither in the cache nor in the store. It is not downloaded.
+
+        The store is asked again only after `SEEN_SECONDS`. Raise StoreDownError if it does not answer.
+        """
+        if self._cache.file(sha256).exists() or time.monotonic() < self._seen.get(sha256, 0.0):
+            return
+        look_up(self._location(sha256), sha256)
+        self._seen[sha256] = time.monotonic() + SEEN_SECONDS
 
     def verified(self, sha256: str) -> Path:
         """Return the path as `path` does. A file that has not changed since then is not read again."""

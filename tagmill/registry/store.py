@@ -74,6 +74,16 @@ class ModelStore:
             )
         return found
 
+    def require(self, sha256: str) -> None:
+        """Raise BundleUnavailableError if there is no file of a bundle. It is not read."""
+        found = self._folder / f"{sha256}.onnx"
+        try:
+            found.stat()
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            what = f"{reason}; share TAGMILL_MODEL_STORE with this worker, or add the model again"
+            raise BundleUnavailableError(f"{found}: {what}", sha256) from error
+
     def verified(self, sha256: str) -> Path:
         """Return the path as `path` does. A file that has not changed since then is not read again."""
         return self._verified.ensure(self._folder / f"{sha256}.onnx", Path.stat, partial(self.path, sha256))

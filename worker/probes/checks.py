@@ -15,6 +15,7 @@ from tagmill.broker.publish import open_channel, queue_length
 from tagmill.db.connection import database_time
 from tagmill.errors import BundleError, DatabaseRefusedError
 from tagmill.ledger.faults.runs import waiting_needs
+from tagmill.ledger.fleet.needed import served_models
 from tagmill.ledger.fleet.waiting import waits_since
 from tagmill.registry.open_store import open_store
 from tagmill.registry.remote_store import RemoteStore
@@ -109,13 +110,22 @@ def _folders(roots: Collection[Path]) -> str | None:
 
 
 def _bundles(engine: Engine, queue: str, store: ModelStore | RemoteStore, loaded: Collection[str]) -> str | None:
-    """Return which bundle is missing that a waiting run needs. One that is loaded needs no file any more."""
+    """Return which bundle is missing that a waiting run needs, or that is in production or tried beside it.
+
+    One that is loaded needs no file any more. What waits is verified; of what no run needs yet, the file is looked up.
+    """
     needed = {sha256 for need in waiting_needs(engine, queue) for sha256 in need.models}
     for sha256 in sorted(needed.difference(loaded)):
         try:
             store.verified(sha256)
         except BundleError as error:
             return str(error)  # a store that is down raises another error
+    for model in served_models(engine):
+        if model.sha256 not in needed and model.sha256 not in loaded:
+            try:
+                store.require(model.sha256)
+            except BundleError as error:
+                return f"{model.title}: {error}"
     return None
 
 

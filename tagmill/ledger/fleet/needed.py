@@ -7,7 +7,7 @@ from sqlalchemy import Engine, func, select, union
 
 from tagmill.db.connection import epoch_now, reading
 from tagmill.db.schema import BatchStatus, RunState, batch, rollout, run, run_model
-from tagmill.registry.models import Model, list_models
+from tagmill.registry.models import Model, Stage, list_models
 
 #: runs that are named; the rest are counted
 NAMED = 5
@@ -44,6 +44,14 @@ def needed_models(engine: Engine) -> list[Model]:
     newest = {found.name: found.id for found in reversed(models)}
     ids |= {produced.get(name, newest[name]) for name in names}
     return [found for found in models if found.id in ids]
+
+
+def served_models(engine: Engine) -> list[Model]:
+    """Return the models that are in production or tried beside it."""
+    with reading(engine) as connection:
+        tried = set(connection.execute(select(rollout.c.model_id)).scalars())
+    models = [found for found in list_models(engine) if not found.is_label_set]
+    return [found for found in models if found.stage is Stage.PRODUCTION or found.id in tried]
 
 
 def backlog(engine: Engine) -> Backlog:

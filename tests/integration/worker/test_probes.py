@@ -101,17 +101,24 @@ def test_a_busy_port_ends_the_command_with_one_line(site: Site, scraped: Scraped
         for command in ([TAGMILL, "worker", "start"], bare):
             done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
             assert done.returncode == 78
-            said = f"error: 127.0.0.1:{scraped.port}: Address already in use; set TAGMILL_METRICS_PORT to a free port"
+            said = f"127.0.0.1:{scraped.port}: Address already in use; set TAGMILL_METRICS_PORT to a free port"
             assert said in done.stderr
             assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_a_worker_that_takes_nothing_while_work_waits_is_not_ready(engine: Engine) -> None:
+def test_a_worker_that_takes_nothing_while_work_waits_is_not_ready(engine: Engine, tmp_path: Path) -> None:
     batches = BatchMetrics(CollectorRegistry())
-    settings = Settings(queue=QUEUE, concurrency=1)
+    settings = Settings(queue=QUEUE, concurrency=1, model_store=tmp_path)
     checks = ready_checks(settings, make_app(settings), engine, Services(), batches, dict)
-    published_run(engine, new_model(engine))
+    model = new_model(engine)
+    assert checks["bundles"]() is None  # nothing is in production
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE model SET stage = 'production'"))
+    assert f"{model.title}: " in str(checks["bundles"]())
+    (tmp_path / f"{model.sha256}.onnx").touch()
+    assert checks["bundles"]() is None
+    published_run(engine, model)
     with engine.begin() as connection:
         connection.execute(text("UPDATE batch SET published_at = published_at - 100"))
     assert checks["progress"]() is None  # it has just started
