@@ -25,12 +25,14 @@ class Planned(NamedTuple):
     needs_database: bool = False
     #: whether it takes long
     slow: bool = False
+    #: what to do if it takes longer
+    late: str = "look for a server or a network drive that hangs"
 
 
 CHECKS = (
     Planned("settings", settings.check, 20),
     Planned("database", database.check, 30),
-    Planned("broker", broker.check, 30),
+    Planned("broker", broker.check, 10, late=broker.LATE),
     Planned("roots", roots.check, 30),
     Planned("disk", disk.check, 30),
     Planned("model store", model_store.check, 120, needs_database=True),
@@ -73,4 +75,4 @@ def _start(planned: Planned, subject: Subject) -> tuple[threading.Thread, list[F
 
 
 def _late(planned: Planned) -> Finding:
-    return error(f"no answer within {planned.limit:.0f} s", "look for a server or a network drive that hangs")
+    return error(f"no answer within {planned.limit:.0f} s", planned.late)

@@ -12,6 +12,8 @@ from tagmill.errors import BrokerRefusedError, first_line
 from worker.doctor.finding import Finding, Subject, error, ok, skipped, warning
 from worker.doctor.services.redis_rights import missing_rights
 
+#: what to do if it does not end in time
+LATE = "Redis may be frozen, or a firewall may drop its packets: look at its process, then at the network"
 #: the oldest version that Tagmill runs with
 _OLDEST = (6, 2)
 #: shares of its memory above which Redis is nearly full, and full
