@@ -28,7 +28,7 @@ from tagmill.ledger.faults.workers import fault_of
 from tagmill.ledger.fleet.workers import Worker, WorkerState, ask_to_drain, list_workers
 from tagmill.logs.configure import configure
 from tagmill.settings import Settings, load_settings
-from tagmill.text import legible
+from tagmill.text import legible, trim
 from worker.cli.worker_table import print_workers
 from worker.health.health import Health, call_once
 from worker.presence import SupervisedPresence, identity
@@ -59,6 +59,8 @@ def worker() -> None:
 @DEVICE
 def start(queue: str | None, concurrency: int | None, name: str, device: str | None) -> int:
     """Run one worker process and start it again when it dies. SIGTERM finishes the current batches."""
+    if not trim(name):
+        raise InputError("--name is empty; name the worker, such as gpu0")
     settings = load_settings(queue=queue, concurrency=concurrency, device=device)
     require_shared_broker(settings)
     configure(f"{name}@{socket.gethostname()}")
@@ -121,8 +123,8 @@ def list_command(queue: str | None, every: bool, as_json: bool) -> None:
 def drain(name: str | None, host: str | None, wait: bool) -> None:
     """Let workers finish the batches in hand, take no more, and end.
 
-    NAME is that of `tagmill worker list`, alone if it is unique, or NAME@HOST. The workers notice within seconds. A
-    worker that is started again works.
+    NAME is that of `tagmill worker list`, alone if it is unique, or NAME@HOST. Of workers that share one, it is the
+    HOST:PID that the list shows below it. The workers notice within seconds. A worker that is started again works.
     """
     engine = open_database(load_settings().database_url)
     workers = _chosen([found for found in list_workers(engine) if found.alive], name, host)

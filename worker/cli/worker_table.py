@@ -1,5 +1,6 @@
 """Show workers on a terminal."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -21,11 +22,14 @@ def print_workers(console: Console, workers: Sequence[Worker], now: float) -> No
     for name in ("started", "last batch", "images/s"):
         table.add_column(name, no_wrap=True, justify="right")
     table.add_column("version", no_wrap=True)
+    named = Counter(worker.name for worker in workers)
     for worker in workers:
+        # Of several with one name, `tagmill worker drain` takes the id.
+        name = worker.name if named[worker.name] == 1 else f"{worker.name}\n{worker.worker}"
         provider = (worker.provider or "").replace("ExecutionProvider", "")
         # Two lines each: a row fits into 80 columns, and the name can be copied to `tagmill worker drain`.
         table.add_row(
-            *(worker.name, _state(worker, now), f"{worker.device}\n{provider}", "\n".join(worker.models)),
+            *(name, _state(worker, now), f"{worker.device}\n{provider}", "\n".join(worker.models)),
             *(datetime.fromtimestamp(worker.started_at, UTC).strftime("%m-%d\n%H:%M"), _ago(worker.last_batch_at, now)),
             *(f"{worker.images_per_second:,.1f}", worker.version),
         )

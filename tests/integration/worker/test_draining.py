@@ -29,6 +29,7 @@ def test_drained_workers_finish_their_batches_end_with_0_and_work_when_they_are_
         site.submit(site.folder / "shop", *models)
         wait_until(lambda: site.count("SELECT count(*) FROM batch WHERE status = 'done'") > 6, 60, "the first batches")
         tagmill("worker", "drain", env=site.env, expect=2)
+        tagmill("worker", "start", "--name", "", env=site.env, expect=2)
         assert "asked to drain: one@" in tagmill("worker", "drain", "one", env=site.env).stdout
         assert "drained: two@" in tagmill("worker", "drain", listed(site)["two"].name, "--wait", env=site.env).stdout
         assert one.process.wait(60) == two.process.wait(60) == 0
