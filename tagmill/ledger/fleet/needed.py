@@ -36,22 +36,27 @@ def needed_models(engine: Engine) -> list[Model]:
     """
     waiting = union(*(select(batch.c.run_id).where(batch.c.status == status) for status in _UNFINISHED)).subquery()
     used = select(run_model.c.model_id).where(run_model.c.run_id.in_(select(waiting.c.run_id)))
+    models, ids = _served(engine)
     with reading(engine) as connection:
-        ids = set(connection.execute(used).scalars()) | set(connection.execute(select(rollout.c.model_id)).scalars())
-    models = [found for found in list_models(engine) if not found.is_label_set]
-    names = {found.name for found in models}
-    produced = {found.name: found.id for found in models if found.stage == "production"}
+        ids |= set(connection.execute(used).scalars())
+    produced = {found.name for found in models if found.stage is Stage.PRODUCTION}
     newest = {found.name: found.id for found in reversed(models)}
-    ids |= {produced.get(name, newest[name]) for name in names}
+    ids |= {model_id for name, model_id in newest.items() if name not in produced}
     return [found for found in models if found.id in ids]
 
 
 def served_models(engine: Engine) -> list[Model]:
     """Return the models that are in production or tried beside it."""
+    models, ids = _served(engine)
+    return [found for found in models if found.id in ids]
+
+
+def _served(engine: Engine) -> tuple[list[Model], set[int]]:
+    """Return every model that has a bundle, and the ids of those that are in production or tried beside it."""
     with reading(engine) as connection:
-        tried = set(connection.execute(select(rollout.c.model_id)).scalars())
+        ids = set(connection.execute(select(rollout.c.model_id)).scalars())
     models = [found for found in list_models(engine) if not found.is_label_set]
-    return [found for found in models if found.stage is Stage.PRODUCTION or found.id in tried]
+    return models, ids | {found.id for found in models if found.stage is Stage.PRODUCTION}
 
 
 def backlog(engine: Engine) -> Backlog:
