@@ -55,7 +55,7 @@ def change(engine: Engine, statement: str) -> None:
 def test_an_attempt_that_fails_is_a_retry_and_its_images_count_once(
     counted: Shop, value: Value, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(sha256: str) -> None:
+    def fail(sha256: str, name: str) -> None:
         raise RuntimeError("broken")
 
     with monkeypatch.context() as patch:

@@ -110,7 +110,7 @@ def test_what_no_image_is_to_blame_for_takes_the_worker_out_and_costs_no_attempt
 ) -> None:
     shop = Shop(engine, tmp_path)
 
-    def fail(sha256: str) -> Session:
+    def fail(sha256: str, name: str) -> Session:
         raise error
 
     monkeypatch.setattr(shop.batches.tagger.sessions, "get", fail)
