@@ -1,7 +1,6 @@
 """Write what was asked for as a run: what `tagmill submit` and `producer.submit` have in common."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from sqlalchemy import Engine
 
@@ -56,20 +55,19 @@ class WrittenRun:
 
 @dataclass(frozen=True)
 class Targets:
-    """The models of a submission, and the folders and prefixes that its images may be in."""
+    """The models of a submission."""
 
     models: tuple[Model, ...]
-    roots: tuple[Path | str, ...]
     #: those of the models that were named without a version: their shadows and canaries run beside them
     following: tuple[Model, ...] = ()
 
 
 def find_targets(engine: Engine, wanted: Submission) -> Targets:
-    """Look the models and sources up. Raise InputError if there is no such model, or no such source."""
+    """Look the models up. Raise InputError if there is no such model."""
     named = {name: resolve_for_run(engine, name) for name in wanted.models}
     models = {found.sha256: found for found in named.values()}
     following = tuple(found for name, found in named.items() if "@" not in name)
-    return Targets(tuple(models.values()), (*roots_of(wanted.sources, wanted.read), *wanted.allow_roots), following)
+    return Targets(tuple(models.values()), following)
 
 
 def write_run(
@@ -77,9 +75,10 @@ def write_run(
 ) -> WrittenRun:
     """Read the sources and write the run in one transaction: it is in SQL as a whole or not at all.
 
-    `progress` is told the number of images written so far. Raise InputError for the first entry that cannot be used,
-    and NothingToDo if no entry is left. A submission whose id has a run already writes nothing and returns that run.
-    Raise InputError if that run has other sources or models.
+    `progress` is told the number of images written so far. Raise InputError for a source that is missing and for the
+    first entry that cannot be used, and NothingToDo if no entry is left. A submission whose id has a run already reads
+    no source, which may be gone, writes nothing and returns that run. Raise InputError if that run has other sources
+    or models.
     """
     if earlier := _earlier(engine, wanted, targets):
         return earlier
@@ -100,13 +99,14 @@ def _earlier(engine: Engine, wanted: Submission, targets: Targets) -> WrittenRun
 
 
 def _write_new(engine: Engine, wanted: Submission, targets: Targets, queue: str, progress: Progress) -> WrittenRun:
+    roots = (*roots_of(wanted.sources, wanted.read), *wanted.allow_roots)
     skipped, chooser = SkippedFiles(), Chooser(engine, wanted.rerun, targets.models)
     run_id = create_run(
         engine,
         " ".join(wanted.sources),
         chooser.choose(open_sources(wanted.sources, skipped, wanted.read)),
         targets.models,
-        targets.roots,
+        roots,
         wanted.batch_size,
         queue,
         progress=progress,

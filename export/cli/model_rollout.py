@@ -104,7 +104,7 @@ def history_command(name: str | None, as_json: bool) -> None:
         return
     table = Table("when (UTC)", "who", "what", "model", "change", "why")
     for event in events:
-        when, who, why = utc_time(event.at), person(event.user, event.host), legible(event.reason or "")
+        when, who, why = utc_time(event.at), person(event.user_name, event.host), legible(event.reason or "")
         table.add_row(when, who, event.action, event.model, _change(event), why)
     open_console().print(table if events else "nothing was done yet; see `tagmill model add`")
 

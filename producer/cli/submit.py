@@ -41,7 +41,7 @@ from tagmill.measuring import Measuring
 from tagmill.priority import Priority
 from tagmill.registry.models import resolve_for_run
 from tagmill.settings import Settings, load_settings
-from tagmill.text import legible
+from tagmill.text import legible, utc_time
 
 
 @click.command()
@@ -179,7 +179,8 @@ def _show(engine: Engine, written: WrittenRun, batches: int, wait: bool, as_json
             click.echo(json.dumps(progress.to_json() | written.skipped.to_json() | further))
         else:
             if written.repeated:
-                click.echo(f"run {written.run} was submitted before under this id; nothing is queued twice")
+                when = utc_time(progress.created_at)
+                click.echo(f"run {written.run} was submitted under this id at {when} UTC; nothing is queued twice")
             for line in (*written.skipped.lines(), *filter(None, [written.reason])):
                 click.echo(line)
             queued = "" if written.repeated and not batches else f" in {batches} batches"

@@ -26,6 +26,8 @@ def exporter(port: int | None, host: str | None, once: bool) -> None:
     It reads SQL and Redis and changes nothing. If one is down, --once ends with 75 after what it could read. One is
     enough for an installation. SIGTERM ends it.
     """
+    if not once:
+        configure()
     settings = load_settings(metrics_port=port, metrics_host=host)
     if once:
         exported = Exporter(settings, about_itself=False)
@@ -33,7 +35,6 @@ def exporter(port: int | None, host: str | None, once: bool) -> None:
         if down := exported.down():
             raise ServiceDown(f"{' and '.join(down)} could not be read; the metrics above lack them")
         return
-    configure()
     ended = threading.Event()
 
     def end(number: int, frame: FrameType | None) -> None:

@@ -31,6 +31,11 @@ def configure(worker: str | None = None) -> None:
     warnings.showwarning = _log_warning
 
 
+def is_configured() -> bool:
+    """Return whether this process writes its log by `configure`."""
+    return any(isinstance(found, FloodGuard) for handler in logging.getLogger().handlers for found in handler.filters)
+
+
 def log_format() -> LogFormat:
     """Return the format of the environment. Raise ConfigurationError if there is none of this name."""
     name = os.environ.get(FORMAT_VARIABLE, "").lower() or LogFormat.JSON.value

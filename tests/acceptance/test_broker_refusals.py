@@ -6,7 +6,7 @@ import pytest
 import redis
 from support.image_fixtures import write_folder
 from support.installation import Site, new_site
-from support.processes import TAGMILL, Worker, tagmill, wait_until
+from support.processes import TAGMILL, Worker, logged_error, tagmill, wait_until
 from support.services import RedisServer
 
 
@@ -42,7 +42,7 @@ def test_a_server_that_refuses(
     server: RedisServer, site: Site, login: str, database: str, reason: str, advice: str
 ) -> None:
     env = site.env | {"TAGMILL_BROKER_URL": f"redis://{login}127.0.0.1:{server.port}/{database}"}
-    (line,) = tagmill("worker", "start", env=env, expect=78).stderr.splitlines()
+    line = logged_error(tagmill("worker", "start", env=env, expect=78).stderr)
     assert line.startswith("error: the broker refuses (")
     assert reason in line
     assert advice in line

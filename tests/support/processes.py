@@ -43,6 +43,14 @@ def tagmill(
     return done
 
 
+def logged_error(stderr: str) -> str:
+    """Return the error of a process that writes a log and said nothing else, as a command would print it."""
+    (line,) = stderr.splitlines()
+    said = json.loads(line)
+    assert (said["level"], said["action"]) == ("error", "ended")
+    return f"error: {said['event']}\n"
+
+
 def tagmill_json(*arguments: object, env: dict[str, str] | None = None, expect: int = 0) -> Any:
     """Run the command with --json and return what it printed."""
     return json.loads(tagmill(*arguments, "--json", env=env, expect=expect).stdout)

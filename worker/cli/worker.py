@@ -61,9 +61,9 @@ def start(queue: str | None, concurrency: int | None, name: str, device: str | N
     """Run one worker process and start it again when it dies. SIGTERM finishes the current batches."""
     if not trim(name):
         raise InputError("--name is empty; name the worker, such as gpu0")
+    configure(f"{name}@{socket.gethostname()}")
     settings = load_settings(queue=queue, concurrency=concurrency, device=device)
     require_shared_broker(settings)
-    configure(f"{name}@{socket.gethostname()}")
     engine = open_database(settings.database_url)
     require_login(settings)
     presence = SupervisedPresence(engine, identity(settings, f"{name}@%h", os.getpid()))

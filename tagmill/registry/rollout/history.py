@@ -20,7 +20,7 @@ class Event:
     model: str
     from_version: int | None
     to_version: int | None
-    user: str
+    user_name: str
     host: str
     reason: str | None
     #: share, checks that were overridden and so on

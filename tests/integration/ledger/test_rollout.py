@@ -87,7 +87,7 @@ def test_the_history_has_every_change_and_production_at_any_time_is_one_query(
         ("rollback", 2, 1, "worse"),
         ("retire", 2, None, None),
     ]
-    assert all(event.user and event.host for event in events)
+    assert all(event.user_name and event.host for event in events)
     assert events[8].details == {"gates": {"golden samples": "passed"}, "ended": ["shadow"]}
     assert running_rollouts(engine) == ()
     moments = [event.at for event in events if event.action in ("promote", "rollback")]

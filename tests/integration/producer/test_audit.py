@@ -45,6 +45,8 @@ def test_the_same_submission_again_is_the_run_of_the_first_time(engine: Engine, 
     first = submit(engine, manifest, "nightly 1")
     again = submit(engine, manifest, "nightly 1", ("shirts@1",))
     other = submit(engine, manifest, "nightly 2")
+    manifest.unlink()  # a job that puts what it submitted away
+    assert submit(engine, manifest, "nightly 1").run == first.run
     assert (first.repeated, again.repeated, again.run) == (False, True, first.run)
     assert other.run != first.run
     assert run_progress(engine, first.run).submission == "nightly 1"

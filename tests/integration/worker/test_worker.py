@@ -10,7 +10,7 @@ from PIL import Image
 from support.bundles import write_fussy_classifier
 from support.image_fixtures import write_folder, write_image
 from support.installation import Site
-from support.processes import Worker, children, tagmill, tagmill_json, wait_until, waiting
+from support.processes import Worker, children, logged_error, tagmill, tagmill_json, wait_until, waiting
 from support.services import RedisServer
 
 from tagmill.broker.app import make_app
@@ -170,7 +170,7 @@ def test_a_file_outside_the_named_folders_is_refused(site: Site) -> None:
 
 def test_asking_for_cuda_without_a_gpu_is_an_error(site: Site) -> None:
     refused = tagmill("worker", "start", "--device", "cuda:0", env=site.env, expect=78)
-    assert refused.stderr.startswith("error: device cuda:0")
+    assert logged_error(refused.stderr.splitlines()[-1]).startswith("error: device cuda:0")
     with Worker.bare(site.env | {"TAGMILL_DEVICE": "cuda:0"}, site.folder / "worker.log") as worker:
         assert worker.process.wait(60) == 78
         assert "Traceback" not in worker.log
