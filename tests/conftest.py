@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -26,6 +27,10 @@ from tagmill.stores.object_store import open_bucket
 # In the background (`make test &`) a shell has Ctrl-C ignored, which the commands that tests interrupt would inherit.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Tests start hundreds of processes: each would compile every module that it imports.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # A busy machine is no finding: examples are judged by what they do, not by how long they take. They are the same each
 # time, so that a change is not blamed for what it did not do; `--hypothesis-profile=default` looks for others.
