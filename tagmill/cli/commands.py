@@ -1,5 +1,6 @@
 """The table of all commands; each is imported from its `cli/COMMAND.py` when it is called."""
 
+import gc
 import importlib
 from typing import NamedTuple
 
@@ -69,6 +70,9 @@ class LazyGroup(click.Group):
             command: click.Command = getattr(importlib.import_module(entry.module), name)
         except ModuleNotFoundError as error:
             raise missing_extra(name, error, entry.extra) from error
+        finally:
+            gc.freeze()
+            gc.enable()
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

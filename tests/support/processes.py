@@ -12,6 +12,7 @@ from typing import Any
 
 from celery import Celery
 
+from support.command_server import command_server, same_start
 from tagmill.broker.publish import open_channel, queue_length
 
 TAGMILL = str(Path(sys.executable).with_name("tagmill"))
@@ -35,10 +36,12 @@ def tagmill(
     *arguments: object, env: dict[str, str] | None = None, cwd: Path | None = None, expect: int = 0
 ) -> subprocess.CompletedProcess[str]:
     """Run the command to its end and check its exit code."""
-    command = [TAGMILL, *map(str, arguments)]
-    done = subprocess.run(
-        command, env=env or environment(), cwd=cwd, capture_output=True, text=True, timeout=240, check=False
-    )
+    command, env = [TAGMILL, *map(str, arguments)], env or environment()
+    if same_start(env):
+        code, *said = command_server().run(command, env, cwd, timeout=240)
+        done = subprocess.CompletedProcess(command, code, *(words.decode() for words in said))
+    else:
+        done = subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == expect, f"{command} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
 
