@@ -12,7 +12,7 @@ from typing import Any
 
 from celery import Celery
 
-from support.command_server import command_server, same_start
+from support.command_server import Running, command_server, same_start
 from tagmill.broker.publish import open_channel, queue_length
 
 TAGMILL = str(Path(sys.executable).with_name("tagmill"))
@@ -79,15 +79,15 @@ class Worker:
         cwd: Path | None = None,
     ) -> None:
         self._log = log
+        command = command or [TAGMILL, "worker", "start", "--name", name]
+        self.process: subprocess.Popen[bytes] | Running
         with log.open("ab") as out:
-            self.process = subprocess.Popen(
-                command or [TAGMILL, "worker", "start", "--name", name],
-                env=env,
-                cwd=cwd,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            if command[0] == TAGMILL and same_start(env):
+                self.process = command_server().start(command, env, cwd, out)
+            else:
+                self.process = subprocess.Popen(
+                    command, env=env, cwd=cwd, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+                )
 
     @classmethod
     def bare(
