@@ -409,7 +409,9 @@ def create_database(server_url: str, template: str = "template1") -> str:
     """
     name = f"t_{os.getpid()}_{next(_database_numbers)}"
     with psycopg.connect(libpq_url(server_url), autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'.encode())
+        # The default of version 15 and later writes all pages to the log, which takes twice the time of a core.
+        strategy = " STRATEGY file_copy" if connection.info.server_version >= 150000 else ""
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"{strategy}'.encode())
     return make_url(server_url).set(database=name).render_as_string(hide_password=False)
 
 

@@ -363,7 +363,7 @@ def fresh(template: Engine) -> Engine:
     return engine
 
 
-@pytest.mark.parametrize(("database_url", "examples"), [("sqlite", 60), ("postgresql", 12)], indirect=["database_url"])
+@pytest.mark.parametrize(("database_url", "examples"), [("sqlite", 20), ("postgresql", 5)], indirect=["database_url"])
 def test_in_any_order_of_events_the_views_show_the_newest_run_that_tagged_a_key(
     engine: Engine, first: Model, second: Model, examples: int
 ) -> None:

@@ -1,6 +1,6 @@
 """PostgreSQL finds what a statement needs by an index, whatever its statistics say: the plans are read.
 
-The tables are filled with a catalog and a queue of 100,000 batches, on every version of PostgreSQL that is found (see
+The tables are filled with a catalog and a queue of 30,000 batches, on every version of PostgreSQL that is found (see
 `support.services.find_every_postgres`). Every statement of the ledger is run with its own values, and by the plan for
 any values that a prepared statement may get.
 """
@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 from sqlalchemy import Engine, text
+from sqlalchemy.engine import make_url
 from support.calls import Catalog, calls
 from support.filled import FilledRun, add_repeats, add_run, add_tagged_run, publish, without_autovacuum
 from support.ledger import new_model
@@ -28,7 +29,7 @@ from tagmill.registry.models import Model
 #: images of the catalog, and those of a small run of it
 IMAGES, FEW = 100_000, 128
 #: batches of the queue; a statement must not take longer for the many
-FEW_QUEUED, MANY_QUEUED = 3_000, 100_000
+FEW_QUEUED, MANY_QUEUED = 1_500, 30_000
 #: blocks that a statement may read more with many batches queued than with few: factor and constant
 FACTOR, MORE_BLOCKS = 3, 40
 #: tables that must not be read as a whole
@@ -52,12 +53,20 @@ ONCE = {
 
 def postgres_versions() -> list[int]:
     try:
-        return sorted(find_every_postgres())
+        return sorted(find_every_postgres(), reverse=True)
     except MissingServiceError:
         return []  # `server` fails, and says what to install
 
 
-@pytest.fixture(scope="module", params=postgres_versions() or [0], ids=lambda major: f"PostgreSQL {major}")
+#: the newest first
+VERSIONS = postgres_versions() or [0]
+
+
+def named(major: int) -> str:
+    return f"PostgreSQL {major}"
+
+
+@pytest.fixture(scope="module", params=VERSIONS, ids=named)
 def server(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
     """A server of each version that is found."""
     with PostgresServer(find_every_postgres()[request.param]) as started:
@@ -87,10 +96,25 @@ def rollouts_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases, "ROLLOUT_SECONDS", 3600.0)
 
 
-@pytest.mark.parametrize("statistics", ["fresh", "stale", "absent"])
 def test_no_statement_of_the_ledger_reads_more_for_a_longer_queue(
+    server: PostgresServer, filled: tuple[str, Model, FilledRun, FilledRun]
+) -> None:
+    require_short_reads(server, filled, "fresh")
+
+
+# Versions guess alike where statistics say nothing: one shows it.
+@pytest.mark.parametrize("server", VERSIONS[:1], indirect=True, ids=named)
+@pytest.mark.parametrize("statistics", ["stale", "absent"])
+def test_nor_without_statistics_of_the_queue(
     server: PostgresServer, filled: tuple[str, Model, FilledRun, FilledRun], statistics: str
 ) -> None:
+    require_short_reads(server, filled, statistics)
+
+
+def require_short_reads(
+    server: PostgresServer, filled: tuple[str, Model, FilledRun, FilledRun], statistics: str
+) -> None:
+    """Check every statement of the ledger, with few batches queued and with many."""
     few = run_all(queued(server, filled, statistics, FEW_QUEUED))
     many = run_all(queued(server, filled, statistics, MANY_QUEUED))
     assert len(many) > 70
@@ -127,14 +151,7 @@ def queued(
 
 
 def copy_database(server: PostgresServer, url: str) -> str:
-    copy = create_database(server.url)
-    template, name = (libpq_url(found).rsplit("/", 1)[1].partition("?")[0] for found in (url, copy))
-    # The default of version 15 and later writes all pages to the log.
-    strategy = "" if server.version.startswith("14") else " STRATEGY file_copy"
-    with psycopg.connect(libpq_url(server.url), autocommit=True) as connection:
-        connection.execute(f'DROP DATABASE "{name}"'.encode())
-        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"{strategy}'.encode())
-    return copy
+    return create_database(server.url, str(make_url(url).database))
 
 
 def analyze(engine: Engine, command: str = "ANALYZE") -> None:

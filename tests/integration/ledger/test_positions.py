@@ -22,6 +22,8 @@ from tagmill.outcomes import ErrorCode
 from tagmill.registry.models import Model
 
 KEYS = [f"key-{number}" for number in range(23)]
+#: images of a page: one, and fewer and more than a batch has
+SIZES = (1, 3, 7)
 #: how many images of a batch failed with a code: as it is counted, and as the failures are
 COUNTS = (
     "SELECT batch_id, error_code, images FROM batch_failure ORDER BY 1, 2",
@@ -84,7 +86,7 @@ def check(
         assert row["sha256"] == (digest(words) if words else None)
         assert row["labels"] == ({model.name: [(answer(words, model), 0.9), ("other", 0.1)]} if words else {})
         assert (row["width"], len(row["masks"])) == ((8, 1) if words else (None, 0))
-    for size in range(1, 8):
+    for size in SIZES:
         assert pages(engine, run, size, monkeypatch) == whole
     columns = ("position", "image_key", "uri", "sha256", "status", "error_code", "error_detail")
     with engine.connect() as connection:
@@ -92,7 +94,7 @@ def check(
     assert [tuple(row) for row in found] == [tuple(row[name] for name in columns) for row in whole]
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_any_page_size_gives_the_same_rows_while_batches_are_pending_and_after_retries(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:

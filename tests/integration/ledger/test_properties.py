@@ -330,4 +330,4 @@ class LedgerMachine(RuleBasedStateMachine):
 def test_in_any_order_of_events_every_image_gets_one_outcome(tmp_path: Path) -> None:
     open_catalog(tmp_path / "template.db")
     machine = type("Machine", (LedgerMachine,), {"template": tmp_path / "template.db"})
-    run_state_machine_as_test(machine, settings=settings(max_examples=60, stateful_step_count=40))
+    run_state_machine_as_test(machine, settings=settings(max_examples=20, stateful_step_count=40))
