@@ -1,5 +1,6 @@
 """Fixtures: real Redis and PostgreSQL servers, one each for a test session, and fresh databases on them."""
 
+import gc
 import os
 import signal
 import sys
@@ -38,6 +39,18 @@ hypothesis.settings.register_profile(
     "tagmill", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("tagmill")
+
+# The modules that tests import hold millions of objects, which live as long as the process: to search them for garbage
+# again and again took half of the time of the collection and a fifth of that of an export.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Search only what tests make for garbage, and less often than Python does by default."""
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 10)
+    gc.enable()
+
 
 #: fixtures that upgrade their database: it is a copy of one that was upgraded, because that is quicker
 UPGRADING = {"engine", "site"}

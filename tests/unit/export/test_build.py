@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from onnx import numpy_helper
 from support.checkpoints import short
 from support.image_fixtures import draw_noisy, draw_shapes
@@ -20,7 +20,6 @@ from torch import nn
 from export import build as build_module
 from export.build import ExportResult, describe, export_bundle
 from export.cli.export import export
-from export.graph.activation_map import FeatureMap
 from export.graph.embedding import Projection
 from export.graph.torch_graph import build_graph
 from export.precision.float16 import to_float16
@@ -30,6 +29,7 @@ from tagmill.bundles.metadata import BundleSpec, Precision
 from tagmill.errors import BundleError, ExitCode, InputError
 from tagmill.images.preprocess import Geometry, PreprocessSpec
 from tagmill.records import ImageRow
+from tagmill.tasks.base import ACTIVATION_MAP
 from tagmill.tasks.classify import CLASSIFY
 from tagmill.tasks.multilabel import MULTILABEL
 from training.annotations.folders import Folders
@@ -46,6 +46,8 @@ from training.recipes.segment import train_segment
 from worker.inference.session import Session
 from worker.pipeline.batch_image import BatchImage
 from worker.pipeline.infer import infer_images
+
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")
@@ -177,10 +179,9 @@ def test_a_bundle_does_not_reveal_the_machine_it_was_made_on(classifier: Made, s
             assert private.encode() not in content
 
 
-def test_the_same_checkpoint_gives_the_same_bytes(classifier: Made, segmenter: Made, tmp_path: Path) -> None:
-    for made in (classifier, segmenter):
-        export_bundle(made.run, tmp_path / "second.onnx", name="fine")
-        assert (tmp_path / "second.onnx").read_bytes() == made.bundle.read_bytes()
+def test_the_same_checkpoint_gives_the_same_bytes(classifier: Made, tmp_path: Path) -> None:
+    export_bundle(classifier.run, tmp_path / "second.onnx", name="fine")
+    assert (tmp_path / "second.onnx").read_bytes() == classifier.bundle.read_bytes()
 
 
 def test_a_bundle_is_one_file_that_onnx_accepts(classifier: Made, segmenter: Made) -> None:
@@ -293,28 +294,33 @@ def test_a_segmenter_that_mirrors_its_images_exports(segmenter_run: Path, tmp_pa
 @pytest.fixture(scope="module")
 def multilabel_run(classifier_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a run of the same network as a multi-label model with another temperature."""
-    run = tmp_path_factory.mktemp("multilabel")
+    run = tmp_path_factory.mktemp("multilabel") / "run"
+    run.mkdir()
     save(replace(load(classifier_run), task=MULTILABEL, temperature=2.5), run)
     return run
 
 
-def test_a_multilabel_bundle_gives_each_label_a_calibrated_score(multilabel_run: Path, tmp_path: Path) -> None:
-    done = export_bundle(multilabel_run, tmp_path / "bundle.onnx")
-    session = Session(tmp_path / "bundle.onnx", "cpu")
+@pytest.fixture(scope="module")
+def multilabel(multilabel_run: Path) -> Made:
+    return exported(multilabel_run, io.StringIO())
+
+
+def test_a_multilabel_bundle_gives_each_label_a_calibrated_score(multilabel: Made) -> None:
+    session = multilabel.session
     assert (session.spec.task, session.spec.temperature) == (MULTILABEL, 2.5)
-    images = sample_images(load(multilabel_run))
-    expected = probabilities(all_logits(load(multilabel_run).network(), images), 2.5, multilabel=True)
+    images = sample_images(load(multilabel.run))
+    expected = probabilities(all_logits(load(multilabel.run).network(), images), 2.5, multilabel=True)
     assert session.run(images).scores == pytest.approx(expected, abs=1e-5)
-    assert done.parity.label_agreement == 1.0
+    assert multilabel.parity.label_agreement == 1.0
 
 
 def test_a_graph_that_picks_the_best_labels_gives_the_worker_the_same_rows(
-    multilabel_run: Path, classifier: Made, tmp_path: Path
+    multilabel: Made, classifier: Made, tmp_path: Path
 ) -> None:
-    for run in (multilabel_run, classifier.run):
-        export_bundle(run, tmp_path / "all.onnx", name="one")
-        export_bundle(run, tmp_path / "best.onnx", name="one", top_k=2)
-        whole, best = Session(tmp_path / "all.onnx", "cpu"), Session(tmp_path / "best.onnx", "cpu")
+    for made in (multilabel, classifier):
+        run = made.run
+        export_bundle(run, tmp_path / "best.onnx", name="fine", top_k=2)
+        whole, best = made.session, Session(tmp_path / "best.onnx", "cpu")
         assert (whole.top_k, best.top_k) == (0, 2)
         images = []
         for number, pixels in enumerate(sample_images(load(run))):
@@ -356,11 +362,14 @@ def test_a_description_keeps_only_the_end_of_each_path(classifier_run: Path) -> 
     assert describe(checkpoint, "shop").provenance["data"] == {"train": ["shop/train"]}
 
 
-def test_the_command_writes_a_bundle_and_prints_its_difference_from_torch(segmenter_run: Path, tmp_path: Path) -> None:
-    done = CliRunner().invoke(export, [str(segmenter_run), "-o", str(tmp_path / "shapes.onnx"), "--name", "forms"])
+def test_the_command_writes_the_same_bytes_and_prints_their_difference_from_torch(
+    segmenter: Made, tmp_path: Path
+) -> None:
+    done = CliRunner().invoke(export, [str(segmenter.run), "-o", str(tmp_path / "shapes.onnx"), "--name", "fine"])
     assert done.exit_code == 0, done.output
-    assert "segment bundle forms, 3 labels" in done.stdout
+    assert "segment bundle fine, 3 labels" in done.stdout
     assert "16 images" in done.stdout
+    assert (tmp_path / "shapes.onnx").read_bytes() == segmenter.bundle.read_bytes()
 
 
 def test_a_bad_name_is_refused_before_a_graph_is_built(
@@ -449,15 +458,26 @@ def pooled_run(classifier_run: Path, tmp_path_factory: pytest.TempPathFactory) -
     return run
 
 
-def test_an_activation_map_comes_beside_the_other_outputs_and_survives_float16(
-    pooled_run: Path, tmp_path: Path
-) -> None:
-    bundle, half = tmp_path / "why.onnx", tmp_path / "half.onnx"
+@dataclass(frozen=True)
+class Mapped:
+    """The bundle that the command wrote of a run, with an activation map beside all other outputs."""
+
+    run: Path
+    bundle: Path
+    done: Result
+
+
+@pytest.fixture(scope="module")
+def mapped(pooled_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapped:
+    bundle = tmp_path_factory.mktemp("mapped") / "why.onnx"
     options = [str(pooled_run), "-o", str(bundle), "--top-k", "2", "--embedding", "4", "--activation-map"]
-    done = CliRunner().invoke(export, options)
-    assert done.exit_code == 0, done.output
-    session = Session(bundle, device="cpu")
-    images = sample_images(load(pooled_run))
+    return Mapped(pooled_run, bundle, CliRunner().invoke(export, options))
+
+
+def test_an_activation_map_comes_beside_the_other_outputs_and_survives_float16(mapped: Mapped, tmp_path: Path) -> None:
+    assert mapped.done.exit_code == 0, mapped.done.output
+    session = Session(mapped.bundle, device="cpu")
+    images = sample_images(load(mapped.run))
     found = session.run(images, best_only=True)
     assert found.embedding is not None
     assert found.activation_map is not None
@@ -466,7 +486,8 @@ def test_an_activation_map_comes_beside_the_other_outputs_and_survives_float16(
     assert min(found.activation_map.shape) > 1
     assert set(found.activation_map.max((1, 2)).tolist()) <= {0, 255}
     assert np.array_equal(found.at(slice(3, 5)).activation_map, found.activation_map[3:5])
-    reduced = to_float16(onnx.load(bundle))
+    half = tmp_path / "half.onnx"
+    reduced = to_float16(onnx.load(mapped.bundle))
     onnx.helper.set_model_props(reduced, replace(session.spec, precision=Precision.FP16).to_metadata())
     onnx.save(reduced, half)
     again = Session(half, device="cpu").run(images).activation_map
@@ -475,16 +496,18 @@ def test_an_activation_map_comes_beside_the_other_outputs_and_survives_float16(
 
 
 def test_an_activation_map_that_differs_from_torch_writes_no_bundle(
-    pooled_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mapped: Mapped, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def turned(network: nn.Module, spec: BundleSpec, top_k: int, embedding: None, place: FeatureMap) -> onnx.ModelProto:
-        head = nn.Linear(place.head.in_features, place.head.out_features)
-        head.weight = nn.Parameter(-place.head.weight)
-        return build_graph(network, spec, top_k, embedding, replace(place, head=head))
+    def negative(*arguments: object) -> onnx.ModelProto:
+        model = onnx.load(mapped.bundle)
+        last = next(node for node in model.graph.node if ACTIVATION_MAP in node.output)
+        last.output[:] = ["positive" if name == ACTIVATION_MAP else name for name in last.output]
+        model.graph.node.append(onnx.helper.make_node("BitwiseNot", ["positive"], [ACTIVATION_MAP]))
+        return model
 
-    monkeypatch.setattr(build_module, "_build_graph", turned)
+    monkeypatch.setattr(build_module, "_build_graph", negative)
     with pytest.raises(BundleError, match="of the cells of its activation maps"):
-        export_bundle(pooled_run, tmp_path / "why.onnx", activation_map=True)
+        export_bundle(mapped.run, tmp_path / "why.onnx", top_k=2, embedding=4, activation_map=True)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -42,6 +42,8 @@ from worker.inference.session import Session
 
 torch.set_num_threads(1)
 
+pytestmark = pytest.mark.usefixtures("graphs_once")
+
 SPEC = BundleSpec("colors", CLASSIFY, ("a", "b", "c"), PreprocessSpec(32, 32), temperature=2.0)
 
 

@@ -242,6 +242,7 @@ def test_ctrl_c_while_the_state_is_written_is_no_full_disk(tmp_path: Path, monke
     assert [path.name for path in tmp_path.iterdir()] == [STATE]
 
 
+@pytest.mark.usefixtures("figures")
 def test_the_mlp_is_trained_on_gray_images_by_its_own_command(tmp_path: Path) -> None:
     data, run = draw_noisy(tmp_path / "train", each=6), tmp_path / "run"
     done = CliRunner().invoke(train, ["mlp", "--data", str(data), "--out", str(run), "--epochs", "1"])

@@ -52,6 +52,7 @@ def test_the_resnet_takes_any_size_of_at_least_32(size: int) -> None:
     assert build(Arch.RESNET, size, 4).eval()(torch.zeros(1, 3, size, size)).shape == (1, 4)
 
 
+@pytest.mark.usefixtures("figures")
 def test_a_training_learns_and_writes_a_complete_run(tmp_path: Path) -> None:
     folders = Folders((draw_noisy(tmp_path / "train"),), (), (draw_noisy(tmp_path / "test", seed=1),))
     report = train_cnn(folders, tmp_path / "run", Arch.SIMPLE_CNN, SMALL)
@@ -290,6 +291,7 @@ def test_a_shift_moves_whole_pixels_and_a_flip_mirrors() -> None:
     assert set(shifted.unique().tolist()) <= set(pixels.unique().tolist())
 
 
+@pytest.mark.usefixtures("figures")
 def test_the_command_trains_with_the_options_it_was_given(tmp_path: Path) -> None:
     data, run = draw_noisy(tmp_path / "train", each=4), tmp_path / "run"
     words = ["cnn", "--data", str(data), "--out", str(run), "--arch", "resnet", "--size", "32", "--epochs", "1"]

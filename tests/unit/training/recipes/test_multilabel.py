@@ -39,6 +39,7 @@ def draw_labeled(folder: Path, count: int, seed: int) -> Path:
 
 
 @pytest.mark.parametrize("recipe", [["cnn"], ["transfer", "--weights", "none", "--backbone", "resnet"]])
+@pytest.mark.usefixtures("figures")
 def test_a_multilabel_model_scores_each_label_independently(tmp_path: Path, recipe: list[str]) -> None:
     data, test = draw_labeled(tmp_path / "train", 60, 0), draw_labeled(tmp_path / "test", 20, 1)
     epochs = "--epochs" if recipe == ["cnn"] else "--fine-tune-epochs"

@@ -33,6 +33,7 @@ SMALL = short(DEFAULTS, size=64, epochs=6, batch_size=8, lr=1e-2)
 
 
 @pytest.mark.parametrize("arch", [SegmentArch.UNET, SegmentArch.CONTEXT_UNET])
+@pytest.mark.usefixtures("figures")
 def test_a_training_learns_shapes_and_writes_a_complete_run(tmp_path: Path, arch: SegmentArch) -> None:
     folders = Folders((draw_shapes(tmp_path / "train"),), (), (draw_shapes(tmp_path / "test", 6, seed=1),))
     report = train_segment(folders, tmp_path / "run", arch, SMALL)
@@ -213,6 +214,7 @@ def test_the_mean_iou_is_over_the_labels_that_occur() -> None:
     assert metrics["pixel_accuracy"] == 0.75
 
 
+@pytest.mark.usefixtures("figures")
 def test_the_command_trains_with_the_options_it_was_given(tmp_path: Path) -> None:
     data, run = draw_shapes(tmp_path / "train", 8), tmp_path / "run"
     held = draw_shapes(tmp_path / "held", 4, seed=1)

@@ -148,6 +148,7 @@ def test_options_that_contradict_each_other_are_refused(
         train_segment(Folders((data,)), tmp_path / "out", str(values.pop("arch")), hyper, **values)  # type: ignore[arg-type]
 
 
+@pytest.mark.usefixtures("figures")
 def test_the_command_takes_a_backbone_for_a_pyramid(tmp_path: Path) -> None:
     data, run = draw_shapes(tmp_path / "train", 4), tmp_path / "run"
     words = ["segment", "--data", str(data), "--out", str(run), "--size", "64", "--epochs", "1", "--coarsest", "4"]

@@ -205,6 +205,7 @@ def test_the_logits_of_an_image_do_not_depend_on_the_batch(run: Path) -> None:
     assert one[0] == pytest.approx(whole[0], abs=1e-5)
 
 
+@pytest.mark.usefixtures("figures")
 def test_the_command_trains_with_the_options_it_was_given(tmp_path: Path) -> None:
     data = draw_bars(tmp_path / "train", each=10)
     words = ["svc", "--data", str(data), "--out", str(tmp_path / "run"), "--features", "hog", "--size", "16"]

@@ -211,6 +211,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path, trained: Path) -
         train_transfer(folders, tmp_path / "run", str(tmp_path / "weights.pth"), SMALL, backbone="vgg11")
 
 
+@pytest.mark.usefixtures("figures")
 def test_the_command_trains_from_random_weights_for_comparison(tmp_path: Path) -> None:
     data, run = draw_noisy(tmp_path / "train", each=4), tmp_path / "run"
     words = ["transfer", "--weights", "none", "--backbone", "resnet", "--data", str(data), "--out", str(run)]
