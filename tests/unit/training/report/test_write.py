@@ -4,7 +4,9 @@ import json
 import os
 import re
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ from tagmill.text import flatten
 from training.annotations.folders import short_names
 from training.annotations.types import Unreadable, Use
 from training.data.arrays import Duplicate, LabeledSet
+from training.report import write as write_module
 from training.report.analysis import Analysis, Evaluation, analyze, mix_ups
 from training.report.caveats import caveats
 from training.report.charts import confused_labels, reliability_bins
@@ -51,6 +54,25 @@ def write(run: Path, task: Task, data: LabeledSet, epochs: int = 3, **values: An
     summary = summary_of(task, data, epochs) | values
     write_report(run, summary, data, evaluation_of(task, data))
     return summary
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Task], Path]:
+    """Return the run of a task with the labels of `COLORS`, which is written once."""
+
+    @cache
+    def once(task: Task) -> Path:
+        run = tmp_path_factory.mktemp(task.name) / "run"
+        write(run, task, labeled_set(task, COLORS))
+        return run
+
+    return once
+
+
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the figures out of the reports of a test that looks at their text."""
+    monkeypatch.setattr(write_module, "draw_figures", lambda *_: [])
 
 
 def figures(run: Path) -> set[str]:
@@ -97,10 +119,9 @@ def test_a_segmenter_run_shows_masks(tmp_path: Path) -> None:
     assert "mean IoU" in (tmp_path / "run" / "report.html").read_text()
 
 
-def test_a_multilabel_run_has_no_confusion_matrix(tmp_path: Path) -> None:
-    write(tmp_path / "run", MULTILABEL, labeled_set(MULTILABEL, COLORS))
-    assert figures(tmp_path / "run") == CLASSIFIER - {"confusion", "confused_pairs"}
-    assert "mean average precision" in (tmp_path / "run" / "report.html").read_text()
+def test_a_multilabel_run_has_no_confusion_matrix(written: Callable[[Task], Path]) -> None:
+    assert figures(written(MULTILABEL)) == CLASSIFIER - {"confusion", "confused_pairs"}
+    assert "mean average precision" in (written(MULTILABEL) / "report.html").read_text()
 
 
 @pytest.mark.parametrize("task", TASKS, ids=str)
@@ -148,13 +169,11 @@ def test_a_recipe_without_raw_scores_has_one_reliability_curve(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("task", TASKS, ids=str)
-def test_the_same_run_writes_the_same_bytes(tmp_path: Path, task: Task) -> None:
-    data = labeled_set(task, COLORS)
-    for folder in ("a", "b"):
-        (tmp_path / folder).mkdir()
-        write(tmp_path / folder / "run", task, data)
-    first, second = ({p.name: p.read_bytes() for p in (tmp_path / f / "run").iterdir()} for f in ("a", "b"))
-    first["MODEL_CARD.md"] = first["MODEL_CARD.md"].replace(bytes(tmp_path / "a"), bytes(tmp_path / "b"))
+def test_the_same_run_writes_the_same_bytes(written: Callable[[Task], Path], tmp_path: Path, task: Task) -> None:
+    before, again = written(task), tmp_path / "run"
+    write(again, task, labeled_set(task, COLORS))
+    first, second = ({p.name: p.read_bytes() for p in run.iterdir()} for run in (before, again))
+    first["MODEL_CARD.md"] = first["MODEL_CARD.md"].replace(bytes(before.parent), bytes(again.parent))
     assert first == second
 
 
@@ -175,6 +194,7 @@ def test_characters_that_no_font_has_are_mentioned_once_without_a_warning(tmp_pa
     assert page.count("Figures show boxes in \U000e0000\uffff: no installed font has all letters.") == 1
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_file_names_that_are_not_utf8_are_escaped(tmp_path: Path) -> None:
     data = labeled_set(CLASSIFY, COLORS)
     odd = Path(os.fsdecode(b"/photos/tr\xe9in/br\xe9k\x1b[2J.jpg"))
@@ -224,6 +244,7 @@ def test_a_full_disk_is_an_error_and_keeps_the_old_file(tmp_path: Path, monkeypa
     assert list(tmp_path.iterdir()) == [page]
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_a_run_with_an_interrupted_report_is_not_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "run").mkdir()
     fill_disk(tmp_path / "run", ".html", monkeypatch)
@@ -233,6 +254,7 @@ def test_a_run_with_an_interrupted_report_is_not_finished(tmp_path: Path, monkey
     assert not (tmp_path / "run" / "metrics.json").exists()
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_the_page_lists_what_was_left_out(tmp_path: Path) -> None:
     data = labeled_set(CLASSIFY, COLORS)
     copies = tuple(
@@ -248,6 +270,7 @@ def test_the_page_lists_what_was_left_out(tmp_path: Path) -> None:
     assert "/photos/train" not in page
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_figures_by_source_are_in_the_page_and_the_card(tmp_path: Path) -> None:
     folders = {"drawn/test": {"accuracy": 0.982, "images": 1000}, "clothing/test": {"accuracy": 0.866, "images": 372}}
     write(tmp_path / "run", CLASSIFY, labeled_set(CLASSIFY, COLORS), folders=folders)
@@ -255,14 +278,14 @@ def test_figures_by_source_are_in_the_page_and_the_card(tmp_path: Path) -> None:
     assert "clothing/test" in (tmp_path / "run" / "report.html").read_text()
 
 
-def test_every_figure_in_the_page_has_an_alternative_text(tmp_path: Path) -> None:
-    write(tmp_path / "run", CLASSIFY, labeled_set(CLASSIFY, COLORS))
-    for image in Images((tmp_path / "run" / "report.html").read_text()).found:
+def test_every_figure_in_the_page_has_an_alternative_text(written: Callable[[Task], Path]) -> None:
+    for image in Images((written(CLASSIFY) / "report.html").read_text()).found:
         assert len(image["alt"] or "") > 40
         assert (image["src"] or "").startswith("data:image/png;base64,")
 
 
 @pytest.mark.parametrize("task", TASKS, ids=str)
+@pytest.mark.usefixtures("no_figures")
 def test_the_card_has_the_sections_of_the_paper_and_commands_that_exist(tmp_path: Path, task: Task) -> None:
     write(tmp_path / "my run", task, labeled_set(task, COLORS))
     card = (tmp_path / "my run" / "MODEL_CARD.md").read_text()
