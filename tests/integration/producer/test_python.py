@@ -26,7 +26,7 @@ def shop(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
 @pytest.fixture
 def tagged(shop: Site) -> Iterator[tuple[Site, int]]:
     """The installation and a run that is done: 6 images of a brand, by two models."""
-    with Worker(shop.env, shop.folder / "worker.log"):
+    with Worker.bare(shop.env, shop.folder / "worker.log"):
         read = ReadOptions(where=Where.parse(["brand=Acme"]))
         sent = submit(shop.folder / "catalog.csv", models=["colors", "color-masks"], batch_size=4, read=read)
         assert (sent.batches, sent.left_out, list(sent.skipped.lines())) == (2, 0, [])

@@ -47,7 +47,7 @@ def test_a_promotion_in_the_middle_of_a_run_loses_nothing_and_the_former_primary
     write_folder(site.folder / "shop", IMAGES)
     before = Site(site.env | {"TAGMILL_DATABASE_URL": url_of(primary)}, site.folder)
     after = Site(site.env | {"TAGMILL_DATABASE_URL": url_of(standby)}, site.folder)
-    with Worker(site.env, site.folder / "worker.log") as worker:
+    with Worker.bare(site.env, site.folder / "worker.log") as worker:
         worker.wait_ready()
         run = site.submit(site.folder / "shop", "--model", "colors", "--batch-size", 1)["run"]
         detach(standby)

@@ -18,7 +18,7 @@ def listed(site: Site) -> dict[str, Seen]:
 
 
 def test_drained_workers_finish_their_batches_end_with_0_and_work_when_they_are_started_again(site: Site) -> None:
-    write_folder(site.folder / "shop", 400)
+    write_folder(site.folder / "shop", 240)
     models = ("--model", "colors@1", "--model", "color-masks@1", "--batch-size", 4)
     with (
         Worker(site.env, site.folder / "one.log", name="one") as one,

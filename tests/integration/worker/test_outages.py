@@ -67,7 +67,7 @@ def test_a_redis_that_is_restarted_loses_nothing(
 ) -> None:
     redis = own_redis_server(appendonly=appendonly)
     site = new_site(tmp_path, postgres_url, redis.url)
-    with Worker(site.env, site.folder / "worker.log") as worker:
+    with Worker.bare(site.env, site.folder / "worker.log") as worker:
         run = begin(site, worker)
         redis.kill()
         wait_until(lambda: events(worker, "broker_down"), 60, "the worker to notice")
@@ -131,7 +131,7 @@ def test_a_worker_that_is_stopped_while_the_database_is_down_gives_its_batches_b
         wait_until(lambda: events(worker, "database_down"), 60, "the worker to notice")
         assert worker.stop() == 0
     own_postgres.start()
-    with Worker(site.env, site.folder / "two.log"):
+    with Worker.bare(site.env, site.folder / "two.log"):
         site.wait_done(run)
     assert_complete(site)
 
@@ -181,7 +181,7 @@ def test_a_network_that_is_cut_between_worker_and_redis(
     with Proxy(int(make_url(redis_server.url).port or 0)) as proxy:
         site = new_site(tmp_path, postgres_url, redis_server.url)
         through = site.env | {"TAGMILL_BROKER_URL": f"redis://127.0.0.1:{proxy.port}/0"}
-        with Worker(through, site.folder / "worker.log") as worker:
+        with Worker.bare(through, site.folder / "worker.log") as worker:
             run = begin(site, worker)
             with getattr(proxy, how)():
                 time.sleep(3)
@@ -199,7 +199,7 @@ def test_a_network_that_is_cut_between_worker_and_postgresql(
         site = new_site(tmp_path, url, redis_server.url, lease_seconds=2)
         direct = make_url(url)
         cut_off = f"postgresql://postgres@127.0.0.1:{proxy.port}/{direct.database}?sslmode=disable"
-        with Worker(site.env | {"TAGMILL_DATABASE_URL": cut_off}, site.folder / "worker.log") as worker:
+        with Worker.bare(site.env | {"TAGMILL_DATABASE_URL": cut_off}, site.folder / "worker.log") as worker:
             run = begin(site, worker)
             with getattr(proxy, how)():
                 time.sleep(4)  # longer than the leases

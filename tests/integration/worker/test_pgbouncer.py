@@ -50,7 +50,7 @@ def on(server: PostgresServer, url: str) -> str:
 def tagged(site: Site, worker_env: dict[str, str]) -> list[dict[str, str]]:
     """Tag the shop in batches of 4 with two models; return the results without what differs from site to site."""
     run = site.submit(site.folder / "shop", "--model", "colors", "--model", "color-masks", "--batch-size", 4)["run"]
-    with Worker(worker_env, site.folder / "worker.log") as worker:
+    with Worker.bare(worker_env, site.folder / "worker.log") as worker:
         worker.wait_ready()
         site.wait_done(run)
         assert "database_down" not in worker.log
@@ -118,7 +118,7 @@ def test_the_pooler_is_led_to_a_promoted_standby_in_the_middle_of_a_run(
     database = create_database(postgres.url)
     site = new_site(tmp_path, through(pgbouncer, database), redis_server.url)
     write_folder(tmp_path / "shop", IMAGES)
-    with PostgresServer(primary=postgres) as standby, Worker(site.env, tmp_path / "worker.log") as worker:
+    with PostgresServer(primary=postgres) as standby, Worker.bare(site.env, tmp_path / "worker.log") as worker:
         after = Site(site.env | {"TAGMILL_DATABASE_URL": on(standby, database)}, site.folder)
         worker.wait_ready()
         run = site.submit(tmp_path / "shop", "--model", "colors", "--batch-size", 2)["run"]
@@ -184,6 +184,6 @@ def test_a_running_worker_ends_with_78_when_waiting_cannot_help(
         assert "batch_failed" not in worker.log
     if what == "password":
         site.env["TAGMILL_DATABASE_URL"] = site.env["TAGMILL_DATABASE_URL"].replace("right", "new")
-        with Worker(site.env, tmp_path / "two.log"):
+        with Worker.bare(site.env, tmp_path / "two.log"):
             site.wait_done(run, 120)
         assert site.count("SELECT count(*) FROM run_image WHERE status = 'tagged'") == IMAGES

@@ -111,7 +111,7 @@ def test_keys_of_another_type_are_deleted(site: Site, client: redis.Redis) -> No
     keys = ("tagmill", "tagmill:6", "tagmill:dead", "unacked", "unacked_index")
     for key in keys:
         client.set(key, "junk")
-    with Worker(site.env, site.folder / "worker.log") as worker:
+    with Worker.bare(site.env, site.folder / "worker.log") as worker:
         worker.wait_ready()
         assert client.exists(*keys[:2]) == 0
         assert site.submit(site.folder / "shop", "--model", "colors", "--wait")["tagged"] == 4
@@ -150,7 +150,7 @@ def test_remote_control_only_answers_questions(site: Site, client: redis.Redis) 
 def test_messages_of_unknown_batches_are_dropped_with_one_line(site: Site, client: redis.Redis) -> None:
     app = make_app(Settings(broker_url=site.env["TAGMILL_BROKER_URL"]))
     write_folder(site.folder / "shop", 4)
-    with Worker(site.env, site.folder / "worker.log") as worker:
+    with Worker.bare(site.env, site.folder / "worker.log") as worker:
         worker.wait_ready()
         began = time.monotonic()
         publish(app, [(999, number) for number in range(1, 100)])

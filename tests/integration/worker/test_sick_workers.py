@@ -67,7 +67,10 @@ def test_a_worker_without_the_model_store_costs_no_image_beside_a_sound_one(site
     write_folder(site.folder / "shop", 300)
     (site.folder / "unmounted").mkdir()
     env = site.env | {"TAGMILL_MODEL_STORE": str(site.folder / "unmounted")}
-    with Worker(env, site.folder / "sick.log") as sick, Worker(site.env, site.folder / "sound.log") as sound:
+    with (
+        Worker(env, site.folder / "sick.log") as sick,
+        Worker.bare(site.env, site.folder / "sound.log", "sound") as sound,
+    ):
         sick.wait_ready()
         sound.wait_ready()
         run = site.submit(site.folder / "shop", *COLORS)["run"]
@@ -79,7 +82,7 @@ def test_a_worker_without_the_catalog_costs_no_image_beside_a_sound_one(site: Si
     write_folder(shop, 300)
     with (
         Worker.without(shop, site.env, site.folder / "sick.log") as sick,
-        Worker(site.env, site.folder / "sound.log") as sound,
+        Worker.bare(site.env, site.folder / "sound.log", "sound") as sound,
     ):
         sick.wait_ready()
         sound.wait_ready()
@@ -148,7 +151,7 @@ def test_a_deleted_file_and_a_deleted_subfolder_of_a_full_folder_are_not_found_a
     run = site.submit(shop, *COLORS)["run"]
     (shop / "hats" / "00000.png").unlink()
     shutil.rmtree(shop / "shoes")
-    with Worker(site.env, site.folder / "worker.log") as worker:
+    with Worker.bare(site.env, site.folder / "worker.log") as worker:
         wait_done(run)
         assert "worker_unfit" not in worker.log
         assert "batch_given_back" not in worker.log

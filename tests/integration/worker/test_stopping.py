@@ -48,7 +48,7 @@ def test_a_stopped_worker_finishes_what_is_local_and_gives_back_what_waits_for_a
     assert site.count(f"SELECT max(attempts) FROM batch WHERE run_id = {waits}") == 0
     assert site.count("SELECT count(*) FROM image_failure") == 0
     busy_host.replies["/a.png"] = reply(body=(tmp_path / "red.png").read_bytes())
-    with Worker(env, tmp_path / "two.log"):
+    with Worker.bare(env, tmp_path / "two.log"):
         for run in (1, 2):
             site.wait_done(run)
     assert site.count("SELECT count(*) FROM run_image WHERE status = 'tagged'") == 64 + 4

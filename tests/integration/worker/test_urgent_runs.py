@@ -40,7 +40,7 @@ def test_an_urgent_run_overtakes_a_backfill_and_what_each_took_is_written(site: 
     urgent = run_of(engine, tmp_path / "urgent", Priority.URGENT)
     publish_run(app, engine, backfill)
     done = f"SELECT count(*) FROM batch WHERE run_id = {backfill} AND status = 'done'"
-    with Worker(site.env, tmp_path / "worker.log"):
+    with Worker.bare(site.env, tmp_path / "worker.log"):
         wait_until(lambda: site.count(done), 60, "the backfill to begin")
         publish_run(app, engine, urgent)
         site.wait_done(urgent)

@@ -27,7 +27,7 @@ def test_claims_that_wait_for_a_lock_are_logged_and_shown(
     assert WAITING not in tagmill("run", "status", run, env=site.env).stdout
     with psycopg.connect(libpq_url(postgres_url)) as other:
         other.execute("LOCK TABLE batch IN EXCLUSIVE MODE")  # batches can be read, but not claimed
-        with Worker(site.env, site.folder / "worker.log") as worker:
+        with Worker.bare(site.env, site.folder / "worker.log") as worker:
             wait_until(lambda: actions(worker).count("claim_waits") == 2, 60, "the worker to log that its claims wait")
             assert WAITING in tagmill("run", "status", run, env=site.env).stdout
             assert tagmill_json("run", "status", run, env=site.env)["workers_waiting"] >= 2

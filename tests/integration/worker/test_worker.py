@@ -83,7 +83,7 @@ def test_sigterm_finishes_the_current_batches_and_leaves_the_rest(site: Site) ->
         assert worker.stop() == 0
     assert site.count("SELECT count(*) FROM batch WHERE status = 'running'") == 0
     assert site.count("SELECT count(*) FROM batch WHERE attempts > 1") == 0
-    with Worker(site.env, site.folder / "two.log"):
+    with Worker.bare(site.env, site.folder / "two.log"):
         site.wait_done(run)
     assert site.count("SELECT count(*) FROM run_image WHERE status = 'tagged'") == 400
 
@@ -111,7 +111,7 @@ def test_a_flushed_redis_loses_nothing(site: Site, redis_server: RedisServer) ->
     write_folder(site.folder / "shop", 60)
     run = site.submit(site.folder / "shop", "--model", "colors", "--batch-size", 4)["run"]
     redis_server.flush()
-    with Worker(site.env, site.folder / "worker.log") as worker:
+    with Worker.bare(site.env, site.folder / "worker.log") as worker:
         site.wait_done(run)
         assert '"action": "messages_recovered", "batches": 15' in worker.log
     assert site.count("SELECT count(*) FROM run_image WHERE status = 'tagged'") == 60
@@ -121,10 +121,8 @@ def test_each_batch_is_one_message(site: Site) -> None:
     write_folder(site.folder / "shop", 200)
     settings = Settings(broker_url=site.env["TAGMILL_BROKER_URL"])
     app = make_app(settings)
-    run = site.submit(site.folder / "shop", "--model", "colors", "--batch-size", 10)["run"]
+    site.submit(site.folder / "shop", "--model", "colors", "--batch-size", 10)
     assert waiting(app, settings.queue) == 20
-    with Worker(site.env, site.folder / "worker.log"):
-        site.wait_done(run)
 
 
 def test_a_message_of_an_unknown_run_or_a_foreign_batch_is_refused(site: Site) -> None:
@@ -137,7 +135,7 @@ def test_a_message_of_an_unknown_run_or_a_foreign_batch_is_refused(site: Site) -
     (theirs,), (ours,) = (site.values(f"SELECT id FROM batch WHERE run_id = {number}") for number in (elsewhere, run))
     # an unknown run, an unknown batch, a batch of another run, and one of another queue
     publish(app, [(999, ours), (run, 999), (run, theirs), (elsewhere, theirs)])
-    with Worker(site.env, site.folder / "worker.log") as worker:
+    with Worker.bare(site.env, site.folder / "worker.log") as worker:
         site.wait_done(run)
         wait_until(lambda: waiting(app, settings.queue) == 0, 60, "the messages to be refused")
         assert "no such batch in queue tagmill" in worker.log
@@ -148,7 +146,7 @@ def test_an_image_that_the_model_fails_on_is_found_and_the_rest_of_its_batch_is_
     tagmill("model", "add", write_fussy_classifier(site.folder / "fussy.onnx"), env=site.env)
     truth = write_folder(site.folder / "shop", 30)
     Image.new("RGB", (20, 20), (77, 0, 0)).save(site.folder / "shop" / "bad.png")
-    with Worker(site.env, site.folder / "worker.log"):
+    with Worker.bare(site.env, site.folder / "worker.log"):
         done = site.submit(site.folder / "shop", "--model", "fussy", "--wait", expect=3)
     assert done["failures"] == {"inference_failed": 1}
     assert {
@@ -161,7 +159,7 @@ def test_a_file_outside_the_named_folders_is_refused(site: Site) -> None:
     secret = write_image(site.folder / "private" / "secret.png", "red")
     manifest = site.folder / "shop" / "manifest.csv"
     manifest.write_text(f"image_key,uri\na,00000.png\nb,{secret}\nc,../private/secret.png\n")
-    with Worker(site.env, site.folder / "worker.log"):
+    with Worker.bare(site.env, site.folder / "worker.log"):
         refused = site.submit(manifest, "--model", "colors", "--wait", expect=3)
         assert refused["failures"] == {"forbidden_location": 2}
         allowed = site.submit(manifest, "--model", "colors", "--allow-root", site.folder / "private", "--wait")
