@@ -137,7 +137,7 @@ def test_a_closed_pipe_is_no_error(env: dict[str, str], tmp_path: Path) -> None:
 
 
 def test_a_local_run_does_not_touch_other_runs(env: dict[str, str], tmp_path: Path) -> None:
-    write_folder(tmp_path / "one", 2000)
+    write_folder(tmp_path / "one", 800)
     write_folder(tmp_path / "two", 30)
     first = [TAGMILL, "tag", str(tmp_path / "one"), "--bundle", str(write_classifier(tmp_path / "a.onnx"))]
     process = subprocess.Popen([*first, "--batch-size", "4"], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -152,7 +152,7 @@ def test_a_local_run_does_not_touch_other_runs(env: dict[str, str], tmp_path: Pa
     waiting = tagmill_json("run", "status", 1, env=env)
     assert waiting["pending"] > 0
     assert waiting["failed"] == 0
-    assert tagmill_json(*first[1:], env=env)["tagged"] == 2000
+    assert tagmill_json(*first[1:], env=env)["tagged"] == 800
 
 
 def test_a_dry_run_lists_every_problem_and_queues_nothing(env: dict[str, str], tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_the_same_bytes_under_five_names_are_inferred_once(env: dict[str, str], 
 def test_an_interrupted_run_continues_with_the_same_command(
     how: signal.Signals, env: dict[str, str], tmp_path: Path
 ) -> None:
-    truth = write_folder(tmp_path / "shop", 3000)
+    truth = write_folder(tmp_path / "shop", 800)
     bundle = write_classifier(tmp_path / "c.onnx")
     command = ["tag", str(tmp_path / "shop"), "--bundle", str(bundle), "--batch-size", "4"]
     process = subprocess.Popen([TAGMILL, *command], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -204,9 +204,9 @@ def test_an_interrupted_run_continues_with_the_same_command(
     assert process.returncode == (130 if how is signal.SIGINT else -signal.SIGKILL)
     assert "Traceback" not in stderr
     before = _tagged(env)
-    assert 0 < before < 3000
+    assert 0 < before < 800
     done = tagmill_json(*command, env=env)
-    assert (done["run"], done["tagged"]) == (1, 3000)
+    assert (done["run"], done["tagged"]) == (1, 800)
     rows = [json.loads(line) for line in tagmill("results", 1, "--format", "jsonl", env=env).stdout.splitlines()]
     assert {row["image_key"]: row["models"]["colors"]["labels"][0]["label"] for row in rows} == truth
 

@@ -42,15 +42,9 @@ def pgbouncer(postgres: PostgresServer) -> Iterator[PgBouncerServer]:
         yield server
 
 
-def refused(url: str, redis_url: str, tmp_path: Path) -> str:
-    """Run commands that need the database; return the one line of all of them, whose exit code is 78."""
-    env = environment(database_url=url, broker_url=redis_url, model_store=tmp_path / "models")
-    lines = {
-        tagmill(*command, env=env, expect=78).stderr
-        for command in (["db", "check"], ["submit", tmp_path, "--model", "colors"])
-    }
-    lines.add(logged_error(tagmill("worker", "start", env=env, expect=78).stderr))
-    (line,) = lines
+def refused(url: str) -> str:
+    """Run a command that needs the database; return its one line. Its exit code is 78."""
+    line = tagmill("db", "check", env=environment(database_url=url), expect=78).stderr
     assert len(line.splitlines()) == 1
     assert line.startswith("error: the database refuses the connection (")
     return line
@@ -71,17 +65,10 @@ def refused(url: str, redis_url: str, tmp_path: Path) -> str:
     ],
     ids=lambda value: value if isinstance(value, str) and " " in value else "",
 )
-def test_a_server_that_refuses(
-    postgres: PostgresServer,
-    redis_server: RedisServer | ExternalRedis,
-    tmp_path: Path,
-    login: Login,
-    reason: str,
-    advice: str,
-) -> None:
+def test_a_server_that_refuses(postgres: PostgresServer, login: Login, reason: str, advice: str) -> None:
     user, password, database, query = login
     url = URL.create("postgresql", user, password, database=database, query={"host": str(postgres.folder)} | query)
-    line = refused(url.render_as_string(hide_password=False), redis_server.url, tmp_path)
+    line = refused(url.render_as_string(hide_password=False))
     assert reason in line
     assert advice in line.partition("); ")[2]
 
@@ -99,38 +86,33 @@ def test_a_server_that_refuses(
     ids=lambda value: value if isinstance(value, str) and " " in value else "",
 )
 def test_a_pgbouncer_that_refuses(
-    pgbouncer: PgBouncerServer,
-    redis_server: RedisServer | ExternalRedis,
-    tmp_path: Path,
-    login: tuple[str, str, str],
-    query: str,
-    reason: str,
-    advice: str,
+    pgbouncer: PgBouncerServer, login: tuple[str, str, str], query: str, reason: str, advice: str
 ) -> None:
-    line = refused(pgbouncer.url(*login) + query, redis_server.url, tmp_path)
+    line = refused(pgbouncer.url(*login) + query)
     assert reason in line
     assert advice in line.partition("); ")[2]
 
 
-def test_a_pgbouncer_in_statement_mode_is_refused(
-    postgres: PostgresServer, redis_server: RedisServer | ExternalRedis, tmp_path: Path
-) -> None:
+def test_a_pgbouncer_in_statement_mode_is_refused(postgres: PostgresServer) -> None:
     with PgBouncerServer(postgres, pool_mode="statement") as server:
-        line = refused(server.url("app"), redis_server.url, tmp_path)
+        line = refused(server.url("app"))
     assert line.endswith(
         "(transaction blocks not allowed in statement pooling mode); set pool_mode = transaction in the pooler\n"
     )
 
 
-def test_a_local_run_and_a_bare_worker_are_refused_too(
+def test_every_command_and_worker_is_refused_with_the_same_line(
     postgres: PostgresServer, redis_server: RedisServer | ExternalRedis, tmp_path: Path
 ) -> None:
     url = f"postgresql://app:wrong@/app?host={postgres.folder}"
     env = environment(database_url=url, broker_url=redis_server.url, model_store=tmp_path / "models")
     write_folder(tmp_path / "shop", 1)
-    command = ["tag", tmp_path / "shop", "--bundle", write_classifier(tmp_path / "c.onnx")]
-    line = tagmill(*command, env=env, expect=78).stderr.splitlines()[-1]
+    line = refused(url).rstrip()
     assert "password authentication failed" in line
+    local = ["tag", tmp_path / "shop", "--bundle", write_classifier(tmp_path / "c.onnx")]
+    for command in (local, ["submit", tmp_path, "--model", "colors"]):
+        assert tagmill(*command, env=env, expect=78).stderr.splitlines()[-1] == line
+    assert logged_error(tagmill("worker", "start", env=env, expect=78).stderr).rstrip() == line
     bare = [TAGMILL, "celery", "worker", "-P", "threads", "-c", "1"]
     done = subprocess.run(bare, env=env, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 78
