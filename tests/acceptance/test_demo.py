@@ -67,7 +67,7 @@ def test_another_seed_in_the_same_folder_is_refused_in_one_line(demo: tuple[Path
 
 @pytest.mark.parametrize("moment", ["catalog", "catalog/images", "tagmill.db"])
 def test_after_ctrl_c_the_same_command_continues(moment: str, tmp_path: Path) -> None:
-    command = [TAGMILL, "demo", "--images", "60", "--out", str(tmp_path / "demo"), "--json"]
+    command = [TAGMILL, "demo", "--images", "25", "--out", str(tmp_path / "demo"), "--json"]
     process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_until(lambda: (tmp_path / "demo" / moment).exists() or process.poll() is not None, 240, moment)
     process.send_signal(signal.SIGINT)
@@ -75,4 +75,4 @@ def test_after_ctrl_c_the_same_command_continues(moment: str, tmp_path: Path) ->
     assert process.returncode == 130
     assert "Traceback" not in stderr
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=240, check=True)
-    assert json.loads(done.stdout)["progress"]["tagged"] == 60
+    assert json.loads(done.stdout)["progress"]["tagged"] == 25
