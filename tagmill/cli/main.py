@@ -11,6 +11,8 @@ from typing import NoReturn
 
 #: Seconds within which a second SIGINT belongs to the same Ctrl-C: `timeout` and some shells send it twice.
 SAME_PRESS_SECONDS = 1.0
+#: Seconds after which a Ctrl-C that a library swallowed comes again. One that ends the command has ended it by then.
+AGAIN_SECONDS = 0.5
 #: tagmill.errors.ExitCode.INTERRUPTED, repeated here because Ctrl-C may come before that is imported
 _INTERRUPTED = 130
 
@@ -21,6 +23,7 @@ def main() -> NoReturn:
     os.environ["PYTHONSAFEPATH"] = "1"
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not default: a background job ignores SIGINT
         signal.signal(signal.SIGINT, _interrupt)
+        signal.signal(signal.SIGALRM, _interrupt_again)
     try:
         # What imports create stays: to search it for garbage takes a fifth of a short command. `LazyGroup` enables it.
         gc.disable()
@@ -36,6 +39,24 @@ def main() -> NoReturn:
     sys.exit(code)
 
 
+class _CtrlC(KeyboardInterrupt):
+    """A Ctrl-C that comes again if it did not end the command.
+
+    Code in C may clear an error of what it calls, also one that a signal raised: `Generator.choice` of numpy does.
+    """
+
+    def __init__(self) -> None:
+        self._process = os.getpid()
+
+    def __del__(self) -> None:
+        if os.getpid() == self._process:
+            signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
+
+
+def _interrupt_again(number: int, frame: FrameType | None) -> None:
+    raise _CtrlC
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
     """Let the command end cleanly. A second Ctrl-C ends the process at once."""
     first_press = time.monotonic()
@@ -46,7 +67,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
             os._exit(_INTERRUPTED)
 
     signal.signal(signal.SIGINT, end_at_once)
-    raise KeyboardInterrupt
+    raise _CtrlC
 
 
 def _print_error(line: str) -> None:

@@ -301,3 +301,22 @@ def test_a_process_that_ignores_ctrl_c_continues_to_ignore_it() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=True)
     assert done.stdout.splitlines()[-1] == "True"
+
+
+def test_a_ctrl_c_that_a_library_swallows_comes_again() -> None:
+    code = (
+        "import os, signal, time, tagmill.cli.exit\n"
+        "from tagmill.cli.main import main\n"
+        "def run_command():\n"
+        "    try:\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "        time.sleep(60)\n"
+        "    except KeyboardInterrupt:\n"
+        "        print('swallowed', flush=True)\n"
+        "    time.sleep(60)\n"
+        "tagmill.cli.exit.run_command = run_command\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=False)
+    assert (done.returncode, done.stdout) == (130, "swallowed\n")
+    assert done.stderr == "interrupted; it is safe to run the command again\n"
