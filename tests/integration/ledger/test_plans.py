@@ -53,20 +53,12 @@ ONCE = {
 
 def postgres_versions() -> list[int]:
     try:
-        return sorted(find_every_postgres(), reverse=True)
+        return sorted(find_every_postgres())
     except MissingServiceError:
         return []  # `server` fails, and says what to install
 
 
-#: the newest first
-VERSIONS = postgres_versions() or [0]
-
-
-def named(major: int) -> str:
-    return f"PostgreSQL {major}"
-
-
-@pytest.fixture(scope="module", params=VERSIONS, ids=named)
+@pytest.fixture(scope="module", params=postgres_versions() or [0], ids=lambda major: f"PostgreSQL {major}")
 def server(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
     """A server of each version that is found."""
     with PostgresServer(find_every_postgres()[request.param]) as started:
@@ -96,25 +88,10 @@ def rollouts_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases, "ROLLOUT_SECONDS", 3600.0)
 
 
+@pytest.mark.parametrize("statistics", ["fresh", "stale", "absent"])
 def test_no_statement_of_the_ledger_reads_more_for_a_longer_queue(
-    server: PostgresServer, filled: tuple[str, Model, FilledRun, FilledRun]
-) -> None:
-    require_short_reads(server, filled, "fresh")
-
-
-# Versions guess alike where statistics say nothing: one shows it.
-@pytest.mark.parametrize("server", VERSIONS[:1], indirect=True, ids=named)
-@pytest.mark.parametrize("statistics", ["stale", "absent"])
-def test_nor_without_statistics_of_the_queue(
     server: PostgresServer, filled: tuple[str, Model, FilledRun, FilledRun], statistics: str
 ) -> None:
-    require_short_reads(server, filled, statistics)
-
-
-def require_short_reads(
-    server: PostgresServer, filled: tuple[str, Model, FilledRun, FilledRun], statistics: str
-) -> None:
-    """Check every statement of the ledger, with few batches queued and with many."""
     few = run_all(queued(server, filled, statistics, FEW_QUEUED))
     many = run_all(queued(server, filled, statistics, MANY_QUEUED))
     assert len(many) > 70
