@@ -125,9 +125,8 @@ def test_a_redis_user_without_rights_and_a_redis_that_forgets_are_found(
     assert said(found, Level.ERROR) == ""
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_a_role_without_rights_is_found(engine: Engine) -> None:
-    if engine.dialect.name != "postgresql":
-        pytest.skip("SQLite has no roles")
     with engine.begin() as connection:
         for role in ("doctor_worker", "doctor_nobody"):
             connection.exec_driver_sql(f"DROP ROLE IF EXISTS {role}")
