@@ -6,6 +6,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
 import support.faults.sitecustomize as faults
 from PIL import Image
 from support.bundles import BAD_RED, write_classifier, write_endless_classifier
@@ -42,6 +43,7 @@ def faulty(site: Site, **settings: object) -> dict[str, str]:
     )
 
 
+@pytest.mark.parametrize("site", ["sqlite_url", "postgres_url"], indirect=True)
 def test_an_image_that_kills_its_worker_is_found_and_fails_alone(site: Site) -> None:
     truth = write_folder(site.folder / "shop", 60)
     append_mark(site.folder / "shop" / "00030.png", faults.KILLS)
